@@ -1,0 +1,34 @@
+# Everything a developer runs. `make test` and `make demo` set up what they need.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: test unit lint types demo kafka clean
+
+$(VENV)/.installed: setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --editable '.[dev,demo]'
+	touch $@
+
+test: lint types  ## everything, Apache Kafka included
+	$(RUN) -m pytest
+
+unit: $(VENV)/.installed  ## what needs no Kafka: seconds
+	$(RUN) -m pytest -m 'not kafka'
+
+lint: $(VENV)/.installed
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+types: $(VENV)/.installed
+	$(RUN) -m mypy
+
+demo: $(VENV)/.installed  ## logs a web shop's day into a mock cluster and reads it back
+	$(RUN) -m kiel_logging demo
+
+kafka: $(VENV)/.installed  ## three Apache Kafka brokers on loopback, until Ctrl-C
+	$(RUN) -m tests.support.kafka
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,47 @@
+"""Python log records to Kafka: a logging.Handler and a Tornado/asyncio Producer.
+
+The public names, imported when first used: ``import kiel_logging`` alone costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from kiel_logging import constants
+
+if TYPE_CHECKING:
+    from kiel_logging.clients import Producer
+    from kiel_logging.errors import KielError
+    from kiel_logging.handler.handoff import Stats
+    from kiel_logging.handler.kafka_handler import KafkaHandler
+    from kiel_logging.records import RecordMetadata, TopicPartition
+
+__version__ = constants.VERSION
+
+__all__ = [
+    "KafkaHandler",
+    "KielError",
+    "Producer",
+    "RecordMetadata",
+    "Stats",
+    "TopicPartition",
+    "__version__",
+]
+
+_HOMES = {
+    "KafkaHandler": "kiel_logging.handler.kafka_handler",
+    "KielError": "kiel_logging.errors",
+    "Producer": "kiel_logging.clients",
+    "RecordMetadata": "kiel_logging.records",
+    "Stats": "kiel_logging.handler.handoff",
+    "TopicPartition": "kiel_logging.records",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,294 @@
+"""The Producer: messages in, futures of where they were stored out.
+
+Runs on the IOLoop (or asyncio loop) that ``connect()`` is called on; not thread-safe. The seed's
+module: ``from kiel_logging import clients``.
+"""
+
+import asyncio
+import functools
+import random
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from kiel_logging import options as opt
+from kiel_logging.delivery.accumulator import Accumulator
+from kiel_logging.delivery.batch import Batch
+from kiel_logging.errors import NotConnected, PartitionerError, ProducerClosed, RecordTooLarge
+from kiel_logging.network.connection import open_connection
+from kiel_logging.network.resolver import Resolve, resolve
+from kiel_logging.network.sender import NO_OFFSET, Deliveries, Sender
+from kiel_logging.partitioners import Partitioner
+from kiel_logging.records import Headers, Record, RecordMetadata, TopicPartition
+from kiel_logging.serializers import Serializer, encode_headers, encode_key, encode_value
+from kiel_logging.topics import check_topic
+from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
+
+
+class Producer:
+    """Produces messages to any number of Kafka topics.
+
+    ``await``, or ``yield`` inside ``@gen.coroutine``, works for every method that waits; so does
+    ``async with Producer(...)``, which connects and closes. Nothing is connected before
+    ``connect()``, so a Producer can be made at import time, before there is a loop.
+
+    Args:
+        brokers: bootstrap brokers: a list of ``"host"`` or ``"host:port"`` (9092 when left out,
+            IPv6 in brackets), or one comma-separated string. Asked one at a time, in order.
+        key_maker: ``message -> key``, by default None for all messages. In Kafka a key is stored
+            as bytes: None as null, str as UTF-8, int as decimal digits.
+        partitioner: ``(key, partitions) -> partition``, or one of the names "random" (the
+            default), "round_robin", "murmur2" (as the Java client) and "consistent".
+        serializer: ``message -> str or bytes``, by default ``json.dumps``.
+        compression: ``constants.GZIP``, ``constants.SNAPPY`` or None.
+        batch_size: how many messages, over all topics, are collected before they are sent.
+        required_acks: 1 (the leader has it), -1 (all in-sync replicas have it) or 0.
+        ack_timeout: milliseconds that the leader may wait for the other replicas.
+        linger_ms: milliseconds after which messages are sent although the batch isn't full.
+        client_id: how the brokers' logs and quotas call this client.
+        request_timeout_ms: milliseconds a broker has to answer.
+        delivery_timeout_ms: milliseconds after which a message is given up.
+        retry_backoff_ms: milliseconds before the first retry; doubles with each, up to
+        retry_backoff_max_ms: the most milliseconds between retries.
+        metadata_max_age_ms: milliseconds after which brokers are asked again who leads what.
+        topic_creation_timeout_ms: milliseconds that an unknown topic has to come into being.
+        connect_timeout_ms: milliseconds for each attempt to connect.
+        max_request_size: most bytes of a request, and so of a message, uncompressed.
+
+    Raises:
+        ConfigurationError: names the option, the value and what is allowed.
+
+    Source: the seed document ("The Producer Client") up to ``ack_timeout``; Kafka's own names
+    from ``linger_ms`` on.
+    """
+
+    def __init__(
+        self,
+        brokers: opt.Brokers,
+        key_maker: opt.KeyMaker | None = None,
+        partitioner: str | Partitioner | None = None,
+        serializer: Serializer | None = None,
+        compression: str | None = None,
+        batch_size: int = 1,
+        required_acks: int = 1,
+        ack_timeout: int = 500,
+        *,
+        linger_ms: float = opt.DEFAULT_LINGER_MS,
+        client_id: str = opt.DEFAULT_CLIENT_ID,
+        request_timeout_ms: float = opt.DEFAULT_REQUEST_TIMEOUT_MS,
+        delivery_timeout_ms: float = opt.DEFAULT_DELIVERY_TIMEOUT_MS,
+        retry_backoff_ms: float = opt.DEFAULT_RETRY_BACKOFF_MS,
+        retry_backoff_max_ms: float = opt.DEFAULT_RETRY_BACKOFF_MAX_MS,
+        metadata_max_age_ms: float = opt.DEFAULT_METADATA_MAX_AGE_MS,
+        topic_creation_timeout_ms: float = opt.DEFAULT_TOPIC_CREATION_TIMEOUT_MS,
+        connect_timeout_ms: float = opt.DEFAULT_CONNECT_TIMEOUT_MS,
+        max_request_size: int = opt.DEFAULT_MAX_REQUEST_SIZE,
+    ) -> None:
+        self._options = opt.producer_options(
+            brokers=brokers,
+            key_maker=key_maker,
+            partitioner_choice=partitioner,
+            serializer=serializer,
+            compression=compression,
+            batch_size=batch_size,
+            required_acks=required_acks,
+            ack_timeout=ack_timeout,
+            client_id=client_id,
+            max_request_size=max_request_size,
+            linger_ms=linger_ms,
+            request_timeout_ms=request_timeout_ms,
+            delivery_timeout_ms=delivery_timeout_ms,
+            retry_backoff_ms=retry_backoff_ms,
+            retry_backoff_max_ms=retry_backoff_max_ms,
+            metadata_max_age_ms=metadata_max_age_ms,
+            topic_creation_timeout_ms=topic_creation_timeout_ms,
+            connect_timeout_ms=connect_timeout_ms,
+        )
+        self._closed = False
+        self._connected = False
+        self._wire_up(_Futures(), resolve)
+
+    def _wire_up(self, deliveries: Deliveries, resolve: Resolve) -> None:
+        options = self._options
+        self._clock = time.monotonic
+        self._accumulator = Accumulator(
+            batch_size=options.batch_size,
+            linger=options.linger,
+            max_batch_bytes=options.max_request_size,
+            delivery_timeout=options.delivery_timeout,
+        )
+        self._sender = Sender(
+            options,
+            self._accumulator,
+            connect=functools.partial(
+                open_connection,
+                resolve=resolve,
+                client_id=options.client_id,
+                timeout=options.connect_timeout,
+            ),
+            choose=self._choose,
+            deliveries=deliveries,
+            clock=self._clock,
+            rng=random.Random(),
+        )
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "connected" if self._connected else "not connected"
+        brokers = ",".join(map(str, self._options.brokers))
+        return f"<Producer {brokers} {state} {self._accumulator}>"
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def connect(self) -> None:
+        """Ask the bootstrap brokers for metadata, in order, until one answers.
+
+        Raises:
+            NoBrokersAvailable: none did; says what each attempt met.
+            ProducerClosed: the producer was closed.
+        """
+        self._check_open()
+        if not self._connected:
+            await self._sender.cluster.bootstrap()
+            self._connected = True
+            self._sender.poke()
+
+    async def produce(
+        self,
+        topic: str,
+        message: Any,
+        *,
+        headers: Headers | None = None,
+        timestamp: int | None = None,
+    ) -> "asyncio.Future[RecordMetadata]":
+        """Buffer ``message`` and return a future of where it was stored.
+
+        When this message fills the batch, return once that batch is acknowledged; so with
+        ``batch_size=1`` each awaited ``produce()`` is a delivered message.
+
+        Args:
+            topic: its name.
+            message: whatever the serializer takes; None is stored as null, a tombstone.
+            headers: a mapping, or pairs, of str to bytes, str or None (KIP-82).
+            timestamp: milliseconds since the epoch; now when left out.
+
+        Raises:
+            Exception: whatever the key maker, the serializer or the partitioner raised.
+            MessageError: they returned what can't be sent, or the message is too large.
+            NotConnected: ``connect()`` comes first.
+            ProducerClosed: ``close()`` was called.
+            DeliveryError: this message filled the batch, and a message of it was not delivered.
+        """
+        self._check_ready()
+        options = self._options
+        key = options.key_maker(message)
+        record = Record(
+            encode_key(key),
+            None if message is None else encode_value(options.serializer(message)),
+            encode_headers(headers),
+            time.time_ns() // 1_000_000 if timestamp is None else timestamp,
+        )
+        delivery: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+        filled = self._buffer(check_topic(topic), key, record, delivery)
+        if filled:
+            await _all_delivered(filled)
+        return delivery
+
+    def _buffer(self, topic: str, key: Any, record: Record, token: Any) -> Sequence[Any]:
+        self._check_size(topic, record)
+        now = self._clock()
+        accumulator, sender = self._accumulator, self._sender
+        if sender.cluster.topology.partitions(topic) is None or accumulator.is_held(topic):
+            filled = accumulator.hold(topic, key, record, token, now)
+        else:
+            topic_partition = TopicPartition(topic, self._choose(topic, key))
+            filled = accumulator.append(topic_partition, record, token, now)
+        sender.poke()
+        return filled
+
+    def _choose(self, topic: str, key: Any) -> int:
+        partitions = self._sender.cluster.topology.partitions(topic)
+        assert partitions is not None
+        partition = self._options.partitioner(key, partitions)
+        if partition in partitions:
+            return partition
+        raise PartitionerError(
+            f"the partitioner returned {partition!r} for topic {topic!r}: it must return one of "
+            f"the partitions it is given, {partitions!r}"
+        )
+
+    def _check_size(self, topic: str, record: Record) -> None:
+        size = record_size(record) + BATCH_OVERHEAD
+        if size > self._options.max_request_size:
+            raise RecordTooLarge(
+                f"a message of {size} bytes for topic {topic!r} is larger than max_request_size "
+                f"({self._options.max_request_size}): send less, or raise it here and "
+                "max.message.bytes on the topic"
+            )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ProducerClosed("this producer is closed: make a new one")
+
+    def _check_ready(self) -> None:
+        self._check_open()
+        if not self._connected:
+            raise NotConnected("this producer is not connected: await connect() first")
+
+    async def flush(self, timeout: float | None = None) -> int:
+        """Send everything that is buffered now and wait until it is delivered or has failed.
+
+        Args:
+            timeout: seconds; None waits as long as ``delivery_timeout_ms`` lets messages live.
+
+        Returns:
+            How many messages are still undelivered; 0 unless the timeout came first.
+        """
+        return await self._sender.flush(timeout)
+
+    async def close(self, timeout: float | None = None) -> None:
+        """Flush, then fail with ProducerClosed what is still undelivered, and disconnect.
+
+        Args:
+            timeout: seconds for the flush; None as in ``flush()``.
+        """
+        if not self._closed:
+            self._closed = True
+            await self._sender.close(timeout)
+
+
+class _Futures:
+    """Tokens are futures of RecordMetadata; one that was cancelled is left alone."""
+
+    def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
+        topic, partition = batch.topic_partition
+        for delta, (future, record) in enumerate(zip(batch.tokens, batch.records, strict=True)):
+            if not future.done():
+                offset = NO_OFFSET if base_offset == NO_OFFSET else base_offset + delta
+                timestamp = record.timestamp if log_append_time is None else log_append_time
+                future.set_result(RecordMetadata(topic, partition, offset, timestamp))
+
+    def failed(self, tokens: Sequence[Any], error: Exception) -> None:
+        for future in tokens:
+            if not future.done():
+                future.set_exception(error)
+                # The sender logged it: asyncio need not say again that nobody looked.
+                future.exception()
+
+
+async def _all_delivered(futures: "Sequence[asyncio.Future[RecordMetadata]]") -> None:
+    """Wait for all of ``futures``; raise the first error among them."""
+    await asyncio.wait(futures)
+    for future in futures:
+        if not future.cancelled() and (error := future.exception()) is not None:
+            raise error

@@ -1,0 +1,1 @@
+"""Decisions: what is sent when, and what an answer means. Takes `now`, never waits."""

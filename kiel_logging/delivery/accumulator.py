@@ -1,0 +1,356 @@
+"""What is waiting to be sent: one queue of batches per partition, at most one batch in flight each.
+
+The law:
+
+- Every record that was appended or held ends in exactly one batch that is completed or failed.
+- Records of a partition leave in the order in which they came; one batch of a partition is in
+  flight at a time, so a retry can't overtake.
+- A partition is due when a seal covered its first batch, or a second batch stands behind it.
+  A seal comes when ``batch_size`` records came since the last one, ``linger`` after the first of
+  them, or on flush.
+- Records of a topic whose partitions aren't known are held, in order, until they are.
+
+Tokens are opaque: they come back with the batch.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from kiel_logging.delivery.batch import Batch, State
+from kiel_logging.records import Record, TopicPartition
+from kiel_logging.wire.record_batch import record_size
+
+RECORD_MEMORY_OVERHEAD: Final = 250
+"""Bytes of the Python objects around a record's bytes (tracemalloc, CPython 3.11)."""
+
+
+class Held(NamedTuple):
+    """A record that waits for its topic's partitions to be known."""
+
+    key: Any
+    record: Record
+    token: Any
+    size: int
+    arrival: int
+    deadline: float
+
+
+class Ended(NamedTuple):
+    """Held records end one by one: the token of one, and its error."""
+
+    token: Any
+    error: Exception
+
+
+class _Queue:
+    """The batches of one partition."""
+
+    __slots__ = ("batches", "in_flight", "retry_at")
+
+    def __init__(self) -> None:
+        self.batches: deque[Batch] = deque()
+        self.in_flight: Batch | None = None
+        self.retry_at = 0.0
+
+    @property
+    def due(self) -> bool:
+        return self.in_flight is None and (
+            len(self.batches) > 1 or (len(self.batches) == 1 and self.batches[0].sealed)
+        )
+
+
+class Accumulator:
+    """Queues records by partition and tells which batches may go.
+
+    Args:
+        batch_size: records since the last seal, over all topics, that make the next.
+        linger: seconds from the first unsealed record to a seal.
+        max_batch_bytes: most bytes of one batch, uncompressed.
+        delivery_timeout: seconds from a record's arrival until it is given up.
+
+    Attributes:
+        buffered: records that are queued or held.
+        in_flight: records that are being sent.
+        memory: bytes that all of them take, Python's overhead included.
+    """
+
+    def __init__(
+        self, *, batch_size: int, linger: float, max_batch_bytes: int, delivery_timeout: float
+    ) -> None:
+        self._batch_size = batch_size
+        self._linger = linger
+        self._max_batch_bytes = max_batch_bytes
+        self._delivery_timeout = delivery_timeout
+        self._queues: dict[TopicPartition, _Queue] = {}
+        self._held: dict[str, deque[Held]] = {}
+        self._by_age: list[Batch] = []
+        self._open: set[TopicPartition] = set()
+        self._due: dict[TopicPartition, None] = {}
+        self._unsealed: list[Any] = []
+        self._seal_at: float | None = None
+        self.arrivals = 0
+        self.buffered = 0
+        self.in_flight = 0
+        self.memory = 0
+
+    def __repr__(self) -> str:
+        return f"<Accumulator buffered={self.buffered} in_flight={self.in_flight}>"
+
+    @property
+    def outstanding(self) -> int:
+        """How many records are neither delivered nor failed."""
+        return self.buffered + self.in_flight
+
+    # Records come in.
+
+    def append(
+        self, topic_partition: TopicPartition, record: Record, token: Any, now: float
+    ) -> Sequence[Any]:
+        """Queue ``record``; return the tokens that it sealed by making up ``batch_size``."""
+        size = self._arrive(record)
+        deadline = now + self._delivery_timeout
+        self._enqueue(topic_partition, record, token, size, self.arrivals, deadline)
+        return self._note_unsealed(token, now)
+
+    def hold(self, topic: str, key: Any, record: Record, token: Any, now: float) -> Sequence[Any]:
+        """Keep ``record`` until the partitions of ``topic`` are known; return as append does."""
+        size = self._arrive(record)
+        held = Held(key, record, token, size, self.arrivals, now + self._delivery_timeout)
+        self._held.setdefault(topic, deque()).append(held)
+        return self._note_unsealed(token, now)
+
+    def is_held(self, topic: str) -> bool:
+        """Whether records of ``topic`` wait, so that new ones must wait behind them."""
+        return topic in self._held
+
+    def held_topics(self) -> list[str]:
+        """Return the topics whose partitions are waited for."""
+        return list(self._held)
+
+    def release(self, topic: str, choose: Callable[[Any], int]) -> list[Ended]:
+        """Queue what was held for ``topic``, in order, at the partitions that ``choose`` names.
+
+        Returns the records for which ``choose`` raised.
+        """
+        refused = []
+        for held in self._held.pop(topic, ()):
+            try:
+                partition = choose(held.key)
+            except Exception as error:  # a partitioner of the user's may raise anything
+                self._forget_held(held)
+                refused.append(Ended(held.token, error))
+            else:
+                topic_partition = TopicPartition(topic, partition)
+                self._enqueue(topic_partition, *held[1:])
+        self.seal()
+        return refused
+
+    def give_up_held(self, topic: str, error: Exception) -> list[Ended]:
+        """End everything that is held for ``topic`` with ``error``."""
+        dropped = self._held.pop(topic, deque())
+        for held in dropped:
+            self._forget_held(held)
+        return [Ended(held.token, error) for held in dropped]
+
+    def _arrive(self, record: Record) -> int:
+        size = record_size(record)
+        self.arrivals += 1
+        self.buffered += 1
+        self.memory += size + RECORD_MEMORY_OVERHEAD
+        return size
+
+    def _forget_held(self, held: Held) -> None:
+        self.buffered -= 1
+        self.memory -= held.size + RECORD_MEMORY_OVERHEAD
+
+    def _enqueue(
+        self,
+        topic_partition: TopicPartition,
+        record: Record,
+        token: Any,
+        size: int,
+        arrival: int,
+        deadline: float,
+    ) -> None:
+        queue = self._queues.get(topic_partition)
+        if queue is None:
+            queue = self._queues[topic_partition] = _Queue()
+        batches = queue.batches
+        if not batches or not batches[-1].has_room(size, self._max_batch_bytes):
+            batch = Batch(topic_partition, arrival=arrival, deadline=deadline)
+            batches.append(batch)
+            heapq.heappush(self._by_age, batch)
+            if len(batches) > 1:
+                self._note_due(topic_partition, queue)
+        batches[-1].append(record, token, size, size + RECORD_MEMORY_OVERHEAD)
+        self._open.add(topic_partition)
+
+    def _note_unsealed(self, token: Any, now: float) -> Sequence[Any]:
+        self._unsealed.append(token)
+        if self._seal_at is None:
+            self._seal_at = now + self._linger
+        return self.seal() if len(self._unsealed) >= self._batch_size else ()
+
+    # Time passes.
+
+    def seal(self) -> Sequence[Any]:
+        """Make all that is queued due; return the tokens that came since the last seal."""
+        for topic_partition in self._open:
+            queue = self._queues[topic_partition]
+            for batch in queue.batches:
+                batch.unsealed = 0
+            self._note_due(topic_partition, queue)
+        self._open.clear()
+        sealed, self._unsealed, self._seal_at = self._unsealed, [], None
+        return sealed
+
+    def seal_if_lingered(self, now: float) -> None:
+        """Seal when the linger is over."""
+        if self._seal_at is not None and now >= self._seal_at:
+            self.seal()
+
+    def next_deadline(self, now: float) -> float | None:
+        """Return when there is something to do next, should nothing happen until then."""
+        moments = [self._queues[topic_partition].retry_at for topic_partition in self._due]
+        moments += [held[0].deadline for held in self._held.values()]
+        moments += self._batch_deadlines(now)
+        if self._seal_at is not None:
+            moments.append(self._seal_at)
+        return min((moment for moment in moments if moment > now), default=None)
+
+    def _batch_deadlines(self, now: float) -> list[float]:
+        oldest = self._oldest()
+        if oldest is None:
+            return []
+        if oldest.deadline > now:
+            return [oldest.deadline]
+        # The oldest is overdue and in flight; those behind it still have to expire in time.
+        return [batch.deadline for batch in self._by_age if batch.state is State.QUEUED]
+
+    def expire(self, now: float) -> list[Batch]:
+        """Return the queued batches whose time is over, no longer queued; fail() is the caller's.
+
+        A batch in flight is left to its request's own timeout.
+        """
+        expired = []
+        for batch in self._overdue(now):
+            queue = self._queues[batch.topic_partition]
+            queue.batches.remove(batch)
+            self._note_due(batch.topic_partition, queue)
+            expired.append(batch)
+        return expired
+
+    def expire_held(self, now: float, error: Callable[[str], Exception]) -> list[Ended]:
+        """End the held records whose time is over with ``error(topic)``."""
+        ended = []
+        for topic in self.held_topics():
+            held = self._held[topic]
+            while held and held[0].deadline <= now:
+                self._forget_held(held[0])
+                ended.append(Ended(held.popleft().token, error(topic)))
+            if not held:
+                del self._held[topic]
+        return ended
+
+    def _overdue(self, now: float) -> Iterator[Batch]:
+        """Yield queued batches past their deadline, oldest first; they leave the heap."""
+        in_flight = []
+        while (oldest := self._oldest()) is not None and oldest.deadline <= now:
+            heapq.heappop(self._by_age)
+            if oldest.state is State.QUEUED:
+                yield oldest
+            else:
+                in_flight.append(oldest)
+        for batch in in_flight:
+            heapq.heappush(self._by_age, batch)
+
+    def _oldest(self) -> Batch | None:
+        while self._by_age and self._by_age[0].ended:
+            heapq.heappop(self._by_age)
+        return self._by_age[0] if self._by_age else None
+
+    # Batches go out.
+
+    def ready(self, now: float) -> Iterable[TopicPartition]:
+        """Return the partitions that have a batch to send now."""
+        return [
+            topic_partition
+            for topic_partition in self._due
+            if self._queues[topic_partition].retry_at <= now
+        ]
+
+    def peek(self, topic_partition: TopicPartition) -> Batch:
+        """Return the batch that ``drain`` would."""
+        return self._queues[topic_partition].batches[0]
+
+    def drain(self, topic_partition: TopicPartition) -> Batch:
+        """Take the first batch of a partition that is ready."""
+        queue = self._queues[topic_partition]
+        batch = queue.batches.popleft()
+        queue.in_flight = batch
+        queue.retry_at = 0.0
+        self.buffered -= len(batch)
+        self.in_flight += len(batch)
+        batch.drain()
+        self._note_due(topic_partition, queue)
+        return batch
+
+    def reenqueue(self, batch: Batch, error: Exception, retry_at: float) -> None:
+        """Put a batch back at the front of its queue, to be sent not before ``retry_at``."""
+        batch.reenqueue(error)
+        queue = self._queues[batch.topic_partition]
+        queue.batches.appendleft(batch)
+        queue.retry_at = retry_at
+        self.buffered += len(batch)
+        self._land(batch, queue)
+
+    def complete(self, batch: Batch) -> None:
+        """The brokers have ``batch``."""
+        batch.complete()
+        self._forget(batch)
+
+    def fail(self, batch: Batch) -> None:
+        """Give up ``batch``, which is in flight or was returned by ``expire`` or ``take_all``."""
+        in_flight = batch.state is State.IN_FLIGHT
+        batch.fail()
+        if in_flight:
+            self._forget(batch)
+        else:
+            self.buffered -= len(batch)
+            self.memory -= batch.memory
+
+    def _forget(self, batch: Batch) -> None:
+        self.memory -= batch.memory
+        self._land(batch, self._queues[batch.topic_partition])
+
+    def _land(self, batch: Batch, queue: _Queue) -> None:
+        self.in_flight -= len(batch)
+        queue.in_flight = None
+        self._note_due(batch.topic_partition, queue)
+
+    def _note_due(self, topic_partition: TopicPartition, queue: _Queue) -> None:
+        if queue.due:
+            self._due[topic_partition] = None
+        else:
+            self._due.pop(topic_partition, None)
+
+    # The end.
+
+    def take_all(self) -> list[Batch]:
+        """Return every queued batch, no longer queued, for the caller to fail()."""
+        taken = [batch for queue in self._queues.values() for batch in queue.batches]
+        for queue in self._queues.values():
+            queue.batches.clear()
+        self._due.clear()
+        self._open.clear()
+        self._unsealed, self._seal_at = [], None
+        return taken
+
+    def delivered_up_to(self, arrival: int) -> bool:
+        """Whether every record that came before or as the ``arrival``-th has ended."""
+        oldest = self._oldest()
+        if oldest is not None and oldest.arrival <= arrival:
+            return False
+        return all(held[0].arrival > arrival for held in self._held.values())

@@ -1,0 +1,127 @@
+"""The records of one partition that travel together.
+
+The law, every transition of which is one of the methods here::
+
+    QUEUED ──drain──▶ IN_FLIGHT ──complete──▶ DELIVERED
+       ▲                  │ └──────fail──────▶ FAILED
+       └────reenqueue─────┘
+    QUEUED ──fail──▶ FAILED
+
+Only a queued batch takes records, and only until it was sent once: what is sent again is what
+was sent before, to the byte.
+"""
+
+from enum import Enum
+from typing import Any, Final
+
+from kiel_logging.records import Record, TopicPartition
+from kiel_logging.wire.record_batch import BATCH_OVERHEAD
+
+
+class State(Enum):
+    """Where a batch is in its life."""
+
+    QUEUED = "queued"
+    IN_FLIGHT = "in flight"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+_ENDED: Final = (State.DELIVERED, State.FAILED)
+
+
+class Batch:
+    """Records in the order in which they were appended, each with its owner's token.
+
+    Attributes:
+        arrival: the number of its first record among all that the accumulator took.
+        deadline: when it is too late to deliver it, in seconds of the owner's clock.
+        unsealed: how many of its records came since the last seal.
+        size: bytes of the encoded batch at most, uncompressed.
+    """
+
+    __slots__ = (
+        "arrival",
+        "attempts",
+        "deadline",
+        "last_error",
+        "memory",
+        "records",
+        "size",
+        "state",
+        "tokens",
+        "topic_partition",
+        "unsealed",
+    )
+
+    def __init__(self, topic_partition: TopicPartition, *, arrival: int, deadline: float) -> None:
+        self.topic_partition = topic_partition
+        self.arrival = arrival
+        self.deadline = deadline
+        self.state = State.QUEUED
+        self.records: list[Record] = []
+        self.tokens: list[Any] = []
+        self.size = BATCH_OVERHEAD
+        self.memory = 0
+        self.unsealed = 0
+        self.attempts = 0
+        self.last_error: Exception | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Batch {self.topic_partition} of {len(self)} {self.state.value}"
+            f" attempts={self.attempts}>"
+        )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __lt__(self, other: "Batch") -> bool:
+        """Older first."""
+        return self.arrival < other.arrival
+
+    @property
+    def ended(self) -> bool:
+        """Whether its fate is decided."""
+        return self.state in _ENDED
+
+    @property
+    def sealed(self) -> bool:
+        """Whether some of its records are due."""
+        return self.unsealed < len(self.records)
+
+    def has_room(self, size: int, limit: int) -> bool:
+        """Whether a record of ``size`` bytes may join without passing ``limit``."""
+        return self.attempts == 0 and self.size + size <= limit
+
+    def append(self, record: Record, token: Any, size: int, memory: int) -> None:
+        """Add one record; ``token`` is whatever its owner wants back with the result."""
+        assert self.state is State.QUEUED
+        self.records.append(record)
+        self.tokens.append(token)
+        self.size += size
+        self.memory += memory
+        self.unsealed += 1
+
+    def drain(self) -> None:
+        """It is being sent."""
+        assert self.state is State.QUEUED
+        self.state = State.IN_FLIGHT
+        self.unsealed = 0
+        self.attempts += 1
+
+    def reenqueue(self, error: Exception) -> None:
+        """It has to be sent again, because of ``error``."""
+        assert self.state is State.IN_FLIGHT
+        self.state = State.QUEUED
+        self.last_error = error
+
+    def complete(self) -> None:
+        """The brokers have it."""
+        assert self.state is State.IN_FLIGHT
+        self.state = State.DELIVERED
+
+    def fail(self) -> None:
+        """It is given up."""
+        assert not self.ended
+        self.state = State.FAILED

@@ -1,0 +1,136 @@
+"""Every error this package raises, in one tree.
+
+::
+
+    KielError
+    ├── ConfigurationError (ValueError)    an option is wrong: whoever wrote the options
+    ├── MessageError                       this one message can't be sent: whoever made it
+    │   ├── KeyTypeError (TypeError)           the key maker's value can't be stored as bytes
+    │   ├── ValueTypeError (TypeError)         the serializer returned neither str nor bytes
+    │   ├── HeaderTypeError (TypeError)        a record header is not a pair of str and bytes
+    │   ├── PartitionerError (ValueError)      the partitioner chose a partition that isn't there
+    │   ├── InvalidTopic (ValueError)          a topic name that Kafka refuses
+    │   └── RecordTooLarge (ValueError)        larger than max_request_size
+    ├── ProducerStateError (RuntimeError)  produce() at the wrong time: the program
+    │   ├── NotConnected                       before connect()
+    │   └── ProducerClosed                     after close()
+    ├── BufferFull                         buffer_memory is used up: the brokers are too slow
+    ├── BrokerError                        a broker or the way to it; retried where that may help
+    │   ├── BrokerUnreachable                  no connection could be made
+    │   ├── ConnectionLost                     it was cut
+    │   ├── RequestTimedOut                    the broker did not answer in time
+    │   ├── ProtocolError                      what came back is not Kafka's protocol
+    │   ├── UnsupportedBroker                  older than Kafka 2.1, or newer than we know
+    │   └── NoBrokersAvailable                 none of the bootstrap brokers answered
+    └── DeliveryError                      a message was accepted and not delivered
+        ├── DeliveryTimeout                    not within delivery_timeout_ms
+        ├── UnknownTopic                       it does not exist and was not created
+        └── BrokerRejected                     the broker said no, with this error code
+
+A message says what is wrong, whose fault it is and what to do about it. No module but
+``network/connection.py`` translates foreign errors of the network.
+"""
+
+
+class KielError(Exception):
+    """The root: catches everything below."""
+
+
+class ConfigurationError(KielError, ValueError):
+    """An option has a value it can't have; names the option, the value and what is allowed."""
+
+
+class MessageError(KielError):
+    """One message can't be sent as it is. Others are not affected."""
+
+
+class KeyTypeError(MessageError, TypeError):
+    """The key is none of None, bytes, str and int."""
+
+
+class ValueTypeError(MessageError, TypeError):
+    """The serializer returned neither str nor bytes."""
+
+
+class HeaderTypeError(MessageError, TypeError):
+    """A record header is not a str key with a value of bytes, str or None."""
+
+
+class PartitionerError(MessageError, ValueError):
+    """The partitioner did not return one of the partitions it was given."""
+
+
+class InvalidTopic(MessageError, ValueError):
+    """Not a name that Kafka allows for a topic."""
+
+
+class RecordTooLarge(MessageError, ValueError):
+    """A single record is larger than ``max_request_size``."""
+
+
+class ProducerStateError(KielError, RuntimeError):
+    """The call came at the wrong point of the producer's life."""
+
+
+class NotConnected(ProducerStateError):
+    """``produce()`` was called before ``connect()``."""
+
+
+class ProducerClosed(ProducerStateError):
+    """The producer is closed, or was closed while the message was on its way."""
+
+
+class BufferFull(KielError):
+    """``buffer_memory`` is used up by messages that the brokers have not taken yet."""
+
+
+class BrokerError(KielError):
+    """A broker, or the way to it. The producer retries these by itself."""
+
+
+class BrokerUnreachable(BrokerError):
+    """No connection could be made to the broker."""
+
+
+class ConnectionLost(BrokerError):
+    """The connection was cut; what was unanswered on it may or may not have been done."""
+
+
+class RequestTimedOut(BrokerError):
+    """The broker did not answer within ``request_timeout_ms``."""
+
+
+class ProtocolError(BrokerError):
+    """The other side does not speak Kafka's protocol as we know it."""
+
+
+class UnsupportedBroker(BrokerError):
+    """The broker and this client have no version of a needed request in common."""
+
+
+class NoBrokersAvailable(BrokerError):
+    """None of the bootstrap brokers answered with metadata."""
+
+
+class DeliveryError(KielError):
+    """A message that was accepted could not be delivered."""
+
+
+class DeliveryTimeout(DeliveryError):
+    """The message was not acknowledged within ``delivery_timeout_ms``."""
+
+
+class UnknownTopic(DeliveryError):
+    """The topic does not exist and the brokers did not create it."""
+
+
+class BrokerRejected(DeliveryError):
+    """The broker refused the message for good.
+
+    Attributes:
+        error_code: Kafka's number of the error (``kio.schema.errors.ErrorCode``).
+    """
+
+    def __init__(self, message: str, error_code: int) -> None:
+        super().__init__(message)
+        self.error_code = error_code

@@ -1,0 +1,57 @@
+"""Which key a log record has: a field of its dict or of the LogRecord, or a key maker's value."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from kiel_logging.errors import ConfigurationError
+
+KeyChoice: TypeAlias = Callable[[Mapping[str, Any], logging.LogRecord], Any]
+
+_MISSING = object()
+
+
+def key_choice(key_field: str | None, key_maker: Callable[[Any], Any] | None) -> KeyChoice:
+    """Return a function from a record's dict, and the record, to its key.
+
+    ``key_field`` is the name of a field (ours, an extra's, or a LogRecord's attribute); a dotted
+    path reaches into nested extras. ``key_maker`` takes the dict, as in the seed.
+
+    Raises:
+        ConfigurationError: both are given, or one is of the wrong type.
+    """
+    if key_field is not None and key_maker is not None:
+        raise ConfigurationError("key_field and key_maker are both given: choose one")
+    if key_maker is not None:
+        if not callable(key_maker):
+            raise ConfigurationError(f"key_maker={key_maker!r} must be callable")
+        return lambda fields, _record: key_maker(fields)
+    if key_field is None:
+        return lambda _fields, _record: None
+    if not isinstance(key_field, str) or not key_field:
+        raise ConfigurationError(f"key_field={key_field!r} must be the name of a record's field")
+    return _by_field(key_field)
+
+
+def _by_field(name: str) -> KeyChoice:
+    path = name.split(".")
+
+    def choose(fields: Mapping[str, Any], record: logging.LogRecord) -> Any:
+        value = fields.get(name, _MISSING)
+        if value is _MISSING:
+            value = record.__dict__.get(name, _MISSING)
+        if value is _MISSING:
+            value = _follow(fields, path)
+        # Ids come in many types (UUID, Decimal, enums); their text is what a reader compares.
+        return value if value is None or isinstance(value, str | bytes | int) else str(value)
+
+    return choose
+
+
+def _follow(fields: Mapping[str, Any], path: list[str]) -> Any:
+    value: Any = fields
+    for name in path:
+        if not isinstance(value, Mapping) or name not in value:
+            return None
+        value = value[name]
+    return value

@@ -1,0 +1,1 @@
+"""Sockets. The only package that waits for brokers, on Tornado's IOLoop."""

@@ -1,0 +1,276 @@
+"""The brokers of a cluster: who leads what, and one connection to each that is needed.
+
+The law: at most one refresh of the metadata runs at a time; a broker that failed is left alone for
+a backoff; when no known broker answers, the bootstrap list is asked again (KIP-1102).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from random import Random
+from typing import Any, Final, TypeAlias
+
+from kiel_logging.delivery.retry import backoff
+from kiel_logging.delivery.topology import Topology
+from kiel_logging.errors import BrokerError, NoBrokersAvailable
+from kiel_logging.network.connection import Connection
+from kiel_logging.options import Address, ProducerOptions
+from kiel_logging.wire.messages import Api
+from kiel_logging.wire.metadata import Broker, metadata_request, read_metadata
+
+MAX_REQUESTS_IN_FLIGHT: Final = 5
+"""Produce requests that one broker may owe us an answer for: the Java client's default."""
+
+Connect: TypeAlias = Callable[[Address], Awaitable[Connection]]
+Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class Node:
+    """One broker: its connection, or when the next attempt at one may be made."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.connection: Connection | None = None
+        self.opening: asyncio.Future[Connection] | None = None
+        self.failures = 0
+        self.retry_at = 0.0
+        self.in_flight = 0
+
+    def __repr__(self) -> str:
+        state = "connected" if self.connected else f"failures={self.failures}"
+        return f"<Node {self.broker.node_id} {self.address} {state} in_flight={self.in_flight}>"
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return Address(self.broker.host, self.broker.port)
+
+    @property
+    def connected(self) -> bool:
+        """Whether requests can be sent to it now."""
+        return self.connection is not None and self.connection.closed is None
+
+
+class Cluster:
+    """Knows the topology and keeps it fresh; hands out connections.
+
+    Args:
+        options: the producer's.
+        connect: opens a connection to an address.
+        spawn: runs a coroutine in the background.
+        rng: for the jitter of backoffs.
+        clock: seconds, monotonic.
+        on_change: called when something that was waited for may be there.
+
+    Attributes:
+        trouble: the last error of a broker, for messages to the user; None when all is well.
+    """
+
+    def __init__(
+        self,
+        options: ProducerOptions,
+        *,
+        connect: Connect,
+        spawn: Spawn,
+        rng: Random,
+        clock: Callable[[], float],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._options = options
+        self._connect = connect
+        self._spawn = spawn
+        self._rng = rng
+        self._clock = clock
+        self._on_change = on_change
+        self._nodes: dict[int, Node] = {}
+        self._topics: set[str] = set()
+        self._refresh_wanted = True
+        self._refreshing = False
+        self._refresh_at = 0.0
+        self._fruitless = 0
+        self._expires_at = 0.0
+        self.topology = Topology()
+        self.trouble: BrokerError | None = None
+
+    def __repr__(self) -> str:
+        return f"<Cluster {list(self._nodes.values())}>"
+
+    # What is known of topics.
+
+    def use_topic(self, topic: str) -> None:
+        """Include ``topic`` in what brokers are asked about."""
+        if topic not in self._topics:
+            self._topics.add(topic)
+            self.want_refresh()
+
+    def want_refresh(self) -> None:
+        """Something is missing or wrong: ask again, as soon as the backoff allows."""
+        self._refresh_wanted = True
+
+    def refresh_if_wanted(self, now: float) -> None:
+        """Start a refresh when one is wanted, or the metadata is old."""
+        if self._refreshing or now < self._refresh_at:
+            return
+        if self._refresh_wanted or now >= self._expires_at:
+            self._refreshing = True
+            self._refresh_wanted = False
+            self._spawn(self._refresh())
+
+    def next_deadline(self) -> float | None:
+        """Return when ``refresh_if_wanted`` or ``connection`` may do more than now."""
+        moments = [node.retry_at for node in self._nodes.values() if not node.connected]
+        if not self._refreshing:
+            moments.append(self._refresh_at if self._refresh_wanted else self._expires_at)
+        now = self._clock()
+        return min((moment for moment in moments if moment > now), default=None)
+
+    async def _refresh(self) -> None:
+        try:
+            await self._ask_any_broker()
+        except BrokerError as error:
+            self.trouble = error
+            self._refresh_wanted = True
+            self._space_refreshes()
+        finally:
+            self._refreshing = False
+            self._on_change()
+
+    async def _ask_any_broker(self) -> None:
+        now = self._clock()
+        candidates = sorted(self._nodes.values(), key=lambda node: not node.connected)
+        for node in candidates:
+            if not node.connected and now < node.retry_at:
+                continue
+            try:
+                await self._ask(await self._connected(node))
+            except BrokerError as error:
+                self.trouble = error
+            else:
+                return
+        await self.bootstrap()
+
+    async def bootstrap(self) -> None:
+        """Ask the bootstrap brokers for metadata, one at a time and in order, until one answers.
+
+        Raises:
+            NoBrokersAvailable: none did; says what each attempt met.
+        """
+        failures = []
+        for address in self._options.brokers:
+            try:
+                connection = await self._connect(address)
+                try:
+                    await self._ask(connection)
+                finally:
+                    connection.close()
+            except BrokerError as error:
+                failures.append(str(error))
+            else:
+                return
+        raise NoBrokersAvailable("no bootstrap broker answered: " + "; ".join(failures))
+
+    async def _ask(self, connection: Connection) -> None:
+        asked = sorted(self._topics)
+        request = metadata_request(connection.version(Api.METADATA), asked)
+        response = await connection.send(Api.METADATA, request, self._options.request_timeout)
+        now = self._clock()
+        self.topology.update(read_metadata(response), now)
+        self._expires_at = now + self._options.metadata_max_age
+        self._keep_nodes_in_step()
+        if all(self.topology.error(topic) is None for topic in asked):
+            self._fruitless = 0
+            self._refresh_at = now + self._options.retry_backoff
+        else:
+            self._space_refreshes()
+
+    def _space_refreshes(self) -> None:
+        self._fruitless += 1
+        self._refresh_at = self._clock() + self._backoff(self._fruitless)
+
+    # Connections.
+
+    def node(self, node_id: int, now: float) -> Node | None:
+        """Return the broker if a request can be sent to it now.
+
+        Else see to it that a connection is made, unless it failed a moment ago.
+        """
+        node = self._nodes.get(node_id)
+        if node is None or node.broker != self.topology.brokers[node_id]:
+            self._keep_nodes_in_step()
+            node = self._nodes[node_id]
+        if node.connected:
+            return node if node.in_flight < MAX_REQUESTS_IN_FLIGHT else None
+        if node.opening is None and now >= node.retry_at:
+            self._spawn(self._connect_in_background(node))
+        return None
+
+    def _keep_nodes_in_step(self) -> None:
+        brokers = self.topology.brokers
+        for node_id, node in list(self._nodes.items()):
+            if brokers.get(node_id) != node.broker:
+                # Gone, or moved to another address: what it still owes us ends as retries.
+                del self._nodes[node_id]
+                if node.connection is not None:
+                    node.connection.close()
+        for node_id, broker in brokers.items():
+            if node_id not in self._nodes:
+                self._nodes[node_id] = Node(broker)
+
+    async def _connect_in_background(self, node: Node) -> None:
+        try:
+            await self._connected(node)
+        except BrokerError as error:
+            self.trouble = error
+            # It may be down for long: somebody else may lead its partitions by now.
+            self.want_refresh()
+        finally:
+            self._on_change()
+
+    async def _connected(self, node: Node) -> Connection:
+        if node.connected:
+            assert node.connection is not None
+            return node.connection
+        if node.opening is None:
+            node.opening = asyncio.ensure_future(self._open(node))
+        return await asyncio.shield(node.opening)
+
+    async def _open(self, node: Node) -> Connection:
+        try:
+            connection = await self._connect(node.address)
+        except BrokerError:
+            self._note_failure(node)
+            raise
+        finally:
+            node.opening = None
+        if self._nodes.get(node.broker.node_id) is not node:
+            connection.close()  # the node was dropped, or all was closed, while we connected
+        connection.on_close = lambda why: self._lost(node, why)
+        node.connection = connection
+        node.failures = 0
+        return connection
+
+    def _lost(self, node: Node, why: BrokerError) -> None:
+        if node.in_flight:
+            self.trouble = why
+            self._note_failure(node)
+        # Else it was idle, and the broker tidied up (connections.max.idle.ms).
+        self._on_change()
+
+    def _note_failure(self, node: Node) -> None:
+        node.failures += 1
+        node.retry_at = self._clock() + self._backoff(node.failures)
+
+    def _backoff(self, failures: int) -> float:
+        options = self._options
+        return backoff(
+            failures, first=options.retry_backoff, most=options.retry_backoff_max, rng=self._rng
+        )
+
+    def close(self) -> None:
+        """Close every connection, made or being made."""
+        nodes, self._nodes = self._nodes, {}
+        for node in nodes.values():
+            if node.opening is not None:
+                node.opening.cancel()
+            if node.connection is not None:
+                node.connection.on_close = None
+                node.connection.close()

@@ -1,0 +1,190 @@
+"""The Producer's options, checked once, when it is made.
+
+Each check is one function that names the option, the value and what is allowed. What the rest of
+the package gets are checked values in the units it computes with: seconds and bytes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.partitioners import Partitioner, partitioner
+from kiel_logging.serializers import Serializer, json_serializer
+from kiel_logging.wire.compression import Codec, codec
+
+KeyMaker: TypeAlias = Callable[[Any], Any]
+Brokers: TypeAlias = str | Sequence[str]
+
+DEFAULT_PORT: Final = 9092
+
+# The defaults of what the seed doesn't name are the Java client's, where it has the option.
+DEFAULT_LINGER_MS: Final = 5.0
+DEFAULT_CLIENT_ID: Final = "kiel_logging"
+DEFAULT_REQUEST_TIMEOUT_MS: Final = 30_000.0
+DEFAULT_DELIVERY_TIMEOUT_MS: Final = 120_000.0
+DEFAULT_RETRY_BACKOFF_MS: Final = 100.0
+DEFAULT_RETRY_BACKOFF_MAX_MS: Final = 1_000.0
+DEFAULT_METADATA_MAX_AGE_MS: Final = 300_000.0
+DEFAULT_TOPIC_CREATION_TIMEOUT_MS: Final = 10_000.0
+DEFAULT_CONNECT_TIMEOUT_MS: Final = 10_000.0
+DEFAULT_MAX_REQUEST_SIZE: Final = 1_048_576
+_SMALLEST_REQUEST: Final = 1024
+
+
+class Address(NamedTuple):
+    """Where a broker listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProducerOptions:
+    """What a Producer was told, checked; times in seconds, sizes in bytes."""
+
+    brokers: tuple[Address, ...]
+    key_maker: KeyMaker
+    partitioner: Partitioner
+    serializer: Serializer
+    codec: Codec
+    batch_size: int
+    required_acks: int
+    ack_timeout_ms: int
+    client_id: str
+    linger: float
+    request_timeout: float
+    delivery_timeout: float
+    retry_backoff: float
+    retry_backoff_max: float
+    metadata_max_age: float
+    topic_creation_timeout: float
+    connect_timeout: float
+    max_request_size: int
+
+
+def producer_options(
+    *,
+    brokers: Brokers,
+    key_maker: KeyMaker | None,
+    partitioner_choice: str | Partitioner | None,
+    serializer: Serializer | None,
+    compression: str | None,
+    batch_size: int,
+    required_acks: int,
+    ack_timeout: int,
+    client_id: str,
+    max_request_size: int,
+    **milliseconds: float,
+) -> ProducerOptions:
+    """Check what the Producer was given.
+
+    Raises:
+        ConfigurationError: names the option, the value and what is allowed.
+    """
+    return ProducerOptions(
+        brokers=parse_brokers(brokers),
+        key_maker=_check_callable("key_maker", key_maker) or _no_key,
+        partitioner=partitioner(partitioner_choice),
+        serializer=_check_callable("serializer", serializer) or json_serializer,
+        codec=codec(compression),
+        batch_size=_check_whole("batch_size", batch_size, least=1),
+        required_acks=_check_acks(required_acks),
+        ack_timeout_ms=_check_whole("ack_timeout", ack_timeout, least=1),
+        client_id=_check_client_id(client_id),
+        max_request_size=_check_whole(
+            "max_request_size", max_request_size, least=_SMALLEST_REQUEST
+        ),
+        **{name.removesuffix("_ms"): _seconds(name, value) for name, value in milliseconds.items()},
+    )
+
+
+def parse_brokers(brokers: Brokers) -> tuple[Address, ...]:
+    """Return the addresses in a list of ``"host"`` or ``"host:port"``, or one such string.
+
+    The port is 9092 when left out; IPv6 addresses go in brackets.
+
+    Raises:
+        ConfigurationError: there are none, or one is misspelt.
+    """
+    if isinstance(brokers, str):
+        brokers = brokers.split(",")
+    elif not isinstance(brokers, Sequence):
+        raise ConfigurationError(
+            f"brokers={brokers!r} must be a list of 'host' or 'host:port', or one "
+            "comma-separated string"
+        )
+    addresses = tuple(_parse_broker(broker) for broker in brokers)
+    if not addresses:
+        raise ConfigurationError("brokers is empty: name at least one, 'host' or 'host:port'")
+    return addresses
+
+
+def _parse_broker(broker: object) -> Address:
+    if not isinstance(broker, str):
+        raise ConfigurationError(f"brokers has {broker!r}: each must be str, 'host' or 'host:port'")
+    text = broker.strip()
+    if "/" in text:
+        raise ConfigurationError(f"brokers has {broker!r}: leave out the '...://'")
+    host, port = _split_port(text, broker)
+    if not host or any(character.isspace() or character in "[]" for character in host):
+        raise ConfigurationError(f"brokers has {broker!r}: that is no host name or address")
+    return Address(host, port)
+
+
+def _split_port(text: str, broker: str) -> tuple[str, int]:
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ConfigurationError(f"brokers has {broker!r}: write IPv6 as '[::1]:9092'")
+        return host, _parse_port(rest[1:], broker) if rest else DEFAULT_PORT
+    if text.count(":") > 1:
+        raise ConfigurationError(f"brokers has {broker!r}: write IPv6 in brackets, '[::1]:9092'")
+    host, colon, port = text.partition(":")
+    return host, _parse_port(port, broker) if colon else DEFAULT_PORT
+
+
+def _parse_port(text: str, broker: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
+        return int(text)
+    raise ConfigurationError(f"brokers has {broker!r}: the port must be a number from 1 to 65535")
+
+
+def _no_key(_message: Any) -> None:
+    return None
+
+
+def _check_callable(name: str, value: Any) -> Any:
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"{name}={value!r} must be callable, or None for the default")
+    return value
+
+
+def _check_whole(name: str, value: object, *, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigurationError(f"{name}={value!r} must be a whole number, at least {least}")
+    return value
+
+
+def _check_acks(value: object) -> int:
+    if isinstance(value, bool) or value not in (-1, 0, 1):
+        raise ConfigurationError(
+            f"required_acks={value!r} must be 1 (the leader has it), -1 (all in-sync replicas "
+            "have it) or 0 (don't wait)"
+        )
+    return int(value)
+
+
+def _check_client_id(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"client_id={value!r} must be a str that is not empty")
+    return value
+
+
+def _seconds(name: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**31:
+        raise ConfigurationError(f"{name}={value!r} must be a number of milliseconds, 0 or more")
+    return value / 1000

@@ -1,0 +1,50 @@
+"""The values that travel through the package: frozen, without behaviour beyond their own parts.
+
+Named tuples rather than dataclasses: one of each is made per message, and a named tuple costs a
+third of a frozen dataclass to make.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeAlias
+
+Header: TypeAlias = tuple[str, bytes | None]
+"""A record header: its key and its value, as Kafka stores it (KIP-82)."""
+
+Headers: TypeAlias = Mapping[str, bytes | str | None] | Iterable[tuple[str, bytes | str | None]]
+"""What callers may give as headers; pairs allow a key to repeat."""
+
+
+class TopicPartition(NamedTuple):
+    """One partition of a topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+class Record(NamedTuple):
+    """One message as the brokers will store it.
+
+    ``timestamp`` is in milliseconds since the epoch. ``value=None`` is a tombstone.
+    """
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...]
+    timestamp: int
+
+
+class RecordMetadata(NamedTuple):
+    """Where a delivered message stands.
+
+    ``offset`` is -1 when the broker was asked for no acknowledgement (``required_acks=0``).
+    ``timestamp`` is in milliseconds since the epoch: the broker's own when the topic is set to
+    LogAppendTime, else the message's.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int

@@ -1,0 +1,84 @@
+"""How messages and keys become the bytes that Kafka stores.
+
+A serializer is any callable that takes the message and returns str (stored as UTF-8) or bytes.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from kiel_logging.errors import HeaderTypeError, KeyTypeError, ValueTypeError
+from kiel_logging.records import Header, Headers
+
+Serializer: TypeAlias = Callable[[Any], str | bytes]
+
+
+def json_serializer(message: Any) -> str:
+    """Return ``message`` as JSON: the default, as in the seed (``json.dumps``).
+
+    Raises:
+        TypeError: something in the message has no JSON form.
+        ValueError: NaN or an infinity, which JSON does not have, or a cycle.
+    """
+    return json.dumps(message, allow_nan=False)
+
+
+def text_serializer(message: Any) -> str:
+    """Return ``str(message)``."""
+    return str(message)
+
+
+def encode_value(value: object) -> bytes:
+    """Return what a serializer returned as bytes.
+
+    Raises:
+        ValueTypeError: it returned neither str nor bytes.
+    """
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes):
+        return value
+    raise ValueTypeError(
+        f"the serializer returned {type(value).__name__}: it must return str or bytes"
+    )
+
+
+def encode_key(key: object) -> bytes | None:
+    """Return a key as Kafka stores it: None as null, str as UTF-8, int as decimal digits.
+
+    Raises:
+        KeyTypeError: the key is of any other type.
+    """
+    if key is None or isinstance(key, bytes):
+        return key
+    if isinstance(key, str):
+        return key.encode()
+    if isinstance(key, int) and not isinstance(key, bool):
+        return b"%d" % key
+    raise KeyTypeError(
+        f"the key maker returned {type(key).__name__}: a key is None, bytes, str or int"
+    )
+
+
+def encode_headers(headers: Headers | None) -> tuple[Header, ...]:
+    """Return record headers as Kafka stores them; str values as UTF-8.
+
+    Raises:
+        HeaderTypeError: a key is no str, or a value is none of bytes, str and None.
+    """
+    if not headers:
+        return ()
+    pairs = headers.items() if hasattr(headers, "items") else headers
+    return tuple(_encode_header(key, value) for key, value in pairs)
+
+
+def _encode_header(key: object, value: object) -> Header:
+    if not isinstance(key, str):
+        raise HeaderTypeError(f"a header key is {type(key).__name__}: it must be str")
+    if value is None or isinstance(value, bytes):
+        return key, value
+    if isinstance(value, str):
+        return key, value.encode()
+    raise HeaderTypeError(
+        f"the header {key!r} is {type(value).__name__}: it must be bytes, str or None"
+    )

@@ -1,0 +1,1 @@
+"""Bytes. Record batches and protocol messages; no clock, no loop, no state."""

@@ -1,0 +1,89 @@
+"""The Metadata request and response, whatever their version.
+
+Source: https://kafka.apache.org/protocol#The_Messages_Metadata
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from kio.schema.errors import ErrorCode
+
+from kiel_logging.wire.messages import Api, request_module
+
+NO_LEADER: Final = -1
+_FIRST_WITH_TOPIC_IDS: Final = 10
+_NOT_ASKED_FOR: Final = (
+    "include_cluster_authorized_operations",
+    "include_topic_authorized_operations",
+)
+_NO_TOPIC_ID: Final = uuid.UUID(int=0)
+
+
+class Broker(NamedTuple):
+    """A broker as it advertises itself."""
+
+    node_id: int
+    host: str
+    port: int
+
+
+class Leader(NamedTuple):
+    """Who leads a partition, and since which election. ``NO_LEADER`` while there is none."""
+
+    node_id: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """What a broker says of a topic: an error, or its partitions' leaders."""
+
+    name: str
+    error: ErrorCode | int
+    leaders: Mapping[int, Leader]
+    topic_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """One broker's answer: the brokers, and the topics it was asked for."""
+
+    brokers: Mapping[int, Broker]
+    topics: Mapping[str, Topic] = field(default_factory=dict)
+
+
+def metadata_request(version: int, topics: Iterable[str]) -> Any:
+    """Return the request for ``topics``, which asks for their creation too; empty: for none."""
+    module = request_module(Api.METADATA, version)
+    topic_id: dict[str, Any] = {"topic_id": None} if version >= _FIRST_WITH_TOPIC_IDS else {}
+    fields = module.MetadataRequest.__dataclass_fields__
+    return module.MetadataRequest(
+        topics=tuple(module.MetadataRequestTopic(name=topic, **topic_id) for topic in topics),
+        allow_auto_topic_creation=True,
+        **{name: False for name in _NOT_ASKED_FOR if name in fields},
+    )
+
+
+def read_metadata(response: Any) -> Metadata:
+    """Return what a Metadata response of any version says."""
+    brokers = {
+        broker.node_id: Broker(broker.node_id, broker.host, broker.port)
+        for broker in response.brokers
+    }
+    topics = {topic.name: _read_topic(topic) for topic in response.topics if topic.name is not None}
+    return Metadata(brokers=brokers, topics=topics)
+
+
+def _read_topic(topic: Any) -> Topic:
+    topic_id = getattr(topic, "topic_id", None)
+    return Topic(
+        name=topic.name,
+        error=topic.error_code,
+        topic_id=None if topic_id == _NO_TOPIC_ID else topic_id,
+        leaders={
+            partition.partition_index: Leader(partition.leader_id, partition.leader_epoch)
+            for partition in topic.partitions
+        },
+    )

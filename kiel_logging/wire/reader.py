@@ -1,0 +1,214 @@
+"""kio's message classes, read from bytes that nobody vouches for.
+
+The schemas are kio's; its own reader is not used for what brokers send, because it allocates
+whatever count a frame claims, which ends the whole process (kio 0.6.5: "memory allocation of ...
+bytes failed", SIGABRT), and because it refuses tagged fields that it doesn't know, which clients
+must skip (KIP-482). Here every length is checked against the bytes that are left before anything
+is made of it.
+
+Times and durations stay what they are on the wire, integers in milliseconds; an error code that
+kio doesn't know stays an int.
+"""
+
+import dataclasses
+import struct
+import types
+import typing
+import uuid
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from kio.schema.errors import ErrorCode
+
+from kiel_logging.errors import ProtocolError
+
+_Read: TypeAlias = Callable[[bytes, int], tuple[Any, int]]
+
+
+class Reader(NamedTuple):
+    """How one type is read: ``read(buffer, offset) -> (value, next offset)``.
+
+    ``least`` is the fewest bytes that a value takes: it bounds how long an array can be.
+    """
+
+    read: _Read
+    least: int
+
+
+def _fixed(format_: str) -> Reader:
+    layout = struct.Struct(format_)
+    unpack, size = layout.unpack_from, layout.size
+
+    def read(buffer: bytes, offset: int) -> tuple[Any, int]:
+        return unpack(buffer, offset)[0], offset + size
+
+    return Reader(read, size)
+
+
+def _mapped(reader: Reader, convert: Callable[[Any], Any]) -> Reader:
+    def read(buffer: bytes, offset: int) -> tuple[Any, int]:
+        value, offset = reader.read(buffer, offset)
+        return convert(value), offset
+
+    return Reader(read, reader.least)
+
+
+def read_unsigned_varint(buffer: bytes, offset: int) -> tuple[int, int]:
+    """Read at most five bytes, the longest that 32 bits take."""
+    value = 0
+    for shift in range(0, 35, 7):
+        byte = buffer[offset]
+        offset += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, offset
+    raise ProtocolError("a varint of more than five bytes")
+
+
+def _compact_length(buffer: bytes, offset: int) -> tuple[int, int]:
+    length, offset = read_unsigned_varint(buffer, offset)
+    return length - 1, offset
+
+
+_INT8: Final = _fixed(">b")
+_INT16: Final = _fixed(">h")
+_INT32: Final = _fixed(">i")
+_COMPACT_LENGTH: Final = Reader(_compact_length, 1)
+
+
+def _blob(length: Reader) -> Reader:
+    """Bytes behind their length; a length of -1 is a null."""
+
+    def read(buffer: bytes, offset: int) -> tuple[bytes | None, int]:
+        size, offset = length.read(buffer, offset)
+        if size < 0:
+            return None, offset
+        end = offset + size
+        if end > len(buffer):
+            raise ProtocolError(f"{size} bytes announced, {len(buffer) - offset} left")
+        return buffer[offset:end], end
+
+    return Reader(read, length.least)
+
+
+def _array(length: Reader, element: Reader) -> Reader:
+    """A tuple behind its count; a count of -1 is a null."""
+
+    def read(buffer: bytes, offset: int) -> tuple[tuple[Any, ...] | None, int]:
+        count, offset = length.read(buffer, offset)
+        if count < 0:
+            return None, offset
+        if count * element.least > len(buffer) - offset:
+            raise ProtocolError(f"{count} elements announced, {len(buffer) - offset} bytes left")
+        values = []
+        for _ in range(count):
+            value, offset = element.read(buffer, offset)
+            values.append(value)
+        return tuple(values), offset
+
+    return Reader(read, length.least)
+
+
+def _text(blob: bytes | None) -> str | None:
+    return None if blob is None else blob.decode()
+
+
+def _error(code: int) -> ErrorCode | int:
+    try:
+        return ErrorCode(code)
+    except ValueError:
+        return code
+
+
+_PRIMITIVES: Final = {
+    "int8": _INT8,
+    "int16": _INT16,
+    "int32": _INT32,
+    "int64": _fixed(">q"),
+    "uint16": _fixed(">H"),
+    "uint32": _fixed(">I"),
+    "bool": _fixed(">?"),
+    "uuid": _mapped(_fixed(">16s"), lambda raw: uuid.UUID(bytes=raw)),
+    "error_code": _mapped(_INT16, _error),
+    "timedelta_i32": _INT32,
+    "timedelta_i64": _fixed(">q"),
+    "datetime_i64": _fixed(">q"),
+}
+
+# (flexible?) -> the length that strings and bytes have (KIP-482).
+_BYTES_LENGTH: Final = {False: _INT32, True: _COMPACT_LENGTH}
+_STRING_LENGTH: Final = {False: _INT16, True: _COMPACT_LENGTH}
+
+
+def _primitive(kafka_type: str, flexible: bool) -> Reader:
+    if kafka_type == "string":
+        return _mapped(_blob(_STRING_LENGTH[flexible]), _text)
+    if kafka_type == "bytes":
+        return _blob(_BYTES_LENGTH[flexible])
+    return _PRIMITIVES[kafka_type]
+
+
+@cache
+def entity_reader(entity: type) -> Reader:
+    """Return the reader of one of kio's message classes."""
+    flexible: bool = entity.__flexible__  # type: ignore[attr-defined]
+    hints = typing.get_type_hints(entity)
+    fields: list[tuple[str, Reader]] = []
+    tagged: dict[int, tuple[str, Reader]] = {}
+    for field in dataclasses.fields(entity):
+        reader = _field_reader(hints[field.name], field.metadata, flexible)
+        if "tag" in field.metadata:
+            tagged[field.metadata["tag"]] = (field.name, reader)
+        else:
+            fields.append((field.name, reader))
+
+    def read(buffer: bytes, offset: int) -> tuple[Any, int]:
+        values = {}
+        for name, reader in fields:
+            values[name], offset = reader.read(buffer, offset)
+        if flexible:
+            offset = _read_tagged(buffer, offset, tagged, values)
+        return entity(**values), offset
+
+    return Reader(read, sum(reader.least for _, reader in fields) + flexible)
+
+
+def _field_reader(hint: Any, metadata: Any, flexible: bool) -> Reader:
+    optional = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    if optional:
+        (hint,) = (arm for arm in typing.get_args(hint) if arm is not types.NoneType)
+    if typing.get_origin(hint) is tuple:
+        element = _field_reader(typing.get_args(hint)[0], metadata, flexible)
+        return _array(_BYTES_LENGTH[flexible], element)
+    if dataclasses.is_dataclass(hint):
+        entity = entity_reader(typing.cast(type, hint))
+        return _nullable(entity) if optional else entity
+    return _primitive(metadata["kafka_type"], flexible)
+
+
+def _nullable(entity: Reader) -> Reader:
+    """A struct behind a byte that is -1 for a null (KIP-893)."""
+
+    def read(buffer: bytes, offset: int) -> tuple[Any, int]:
+        marker, offset = _INT8.read(buffer, offset)
+        return (None, offset) if marker < 0 else entity.read(buffer, offset)
+
+    return Reader(read, _INT8.least)
+
+
+def _read_tagged(
+    buffer: bytes, offset: int, known: dict[int, tuple[str, Reader]], values: dict[str, Any]
+) -> int:
+    count, offset = read_unsigned_varint(buffer, offset)
+    for _ in range(count):
+        tag, offset = read_unsigned_varint(buffer, offset)
+        size, offset = read_unsigned_varint(buffer, offset)
+        end = offset + size
+        if end > len(buffer):
+            raise ProtocolError(f"a tagged field of {size} bytes, {len(buffer) - offset} left")
+        if tag in known:
+            name, reader = known[tag]
+            values[name], _ = reader.read(buffer, offset)
+        offset = end
+    return offset

@@ -1,0 +1,83 @@
+"""Which version of each request is spoken: the highest that both sides know.
+
+Never the lowest: Kafka 4 advertises Produce v0 to v2 for old librdkafkas and then rejects them
+(KAFKA-18659). The lowest versions here are those of Kafka 2.1, the oldest release in scope.
+
+Source: KIP-35, KIP-511 (ApiVersions v3).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from kiel_logging.errors import ProtocolError, UnsupportedBroker
+from kiel_logging.wire.messages import Api, request_module
+
+
+class VersionRange(NamedTuple):
+    """The versions of one request that one side knows, both ends included."""
+
+    lowest: int
+    highest: int
+
+
+Versions: TypeAlias = Mapping[int, VersionRange]
+"""API key -> the versions that a broker knows."""
+
+SUPPORTED: Final[Mapping[Api, VersionRange]] = {
+    Api.PRODUCE: VersionRange(7, 13),
+    Api.METADATA: VersionRange(7, 13),
+    Api.API_VERSIONS: VersionRange(0, 3),
+}
+
+_CLIENT_SOFTWARE_NAME: Final = "kiel_logging"
+_FIRST_WITH_SOFTWARE_NAME: Final = 3
+
+
+def negotiate(api: Api, broker: Versions) -> int:
+    """Return the highest version of ``api`` that this client and the broker know.
+
+    Raises:
+        UnsupportedBroker: they have none in common.
+    """
+    ours = SUPPORTED[api]
+    theirs = broker.get(api)
+    if theirs is None:
+        raise UnsupportedBroker(f"the broker does not know the request {api.name} at all")
+    highest = min(ours.highest, theirs.highest)
+    if highest < max(ours.lowest, theirs.lowest):
+        raise UnsupportedBroker(
+            f"the broker speaks {api.name} v{theirs.lowest} to v{theirs.highest}, this client "
+            f"v{ours.lowest} to v{ours.highest}: "
+            + (
+                "the broker is older than Kafka 2.1, upgrade it"
+                if theirs.highest < ours.lowest
+                else "the broker is newer than this client, upgrade kiel_logging"
+            )
+        )
+    return highest
+
+
+def api_versions_request(version: int, software_version: str) -> Any:
+    """Return the request that opens every connection."""
+    request_type = request_module(Api.API_VERSIONS, version).ApiVersionsRequest
+    if version < _FIRST_WITH_SOFTWARE_NAME:
+        return request_type()
+    return request_type(
+        client_software_name=_CLIENT_SOFTWARE_NAME, client_software_version=software_version
+    )
+
+
+def read_api_versions(response: Any) -> Versions:
+    """Return what an ApiVersions response says the broker knows.
+
+    Raises:
+        ProtocolError: there are none in it.
+    """
+    versions = {
+        key.api_key: VersionRange(key.min_version, key.max_version) for key in response.api_keys
+    }
+    if not versions:
+        raise ProtocolError(
+            f"the broker answered ApiVersions with {response.error_code!r} and no versions"
+        )
+    return versions

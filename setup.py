@@ -1,0 +1,63 @@
+"""What is shipped, what it needs, and the command it installs."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+EXTRAS = {
+    "demo": ["confluent-kafka>=2.6", "rich>=13"],
+    "consistent": ["uhashring>=2.3"],
+    "test": [
+        "confluent-kafka>=2.6",
+        "hypothesis>=6.100",
+        "pytest>=8.2",
+        "pytest-timeout>=2.3",
+        "pytest-tornado==0.8.1",
+        "pyyaml>=6",
+        "rich>=13",
+        # pytest-tornado 0.8.1 imports pkg_resources, which setuptools 81 removed.
+        "setuptools<81",
+        "uhashring>=2.3",
+    ],
+    "lint": ["mypy>=1.13", "ruff>=0.8", "types-PyYAML"],
+}
+EXTRAS["dev"] = [*EXTRAS["test"], *EXTRAS["lint"]]
+
+HERE = Path(__file__).parent
+CONSTANTS = (HERE / "kiel_logging" / "constants.py").read_text(encoding="utf-8")
+VERSION = re.search(r'^VERSION: Final = "(.+)"$', CONSTANTS, re.MULTILINE)
+assert VERSION is not None
+
+setup(
+    name="kiel_logging",
+    version=VERSION[1],
+    description="Python log records to Kafka: a logging.Handler and a Tornado/asyncio Producer.",
+    long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
+    long_description_content_type="text/x-rst",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["kiel_logging", "kiel_logging.*"]),
+    package_data={"kiel_logging": ["py.typed"]},
+    install_requires=[
+        "crc32c>=2.3",
+        "kio>=0.6.5,<0.7",
+        "orjson>=3.9",
+        "python-snappy>=0.7",
+        "tornado>=6.4",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["kiel-logging = kiel_logging.cli:main"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Framework :: AsyncIO",
+        "Intended Audience :: Developers",
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: System :: Logging",
+        "Typing :: Typed",
+    ],
+)
