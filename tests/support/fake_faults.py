@@ -1,0 +1,152 @@
+"""Which reply a request gets: the rules that a test sets for a fake broker."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kio.schema.errors import ErrorCode
+
+from tests.support.fake_replies import HANG_UP, STALL
+from tests.support.fake_topics import Node, ProduceFault
+from tests.support.kafka_frames import Api, api_key_of, encode_response
+
+
+class DefaultReply:
+    """Calls the healthy broker's answer at most once, so that its effects happen once."""
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._build = build
+        self._built: list[Any] = []
+
+    def __call__(self) -> Any:
+        """The response entity; the records of a Produce request are stored now."""
+        if not self._built:
+            self._built.append(self._build())
+        return self._built[0]
+
+
+Reply = Any
+"""What `on` takes: an answer, or a callable (request entity, DefaultReply) -> answer.
+
+An answer is a response entity, an `Answer`, bytes (written as they are), None (no response),
+HANG_UP, STALL, or an awaitable of one of these.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A response entity whose bytes go out damaged."""
+
+    response: Any
+    correlation_shift: int = 0
+    cut_at: int | None = None
+    """Hang up behind so many bytes of the frame, its length included."""
+
+    def encode(self, correlation_id: int) -> bytes:
+        """The bytes to send; whoever sends them hangs up if they were cut."""
+        if self.response in (None, HANG_UP):
+            return b""
+        frame = encode_response(self.response, correlation_id + self.correlation_shift)
+        return frame if self.cut_at is None else frame[: self.cut_at]
+
+
+class Rules:
+    """One-shot rules first and in order, then the standing ones; api None means any API."""
+
+    def __init__(self) -> None:
+        self._once: list[tuple[int | None, Reply]] = []
+        self._standing: dict[int | None, Reply] = {}
+
+    def on(self, api: Api | None, reply: Reply) -> None:
+        """Every request of that API from now on."""
+        self._standing[_key(api)] = reply
+
+    def on_next(self, api: Api | None, reply: Reply) -> None:
+        """The next request of that API that no earlier one-shot rule takes."""
+        self._once.append((_key(api), reply))
+
+    def take(self, api_key: int) -> Reply | None:
+        """The reply for a request that has just come in; None for the default."""
+        for position, (key, reply) in enumerate(self._once):
+            if key in (None, api_key):
+                del self._once[position]
+                return reply
+        return self._standing.get(api_key, self._standing.get(None))
+
+    def end_stalls(self) -> None:
+        """Forgets the standing rules that stall."""
+        self._standing = {
+            key: reply
+            for key, reply in self._standing.items()
+            if reply is not STALL and reply is not stall_after_effect
+        }
+
+    def clear(self) -> None:
+        """Back to a healthy broker."""
+        self._once.clear()
+        self._standing.clear()
+
+
+def stall_after_effect(request: Any, default: DefaultReply) -> Any:
+    """The request takes effect, but its response is held back."""
+    default()
+    return STALL
+
+
+def _key(api: Api | None) -> int | None:
+    return None if api is None else api_key_of(api)
+
+
+class FaultCommands:
+    """What a test tells a broker to answer."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.rules = Rules()
+
+    def on(self, api: Api | None, reply: Reply) -> None:
+        """Replies so to every request of that API (None: of any); see Reply."""
+        self.rules.on(api, reply)
+
+    def on_next(self, api: Api | None, reply: Reply) -> None:
+        """Replies so to one request; several queue up."""
+        self.rules.on_next(api, reply)
+
+    def set_versions(self, api: Api, lowest: int, highest: int) -> None:
+        """Advertises and serves these versions; requests in others are hung up on."""
+        self.node.versions[api_key_of(api)] = (lowest, highest)
+
+    def produce_error(
+        self,
+        error_code: int,
+        times: int = 1,
+        only: tuple[str, int] | None = None,
+        *,
+        stored: bool = False,
+    ) -> None:
+        """Fails the next Produce requests (that touch `only`); `stored` appends all the same."""
+        fault = ProduceFault(ErrorCode(error_code), times, only, stored)
+        self.node.produce_faults.append(fault)
+
+    def hang_up_mid_response(self, api: Api | None, after_bytes: int = 0) -> None:
+        """The next request takes effect, but only so many bytes of its response arrive."""
+        self.on_next(api, lambda _, default: Answer(response=default(), cut_at=after_bytes))
+
+    def stall(self, api: Api | None = None, *, after_effect: bool = False) -> None:
+        """Answers nothing until resume(); `after_effect` stores the records before that."""
+        self.on(api, stall_after_effect if after_effect else STALL)
+
+    def send_garbage(self, data: bytes, api: Api | None = None) -> None:
+        """Answers the next request with exactly these bytes."""
+        self.on_next(api, data)
+
+    def announce_frame(self, size: int, api: Api | None = None) -> None:
+        """Answers the next request with the length of a frame, and with nothing behind it."""
+        self.on_next(api, struct.pack(">i", size))
+
+    def wrong_correlation_id(self, api: Api | None = None, shift: int = 1) -> None:
+        """Answers the next request as if it were another one."""
+        self.on_next(api, lambda _, default: Answer(response=default(), correlation_shift=shift))
