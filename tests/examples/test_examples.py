@@ -1,0 +1,107 @@
+"""The other examples, each run as a user would run it: as a program of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def cluster() -> Iterator[ThreadedFakeCluster]:
+    """Three brokers for a child process to log to."""
+    with ThreadedFakeCluster(brokers=3) as cluster:
+        yield cluster
+
+
+def environment(cluster: ThreadedFakeCluster, **more: str) -> dict[str, str]:
+    """Return the environment in which an example finds the brokers."""
+    return {**os.environ, "KAFKA_BROKERS": ",".join(cluster.addresses), **more}
+
+
+def run(example: str, cluster: ThreadedFakeCluster) -> subprocess.CompletedProcess[str]:
+    """Run an example to its end; it must end well."""
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / example)],
+        env=environment(cluster),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+
+def fields(cluster: ThreadedFakeCluster, topic: str) -> list[dict[str, Any]]:
+    """Return the log records of a topic as dicts, oldest first."""
+    stored = [record for records in cluster.records(topic).values() for record in records]
+    decoded = [json.loads(record.value or b"") for record in stored]
+    return sorted(decoded, key=lambda record: str(record["time"]))
+
+
+def keys(cluster: ThreadedFakeCluster, topic: str) -> list[bytes | None]:
+    """Return the keys of a topic's records, sorted."""
+    stored = [record for records in cluster.records(topic).values() for record in records]
+    return sorted((record.key for record in stored), key=str)
+
+
+def test_dictconfig(cluster: ThreadedFakeCluster) -> None:
+    """One dictConfig entry ships by level, keyed by user, with the exception's parts."""
+    run("dictconfig.py", cluster)
+    [order] = fields(cluster, "shop.INFO")
+    assert order["order"] == {"id": 17, "total": "9.90"}
+    assert keys(cluster, "shop.WARNING") == [b"ada"]
+    [failure] = fields(cluster, "shop.ERROR")
+    assert failure["exception"]["type"] == "ValueError"
+    assert failure["exception"]["message"] == "card declined"
+
+
+def test_dictconfig_yaml(cluster: ThreadedFakeCluster) -> None:
+    """The same works from a YAML file, with a key from a nested extra."""
+    run("dictconfig_yaml.py", cluster)
+    assert [record["message"] for record in fields(cluster, "shop.app")] == [
+        "cart opened",
+        "order placed",
+    ]
+    assert keys(cluster, "shop.app") == [b"17", b"17"]
+
+
+def test_audit_stream(cluster: ThreadedFakeCluster) -> None:
+    """The audit stream's entries are acknowledged by the time the program ends."""
+    finished = run("audit_stream.py", cluster)
+    assert "delivered=3" in finished.stdout
+    assert keys(cluster, "audit") == [b"ada", b"ada", b"bob"]
+
+
+def test_tornado_app(cluster: ThreadedFakeCluster) -> None:
+    """A request to the web app becomes a record of its access log and one of its own logger's."""
+    app = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "tornado_app.py")],
+        env=environment(cluster, PORT="0"),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert app.stdout is not None
+        url = app.stdout.readline().split()[-1]
+        with urllib.request.urlopen(f"{url}/hello/ada", timeout=30) as response:
+            assert response.read() == b"Hello, ada\n"
+        cluster.stored("shop.access", 1)
+        cluster.stored("shop.app", 1)
+    finally:
+        app.terminate()
+        app.communicate(timeout=30)
+    [request] = fields(cluster, "shop.access")
+    assert (request["status"], request["method"], request["uri"]) == (200, "GET", "/hello/ada")
+    assert keys(cluster, "shop.access") == [b"127.0.0.1"]
+    assert [record["user"] for record in fields(cluster, "shop.app")] == ["ada"]
