@@ -8,9 +8,12 @@ from setuptools import find_packages, setup
 EXTRAS = {
     "demo": ["confluent-kafka>=2.6", "rich>=13"],
     "consistent": ["uhashring>=2.3"],
+    "lz4": ["lz4>=4"],
+    "zstd": ["zstandard>=0.22"],
     "test": [
         "confluent-kafka>=2.6",
         "hypothesis>=6.100",
+        "lz4>=4",
         "pytest>=8.2",
         "pytest-timeout>=2.3",
         "pytest-tornado==0.8.1",
@@ -19,6 +22,7 @@ EXTRAS = {
         # pytest-tornado 0.8.1 imports pkg_resources, which setuptools 81 removed.
         "setuptools<81",
         "uhashring>=2.3",
+        "zstandard>=0.22",
     ],
     "lint": ["mypy>=1.13", "ruff>=0.8", "types-PyYAML"],
 }

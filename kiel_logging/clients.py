@@ -8,18 +8,20 @@ import asyncio
 import functools
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from kiel_logging import options as opt
 from kiel_logging.delivery.accumulator import Accumulator
-from kiel_logging.delivery.batch import Batch
+from kiel_logging.delivery.batch import Batch, memory_of
+from kiel_logging.delivery.settlement import NO_OFFSET, Deliveries
 from kiel_logging.errors import NotConnected, PartitionerError, ProducerClosed, RecordTooLarge
 from kiel_logging.network.connection import open_connection
 from kiel_logging.network.resolver import Resolve, resolve
-from kiel_logging.network.sender import NO_OFFSET, Deliveries, Sender
-from kiel_logging.partitioners import Partitioner
+from kiel_logging.network.room import Room
+from kiel_logging.network.sender import Sender
+from kiel_logging.partitioners import BuiltIn, Partitioner
 from kiel_logging.records import Headers, Record, RecordMetadata, TopicPartition
 from kiel_logging.serializers import Serializer, encode_headers, encode_key, encode_value
 from kiel_logging.topics import check_topic
@@ -41,7 +43,8 @@ class Producer:
         partitioner: ``(key, partitions) -> partition``, or one of the names "random" (the
             default), "round_robin", "murmur2" (as the Java client) and "consistent".
         serializer: ``message -> str or bytes``, by default ``json.dumps``.
-        compression: ``constants.GZIP``, ``constants.SNAPPY`` or None.
+        compression: ``constants.GZIP``, ``SNAPPY``, ``LZ4`` (extra `lz4`), ``ZSTD`` (extra `zstd`)
+            or None.
         batch_size: how many messages, over all topics, are collected before they are sent.
         required_acks: 1 (the leader has it), -1 (all in-sync replicas have it) or 0.
         ack_timeout: milliseconds that the leader may wait for the other replicas.
@@ -55,6 +58,11 @@ class Producer:
         topic_creation_timeout_ms: milliseconds that an unknown topic has to come into being.
         connect_timeout_ms: milliseconds for each attempt to connect.
         max_request_size: most bytes of a request, and so of a message, uncompressed.
+        idempotence: whether brokers drop repeats, so that each message is stored once and in
+            order; by default with ``required_acks=-1``, the only setting that allows it (KIP-98).
+        compression_level: the codec's own measure of effort; None is its default.
+        buffer_memory: most bytes of memory for messages that are not delivered yet.
+        max_block_ms: milliseconds that ``produce()`` waits for room in it.
 
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
@@ -84,6 +92,10 @@ class Producer:
         topic_creation_timeout_ms: float = opt.DEFAULT_TOPIC_CREATION_TIMEOUT_MS,
         connect_timeout_ms: float = opt.DEFAULT_CONNECT_TIMEOUT_MS,
         max_request_size: int = opt.DEFAULT_MAX_REQUEST_SIZE,
+        idempotence: bool | None = None,
+        compression_level: int | None = None,
+        buffer_memory: int = opt.DEFAULT_BUFFER_MEMORY,
+        max_block_ms: float = opt.DEFAULT_MAX_BLOCK_MS,
     ) -> None:
         self._options = opt.producer_options(
             brokers=brokers,
@@ -91,11 +103,15 @@ class Producer:
             partitioner_choice=partitioner,
             serializer=serializer,
             compression=compression,
+            compression_level=compression_level,
             batch_size=batch_size,
             required_acks=required_acks,
             ack_timeout=ack_timeout,
             client_id=client_id,
             max_request_size=max_request_size,
+            buffer_memory=buffer_memory,
+            idempotence=idempotence,
+            max_block_ms=max_block_ms,
             linger_ms=linger_ms,
             request_timeout_ms=request_timeout_ms,
             delivery_timeout_ms=delivery_timeout_ms,
@@ -107,7 +123,9 @@ class Producer:
         )
         self._closed = False
         self._connected = False
-        self._wire_up(_Futures(), resolve)
+        self._seals = 0
+        self._room = Room(self._options.buffer_memory, lambda: self._accumulator.memory)
+        self._wire_up(_Futures(self._room.let_in), resolve)
 
     def _wire_up(self, deliveries: Deliveries, resolve: Resolve) -> None:
         options = self._options
@@ -187,6 +205,7 @@ class Producer:
             MessageError: they returned what can't be sent, or the message is too large.
             NotConnected: ``connect()`` comes first.
             ProducerClosed: ``close()`` was called.
+            BufferFull: ``buffer_memory`` was used up for ``max_block_ms``.
             DeliveryError: this message filled the batch, and a message of it was not delivered.
         """
         self._check_ready()
@@ -198,14 +217,16 @@ class Producer:
             encode_headers(headers),
             time.time_ns() // 1_000_000 if timestamp is None else timestamp,
         )
+        check_topic(topic)
+        self._check_size(topic, record)
+        await self._room.enter(memory_of(record), options.max_block)
         delivery: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
-        filled = self._buffer(check_topic(topic), key, record, delivery)
+        filled = self._buffer(topic, key, record, delivery)
         if filled:
             await _all_delivered(filled)
         return delivery
 
     def _buffer(self, topic: str, key: Any, record: Record, token: Any) -> Sequence[Any]:
-        self._check_size(topic, record)
         now = self._clock()
         accumulator, sender = self._accumulator, self._sender
         if sender.cluster.topology.partitions(topic) is None or accumulator.is_held(topic):
@@ -217,14 +238,19 @@ class Producer:
         return filled
 
     def _choose(self, topic: str, key: Any) -> int:
-        partitions = self._sender.cluster.topology.partitions(topic)
-        assert partitions is not None
-        partition = self._options.partitioner(key, partitions)
-        if partition in partitions:
+        topology, partitioner = self._sender.cluster.topology, self._options.partitioner
+        if isinstance(partitioner, BuiltIn):
+            if self._accumulator.seals != self._seals:
+                self._seals = self._accumulator.seals
+                partitioner.next_batch()
+            if partitioner.wants_leader(key):
+                return partitioner(key, topology.available_partitions(topic))
+        partition = partitioner(key, topology.partitions(topic) or ())
+        if topology.has(topic, partition):
             return partition
         raise PartitionerError(
             f"the partitioner returned {partition!r} for topic {topic!r}: it must return one of "
-            f"the partitions it is given, {partitions!r}"
+            f"the partitions it is given, {topology.partitions(topic)!r}"
         )
 
     def _check_size(self, topic: str, record: Record) -> None:
@@ -264,11 +290,15 @@ class Producer:
         """
         if not self._closed:
             self._closed = True
+            self._room.close()
             await self._sender.close(timeout)
 
 
 class _Futures:
     """Tokens are futures of RecordMetadata; one that was cancelled is left alone."""
+
+    def __init__(self, let_in: Callable[[], None]) -> None:
+        self._let_in = let_in
 
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
         topic, partition = batch.topic_partition
@@ -277,6 +307,7 @@ class _Futures:
                 offset = NO_OFFSET if base_offset == NO_OFFSET else base_offset + delta
                 timestamp = record.timestamp if log_append_time is None else log_append_time
                 future.set_result(RecordMetadata(topic, partition, offset, timestamp))
+        self._let_in()
 
     def failed(self, tokens: Sequence[Any], error: Exception) -> None:
         for future in tokens:
@@ -284,6 +315,7 @@ class _Futures:
                 future.set_exception(error)
                 # The sender logged it: asyncio need not say again that nobody looked.
                 future.exception()
+        self._let_in()
 
 
 async def _all_delivered(futures: "Sequence[asyncio.Future[RecordMetadata]]") -> None:

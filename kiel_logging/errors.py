@@ -25,7 +25,9 @@
     └── DeliveryError                      a message was accepted and not delivered
         ├── DeliveryTimeout                    not within delivery_timeout_ms
         ├── UnknownTopic                       it does not exist and was not created
+        ├── ProducerFenced                     another producer uses our producer id
         └── BrokerRejected                     the broker said no, with this error code
+            └── TopicAuthorizationFailed           this user may not write to the topic
 
 A message says what is wrong, whose fault it is and what to do about it. No module but
 ``network/connection.py`` translates foreign errors of the network.
@@ -124,6 +126,10 @@ class UnknownTopic(DeliveryError):
     """The topic does not exist and the brokers did not create it."""
 
 
+class ProducerFenced(DeliveryError):
+    """Another producer wrote under our producer id; whether the message is stored is unknown."""
+
+
 class BrokerRejected(DeliveryError):
     """The broker refused the message for good.
 
@@ -134,3 +140,7 @@ class BrokerRejected(DeliveryError):
     def __init__(self, message: str, error_code: int) -> None:
         super().__init__(message)
         self.error_code = error_code
+
+
+class TopicAuthorizationFailed(BrokerRejected):
+    """The user that this client is may not write to the topic, or not create it."""

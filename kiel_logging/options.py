@@ -4,7 +4,7 @@ Each check is one function that names the option, the value and what is allowed.
 the package gets are checked values in the units it computes with: seconds and bytes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -28,8 +28,12 @@ DEFAULT_RETRY_BACKOFF_MAX_MS: Final = 1_000.0
 DEFAULT_METADATA_MAX_AGE_MS: Final = 300_000.0
 DEFAULT_TOPIC_CREATION_TIMEOUT_MS: Final = 10_000.0
 DEFAULT_CONNECT_TIMEOUT_MS: Final = 10_000.0
+DEFAULT_MAX_BLOCK_MS: Final = 60_000.0
 DEFAULT_MAX_REQUEST_SIZE: Final = 1_048_576
+DEFAULT_BUFFER_MEMORY: Final = 32 * 1024 * 1024
 _SMALLEST_REQUEST: Final = 1024
+
+ALL_ACKS: Final = -1
 
 
 class Address(NamedTuple):
@@ -63,7 +67,10 @@ class ProducerOptions:
     metadata_max_age: float
     topic_creation_timeout: float
     connect_timeout: float
+    max_block: float
     max_request_size: int
+    buffer_memory: int
+    idempotence: bool
 
 
 def producer_options(
@@ -73,11 +80,14 @@ def producer_options(
     partitioner_choice: str | Partitioner | None,
     serializer: Serializer | None,
     compression: str | None,
+    compression_level: int | None,
     batch_size: int,
     required_acks: int,
     ack_timeout: int,
     client_id: str,
     max_request_size: int,
+    buffer_memory: int,
+    idempotence: bool | None,
     **milliseconds: float,
 ) -> ProducerOptions:
     """Check what the Producer was given.
@@ -85,12 +95,14 @@ def producer_options(
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
     """
+    durations = {name: _seconds(name, value) for name, value in milliseconds.items()}
+    _check_times(milliseconds)
     return ProducerOptions(
         brokers=parse_brokers(brokers),
         key_maker=_check_callable("key_maker", key_maker) or _no_key,
         partitioner=partitioner(partitioner_choice),
         serializer=_check_callable("serializer", serializer) or json_serializer,
-        codec=codec(compression),
+        codec=codec(compression, compression_level),
         batch_size=_check_whole("batch_size", batch_size, least=1),
         required_acks=_check_acks(required_acks),
         ack_timeout_ms=_check_whole("ack_timeout", ack_timeout, least=1),
@@ -98,7 +110,9 @@ def producer_options(
         max_request_size=_check_whole(
             "max_request_size", max_request_size, least=_SMALLEST_REQUEST
         ),
-        **{name.removesuffix("_ms"): _seconds(name, value) for name, value in milliseconds.items()},
+        buffer_memory=_check_whole("buffer_memory", buffer_memory, least=_SMALLEST_REQUEST),
+        idempotence=_check_idempotence(idempotence, required_acks),
+        **{name.removesuffix("_ms"): seconds for name, seconds in durations.items()},
     )
 
 
@@ -176,6 +190,35 @@ def _check_acks(value: object) -> int:
             "have it) or 0 (don't wait)"
         )
     return int(value)
+
+
+def _check_idempotence(value: object, required_acks: int) -> bool:
+    if value is None:
+        return required_acks == ALL_ACKS
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"idempotence={value!r} must be True, False or None")
+    if value and required_acks != ALL_ACKS:
+        raise ConfigurationError(
+            f"idempotence=True and required_acks={required_acks!r} contradict each other: "
+            "only required_acks=-1 lets brokers tell a repeat from a new message"
+        )
+    return value
+
+
+def _check_times(milliseconds: Mapping[str, float]) -> None:
+    delivery, request, linger = (
+        milliseconds[name] for name in ("delivery_timeout_ms", "request_timeout_ms", "linger_ms")
+    )
+    if delivery < linger + request:
+        raise ConfigurationError(
+            f"delivery_timeout_ms={delivery!r} is less than linger_ms={linger!r} plus "
+            f"request_timeout_ms={request!r}: not even one attempt would fit"
+        )
+    first, most = milliseconds["retry_backoff_ms"], milliseconds["retry_backoff_max_ms"]
+    if most < first:
+        raise ConfigurationError(
+            f"retry_backoff_max_ms={most!r} is less than retry_backoff_ms={first!r}"
+        )
 
 
 def _check_client_id(value: object) -> str:

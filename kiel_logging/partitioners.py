@@ -2,7 +2,11 @@
 
 ``key`` is what the key maker returned, as it is; ``partitions`` is the list of the topic's
 partition numbers, in order. Any callable of that form can be a partitioner; these are ours, by
-name in ``NAMED``. Each call of a factory makes one of its own, so that state isn't shared.
+name in ``NAMED``. Each Producer makes one of its own, so that state isn't shared.
+
+Ours are told more, as in the Java client: where a choice is free (no key, or none that matters),
+they choose among the partitions that have a leader (``wants_leader``), and murmur2 stays with one
+until the batch is sealed (``next_batch``, KIP-794).
 """
 
 import itertools
@@ -17,74 +21,127 @@ from kiel_logging.serializers import encode_key
 Partitioner: TypeAlias = Callable[[Any, Sequence[int]], int]
 
 
-def random_partitioner() -> Partitioner:
+class BuiltIn:
+    """What ours have in common; called as any partitioner is."""
+
+    def __call__(self, key: Any, partitions: Sequence[int]) -> int:
+        """Return one of ``partitions``."""
+        raise NotImplementedError
+
+    def wants_leader(self, key: Any) -> bool:
+        """Whether ``partitions`` should be those that have a leader, for this key."""
+        return key is None
+
+    def next_batch(self) -> None:
+        """A batch was sealed: the choice for messages without a key may change."""
+
+
+class RandomPartitioner(BuiltIn):
     """Any partition, whatever the key: the Producer's default, as in the seed."""
-    return lambda _key, partitions: random.choice(partitions)
+
+    def __call__(self, key: Any, partitions: Sequence[int]) -> int:
+        """Return one of ``partitions`` at random."""
+        del key
+        return random.choice(partitions)
+
+    def wants_leader(self, key: Any) -> bool:
+        """Whatever the key."""
+        del key
+        return True
 
 
-def round_robin() -> Partitioner:
+class RoundRobin(BuiltIn):
     """One partition after the other, whatever the key."""
-    turn = itertools.count()
-    return lambda _key, partitions: partitions[next(turn) % len(partitions)]
+
+    def __init__(self) -> None:
+        self._turn = itertools.count()
+
+    def __call__(self, key: Any, partitions: Sequence[int]) -> int:
+        """Return the next of ``partitions``."""
+        del key
+        return partitions[next(self._turn) % len(partitions)]
+
+    def wants_leader(self, key: Any) -> bool:
+        """Whatever the key."""
+        del key
+        return True
 
 
-def murmur2() -> Partitioner:
-    """The partition that the Java client would choose for the key; a random one without a key."""
+class _Sticky(BuiltIn):
+    """Messages without a key stay together until the batch is sealed."""
 
-    def choose(key: Any, partitions: Sequence[int]) -> int:
+    def __init__(self) -> None:
+        self._where = random.random()
+
+    def next_batch(self) -> None:
+        """Choose anew."""
+        self._where = random.random()
+
+    def stick(self, partitions: Sequence[int]) -> int:
+        """Return this batch's partition."""
+        return partitions[int(self._where * len(partitions))]
+
+
+class Murmur2(_Sticky):
+    """The partition that the Java client would choose for the key."""
+
+    def __call__(self, key: Any, partitions: Sequence[int]) -> int:
+        """Return the key's partition, or this batch's without a key."""
         data = encode_key(key)
         if data is None:
-            return random.choice(partitions)
+            return self.stick(partitions)
         return partitions[(murmur2_hash(data) & 0x7FFFFFFF) % len(partitions)]
 
-    return choose
 
-
-def consistent() -> Partitioner:
+class Consistent(_Sticky):
     """Consistent hashing: when partitions are added, few keys move. Needs the extra `consistent`.
 
     Raises:
         ConfigurationError: uhashring is not installed.
     """
-    try:
-        from uhashring import HashRing
-    except ImportError:
-        raise ConfigurationError(
-            "partitioner='consistent' needs uhashring: pip install 'kiel_logging[consistent]'"
-        ) from None
 
-    @lru_cache(maxsize=128)
-    def ring(partitions: tuple[int, ...]) -> Any:
-        return HashRing(nodes=list(partitions))
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            from uhashring import HashRing
+        except ImportError:
+            raise ConfigurationError(
+                "partitioner='consistent' needs uhashring: pip install 'kiel_logging[consistent]'"
+            ) from None
+        self._ring = lru_cache(maxsize=128)(lambda partitions: HashRing(nodes=list(partitions)))
 
-    def choose(key: Any, partitions: Sequence[int]) -> int:
+    def __call__(self, key: Any, partitions: Sequence[int]) -> int:
+        """Return the key's partition, or this batch's without a key."""
         data = encode_key(key)
         if data is None:
-            return random.choice(partitions)
-        return int(ring(tuple(partitions)).get_node(data.decode("latin-1")))
-
-    return choose
+            return self.stick(partitions)
+        return int(self._ring(tuple(partitions)).get_node(data.decode("latin-1")))
 
 
-NAMED: Final = {
-    "random": random_partitioner,
-    "round_robin": round_robin,
-    "murmur2": murmur2,
-    "consistent": consistent,
+NAMED: Final[dict[str, type[BuiltIn]]] = {
+    "random": RandomPartitioner,
+    "round_robin": RoundRobin,
+    "murmur2": Murmur2,
+    "consistent": Consistent,
 }
 
+murmur2: Final = Murmur2
+"""For ``partitioner=partitioners.murmur2``: each Producer makes its own."""
 
-def partitioner(choice: str | Partitioner | None) -> Partitioner:
+
+def partitioner(choice: str | type[BuiltIn] | Partitioner | None) -> Partitioner:
     """Return the partitioner that is named, or given; random for None.
 
     Raises:
         ConfigurationError: it is neither a known name nor callable.
     """
     if choice is None:
-        return random_partitioner()
+        return RandomPartitioner()
+    if isinstance(choice, type):  # one of ours, such as partitioners.Murmur2
+        return partitioner(choice())
     if callable(choice):
         return choice
-    if choice in NAMED:
+    if isinstance(choice, str) and choice in NAMED:
         return NAMED[choice]()
     raise ConfigurationError(
         f"partitioner={choice!r} is not known: use one of {', '.join(map(repr, NAMED))}, "

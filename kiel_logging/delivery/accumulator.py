@@ -16,14 +16,11 @@ Tokens are opaque: they come back with the batch.
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from kiel_logging.delivery.batch import Batch, State
+from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD, Batch, State
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import record_size
-
-RECORD_MEMORY_OVERHEAD: Final = 250
-"""Bytes of the Python objects around a record's bytes (tracemalloc, CPython 3.11)."""
 
 
 class Held(NamedTuple):
@@ -74,6 +71,8 @@ class Accumulator:
         buffered: records that are queued or held.
         in_flight: records that are being sent.
         memory: bytes that all of them take, Python's overhead included.
+        arrivals: how many records came so far.
+        seals: how many seals there were.
     """
 
     def __init__(
@@ -85,12 +84,14 @@ class Accumulator:
         self._delivery_timeout = delivery_timeout
         self._queues: dict[TopicPartition, _Queue] = {}
         self._held: dict[str, deque[Held]] = {}
+        self._batch_limits: dict[str, int] = {}
         self._by_age: list[Batch] = []
         self._open: set[TopicPartition] = set()
         self._due: dict[TopicPartition, None] = {}
         self._unsealed: list[Any] = []
         self._seal_at: float | None = None
         self.arrivals = 0
+        self.seals = 0
         self.buffered = 0
         self.in_flight = 0
         self.memory = 0
@@ -178,7 +179,8 @@ class Accumulator:
         if queue is None:
             queue = self._queues[topic_partition] = _Queue()
         batches = queue.batches
-        if not batches or not batches[-1].has_room(size, self._max_batch_bytes):
+        limit = self._batch_limits.get(topic_partition.topic, self._max_batch_bytes)
+        if not batches or not batches[-1].has_room(size, limit):
             batch = Batch(topic_partition, arrival=arrival, deadline=deadline)
             batches.append(batch)
             heapq.heappush(self._by_age, batch)
@@ -204,6 +206,7 @@ class Accumulator:
             self._note_due(topic_partition, queue)
         self._open.clear()
         sealed, self._unsealed, self._seal_at = self._unsealed, [], None
+        self.seals += bool(sealed)
         return sealed
 
     def seal_if_lingered(self, now: float) -> None:
@@ -242,16 +245,15 @@ class Accumulator:
             expired.append(batch)
         return expired
 
-    def expire_held(self, now: float, error: Callable[[str], Exception]) -> list[Ended]:
-        """End the held records whose time is over with ``error(topic)``."""
+    def expire_held(self, topic: str, now: float, error: Exception) -> list[Ended]:
+        """End the records held for ``topic`` whose time is over with ``error``."""
         ended = []
-        for topic in self.held_topics():
-            held = self._held[topic]
-            while held and held[0].deadline <= now:
-                self._forget_held(held[0])
-                ended.append(Ended(held.popleft().token, error(topic)))
-            if not held:
-                del self._held[topic]
+        held = self._held[topic]
+        while held and held[0].deadline <= now:
+            self._forget_held(held[0])
+            ended.append(Ended(held.popleft().token, error))
+        if not held:
+            del self._held[topic]
         return ended
 
     def _overdue(self, now: float) -> Iterator[Batch]:
@@ -306,13 +308,25 @@ class Accumulator:
         self.buffered += len(batch)
         self._land(batch, queue)
 
+    def split(self, batch: Batch) -> None:
+        """Put the halves of ``batch``, which was too large, in its place, and remember the size."""
+        parts = batch.split()
+        queue = self._queues[batch.topic_partition]
+        for part in reversed(parts):
+            queue.batches.appendleft(part)
+            heapq.heappush(self._by_age, part)
+        self.buffered += len(batch)
+        self._land(batch, queue)
+        # What comes next for this topic would be too large as well.
+        self._batch_limits[batch.topic_partition.topic] = max(part.size for part in parts)
+
     def complete(self, batch: Batch) -> None:
         """The brokers have ``batch``."""
         batch.complete()
         self._forget(batch)
 
     def fail(self, batch: Batch) -> None:
-        """Give up ``batch``, which is in flight or was returned by ``expire`` or ``take_all``."""
+        """Give up ``batch``: in flight, or returned by ``expire`` or ``take_queued``."""
         in_flight = batch.state is State.IN_FLIGHT
         batch.fail()
         if in_flight:
@@ -338,14 +352,15 @@ class Accumulator:
 
     # The end.
 
-    def take_all(self) -> list[Batch]:
-        """Return every queued batch, no longer queued, for the caller to fail()."""
-        taken = [batch for queue in self._queues.values() for batch in queue.batches]
-        for queue in self._queues.values():
-            queue.batches.clear()
-        self._due.clear()
-        self._open.clear()
-        self._unsealed, self._seal_at = [], None
+    def take_queued(self, topic: str | None = None) -> list[Batch]:
+        """Return the queued batches (of ``topic``), no longer queued, for the caller to fail()."""
+        taken: list[Batch] = []
+        for topic_partition, queue in self._queues.items():
+            if topic is None or topic_partition.topic == topic:
+                taken += queue.batches
+                queue.batches.clear()
+                self._due.pop(topic_partition, None)
+                self._open.discard(topic_partition)
         return taken
 
     def delivered_up_to(self, arrival: int) -> bool:

@@ -3,8 +3,8 @@
 The law, every transition of which is one of the methods here::
 
     QUEUED ──drain──▶ IN_FLIGHT ──complete──▶ DELIVERED
-       ▲                  │ └──────fail──────▶ FAILED
-       └────reenqueue─────┘
+       ▲                  │ ├──────fail──────▶ FAILED
+       └────reenqueue─────┘ └─────split──────▶ SPLIT, into two that are QUEUED
     QUEUED ──fail──▶ FAILED
 
 Only a queued batch takes records, and only until it was sent once: what is sent again is what
@@ -12,10 +12,21 @@ was sent before, to the byte.
 """
 
 from enum import Enum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.records import Record, TopicPartition
-from kiel_logging.wire.record_batch import BATCH_OVERHEAD
+from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
+
+if TYPE_CHECKING:
+    from kiel_logging.delivery.idempotence import Stamp
+
+RECORD_MEMORY_OVERHEAD: Final = 250
+"""Bytes of the Python objects around a record's bytes (tracemalloc, CPython 3.11)."""
+
+
+def memory_of(record: Record) -> int:
+    """Return the bytes of memory that a queued record takes."""
+    return record_size(record) + RECORD_MEMORY_OVERHEAD
 
 
 class State(Enum):
@@ -25,9 +36,10 @@ class State(Enum):
     IN_FLIGHT = "in flight"
     DELIVERED = "delivered"
     FAILED = "failed"
+    SPLIT = "split"
 
 
-_ENDED: Final = (State.DELIVERED, State.FAILED)
+_ENDED: Final = (State.DELIVERED, State.FAILED, State.SPLIT)
 
 
 class Batch:
@@ -38,9 +50,13 @@ class Batch:
         deadline: when it is too late to deliver it, in seconds of the owner's clock.
         unsealed: how many of its records came since the last seal.
         size: bytes of the encoded batch at most, uncompressed.
+        memory: bytes that it takes in memory.
+        stamp: its producer id, epoch and base sequence; None when it has none (yet).
+        ambiguous: whether the brokers may have it without our knowing.
     """
 
     __slots__ = (
+        "ambiguous",
         "arrival",
         "attempts",
         "deadline",
@@ -48,6 +64,7 @@ class Batch:
         "memory",
         "records",
         "size",
+        "stamp",
         "state",
         "tokens",
         "topic_partition",
@@ -66,6 +83,8 @@ class Batch:
         self.unsealed = 0
         self.attempts = 0
         self.last_error: Exception | None = None
+        self.stamp: Stamp | None = None
+        self.ambiguous = False
 
     def __repr__(self) -> str:
         return (
@@ -82,7 +101,7 @@ class Batch:
 
     @property
     def ended(self) -> bool:
-        """Whether its fate is decided."""
+        """Whether its fate is decided, or that of its parts is what counts."""
         return self.state in _ENDED
 
     @property
@@ -125,3 +144,20 @@ class Batch:
         """It is given up."""
         assert not self.ended
         self.state = State.FAILED
+
+    def split(self) -> tuple["Batch", "Batch"]:
+        """It was too large: return its halves, in order."""
+        assert self.state is State.IN_FLIGHT
+        assert len(self) > 1
+        self.state = State.SPLIT
+        middle = len(self) // 2
+        return self._part(0, middle), self._part(middle, len(self))
+
+    def _part(self, start: int, end: int) -> "Batch":
+        part = Batch(self.topic_partition, arrival=self.arrival, deadline=self.deadline)
+        # Never below its parent's: a part takes no more records.
+        part.attempts = self.attempts
+        for record, token in zip(self.records[start:end], self.tokens[start:end], strict=True):
+            part.append(record, token, record_size(record), memory_of(record))
+        part.unsealed = 0
+        return part

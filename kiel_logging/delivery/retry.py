@@ -14,31 +14,65 @@ class Outcome(Enum):
     """What happens to the batch."""
 
     ACKED = "delivered"
-    RETRY = "sent again after a backoff"
+    DUPLICATE = "delivered by an earlier attempt"
+    RETRY = "sent again after a backoff; it is surely not in the log"
+    AMBIGUOUS = "sent again after a backoff; it may be in the log"
     REFRESH = "sent again after a metadata refresh"
+    SPLIT = "sent again in halves"
+    RENUMBER = "sent again under new sequence numbers"
+    FENCED = "sent again under a new producer id, unless it may be in the log"
     FAIL = "given up: sending it again would give the same answer"
 
 
 OUTCOMES: Final = {
     ErrorCode.none: Outcome.ACKED,
+    # The broker remembers the batch but not its offset: more than five batches came since.
+    ErrorCode.duplicate_sequence_number: Outcome.DUPLICATE,
     # The partition is led by another broker by now, or by none for a moment.
     ErrorCode.not_leader_or_follower: Outcome.REFRESH,
     ErrorCode.leader_not_available: Outcome.REFRESH,
     ErrorCode.fenced_leader_epoch: Outcome.REFRESH,
     ErrorCode.unknown_leader_epoch: Outcome.REFRESH,
     ErrorCode.replica_not_available: Outcome.REFRESH,
+    # The leader's disk failed: another replica takes over.
     ErrorCode.kafka_storage_error: Outcome.REFRESH,
     # Deleted, made again under another id, or not yet known to this broker.
     ErrorCode.unknown_topic_or_partition: Outcome.REFRESH,
     ErrorCode.unknown_topic_id: Outcome.REFRESH,
     ErrorCode.inconsistent_topic_id: Outcome.REFRESH,
-    # The broker is slow or short of replicas; it may well be better soon.
-    ErrorCode.request_timed_out: Outcome.RETRY,
+    # Refused before it was written: too few replicas are in sync, a quota is used up.
     ErrorCode.not_enough_replicas: Outcome.RETRY,
-    ErrorCode.not_enough_replicas_after_append: Outcome.RETRY,
     ErrorCode.throttling_quota_exceeded: Outcome.RETRY,
     # The bytes changed on the way: the CRC says so, not the content.
     ErrorCode.corrupt_message: Outcome.RETRY,
+    # Written by the leader, and not by enough replicas in time: may stay or be truncated.
+    ErrorCode.request_timed_out: Outcome.AMBIGUOUS,
+    ErrorCode.not_enough_replicas_after_append: Outcome.AMBIGUOUS,
+    # The connection ended on the broker's side of a proxy: the answer is what is missing.
+    ErrorCode.network_exception: Outcome.AMBIGUOUS,
+    # Larger than the topic's max.message.bytes, or the request than the broker takes at all.
+    ErrorCode.message_too_large: Outcome.SPLIT,
+    ErrorCode.record_list_too_large: Outcome.SPLIT,
+    # An earlier batch is missing from the log, after an unclean election or a truncation: this one
+    # is not there either, for it would have been told as a duplicate.
+    ErrorCode.out_of_order_sequence_number: Outcome.RENUMBER,
+    # All that this producer wrote there was deleted (by retention), its numbers with it.
+    ErrorCode.unknown_producer_id: Outcome.RENUMBER,
+    # A later epoch of this producer id has written there.
+    ErrorCode.invalid_producer_epoch: Outcome.FENCED,
+    ErrorCode.producer_fenced: Outcome.FENCED,
+    ErrorCode.invalid_producer_id_mapping: Outcome.FENCED,
+    # Nobody's retry changes these: permission, content, configuration.
+    ErrorCode.topic_authorization_failed: Outcome.FAIL,
+    ErrorCode.cluster_authorization_failed: Outcome.FAIL,
+    ErrorCode.invalid_topic_exception: Outcome.FAIL,
+    ErrorCode.invalid_required_acks: Outcome.FAIL,
+    ErrorCode.invalid_record: Outcome.FAIL,
+    ErrorCode.invalid_timestamp: Outcome.FAIL,
+    ErrorCode.unsupported_for_message_format: Outcome.FAIL,
+    ErrorCode.unsupported_compression_type: Outcome.FAIL,
+    ErrorCode.policy_violation: Outcome.FAIL,
+    ErrorCode.unsupported_version: Outcome.FAIL,
 }
 
 

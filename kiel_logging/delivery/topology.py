@@ -25,8 +25,8 @@ class Topology:
         self._topics: dict[str, Topic] = {}
         self._partitions: dict[str, Sequence[int]] = {}
         self._leaders: dict[TopicPartition, Leader] = {}
-        self._unknown_since: dict[str, float] = {}
-        self._errors: dict[str, ErrorCode | int] = {}
+        self._leaderless: set[TopicPartition] = set()
+        self._missing: dict[str, tuple[ErrorCode | int, float]] = {}
 
     def __repr__(self) -> str:
         return f"<Topology brokers={sorted(self.brokers)} topics={sorted(self._topics)}>"
@@ -39,8 +39,8 @@ class Topology:
             if topic.leaders:
                 self._learn(topic)
             else:
-                self._unknown_since.setdefault(topic.name, now)
-                self._errors[topic.name] = topic.error
+                _, since = self._missing.get(topic.name, (topic.error, now))
+                self._missing[topic.name] = (topic.error, since)
 
     def _learn(self, topic: Topic) -> None:
         known = self._topics.get(topic.name)
@@ -49,20 +49,27 @@ class Topology:
             self._forget_leaders(topic.name)
         self._topics[topic.name] = topic
         self._partitions[topic.name] = sorted(topic.leaders)
-        self._unknown_since.pop(topic.name, None)
-        self._errors.pop(topic.name, None)
+        self._missing.pop(topic.name, None)
         for partition, leader in topic.leaders.items():
             self.learn_leader(TopicPartition(topic.name, partition), leader)
 
     def _forget_leaders(self, topic: str) -> None:
         for partition in self._partitions.get(topic, ()):
             self._leaders.pop(TopicPartition(topic, partition), None)
+            self._leaderless.discard(TopicPartition(topic, partition))
 
     def learn_leader(self, topic_partition: TopicPartition, leader: Leader) -> None:
         """Take ``leader`` in, unless a later election is known already."""
         known = self._leaders.get(topic_partition)
         if known is None or leader.epoch >= known.epoch:
-            self._leaders[topic_partition] = leader
+            self._set_leader(topic_partition, leader)
+
+    def _set_leader(self, topic_partition: TopicPartition, leader: Leader) -> None:
+        self._leaders[topic_partition] = leader
+        if leader.node_id == NO_LEADER:
+            self._leaderless.add(topic_partition)
+        else:
+            self._leaderless.discard(topic_partition)
 
     def learn_brokers(self, brokers: Iterable[Broker]) -> None:
         """Take in brokers that came with a leader hint (KIP-951)."""
@@ -72,11 +79,34 @@ class Topology:
         """The broker that was said to lead the partition doesn't, or can't be reached."""
         known = self._leaders.get(topic_partition)
         if known is not None:
-            self._leaders[topic_partition] = Leader(NO_LEADER, known.epoch)
+            self._set_leader(topic_partition, Leader(NO_LEADER, known.epoch))
+
+    def forget_topic(self, topic: str) -> None:
+        """``topic`` is gone; should it come back, it is another."""
+        self._forget_leaders(topic)
+        self._topics.pop(topic, None)
+        self._partitions.pop(topic, None)
+        self._missing.pop(topic, None)
 
     def partitions(self, topic: str) -> Sequence[int] | None:
         """Return the partition numbers of ``topic``, in order; None while they aren't known."""
         return self._partitions.get(topic)
+
+    def has(self, topic: str, partition: object) -> bool:
+        """Whether ``topic`` has ``partition``."""
+        return isinstance(partition, int) and TopicPartition(topic, partition) in self._leaders
+
+    def available_partitions(self, topic: str) -> Sequence[int]:
+        """Return the partitions of ``topic`` that have a leader; all, where none has."""
+        partitions = self._partitions[topic]
+        if not self._leaderless:
+            return partitions
+        available = [
+            partition
+            for partition in partitions
+            if TopicPartition(topic, partition) not in self._leaderless
+        ]
+        return available or partitions
 
     def leader(self, topic_partition: TopicPartition) -> int | None:
         """Return the node id of the leader; None while there is none that is known."""
@@ -90,10 +120,14 @@ class Topology:
         known = self._topics.get(topic)
         return None if known is None else known.topic_id
 
-    def unknown_since(self, topic: str) -> float | None:
-        """Return since when brokers have been saying that they don't have ``topic``."""
-        return self._unknown_since.get(topic)
+    def missing_topics(self) -> list[str]:
+        """Return the topics that brokers, when last asked, did not have."""
+        return list(self._missing)
 
-    def error(self, topic: str) -> ErrorCode | int | None:
-        """Return the error that brokers gave for ``topic`` when last asked; None for none."""
-        return self._errors.get(topic)
+    def missing(self, topic: str) -> tuple[ErrorCode | int, float]:
+        """Return the brokers' last error for a missing topic, and since when it is missing."""
+        return self._missing[topic]
+
+    def is_missing(self, topic: str) -> bool:
+        """Whether brokers, when last asked, did not have ``topic``."""
+        return topic in self._missing

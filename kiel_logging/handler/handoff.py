@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from kiel_logging.delivery.accumulator import RECORD_MEMORY_OVERHEAD
+from kiel_logging.delivery.batch import memory_of
 from kiel_logging.records import Record
-from kiel_logging.wire.record_batch import record_size
 
 
 class Item(NamedTuple):
@@ -31,7 +30,7 @@ class Item(NamedTuple):
 
 def make_item(topic: str, key: Any, record: Record) -> Item:
     """Return the item, with the memory that it takes."""
-    return Item(topic, key, record, record_size(record) + RECORD_MEMORY_OVERHEAD)
+    return Item(topic, key, record, memory_of(record))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,9 +54,10 @@ class Feed(Producer):
     def take(self, item: Item) -> None:
         """Buffer one item; what can't be sent counts as failed."""
         try:
+            self._check_size(item.topic, item.record)
             self._buffer(item.topic, item.key, item.record, item.memory)
         except Exception as error:
-            self._sender.report([item.memory], error)
+            self._sender.settlement.refuse(item.memory, error, item.topic)
 
     def send_now(self) -> None:
         """Don't wait for more."""

@@ -6,16 +6,15 @@ a backoff; when no known broker answers, the bootstrap list is asked again (KIP-
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from random import Random
 from typing import Any, Final, TypeAlias
 
-from kiel_logging.delivery.retry import backoff
 from kiel_logging.delivery.topology import Topology
-from kiel_logging.errors import BrokerError, NoBrokersAvailable
+from kiel_logging.errors import BrokerError, NoBrokersAvailable, UnsupportedBroker
 from kiel_logging.network.connection import Connection
 from kiel_logging.options import Address, ProducerOptions
 from kiel_logging.wire.messages import Api
 from kiel_logging.wire.metadata import Broker, metadata_request, read_metadata
+from kiel_logging.wire.producer_id import init_producer_id_request
 
 MAX_REQUESTS_IN_FLIGHT: Final = 5
 """Produce requests that one broker may owe us an answer for: the Java client's default."""
@@ -33,6 +32,7 @@ class Node:
         self.opening: asyncio.Future[Connection] | None = None
         self.failures = 0
         self.retry_at = 0.0
+        self.muted_until = 0.0
         self.in_flight = 0
 
     def __repr__(self) -> str:
@@ -49,6 +49,15 @@ class Node:
         """Whether requests can be sent to it now."""
         return self.connection is not None and self.connection.closed is None
 
+    def mute(self, now: float, throttle_time_ms: int) -> None:
+        """Send nothing for as long as the broker says (KIP-219)."""
+        if throttle_time_ms > 0:
+            self.muted_until = now + throttle_time_ms / 1000
+
+    def can_take(self, now: float) -> bool:
+        """Whether a connected broker may be sent another request."""
+        return self.in_flight < MAX_REQUESTS_IN_FLIGHT and now >= self.muted_until
+
 
 class Cluster:
     """Knows the topology and keeps it fresh; hands out connections.
@@ -57,7 +66,7 @@ class Cluster:
         options: the producer's.
         connect: opens a connection to an address.
         spawn: runs a coroutine in the background.
-        rng: for the jitter of backoffs.
+        backoff: attempts so far -> seconds until the next.
         clock: seconds, monotonic.
         on_change: called when something that was waited for may be there.
 
@@ -71,14 +80,14 @@ class Cluster:
         *,
         connect: Connect,
         spawn: Spawn,
-        rng: Random,
+        backoff: Callable[[int], float],
         clock: Callable[[], float],
         on_change: Callable[[], None],
     ) -> None:
         self._options = options
         self._connect = connect
         self._spawn = spawn
-        self._rng = rng
+        self._backoff = backoff
         self._clock = clock
         self._on_change = on_change
         self._nodes: dict[int, Node] = {}
@@ -115,12 +124,18 @@ class Cluster:
             self._refresh_wanted = False
             self._spawn(self._refresh())
 
-    def next_deadline(self) -> float | None:
-        """Return when ``refresh_if_wanted`` or ``connection`` may do more than now."""
-        moments = [node.retry_at for node in self._nodes.values() if not node.connected]
+    def drop_topic(self, topic: str) -> None:
+        """Forget ``topic`` until it is used again."""
+        self._topics.discard(topic)
+        self.topology.forget_topic(topic)
+
+    def next_deadline(self, now: float) -> float | None:
+        """Return when ``refresh_if_wanted`` or ``node`` may do more than now."""
+        moments = [
+            node.muted_until if node.connected else node.retry_at for node in self._nodes.values()
+        ]
         if not self._refreshing:
             moments.append(self._refresh_at if self._refresh_wanted else self._expires_at)
-        now = self._clock()
         return min((moment for moment in moments if moment > now), default=None)
 
     async def _refresh(self) -> None:
@@ -135,11 +150,7 @@ class Cluster:
             self._on_change()
 
     async def _ask_any_broker(self) -> None:
-        now = self._clock()
-        candidates = sorted(self._nodes.values(), key=lambda node: not node.connected)
-        for node in candidates:
-            if not node.connected and now < node.retry_at:
-                continue
+        for node in self._candidates():
             try:
                 await self._ask(await self._connected(node))
             except BrokerError as error:
@@ -148,13 +159,37 @@ class Cluster:
                 return
         await self.bootstrap()
 
+    def _candidates(self) -> list[Node]:
+        """Return the brokers worth asking, those that are connected first."""
+        now = self._clock()
+        nodes = [node for node in self._nodes.values() if node.connected or now >= node.retry_at]
+        return sorted(nodes, key=lambda node: not node.connected)
+
+    async def init_producer_id(self) -> Any:
+        """Ask a broker, any will do, for a producer id; return its response.
+
+        Raises:
+            BrokerError: none answered.
+        """
+        for node in self._candidates():
+            try:
+                connection = await self._connected(node)
+                request = init_producer_id_request(connection.version(Api.INIT_PRODUCER_ID))
+                return await connection.send(
+                    Api.INIT_PRODUCER_ID, request, self._options.request_timeout
+                )
+            except BrokerError as error:
+                self.trouble = error
+        raise self.trouble or NoBrokersAvailable("no broker is known to ask for a producer id")
+
     async def bootstrap(self) -> None:
         """Ask the bootstrap brokers for metadata, one at a time and in order, until one answers.
 
         Raises:
             NoBrokersAvailable: none did; says what each attempt met.
+            UnsupportedBroker: one that is too old, or too new, is all there is.
         """
-        failures = []
+        failures: list[BrokerError] = []
         for address in self._options.brokers:
             try:
                 connection = await self._connect(address)
@@ -163,10 +198,14 @@ class Cluster:
                 finally:
                     connection.close()
             except BrokerError as error:
-                failures.append(str(error))
+                failures.append(error)
             else:
                 return
-        raise NoBrokersAvailable("no bootstrap broker answered: " + "; ".join(failures))
+        for failure in failures:
+            if isinstance(failure, UnsupportedBroker):
+                raise failure  # a broker is there: the others being down is not what matters
+        reasons = "; ".join(map(str, failures))
+        raise NoBrokersAvailable(f"no bootstrap broker answered: {reasons}")
 
     async def _ask(self, connection: Connection) -> None:
         asked = sorted(self._topics)
@@ -176,11 +215,11 @@ class Cluster:
         self.topology.update(read_metadata(response), now)
         self._expires_at = now + self._options.metadata_max_age
         self._keep_nodes_in_step()
-        if all(self.topology.error(topic) is None for topic in asked):
+        if self.topology.missing_topics():
+            self._space_refreshes()
+        else:
             self._fruitless = 0
             self._refresh_at = now + self._options.retry_backoff
-        else:
-            self._space_refreshes()
 
     def _space_refreshes(self) -> None:
         self._fruitless += 1
@@ -198,7 +237,7 @@ class Cluster:
             self._keep_nodes_in_step()
             node = self._nodes[node_id]
         if node.connected:
-            return node if node.in_flight < MAX_REQUESTS_IN_FLIGHT else None
+            return node if node.can_take(now) else None
         if node.opening is None and now >= node.retry_at:
             self._spawn(self._connect_in_background(node))
         return None
@@ -258,12 +297,6 @@ class Cluster:
     def _note_failure(self, node: Node) -> None:
         node.failures += 1
         node.retry_at = self._clock() + self._backoff(node.failures)
-
-    def _backoff(self, failures: int) -> float:
-        options = self._options
-        return backoff(
-            failures, first=options.retry_backoff, most=options.retry_backoff_max, rng=self._rng
-        )
 
     def close(self) -> None:
         """Close every connection, made or being made."""

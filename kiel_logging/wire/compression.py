@@ -2,12 +2,15 @@
 
 A table; nothing else in the package knows how a codec is called or numbered. Snappy is written
 raw, as librdkafka does (one block, one call that releases the GIL); Java's consumers read that as
-well as their own xerial framing.
+well as their own xerial framing. LZ4 is written in frames of independent blocks, the only ones
+that Java reads.
 """
 
+import functools
 import gzip
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from importlib import import_module
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import snappy
 
@@ -26,35 +29,88 @@ class Codec(NamedTuple):
     compress: Callable[[bytes], bytes]
 
 
-def _gzip(data: bytes) -> bytes:
+Compress: TypeAlias = Callable[[bytes], bytes]
+
+
+class _Kind(NamedTuple):
+    """A codec that can be chosen: its number, its levels, and how it is made for one of them."""
+
+    bits: int
+    levels: range | None
+    default: int | None
+    make: Callable[[int], Compress]
+
+
+def _gzip(level: int) -> Compress:
     # No time stamp inside: a batch that is sent again is the same to the byte.
-    return gzip.compress(data, mtime=0)
+    return functools.partial(gzip.compress, compresslevel=level, mtime=0)
 
 
-def _snappy(data: bytes) -> bytes:
-    return bytes(snappy.compress(data))
+def _snappy(_level: int) -> Compress:
+    return lambda data: bytes(snappy.compress(data))
+
+
+def _lz4(level: int) -> Compress:
+    frame = _extra(constants.LZ4, "lz4.frame")
+    return functools.partial(
+        frame.compress, compression_level=level, block_linked=False, store_size=False
+    )
+
+
+def _zstd(level: int) -> Compress:
+    compress: Compress = _extra(constants.ZSTD, "zstandard").ZstdCompressor(level=level).compress
+    return compress
+
+
+def _extra(name: str, module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        raise ConfigurationError(
+            f"compression={name!r} needs a package that is not installed: "
+            f"pip install 'kiel_logging[{name}]'"
+        ) from None
 
 
 NONE: Final = Codec("none", 0, bytes)
 
-CODECS: Final = {
-    constants.GZIP: Codec(constants.GZIP, 1, _gzip),
-    constants.SNAPPY: Codec(constants.SNAPPY, 2, _snappy),
+_KINDS: Final = {
+    constants.GZIP: _Kind(1, range(1, 10), 6, _gzip),
+    constants.SNAPPY: _Kind(2, None, None, _snappy),
+    constants.LZ4: _Kind(3, range(17), 0, _lz4),
+    constants.ZSTD: _Kind(4, range(-7, 23), 3, _zstd),
 }
 
 
-def codec(name: str | None) -> Codec:
+def codec(name: str | None, level: int | None = None) -> Codec:
     """Return the codec that is called ``name``; None and ``"none"`` mean no compression.
 
+    ``level`` is the codec's own measure of effort: gzip 1 to 9 (6), lz4 0 to 16 (0), zstd -7 to 22
+    (3); None is the default.
+
     Raises:
-        ConfigurationError: there is no such codec.
+        ConfigurationError: there is no such codec or level, or its package is not installed.
     """
     if name is None or name == NONE.name:
+        _check_level(name, level, None)
         return NONE
-    try:
-        return CODECS[name]
-    except (KeyError, TypeError):
-        allowed = ", ".join(repr(known) for known in CODECS)
+    if not isinstance(name, str) or name not in _KINDS:
+        allowed = ", ".join(map(repr, _KINDS))
         raise ConfigurationError(
             f"compression={name!r} is not known: use one of {allowed}, or None"
-        ) from None
+        )
+    kind = _KINDS[name]
+    _check_level(name, level, kind.levels)
+    return Codec(name, kind.bits, kind.make(level if level is not None else kind.default or 0))
+
+
+def _check_level(name: str | None, level: object, allowed: range | None) -> None:
+    if level is None:
+        return
+    if allowed is None:
+        raise ConfigurationError(f"compression_level={level!r}: compression={name!r} has no levels")
+    if not isinstance(level, int) or isinstance(level, bool) or level not in allowed:
+        raise ConfigurationError(
+            f"compression_level={level!r} must be a whole number from {allowed[0]} to "
+            f"{allowed[-1]} for compression={name!r}"
+        )

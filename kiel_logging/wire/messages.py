@@ -32,6 +32,7 @@ class Api(IntEnum):
     PRODUCE = 0
     METADATA = 3
     API_VERSIONS = 18
+    INIT_PRODUCER_ID = 22
 
 
 @cache

@@ -27,6 +27,7 @@ SUPPORTED: Final[Mapping[Api, VersionRange]] = {
     Api.PRODUCE: VersionRange(7, 13),
     Api.METADATA: VersionRange(7, 13),
     Api.API_VERSIONS: VersionRange(0, 3),
+    Api.INIT_PRODUCER_ID: VersionRange(0, 5),
 }
 
 _CLIENT_SOFTWARE_NAME: Final = "kiel_logging"

@@ -1,0 +1,94 @@
+"""Sequence numbers: how a broker tells a batch that is sent again from a new one (KIP-98).
+
+The law:
+
+- A batch is stamped with producer id, epoch and base sequence when it is first sent, and keeps the
+  stamp through every retry: its fate may be unknown, and the broker drops what it has already.
+- The sequences of a partition have no holes. A batch that is given up and is surely not in the log
+  gives its numbers back; one whose fate is unknown makes the epoch rise (KIP-360), under which
+  every partition starts again at 0.
+- Sequences wrap from 2**31-1 to 0.
+
+One batch in flight per partition is what makes this short. No clock, no I/O: the sender asks a
+broker for the identity.
+"""
+
+from typing import Final, NamedTuple
+
+from kiel_logging.delivery.batch import Batch
+from kiel_logging.records import TopicPartition
+
+_SEQUENCES: Final = 2**31
+_LAST_EPOCH: Final = 2**15 - 1
+
+
+class Identity(NamedTuple):
+    """Who a batch is from, as the brokers see it."""
+
+    producer_id: int
+    epoch: int
+
+
+class Stamp(NamedTuple):
+    """What a batch bears from its first attempt on."""
+
+    identity: Identity
+    base_sequence: int
+
+
+class Idempotence:
+    """The producer's identity, and the next sequence of each partition.
+
+    Attributes:
+        identity: None until a broker gave one, and after the last epoch was used up.
+    """
+
+    def __init__(self) -> None:
+        self.identity: Identity | None = None
+        self._next: dict[TopicPartition, Stamp] = {}
+
+    def __repr__(self) -> str:
+        return f"<Idempotence {self.identity} partitions={len(self._next)}>"
+
+    def take_identity(self, producer_id: int, epoch: int) -> None:
+        """A broker gave this identity."""
+        self.identity = Identity(producer_id, epoch)
+
+    def stamp(self, batch: Batch) -> None:
+        """Number ``batch``, unless it is numbered already."""
+        if batch.stamp is not None:
+            return
+        assert self.identity is not None
+        following = self._next.get(batch.topic_partition)
+        if following is None or following.identity != self.identity:
+            following = Stamp(self.identity, 0)
+        batch.stamp = following
+        end = (following.base_sequence + len(batch)) % _SEQUENCES
+        self._next[batch.topic_partition] = Stamp(self.identity, end)
+
+    def give_up(self, batch: Batch) -> None:
+        """``batch`` won't be sent again under its numbers: make the next ones acceptable."""
+        if batch.stamp is None:
+            return
+        if batch.ambiguous:
+            self.bump_epoch()
+        elif self._next[batch.topic_partition].identity == batch.stamp.identity:
+            self._next[batch.topic_partition] = batch.stamp
+        batch.stamp = None
+
+    def renumber(self, batch: Batch) -> None:
+        """The broker refused the numbers of ``batch``, which it does not have: start afresh."""
+        self.bump_epoch()
+        batch.stamp = None
+        batch.ambiguous = False
+
+    def bump_epoch(self) -> None:
+        """Begin the next epoch; after the last one, a new producer id has to be asked for."""
+        if self.identity is None:
+            return
+        producer_id, epoch = self.identity
+        self.identity = None if epoch == _LAST_EPOCH else Identity(producer_id, epoch + 1)
+
+    def forget_identity(self) -> None:
+        """Somebody else has the producer id: ask for another."""
+        self.identity = None

@@ -1,0 +1,222 @@
+"""What an answer, or the lack of one, does to a batch. Every end of a record is told from here.
+
+The table in ``retry.py`` says what an error means; this says what follows for the queue, the
+sequence numbers, the leaders that are known, and the records' owner.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from kio.schema.errors import ErrorCode
+
+from kiel_logging.delivery.accumulator import Accumulator, Ended
+from kiel_logging.delivery.batch import Batch
+from kiel_logging.delivery.idempotence import Idempotence
+from kiel_logging.delivery.retry import Outcome, outcome_of
+from kiel_logging.delivery.topology import Topology
+from kiel_logging.errors import (
+    BrokerRejected,
+    DeliveryTimeout,
+    ProducerClosed,
+    ProducerFenced,
+    RecordTooLarge,
+    TopicAuthorizationFailed,
+)
+from kiel_logging.records import TopicPartition
+from kiel_logging.wire.metadata import Leader
+from kiel_logging.wire.produce import PartitionResult
+
+logger = logging.getLogger(__name__)
+
+NO_OFFSET: Final = -1
+"""The offset of a message whose offset the broker did not tell."""
+
+
+class Deliveries(Protocol):
+    """Whoever wants to know what became of the records: told once for each token."""
+
+    def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
+        """The brokers have ``batch``; its first record is at ``base_offset``, if that is known."""
+
+    def failed(self, tokens: Sequence[Any], error: Exception) -> None:
+        """The records with ``tokens`` are given up."""
+
+
+class Settlement:
+    """Decides what becomes of batches, and sees to it.
+
+    Args:
+        backoff: attempts so far -> seconds until the next.
+        delivery_timeout: seconds, for messages only; batches bear their deadline.
+
+    Attributes:
+        closing: whether nothing is sent again any more.
+        trouble: what is wrong with the brokers, for messages to the user; None when nothing is.
+    """
+
+    def __init__(
+        self,
+        *,
+        accumulator: Accumulator,
+        idempotence: Idempotence,
+        topology: Topology,
+        deliveries: Deliveries,
+        backoff: Callable[[int], float],
+        delivery_timeout: float,
+    ) -> None:
+        self._accumulator = accumulator
+        self._idempotence = idempotence
+        self._topology = topology
+        self._deliveries = deliveries
+        self._backoff = backoff
+        self._delivery_timeout = delivery_timeout
+        self.closing = False
+        self.trouble: Exception | None = None
+
+    def answered(self, batch: Batch, result: PartitionResult, now: float) -> None:
+        """A broker said ``result`` of ``batch``."""
+        outcome = outcome_of(result.error)
+        if outcome in (Outcome.ACKED, Outcome.DUPLICATE):
+            self._accumulator.complete(batch)
+            offset = result.base_offset if outcome is Outcome.ACKED else NO_OFFSET
+            self._deliveries.delivered(batch, offset, result.log_append_time)
+            return
+        error = rejection(batch.topic_partition, result.error, result.message)
+        if outcome is Outcome.FAIL:
+            self.give_up(batch, error)
+        elif outcome is Outcome.SPLIT:
+            self._split(batch, error)
+        else:
+            self._send_again(batch, outcome, result.leader, error, now)
+
+    def _send_again(
+        self, batch: Batch, outcome: Outcome, leader: Leader | None, error: Exception, now: float
+    ) -> None:
+        if outcome is Outcome.AMBIGUOUS:
+            batch.ambiguous = True
+        elif outcome is Outcome.REFRESH:
+            self._doubt_leader(batch.topic_partition, leader)
+        elif outcome is Outcome.RENUMBER:
+            self._idempotence.renumber(batch)
+        elif outcome is Outcome.FENCED:
+            self._idempotence.forget_identity()
+            if batch.ambiguous:
+                self.give_up(batch, ProducerFenced(f"{error}; whether it was stored is unknown"))
+                return
+            batch.stamp = None
+        self._retry(batch, error, now)
+
+    def unanswered(self, batch: Batch, error: Exception, now: float) -> None:
+        """There is no answer, because of ``error``: the broker may have ``batch`` or not."""
+        batch.ambiguous = True
+        self._retry(batch, error, now)
+
+    def _retry(self, batch: Batch, error: Exception, now: float) -> None:
+        if self.closing:
+            self.give_up(batch, closed_before(error))
+        elif now >= batch.deadline:
+            self.give_up(batch, self.too_late(batch.topic_partition, error))
+        else:
+            logger.debug("%r is sent again: %s", batch, error)
+            self._accumulator.reenqueue(batch, error, now + self._backoff(batch.attempts))
+
+    def _doubt_leader(self, topic_partition: TopicPartition, hint: Leader | None) -> None:
+        if hint is None:
+            self._topology.forget_leader(topic_partition)
+        else:
+            self._topology.learn_leader(topic_partition, hint)
+
+    def _split(self, batch: Batch, error: BrokerRejected) -> None:
+        if len(batch) == 1:
+            self.give_up(
+                batch,
+                RecordTooLarge(
+                    f"a message of {batch.size} bytes (uncompressed) is too large for topic "
+                    f"{batch.topic_partition.topic!r}: {error}; send less, or raise "
+                    "max.message.bytes on the topic"
+                ),
+            )
+        else:
+            self._idempotence.give_up(batch)
+            self._accumulator.split(batch)
+
+    def give_up(self, batch: Batch, error: Exception) -> None:
+        """End ``batch`` with ``error``."""
+        self._idempotence.give_up(batch)
+        self._accumulator.fail(batch)
+        self._report(batch.tokens, error, batch.topic_partition)
+
+    def give_up_held(self, ended: Sequence[Ended], topic: str) -> None:
+        """Tell the end of records that never came to be in a batch, each with its own error."""
+        for token, error in ended:
+            self._report([token], error, topic)
+
+    def refuse(self, token: Any, error: Exception, topic: str) -> None:
+        """End a record that can't even be queued."""
+        self._report([token], error, topic)
+
+    def _report(self, tokens: Sequence[Any], error: Exception, where: object) -> None:
+        # Whoever holds the futures hears of it too; nobody may.
+        logger.error("%d messages for %s were not delivered: %s", len(tokens), where, error)
+        self._deliveries.failed(tokens, error)
+
+    def expire(self, now: float) -> None:
+        """Give up what is queued or held for longer than ``delivery_timeout``."""
+        for batch in self._accumulator.expire(now):
+            self.give_up(batch, self.too_late(batch.topic_partition, batch.last_error))
+        for topic in self._accumulator.held_topics():
+            ended = self._accumulator.expire_held(topic, now, self.too_late(topic, None))
+            self.give_up_held(ended, topic)
+
+    def give_up_topic(self, topic: str, error: Exception) -> None:
+        """End everything that is queued or held for ``topic``, which is not coming back."""
+        self.give_up_held(self._accumulator.give_up_held(topic, error), topic)
+        for batch in self._accumulator.take_queued(topic):
+            self.give_up(batch, error)
+
+    def give_up_all(self, error: Exception | None = None) -> None:
+        """End everything that is queued or held; without an ``error``, the producer is closed."""
+        error = error or closed_before(self.trouble)
+        for topic in self._accumulator.held_topics():
+            self.give_up_held(self._accumulator.give_up_held(topic, error), topic)
+        for batch in self._accumulator.take_queued():
+            self.give_up(batch, error)
+
+    def too_late(self, where: object, cause: Exception | None) -> DeliveryTimeout:
+        """Return the error of records that were not delivered in time."""
+        why = cause or self.trouble or "its partition has no leader"
+        return DeliveryTimeout(
+            f"not delivered to {where} within {self._delivery_timeout * 1000:.0f} ms: {why}"
+        )
+
+
+_CLASSES: Final[dict[ErrorCode | int, type[BrokerRejected]]] = {
+    ErrorCode.topic_authorization_failed: TopicAuthorizationFailed
+}
+_ADVICE: Final[dict[ErrorCode | int, str]] = {
+    ErrorCode.topic_authorization_failed: (
+        "allow this client's user to Write (and, for a new topic, Create) on it"
+    ),
+    ErrorCode.cluster_authorization_failed: (
+        "allow this client's user IdempotentWrite on the cluster, or set idempotence=False"
+    ),
+    ErrorCode.invalid_required_acks: "required_acks must be 1, -1 or 0",
+}
+
+
+def rejection(where: object, error: ErrorCode | int, message: str | None) -> BrokerRejected:
+    """Return the error for what a broker said of ``where``, with advice where there is any."""
+    name = error.name.upper() if isinstance(error, ErrorCode) else "an error unknown to us"
+    text = f"the broker answered {name} ({int(error)}) for {where}"
+    details = [detail for detail in (message, _ADVICE.get(error)) if detail]
+    kind = _CLASSES.get(error, BrokerRejected)
+    return kind(": ".join((text, *details)), int(error))
+
+
+def closed_before(cause: Exception | None) -> ProducerClosed:
+    """Return the error of records that the producer was closed upon."""
+    return ProducerClosed(
+        "the producer was closed before the brokers acknowledged this message"
+        + (f" ({cause})" if cause else "")
+    )

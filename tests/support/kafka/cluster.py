@@ -1,0 +1,196 @@
+"""A Kafka cluster on loopback for one test run, and the faults to inject into it."""
+
+import contextlib
+import random
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .artifacts import DEFAULT_VERSION, distribution, keep
+from .broker import Broker, Guardian
+from .properties import HOST, BrokerSpec, render, server_properties
+from .storage import format_storage, random_uuid
+from .topics import ClusterError, Topics
+
+_START_TIMEOUT = 90.0
+_HEAP_MB = 384
+# Below the ports the kernel gives to outgoing connections, one of which could otherwise
+# sit on a killed broker's port when it comes back.
+_PORTS = range(20_000, 32_000)
+
+
+class KafkaCluster(Topics):
+    """Apache Kafka in KRaft mode: `brokers` nodes, each broker and controller, ids from 1.
+
+    >>> with KafkaCluster() as cluster:
+    ...     cluster.create_topic("logs", 3)
+    """
+
+    def __init__(
+        self,
+        version: str = DEFAULT_VERSION,
+        brokers: int = 3,
+        *,
+        config: Mapping[str, str] | None = None,
+    ) -> None:
+        """Describe a cluster; `config` goes into every node's server.properties, last."""
+        super().__init__()
+        self.distribution = distribution(version)
+        self._node_ids = tuple(range(1, brokers + 1))
+        self._config = dict(config or {})
+        self._specs: dict[int, BrokerSpec] = {}
+        self._brokers: dict[int, Broker] = {}
+        self._recording: Path | None = None
+        self._resources = ExitStack()
+
+    def __repr__(self) -> str:
+        return f"<KafkaCluster {self.distribution.version} {list(self._brokers.values())}>"
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._recording = None
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    @property
+    def bootstrap(self) -> list[str]:
+        """The address of every broker, also of those that are down."""
+        return [spec.bootstrap for spec in self._specs.values()]
+
+    @property
+    def broker_ids(self) -> tuple[int, ...]:
+        """The id of every broker, also of those that are down."""
+        return self._node_ids
+
+    def address(self, broker_id: int) -> str:
+        """Return the address of one broker."""
+        return self._specs[broker_id].bootstrap
+
+    def pid(self, broker_id: int) -> int | None:
+        """Return a broker's process id, None when it is down."""
+        return self._brokers[broker_id].pid
+
+    def log_tail(self, broker_id: int, lines: int = 40) -> str:
+        """Return the end of a broker's own log."""
+        return self._brokers[broker_id].log_tail(lines)
+
+    def kill(self, broker_id: int) -> None:
+        """End a broker with SIGKILL. Clients see a reset; the controller notices later."""
+        self._brokers[broker_id].kill()
+
+    def stop(self, broker_id: int) -> None:
+        """Shut a broker down in good order: it hands its leaderships over first."""
+        self._brokers[broker_id].stop()
+
+    def start(self, broker_id: int) -> None:
+        """Start a broker that is down, with its ports and its data, and wait until it serves."""
+        self._brokers[broker_id].start()
+        self.wait_brokers(broker_id, timeout=_START_TIMEOUT)
+
+    def pause(self, broker_id: int) -> None:
+        """Freeze a broker: its sockets stay open and nobody answers."""
+        self._brokers[broker_id].pause()
+
+    def resume(self, broker_id: int) -> None:
+        """Undo `pause`."""
+        self._brokers[broker_id].resume()
+
+    def _start(self) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="kiel-logging-kafka-"))
+        guardian = self._resources.enter_context(Guardian(directory))
+        if not self.distribution.classes.exists():
+            self._recording = directory / "classes.jsa"
+        self._specs = _specs(self._node_ids, directory, self._config)
+        cluster_id = random_uuid()
+        for node_id, spec in self._specs.items():
+            format_storage(self.distribution, spec, cluster_id)
+            self._brokers[node_id] = self._broker(spec, directory, guardian)
+        for broker in self._brokers.values():
+            broker.start()
+        self.wait_brokers(*self._node_ids, timeout=_START_TIMEOUT)
+
+    def _broker(self, spec: BrokerSpec, directory: Path, guardian: Guardian) -> Broker:
+        properties = directory / f"server-{spec.node_id}.properties"
+        properties.write_text(render(server_properties(spec)))
+        command = self.distribution.command(
+            "kafka.Kafka",
+            str(properties),
+            heap_mb=_HEAP_MB,
+            record=self._recording if self._records(spec.node_id) else None,
+        )
+        return Broker(spec.node_id, command, directory / f"broker-{spec.node_id}.log", guardian)
+
+    def _records(self, node_id: int) -> bool:
+        return self._recording is not None and node_id == self._node_ids[0]
+
+    def _close(self) -> None:
+        self._admin = None
+        if self._recording is not None:
+            self._keep_recording(self._recording)
+        for broker in self._brokers.values():
+            broker.kill()
+        self._resources.close()
+
+    def _keep_recording(self, recording: Path) -> None:
+        """Let the first broker end in good order: that is when it writes its classes down."""
+        recorder = self._brokers[self._node_ids[0]]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if recorder.pid is not None:
+                recorder.stop()
+        if recording.exists() and not self.distribution.classes.exists():
+            keep(recording, self.distribution.classes)
+
+    def _check(self) -> None:
+        for broker in self._brokers.values():
+            if broker.exit_status is not None:
+                raise ClusterError(
+                    f"{broker} ended with status {broker.exit_status}\n{broker.log_tail()}"
+                )
+
+    def _diagnosis(self) -> str:
+        return "\n".join(f"--- {each}\n{each.log_tail(15)}" for each in self._brokers.values())
+
+
+def _specs(
+    node_ids: Sequence[int], directory: Path, overrides: Mapping[str, str]
+) -> dict[int, BrokerSpec]:
+    ports = _free_ports()
+    controller_ports = {node_id: next(ports) for node_id in node_ids}
+    return {
+        node_id: BrokerSpec(
+            node_id=node_id,
+            client_port=next(ports),
+            controller_port=controller_ports[node_id],
+            controller_ports=controller_ports,
+            log_dir=directory / f"data-{node_id}",
+            overrides=overrides,
+        )
+        for node_id in node_ids
+    }
+
+
+def _free_ports() -> Iterator[int]:
+    """Yield ports that nobody listens on, each once."""
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        yield port

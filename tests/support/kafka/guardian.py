@@ -1,0 +1,30 @@
+"""Cleans up after a test run that could not: kills its brokers, removes their directory.
+
+Runs as a process of its own, started with the directory as argument. The owner tells it
+`+pid` and `-pid` on stdin as brokers come and go; the end of stdin means that the owner
+is gone, however it went. (PR_SET_PDEATHSIG would not do: it fires when the thread that
+started a broker ends, and tests restart brokers from worker threads.)
+"""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+
+
+def guard(directory: str, lines: Iterable[str]) -> None:
+    """Follow `lines` to their end, then kill what is left and remove `directory`."""
+    alive: set[int] = set()
+    for line in lines:
+        pid = int(line[1:])
+        (alive.add if line[0] == "+" else alive.discard)(pid)
+    for pid in alive:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    guard(sys.argv[1], sys.stdin)

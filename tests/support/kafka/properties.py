@@ -1,0 +1,103 @@
+"""What a broker is told: `server.properties` as a pure function of a `BrokerSpec`.
+
+Listeners are all here: one more kind (SSL, SASL) is a field of the spec and a line below.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSpec:
+    """One node, broker and controller in one process, and the cluster it belongs to."""
+
+    node_id: int
+    client_port: int
+    controller_port: int
+    controller_ports: Mapping[int, int]  # of every node, by node id
+    log_dir: Path
+    overrides: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def bootstrap(self) -> str:
+        """The address clients use."""
+        return f"{HOST}:{self.client_port}"
+
+
+def server_properties(spec: BrokerSpec) -> dict[str, str]:
+    """Return the whole configuration of one node, overrides last."""
+    return {
+        **_identity(spec),
+        **_listeners(spec),
+        **_replication(len(spec.controller_ports)),
+        **_SMALL_AND_PROMPT,
+        **spec.overrides,
+    }
+
+
+def render(properties: Mapping[str, str]) -> str:
+    """Return the text of a Java properties file."""
+    return "".join(f"{key}={value}\n" for key, value in properties.items())
+
+
+def _identity(spec: BrokerSpec) -> dict[str, str]:
+    voters = (f"{node}@{HOST}:{port}" for node, port in spec.controller_ports.items())
+    return {
+        "process.roles": "broker,controller",
+        "node.id": str(spec.node_id),
+        "controller.quorum.voters": ",".join(voters),
+        "log.dirs": str(spec.log_dir),
+    }
+
+
+def _listeners(spec: BrokerSpec) -> dict[str, str]:
+    client = f"PLAINTEXT://{spec.bootstrap}"
+    return {
+        "listeners": f"{client},CONTROLLER://{HOST}:{spec.controller_port}",
+        "advertised.listeners": client,
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+    }
+
+
+def _replication(brokers: int) -> dict[str, str]:
+    copies = str(min(3, brokers))
+    enough = "2" if brokers >= 3 else "1"
+    return {
+        "default.replication.factor": copies,
+        "min.insync.replicas": enough,
+        "offsets.topic.replication.factor": copies,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": enough,
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": enough,
+    }
+
+
+_SMALL_AND_PROMPT = {
+    "num.partitions": "3",
+    "auto.create.topics.enable": "true",
+    # A preferred leader comes back when a test elects it, not when a timer does.
+    "auto.leader.rebalance.enable": "false",
+    # Records with a fixed timestamp of long ago must outlive the test that wrote them.
+    "log.retention.ms": "-1",
+    "group.initial.rebalance.delay.ms": "0",
+    "offsets.topic.num.partitions": "1",
+    "transaction.state.log.num.partitions": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    # The cleaner would take 128 MB of a small heap before it did anything.
+    "log.cleaner.dedupe.buffer.size": "2097152",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "num.recovery.threads.per.data.dir": "1",
+    # A killed broker is fenced after this, and its partitions get new leaders.
+    "broker.session.timeout.ms": "4000",
+    "broker.heartbeat.interval.ms": "500",
+    # Half the default: a second less to the first controller.
+    "controller.quorum.election.timeout.ms": "500",
+    "controller.quorum.election.backoff.max.ms": "200",
+}
