@@ -30,7 +30,8 @@ SUPPORTED: Final[Mapping[Api, VersionRange]] = {
     Api.INIT_PRODUCER_ID: VersionRange(0, 5),
 }
 
-_CLIENT_SOFTWARE_NAME: Final = "kiel_logging"
+# Brokers refuse names with anything but letters, digits, '-' and '.' (INVALID_REQUEST).
+_CLIENT_SOFTWARE_NAME: Final = "kiel-logging"
 _FIRST_WITH_SOFTWARE_NAME: Final = 3
 
 

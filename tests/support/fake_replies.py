@@ -37,6 +37,7 @@ class Signal(enum.Enum):
 
 
 HANG_UP, STALL = Signal.HANG_UP, Signal.STALL
+_SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
 _NOT_THROTTLED = timedelta(0)
 _LEGAL_NAME = re.compile(r"(?!\.\.?$)[a-zA-Z0-9._-]{1,249}")
 
@@ -51,6 +52,13 @@ def _api_versions(state: ClusterState, node: Node, request: ReceivedRequest) -> 
     """A version that we do not know is answered in version 0 (KIP-511)."""
     known = request.payload is not None
     module = response_module(API_VERSIONS, request.version if known else 0)
+    if known and not _is_well_named(request.payload):
+        return make(
+            module.ApiVersionsResponse,
+            error_code=ErrorCode.invalid_request,
+            api_keys=(),
+            throttle_time=_NOT_THROTTLED,
+        )
     return make(
         module.ApiVersionsResponse,
         error_code=ErrorCode.none if known else ErrorCode.unsupported_version,
@@ -61,6 +69,15 @@ def _api_versions(state: ClusterState, node: Node, request: ReceivedRequest) -> 
         ),
         throttle_time=_NOT_THROTTLED,
     )
+
+
+def _is_well_named(payload: Any) -> bool:
+    """Whether Kafka accepts what the client calls its software (ApiVersionsRequest.isValid)."""
+    names = (
+        getattr(payload, "client_software_name", "x"),
+        getattr(payload, "client_software_version", "1"),
+    )
+    return all(_SOFTWARE.fullmatch(name) for name in names)
 
 
 def _metadata(state: ClusterState, node: Node, request: ReceivedRequest) -> Any:

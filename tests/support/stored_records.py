@@ -23,7 +23,7 @@ _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _CONTROL_BATCH = 0x20
 
 
-class RejectedBatch(Exception):  # noqa: N818 - it is the broker's verdict
+class RejectedBatch(Exception):
     """The batch breaks a rule; `code` is what a broker answers."""
 
     def __init__(self, code: ErrorCode, reason: str) -> None:

@@ -1,0 +1,1 @@
+"""Against Apache Kafka itself, read back by clients that nobody here wrote."""
