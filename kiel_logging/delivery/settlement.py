@@ -52,6 +52,7 @@ class Settlement:
 
     Attributes:
         closing: whether nothing is sent again any more.
+        limits: topic -> its max.message.bytes, where it mattered and the broker told.
         trouble: what is wrong with the brokers, for messages to the user; None when nothing is.
     """
 
@@ -73,6 +74,7 @@ class Settlement:
         self._delivery_timeout = delivery_timeout
         self.closing = False
         self.trouble: Exception | None = None
+        self.limits: dict[str, int | None] = {}
 
     def answered(self, batch: Batch, result: PartitionResult, now: float) -> None:
         """A broker said ``result`` of ``batch``."""
@@ -129,12 +131,14 @@ class Settlement:
 
     def _split(self, batch: Batch, error: BrokerRejected) -> None:
         if len(batch) == 1:
+            topic = batch.topic_partition.topic
+            limit = self.limits.get(topic)
             self.give_up(
                 batch,
                 RecordTooLarge(
                     f"a message of {batch.size} bytes (uncompressed) is too large for topic "
-                    f"{batch.topic_partition.topic!r}: {error}; send less, or raise "
-                    "max.message.bytes on the topic"
+                    f"{topic!r}, whose max.message.bytes is {limit or 'less'}: send less, or "
+                    f"raise it ({error})"
                 ),
             )
         else:

@@ -15,6 +15,7 @@ from kiel_logging.options import Address, ProducerOptions
 from kiel_logging.wire.messages import Api
 from kiel_logging.wire.metadata import Broker, metadata_request, read_metadata
 from kiel_logging.wire.producer_id import init_producer_id_request
+from kiel_logging.wire.topic_configs import max_message_bytes_request, read_max_message_bytes
 
 MAX_REQUESTS_IN_FLIGHT: Final = 5
 """Produce requests that one broker may owe us an answer for: the Java client's default."""
@@ -220,6 +221,18 @@ class Cluster:
         else:
             self._fruitless = 0
             self._refresh_at = now + self._options.retry_backoff
+
+    async def max_message_bytes(self, node: Node, topic: str) -> int | None:
+        """Return the most bytes that ``topic`` takes in a batch; None if the broker won't say."""
+        try:
+            connection = await self._connected(node)
+            version = connection.version(Api.DESCRIBE_CONFIGS)
+            request = max_message_bytes_request(version, topic)
+            return read_max_message_bytes(
+                await connection.send(Api.DESCRIBE_CONFIGS, request, self._options.request_timeout)
+            )
+        except BrokerError:
+            return None
 
     def _space_refreshes(self) -> None:
         self._fruitless += 1

@@ -76,7 +76,7 @@ class Connection:
         if response.error_code == ErrorCode.unsupported_version:
             response = await self._api_versions(0, timeout)
         self._versions = versions.read_api_versions(response)
-        for api in versions.SUPPORTED:
+        for api in versions.REQUIRED:
             self.version(api)
 
     def _api_versions(self, version: int, timeout: float) -> "asyncio.Future[Any]":

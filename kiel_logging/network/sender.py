@@ -219,10 +219,20 @@ class Sender:
             for batch in batches:
                 self.settlement.give_up(batch, bug)
         else:
+            await self._learn_limits(node, batches, result)
             self._settle(node, batches, result)
         finally:
             node.in_flight -= 1
             self.poke()
+
+    async def _learn_limits(self, node: Node, batches: list[Batch], result: ProduceResult) -> None:
+        """Ask for the limit that a single message broke, so that its error can name it."""
+        for batch in batches:
+            answer = result.partitions.get(batch.topic_partition)
+            too_large = answer is not None and outcome_of(answer.error) is Outcome.SPLIT
+            if too_large and len(batch) == 1:
+                topic = batch.topic_partition.topic
+                self.settlement.limits[topic] = await self.cluster.max_message_bytes(node, topic)
 
     def _settle(self, node: Node, batches: list[Batch], result: ProduceResult) -> None:
         now = self._clock()

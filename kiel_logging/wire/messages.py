@@ -33,6 +33,7 @@ class Api(IntEnum):
     METADATA = 3
     API_VERSIONS = 18
     INIT_PRODUCER_ID = 22
+    DESCRIBE_CONFIGS = 32
 
 
 @cache

@@ -28,7 +28,11 @@ SUPPORTED: Final[Mapping[Api, VersionRange]] = {
     Api.METADATA: VersionRange(7, 13),
     Api.API_VERSIONS: VersionRange(0, 3),
     Api.INIT_PRODUCER_ID: VersionRange(0, 5),
+    Api.DESCRIBE_CONFIGS: VersionRange(1, 4),
 }
+
+REQUIRED: Final = (Api.PRODUCE, Api.METADATA)
+"""What a broker must know to be of use at all."""
 
 # Brokers refuse names with anything but letters, digits, '-' and '.' (INVALID_REQUEST).
 _CLIENT_SOFTWARE_NAME: Final = "kiel-logging"

@@ -52,6 +52,11 @@ class Distribution:
         """
         return self.home / f"classes-{_java_digest(self.java)}.jsa"
 
+    @property
+    def class_path(self) -> str:
+        """All of Kafka's jars, as java's -cp takes them."""
+        return os.pathsep.join(sorted(str(jar) for jar in (self.home / "libs").glob("*.jar")))
+
     def command(
         self, main_class: str, *args: str, heap_mb: int = 256, record: Path | None = None
     ) -> list[str]:
@@ -62,7 +67,7 @@ class Distribution:
             *_JVM_FLAGS,
             *self._archive_flags(record),
             "-cp",
-            os.pathsep.join(sorted(str(jar) for jar in (self.home / "libs").glob("*.jar"))),
+            self.class_path,
             main_class,
             *args,
         ]
