@@ -4,6 +4,7 @@ The table in ``retry.py`` says what an error means; this says what follows for t
 sequence numbers, the leaders that are known, and the records' owner.
 """
 
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
@@ -153,8 +154,9 @@ class Settlement:
 
     def give_up_held(self, ended: Sequence[Ended], topic: str) -> None:
         """Tell the end of records that never came to be in a batch, each with its own error."""
-        for token, error in ended:
-            self._report([token], error, topic)
+        for _, group in itertools.groupby(ended, key=lambda one: str(one.error)):
+            alike = list(group)
+            self._report([one.token for one in alike], alike[0].error, topic)
 
     def refuse(self, token: Any, error: Exception, topic: str) -> None:
         """End a record that can't even be queued."""

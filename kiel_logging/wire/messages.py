@@ -84,8 +84,9 @@ def decode_response(frame: bytes, api: Api, version: int) -> Any:
         ProtocolError: the bytes are not such a response.
     """
     if api is Api.API_VERSIONS and _is_unsupported_version(frame):
-        # Brokers say so in version 0, the only one they can be sure that we read (KIP-511).
-        version = 0
+        # Brokers say so in version 0 (KIP-511), or in a dialect of their own (librdkafka's mock
+        # cluster), with all, one or none of their versions: the error is what counts.
+        return _response_type(api, 0)(error_code=ErrorCode.unsupported_version, api_keys=())
     response_type = _response_type(api, version)
     try:
         _, offset = entity_reader(response_type.__header_schema__).read(frame, 0)

@@ -1,0 +1,1 @@
+"""The ``kiel-logging demo`` command, its parts alone and whole."""

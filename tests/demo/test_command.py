@@ -1,0 +1,131 @@
+"""The command line: its options, its help, and what it does without the extra."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from kiel_logging.cli import SUBCOMMANDS, main
+from kiel_logging.constants import VERSION
+from kiel_logging.demo.command import configure, options_of
+
+_PATIENCE_S = 60.0
+
+
+def _options(*words):
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    return options_of(parser.parse_args(words))
+
+
+def test_defaults():
+    """Without options: the mock cluster, 20,000 records, snappy."""
+    options = _options()
+    assert (options.brokers, options.records, options.compression) == (None, 20_000, "snappy")
+
+
+def test_options_are_taken():
+    """Each option has its type."""
+    options = _options(
+        *("--records", "1_000_000", "--threads", "2", "--rate", "50", "--seed", "-3"),
+        *("--compression", "none", "--brokers", "kafka-1:9092, [::1]:9093", "--keep-topics"),
+    )
+    assert (options.records, options.threads, options.rate, options.seed) == (1_000_000, 2, 50, -3)
+    assert options.compression is None
+    assert options.brokers == "kafka-1:9092,[::1]:9093"
+    assert options.keep_topics
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--records", "0"], "less than 1"),
+        (["--threads", "two"], "not a whole number"),
+        (["--brokers", "kafka-1"], "not of the form host:port"),
+        (["--brokers", "kafka-1:9092,:9092"], "not of the form host:port"),
+        (["--brokers", "kafka-1:http"], "not of the form host:port"),
+        (["--compression", "zip"], "invalid choice"),
+    ],
+)
+def test_wrong_options_are_refused(words, complaint, capsys):
+    """A wrong value is named, and the exit status is argparse's 2."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["demo", *words])
+    assert exit_.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys):
+    """``--help`` has a line for each subcommand."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["--help"])
+    assert exit_.value.code == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in SUBCOMMANDS)
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_command_has_help(name, capsys):
+    """``kiel-logging COMMAND --help`` ends well and tells about --help itself."""
+    with pytest.raises(SystemExit) as exit_:
+        main([name, "--help"])
+    assert exit_.value.code == 0
+    assert "--help" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    """``--version`` prints one line."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"kiel-logging {VERSION}\n"
+
+
+def test_no_command_is_an_error(capsys):
+    """Without a subcommand the usage is printed and the exit status is 2."""
+    with pytest.raises(SystemExit) as exit_:
+        main([])
+    assert exit_.value.code == 2
+    assert "COMMAND" in capsys.readouterr().err
+
+
+def test_show_config_prints_json(capsys):
+    """``--show-config`` prints a dictionary that could be put into a file, and runs nothing."""
+    assert main(["demo", "--show-config", "--brokers", "kafka-1:9092"]) == 0
+    config = json.loads(capsys.readouterr().out)
+    assert config["handlers"]["app"]["brokers"] == ["kafka-1:9092"]
+
+
+_WITHOUT_THE_EXTRA = """
+import importlib.util, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"confluent_kafka", "rich"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name: (
+    None if name in {"confluent_kafka", "rich"} else find_spec(name)
+)
+sys.meta_path.insert(0, Missing())
+from kiel_logging.cli import main
+sys.exit(main(["demo"]))
+"""
+
+
+def test_without_the_extra_it_says_what_to_install():
+    """With neither confluent-kafka nor rich there is one line of advice, and exit status 2."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_THE_EXTRA],
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+    )
+    assert done.returncode == 2
+    assert "pip install 'kiel_logging[demo]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
