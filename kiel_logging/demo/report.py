@@ -56,8 +56,8 @@ def _sections(outcome: Outcome) -> Iterator[RenderableType]:
         "Speed of logging",
         _throughput(outcome.results),
         "A call is one logger.info() or logger.exception() as the shop's thread sees it, waits for "
-        "the other threads (the GIL) included. Logged: with the shop's own work. Delivered: until the "
-        "handlers' flush() returned.",
+        "the other threads (the GIL) included. The rates include the shop's own work, delivered "
+        "also the handlers' flush().",
     )
     yield _section(
         "Latency, from the logging call until the record was read",

@@ -9,7 +9,6 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from kiel_logging.delivery.batch import memory_of
@@ -150,7 +149,7 @@ class Handoff:
             return Stats(
                 emitted=self._emitted,
                 delivered=self._delivered,
-                dropped=MappingProxyType(dict(self._dropped)),
+                dropped=dict(self._dropped),
                 failed=self._failed,
                 buffered=self._outstanding - in_flight,
                 in_flight=in_flight,

@@ -1,0 +1,273 @@
+"""Nothing lost, nothing twice, nothing out of order: the pure parts against a model of a broker.
+
+The model stores what reaches it by Kafka's own rules for sequences (ProducerAppendInfo): an older
+epoch is refused, a batch among the last five is a duplicate, any other must follow on. The network
+between may lose a request, lose its answer, or deliver it late, after it was long given up.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from kio.schema.errors import ErrorCode
+
+from kiel_logging.delivery.accumulator import Accumulator
+from kiel_logging.delivery.batch import Batch
+from kiel_logging.delivery.idempotence import Idempotence, Stamp
+from kiel_logging.delivery.settlement import Settlement
+from kiel_logging.delivery.topology import Topology
+from kiel_logging.errors import ConnectionLost
+from kiel_logging.records import Record, TopicPartition
+from kiel_logging.wire.produce import PartitionResult
+
+PARTITIONS = [TopicPartition("t", n) for n in range(2)]
+MOST_RECORDS = 3
+"""The model's max.message.bytes: batches of more records are too large."""
+
+DELIVERY_TIMEOUT = 10.0
+REFUSED_FOR_NOW = [
+    ErrorCode.not_leader_or_follower,
+    ErrorCode.not_enough_replicas,
+    ErrorCode.corrupt_message,
+]
+REFUSED_FOR_GOOD = [ErrorCode.invalid_record, ErrorCode.policy_violation]
+
+
+@dataclass
+class ModelPartition:
+    """A partition's log, and what Kafka remembers of the one producer."""
+
+    log: list[int] = field(default_factory=list)
+    epoch: int = -1
+    next_sequence: int = 0
+    recent: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=5))
+
+    def append(self, stamp: Stamp, tokens: Sequence[int]) -> PartitionResult:
+        """Store a batch, or say why not."""
+        epoch, sequence = stamp.identity.epoch, stamp.base_sequence
+        if epoch < self.epoch:
+            return PartitionResult(error=ErrorCode.invalid_producer_epoch, base_offset=-1)
+        if len(tokens) > MOST_RECORDS:
+            return PartitionResult(error=ErrorCode.message_too_large, base_offset=-1)
+        for known_epoch, known_sequence, offset in self.recent:
+            if (known_epoch, known_sequence) == (epoch, sequence):
+                return PartitionResult(error=ErrorCode.none, base_offset=offset)
+        if self.epoch >= 0 and sequence != (self.next_sequence if epoch == self.epoch else 0):
+            code = ErrorCode.out_of_order_sequence_number
+            return PartitionResult(error=code, base_offset=-1)
+        offset = len(self.log)
+        self.log += tokens
+        self.epoch, self.next_sequence = epoch, sequence + len(tokens)
+        self.recent.append((epoch, sequence, offset))
+        return PartitionResult(error=ErrorCode.none, base_offset=offset)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A batch as it left: what the batch is later does not change it."""
+
+    batch: Batch
+    stamp: Stamp
+    tokens: tuple[int, ...]
+
+
+class Ends:
+    """Notes every end, and finds out when one is told twice."""
+
+    def __init__(self) -> None:
+        self.delivered_tokens: list[int] = []
+        self.failed_tokens: list[int] = []
+
+    def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
+        """Note the tokens."""
+        del base_offset, log_append_time
+        self.delivered_tokens += batch.tokens
+
+    def failed(self, tokens: Sequence[Any], error: Exception) -> None:
+        """Note the tokens."""
+        del error
+        self.failed_tokens += tokens
+
+
+class Promises(RuleBasedStateMachine):
+    """Appends, sends and answers in any order, over a network that may do anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.accumulator = Accumulator(
+            batch_size=4, linger=1.0, max_batch_bytes=700, delivery_timeout=DELIVERY_TIMEOUT
+        )
+        self.idempotence = Idempotence()
+        self.idempotence.take_identity(7, 0)
+        self.ends = Ends()
+        self.settlement = self.make_settlement()
+        self.brokers = {partition: ModelPartition() for partition in PARTITIONS}
+        self.in_flight: list[Request] = []
+        self.late: list[Request] = []
+        self.produced: dict[TopicPartition, list[int]] = {name: [] for name in PARTITIONS}
+        self.tokens = 0
+
+    def make_settlement(self) -> Settlement:
+        """Return the settlement under test."""
+        return Settlement(
+            accumulator=self.accumulator,
+            idempotence=self.idempotence,
+            topology=Topology(),
+            deliveries=self.ends,
+            backoff=lambda _attempts: 0.5,
+            delivery_timeout=DELIVERY_TIMEOUT,
+        )
+
+    # What the program does.
+
+    @rule(partition=st.sampled_from(PARTITIONS), count=st.integers(1, 6))
+    def produce(self, partition: TopicPartition, count: int) -> None:
+        """Append messages."""
+        for _ in range(count):
+            self.tokens += 1
+            self.produced[partition].append(self.tokens)
+            record = Record(None, b"x" * 50, (), 0)
+            self.accumulator.append(partition, record, self.tokens, self.now)
+
+    @rule(seconds=st.sampled_from([0.6, 1.0, 4.0, 11.0]))
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and what is too old expire."""
+        self.now += seconds
+        self.accumulator.seal_if_lingered(self.now)
+        self.settlement.expire(self.now)
+
+    @rule(flush=st.booleans())
+    def send(self, flush: bool) -> None:
+        """Send all that is ready; after a flush, that is all there is."""
+        if flush:
+            self.accumulator.seal()
+        for partition in self.accumulator.ready(self.now):
+            batch = self.accumulator.drain(partition)
+            self.idempotence.stamp(batch)
+            assert batch.stamp is not None
+            self.in_flight.append(Request(batch, batch.stamp, tuple(batch.tokens)))
+
+    # What the network and the broker do with a request.
+
+    def take(self, data: st.DataObject) -> Request:
+        """Return one of the requests that are on their way."""
+        return self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
+
+    def store(self, request: Request) -> PartitionResult:
+        """Let a request reach its broker."""
+        return self.brokers[request.batch.topic_partition].append(request.stamp, request.tokens)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
+        """All goes well."""
+        request = self.take(data)
+        self.settlement.answered(request.batch, self.store(request), self.now)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data())
+    def lose_the_request(self, data: st.DataObject) -> None:
+        """It never arrives."""
+        self.unanswered(self.take(data))
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data())
+    def lose_the_answer(self, data: st.DataObject) -> None:
+        """It is stored, and nobody is told."""
+        request = self.take(data)
+        self.store(request)
+        self.unanswered(request)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data())
+    def delay_the_request(self, data: st.DataObject) -> None:
+        """It arrives when nobody waits for it any more."""
+        request = self.take(data)
+        self.late.append(request)
+        self.unanswered(request)
+
+    @precondition(lambda self: self.late)
+    @rule(data=st.data())
+    def arrive_late(self, data: st.DataObject) -> None:
+        """A delayed request reaches its broker; its answer reaches nobody."""
+        self.store(self.late.pop(data.draw(st.integers(0, len(self.late) - 1))))
+
+    def unanswered(self, request: Request) -> None:
+        """The connection is lost."""
+        self.settlement.unanswered(request.batch, ConnectionLost("cut"), self.now)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data(), error=st.sampled_from(REFUSED_FOR_NOW + REFUSED_FOR_GOOD))
+    def refuse(self, data: st.DataObject, error: ErrorCode) -> None:
+        """The broker refuses before it writes."""
+        result = PartitionResult(error=error, base_offset=-1)
+        self.settlement.answered(self.take(data).batch, result, self.now)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data())
+    def store_and_time_out(self, data: st.DataObject) -> None:
+        """The leader writes it, and the replicas don't in time."""
+        request = self.take(data)
+        result = self.store(request)
+        if result.error is ErrorCode.none:
+            result = PartitionResult(error=ErrorCode.request_timed_out, base_offset=-1)
+        self.settlement.answered(request.batch, result, self.now)
+
+    # What must hold.
+
+    @invariant()
+    def every_message_ends_at_most_once(self) -> None:
+        """No token is told delivered or failed twice, or both."""
+        ended = self.ends.delivered_tokens + self.ends.failed_tokens
+        assert len(ended) == len(set(ended))
+
+    @invariant()
+    def nothing_is_stored_twice_or_out_of_order(self) -> None:
+        """Each log holds messages once, in the order in which they were produced."""
+        for partition, broker in self.brokers.items():
+            assert broker.log == sorted(set(broker.log)), partition
+
+    @invariant()
+    def what_was_told_delivered_is_stored(self) -> None:
+        """Delivered means that it is in the log."""
+        stored = {token for broker in self.brokers.values() for token in broker.log}
+        assert stored.issuperset(self.ends.delivered_tokens)
+
+    @invariant()
+    def the_counters_tell_what_is_outstanding(self) -> None:
+        """What has not ended is buffered or in flight."""
+        ended = len(self.ends.delivered_tokens) + len(self.ends.failed_tokens)
+        assert self.accumulator.outstanding == self.tokens - ended
+        assert self.accumulator.in_flight == sum(len(sent.tokens) for sent in self.in_flight)
+
+    def teardown(self) -> None:
+        """Once the network is well again, everything ends, and in order."""
+        for _ in range(20 * (self.tokens + 1)):
+            self.wait(0.6)
+            self.send(flush=True)
+            while self.in_flight:
+                request = self.in_flight.pop()
+                self.settlement.answered(request.batch, self.store(request), self.now)
+        self.every_message_ends_at_most_once()
+        self.nothing_is_stored_twice_or_out_of_order()
+        self.what_was_told_delivered_is_stored()
+        self.the_counters_tell_what_is_outstanding()
+        assert self.accumulator.outstanding == 0
+        assert self.accumulator.memory == 0
+        for partition, broker in self.brokers.items():
+            failed = set(self.ends.failed_tokens)
+            kept = [token for token in self.produced[partition] if token not in failed]
+            assert [token for token in broker.log if token not in failed] == kept
+
+
+Promises.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=50, deadline=None, print_blob=True
+)
+TestPromises = Promises.TestCase
