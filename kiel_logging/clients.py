@@ -23,7 +23,13 @@ from kiel_logging.network.room import Room
 from kiel_logging.network.sender import Sender
 from kiel_logging.partitioners import BuiltIn, Partitioner
 from kiel_logging.records import Headers, Record, RecordMetadata, TopicPartition
-from kiel_logging.serializers import Serializer, encode_headers, encode_key, encode_value
+from kiel_logging.serializers import (
+    Serializer,
+    check_timestamp,
+    encode_headers,
+    encode_key,
+    encode_value,
+)
 from kiel_logging.topics import check_topic
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
 
@@ -178,6 +184,7 @@ class Producer:
         self._check_open()
         if not self._connected:
             await self._sender.cluster.bootstrap()
+            self._check_open()
             self._connected = True
             self._sender.poke()
 
@@ -215,7 +222,7 @@ class Producer:
             encode_key(key),
             None if message is None else encode_value(options.serializer(message)),
             encode_headers(headers),
-            time.time_ns() // 1_000_000 if timestamp is None else timestamp,
+            time.time_ns() // 1_000_000 if timestamp is None else check_timestamp(timestamp),
         )
         check_topic(topic)
         self._check_size(topic, record)

@@ -8,6 +8,7 @@
     │   ├── KeyTypeError (TypeError)           the key maker's value can't be stored as bytes
     │   ├── ValueTypeError (TypeError)         the serializer returned neither str nor bytes
     │   ├── HeaderTypeError (TypeError)        a record header is not a pair of str and bytes
+    │   ├── TimestampError (ValueError)        no whole number of milliseconds since 1970
     │   ├── PartitionerError (ValueError)      the partitioner chose a partition that isn't there
     │   ├── InvalidTopic (ValueError)          a topic name that Kafka refuses
     │   └── RecordTooLarge (ValueError)        larger than max_request_size
@@ -56,6 +57,10 @@ class ValueTypeError(MessageError, TypeError):
 
 class HeaderTypeError(MessageError, TypeError):
     """A record header is not a str key with a value of bytes, str or None."""
+
+
+class TimestampError(MessageError, ValueError):
+    """A timestamp is not a whole number of milliseconds since 1970, 0 or more."""
 
 
 class PartitionerError(MessageError, ValueError):

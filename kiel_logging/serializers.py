@@ -5,9 +5,9 @@ A serializer is any callable that takes the message and returns str (stored as U
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from kiel_logging.errors import HeaderTypeError, KeyTypeError, ValueTypeError
+from kiel_logging.errors import HeaderTypeError, KeyTypeError, TimestampError, ValueTypeError
 from kiel_logging.records import Header, Headers
 
 Serializer: TypeAlias = Callable[[Any], str | bytes]
@@ -75,10 +75,30 @@ def encode_headers(headers: Headers | None) -> tuple[Header, ...]:
 def _encode_header(key: object, value: object) -> Header:
     if not isinstance(key, str):
         raise HeaderTypeError(f"a header key is {type(key).__name__}: it must be str")
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise HeaderTypeError(f"the header key {key!r} has no UTF-8 form: {error}") from None
     if value is None or isinstance(value, bytes):
         return key, value
     if isinstance(value, str):
         return key, value.encode()
     raise HeaderTypeError(
         f"the header {key!r} is {type(value).__name__}: it must be bytes, str or None"
+    )
+
+
+_TIMESTAMPS: Final = range(2**63)
+
+
+def check_timestamp(timestamp: object) -> int:
+    """Return ``timestamp`` if it can be stored.
+
+    Raises:
+        TimestampError: it is not a whole number of milliseconds since the epoch.
+    """
+    if isinstance(timestamp, int) and not isinstance(timestamp, bool) and timestamp in _TIMESTAMPS:
+        return timestamp
+    raise TimestampError(
+        f"timestamp={timestamp!r} must be a whole number of milliseconds since 1970, 0 or more"
     )

@@ -16,6 +16,7 @@ from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.retry import Outcome, outcome_of
 from kiel_logging.delivery.topology import Topology
+from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
     BrokerRejected,
     DeliveryTimeout,
@@ -27,8 +28,6 @@ from kiel_logging.errors import (
 from kiel_logging.records import TopicPartition
 from kiel_logging.wire.metadata import Leader
 from kiel_logging.wire.produce import PartitionResult
-
-logger = logging.getLogger(__name__)
 
 NO_OFFSET: Final = -1
 """The offset of a message whose offset the broker did not tell."""
@@ -121,7 +120,7 @@ class Settlement:
         elif now >= batch.deadline:
             self.give_up(batch, self.too_late(batch.topic_partition, error))
         else:
-            logger.debug("%r is sent again: %s", batch, error)
+            report(logging.DEBUG, "%r is sent again: %s", batch, error)
             self._accumulator.reenqueue(batch, error, now + self._backoff(batch.attempts))
 
     def _doubt_leader(self, topic_partition: TopicPartition, hint: Leader | None) -> None:
@@ -164,7 +163,8 @@ class Settlement:
 
     def _report(self, tokens: Sequence[Any], error: Exception, where: object) -> None:
         # Whoever holds the futures hears of it too; nobody may.
-        logger.error("%d messages for %s were not delivered: %s", len(tokens), where, error)
+        count = len(tokens)
+        report(logging.ERROR, "%d messages for %s were not delivered: %s", count, where, error)
         self._deliveries.failed(tokens, error)
 
     def expire(self, now: float) -> None:

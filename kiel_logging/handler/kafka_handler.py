@@ -190,10 +190,11 @@ class KafkaHandler(logging.Handler):
         Returns:
             How many records are still undelivered.
         """
+        emitted = self._handoff.stats(0).emitted
         self._loop_thread.flush(self._close_timeout if timeout is None else timeout)
         undelivered = self._handoff.outstanding
         if timeout is None and undelivered:
-            self._gave_up_at = self._handoff.stats(0).emitted
+            self._gave_up_at = emitted
         return undelivered
 
     def close(self) -> None:

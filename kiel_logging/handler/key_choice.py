@@ -43,7 +43,7 @@ def _by_field(name: str) -> KeyChoice:
         if value is _MISSING:
             value = _follow(fields, path)
         # Ids come in many types (UUID, Decimal, enums); their text is what a reader compares.
-        return value if value is None or isinstance(value, str | bytes | int) else str(value)
+        return value if value is None or type(value) in (str, bytes, int) else str(value)
 
     return choose
 

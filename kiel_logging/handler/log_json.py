@@ -1,7 +1,8 @@
 """The default serializer of log records: strict JSON, whatever an `extra` holds.
 
 orjson writes nearly all records; what it refuses (cycles, lone surrogates, integers over 64 bits)
-is first made plain, which takes longer and loses nothing but the impossible.
+is first made plain, which takes longer and loses nothing but the impossible. So is what it must
+not be given: tuples in tuples, 10,000 deep, overflow its stack and end the process (orjson 3.13.0).
 """
 
 import json
@@ -15,14 +16,35 @@ from kiel_logging.handler.log_record import show
 
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 _DEEPEST: Final = 50
+_MANY: Final = 100_000
+_CONTAINERS: Final = (dict, list, tuple)
 
 
 def log_json(fields: Mapping[str, Any]) -> bytes:
     """Return ``fields`` as strict JSON in UTF-8: NaN and infinities as null."""
-    try:
-        return orjson.dumps(fields, default=_describe, option=_OPTIONS)
-    except (orjson.JSONEncodeError, RecursionError):
-        return json.dumps(_plain(fields, ()), allow_nan=False).encode()
+    if not _is_deep(fields):
+        try:
+            return orjson.dumps(fields, default=_describe, option=_OPTIONS)
+        except (orjson.JSONEncodeError, RecursionError):
+            pass  # made plain, then
+    return json.dumps(_plain(fields, ()), allow_nan=False).encode()
+
+
+def _is_deep(fields: Mapping[str, Any]) -> bool:
+    """Whether containers are nested deeper than is safe, a cycle included."""
+    level = [value for value in fields.values() if isinstance(value, _CONTAINERS)]
+    for _ in range(_DEEPEST):
+        if not level:
+            return False
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, _CONTAINERS)
+        ]
+        if len(level) > _MANY:
+            return True  # more than a log record should hold, or a cycle that doubles each time
+    return True
 
 
 def _describe(value: object) -> object:

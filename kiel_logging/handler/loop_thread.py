@@ -88,7 +88,7 @@ class LoopThread:
         self._handoff = handoff
         self._io_loop = IOLoop(make_current=False)
         self._lingering: object | None = None
-        self._feeding = False
+        self._feeding = asyncio.Lock()
         self._thread = threading.Thread(target=self._run, name="kiel_logging", daemon=True)
 
     # From any thread.
@@ -137,8 +137,17 @@ class LoopThread:
         asyncio.set_event_loop(self._io_loop.asyncio_loop)
         try:
             self._io_loop.start()
+            self._end_tasks()
         finally:
             self._io_loop.close()
+
+    def _end_tasks(self) -> None:
+        """Whoever still waits, for a name server for one, waits in vain."""
+        loop = self._io_loop.asyncio_loop
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
     def _woken(self, full: bool) -> None:
         if self._lingering is not None:
@@ -154,17 +163,12 @@ class LoopThread:
         self._io_loop.add_callback(self._feed_all)
 
     async def _feed_all(self) -> None:
-        if self._feeding:
-            return
-        self._feeding = True
-        try:
+        async with self._feeding:
             while items := self._handoff.take(SLICE):
                 for item in items:
                     self._feed.take(item)
                 await asyncio.sleep(0)
-        finally:
-            self._feeding = False
-        self._feed.send_now()
+            self._feed.send_now()
 
     async def _flush(self, timeout: float) -> None:
         await self._feed_all()

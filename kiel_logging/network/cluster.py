@@ -9,7 +9,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeAlias
 
 from kiel_logging.delivery.topology import Topology
-from kiel_logging.errors import BrokerError, NoBrokersAvailable, UnsupportedBroker
+from kiel_logging.errors import (
+    BrokerError,
+    NoBrokersAvailable,
+    ProducerClosed,
+    UnsupportedBroker,
+)
 from kiel_logging.network.connection import Connection
 from kiel_logging.options import Address, ProducerOptions
 from kiel_logging.wire.messages import Api
@@ -93,6 +98,7 @@ class Cluster:
         self._on_change = on_change
         self._nodes: dict[int, Node] = {}
         self._topics: set[str] = set()
+        self._closed = False
         self._refresh_wanted = True
         self._refreshing = False
         self._refresh_at = 0.0
@@ -111,6 +117,8 @@ class Cluster:
         if topic not in self._topics:
             self._topics.add(topic)
             self.want_refresh()
+            if not self._fruitless:
+                self._refresh_at = 0.0  # its first message waits: no backoff
 
     def want_refresh(self) -> None:
         """Something is missing or wrong: ask again, as soon as the backoff allows."""
@@ -188,10 +196,12 @@ class Cluster:
 
         Raises:
             NoBrokersAvailable: none did; says what each attempt met.
+            ProducerClosed: it was closed meanwhile.
             UnsupportedBroker: one that is too old, or too new, is all there is.
         """
         failures: list[BrokerError] = []
         for address in self._options.brokers:
+            self._check_open()
             try:
                 connection = await self._connect(address)
                 try:
@@ -311,8 +321,13 @@ class Cluster:
         node.failures += 1
         node.retry_at = self._clock() + self._backoff(node.failures)
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ProducerClosed("the producer was closed while it connected")
+
     def close(self) -> None:
-        """Close every connection, made or being made."""
+        """Close every connection, made or being made; make no others."""
+        self._closed = True
         nodes, self._nodes = self._nodes, {}
         for node in nodes.values():
             if node.opening is not None:

@@ -20,6 +20,7 @@ from kiel_logging.errors import (
     ConnectionLost,
     ProtocolError,
     RequestTimedOut,
+    UnsupportedBroker,
 )
 from kiel_logging.network.resolver import Resolve, SocketAddress
 from kiel_logging.options import Address
@@ -89,7 +90,10 @@ class Connection:
         Raises:
             UnsupportedBroker: there is none.
         """
-        return versions.negotiate(api, self._versions)
+        try:
+            return versions.negotiate(api, self._versions)
+        except UnsupportedBroker as error:
+            raise UnsupportedBroker(f"{self.address}: {error}") from None
 
     def send(self, api: Api, request: Any, timeout: float) -> "asyncio.Future[Any]":
         """Send ``request`` and return a future of its response.
@@ -152,17 +156,21 @@ class Connection:
         )
 
     def _answer(self, frame: bytes) -> None:
-        pending = self._pending.pop(messages.correlation_id_of(frame), None)
-        if pending is None:
+        correlation_id = messages.correlation_id_of(frame)
+        if correlation_id not in self._pending:
             raise ProtocolError(f"{self.address} answered a request that was not made")
+        if correlation_id != next(iter(self._pending)):
+            raise ProtocolError(f"{self.address} answered out of turn: responses come in order")
+        pending = self._pending.pop(correlation_id)
         pending.timer.cancel()
         if pending.response.done():
             return  # its caller was cancelled
         try:
             response = messages.decode_response(frame, pending.api, pending.version)
         except ProtocolError as error:
-            pending.response.set_exception(_again(error))
-            raise
+            located = ProtocolError(f"{self.address}: {error}")
+            pending.response.set_exception(located)
+            raise _again(located) from None
         pending.response.set_result(response)
 
     def _time_out(self, api: Api, timeout: float) -> None:

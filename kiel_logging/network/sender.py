@@ -21,6 +21,7 @@ from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.retry import Outcome, backoff, outcome_of
 from kiel_logging.delivery.settlement import NO_OFFSET, Deliveries, Settlement, rejection
+from kiel_logging.diagnostics import report
 from kiel_logging.errors import BrokerError, ProtocolError, UnknownTopic
 from kiel_logging.network.cluster import Cluster, Connect, Node
 from kiel_logging.network.connection import Connection
@@ -35,8 +36,6 @@ from kiel_logging.wire.produce import (
     read_produce,
 )
 from kiel_logging.wire.record_batch import encode_batch
-
-logger = logging.getLogger(__name__)
 
 _NO_ACKS: Final = 0
 
@@ -72,14 +71,15 @@ class Sender:
         self._identify_at = 0.0
         self._identify_failures = 0
         self._identifying = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._turn_handle: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._flushes: list[tuple[int, asyncio.Future[None]]] = []
         self.cluster = Cluster(
             options,
             connect=connect,
-            spawn=self._spawn,
+            spawn=functools.partial(_spawn, self._background),
             backoff=self._backoff,
             clock=clock,
             on_change=self.poke,
@@ -100,11 +100,6 @@ class Sender:
         """Something happened: have a turn soon."""
         if self._turn_handle is None and not self.settlement.closing:
             self._turn_handle = asyncio.get_running_loop().call_soon(self._turn)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     # One turn.
 
@@ -179,7 +174,7 @@ class Sender:
                     break  # it connects, is throttled, or owes us too many answers
                 batches = self._fill_request(topic_partitions)
                 node.in_flight += 1
-                self._spawn(self._deliver(node, batches))
+                _spawn(self._sending, self._deliver(node, batches))
 
     def _ready_by_leader(self, now: float) -> dict[int, deque[TopicPartition]]:
         by_leader: dict[int, deque[TopicPartition]] = {}
@@ -215,7 +210,7 @@ class Sender:
             for batch in batches:
                 self.settlement.unanswered(batch, error, now)
         except Exception as bug:  # ours, or a codec's: nothing may stay without an end
-            logger.exception("sending to %s failed", node)
+            report(logging.CRITICAL, "sending to %s failed, a bug of kiel_logging: %r", node, bug)
             for batch in batches:
                 self.settlement.give_up(batch, bug)
         else:
@@ -291,7 +286,7 @@ class Sender:
             return True
         if not self._identifying and now >= self._identify_at:
             self._identifying = True
-            self._spawn(self._identify())
+            _spawn(self._background, self._identify())
         return False
 
     async def _identify(self) -> None:
@@ -353,9 +348,17 @@ class Sender:
         self.settlement.give_up_all()
         # Closing the connections ends what is in flight, by way of unanswered().
         self.cluster.close()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        for task in self._background:
+            task.cancel()
+        while tasks := self._sending | self._background:
+            await asyncio.wait(tasks)
         self._end_flushes()
+
+
+def _spawn(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.ensure_future(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 def _presumed_delivered(batches: list[Batch]) -> ProduceResult:
