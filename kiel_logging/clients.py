@@ -57,7 +57,8 @@ class Producer:
         linger_ms: milliseconds after which messages are sent although the batch isn't full.
         client_id: how the brokers' logs and quotas call this client.
         request_timeout_ms: milliseconds a broker has to answer.
-        delivery_timeout_ms: milliseconds after which a message is given up.
+        delivery_timeout_ms: milliseconds after which a message is given up; one that is out to a
+            broker by then has until its request ends, at most ``request_timeout_ms`` more.
         retry_backoff_ms: milliseconds before the first retry; doubles with each, up to
         retry_backoff_max_ms: the most milliseconds between retries.
         metadata_max_age_ms: milliseconds after which brokers are asked again who leads what.

@@ -59,9 +59,14 @@ class Topology:
             self._leaderless.discard(TopicPartition(topic, partition))
 
     def learn_leader(self, topic_partition: TopicPartition, leader: Leader) -> None:
-        """Take ``leader`` in, unless a later election is known already."""
+        """Take ``leader`` in, unless a later election is known already.
+
+        A leader that was doubted may be replaced by an older one: a topic that was deleted and
+        made again counts its elections anew, and before Kafka 2.8 nothing else tells the two
+        apart (KAFKA-12257).
+        """
         known = self._leaders.get(topic_partition)
-        if known is None or leader.epoch >= known.epoch:
+        if known is None or known.node_id == NO_LEADER or leader.epoch >= known.epoch:
             self._set_leader(topic_partition, leader)
 
     def _set_leader(self, topic_partition: TopicPartition, leader: Leader) -> None:

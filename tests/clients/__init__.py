@@ -1,0 +1,1 @@
+"""The Producer: every behaviour that its documents name, against fake brokers."""

@@ -1,0 +1,1 @@
+"""The logging handler, from LogRecord to the brokers."""

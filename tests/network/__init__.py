@@ -1,0 +1,1 @@
+"""Connections, the cluster and the sender, against fake brokers on loopback sockets."""

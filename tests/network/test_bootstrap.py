@@ -1,0 +1,124 @@
+"""The first contact: bootstrap brokers are asked one at a time, in order."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from kiel_logging.clients import Producer
+from kiel_logging.errors import NoBrokersAvailable, UnsupportedBroker
+from tests.network.quick import QUICK, quick_producer, to_partition, values
+from tests.support.fake_broker import HANG_UP, FakeBroker
+from tests.support.fake_cluster import FakeCluster
+
+
+@pytest.mark.gen_test
+async def test_the_first_that_answers_is_enough() -> None:
+    """Brokers behind the first good one are left alone."""
+    async with FakeCluster(brokers=3) as cluster, quick_producer(cluster):
+        assert [len(broker.requests) for broker in cluster.brokers] == [2, 0, 0]
+        assert [broker.connections_accepted for broker in cluster.brokers] == [1, 0, 0]
+
+
+@pytest.mark.gen_test
+async def test_dead_brokers_are_passed_over_in_order() -> None:
+    """Each bootstrap broker is tried until one answers with metadata."""
+    async with FakeCluster(brokers=3) as cluster:
+        cluster.brokers[0].stop()
+        cluster.brokers[1].on("ApiVersions", HANG_UP)
+        async with quick_producer(cluster) as producer:
+            assert " connected " in repr(producer)
+        assert [request.node_id for request in cluster.requests] == [1, 2, 2]
+
+
+@pytest.mark.gen_test
+async def test_the_error_has_the_reason_of_every_attempt() -> None:
+    """When no broker answers, it is said what happened with each, in the order of the attempts."""
+    async with FakeCluster(brokers=3) as cluster:
+        refusing, stalling, web = cluster.brokers
+        refusing.stop()
+        stalling.accept_and_ignore()
+        web.send_garbage(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        brokers = ["no-such-host.invalid", *cluster.addresses]
+        producer = Producer(brokers, **QUICK, connect_timeout_ms=50)
+        with pytest.raises(NoBrokersAvailable) as failure:
+            await producer.connect()
+        reasons = [
+            "no-such-host.invalid:9092 does not resolve",
+            f"no connection to {refusing.address}",
+            f"{stalling.address} did not answer API_VERSIONS",
+            f"{web.address} announced a response of .* bytes: that is HTTP",
+        ]
+        assert re.search(".*; .*".join(reasons), str(failure.value))
+        await producer.close()
+
+
+@pytest.mark.gen_test
+async def test_a_broker_without_an_answer_to_metadata_is_passed_over() -> None:
+    """A bootstrap broker that shakes hands and then stalls costs one request timeout."""
+    async with FakeCluster(brokers=2) as cluster:
+        cluster.brokers[0].stall("Metadata")
+        async with quick_producer(cluster, request_timeout_ms=30) as producer:
+            assert " connected " in repr(producer)
+        assert [r.node_id for r in cluster.requests if r.api == "Metadata"] == [0, 1]
+
+
+@pytest.mark.gen_test
+async def test_connecting_again_after_a_failure() -> None:
+    """connect() may be repeated when the brokers come up later."""
+    async with FakeBroker() as broker:
+        broker.stop()
+        producer = Producer([broker.address], **QUICK)
+        with pytest.raises(NoBrokersAvailable):
+            await producer.connect()
+        broker.start()
+        await producer.connect()
+        assert " connected " in repr(producer)
+        await producer.close()
+
+
+@pytest.mark.gen_test
+async def test_a_broker_that_is_too_old_is_what_matters() -> None:
+    """A broker that is there, but too old, is reported rather than those that are down."""
+    async with FakeCluster(brokers=2) as cluster:
+        cluster.brokers[0].stop()
+        cluster.brokers[1].set_versions("Produce", 0, 2)
+        with pytest.raises(UnsupportedBroker, match=r"older than Kafka 2.1"):
+            await quick_producer(cluster).connect()
+
+
+@pytest.mark.gen_test
+async def test_a_newer_broker_behind_one_that_is_too_old() -> None:
+    """In the middle of an upgrade, a broker that is too old is passed over like a dead one."""
+    async with FakeCluster(brokers=2) as cluster:
+        cluster.brokers[0].set_versions("Produce", 0, 2)
+        async with quick_producer(cluster) as producer:
+            assert " connected " in repr(producer)
+
+
+@pytest.mark.gen_test
+async def test_unsupported_brokers_are_named() -> None:
+    """The error about a broker's version says which broker it is."""
+    async with FakeBroker() as broker:
+        broker.set_versions("Produce", 0, 2)
+        with pytest.raises(UnsupportedBroker, match=re.escape(broker.address)):
+            await Producer([broker.address], **QUICK).connect()
+
+
+@pytest.mark.gen_test
+async def test_the_bootstrap_list_is_asked_again_when_no_known_broker_answers() -> None:
+    """A cluster that moved altogether is found again through the bootstrap brokers (KIP-1102)."""
+    async with FakeCluster(brokers=3) as cluster:
+        seed, former, present = cluster.brokers
+        seed.node.fenced = present.node.fenced = True
+        cluster.add_topic("logs", 1, leaders=[former.node_id])
+        producer = Producer([seed.address], **QUICK, partitioner=to_partition(0))
+        async with producer:
+            await producer.produce("logs", 1)
+            former.stop()
+            former.node.fenced, present.node.fenced = True, False
+            cluster.move_leader("logs", 0, present.node_id)
+            await producer.produce("logs", 2)
+            assert values(cluster, "logs") == [b"1", b"2"]
+            assert present.requests[-1].api == "Produce"

@@ -1,0 +1,443 @@
+"""One connection: what was sent on it ends, whatever the other side does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kiel_logging.errors import (
+    BrokerError,
+    BrokerUnreachable,
+    ConnectionLost,
+    ProtocolError,
+    RequestTimedOut,
+    UnsupportedBroker,
+)
+from kiel_logging.network.connection import Connection, open_connection
+from kiel_logging.network.resolver import SocketAddress, resolve
+from kiel_logging.options import Address
+from kiel_logging.wire.messages import Api
+from kiel_logging.wire.metadata import metadata_request, read_metadata
+from tests.support.fake_broker import HANG_UP, FakeBroker
+from tests.support.kafka_frames import encode_response
+
+Fault = Callable[[FakeBroker], None]
+
+
+async def dial(broker: FakeBroker, *, timeout: float = 5.0) -> Connection:
+    """A connection to `broker`, hands shaken."""
+    return await open_connection(
+        Address("127.0.0.1", broker.port), resolve=resolve, client_id="test", timeout=timeout
+    )
+
+
+def ask(connection: Connection, timeout: float = 30.0) -> asyncio.Future[Any]:
+    """Asks for the brokers: any request would do."""
+    request = metadata_request(connection.version(Api.METADATA), [])
+    return connection.send(Api.METADATA, request, timeout)
+
+
+# -- every request ends -------------------------------------------------------------------------
+
+
+@pytest.mark.gen_test
+async def test_a_hang_up_fails_every_pending_request_with_its_cause() -> None:
+    """When the broker hangs up, all that wait for it are told, each by an exception of its own."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        broker.stall("Metadata")
+        pending = [ask(connection) for _ in range(3)]
+        await broker.received("Metadata")
+        broker.hang_up()
+        ends = await asyncio.gather(*pending, return_exceptions=True)
+        assert [type(end) for end in ends] == [ConnectionLost] * 3
+        assert all(f"connection to {broker.address} was lost" in str(end) for end in ends)
+        assert len({id(end) for end in ends}) == 3
+
+
+@pytest.mark.gen_test
+async def test_closing_fails_every_pending_request() -> None:
+    """When we close the connection ourselves, whoever waits hears that it was us."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        broker.stall("Metadata")
+        pending = [ask(connection), ask(connection)]
+        connection.close()
+        for response in pending:
+            with pytest.raises(ConnectionLost, match="closed by us"):
+                await response
+
+
+@pytest.mark.gen_test
+async def test_a_request_timeout_closes_the_connection_and_fails_the_others() -> None:
+    """Responses come in order: behind one that does not come nothing else can be expected."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        broker.stall("Metadata")
+        pending = [ask(connection, timeout=30), ask(connection, timeout=0.02)]
+        for response in pending:
+            with pytest.raises(RequestTimedOut, match="did not answer METADATA within 20 ms"):
+                await response
+        assert isinstance(connection.closed, RequestTimedOut)
+
+
+def _cut_after(size: int) -> Fault:
+    return lambda broker: broker.hang_up_mid_response("Metadata", size)
+
+
+def _truncated(broker: FakeBroker) -> None:
+    """A whole frame whose content ends too soon; the handshake was request 0, so this is 1."""
+
+    def reply(_request: Any, default: Callable[[], Any]) -> bytes:
+        body = encode_response(default(), 1)[4:-5]
+        return struct.pack(">i", len(body)) + body
+
+    broker.on_next("Metadata", reply)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "message"),
+    [
+        (lambda b: b.on_next("Metadata", HANG_UP), ConnectionLost, "was lost"),
+        (_cut_after(2), ConnectionLost, "was lost"),
+        (_cut_after(4), ConnectionLost, "was lost"),
+        (_cut_after(11), ConnectionLost, "was lost"),
+        (_truncated, ProtocolError, "METADATA v.* can't be decoded"),
+        (lambda b: b.wrong_correlation_id("Metadata", 9), ProtocolError, "that was not made"),
+        (lambda b: b.announce_frame(2**31 - 1, "Metadata"), ProtocolError, "2147483647 bytes"),
+        (lambda b: b.announce_frame(-1, "Metadata"), ProtocolError, "-1 bytes"),
+        (lambda b: b.send_garbage(struct.pack(">i", 2) + b"ab", "Metadata"), ProtocolError, "of 2"),
+        (lambda b: b.send_garbage(b"HTTP/1.1 400 No\r\n\r\n", "Metadata"), ProtocolError, "HTTP"),
+    ],
+    ids=[
+        "hang up",
+        "cut in the size",
+        "cut behind the size",
+        "cut in the content",
+        "truncated content",
+        "wrong correlation id",
+        "frame of 2 GB",
+        "negative size",
+        "no room for a correlation id",
+        "HTTP",
+    ],
+)
+@pytest.mark.gen_test
+async def test_a_wrong_answer_fails_all_that_is_pending(
+    fault: Fault, error: type[BrokerError], message: str
+) -> None:
+    """After a wrong answer nothing on a connection can be trusted: it is closed with the cause."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        fault(broker)
+        pending = [ask(connection), ask(connection)]
+        for response in pending:
+            with pytest.raises(error, match=message):
+                await response
+        assert isinstance(connection.closed, error)
+
+
+@pytest.mark.gen_test
+async def test_bytes_that_nobody_asked_for_close_the_connection() -> None:
+    """A response to no request is a protocol error, not something to skip."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        closed = asyncio.get_running_loop().create_future()
+        connection.on_close = closed.set_result
+        broker.push(struct.pack(">ii", 4, 77))
+        assert "answered a request that was not made" in str(await closed)
+
+
+@pytest.mark.gen_test
+async def test_sending_on_a_closed_connection_tells_why_it_was_closed() -> None:
+    """Whoever comes too late gets the cause, at once."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        connection.close(ConnectionLost("the cat pulled the cable"))
+        with pytest.raises(ConnectionLost, match="the cat pulled the cable"):
+            await ask(connection)
+        request = metadata_request(connection.version(Api.METADATA), [])
+        with pytest.raises(ConnectionLost, match="the cat pulled the cable"):
+            await connection.post(request)
+
+
+@pytest.mark.gen_test
+async def test_on_close_is_called_once_with_the_first_cause() -> None:
+    """Closing again changes nothing."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        causes: list[BrokerError] = []
+        connection.on_close = causes.append
+        connection.close(ConnectionLost("first"))
+        connection.close(ConnectionLost("second"))
+        assert [str(cause) for cause in causes] == ["first"]
+
+
+@pytest.mark.gen_test
+async def test_the_response_to_a_cancelled_request_is_dropped() -> None:
+    """A caller that gave up harms neither the connection nor the others on it."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        broker.stall("Metadata")
+        given_up, wanted = ask(connection), ask(connection)
+        await broker.received("Metadata")
+        given_up.cancel()
+        broker.resume()
+        assert read_metadata(await wanted).brokers[0].port == broker.port
+        assert connection.closed is None
+        connection.close()
+
+
+@pytest.mark.gen_test
+async def test_responses_go_to_their_own_requests() -> None:
+    """Requests that are pending together are answered each with its own response."""
+    async with FakeBroker() as broker:
+        broker.state.add_topic("a", 1)
+        broker.state.add_topic("b", 2)
+        connection = await dial(broker)
+        version = connection.version(Api.METADATA)
+        pending = [
+            connection.send(Api.METADATA, metadata_request(version, [topic]), 5)
+            for topic in ("a", "b", "a")
+        ]
+        answers = [read_metadata(response) for response in await asyncio.gather(*pending)]
+        assert [list(answer.topics) for answer in answers] == [["a"], ["b"], ["a"]]
+        connection.close()
+
+
+@pytest.mark.gen_test
+async def test_a_response_out_of_turn_is_a_protocol_error() -> None:
+    """Brokers answer in order: the answer to a later request means that one was lost."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        broker.wrong_correlation_id("Metadata", shift=1)
+        pending = [ask(connection), ask(connection)]
+        ends = await asyncio.gather(*pending, return_exceptions=True)
+        connection.close()
+        assert [type(end) for end in ends] == [ProtocolError] * 2
+
+
+@pytest.mark.gen_test
+async def test_repr_tells_the_state() -> None:
+    """What a connection says of itself in a debugger is so."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        broker.stall("Metadata")
+        response = ask(connection)
+        assert repr(connection) == f"<Connection to {broker.address} open pending=1>"
+        connection.close(ConnectionLost("enough"))
+        assert repr(connection) == f"<Connection to {broker.address} closed: enough pending=0>"
+        with pytest.raises(ConnectionLost):
+            await response
+
+
+# -- connecting ---------------------------------------------------------------------------------
+
+
+@pytest.mark.gen_test
+async def test_refused() -> None:
+    """A port where nobody listens is named, with the reason."""
+    async with FakeBroker() as broker:
+        broker.stop()
+        with pytest.raises(
+            BrokerUnreachable, match=r"(?i)127.0.0.1.*connection refused.*is the br"
+        ):
+            await dial(broker)
+
+
+@pytest.mark.gen_test
+async def test_a_name_that_does_not_resolve() -> None:
+    """A misspelt host name is said to be one."""
+    address = Address("no-such-host.invalid", 9092)
+    with pytest.raises(BrokerUnreachable, match=r"no-such-host.invalid:9092 does not resolve"):
+        await open_connection(address, resolve=resolve, client_id="test", timeout=5)
+
+
+@contextlib.contextmanager
+def full_backlog() -> Iterator[SocketAddress]:
+    """An address whose queue of new connections is full: the next attempt gets no answer."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield socket.AF_INET, listener.getsockname()
+
+
+@pytest.mark.gen_test
+async def test_no_answer_to_the_attempt_to_connect() -> None:
+    """Packets that vanish are waited for no longer than the connect timeout."""
+    with full_backlog() as candidate:
+
+        async def resolve_to_it(_address: Address) -> list[SocketAddress]:
+            return [candidate]
+
+        with pytest.raises(BrokerUnreachable, match="no answer within 30 ms"):
+            await open_connection(
+                Address("black-hole", 9092), resolve=resolve_to_it, client_id="test", timeout=0.03
+            )
+
+
+@pytest.mark.gen_test
+async def test_a_port_that_accepts_and_never_answers() -> None:
+    """The handshake has the connect timeout too, and leaves no connection behind."""
+    async with FakeBroker() as broker:
+        broker.accept_and_ignore()
+        with pytest.raises(RequestTimedOut, match="did not answer API_VERSIONS within 30 ms"):
+            await dial(broker, timeout=0.03)
+        broker.resume()
+        await broker.until(lambda: broker.open_connections == 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "that is HTTP, not Kafka"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", "that is TLS, and this connection is plaintext"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "is this really a Kafka broker's port"),
+        (b"220 mail ESMTP\r\n", "is this really a Kafka broker's port"),
+        (b"\x00\x00\x00\x0a\x00\x00\x00\x00" + b"\xff" * 6, "is this really a Kafka broker's port"),
+        (b"\x00\x00\x00\x00", "no correlation id"),
+        (b"\x00\x00\x00\x04\x00\x00\x00\x09", "that was not made"),
+        (struct.pack(">iihi", 10, 0, 0, 0), "no versions|can't be decoded"),
+        (struct.pack(">iihi", 10, 0, 0, 2**31 - 1), "can't be decoded"),
+    ],
+    ids=[
+        "HTTP",
+        "TLS alert",
+        "SSH",
+        "SMTP",
+        "garbage in a frame",
+        "empty frame",
+        "other correlation id",
+        "no versions",
+        "array of 2 billion",
+    ],
+)
+@pytest.mark.gen_test
+async def test_whatever_answers_is_no_kafka_broker(answer: bytes, message: str) -> None:
+    """A port of another service is refused with a hint at what it may be."""
+    async with FakeBroker() as broker:
+        broker.send_garbage(answer, "ApiVersions")
+        with pytest.raises(ProtocolError, match=message):
+            await dial(broker)
+        await broker.until(lambda: broker.open_connections == 0)
+
+
+@pytest.mark.gen_test
+async def test_hang_up_in_the_handshake() -> None:
+    """A port that hangs up on ApiVersions is reported as a lost connection."""
+    async with FakeBroker() as broker:
+        broker.on_next("ApiVersions", HANG_UP)
+        with pytest.raises(ConnectionLost, match=f"{broker.address} was lost"):
+            await dial(broker)
+
+
+@pytest.mark.parametrize("highest", [0, 1, 2, 3, 4])
+@pytest.mark.gen_test
+async def test_api_versions_falls_back_to_version_0(highest: int) -> None:
+    """A broker that does not know our ApiVersions is asked again in version 0 (KIP-511)."""
+    async with FakeBroker() as broker:
+        broker.set_versions("ApiVersions", 0, highest)
+        connection = await dial(broker)
+        asked = [request.version for request in broker.requests]
+        assert asked == ([3] if highest >= 3 else [3, 0])
+        assert connection.version(Api.PRODUCE) == 13
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("versions", "spoken"), [((0, 7), 7), ((3, 9), 9), ((0, 13), 13), ((9, 99), 13)]
+)
+@pytest.mark.gen_test
+async def test_the_highest_version_in_common_is_spoken(
+    versions: tuple[int, int], spoken: int
+) -> None:
+    """Never the lowest: Kafka 4 advertises Produce v0 and rejects it (KAFKA-18659)."""
+    async with FakeBroker() as broker:
+        broker.set_versions("Produce", *versions)
+        connection = await dial(broker)
+        assert connection.version(Api.PRODUCE) == spoken
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("api", "versions", "message"),
+    [
+        ("Produce", (0, 6), "PRODUCE v0 to v6.*older than Kafka 2.1, upgrade it"),
+        ("Metadata", (0, 6), "METADATA v0 to v6.*older than Kafka 2.1, upgrade it"),
+        ("Produce", (14, 20), "PRODUCE v14 to v20.*newer than this client, upgrade kiel_logging"),
+        ("Metadata", (14, 20), "METADATA v14 to v20.*newer than this client"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_no_version_in_common(api: str, versions: tuple[int, int], message: str) -> None:
+    """Too old and too new brokers are refused, and it is said which side to upgrade."""
+    async with FakeBroker() as broker:
+        broker.set_versions(api, *versions)
+        with pytest.raises(UnsupportedBroker, match=message):
+            await dial(broker)
+        await broker.until(lambda: broker.open_connections == 0)
+
+
+@pytest.mark.gen_test
+async def test_a_request_that_the_broker_does_not_know() -> None:
+    """A broker that lacks a request that we need is refused."""
+    async with FakeBroker() as broker:
+        del broker.node.versions[int(Api.PRODUCE)]
+        with pytest.raises(UnsupportedBroker, match="does not know the request PRODUCE"):
+            await dial(broker)
+
+
+@pytest.mark.gen_test
+async def test_every_address_of_a_host_is_tried() -> None:
+    """A name that resolves to IPv6 first reaches a broker that listens on IPv4 only."""
+    async with FakeBroker() as broker:
+
+        async def both(address: Address) -> list[SocketAddress]:
+            assert address.host == "two-faced"
+            return [
+                (socket.AF_INET6, ("::1", broker.port, 0, 0)),
+                (socket.AF_INET, ("127.0.0.1", broker.port)),
+            ]
+
+        address = Address("two-faced", broker.port)
+        connection = await open_connection(address, resolve=both, client_id="test", timeout=5)
+        assert read_metadata(await ask(connection)).brokers[0].port == broker.port
+        connection.close()
+
+
+@pytest.mark.gen_test
+async def test_every_address_that_failed_is_named() -> None:
+    """When no address of a host takes the connection, the error has the reason of each."""
+    async with FakeBroker() as broker:
+        broker.stop()
+
+        async def both(_address: Address) -> list[SocketAddress]:
+            return [
+                (socket.AF_INET, ("127.0.0.1", broker.port)),
+                (socket.AF_INET, ("127.0.0.2", broker.port)),
+            ]
+
+        address = Address("two-faced", broker.port)
+        with pytest.raises(BrokerUnreachable, match=r"\(127.0.0.1: .*; 127.0.0.2: .*\)"):
+            await open_connection(address, resolve=both, client_id="test", timeout=5)
+
+
+@pytest.mark.gen_test
+async def test_localhost_is_looked_up() -> None:
+    """A host name goes through the system's resolver."""
+    async with FakeBroker() as broker:
+        address = Address("localhost", broker.port)
+        connection = await open_connection(address, resolve=resolve, client_id="me", timeout=5)
+        assert [request.client_id for request in broker.requests] == ["me"]
+        connection.close()

@@ -1,0 +1,248 @@
+"""What goes wrong on the way: sent again where that may help, told otherwise, never lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from kiel_logging.errors import BrokerRejected, DeliveryTimeout, RecordTooLarge
+from tests.network.quick import quick_producer, send_all, to_partition, values
+from tests.support.fake_broker import HANG_UP
+from tests.support.fake_cluster import ErrorCode, FakeCluster
+
+RETRIABLE = [
+    ErrorCode.corrupt_message,
+    ErrorCode.unknown_topic_or_partition,
+    ErrorCode.leader_not_available,
+    ErrorCode.not_leader_or_follower,
+    ErrorCode.request_timed_out,
+    ErrorCode.network_exception,
+    ErrorCode.not_enough_replicas,
+    ErrorCode.not_enough_replicas_after_append,
+    ErrorCode.kafka_storage_error,
+    ErrorCode.fenced_leader_epoch,
+    ErrorCode.unknown_topic_id,
+    ErrorCode.throttling_quota_exceeded,
+]
+FINAL = [
+    ErrorCode.topic_authorization_failed,
+    ErrorCode.invalid_topic_exception,
+    ErrorCode.invalid_required_acks,
+    ErrorCode.invalid_record,
+    ErrorCode.invalid_timestamp,
+    ErrorCode.policy_violation,
+    ErrorCode.unsupported_for_message_format,
+    ErrorCode.unknown_server_error,
+]
+
+
+@pytest.mark.parametrize("code", RETRIABLE, ids=lambda code: code.name)
+@pytest.mark.parametrize("acks", [1, -1])
+@pytest.mark.gen_test
+async def test_retriable_errors_are_retried_in_order(code: ErrorCode, acks: int) -> None:
+    """Whatever error a broker gets over, its partition's messages stay in order."""
+    async with FakeCluster(brokers=2) as cluster:
+        cluster.add_topic("logs", 1)
+        options = {"batch_size": 4, "required_acks": acks, "partitioner": to_partition(0)}
+        async with quick_producer(cluster, **options) as producer:
+            cluster.produce_error(code, times=3)
+            await send_all(producer, "logs", range(12))
+        assert values(cluster, "logs") == [b"%d" % n for n in range(12)]
+
+
+@pytest.mark.parametrize("code", FINAL, ids=lambda code: code.name)
+@pytest.mark.gen_test
+async def test_final_errors_fail_the_batch(code: ErrorCode) -> None:
+    """An error that would only repeat itself is told at once, with its number."""
+    async with FakeCluster(brokers=1) as cluster, quick_producer(cluster) as producer:
+        cluster.add_topic("logs", 1)
+        cluster.produce_error(code)
+        with pytest.raises(BrokerRejected, match=f"{code.name.upper()} .*logs") as refusal:
+            await producer.produce("logs", 1)
+        assert refusal.value.error_code == code
+        assert (await (await producer.produce("logs", 2))).offset == 0
+        assert values(cluster, "logs") == [b"2"]
+
+
+@pytest.mark.gen_test
+async def test_an_error_for_one_partition_leaves_the_others_alone() -> None:
+    """Each partition of a request has its own result."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 2)
+        by_value = {"key_maker": int, "partitioner": lambda key, _partitions: key}
+        async with quick_producer(cluster, batch_size=3, **by_value) as producer:
+            cluster.produce_error(ErrorCode.policy_violation, only=("logs", 1))
+            bad, good = await producer.produce("logs", 1), await producer.produce("logs", 0)
+            await producer.flush()
+            assert (await good).partition == 0
+            with pytest.raises(BrokerRejected, match="POLICY_VIOLATION"):
+                await bad
+
+
+@pytest.mark.gen_test
+async def test_a_cut_before_the_batch_was_stored() -> None:
+    """The batch is sent again over another connection."""
+    async with FakeCluster(brokers=1) as cluster, quick_producer(cluster) as producer:
+        cluster.add_topic("logs", 1)
+        cluster.brokers[0].on_next("Produce", HANG_UP)
+        assert (await (await producer.produce("logs", 1))).offset == 0
+        assert values(cluster, "logs") == [b"1"]
+
+
+@pytest.mark.parametrize("after_bytes", [0, 3, 9])
+@pytest.mark.gen_test
+async def test_a_cut_after_the_batch_was_stored(after_bytes: int) -> None:
+    """Without idempotence the batch may be there twice, but it is never lost."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        cluster.brokers[0].hang_up_mid_response("Produce", after_bytes)
+        async with quick_producer(cluster, idempotence=False) as producer:
+            metadata = await (await producer.produce("logs", 1))
+            assert values(cluster, "logs")[metadata.offset] == b"1"
+            assert set(values(cluster, "logs")) == {b"1"}
+
+
+@pytest.mark.parametrize("after_bytes", [0, 3, 9])
+@pytest.mark.gen_test
+async def test_a_cut_after_the_batch_was_stored_with_idempotence(after_bytes: int) -> None:
+    """With required_acks=-1 the broker recognises what it has already: stored once (KIP-98)."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        cluster.brokers[0].hang_up_mid_response("Produce", after_bytes)
+        async with quick_producer(cluster, required_acks=-1) as producer:
+            assert (await (await producer.produce("logs", 1))).offset == 0
+            assert (await (await producer.produce("logs", 2))).offset == 1
+            assert values(cluster, "logs") == [b"1", b"2"]
+
+
+@pytest.mark.gen_test
+async def test_many_cuts_with_idempotence() -> None:
+    """However often connections are cut, every message is stored once and in order."""
+    async with FakeCluster(brokers=2) as cluster:
+        cluster.add_topic("logs", 2)
+        options = {"batch_size": 4, "required_acks": -1, "partitioner": "round_robin"}
+        async with quick_producer(cluster, **options) as producer:
+            for turn in range(10):
+                for broker in cluster.brokers:
+                    broker.hang_up_mid_response("Produce", turn)
+                await send_all(producer, "logs", range(turn * 4, turn * 4 + 4))
+        assert values(cluster, "logs", 0) == [b"%d" % n for n in range(0, 40, 2)]
+        assert values(cluster, "logs", 1) == [b"%d" % n for n in range(1, 40, 2)]
+
+
+@pytest.mark.parametrize("code", [ErrorCode.request_timed_out, ErrorCode.network_exception])
+@pytest.mark.gen_test
+async def test_an_error_although_the_batch_was_stored(code: ErrorCode) -> None:
+    """A broker that stores and then says no gets the batch again, and stores it once."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        cluster.produce_error(code, times=2, stored=True)
+        async with quick_producer(cluster, required_acks=-1) as producer:
+            assert (await (await producer.produce("logs", 1))).offset == 0
+            assert values(cluster, "logs") == [b"1"]
+
+
+@pytest.mark.gen_test
+async def test_a_broker_that_does_not_answer_is_left_and_asked_again() -> None:
+    """A request timeout ends the connection, and the batch goes out on another."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        async with quick_producer(cluster, request_timeout_ms=30, required_acks=-1) as producer:
+            cluster.brokers[0].stall("Produce", after_effect=True)
+            message = asyncio.ensure_future(producer.produce("logs", 1))
+            await cluster.received("Produce", 2)
+            cluster.brokers[0].resume()
+            assert (await (await message)).offset == 0
+            connections = {request.connection for request in await cluster.received("Produce")}
+            assert len(connections) >= 2
+            assert values(cluster, "logs") == [b"1"]
+
+
+@pytest.mark.gen_test
+async def test_the_delivery_timeout_names_the_last_cause() -> None:
+    """Whoever gives up in the end says what went wrong before."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        cluster.produce_error(ErrorCode.not_enough_replicas, times=10**6)
+        options = {"delivery_timeout_ms": 60, "request_timeout_ms": 50}
+        async with quick_producer(cluster, **options) as producer:
+            with pytest.raises(DeliveryTimeout, match=r"logs\[0\] within 60 ms: .*NOT_ENOUGH_REPL"):
+                await producer.produce("logs", 1)
+
+
+@pytest.mark.gen_test
+async def test_the_delivery_timeout_names_a_dead_broker() -> None:
+    """When the leader can't be reached, that is the cause that is named."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        options = {"delivery_timeout_ms": 60, "request_timeout_ms": 50}
+        async with quick_producer(cluster, **options) as producer:
+            await producer.produce("logs", 1)
+            cluster.brokers[0].stop()
+            with pytest.raises(DeliveryTimeout, match=r"logs\[0\] within 60 ms: .*(lost|refused)"):
+                await producer.produce("logs", 2)
+
+
+@pytest.mark.gen_test
+async def test_messages_behind_one_that_was_given_up() -> None:
+    """After a delivery timeout the partition goes on, with idempotence too."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        options = {"delivery_timeout_ms": 60, "request_timeout_ms": 50, "required_acks": -1}
+        async with quick_producer(cluster, **options) as producer:
+            await producer.produce("logs", 1)
+            cluster.brokers[0].stop()
+            with pytest.raises(DeliveryTimeout):
+                await producer.produce("logs", 2)
+            cluster.brokers[0].start()
+            await producer.produce("logs", 3)
+            assert values(cluster, "logs") == [b"1", b"3"]
+
+
+@pytest.mark.gen_test
+async def test_a_partition_that_the_broker_says_nothing_of() -> None:
+    """A response without a result for a batch decides nothing: the batch is sent again."""
+    from dataclasses import replace
+
+    async with FakeCluster(brokers=1) as cluster, quick_producer(cluster) as producer:
+        cluster.add_topic("logs", 1)
+        cluster.brokers[0].on_next(
+            "Produce", lambda _request, default: replace(default(), responses=())
+        )
+        await producer.produce("logs", 1)
+        assert b"1" in values(cluster, "logs")
+        assert len(await cluster.received("Produce")) == 2
+
+
+@pytest.mark.gen_test
+async def test_garbage_in_place_of_an_answer() -> None:
+    """What can't be decoded costs the connection, not the message."""
+    async with FakeCluster(brokers=1) as cluster, quick_producer(cluster) as producer:
+        cluster.add_topic("logs", 1)
+        cluster.brokers[0].send_garbage(b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "Produce")
+        assert (await (await producer.produce("logs", 1))).offset == 0
+
+
+@pytest.mark.gen_test
+async def test_a_batch_that_the_broker_finds_too_large_is_split() -> None:
+    """Halves are sent until they fit; flush waits for all of them (KAFKA-19479)."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        cluster.state.max_message_bytes = 400
+        async with quick_producer(cluster, batch_size=100, required_acks=-1) as producer:
+            messages = await send_all(producer, "logs", ["x" * 50 + str(n) for n in range(20)])
+            assert await producer.flush() == 0
+            assert [(await message).offset for message in messages] == list(range(20))
+        assert len(cluster.batches("logs")[0]) > 1
+
+
+@pytest.mark.gen_test
+async def test_a_single_message_that_the_broker_finds_too_large() -> None:
+    """What can't be split any further fails, with what to do about it."""
+    async with FakeCluster(brokers=1) as cluster, quick_producer(cluster) as producer:
+        cluster.add_topic("logs", 1)
+        cluster.state.max_message_bytes = 400
+        with pytest.raises(RecordTooLarge, match=r"whose max.message.bytes is less: send less"):
+            await producer.produce("logs", "x" * 500)
+        assert (await (await producer.produce("logs", "x"))).offset == 0

@@ -1,0 +1,176 @@
+"""Topics that are created, refused, deleted, created again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kiel_logging.errors import (
+    BrokerRejected,
+    DeliveryTimeout,
+    TopicAuthorizationFailed,
+    UnknownTopic,
+)
+from tests.network.quick import quick_producer, send_all, to_partition, values
+from tests.support.fake_cluster import ErrorCode, FakeCluster
+
+
+@pytest.mark.gen_test
+async def test_an_unknown_topic_is_created() -> None:
+    """Asking for a topic's metadata creates it, and the messages wait until that is done."""
+    async with FakeCluster(brokers=3) as cluster:
+        async with quick_producer(cluster, batch_size=4) as producer:
+            messages = await send_all(producer, "new", range(4))
+            assert {(await message).topic for message in messages} == {"new"}
+        assert sorted(r.value for part in cluster.records("new").values() for r in part) == [
+            b"0",
+            b"1",
+            b"2",
+            b"3",
+        ]
+
+
+@pytest.mark.gen_test
+async def test_an_unknown_topic_that_nobody_creates() -> None:
+    """The messages fail after topic_creation_timeout_ms, with what can be done about it."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.state.auto_create = False
+        async with quick_producer(cluster, topic_creation_timeout_ms=30) as producer:
+            with pytest.raises(UnknownTopic, match=r"'new' does not exist.*within 30 ms: cre"):
+                await producer.produce("new", 1)
+            assert len(await cluster.received("Metadata", 3)) >= 3
+
+
+@pytest.mark.gen_test
+async def test_a_topic_that_comes_late() -> None:
+    """A topic that was given up once is asked for again when it is used again."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.state.auto_create = False
+        async with quick_producer(cluster, topic_creation_timeout_ms=10) as producer:
+            with pytest.raises(UnknownTopic):
+                await producer.produce("late", 1)
+            cluster.add_topic("late", 1)
+            assert (await (await producer.produce("late", 2))).offset == 0
+
+
+@pytest.mark.gen_test
+async def test_an_unknown_topic_harms_no_other() -> None:
+    """While one topic is waited for, messages for others go out."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.state.auto_create = False
+        cluster.add_topic("logs", 1)
+        async with quick_producer(cluster, topic_creation_timeout_ms=200) as producer:
+            lost = asyncio.ensure_future(producer.produce("new", 1))
+            await producer.produce("logs", 2)
+            assert not lost.done()
+            with pytest.raises(UnknownTopic):
+                await lost
+
+
+def _topic_error(code: ErrorCode) -> Callable[[Any, Callable[[], Any]], Any]:
+    def reply(_request: Any, default: Callable[[], Any]) -> Any:
+        answer = default()
+        refused = tuple(replace(t, error_code=code, partitions=()) for t in answer.topics)
+        return replace(answer, topics=refused)
+
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (ErrorCode.invalid_topic_exception, BrokerRejected),
+        (ErrorCode.topic_authorization_failed, TopicAuthorizationFailed),
+    ],
+)
+@pytest.mark.gen_test
+async def test_a_topic_that_the_brokers_refuse(
+    code: ErrorCode, error: type[BrokerRejected]
+) -> None:
+    """A refusal for good fails the messages at once, and not those of other topics."""
+    async with FakeCluster(brokers=1) as cluster, quick_producer(cluster) as producer:
+        cluster.add_topic("logs", 1)
+        cluster.on("Metadata", _topic_error(code))
+        with pytest.raises(error, match=f"{code.name.upper()}.*'logs'") as refusal:
+            await producer.produce("logs", 1)
+        assert refusal.value.error_code == code
+        cluster.brokers[0].clear_faults()
+        assert (await (await producer.produce("logs", 2))).offset == 0
+
+
+@pytest.mark.parametrize(("metadata", "produce"), [(13, 13), (12, 12), (9, 9)])
+@pytest.mark.gen_test
+async def test_a_topic_that_is_deleted_and_created_again(metadata: int, produce: int) -> None:
+    """The messages go to the new topic, whether or not the brokers have ids for topics."""
+    async with FakeCluster(brokers=2) as cluster:
+        cluster.set_versions("Metadata", 0, metadata)
+        cluster.set_versions("Produce", 0, produce)
+        cluster.add_topic("logs", 1, leaders=[0])
+        async with quick_producer(cluster) as producer:
+            await producer.produce("logs", 1)
+            cluster.delete_topic("logs")
+            cluster.add_topic("logs", 1, leaders=[1])
+            await producer.produce("logs", 2)
+            assert values(cluster, "logs") == [b"2"]
+
+
+@pytest.mark.parametrize("metadata", [13, 9], ids=["topic ids", "no topic ids"])
+@pytest.mark.gen_test
+async def test_leader_epochs_start_again_with_a_new_topic(metadata: int) -> None:
+    """The leader of a topic that was created again is believed, its lower epoch notwithstanding."""
+    async with FakeCluster(brokers=2) as cluster:
+        cluster.set_versions("Metadata", 0, metadata)
+        cluster.add_topic("logs", 1, leaders=[1])
+        for leader in (0, 1, 0):
+            cluster.move_leader("logs", 0, leader)
+        haste = {"delivery_timeout_ms": 600, "request_timeout_ms": 500}
+        async with quick_producer(cluster, **haste) as producer:
+            await producer.produce("logs", 1)
+            cluster.delete_topic("logs")
+            cluster.add_topic("logs", 1, leaders=[1])
+            await producer.produce("logs", 2)
+            assert values(cluster, "logs") == [b"2"]
+
+
+@pytest.mark.gen_test
+async def test_messages_for_a_deleted_topic() -> None:
+    """When a topic is gone for good, its messages fail within the topic creation timeout."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.state.auto_create = False
+        cluster.add_topic("logs", 1)
+        async with quick_producer(cluster, topic_creation_timeout_ms=30) as producer:
+            await producer.produce("logs", 1)
+            cluster.delete_topic("logs")
+            with pytest.raises(UnknownTopic):
+                await producer.produce("logs", 2)
+
+
+@pytest.mark.gen_test
+async def test_order_is_kept_while_a_topic_comes_into_being() -> None:
+    """Messages that waited for their topic stay in front of those that came later."""
+    async with FakeCluster(brokers=1) as cluster:
+        options = {"batch_size": 100, "partitioner": to_partition(0)}
+        async with quick_producer(cluster, **options) as producer:
+            await send_all(producer, "new", range(5))
+            await cluster.received("Metadata", 2)
+            await send_all(producer, "new", range(5, 10))
+            assert await producer.flush() == 0
+            await send_all(producer, "new", range(10, 15))
+            assert await producer.flush() == 0
+        assert values(cluster, "new") == [b"%d" % n for n in range(15)]
+
+
+@pytest.mark.gen_test
+async def test_no_metadata_for_a_topic_within_the_delivery_timeout() -> None:
+    """Messages that wait for a topic have the same time as all others."""
+    async with (
+        FakeCluster(brokers=1) as cluster,
+        quick_producer(cluster, delivery_timeout_ms=60, request_timeout_ms=50) as producer,
+    ):
+        cluster.brokers[0].stop()
+        with pytest.raises(DeliveryTimeout, match=r"logs within 60 ms: .*(?i:refused)"):
+            await producer.produce("logs", 1)
