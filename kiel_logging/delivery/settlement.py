@@ -124,9 +124,8 @@ class Settlement:
             self._accumulator.reenqueue(batch, error, now + self._backoff(batch.attempts))
 
     def _doubt_leader(self, topic_partition: TopicPartition, hint: Leader | None) -> None:
-        if hint is None:
-            self._topology.forget_leader(topic_partition)
-        else:
+        self._topology.forget_leader(topic_partition)
+        if hint is not None:
             self._topology.learn_leader(topic_partition, hint)
 
     def _split(self, batch: Batch, error: BrokerRejected) -> None:

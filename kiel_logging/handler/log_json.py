@@ -17,7 +17,7 @@ from kiel_logging.handler.log_record import show
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 _DEEPEST: Final = 50
 _MANY: Final = 100_000
-_CONTAINERS: Final = (dict, list, tuple)
+_CONTAINERS: Final = {dict, list, tuple}  # and no subclasses: orjson asks us about those
 
 
 def log_json(fields: Mapping[str, Any]) -> bytes:
@@ -32,15 +32,15 @@ def log_json(fields: Mapping[str, Any]) -> bytes:
 
 def _is_deep(fields: Mapping[str, Any]) -> bool:
     """Whether containers are nested deeper than is safe, a cycle included."""
-    level = [value for value in fields.values() if isinstance(value, _CONTAINERS)]
+    level = [value for value in fields.values() if type(value) in _CONTAINERS]
     for _ in range(_DEEPEST):
         if not level:
             return False
         level = [
             item
             for container in level
-            for item in (container.values() if isinstance(container, dict) else container)
-            if isinstance(item, _CONTAINERS)
+            for item in (container.values() if type(container) is dict else container)
+            if type(item) in _CONTAINERS
         ]
         if len(level) > _MANY:
             return True  # more than a log record should hold, or a cycle that doubles each time
