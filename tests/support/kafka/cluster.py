@@ -37,12 +37,20 @@ class KafkaCluster(Topics):
         brokers: int = 3,
         *,
         config: Mapping[str, str] | None = None,
+        advertised: Mapping[int, str] | None = None,
     ) -> None:
-        """Describe a cluster; `config` goes into every node's server.properties, last."""
+        """Describe a cluster.
+
+        Args:
+            config: goes into every node's server.properties, last.
+            advertised: the addresses of proxies, by node id. Each node gets a second listener
+                (see `proxied_port`), whose clients are told these addresses.
+        """
         super().__init__()
         self.distribution = distribution(version)
         self._node_ids = tuple(range(1, brokers + 1))
         self._config = dict(config or {})
+        self._advertised = dict(advertised or {})
         self._specs: dict[int, BrokerSpec] = {}
         self._brokers: dict[int, Broker] = {}
         self._recording: Path | None = None
@@ -82,6 +90,12 @@ class KafkaCluster(Topics):
         """Return the address of one broker."""
         return self._specs[broker_id].bootstrap
 
+    def proxied_port(self, broker_id: int) -> int:
+        """Return the port of the listener that is advertised under a proxy's address."""
+        port = self._specs[broker_id].proxied_port
+        assert port is not None, "the cluster was made without `advertised`"
+        return port
+
     def pid(self, broker_id: int) -> int | None:
         """Return a broker's process id, None when it is down."""
         return self._brokers[broker_id].pid
@@ -116,7 +130,7 @@ class KafkaCluster(Topics):
         guardian = self._resources.enter_context(Guardian(directory))
         if not self.distribution.classes.exists():
             self._recording = directory / "classes.jsa"
-        self._specs = _specs(self._node_ids, directory, self._config)
+        self._specs = _specs(self._node_ids, directory, self._config, self._advertised)
         cluster_id = random_uuid()
         for node_id, spec in self._specs.items():
             format_storage(self.distribution, spec, cluster_id)
@@ -168,7 +182,10 @@ class KafkaCluster(Topics):
 
 
 def _specs(
-    node_ids: Sequence[int], directory: Path, overrides: Mapping[str, str]
+    node_ids: Sequence[int],
+    directory: Path,
+    overrides: Mapping[str, str],
+    advertised: Mapping[int, str],
 ) -> dict[int, BrokerSpec]:
     ports = _free_ports()
     controller_ports = {node_id: next(ports) for node_id in node_ids}
@@ -180,6 +197,8 @@ def _specs(
             controller_ports=controller_ports,
             log_dir=directory / f"data-{node_id}",
             overrides=overrides,
+            proxied_port=next(ports) if node_id in advertised else None,
+            advertised=advertised.get(node_id, ""),
         )
         for node_id in node_ids
     }

@@ -20,6 +20,8 @@ class BrokerSpec:
     controller_ports: Mapping[int, int]  # of every node, by node id
     log_dir: Path
     overrides: Mapping[str, str] = field(default_factory=dict)
+    proxied_port: int | None = None  # of a second listener for clients,
+    advertised: str = ""  # which are told this address of it: a proxy's
 
     @property
     def bootstrap(self) -> str:
@@ -55,10 +57,16 @@ def _identity(spec: BrokerSpec) -> dict[str, str]:
 
 def _listeners(spec: BrokerSpec) -> dict[str, str]:
     client = f"PLAINTEXT://{spec.bootstrap}"
+    listeners = [client, f"CONTROLLER://{HOST}:{spec.controller_port}"]
+    advertised = [client]
+    if spec.proxied_port is not None:
+        listeners.append(f"PROXIED://{HOST}:{spec.proxied_port}")
+        advertised.append(f"PROXIED://{spec.advertised}")
+    protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT"
     return {
-        "listeners": f"{client},CONTROLLER://{HOST}:{spec.controller_port}",
-        "advertised.listeners": client,
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": ",".join(listeners),
+        "advertised.listeners": ",".join(advertised),
+        "listener.security.protocol.map": protocols,
         "inter.broker.listener.name": "PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
     }

@@ -1,0 +1,1 @@
+"""The decisions: what is sent when, and what an answer means."""

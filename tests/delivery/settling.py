@@ -1,0 +1,93 @@
+"""A Settlement with all that it decides about, for the tests of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kio.schema.errors import ErrorCode
+
+from kiel_logging.delivery.accumulator import Accumulator
+from kiel_logging.delivery.batch import Batch
+from kiel_logging.delivery.idempotence import Idempotence
+from kiel_logging.delivery.settlement import Settlement
+from kiel_logging.delivery.topology import Topology
+from kiel_logging.records import Record, TopicPartition
+from kiel_logging.wire.metadata import Broker, Leader, Metadata, Topic
+
+TIMEOUT = 120.0
+BACKOFF = 2.0
+"""Seconds for each attempt so far."""
+
+LOGS_0, LOGS_1 = TopicPartition("logs", 0), TopicPartition("logs", 1)
+
+
+class Ends:
+    """Who wants to know what became of the records: keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.delivered_at: dict[Any, int] = {}
+        self.errors: dict[Any, Exception] = {}
+        self.told: list[Any] = []
+
+    def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
+        """Each record at its own offset; -1 where that is unknown."""
+        for delta, token in enumerate(batch.tokens):
+            self.delivered_at[token] = -1 if base_offset == -1 else base_offset + delta
+            self.told.append(token)
+
+    def failed(self, tokens: Sequence[Any], error: Exception) -> None:
+        """Each with the error."""
+        for token in tokens:
+            self.errors[token] = error
+            self.told.append(token)
+
+
+class Parts:
+    """The parts, put together as the Producer does it; two partitions, led by broker 1."""
+
+    def __init__(self, batch_size: int = 100, max_batch_bytes: int = 1_000_000) -> None:
+        self.ends = Ends()
+        self.idempotence = Idempotence()
+        self.idempotence.take_identity(1000, 0)
+        self.topology = Topology()
+        self.topology.update(
+            Metadata(
+                brokers={node: Broker(node, f"kafka-{node}", 9092) for node in (1, 2)},
+                topics={
+                    "logs": Topic(
+                        name="logs",
+                        error=ErrorCode.none,
+                        leaders={partition: Leader(1, 5) for partition in (0, 1)},
+                    )
+                },
+            ),
+            0.0,
+        )
+        self.accumulator = Accumulator(
+            batch_size=batch_size,
+            linger=5.0,
+            max_batch_bytes=max_batch_bytes,
+            delivery_timeout=TIMEOUT,
+        )
+        self.settlement = Settlement(
+            accumulator=self.accumulator,
+            idempotence=self.idempotence,
+            topology=self.topology,
+            deliveries=self.ends,
+            backoff=lambda attempts: BACKOFF * attempts,
+            delivery_timeout=TIMEOUT,
+        )
+
+    def append(self, *tokens: Any, to: TopicPartition = LOGS_0, now: float = 0.0) -> None:
+        """Queue a record for each token, and seal them."""
+        for token in tokens:
+            self.accumulator.append(to, Record(None, b"value", (), 0), token, now)
+        self.accumulator.seal()
+
+    def send(self, topic_partition: TopicPartition = LOGS_0, now: float = 0.0) -> Batch:
+        """Drain a batch that is ready, and stamp it."""
+        assert topic_partition in self.accumulator.ready(now)
+        batch = self.accumulator.drain(topic_partition)
+        self.idempotence.stamp(batch)
+        return batch

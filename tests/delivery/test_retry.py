@@ -1,0 +1,145 @@
+"""What an error code means, and how long a retry waits."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kio.schema.errors import ErrorCode
+
+from kiel_logging.delivery.retry import OUTCOMES, Outcome, backoff, outcome_of
+
+WRITTEN_DOWN = {
+    Outcome.ACKED: {"none"},
+    Outcome.DUPLICATE: {"duplicate_sequence_number"},
+    Outcome.REFRESH: {
+        "not_leader_or_follower",
+        "leader_not_available",
+        "fenced_leader_epoch",
+        "unknown_leader_epoch",
+        "replica_not_available",
+        "kafka_storage_error",
+        "unknown_topic_or_partition",
+        "unknown_topic_id",
+        "inconsistent_topic_id",
+    },
+    Outcome.RETRY: {"not_enough_replicas", "throttling_quota_exceeded", "corrupt_message"},
+    Outcome.AMBIGUOUS: {
+        "request_timed_out",
+        "not_enough_replicas_after_append",
+        "network_exception",
+    },
+    Outcome.SPLIT: {"message_too_large", "record_list_too_large"},
+    Outcome.RENUMBER: {"out_of_order_sequence_number", "unknown_producer_id"},
+    Outcome.FENCED: {"invalid_producer_epoch", "producer_fenced", "invalid_producer_id_mapping"},
+    Outcome.FAIL: {
+        "topic_authorization_failed",
+        "cluster_authorization_failed",
+        "invalid_topic_exception",
+        "invalid_required_acks",
+        "invalid_record",
+        "invalid_timestamp",
+        "unsupported_for_message_format",
+        "unsupported_compression_type",
+        "policy_violation",
+        "unsupported_version",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [(name, outcome) for outcome, names in WRITTEN_DOWN.items() for name in sorted(names)],
+)
+def test_the_errors_of_produce(name: str, outcome: Outcome) -> None:
+    """What the documents promise of each."""
+    assert outcome_of(ErrorCode[name]) is outcome
+
+
+@pytest.mark.parametrize("error", ErrorCode)
+def test_every_error_has_an_outcome(error: ErrorCode) -> None:
+    """Those of the table their own; of the others, what Kafka calls retriable is retried."""
+    rest = Outcome.RETRY if error.retriable else Outcome.FAIL
+    assert outcome_of(error) is OUTCOMES.get(error, rest)
+
+
+@pytest.mark.parametrize("error", [error for error in ErrorCode if error.retriable])
+def test_what_kafka_calls_retriable_is_never_given_up(error: ErrorCode) -> None:
+    """Whatever else it needs."""
+    assert outcome_of(error) is not Outcome.FAIL
+
+
+@pytest.mark.parametrize("error", [error for error in ErrorCode if error is not ErrorCode.none])
+def test_no_error_counts_as_delivered(error: ErrorCode) -> None:
+    """But the one that says that it was, before."""
+    delivered = outcome_of(error) in (Outcome.ACKED, Outcome.DUPLICATE)
+    assert delivered == (error is ErrorCode.duplicate_sequence_number)
+
+
+@pytest.mark.parametrize("number", [-2, 10_000, 32_767])
+def test_an_error_of_the_future_is_given_up(number: int) -> None:
+    """Nobody knows whether a retry would help, or do harm."""
+    assert outcome_of(number) is Outcome.FAIL
+
+
+def test_every_outcome_says_what_it_means() -> None:
+    """In words of its own."""
+    assert len({outcome.value for outcome in Outcome}) == len(Outcome)
+
+
+# -- backoff ---------------------------------------------------------------------------------------
+
+
+class Middle(Random):
+    """No jitter: the middle of every range."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """Halfway."""
+        return (a + b) / 2
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [(1, 0.1), (2, 0.2), (3, 0.4), (4, 0.8), (5, 1.0), (6, 1.0), (10_000, 1.0)],
+)
+def test_the_wait_doubles_up_to_the_most(attempts: int, expected: float) -> None:
+    """From the first on; jitter aside."""
+    assert backoff(attempts, first=0.1, most=1.0, rng=Middle()) == pytest.approx(expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    attempts=st.integers(1, 10_000),
+    first=st.floats(0, 1e6),
+    more=st.floats(0, 1e6),
+    seed=st.integers(),
+)
+def test_the_wait_is_within_a_fifth(attempts: int, first: float, more: float, seed: int) -> None:
+    """Of the doubled first one, or of the most, after however many attempts."""
+    most = first + more
+    plain = backoff(attempts, first=first, most=most, rng=Middle())
+    wait = backoff(attempts, first=first, most=most, rng=Random(seed))
+    assert plain <= most
+    assert plain * 0.8 <= wait <= plain * 1.2 or wait == pytest.approx(plain, rel=0.21)
+
+
+def test_the_jitter_uses_its_whole_range() -> None:
+    """Clients that failed together don't come back together (KIP-580)."""
+    rng = Random(1)
+    waits = [backoff(1, first=1.0, most=1.0, rng=rng) for _ in range(1000)]
+    assert 0.8 <= min(waits) < 0.81
+    assert 1.19 < max(waits) <= 1.2
+
+
+def test_no_number_of_attempts_overflows() -> None:
+    """However long brokers are away."""
+    rng = Random(1)
+    waits = [backoff(n, first=0.1, most=1.0, rng=rng) for n in range(1, 10_001)]
+    assert max(waits) <= 1.2
+
+
+def test_no_backoff_is_no_wait() -> None:
+    """An option of 0 is taken at its word."""
+    assert backoff(5, first=0.0, most=0.0, rng=Random(1)) == 0.0

@@ -1,0 +1,373 @@
+"""What follows from an answer: for the queue, the numbers, the leaders, and the records' owner."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from kio.schema.errors import ErrorCode
+
+from kiel_logging.delivery.batch import Batch, State
+from kiel_logging.delivery.idempotence import Identity
+from kiel_logging.errors import (
+    BrokerRejected,
+    DeliveryTimeout,
+    ProducerClosed,
+    ProducerFenced,
+    RecordTooLarge,
+    TopicAuthorizationFailed,
+    UnknownTopic,
+)
+from kiel_logging.records import Record
+from kiel_logging.wire.metadata import Leader
+from kiel_logging.wire.produce import PartitionResult
+from tests.delivery.settling import BACKOFF, LOGS_0, LOGS_1, TIMEOUT, Parts
+
+CUT = ConnectionError("the connection was cut")
+
+
+def answer(
+    error: ErrorCode | int, leader: Leader | None = None, message: str | None = None
+) -> PartitionResult:
+    """What a broker says of a batch."""
+    return PartitionResult(error=error, base_offset=-1, leader=leader, message=message)
+
+
+def sent(parts: Parts, *tokens: str) -> Batch:
+    """A batch that is in flight."""
+    parts.append(*(tokens or ("a", "b")))
+    return parts.send()
+
+
+# -- delivered -------------------------------------------------------------------------------------
+
+
+def test_an_acknowledged_batch_is_delivered() -> None:
+    """Each record at its offset."""
+    parts = Parts()
+    batch = sent(parts, "a", "b", "c")
+    parts.settlement.answered(batch, PartitionResult(error=ErrorCode.none, base_offset=40), 1.0)
+    assert parts.ends.delivered_at == {"a": 40, "b": 41, "c": 42}
+    assert parts.accumulator.outstanding == 0
+
+
+def test_a_duplicate_is_delivered() -> None:
+    """At an offset that the broker no longer knows."""
+    parts = Parts()
+    parts.settlement.answered(sent(parts), answer(ErrorCode.duplicate_sequence_number), 1.0)
+    assert parts.ends.delivered_at == {"a": -1, "b": -1}
+
+
+# -- sent again ------------------------------------------------------------------------------------
+
+AGAIN = [
+    ErrorCode.not_enough_replicas,
+    ErrorCode.request_timed_out,
+    ErrorCode.not_leader_or_follower,
+    ErrorCode.out_of_order_sequence_number,
+    ErrorCode.invalid_producer_epoch,
+]
+
+
+@pytest.mark.parametrize("error", AGAIN)
+def test_it_is_sent_again_after_a_backoff(error: ErrorCode) -> None:
+    """And nobody is told anything."""
+    parts = Parts()
+    batch = sent(parts)
+    parts.settlement.answered(batch, answer(error), 10.0)
+    assert parts.accumulator.ready(10.0 + BACKOFF - 0.001) == []
+    assert parts.accumulator.ready(10.0 + BACKOFF) == [LOGS_0]
+    assert parts.ends.told == []
+
+
+def test_the_backoff_grows_with_the_attempts() -> None:
+    """It is asked for with how many there were."""
+    parts = Parts()
+    parts.settlement.answered(sent(parts), answer(ErrorCode.not_enough_replicas), 0.0)
+    parts.settlement.unanswered(parts.send(now=10.0), CUT, 10.0)
+    assert parts.accumulator.ready(10.0 + 2 * BACKOFF - 0.001) == []
+    assert parts.accumulator.ready(10.0 + 2 * BACKOFF) == [LOGS_0]
+
+
+@pytest.mark.parametrize("error", AGAIN)
+def test_it_is_not_sent_again_past_its_deadline(error: ErrorCode) -> None:
+    """It fails, with the last error as the reason."""
+    parts = Parts()
+    parts.settlement.answered(sent(parts), answer(error), TIMEOUT)
+    assert isinstance(parts.ends.errors["a"], DeliveryTimeout)
+    assert "not delivered to logs[0] within 120000 ms" in str(parts.ends.errors["a"])
+    assert error.name.upper() in str(parts.ends.errors["a"])
+
+
+@pytest.mark.parametrize("error", AGAIN)
+def test_it_is_not_sent_again_while_closing(error: ErrorCode) -> None:
+    """Nobody would be there to send it."""
+    parts = Parts()
+    batch = sent(parts)
+    parts.settlement.closing = True
+    parts.settlement.answered(batch, answer(error), 1.0)
+    assert isinstance(parts.ends.errors["a"], ProducerClosed)
+    assert parts.accumulator.outstanding == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "ambiguous"),
+    [
+        (ErrorCode.not_enough_replicas, False),
+        (ErrorCode.not_leader_or_follower, False),
+        (ErrorCode.request_timed_out, True),
+        (ErrorCode.not_enough_replicas_after_append, True),
+    ],
+)
+def test_what_may_be_in_the_log_is_marked(error: ErrorCode, ambiguous: bool) -> None:
+    """It keeps its numbers either way."""
+    parts = Parts()
+    batch = sent(parts)
+    stamp = batch.stamp
+    parts.settlement.answered(batch, answer(error), 1.0)
+    assert (batch.ambiguous, batch.stamp) == (ambiguous, stamp)
+
+
+def test_what_was_not_answered_may_be_in_the_log() -> None:
+    """It is sent again under the numbers it had."""
+    parts = Parts()
+    batch = sent(parts)
+    stamp = batch.stamp
+    parts.settlement.unanswered(batch, CUT, 1.0)
+    assert (batch.ambiguous, batch.stamp, batch.last_error) == (True, stamp, CUT)
+    assert parts.accumulator.ready(1.0 + BACKOFF) == [LOGS_0]
+
+
+# -- leaders ---------------------------------------------------------------------------------------
+
+
+def test_a_leader_that_moved_is_forgotten() -> None:
+    """That of this partition."""
+    parts = Parts()
+    parts.settlement.answered(sent(parts), answer(ErrorCode.not_leader_or_follower), 1.0)
+    assert parts.topology.leader(LOGS_0) is None
+    assert parts.topology.leader(LOGS_1) == 1
+
+
+def test_a_hint_names_the_new_leader() -> None:
+    """No metadata has to be asked for (KIP-951)."""
+    parts = Parts()
+    moved = answer(ErrorCode.not_leader_or_follower, leader=Leader(2, 6))
+    parts.settlement.answered(sent(parts), moved, 1.0)
+    assert parts.topology.leader(LOGS_0) == 2
+
+
+def test_other_errors_say_nothing_of_the_leader() -> None:
+    """It stays who it was."""
+    parts = Parts()
+    parts.settlement.answered(sent(parts), answer(ErrorCode.not_enough_replicas), 1.0)
+    assert parts.topology.leader(LOGS_0) == 1
+
+
+# -- numbers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [ErrorCode.out_of_order_sequence_number, ErrorCode.unknown_producer_id]
+)
+def test_refused_numbers_are_replaced(error: ErrorCode) -> None:
+    """Under the next epoch."""
+    parts = Parts()
+    batch = sent(parts)
+    parts.settlement.answered(batch, answer(error), 1.0)
+    assert parts.send(now=10.0) is batch
+    assert batch.stamp == (Identity(1000, 1), 0)
+
+
+def test_a_fenced_producer_asks_for_another_id() -> None:
+    """And sends under that what is surely not in the log."""
+    parts = Parts()
+    batch = sent(parts)
+    parts.settlement.answered(batch, answer(ErrorCode.producer_fenced), 1.0)
+    assert parts.idempotence.identity is None
+    parts.idempotence.take_identity(2000, 0)
+    assert parts.send(now=10.0) is batch
+    assert batch.stamp == (Identity(2000, 0), 0)
+
+
+def test_what_may_be_in_the_log_is_not_sent_under_another_id() -> None:
+    """It could be there twice: whoever waits has to decide."""
+    parts = Parts()
+    parts.settlement.unanswered(sent(parts), CUT, 1.0)
+    parts.settlement.answered(parts.send(now=9.0), answer(ErrorCode.producer_fenced), 9.0)
+    assert isinstance(parts.ends.errors["a"], ProducerFenced)
+    assert "whether it was stored is unknown" in str(parts.ends.errors["a"])
+
+
+@pytest.mark.parametrize(("ambiguous", "epoch"), [(False, 0), (True, 1)])
+def test_the_epoch_rises_after_an_unknown_fate_only(ambiguous: bool, epoch: int) -> None:
+    """Else the numbers of what was given up are used again."""
+    parts = Parts()
+    batch = sent(parts)
+    batch.ambiguous = ambiguous
+    parts.settlement.answered(batch, answer(ErrorCode.invalid_record), 1.0)
+    parts.append("c")
+    assert parts.send(now=1.0).stamp == (Identity(1000, epoch), 0)
+
+
+# -- given up --------------------------------------------------------------------------------------
+
+
+def test_an_error_for_good_fails_the_batch() -> None:
+    """With its name, number, partition, and what the broker had to say."""
+    parts = Parts()
+    refused = answer(ErrorCode.invalid_record, message="no key on a compacted topic")
+    parts.settlement.answered(sent(parts), refused, 1.0)
+    error = parts.ends.errors["a"]
+    assert str(error) == (
+        "the broker answered INVALID_RECORD (87) for logs[0]: no key on a compacted topic"
+    )
+    assert isinstance(error, BrokerRejected)
+    assert error.error_code == ErrorCode.invalid_record
+    assert parts.ends.told == ["a", "b"]
+
+
+def test_an_error_that_is_unknown_to_us_keeps_its_number() -> None:
+    """Brokers may be newer."""
+    parts = Parts()
+    parts.settlement.answered(sent(parts), answer(31_999), 1.0)
+    error = parts.ends.errors["a"]
+    assert isinstance(error, BrokerRejected)
+    assert error.error_code == 31_999
+    assert "an error unknown to us (31999)" in str(error)
+
+
+def test_a_topic_that_may_not_be_written_to() -> None:
+    """Has a class of its own, and advice."""
+    parts = Parts()
+    parts.settlement.answered(sent(parts), answer(ErrorCode.topic_authorization_failed), 1.0)
+    assert isinstance(parts.ends.errors["a"], TopicAuthorizationFailed)
+    assert "allow this client's user to Write" in str(parts.ends.errors["a"])
+
+
+def test_every_end_that_is_no_delivery_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody may be waiting for the future."""
+    parts = Parts()
+    batch = sent(parts)
+    with caplog.at_level(logging.ERROR, "kiel_logging"):
+        parts.settlement.answered(batch, answer(ErrorCode.invalid_record), 1.0)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "2 messages for logs[0] were not delivered: "
+        "the broker answered INVALID_RECORD (87) for logs[0]"
+    )
+
+
+# -- too large -------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_is_too_large_is_halved() -> None:
+    """Nobody is told; the halves are ready at once, under numbers without a hole."""
+    parts = Parts()
+    batch = sent(parts, "a", "b", "c", "d")
+    parts.settlement.answered(batch, answer(ErrorCode.message_too_large), 1.0)
+    assert batch.state is State.SPLIT
+    first = parts.send(now=1.0)
+    assert first.tokens == ["a", "b"]
+    parts.settlement.answered(first, PartitionResult(error=ErrorCode.none, base_offset=0), 1.0)
+    second = parts.send(now=1.0)
+    assert second.tokens == ["c", "d"]
+    assert (first.stamp, second.stamp) == ((Identity(1000, 0), 0), (Identity(1000, 0), 2))
+    assert parts.ends.told == ["a", "b"]
+
+
+def test_a_record_that_is_too_large_fails_alone() -> None:
+    """Halving ends there, and the others arrive."""
+    parts = Parts()
+    parts.settlement.answered(sent(parts), answer(ErrorCode.message_too_large), 1.0)
+    parts.settlement.answered(parts.send(now=1.0), answer(ErrorCode.message_too_large), 1.0)
+    last = parts.send(now=1.0)
+    parts.settlement.answered(last, PartitionResult(error=ErrorCode.none, base_offset=7), 1.0)
+    assert isinstance(parts.ends.errors["a"], RecordTooLarge)
+    assert parts.ends.delivered_at == {"b": 7}
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(1000, "is 1000"), (None, "is less")])
+def test_the_error_names_size_topic_and_limit(limit: int | None, shown: str) -> None:
+    """The topic's own limit, where the broker told it."""
+    parts = Parts()
+    parts.settlement.limits["logs"] = limit
+    batch = sent(parts, "a")
+    parts.settlement.answered(batch, answer(ErrorCode.message_too_large), 1.0)
+    message = str(parts.ends.errors["a"])
+    assert f"a message of {batch.size} bytes" in message
+    assert "topic 'logs'" in message
+    assert f"max.message.bytes {shown}" in message
+
+
+# -- time, topics and the end ----------------------------------------------------------------------
+
+
+def test_queued_records_expire() -> None:
+    """The reason is the last error, else what is wrong with the brokers, else the leader."""
+    parts = Parts()
+    parts.append("a", to=LOGS_0)
+    parts.append("b", to=LOGS_1)
+    parts.settlement.answered(parts.send(LOGS_0), answer(ErrorCode.not_enough_replicas), 1.0)
+    parts.settlement.expire(TIMEOUT)
+    assert "NOT_ENOUGH_REPLICAS" in str(parts.ends.errors["a"])
+    assert str(parts.ends.errors["b"]) == (
+        "not delivered to logs[1] within 120000 ms: its partition has no leader"
+    )
+
+
+def test_what_is_wrong_with_the_brokers_is_the_reason() -> None:
+    """When the batch itself has met no error."""
+    parts = Parts()
+    parts.append("a")
+    parts.settlement.trouble = CUT
+    parts.settlement.expire(TIMEOUT)
+    assert str(parts.ends.errors["a"]).endswith("within 120000 ms: the connection was cut")
+
+
+def test_held_records_expire() -> None:
+    """Their topic never came into being."""
+    parts = Parts()
+    parts.accumulator.hold("new", None, Record(None, b"", (), 0), "a", 0.0)
+    parts.settlement.expire(TIMEOUT - 0.001)
+    assert parts.ends.told == []
+    parts.settlement.expire(TIMEOUT)
+    assert isinstance(parts.ends.errors["a"], DeliveryTimeout)
+    assert "not delivered to new within" in str(parts.ends.errors["a"])
+
+
+def test_a_topic_that_does_not_come_back_is_given_up() -> None:
+    """What is held and what is queued for it; others stay."""
+    parts = Parts()
+    gone = UnknownTopic("logs is gone")
+    parts.append("queued", to=LOGS_0)
+    parts.accumulator.hold("logs", None, Record(None, b"", (), 0), "held", 0.0)
+    parts.accumulator.hold("audit", None, Record(None, b"", (), 0), "other", 0.0)
+    parts.settlement.give_up_topic("logs", gone)
+    assert parts.ends.errors == {"held": gone, "queued": gone}
+    assert parts.accumulator.outstanding == 1
+
+
+def test_in_the_end_everything_is_given_up() -> None:
+    """Held or queued; what is in flight ends with its connection."""
+    parts = Parts()
+    out = sent(parts, "out")
+    parts.append("queued")
+    parts.accumulator.hold("new", None, Record(None, b"", (), 0), "held", 0.0)
+    parts.settlement.closing = True
+    parts.settlement.trouble = CUT
+    parts.settlement.give_up_all()
+    assert sorted(parts.ends.told) == ["held", "queued"]
+    parts.settlement.unanswered(out, CUT, 1.0)
+    assert sorted(parts.ends.told) == ["held", "out", "queued"]
+    assert all(isinstance(error, ProducerClosed) for error in parts.ends.errors.values())
+    assert "the connection was cut" in str(parts.ends.errors["queued"])
+    assert parts.accumulator.outstanding == 0
+
+
+def test_a_record_that_can_not_be_queued_ends_too() -> None:
+    """Whoever hands it over can't be told otherwise."""
+    parts = Parts()
+    error = ValueError("no such partition")
+    parts.settlement.refuse("a", error, "logs")
+    assert parts.ends.errors == {"a": error}

@@ -1,0 +1,196 @@
+"""Who may import whom: the arrows of the design, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import kiel_logging
+
+ROOT = Path(kiel_logging.__file__).parent
+PACKAGE = ROOT.name
+
+VALUES = {"constants", "diagnostics", "errors", "records"}
+CHOICES = {"options", "partitioners", "serializers", "topics"}
+
+# handler -> clients -> network -> delivery -> wire; arrows may skip, and never point back.
+MAY_IMPORT: dict[str, set[str]] = {
+    "constants": set(),
+    "diagnostics": set(),
+    "errors": {"constants", "records"},
+    "records": {"constants", "errors"},
+    "topics": {*VALUES},
+    "serializers": {*VALUES},
+    "partitioners": {*VALUES, "serializers"},
+    "options": {*VALUES, "partitioners", "serializers", "topics", "wire"},
+    "wire": {*VALUES},
+    "delivery": {*VALUES, "wire"},
+    "network": {*VALUES, *CHOICES, "wire", "delivery"},
+    "clients": {*VALUES, *CHOICES, "wire", "delivery", "network"},
+    "handler": {*VALUES, *CHOICES, "wire", "delivery", "network", "clients"},
+}
+FREE = {"demo", "cli", "__main__", "__init__"}
+"""What stands outside of the layers; the package itself only names its public parts."""
+
+# Bytes and decisions have no clock, no loop and no chance: `now` and the generator are arguments.
+PURE = {"wire", "delivery"}
+IMPURE = {"tornado", "asyncio", "threading", "socket", "ssl", "time", "random", "selectors"}
+THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
+
+# Who else than the free may know of these.
+ONLY: dict[str, set[str]] = {
+    "tornado": {"network", "clients", "handler/loop_thread.py"},
+    "threading": {"handler"},
+    "ssl": {"network"},
+}
+
+SOURCES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
+LAYERED = {
+    name: path
+    for name, path in SOURCES.items()
+    if name.split("/")[0].removesuffix(".py") not in FREE
+}
+
+
+def layer_of(name: str) -> str:
+    """``wire/varint.py`` is of the layer wire, ``clients.py`` of clients."""
+    return name.split("/")[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Everything that is imported, wherever in the module, by its dotted name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where they point"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports_of(name: str) -> list[str]:
+    """What a module of ours imports."""
+    return list(imports(ast.parse(SOURCES[name].read_text())))
+
+
+def module_of(imported: str) -> str | None:
+    """The source of ours that an import comes from: ``kiel_logging.wire.varint.encode``."""
+    parts = imported.split(".")
+    if parts[0] != PACKAGE:
+        return None
+    for end in range(len(parts), 0, -1):
+        stem = "/".join(parts[1:end])
+        for candidate in (f"{stem}.py", f"{stem}/__init__.py".lstrip("/")):
+            if candidate in SOURCES:
+                return candidate
+    raise AssertionError(f"{imported} comes from nowhere")
+
+
+def test_the_table_has_every_layer() -> None:
+    """A new part of the package gets a place in the design first."""
+    assert {layer_of(name) for name in LAYERED} == set(MAY_IMPORT)
+
+
+def test_the_table_has_no_circle() -> None:
+    """An arrow that points back would need another that does."""
+    order = list(TopologicalSorter({**MAY_IMPORT, "errors": set()}).static_order())
+    assert order.index("wire") < order.index("delivery") < order.index("network")
+    assert order.index("network") < order.index("clients") < order.index("handler")
+
+
+@pytest.mark.parametrize("name", LAYERED)
+def test_arrows_never_point_back(name: str) -> None:
+    """A module imports from its own layer and from those that the table allows."""
+    layer = layer_of(name)
+    ours = {one: module_of(one) for one in imports_of(name)}
+    targets = {one: layer_of(module) for one, module in ours.items() if module is not None}
+    wrong = {one for one, to in targets.items() if to not in {layer, *MAY_IMPORT[layer]}}
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("name", LAYERED)
+def test_nobody_imports_the_package_root(name: str) -> None:
+    """It imports everybody: that is how cycles come about."""
+    from_the_root = [one for one in imports_of(name) if module_of(one) == "__init__.py"]
+    assert from_the_root == []
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERED if layer_of(name) in PURE])
+def test_bytes_and_decisions_are_pure(name: str) -> None:
+    """No loop, no thread, no socket, no clock, no chance of their own."""
+    impure = {one for one in imports_of(name) if one.split(".")[0] in IMPURE}
+    assert impure <= THE_TYPE_OF_AN_ARGUMENT
+
+
+@pytest.mark.parametrize("module", ONLY)
+def test_only_these_know_of(module: str) -> None:
+    """Tornado, threads and TLS each have their place."""
+    users = {
+        name for name in LAYERED if any(one.split(".")[0] == module for one in imports_of(name))
+    }
+    assert {name for name in users if not {name, layer_of(name)} & ONLY[module]} == set()
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    """When they are run; what only types need may."""
+    graph = {}
+    for name, path in LAYERED.items():
+        tree = _without_type_checking(ast.parse(path.read_text()))
+        graph[name] = {module for one in imports(tree) if (module := module_of(one))} - {name}
+    assert set(TopologicalSorter(graph).static_order()) >= set(LAYERED)
+
+
+def _without_type_checking(tree: ast.Module) -> ast.Module:
+    def is_for_types(node: ast.stmt) -> bool:
+        return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+    return ast.Module([node for node in tree.body if not is_for_types(node)], [])
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_module_says_what_it_is(name: str) -> None:
+    """In a docstring."""
+    assert ast.get_docstring(ast.parse(SOURCES[name].read_text()))
+
+
+# -- what an import costs --------------------------------------------------------------------------
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The top-level modules that a fresh Python has loaded after a statement."""
+    code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT.parent
+    )
+    return set(done.stdout.split())
+
+
+def test_the_package_alone_loads_next_to_nothing() -> None:
+    """Its names are imported when they are first used."""
+    heavy = {"tornado", "kio", "orjson", "snappy", "asyncio", "confluent_kafka", "rich"}
+    assert loaded_by("import kiel_logging") & heavy == set()
+
+
+def test_a_producer_does_not_load_the_handler_s_json() -> None:
+    """Nor does either load what the demo needs."""
+    loaded = loaded_by("from kiel_logging import Producer")
+    assert "tornado" in loaded
+    assert loaded & {"orjson", "confluent_kafka", "rich"} == set()
+
+
+@pytest.mark.parametrize("name", kiel_logging.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    """And dir() tells it."""
+    assert getattr(kiel_logging, name) is not None
+    assert name in dir(kiel_logging)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    """As of any module."""
+    with pytest.raises(AttributeError, match="has no attribute 'Consumer'"):
+        kiel_logging.Consumer  # noqa: B018 - asking is the test

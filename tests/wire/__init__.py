@@ -1,0 +1,1 @@
+"""The bytes: record batches and protocol messages."""

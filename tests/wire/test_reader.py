@@ -1,0 +1,190 @@
+"""The reader of kio's messages: equal to kio's on what is right, an error on what is not."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kio.index import load_response_schema
+from kio.schema.errors import ErrorCode
+from kio.serial import entity_reader as kio_reader
+
+from kiel_logging.errors import ProtocolError
+from kiel_logging.wire.reader import entity_reader, read_unsigned_varint
+from tests.wire.kio_messages import RESPONSE_TYPES, filled, plain, to_bytes
+
+PRODUCE_13, METADATA_7, METADATA_9 = (
+    load_response_schema(api, version) for api, version in ((0, 13), (3, 7), (3, 9))
+)
+SASL_AUTHENTICATE_0 = load_response_schema(36, 0)
+
+# What goes wrong in the reader before a frame's boundary translates it.
+BROKEN = (ProtocolError, IndexError, struct.error)
+
+
+@pytest.mark.parametrize("name", RESPONSE_TYPES)
+def test_a_full_message_is_read_as_kio_reads_it(name: str) -> None:
+    """A value in every field, tagged ones included, and two elements in every array."""
+    entity = filled(RESPONSE_TYPES[name])
+    raw = to_bytes(entity)
+    ours, end = entity_reader(type(entity)).read(raw, 0)
+    assert plain(ours) == plain(entity)
+    assert end == len(raw)
+
+
+@pytest.mark.parametrize("name", RESPONSE_TYPES)
+def test_any_message_is_read_as_kio_reads_it(name: str) -> None:
+    """Whatever the fields hold, and wherever in the bytes the message stands."""
+    response_type: Any = RESPONSE_TYPES[name]
+    theirs, ours = kio_reader(response_type), entity_reader(response_type)
+
+    @settings(max_examples=8, deadline=None)
+    @given(st.from_type(response_type), st.binary(max_size=3))
+    def check(entity: Any, before: bytes) -> None:
+        raw = before + to_bytes(entity)
+        expected, size = theirs(raw, len(before))
+        value, end = ours.read(raw + b"behind", len(before))
+        assert plain(value) == plain(expected)
+        assert end == len(before) + size == len(raw)
+
+    check()
+
+
+@pytest.mark.parametrize("name", RESPONSE_TYPES)
+def test_a_message_cut_anywhere_is_an_error(name: str) -> None:
+    """No prefix of a message is a message."""
+    raw = to_bytes(filled(RESPONSE_TYPES[name]))
+    reader = entity_reader(RESPONSE_TYPES[name])
+    for length in range(len(raw)):
+        with pytest.raises(BROKEN):
+            reader.read(raw[:length], 0)
+
+
+def test_an_error_code_of_the_future_stays_a_number() -> None:
+    """A broker may be newer than kio."""
+    raw = struct.pack(">hiii", 32_000, 0, 0, 0)[:2] + struct.pack(">hi", -1, -1)
+    response, _ = entity_reader(SASL_AUTHENTICATE_0).read(raw, 0)
+    assert response.error_code == 32_000
+    assert not isinstance(response.error_code, ErrorCode)
+    assert (response.error_message, response.auth_bytes) == (None, None)
+
+
+# -- tagged fields (KIP-482) -----------------------------------------------------------------------
+
+EMPTY_METADATA_9 = struct.pack(">i", 0) + b"\x01\x00" + struct.pack(">i", -1) + b"\x01"
+"""Throttle time, no brokers, null cluster id, controller, no topics; then authorized operations."""
+OPERATIONS = struct.pack(">i", -(2**31))
+UP_TO_THE_TAGS = EMPTY_METADATA_9 + OPERATIONS
+
+
+def metadata_9(tagged: bytes) -> tuple[Any, int]:
+    """Read an empty response of Metadata v9 with these tagged fields."""
+    return entity_reader(METADATA_9).read(UP_TO_THE_TAGS + tagged, 0)
+
+
+@pytest.mark.parametrize(
+    "tagged",
+    [
+        b"\x00",
+        b"\x01\x63\x00",
+        b"\x01\x63\x05hello",
+        b"\x02\x63\x05hello\x64\x01!",
+        b"\x01\xff\xff\xff\xff\x0f\x01!",
+        b"\x01\x63\xc8\x01" + bytes(200),
+    ],
+    ids=["none", "empty", "one", "two", "the highest tag", "a long one"],
+)
+def test_unknown_tagged_fields_are_skipped(tagged: bytes) -> None:
+    """A broker may know more than we do: what follows is still read from the right place."""
+    response, end = metadata_9(tagged)
+    assert (response.brokers, response.cluster_id, response.topics) == ((), None, ())
+    assert end == len(UP_TO_THE_TAGS) + len(tagged)
+
+
+def test_a_known_tagged_field_may_grow() -> None:
+    """What a later version adds at the end of a tagged field is skipped."""
+    endpoint = b"\x00\x00\x00\x05\x02h\x00\x00\x23\x84\x00\x00"  # node 5, "h", 9092, no rack
+    endpoints = b"\x02" + endpoint + b"more"
+    raw = b"\x01" + bytes(4) + b"\x02\x63\x02??\x00" + bytes([len(endpoints)]) + endpoints
+    response, end = entity_reader(PRODUCE_13).read(raw, 0)
+    assert [(n.node_id, n.host, n.port) for n in response.node_endpoints] == [(5, "h", 9092)]
+    assert end == len(raw)
+
+
+# -- hostile lengths -------------------------------------------------------------------------------
+
+HUGE_COMPACT = b"\xff\xff\xff\xff\x0f"
+"""2**32 - 1, the largest length in the compact encoding."""
+
+HOSTILE = {
+    "an array of 2**31 - 1 structs": (METADATA_7, bytes(4) + b"\x7f\xff\xff\xff"),
+    "a compact array of 2**32 structs": (METADATA_9, bytes(4) + HUGE_COMPACT),
+    "a string of 32767": (METADATA_7, bytes(4) + b"\x00\x00\x00\x01" + bytes(4) + b"\x7f\xff"),
+    "a compact string of 2**32": (METADATA_9, bytes(4) + b"\x02" + bytes(4) + HUGE_COMPACT),
+    "bytes of 2**31 - 1": (SASL_AUTHENTICATE_0, bytes(2) + b"\xff\xff" + b"\x7f\xff\xff\xff"),
+    "2**32 tagged fields": (METADATA_9, UP_TO_THE_TAGS + HUGE_COMPACT),
+    "a tagged field of 2**32": (
+        METADATA_9,
+        UP_TO_THE_TAGS + b"\x01\x63" + HUGE_COMPACT,
+    ),
+    "a known tagged field of 2**32": (PRODUCE_13, b"\x01" + bytes(4) + b"\x01\x00" + HUGE_COMPACT),
+    "a varint without an end": (METADATA_9, bytes(4) + b"\xff" * 40),
+}
+
+
+@pytest.mark.parametrize("padding", [0, 8, 200])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_length_is_an_error(name: str, padding: int) -> None:
+    """However many bytes really follow."""
+    response_type, raw = HOSTILE[name]
+    with pytest.raises((*BROKEN, UnicodeDecodeError)):
+        entity_reader(response_type).read(raw + b"\xff" * padding, 0)
+
+
+def test_an_array_needs_room_for_the_least_that_its_elements_take() -> None:
+    """A broker in Metadata v7 has twelve bytes at least: 35 are not enough for three."""
+    raw = bytes(4) + b"\x00\x00\x00\x03" + bytes(35)
+    with pytest.raises(ProtocolError, match="3 elements announced, 35 bytes left"):
+        entity_reader(METADATA_7).read(raw, 0)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_length_takes_no_memory(name: str) -> None:
+    """Nothing is made for what is only announced; kio's own reader ends the process here."""
+    response_type, raw = HOSTILE[name]
+    reader = entity_reader(response_type)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BROKEN):
+            reader.read(raw, 0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"\x00", (0, 1)),
+        (b"\x7f", (127, 1)),
+        (b"\x80\x01", (128, 2)),
+        (b"\xff\xff\xff\xff\x0f", (2**32 - 1, 5)),
+        (b"\x80\x00", (0, 2)),
+    ],
+)
+def test_unsigned_varints(raw: bytes, expected: tuple[int, int]) -> None:
+    """Seven bits a byte, lowest first; the offset that is returned is the next one."""
+    assert read_unsigned_varint(raw, 0) == expected
+    assert read_unsigned_varint(b"??" + raw, 2) == (expected[0], expected[1] + 2)
+
+
+@pytest.mark.parametrize("raw", [b"\x80" * 5 + b"\x01", b"\x80" * 1000])
+def test_an_unsigned_varint_has_five_bytes_at_most(raw: bytes) -> None:
+    """Also when there are more that could be read."""
+    with pytest.raises(ProtocolError, match="more than five bytes"):
+        read_unsigned_varint(raw, 0)
