@@ -16,7 +16,7 @@ from kiel_logging import options as opt
 from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.batch import Batch, memory_of
 from kiel_logging.delivery.settlement import NO_OFFSET, Deliveries
-from kiel_logging.errors import NotConnected, PartitionerError, ProducerClosed, RecordTooLarge
+from kiel_logging.errors import PartitionerError, ProducerClosed, RecordTooLarge
 from kiel_logging.network.connection import open_connection
 from kiel_logging.network.resolver import Resolve, resolve
 from kiel_logging.network.room import Room
@@ -130,6 +130,8 @@ class Producer:
         )
         self._closed = False
         self._connected = False
+        self._connecting: asyncio.Future[None] | None = None
+        self._closing: asyncio.Future[None] | None = None
         self._seals = 0
         self._room = Room(self._options.buffer_memory, lambda: self._accumulator.memory)
         self._wire_up(_Futures(self._room.let_in), resolve)
@@ -178,16 +180,21 @@ class Producer:
     async def connect(self) -> None:
         """Ask the bootstrap brokers for metadata, in order, until one answers.
 
+        ``produce()`` does this by itself when it comes first.
+
         Raises:
             NoBrokersAvailable: none did; says what each attempt met.
             ProducerClosed: the producer was closed.
         """
         self._check_open()
-        if not self._connected:
-            await self._sender.cluster.bootstrap()
-            self._check_open()
-            self._connected = True
-            self._sender.poke()
+        if self._connected:
+            return
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.ensure_future(self._sender.cluster.bootstrap())
+        await asyncio.shield(self._connecting)
+        self._check_open()
+        self._connected = True
+        self._sender.poke()
 
     async def produce(
         self,
@@ -211,12 +218,12 @@ class Producer:
         Raises:
             Exception: whatever the key maker, the serializer or the partitioner raised.
             MessageError: they returned what can't be sent, or the message is too large.
-            NotConnected: ``connect()`` comes first.
+            NoBrokersAvailable: the producer was not connected yet, and could not be.
             ProducerClosed: ``close()`` was called.
             BufferFull: ``buffer_memory`` was used up for ``max_block_ms``.
             DeliveryError: this message filled the batch, and a message of it was not delivered.
         """
-        self._check_ready()
+        self._check_open()
         options = self._options
         key = options.key_maker(message)
         record = Record(
@@ -227,9 +234,15 @@ class Producer:
         )
         check_topic(topic)
         self._check_size(topic, record)
+        if not self._connected:
+            await self.connect()
         await self._room.enter(memory_of(record), options.max_block)
-        delivery: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
-        filled = self._buffer(topic, key, record, delivery)
+        try:
+            self._check_open()
+            delivery: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+            filled = self._buffer(topic, key, record, delivery)
+        finally:
+            self._room.let_in()
         if filled:
             await _all_delivered(filled)
         return delivery
@@ -254,8 +267,8 @@ class Producer:
             if partitioner.wants_leader(key):
                 return partitioner(key, topology.available_partitions(topic))
         partition = partitioner(key, topology.partitions(topic) or ())
-        if topology.has(topic, partition):
-            return partition
+        if (known := topology.find(topic, partition)) is not None:
+            return known
         raise PartitionerError(
             f"the partitioner returned {partition!r} for topic {topic!r}: it must return one of "
             f"the partitions it is given, {topology.partitions(topic)!r}"
@@ -274,11 +287,6 @@ class Producer:
         if self._closed:
             raise ProducerClosed("this producer is closed: make a new one")
 
-    def _check_ready(self) -> None:
-        self._check_open()
-        if not self._connected:
-            raise NotConnected("this producer is not connected: await connect() first")
-
     async def flush(self, timeout: float | None = None) -> int:
         """Send everything that is buffered now and wait until it is delivered or has failed.
 
@@ -296,10 +304,16 @@ class Producer:
         Args:
             timeout: seconds for the flush; None as in ``flush()``.
         """
-        if not self._closed:
+        if self._closing is None:
             self._closed = True
             self._room.close()
-            await self._sender.close(timeout)
+            self._closing = asyncio.ensure_future(self._sender.close(timeout))
+        try:
+            await asyncio.wait([self._closing], timeout=timeout)
+        finally:
+            # Nobody waits longer, because of the timeout or a cancellation: end it here and now.
+            self._sender.cut_short()
+        await asyncio.shield(self._closing)
 
 
 class _Futures:

@@ -11,9 +11,8 @@
     │   ├── TimestampError (ValueError)        no whole number of milliseconds since 1970
     │   ├── PartitionerError (ValueError)      the partitioner chose a partition that isn't there
     │   ├── InvalidTopic (ValueError)          a topic name that Kafka refuses
-    │   └── RecordTooLarge (ValueError)        larger than max_request_size
+    │   └── RecordTooLarge (ValueError)        larger than max_request_size, or than the topic takes
     ├── ProducerStateError (RuntimeError)  produce() at the wrong time: the program
-    │   ├── NotConnected                       before connect()
     │   └── ProducerClosed                     after close()
     ├── BufferFull                         buffer_memory is used up: the brokers are too slow
     ├── BrokerError                        a broker or the way to it; retried where that may help
@@ -72,15 +71,11 @@ class InvalidTopic(MessageError, ValueError):
 
 
 class RecordTooLarge(MessageError, ValueError):
-    """A single record is larger than ``max_request_size``."""
+    """A single record is larger than ``max_request_size``, or than its topic takes."""
 
 
 class ProducerStateError(KielError, RuntimeError):
     """The call came at the wrong point of the producer's life."""
-
-
-class NotConnected(ProducerStateError):
-    """``produce()`` was called before ``connect()``."""
 
 
 class ProducerClosed(ProducerStateError):

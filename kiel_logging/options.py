@@ -33,6 +33,9 @@ DEFAULT_MAX_REQUEST_SIZE: Final = 1_048_576
 DEFAULT_BUFFER_MEMORY: Final = 32 * 1024 * 1024
 _SMALLEST_REQUEST: Final = 1024
 
+_INT32: Final = 2**31 - 1
+_MAY_BE_ZERO: Final = ("linger_ms", "max_block_ms", "topic_creation_timeout_ms")
+
 ALL_ACKS: Final = -1
 
 
@@ -103,14 +106,12 @@ def producer_options(
         partitioner=partitioner(partitioner_choice),
         serializer=_check_callable("serializer", serializer) or json_serializer,
         codec=codec(compression, compression_level),
-        batch_size=_check_whole("batch_size", batch_size, least=1),
+        batch_size=check_whole("batch_size", batch_size, least=1),
         required_acks=_check_acks(required_acks),
-        ack_timeout_ms=_check_whole("ack_timeout", ack_timeout, least=1),
+        ack_timeout_ms=check_whole("ack_timeout", ack_timeout, least=1),
         client_id=_check_client_id(client_id),
-        max_request_size=_check_whole(
-            "max_request_size", max_request_size, least=_SMALLEST_REQUEST
-        ),
-        buffer_memory=_check_whole("buffer_memory", buffer_memory, least=_SMALLEST_REQUEST),
+        max_request_size=check_whole("max_request_size", max_request_size, least=_SMALLEST_REQUEST),
+        buffer_memory=check_whole("buffer_memory", buffer_memory, least=_SMALLEST_REQUEST),
         idempotence=_check_idempotence(idempotence, required_acks),
         **{name.removesuffix("_ms"): seconds for name, seconds in durations.items()},
     )
@@ -126,7 +127,7 @@ def parse_brokers(brokers: Brokers) -> tuple[Address, ...]:
     """
     if isinstance(brokers, str):
         brokers = brokers.split(",")
-    elif not isinstance(brokers, Sequence):
+    elif not isinstance(brokers, list | tuple):
         raise ConfigurationError(
             f"brokers={brokers!r} must be a list of 'host' or 'host:port', or one "
             "comma-separated string"
@@ -173,13 +174,23 @@ def _no_key(_message: Any) -> None:
 
 def _check_callable(name: str, value: Any) -> Any:
     if value is not None and not callable(value):
-        raise ConfigurationError(f"{name}={value!r} must be callable, or None for the default")
+        raise ConfigurationError(
+            f"{name}={value!r} must be callable, or None for the default; in a dictConfig a "
+            "function is written 'ext://module.function'"
+        )
     return value
 
 
-def _check_whole(name: str, value: object, *, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigurationError(f"{name}={value!r} must be a whole number, at least {least}")
+def check_whole(name: str, value: object, *, least: int) -> int:
+    """Return ``value`` if it is a whole number from ``least`` to what Kafka's int32 holds.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _INT32:
+        raise ConfigurationError(
+            f"{name}={value!r} must be a whole number, at least {least} and at most {_INT32}"
+        )
     return value
 
 
@@ -228,6 +239,13 @@ def _check_client_id(value: object) -> str:
 
 
 def _seconds(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**31:
-        raise ConfigurationError(f"{name}={value!r} must be a number of milliseconds, 0 or more")
+    least = 0 if name in _MAY_BE_ZERO else 1
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not least <= value <= _INT32
+    ):
+        raise ConfigurationError(
+            f"{name}={value!r} must be a number of milliseconds, {least} or more"
+        )
     return value / 1000

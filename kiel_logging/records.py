@@ -39,7 +39,8 @@ class Record(NamedTuple):
 class RecordMetadata(NamedTuple):
     """Where a delivered message stands.
 
-    ``offset`` is -1 when the broker was asked for no acknowledgement (``required_acks=0``).
+    ``offset`` is -1 when the broker did not tell: it was asked for no acknowledgement
+    (``required_acks=0``), or knew the message as a repeat of long ago.
     ``timestamp`` is in milliseconds since the epoch: the broker's own when the topic is set to
     LogAppendTime, else the message's.
     """

@@ -7,7 +7,13 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from kiel_logging.errors import HeaderTypeError, KeyTypeError, TimestampError, ValueTypeError
+from kiel_logging.errors import (
+    HeaderTypeError,
+    KeyTypeError,
+    MessageError,
+    TimestampError,
+    ValueTypeError,
+)
 from kiel_logging.records import Header, Headers
 
 Serializer: TypeAlias = Callable[[Any], str | bytes]
@@ -32,10 +38,10 @@ def encode_value(value: object) -> bytes:
     """Return what a serializer returned as bytes.
 
     Raises:
-        ValueTypeError: it returned neither str nor bytes.
+        ValueTypeError: it returned neither str nor bytes, or a lone surrogate.
     """
     if isinstance(value, str):
-        return value.encode()
+        return _utf8(value, "what the serializer returned", ValueTypeError)
     if isinstance(value, bytes):
         return value
     raise ValueTypeError(
@@ -47,17 +53,24 @@ def encode_key(key: object) -> bytes | None:
     """Return a key as Kafka stores it: None as null, str as UTF-8, int as decimal digits.
 
     Raises:
-        KeyTypeError: the key is of any other type.
+        KeyTypeError: the key is of any other type, or has a lone surrogate.
     """
     if key is None or isinstance(key, bytes):
         return key
     if isinstance(key, str):
-        return key.encode()
+        return _utf8(key, "the key", KeyTypeError)
     if isinstance(key, int) and not isinstance(key, bool):
         return b"%d" % key
     raise KeyTypeError(
         f"the key maker returned {type(key).__name__}: a key is None, bytes, str or int"
     )
+
+
+def _utf8(text: str, what: str, kind: type[MessageError]) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise kind(f"{what} has no UTF-8 form: {error}") from None
 
 
 def encode_headers(headers: Headers | None) -> tuple[Header, ...]:
@@ -75,14 +88,11 @@ def encode_headers(headers: Headers | None) -> tuple[Header, ...]:
 def _encode_header(key: object, value: object) -> Header:
     if not isinstance(key, str):
         raise HeaderTypeError(f"a header key is {type(key).__name__}: it must be str")
-    try:
-        key.encode()
-    except UnicodeEncodeError as error:
-        raise HeaderTypeError(f"the header key {key!r} has no UTF-8 form: {error}") from None
+    _utf8(key, "the header key", HeaderTypeError)
     if value is None or isinstance(value, bytes):
         return key, value
     if isinstance(value, str):
-        return key, value.encode()
+        return key, _utf8(value, f"the header {key!r}", HeaderTypeError)
     raise HeaderTypeError(
         f"the header {key!r} is {type(value).__name__}: it must be bytes, str or None"
     )

@@ -157,7 +157,7 @@ def test_a_header_may_repeat() -> None:
         ({None: b"value"}, "a header key is NoneType: it must be str"),
         ({"size": 17}, "the header 'size' is int: it must be bytes, str or None"),
         ({"at": bytearray(b"a")}, "the header 'at' is bytearray: it must be bytes, str or None"),
-        ({"\udc80": b""}, "the header key '\\udc80' has no UTF-8 form"),
+        ({"\udc80": b""}, "the header key has no UTF-8 form"),
     ],
 )
 def test_any_other_header_is_refused(headers: Any, message: str) -> None:

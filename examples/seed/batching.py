@@ -1,6 +1,6 @@
 """Batch Size: ten messages at a time, gzip'ed.
 
-Runs until it is stopped, as the seed has it (which leaves out connecting and a parenthesis).
+Runs until it is stopped, as the seed has it (which leaves out a parenthesis).
 """
 
 import random
@@ -18,11 +18,5 @@ def send():
         )
 
 
-@gen.coroutine
-def run():
-    yield p.connect()
-    yield send()
-
-
 if __name__ == "__main__":
-    ioloop.IOLoop.current().run_sync(run)
+    ioloop.IOLoop.current().run_sync(send)

@@ -34,7 +34,6 @@ class Handler:
 
 @gen.coroutine
 def run():
-    yield p.connect()
     for _ in range(3):
         yield Handler().get()
 

@@ -16,11 +16,15 @@ Tokens are opaque: they come back with the batch.
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD, Batch, State
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import record_size
+
+_FEW: Final = 64
+_SLACK: Final = 1.0
+"""Seconds by which a record may be given up before its time, for its batch's first one's sake."""
 
 
 class Held(NamedTuple):
@@ -86,6 +90,7 @@ class Accumulator:
         self._held: dict[str, deque[Held]] = {}
         self._batch_limits: dict[str, int] = {}
         self._by_age: list[Batch] = []
+        self._compact_at = _FEW
         self._open: set[TopicPartition] = set()
         self._due: dict[TopicPartition, None] = {}
         self._unsealed: list[Any] = []
@@ -180,10 +185,14 @@ class Accumulator:
             queue = self._queues[topic_partition] = _Queue()
         batches = queue.batches
         limit = self._batch_limits.get(topic_partition.topic, self._max_batch_bytes)
-        if not batches or not batches[-1].has_room(size, limit):
+        if (
+            not batches
+            or not batches[-1].has_room(size, limit)
+            or deadline > batches[-1].deadline + max(_SLACK, self._linger)
+        ):
             batch = Batch(topic_partition, arrival=arrival, deadline=deadline)
             batches.append(batch)
-            heapq.heappush(self._by_age, batch)
+            self._remember(batch)
             if len(batches) > 1:
                 self._note_due(topic_partition, queue)
         batches[-1].append(record, token, size, size + RECORD_MEMORY_OVERHEAD)
@@ -268,6 +277,14 @@ class Accumulator:
         for batch in in_flight:
             heapq.heappush(self._by_age, batch)
 
+    def _remember(self, batch: Batch) -> None:
+        heapq.heappush(self._by_age, batch)
+        if len(self._by_age) > self._compact_at:
+            # One that is stuck at the top would keep all that ended since.
+            self._by_age = [known for known in self._by_age if not known.ended]
+            heapq.heapify(self._by_age)
+            self._compact_at = 2 * len(self._by_age) + _FEW
+
     def _oldest(self) -> Batch | None:
         while self._by_age and self._by_age[0].ended:
             heapq.heappop(self._by_age)
@@ -314,7 +331,7 @@ class Accumulator:
         queue = self._queues[batch.topic_partition]
         for part in reversed(parts):
             queue.batches.appendleft(part)
-            heapq.heappush(self._by_age, part)
+            self._remember(part)
         self.buffered += len(batch)
         self._land(batch, queue)
         # What comes next for this topic would be too large as well.

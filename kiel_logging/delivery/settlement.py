@@ -79,6 +79,8 @@ class Settlement:
     def answered(self, batch: Batch, result: PartitionResult, now: float) -> None:
         """A broker said ``result`` of ``batch``."""
         outcome = outcome_of(result.error)
+        if outcome is Outcome.DUPLICATE and not batch.ambiguous:
+            outcome = Outcome.RENUMBER  # it was sent once: what the broker has is another batch
         if outcome in (Outcome.ACKED, Outcome.DUPLICATE):
             self._accumulator.complete(batch)
             offset = result.base_offset if outcome is Outcome.ACKED else NO_OFFSET

@@ -4,8 +4,10 @@ Merges the answers of brokers, which may be older than what is known already. No
 comes in.
 """
 
+import operator
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from kio.schema.errors import ErrorCode
 
@@ -97,9 +99,15 @@ class Topology:
         """Return the partition numbers of ``topic``, in order; None while they aren't known."""
         return self._partitions.get(topic)
 
-    def has(self, topic: str, partition: object) -> bool:
-        """Whether ``topic`` has ``partition``."""
-        return isinstance(partition, int) and TopicPartition(topic, partition) in self._leaders
+    def find(self, topic: str, partition: Any) -> int | None:
+        """Return ``partition`` as an int if ``topic`` has it; any integer type will do."""
+        if isinstance(partition, bool):
+            return None
+        try:
+            number = operator.index(partition)
+        except TypeError:
+            return None
+        return number if TopicPartition(topic, number) in self._leaders else None
 
     def available_partitions(self, topic: str) -> Sequence[int]:
         """Return the partitions of ``topic`` that have a leader; all, where none has."""

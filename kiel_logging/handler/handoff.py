@@ -9,10 +9,13 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kiel_logging.delivery.batch import memory_of
 from kiel_logging.records import Record
+
+BUFFER_FULL: Final = "buffer_full"
+CLOSED: Final = "closed"
 
 
 class Item(NamedTuple):
@@ -81,6 +84,7 @@ class Handoff:
         self._dropped: Counter[str] = Counter()
         self._outstanding = 0
         self._bytes = 0
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<Handoff queued={len(self)} outstanding={self.outstanding} bytes={self._bytes}>"
@@ -94,24 +98,32 @@ class Handoff:
         return self._outstanding
 
     def put(self, item: Item) -> bool:
-        """Queue ``item``; return False when there is no room, and the record was dropped."""
+        """Queue ``item``; return False when it was dropped: no room, or closed."""
         with self._lock:
             self._emitted += 1
+            if self._closed:
+                self._dropped[CLOSED] += 1
+                return False
             if (
                 self._outstanding >= self._max_records
                 or self._bytes + item.memory > self._max_bytes
             ):
-                self._dropped["buffer_full"] += 1
+                self._dropped[BUFFER_FULL] += 1
                 return False
             self._outstanding += 1
             self._bytes += item.memory
             self._queue.append(item)
             queued = len(self._queue)
-        if queued == 1:
-            self._wake(False)
-        elif queued == self._batch_size:
+        if queued == self._batch_size:
             self._wake(True)
+        elif queued == 1:
+            self._wake(False)
         return True
+
+    def close(self) -> None:
+        """Drop, and count, all that comes from now on."""
+        with self._lock:
+            self._closed = True
 
     def take(self, most: int) -> list[Item]:
         """Return up to ``most`` items, oldest first; for the one reader."""

@@ -4,19 +4,21 @@ import difflib
 import inspect
 import logging
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from kiel_logging.clients import Producer
+from kiel_logging.diagnostics import report
 from kiel_logging.errors import ConfigurationError, InvalidTopic, KeyTypeError
-from kiel_logging.handler.handoff import Handoff, Item, Stats, make_item
+from kiel_logging.handler.handoff import CLOSED, Handoff, Item, Stats, make_item
 from kiel_logging.handler.key_choice import key_choice
 from kiel_logging.handler.log_json import log_json
 from kiel_logging.handler.log_record import to_fields
 from kiel_logging.handler.loop_thread import Feed, LoopThread
 from kiel_logging.handler.shipping import is_shipping, shipping
 from kiel_logging.handler.topic_choice import Topic, topic_choice
-from kiel_logging.options import Brokers, KeyMaker
+from kiel_logging.options import Brokers, KeyMaker, check_whole
 from kiel_logging.partitioners import Partitioner
 from kiel_logging.records import Record
 from kiel_logging.serializers import Serializer, encode_key, encode_value
@@ -32,7 +34,17 @@ _PASSED_THROUGH: Final = frozenset(inspect.signature(Producer).parameters)
 
 _DROP_REASONS: Final = ((InvalidTopic, "invalid_topic"), (KeyTypeError, "invalid_key"))
 _UNSERIALISABLE: Final = "unserialisable"
-_CLOSED: Final = "closed"
+
+_TELL_EVERY: Final = 10.0
+"""Seconds between two warnings that records are dropped."""
+
+_ALIASES: Final = {
+    "acks": "required_acks",
+    "bootstrap_servers": "brokers",
+    "compression_type": "compression",
+    "enable_idempotence": "idempotence",
+}
+"""What other clients call options of ours."""
 
 
 class KafkaHandler(logging.Handler):
@@ -95,8 +107,8 @@ class KafkaHandler(logging.Handler):
         self._serializer = _callable_or_none("serializer", serializer) or log_json
         self._close_timeout = _positive("close_timeout_ms", close_timeout_ms) / 1000
         self._handoff = Handoff(
-            max_records=int(_positive("buffer_records", buffer_records)),
-            max_bytes=int(_positive("buffer_memory", buffer_memory)),
+            max_records=check_whole("buffer_records", buffer_records, least=1),
+            max_bytes=check_whole("buffer_memory", buffer_memory, least=1),
             batch_size=batch_size,
             wake=self._wake,
         )
@@ -116,6 +128,7 @@ class KafkaHandler(logging.Handler):
         super().__init__(level)
         self._closed = False
         self._gave_up_at: int | None = None
+        self._tell_at = 0.0
         self._loop_thread = LoopThread(self._feed, self._handoff)
         self._loop_thread.start()
 
@@ -147,7 +160,7 @@ class KafkaHandler(logging.Handler):
             self._divert(record)
             return
         if self._closed:
-            self._handoff.drop(_CLOSED)
+            self._handoff.drop(CLOSED)
             return
         try:
             with shipping():
@@ -155,8 +168,9 @@ class KafkaHandler(logging.Handler):
         except Exception as error:
             self._handoff.drop(_drop_reason(error))
             self.handleError(record)
-        else:
-            self._handoff.put(item)
+            return
+        if not self._handoff.put(item) and not self._closed:
+            self._tell_of_a_full_buffer()
 
     def _to_item(self, record: logging.LogRecord) -> Item:
         fields = to_fields(record, self.formatter)
@@ -171,6 +185,14 @@ class KafkaHandler(logging.Handler):
                 int(record.created * 1000),
             ),
         )
+
+    def _tell_of_a_full_buffer(self) -> None:
+        """Say so, now and then: each drop is counted, not each is told."""
+        now = time.monotonic()
+        if now >= self._tell_at:
+            self._tell_at = now + _TELL_EVERY
+            with shipping():
+                report(logging.WARNING, "the buffer is full, log records are dropped: %r", self)
 
     @staticmethod
     def _divert(record: logging.LogRecord) -> None:
@@ -204,6 +226,7 @@ class KafkaHandler(logging.Handler):
         """
         if not self._closed:
             self._closed = True
+            self._handoff.close()
             self._loop_thread.stop(self._time_to_close())
             self._tell_what_is_lost()
         super().close()
@@ -233,14 +256,21 @@ def _refuse_unknown(options: dict[str, Any]) -> None:
     for name in options:
         if name not in _PASSED_THROUGH:
             known = [*inspect.signature(KafkaHandler).parameters, *_PASSED_THROUGH]
-            nearest = difflib.get_close_matches(name, known, n=1)
+            nearest = [_ALIASES[name]] if name in _ALIASES else _nearest(name, known)
             hint = f": did you mean {nearest[0]!r}?" if nearest else ""
             raise ConfigurationError(f"KafkaHandler has no option {name!r}{hint}")
 
 
+def _nearest(name: str, known: list[str]) -> list[str]:
+    return difflib.get_close_matches(name, known, n=1)
+
+
 def _callable_or_none(name: str, value: Callable[..., Any] | None) -> Callable[..., Any] | None:
     if value is not None and not callable(value):
-        raise ConfigurationError(f"{name}={value!r} must be callable, or None for the default")
+        raise ConfigurationError(
+            f"{name}={value!r} must be callable, or None for the default; in a dictConfig a "
+            "function is written 'ext://module.function'"
+        )
     return value
 
 

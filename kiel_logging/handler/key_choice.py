@@ -43,7 +43,9 @@ def _by_field(name: str) -> KeyChoice:
         if value is _MISSING:
             value = _follow(fields, path)
         # Ids come in many types (UUID, Decimal, enums); their text is what a reader compares.
-        return value if value is None or type(value) in (str, bytes, int) else str(value)
+        if value is None or type(value) in (bytes, int):
+            return value
+        return str(value).encode("utf-8", "backslashreplace").decode()
 
     return choose
 

@@ -4,6 +4,7 @@ Pure: the record is shared with every other handler and never changed.
 """
 
 import asyncio
+import copy
 import functools
 import logging
 import socket
@@ -81,8 +82,11 @@ def _message(record: logging.LogRecord, formatter: logging.Formatter | None) -> 
     try:
         if formatter is None:
             return record.getMessage()
-        # A Formatter writes message, asctime and exc_text into the record it formats.
-        return formatter.format(logging.makeLogRecord(record.__dict__))
+        # A Formatter writes message, asctime and exc_text into the record it formats, and appends
+        # the traceback and the stack, which have fields of their own here.
+        copied = copy.copy(record)
+        copied.exc_info = copied.exc_text = copied.stack_info = None
+        return formatter.format(copied)
     except Exception as error:
         # Arguments that don't fit the format are the program's bug; the record still counts.
         return f"{show(record.msg)} [arguments {show(record.args)} do not fit: {show(error)}]"

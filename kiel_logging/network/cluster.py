@@ -5,10 +5,12 @@ a backoff; when no known broker answers, the bootstrap list is asked again (KIP-
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeAlias
 
 from kiel_logging.delivery.topology import Topology
+from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
     BrokerError,
     NoBrokersAvailable,
@@ -24,6 +26,12 @@ from kiel_logging.wire.topic_configs import max_message_bytes_request, read_max_
 
 MAX_REQUESTS_IN_FLIGHT: Final = 5
 """Produce requests that one broker may owe us an answer for: the Java client's default."""
+
+_PATIENCE: Final = 2.0
+"""Seconds until another broker is asked what any can answer."""
+
+_TELL_EVERY: Final = 60.0
+"""Seconds until the same trouble is logged again."""
 
 Connect: TypeAlias = Callable[[Address], Awaitable[Connection]]
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], object]
@@ -99,6 +107,7 @@ class Cluster:
         self._nodes: dict[int, Node] = {}
         self._topics: set[str] = set()
         self._closed = False
+        self._told: dict[str, float] = {}
         self._refresh_wanted = True
         self._refreshing = False
         self._refresh_at = 0.0
@@ -117,15 +126,16 @@ class Cluster:
         if topic not in self._topics:
             self._topics.add(topic)
             self.want_refresh()
-            if not self._fruitless:
-                self._refresh_at = 0.0  # its first message waits: no backoff
+            self._refresh_at = 0.0  # its first message waits: no backoff
 
     def want_refresh(self) -> None:
         """Something is missing or wrong: ask again, as soon as the backoff allows."""
         self._refresh_wanted = True
 
     def refresh_if_wanted(self, now: float) -> None:
-        """Start a refresh when one is wanted, or the metadata is old."""
+        """Start a refresh when one is wanted, or the metadata is old. Call it every turn."""
+        if not self._refresh_wanted and not self._refreshing:
+            self._fruitless = 0  # nothing is missing: the next trouble starts afresh
         if self._refreshing or now < self._refresh_at:
             return
         if self._refresh_wanted or now >= self._expires_at:
@@ -151,7 +161,7 @@ class Cluster:
         try:
             await self._ask_any_broker()
         except BrokerError as error:
-            self.trouble = error
+            self._tell(error)
             self._refresh_wanted = True
             self._space_refreshes()
         finally:
@@ -159,20 +169,24 @@ class Cluster:
             self._on_change()
 
     async def _ask_any_broker(self) -> None:
-        for node in self._candidates():
+        candidates = self._candidates()
+        for node in candidates:
             try:
-                await self._ask(await self._connected(node))
+                async with asyncio.timeout(_PATIENCE if len(candidates) > 1 else None):
+                    await self._ask(await self._connected(node))
             except BrokerError as error:
                 self.trouble = error
+            except TimeoutError:
+                continue  # it may answer yet; others are asked meanwhile
             else:
                 return
         await self.bootstrap()
 
     def _candidates(self) -> list[Node]:
-        """Return the brokers worth asking, those that are connected first."""
+        """Return the brokers worth asking: connected ones first, those that owe us least before."""
         now = self._clock()
         nodes = [node for node in self._nodes.values() if node.connected or now >= node.retry_at]
-        return sorted(nodes, key=lambda node: not node.connected)
+        return sorted(nodes, key=lambda node: (not node.connected, node.in_flight))
 
     async def init_producer_id(self) -> Any:
         """Ask a broker, any will do, for a producer id; return its response.
@@ -180,15 +194,19 @@ class Cluster:
         Raises:
             BrokerError: none answered.
         """
-        for node in self._candidates():
+        candidates = self._candidates()
+        for node in candidates:
             try:
-                connection = await self._connected(node)
-                request = init_producer_id_request(connection.version(Api.INIT_PRODUCER_ID))
-                return await connection.send(
-                    Api.INIT_PRODUCER_ID, request, self._options.request_timeout
-                )
+                async with asyncio.timeout(_PATIENCE if len(candidates) > 1 else None):
+                    connection = await self._connected(node)
+                    request = init_producer_id_request(connection.version(Api.INIT_PRODUCER_ID))
+                    return await connection.send(
+                        Api.INIT_PRODUCER_ID, request, self._options.request_timeout
+                    )
             except BrokerError as error:
                 self.trouble = error
+            except TimeoutError:
+                continue  # it may answer yet; others are asked meanwhile
         raise self.trouble or NoBrokersAvailable("no broker is known to ask for a producer id")
 
     async def bootstrap(self) -> None:
@@ -226,11 +244,23 @@ class Cluster:
         self.topology.update(read_metadata(response), now)
         self._expires_at = now + self._options.metadata_max_age
         self._keep_nodes_in_step()
-        if self.topology.missing_topics():
-            self._space_refreshes()
-        else:
-            self._fruitless = 0
-            self._refresh_at = now + self._options.retry_backoff
+        self._space_refreshes()
+        if not any(node.failures for node in self._nodes.values()):
+            self._all_is_well()
+
+    def _all_is_well(self) -> None:
+        self.trouble = None
+        if self._told:
+            self._told.clear()
+            report(logging.INFO, "the brokers answer again")
+
+    def _tell(self, error: BrokerError) -> None:
+        """Log what is wrong with the brokers, each trouble once a minute."""
+        self.trouble = error
+        now, text = self._clock(), str(error)
+        if now >= self._told.get(text, now):
+            self._told[text] = now + _TELL_EVERY
+            report(logging.WARNING, "Kafka can't be reached: %s", text)
 
     async def max_message_bytes(self, node: Node, topic: str) -> int | None:
         """Return the most bytes that ``topic`` takes in a batch; None if the broker won't say."""
@@ -238,10 +268,10 @@ class Cluster:
             connection = await self._connected(node)
             version = connection.version(Api.DESCRIBE_CONFIGS)
             request = max_message_bytes_request(version, topic)
-            return read_max_message_bytes(
-                await connection.send(Api.DESCRIBE_CONFIGS, request, self._options.request_timeout)
-            )
-        except BrokerError:
+            answer = connection.send(Api.DESCRIBE_CONFIGS, request, self._options.request_timeout)
+            async with asyncio.timeout(_PATIENCE):
+                return read_max_message_bytes(await answer)
+        except (BrokerError, TimeoutError):
             return None
 
     def _space_refreshes(self) -> None:
@@ -281,7 +311,7 @@ class Cluster:
         try:
             await self._connected(node)
         except BrokerError as error:
-            self.trouble = error
+            self._tell(error)
             # It may be down for long: somebody else may lead its partitions by now.
             self.want_refresh()
         finally:

@@ -108,26 +108,31 @@ class Connection:
             response.set_exception(_again(self.closed))
             return response
         correlation_id = next(self._correlation_ids) & 0x7FFFFFFF
+        frame = messages.encode_request(request, correlation_id, self._client_id)
         timer = loop.call_later(timeout, self._time_out, api, timeout)
         self._pending[correlation_id] = _Pending(api, request.__version__, response, timer)
-        self._write(messages.encode_request(request, correlation_id, self._client_id))
+        self._write(frame)
         return response
 
-    async def post(self, request: Any) -> None:
+    async def post(self, api: Api, request: Any, timeout: float) -> None:
         """Send a request that gets no response (Produce with acks 0); return when it is written.
 
         Raises:
             ConnectionLost: the connection was cut before.
+            RequestTimedOut: the broker did not take it within ``timeout`` seconds.
         """
         if self.closed is not None:
             raise _again(self.closed)
         correlation_id = next(self._correlation_ids) & 0x7FFFFFFF
+        frame = messages.encode_request(request, correlation_id, self._client_id)
         try:
-            await self._stream.write(
-                messages.encode_request(request, correlation_id, self._client_id)
-            )
+            async with asyncio.timeout(timeout):
+                await self._stream.write(frame)
         except StreamClosedError as cause:
             raise self._lost(cause) from cause
+        except TimeoutError:
+            self._time_out(api, timeout)
+            raise _again(self.closed or self._lost(StreamClosedError())) from None
 
     def _write(self, frame: bytes) -> None:
         try:
@@ -219,12 +224,20 @@ async def open_connection(
 ) -> Connection:
     """Connect to ``address``, trying every address of its host, and shake hands.
 
-    ``timeout``, in seconds, holds for each attempt to connect and for the handshake.
+    ``timeout``, in seconds, holds for the look-up, each attempt to connect, and the handshake.
 
     Raises:
         BrokerError: none of the addresses took the connection, or no Kafka broker answered.
     """
-    stream = await _connect_any(address, await resolve(address), timeout)
+    try:
+        async with asyncio.timeout(timeout):
+            candidates = await resolve(address)
+    except TimeoutError:
+        raise BrokerUnreachable(
+            f"the host name of {address} did not resolve within {timeout * 1000:.0f} ms: "
+            "is the name server up?"
+        ) from None
+    stream = await _connect_any(address, candidates, timeout)
     connection = Connection(stream, address, client_id)
     try:
         await connection.handshake(timeout)

@@ -31,7 +31,9 @@ class Room:
         return self._used() + self._granted + memory <= self._limit
 
     async def enter(self, memory: int, timeout: float) -> None:
-        """Return when ``memory`` more bytes may be put in; they have to be, before the next await.
+        """Return when ``memory`` more bytes may be put in.
+
+        They have to be, before the next await; then ``let_in()`` is due.
 
         Raises:
             BufferFull: there was no room for ``timeout`` seconds, or never will be.
@@ -49,15 +51,21 @@ class Room:
         try:
             async with asyncio.timeout(timeout):
                 await turn
-        except TimeoutError:
+        except BaseException as error:
+            self._leave(memory, turn)
+            if not isinstance(error, TimeoutError):
+                raise
             raise BufferFull(
                 f"buffer_memory={self._limit} was used up for max_block_ms={timeout * 1000:.0f}: "
                 "the brokers take messages more slowly than they are produced, or not at all"
             ) from None
-        finally:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._granted -= memory
-            self.let_in()
+        self._granted -= memory  # from here on it counts as used
+
+    def _leave(self, memory: int, turn: "asyncio.Future[None]") -> None:
+        if turn.done() and not turn.cancelled() and turn.exception() is None:
+            self._granted -= memory
+        turn.cancel()
+        self.let_in()
 
     def let_in(self) -> None:
         """There may be room now: grant it to those at the head of the line."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.accumulator import Accumulator
-from kiel_logging.delivery.batch import Batch
+from kiel_logging.delivery.batch import Batch, State
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.retry import Outcome, backoff, outcome_of
 from kiel_logging.delivery.settlement import NO_OFFSET, Deliveries, Settlement, rejection
@@ -204,44 +204,47 @@ class Sender:
         try:
             assert node.connection is not None
             result = await self._produce(node.connection, batches)
+            await self._settle(node, batches, result)
         except BrokerError as error:
             self.cluster.want_refresh()
             now = self._clock()
-            for batch in batches:
+            for batch in _unsettled(batches):
                 self.settlement.unanswered(batch, error, now)
         except Exception as bug:  # ours, or a codec's: nothing may stay without an end
             report(logging.CRITICAL, "sending to %s failed, a bug of kiel_logging: %r", node, bug)
-            for batch in batches:
+            for batch in _unsettled(batches):
+                batch.ambiguous = True
                 self.settlement.give_up(batch, bug)
-        else:
-            await self._learn_limits(node, batches, result)
-            self._settle(node, batches, result)
         finally:
             node.in_flight -= 1
             self.poke()
 
-    async def _learn_limits(self, node: Node, batches: list[Batch], result: ProduceResult) -> None:
-        """Ask for the limit that a single message broke, so that its error can name it."""
-        for batch in batches:
-            answer = result.partitions.get(batch.topic_partition)
-            too_large = answer is not None and outcome_of(answer.error) is Outcome.SPLIT
-            if too_large and len(batch) == 1:
-                topic = batch.topic_partition.topic
-                self.settlement.limits[topic] = await self.cluster.max_message_bytes(node, topic)
-
-    def _settle(self, node: Node, batches: list[Batch], result: ProduceResult) -> None:
+    async def _settle(self, node: Node, batches: list[Batch], result: ProduceResult) -> None:
         now = self._clock()
         node.mute(now, result.throttle_time_ms)
         self.cluster.topology.learn_brokers(result.brokers)
+        too_large = []
         for batch in batches:
             answer = result.partitions.get(batch.topic_partition)
             if answer is None:
                 error = ProtocolError(f"{node.address} said nothing of {batch.topic_partition}")
                 self.settlement.unanswered(batch, error, now)
                 continue
-            if outcome_of(answer.error) is Outcome.REFRESH:
+            outcome = outcome_of(answer.error)
+            if outcome is Outcome.SPLIT and len(batch) == 1:
+                too_large.append((batch, answer))
+                continue
+            if outcome is Outcome.REFRESH:
                 self.cluster.want_refresh()
             self.settlement.answered(batch, answer, now)
+        for batch, answer in too_large:
+            await self._learn_limit(node, batch.topic_partition.topic)
+            self.settlement.answered(batch, answer, self._clock())
+
+    async def _learn_limit(self, node: Node, topic: str) -> None:
+        """Ask for the limit that a single message broke, so that its error can name it."""
+        if topic not in self.settlement.limits:
+            self.settlement.limits[topic] = await self.cluster.max_message_bytes(node, topic)
 
     async def _produce(self, connection: Connection, batches: list[Batch]) -> ProduceResult:
         topic_ids = self._topic_ids(batches)
@@ -256,7 +259,7 @@ class Sender:
             topic_ids=topic_ids,
         )
         if self._options.required_acks == _NO_ACKS:
-            await connection.post(request)
+            await connection.post(Api.PRODUCE, request, self._options.request_timeout)
             return _presumed_delivered(batches)
         response = await connection.send(Api.PRODUCE, request, self._options.request_timeout)
         return read_produce(response, topic_ids)
@@ -332,6 +335,12 @@ class Sender:
             return 0  # what came since is not this flush's
         return self._accumulator.outstanding
 
+    def cut_short(self) -> None:
+        """Let every flush end now, that of ``close()`` included."""
+        for _, done in self._flushes:
+            if not done.done():
+                done.set_result(None)
+
     def _end_flushes(self) -> None:
         self._flushes = [flush for flush in self._flushes if not flush[1].done()]
         for mark, done in self._flushes:
@@ -359,6 +368,10 @@ def _spawn(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> N
     task = asyncio.ensure_future(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
+
+
+def _unsettled(batches: list[Batch]) -> list[Batch]:
+    return [batch for batch in batches if batch.state is State.IN_FLIGHT]
 
 
 def _presumed_delivered(batches: list[Batch]) -> ProduceResult:

@@ -10,7 +10,7 @@ import pytest
 from tornado import gen
 
 from kiel_logging.clients import Producer
-from kiel_logging.errors import NotConnected, ProducerClosed
+from kiel_logging.errors import NoBrokersAvailable, ProducerClosed
 from tests.network.quick import QUICK, quick_producer, send_all, values
 from tests.support.fake_cluster import ErrorCode, FakeCluster
 
@@ -89,10 +89,58 @@ async def test_connecting_twice() -> None:
 
 @pytest.mark.gen_test
 async def test_produce_before_connect() -> None:
-    """The error says what comes first."""
+    """It connects by itself, once for all that came, and keeps their order."""
     async with FakeCluster(brokers=1) as cluster:
-        with pytest.raises(NotConnected, match=r"await connect\(\) first"):
-            await quick_producer(cluster).produce("logs", 1)
+        cluster.add_topic("logs", 1)
+        producer = quick_producer(cluster)
+        await asyncio.gather(*(producer.produce("logs", n) for n in range(5)))
+        assert values(cluster, "logs") == [b"0", b"1", b"2", b"3", b"4"]
+        await producer.close()
+
+
+@pytest.mark.gen_test
+async def test_produce_without_any_broker() -> None:
+    """Where it can't connect, the message is refused, and the next one tries again."""
+    async with FakeCluster(brokers=1) as cluster:
+        producer = quick_producer(cluster)
+        cluster.brokers[0].stop()
+        with pytest.raises(NoBrokersAvailable):
+            await producer.produce("logs", 1)
+        cluster.brokers[0].start()
+        await producer.produce("logs", 2)
+        assert cluster.count("logs") == 1
+        await producer.close()
+
+
+@pytest.mark.gen_test
+async def test_a_cancelled_close_ends_everything_at_once() -> None:
+    """wait_for(close(), ...) is how many bound it: nothing stays behind, and nobody hangs."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        producer = quick_producer(cluster, batch_size=100)
+        cluster.brokers[0].stall("Produce")
+        delivery = await producer.produce("logs", 1)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(producer.close(), 0.05)
+        await producer.close()
+        with pytest.raises(ProducerClosed):
+            delivery.result()
+
+
+@pytest.mark.gen_test
+async def test_whoever_waited_for_room_is_not_let_into_a_closed_producer() -> None:
+    """Room that is found when it is too late is no room: the message is refused, not forgotten."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        producer = quick_producer(cluster, batch_size=100, buffer_memory=2000)
+        first = await producer.produce("logs", "x" * 1000)
+        waiting = asyncio.ensure_future(producer.produce("logs", "y" * 1000))
+        await first
+        await producer.close()
+        try:
+            assert (await waiting).done()
+        except ProducerClosed:
+            assert cluster.count("logs") == 1
 
 
 @pytest.mark.gen_test

@@ -52,10 +52,21 @@ def test_an_acknowledged_batch_is_delivered() -> None:
 
 
 def test_a_duplicate_is_delivered() -> None:
-    """At an offset that the broker no longer knows."""
+    """By the attempt that nobody answered, at an offset that the broker no longer knows."""
     parts = Parts()
-    parts.settlement.answered(sent(parts), answer(ErrorCode.duplicate_sequence_number), 1.0)
+    batch = sent(parts)
+    batch.ambiguous = True
+    parts.settlement.answered(batch, answer(ErrorCode.duplicate_sequence_number), 1.0)
     assert parts.ends.delivered_at == {"a": -1, "b": -1}
+
+
+def test_a_duplicate_of_what_was_sent_once_is_not_believed() -> None:
+    """Under its numbers the broker has another batch: it is sent under new ones."""
+    parts = Parts()
+    batch = sent(parts)
+    parts.settlement.answered(batch, answer(ErrorCode.duplicate_sequence_number), 1.0)
+    assert parts.ends.delivered_at == {}
+    assert (batch.state, batch.stamp) == (State.QUEUED, None)
 
 
 # -- sent again ------------------------------------------------------------------------------------

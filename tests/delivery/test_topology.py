@@ -205,13 +205,13 @@ def test_all_are_available_where_none_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("partition", "expected"), [(0, True), (1, True), (2, False), (-1, False), ("0", False)]
+    ("partition", "expected"), [(0, 0), (1, 1), (2, None), (-1, None), ("0", None), (True, None)]
 )
-def test_which_partitions_there_are(partition: object, expected: bool) -> None:
+def test_which_partitions_there_are(partition: object, expected: int | None) -> None:
     """With or without a leader; a partitioner may return anything."""
     topology = knowing(topic((1, 0), (NO_LEADER, 0)))
-    assert topology.has("logs", partition) is expected
-    assert not topology.has("audit", partition)
+    assert topology.find("logs", partition) == expected
+    assert topology.find("audit", partition) is None
 
 
 # -- topics that are made again --------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_a_topic_made_again_starts_with_new_epochs() -> None:
     assert topology.partitions("logs") == [0]
     assert topology.leader(LOGS_0) == 2
     assert topology.leader(LOGS_1) is None
-    assert not topology.has("logs", 1)
+    assert topology.find("logs", 1) is None
 
 
 def test_a_topic_that_was_forgotten_comes_back_as_another() -> None:

@@ -31,7 +31,7 @@ ENDING = {
 }
 ENDLESS = {
     "modulo": ("produce", "example.topic"),
-    "batching": ("run", "topics.colors"),
+    "batching": ("send", "topics.colors"),
 }
 
 

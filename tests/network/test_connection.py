@@ -164,7 +164,7 @@ async def test_sending_on_a_closed_connection_tells_why_it_was_closed() -> None:
             await ask(connection)
         request = metadata_request(connection.version(Api.METADATA), [])
         with pytest.raises(ConnectionLost, match="the cat pulled the cable"):
-            await connection.post(request)
+            await connection.post(Api.METADATA, request, 5.0)
 
 
 @pytest.mark.gen_test
