@@ -163,7 +163,7 @@ def _split_port(text: str, broker: str) -> tuple[str, int]:
 
 
 def _parse_port(text: str, broker: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
+    if text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536:
         return int(text)
     raise ConfigurationError(f"brokers has {broker!r}: the port must be a number from 1 to 65535")
 

@@ -90,7 +90,7 @@ class Settlement:
         if outcome is Outcome.FAIL:
             self.give_up(batch, error)
         elif outcome is Outcome.SPLIT:
-            self._split(batch, error)
+            self._split(batch, error, now)
         else:
             self._send_again(batch, outcome, result.leader, error, now)
 
@@ -130,8 +130,12 @@ class Settlement:
         if hint is not None:
             self._topology.learn_leader(topic_partition, hint)
 
-    def _split(self, batch: Batch, error: BrokerRejected) -> None:
-        if len(batch) == 1:
+    def _split(self, batch: Batch, error: BrokerRejected, now: float) -> None:
+        if self.closing:
+            self.give_up(batch, closed_before(error))
+        elif now >= batch.deadline:
+            self.give_up(batch, self.too_late(batch.topic_partition, error))
+        elif len(batch) == 1:
             topic = batch.topic_partition.topic
             limit = self.limits.get(topic)
             self.give_up(

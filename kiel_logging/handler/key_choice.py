@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from kiel_logging.errors import ConfigurationError
+from kiel_logging.handler.log_record import show
 
 KeyChoice: TypeAlias = Callable[[Mapping[str, Any], logging.LogRecord], Any]
 
@@ -45,7 +46,7 @@ def _by_field(name: str) -> KeyChoice:
         # Ids come in many types (UUID, Decimal, enums); their text is what a reader compares.
         if value is None or type(value) in (bytes, int):
             return value
-        return str(value).encode("utf-8", "backslashreplace").decode()
+        return show(value).encode("utf-8", "backslashreplace").decode()
 
     return choose
 

@@ -19,6 +19,10 @@ TopicChoice: TypeAlias = Callable[[logging.LogRecord], str]
 _check_once = lru_cache(maxsize=1024)(check_topic)
 
 
+def _checked(name: object) -> str:
+    return _check_once(name) if isinstance(name, str) else check_topic(name)
+
+
 def topic_choice(topic: Topic) -> TopicChoice:
     """Return a function from LogRecord to topic name, which raises InvalidTopic.
 
@@ -27,7 +31,7 @@ def topic_choice(topic: Topic) -> TopicChoice:
     """
     if callable(topic):
         chosen = topic
-        return lambda record: _check_once(chosen(record))
+        return lambda record: _checked(chosen(record))
     if not isinstance(topic, str):
         raise ConfigurationError(
             f"topic={topic!r} must be a name, a template such as 'logs.{{levelname}}', or a "
@@ -65,8 +69,8 @@ def _template(template: str) -> TopicChoice:
 
     def choose(record: logging.LogRecord) -> str:
         try:
-            return _check_once(template.format_map(record.__dict__))
-        except (LookupError, AttributeError, ValueError, TypeError) as error:
+            return _checked(template.format_map(record.__dict__))
+        except Exception as error:  # an extra's __format__ may raise anything
             raise InvalidTopic(f"topic template {template!r}: {error!r}") from error
 
     return choose

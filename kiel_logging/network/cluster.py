@@ -245,10 +245,11 @@ class Cluster:
         self._expires_at = now + self._options.metadata_max_age
         self._keep_nodes_in_step()
         self._space_refreshes()
-        if not any(node.failures for node in self._nodes.values()):
-            self._all_is_well()
+        self._note_recovery()
 
-    def _all_is_well(self) -> None:
+    def _note_recovery(self) -> None:
+        if any(node.failures for node in self._nodes.values()):
+            return
         self.trouble = None
         if self._told:
             self._told.clear()
@@ -338,6 +339,7 @@ class Cluster:
         connection.on_close = lambda why: self._lost(node, why)
         node.connection = connection
         node.failures = 0
+        self._note_recovery()
         return connection
 
     def _lost(self, node: Node, why: BrokerError) -> None:

@@ -180,11 +180,23 @@ def _field_reader(hint: Any, metadata: Any, flexible: bool) -> Reader:
         (hint,) = (arm for arm in typing.get_args(hint) if arm is not types.NoneType)
     if typing.get_origin(hint) is tuple:
         element = _field_reader(typing.get_args(hint)[0], metadata, flexible)
-        return _array(_BYTES_LENGTH[flexible], element)
+        array = _array(_BYTES_LENGTH[flexible], element)
+        return array if optional else _not_null(array)
     if dataclasses.is_dataclass(hint):
         entity = entity_reader(typing.cast(type, hint))
         return _nullable(entity) if optional else entity
-    return _primitive(metadata["kafka_type"], flexible)
+    primitive = _primitive(metadata["kafka_type"], flexible)
+    return primitive if optional else _not_null(primitive)
+
+
+def _not_null(reader: Reader) -> Reader:
+    def read(buffer: bytes, offset: int) -> tuple[Any, int]:
+        value, offset = reader.read(buffer, offset)
+        if value is None:
+            raise ProtocolError("a null where there can be none")
+        return value, offset
+
+    return Reader(read, reader.least)
 
 
 def _nullable(entity: Reader) -> Reader:

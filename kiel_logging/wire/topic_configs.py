@@ -27,6 +27,6 @@ def read_max_message_bytes(response: Any) -> int | None:
     for result in response.results:
         if result.error_code == ErrorCode.none:
             for config in result.configs:
-                if config.name == _MAX_MESSAGE_BYTES and config.value:
+                if config.name == _MAX_MESSAGE_BYTES and (config.value or "").isdecimal():
                     return int(config.value)
     return None

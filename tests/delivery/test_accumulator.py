@@ -672,3 +672,25 @@ def test_a_retry_is_not_delivered() -> None:
     acc.seal()
     acc.reenqueue(drained(acc), ERROR, retry_at=50.0)
     assert not acc.delivered_up_to(acc.arrivals)
+
+
+def test_a_late_record_has_its_own_time() -> None:
+    """It is not given up for being in one queue with records that are nearly too old."""
+    acc = accumulator()
+    append(acc, "old", now=0.0)
+    append(acc, "young", now=TIMEOUT - 1)
+    [expired] = acc.expire(TIMEOUT)
+    assert expired.tokens == ["old"]
+    acc.fail(expired)
+    assert acc.buffered == 1
+
+
+def test_what_ended_is_forgotten_although_something_older_is_stuck() -> None:
+    """Memory is bounded by what is outstanding."""
+    acc = accumulator(batch_size=1)
+    append(acc, "stuck", to=LOGS_0)
+    for number in range(1000):
+        append(acc, number, to=LOGS_1)
+        acc.complete(acc.drain(LOGS_1))
+    assert len(acc._by_age) < 200
+    assert acc.buffered == 1

@@ -382,3 +382,12 @@ def test_a_record_that_can_not_be_queued_ends_too() -> None:
     error = ValueError("no such partition")
     parts.settlement.refuse("a", error, "logs")
     assert parts.ends.errors == {"a": error}
+
+
+def test_nothing_is_split_once_it_is_over() -> None:
+    """A batch that is too large ends with the rest when the producer is closing."""
+    parts = Parts()
+    batch = sent(parts)
+    parts.settlement.closing = True
+    parts.settlement.answered(batch, answer(ErrorCode.message_too_large), 1.0)
+    assert batch.state is State.FAILED

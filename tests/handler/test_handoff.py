@@ -305,3 +305,21 @@ def test_the_sum_holds_under_threads() -> None:
     assert last.dropped["invalid_topic"] == threads * each // 50
     assert last.delivered > 0
     assert repr(queue) == "<Handoff queued=0 outstanding=0 bytes=0>"
+
+
+def test_a_batch_of_one_is_full_at_once() -> None:
+    """With batch_size=1 nobody lingers: the first item wakes as a full batch."""
+    wakes: list[bool] = []
+    queue = handoff(batch_size=1, wake=wakes.append)
+    queue.put(item())
+    assert wakes == [True]
+
+
+def test_a_closed_hand_off_drops_and_counts() -> None:
+    """What comes too late is in the ledger like everything else."""
+    queue = handoff()
+    assert queue.put(item())
+    queue.close()
+    assert not queue.put(item())
+    assert queue.stats(0).dropped == {"closed": 1}
+    assert adds_up(queue.stats(0))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import enum
 import json
 import math
+import types
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -158,6 +160,13 @@ def cyclic_dict() -> Any:
     return cycle
 
 
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    """A dataclass, which orjson would write by itself."""
+
+    held: Any
+
+
 def nested(depth: int, wrap: Any) -> Any:
     """Something in something in something."""
     value: Any = "the bottom"
@@ -257,3 +266,33 @@ def test_floats_are_read_back(value: float) -> None:
     """To the bit, where they are numbers."""
     assert shipped(value) == (value if math.isfinite(value) else None)
     assert shipped([value, 2**70]) == [value if math.isfinite(value) else None, 2**70]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda value: {value},
+        lambda value: types.MappingProxyType({"a": value}),
+        lambda value: Holder(value),
+        lambda value: OrderedDict(a=value),
+    ],
+    ids=["set", "mapping", "dataclass", "subclass"],
+)
+def test_what_is_deep_inside_something_else_is_cut_too(wrap: Any) -> None:
+    """orjson counts no tuples: three thousand of them end the process (3.13.0)."""
+    deep = nested(10_000, lambda value: (value,))
+    data = log_json({"value": wrap(deep), "message": "hello"})
+    assert strictly_read(data)["message"] == "hello"
+
+
+def test_hooks_that_raise_cost_their_value_only() -> None:
+    """The rest of the record is there."""
+
+    class Broken(dict[str, int]):
+        def items(self) -> Any:
+            raise ZeroDivisionError
+
+        def __iter__(self) -> Any:
+            raise ZeroDivisionError
+
+    assert strictly_read(log_json({"value": Broken(a=1), "message": "hello"}))["message"] == "hello"

@@ -361,3 +361,25 @@ def test_show_is_str(value: Any, expected: str) -> None:
 def test_show_never_raises() -> None:
     """It names what it could not show, and why."""
     assert show(Unshowable()) == "<Unshowable that can't be shown: RuntimeError>"
+
+
+def test_a_formatter_leaves_the_traceback_to_its_own_field() -> None:
+    """Nothing is shipped twice."""
+    try:
+        raise ValueError("declined")  # noqa: TRY301 - a traceback is what is wanted
+    except ValueError:
+        record = logged("failed", exc_info=sys.exc_info())
+    fields = to_fields(record, logging.Formatter("%(message)s"))
+    assert fields["message"] == "failed"
+    assert fields["exception"]["message"] == "declined"
+
+
+def test_a_formatter_sees_the_record_of_the_programs_own_kind() -> None:
+    """A LogRecord factory's getMessage() is what formats, with a Formatter too."""
+
+    class Braces(logging.LogRecord):
+        def getMessage(self) -> str:  # noqa: N802 - logging's name
+            return str(self.msg).format(*(self.args or ()))
+
+    record = Braces("shop", logging.INFO, "shop.py", 1, "hi {}", ("bob",), None)
+    assert to_fields(record, logging.Formatter("%(message)s"))["message"] == "hi bob"

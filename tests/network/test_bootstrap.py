@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -122,3 +125,50 @@ async def test_the_bootstrap_list_is_asked_again_when_no_known_broker_answers() 
             await producer.produce("logs", 2)
             assert values(cluster, "logs") == [b"1", b"2"]
             assert present.requests[-1].api == "Produce"
+
+
+@pytest.fixture
+def heard() -> Iterator[asyncio.Queue[str]]:
+    """What the package says of itself, as it comes."""
+    said: asyncio.Queue[str] = asyncio.Queue()
+    listener = logging.Handler(logging.INFO)
+    listener.emit = lambda record: said.put_nowait(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("kiel_logging")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(listener)
+    yield said
+    logger.removeHandler(listener)
+    logger.setLevel(level)
+
+
+@pytest.mark.gen_test
+async def test_trouble_in_the_background_is_told(heard: asyncio.Queue[str]) -> None:
+    """Where nobody waits, a warning says what is wrong; and another line that it is over."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        async with quick_producer(cluster) as producer:
+            await producer.produce("logs", 1)
+            cluster.brokers[0].stop()
+            waiting = asyncio.ensure_future(producer.produce("logs", 2))
+            assert (await heard.get()).startswith("Kafka can't be reached: ")
+            cluster.brokers[0].start()
+            await waiting
+            while await heard.get() != "the brokers answer again":
+                pass  # another trouble on the way, told once
+
+
+@pytest.mark.gen_test
+async def test_a_stalled_broker_does_not_keep_others_from_being_asked() -> None:
+    """Metadata that one broker owes us is got from another after a while."""
+    async with FakeCluster(brokers=2) as cluster:
+        cluster.add_topic("first", 1, leaders=[0])
+        cluster.add_topic("second", 1, leaders=[1])
+        async with quick_producer(cluster, request_timeout_ms=60_000) as producer:
+            await producer.produce("first", 1)
+            await producer.produce("second", 1)
+            cluster.add_topic("third", 1, leaders=[1])
+            cluster.brokers[0].stall("Metadata")
+            metadata = await producer.produce("third", 1)
+            assert metadata.result().partition == 0
+            cluster.brokers[0].resume()

@@ -7,7 +7,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from kio.index import load_response_schema
 from kio.schema.errors import ErrorCode
@@ -46,7 +46,10 @@ def test_any_message_is_read_as_kio_reads_it(name: str) -> None:
     @given(st.from_type(response_type), st.binary(max_size=3))
     def check(entity: Any, before: bytes) -> None:
         raw = before + to_bytes(entity)
-        expected, size = theirs(raw, len(before))
+        try:
+            expected, size = theirs(raw, len(before))
+        except ValueError:
+            reject()  # kio writes durations of 290,000 years that it can't read
         value, end = ours.read(raw + b"behind", len(before))
         assert plain(value) == plain(expected)
         assert end == len(before) + size == len(raw)
@@ -66,11 +69,11 @@ def test_a_message_cut_anywhere_is_an_error(name: str) -> None:
 
 def test_an_error_code_of_the_future_stays_a_number() -> None:
     """A broker may be newer than kio."""
-    raw = struct.pack(">hiii", 32_000, 0, 0, 0)[:2] + struct.pack(">hi", -1, -1)
+    raw = struct.pack(">hiii", 32_000, 0, 0, 0)[:2] + struct.pack(">hi", -1, 0)
     response, _ = entity_reader(SASL_AUTHENTICATE_0).read(raw, 0)
     assert response.error_code == 32_000
     assert not isinstance(response.error_code, ErrorCode)
-    assert (response.error_message, response.auth_bytes) == (None, None)
+    assert (response.error_message, response.auth_bytes) == (None, b"")
 
 
 # -- tagged fields (KIP-482) -----------------------------------------------------------------------
