@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: test unit lint types demo kafka clean
+.PHONY: test unit lint types demo kafka chaos clean
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,9 @@ demo: $(VENV)/.installed  ## logs a web shop's day into a mock cluster and reads
 
 kafka: $(VENV)/.installed  ## three Apache Kafka brokers on loopback, until Ctrl-C
 	$(RUN) -m tests.support.kafka
+
+chaos: $(VENV)/.installed  ## ten minutes of faults at random; ARGS='--minutes 2 --seed 7' for others
+	$(RUN) -m tests.support.chaos $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
