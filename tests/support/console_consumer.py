@@ -91,12 +91,25 @@ def available(bootstrap: Sequence[str], topic: str, *, timeout: float = 30.0) ->
         return sum(
             high - low
             for low, high in (
-                consumer.get_watermark_offsets(TopicPartition(topic, each), timeout=timeout)
+                _watermarks(consumer, TopicPartition(topic, each), timeout)
                 for each in _partitions(consumer, topic, timeout)
             )
         )
     finally:
         consumer.close()
+
+
+def _watermarks(consumer: Consumer, partition: TopicPartition, timeout: float) -> tuple[int, int]:
+    """Return the first and the next offset; a leader may not know yet that it is one."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(partition, timeout=timeout)
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return low, high
 
 
 class _Marks:
