@@ -154,7 +154,8 @@ class Cluster:
             node.muted_until if node.connected else node.retry_at for node in self._nodes.values()
         ]
         if not self._refreshing:
-            moments.append(self._refresh_at if self._refresh_wanted else self._expires_at)
+            due = 0.0 if self._refresh_wanted else self._expires_at
+            moments.append(max(due, self._refresh_at))
         return min((moment for moment in moments if moment > now), default=None)
 
     async def _refresh(self) -> None:
