@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: test unit lint types demo kafka chaos clean
+.PHONY: test unit lint types demo kafka chaos away clean
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ kafka: $(VENV)/.installed  ## three Apache Kafka brokers on loopback, until Ctrl
 
 chaos: $(VENV)/.installed  ## ten minutes of faults at random; ARGS='--minutes 2 --seed 7' for others
 	$(RUN) -m tests.support.chaos $(ARGS)
+
+away: $(VENV)/.installed  ## a million log calls while the brokers are away, four times
+	$(RUN) -m benchmarks.broker_away $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

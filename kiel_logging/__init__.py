@@ -11,8 +11,8 @@ from kiel_logging import constants
 if TYPE_CHECKING:
     from kiel_logging.clients import Producer
     from kiel_logging.errors import KielError
-    from kiel_logging.handler.handoff import Stats
     from kiel_logging.handler.kafka_handler import KafkaHandler
+    from kiel_logging.handler.pipeline.stats import Stats
     from kiel_logging.records import RecordMetadata, TopicPartition
 
 __version__ = constants.VERSION
@@ -32,7 +32,7 @@ _HOMES = {
     "KielError": "kiel_logging.errors",
     "Producer": "kiel_logging.clients",
     "RecordMetadata": "kiel_logging.records",
-    "Stats": "kiel_logging.handler.handoff",
+    "Stats": "kiel_logging.handler.pipeline.stats",
     "TopicPartition": "kiel_logging.records",
 }
 

@@ -4,6 +4,7 @@ Importable by all: imports nothing of ours.
 """
 
 import logging
+import sys
 from typing import Final
 
 logger: Final = logging.getLogger("kiel_logging")
@@ -17,4 +18,27 @@ def report(level: int, message: str, *args: object) -> None:
     lose records in silence.
     """
     logger.disabled = False
-    logger.log(level, message, *args, stacklevel=2)
+    log_to(logger, level, message, *args, depth=2)
+
+
+def log_to(target: logging.Logger, level: int, message: str, *args: object, depth: int = 1) -> None:
+    """Log ``message % args``, as ``target.log()`` would, without logging's module lock.
+
+    ``Logger.isEnabledFor`` may take it. ``dictConfig`` holds it while it closes the handlers that
+    were there before: a thread that has to deliver their records must not wait for it.
+    """
+    if level < target.getEffectiveLevel() or level <= target.manager.disable:
+        return
+    caller = sys._getframe(depth)
+    code = caller.f_code
+    record = target.makeRecord(
+        target.name,
+        level,
+        code.co_filename,
+        caller.f_lineno,
+        message,
+        args,
+        None,
+        func=code.co_name,
+    )
+    target.handle(record)

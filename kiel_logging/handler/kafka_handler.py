@@ -3,40 +3,52 @@
 import difflib
 import inspect
 import logging
-import sys
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple, Self
 
 from kiel_logging.clients import Producer
-from kiel_logging.diagnostics import report
 from kiel_logging.errors import ConfigurationError, InvalidTopic, KeyTypeError
-from kiel_logging.handler.handoff import CLOSED, Handoff, Item, Stats, make_item
-from kiel_logging.handler.key_choice import key_choice
-from kiel_logging.handler.log_json import log_json
-from kiel_logging.handler.log_record import to_fields
-from kiel_logging.handler.loop_thread import Feed, LoopThread
+from kiel_logging.handler.conversion.conversion import Conversion
+from kiel_logging.handler.conversion.topic_choice import Topic
+from kiel_logging.handler.conversion.value_choice import Format, check_callable
+from kiel_logging.handler.fallback import Fallback, fallback_target
+from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
+from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, CLOSED, DROP_NEWEST, OVERFLOW
+from kiel_logging.handler.pipeline.item import Item, level_of
+from kiel_logging.handler.pipeline.pipeline import Pipeline, Plan
+from kiel_logging.handler.pipeline.shipper import OnError
+from kiel_logging.handler.pipeline.stats import Stats
+from kiel_logging.handler.process import forking as forking  # registers what happens at a fork
+from kiel_logging.handler.process import live_handlers
+from kiel_logging.handler.process.exits import flush_on_sigterm as on_sigterm
 from kiel_logging.handler.shipping import is_shipping, shipping
-from kiel_logging.handler.topic_choice import Topic, topic_choice
-from kiel_logging.options import Brokers, KeyMaker, check_whole
+from kiel_logging.options import (
+    DEFAULT_MAX_REQUEST_SIZE,
+    Brokers,
+    KeyMaker,
+    check_whole,
+    parse_brokers,
+)
 from kiel_logging.partitioners import Partitioner
-from kiel_logging.records import Record
-from kiel_logging.serializers import Serializer, encode_key, encode_value
+from kiel_logging.properties import Properties, options_from
+from kiel_logging.serializers import Serializer
 
 DEFAULT_BATCH_SIZE: Final = 1_000
 DEFAULT_LINGER_MS: Final = 50.0
 DEFAULT_ACK_TIMEOUT_MS: Final = 30_000
 DEFAULT_BUFFER_RECORDS: Final = 100_000
 DEFAULT_BUFFER_MEMORY: Final = 64 * 1024 * 1024
+DEFAULT_BLOCK_TIMEOUT_MS: Final = 5_000.0
 DEFAULT_CLOSE_TIMEOUT_MS: Final = 10_000.0
+DEFAULT_DELIVERY_TIMEOUT_MS: Final = 2**31 - 1
+"""No limit: a record leaves by being delivered, by the overflow policy, or by ``close()``."""
 
 _PASSED_THROUGH: Final = frozenset(inspect.signature(Producer).parameters)
 
 _DROP_REASONS: Final = ((InvalidTopic, "invalid_topic"), (KeyTypeError, "invalid_key"))
 _UNSERIALISABLE: Final = "unserialisable"
-
-_TELL_EVERY: Final = 10.0
-"""Seconds between two warnings that records are dropped."""
 
 _ALIASES: Final = {
     "acks": "required_acks",
@@ -47,12 +59,19 @@ _ALIASES: Final = {
 """What other clients call options of ours."""
 
 
+class _Patience(NamedTuple):
+    """Until when a process that ends waits for what was emitted so far; monotonic seconds."""
+
+    emitted: int
+    deadline: float
+
+
 class KafkaHandler(logging.Handler):
     """Ships log records to Kafka from a thread of its own.
 
-    Making it neither blocks nor fails because Kafka is away: it connects in the background and
-    goes on trying, while records are buffered within bounds. ``emit()`` makes bytes of the record
-    and hands them over; it never waits for the network and never raises.
+    Making it neither blocks nor fails because Kafka is away: the first record connects it in the
+    background, and it goes on trying while records are buffered within bounds. ``emit()`` makes
+    bytes of the record and hands them over; it never waits for the network and never raises.
 
     Args:
         brokers: bootstrap brokers, as Producer takes them.
@@ -63,19 +82,47 @@ class KafkaHandler(logging.Handler):
             LogRecord's attribute; a dotted path reaches into nested extras. Records without it
             have no key.
         key_maker: makes the key from the record's dict, in place of ``key_field``.
+        headers: record headers: name -> field, as for ``key_field``.
         partitioner: as Producer takes it; here "murmur2" by default, so that records with the
             same key stay in order.
-        serializer: takes the record's dict, returns str or bytes; JSON by default.
+        format: what the value is: "json" (the fields), "ecs" (Elastic Common Schema), "otel"
+            (OpenTelemetry's log data model, as OTLP/JSON), "gelf", "text" (what the handler's
+            Formatter makes), or a callable that takes the fields and the LogRecord and returns a
+            mapping, str or bytes.
+        serializer: takes what the format made, returns str or bytes; JSON by default.
+        context: fields from the surroundings of the call: a callable that returns a mapping, or
+            names -> ContextVars.
+        fields: static fields for every record.
+        rename: old names of fields -> new ones.
+        exclude: names of fields that are left out; a dotted path reaches into nested ones.
+        redact: names of fields whose values are hidden, at any depth.
         compression: "snappy" by default; see Producer.
         batch_size: how many records are worth sending at once.
         linger_ms: milliseconds after which fewer are sent.
         required_acks: as Producer takes it; -1 (all in-sync replicas) by default.
         ack_timeout: milliseconds that the leader may wait for the other replicas.
-        buffer_records: most records that wait to be delivered; more are dropped, and counted.
+        delivery_timeout_ms: milliseconds after which the producer gives a record up; without
+            limit by default.
+        buffer_records: most records that wait to be delivered.
         buffer_memory: most bytes of memory that they take.
+        overflow: what gives way when there are more: "drop_newest", "drop_oldest", "drop_lowest"
+            (DEBUG before INFO before WARNING...), or "block", which lets the caller wait.
+        block_timeout_ms: milliseconds that it waits before the record is dropped after all.
+        fallback: another handler, or the name of one, that gets the LogRecords which did not
+            reach Kafka. It is called on the thread that logs (dropped) or on the loop thread
+            (given up).
+        on_error: called with an exception and a number of records whenever records are lost:
+            at once, or for a full buffer at most every 10 s.
+        internal_logger: a logger, or its name, for what was logged while shipping and for what the
+            handler has to say; stderr by default.
+        flush_on_sigterm: whether SIGTERM delivers what is buffered before it does what it did.
         close_timeout_ms: milliseconds that ``close()``, or a ``flush()`` without a timeout, may
             take to deliver what is buffered.
         producer_options: whatever else Producer takes.
+
+    Attributes:
+        fallback: what ``fallback`` stands for.
+        flushes_on_sigterm: as given.
 
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
@@ -89,32 +136,46 @@ class KafkaHandler(logging.Handler):
         level: int | str = logging.NOTSET,
         key_field: str | None = None,
         key_maker: KeyMaker | None = None,
+        headers: Mapping[str, str] | None = None,
         partitioner: str | Partitioner | None = "murmur2",
+        format: str | Format = "json",  # noqa: A002
         serializer: Serializer | None = None,
+        context: Callable[[], Mapping[str, Any]] | Mapping[str, ContextVar[Any]] | None = None,
+        fields: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        exclude: Iterable[str] | None = None,
+        redact: Iterable[str] | None = None,
         compression: str | None = "snappy",
         batch_size: int = DEFAULT_BATCH_SIZE,
         linger_ms: float = DEFAULT_LINGER_MS,
         required_acks: int = -1,
         ack_timeout: int = DEFAULT_ACK_TIMEOUT_MS,
+        delivery_timeout_ms: float = DEFAULT_DELIVERY_TIMEOUT_MS,
         buffer_records: int = DEFAULT_BUFFER_RECORDS,
         buffer_memory: int = DEFAULT_BUFFER_MEMORY,
+        overflow: str = DROP_NEWEST,
+        block_timeout_ms: float = DEFAULT_BLOCK_TIMEOUT_MS,
+        fallback: logging.Handler | str | None = None,
+        on_error: OnError | None = None,
+        internal_logger: logging.Logger | str | None = None,
+        flush_on_sigterm: bool = False,
         close_timeout_ms: float = DEFAULT_CLOSE_TIMEOUT_MS,
         **producer_options: Any,
     ) -> None:
         _refuse_unknown(producer_options)
-        self._topic = topic_choice(topic)
-        self._key = key_choice(key_field, key_maker)
-        self._serializer = _callable_or_none("serializer", serializer) or log_json
         self._close_timeout = _positive("close_timeout_ms", close_timeout_ms) / 1000
-        self._handoff = Handoff(
-            max_records=check_whole("buffer_records", buffer_records, least=1),
-            max_bytes=check_whole("buffer_memory", buffer_memory, least=1),
+        self._internal_log = InternalLog(_logger(internal_logger))
+        self._notify = check_callable("on_error", on_error)
+        self.flushes_on_sigterm = _flag("flush_on_sigterm", flush_on_sigterm)
+        target = fallback_target(fallback)
+        self.fallback = None if target is None else Fallback(self, target, self._internal_log)
+        self._plan = Plan(
+            buffer_records=check_whole("buffer_records", buffer_records, least=1),
+            buffer_memory=check_whole("buffer_memory", buffer_memory, least=1),
             batch_size=batch_size,
-            wake=self._wake,
-        )
-        self._feed = Feed(
-            self._handoff,
-            {
+            overflow=_overflow(overflow),
+            block_timeout=_positive("block_timeout_ms", block_timeout_ms) / 1000,
+            producer_options={
                 "brokers": brokers,
                 "partitioner": "murmur2" if partitioner is None else partitioner,
                 "compression": compression,
@@ -122,21 +183,58 @@ class KafkaHandler(logging.Handler):
                 "linger_ms": linger_ms,
                 "required_acks": required_acks,
                 "ack_timeout": ack_timeout,
+                "delivery_timeout_ms": delivery_timeout_ms,
                 **producer_options,
             },
+            convert_own=self._convert_own,
+            internal_log=self._internal_log,
+            fallback=self.fallback,
+            on_error=self._tell_on_error,
+        )
+        self._pipeline = Pipeline(self._plan)
+        self._conversion = Conversion(
+            topic=topic,
+            key_field=key_field,
+            key_maker=key_maker,
+            headers=headers,
+            format=format,
+            serializer=serializer,
+            context=context,
+            fields=fields,
+            rename=rename,
+            exclude=exclude,
+            redact=redact,
+            max_size=producer_options.get("max_request_size", DEFAULT_MAX_REQUEST_SIZE),
+            keep_source=self.fallback is not None,
         )
         super().__init__(level)
         self._closed = False
-        self._gave_up_at: int | None = None
-        self._tell_at = 0.0
-        self._loop_thread = LoopThread(self._feed, self._handoff)
-        self._loop_thread.start()
+        self._patience: _Patience | None = None
+        live_handlers.add(self)
+        if self.flushes_on_sigterm:
+            on_sigterm()
+
+    @classmethod
+    def from_properties(cls, properties: Properties, topic: Topic, **options: Any) -> Self:
+        """Return a handler configured as a librdkafka or Java client is; see Producer.
+
+        In a dictConfig: ``"()": "kiel_logging.KafkaHandler.from_properties"``.
+
+        Raises:
+            ConfigurationError: a property or an option has a value it can't have.
+        """
+        return cls(topic=topic, **{**options_from(properties), **options})
 
     def __repr__(self) -> str:
-        return f"<KafkaHandler {self._feed!r} {self._handoff!r}>"
-
-    def _wake(self, full: bool) -> None:
-        self._loop_thread.wake(full)
+        name = f" {self.name}" if self.name else ""
+        brokers = ",".join(map(str, parse_brokers(self._plan.producer_options["brokers"])))
+        stats = self.stats()
+        return (
+            f"<KafkaHandler{name} ({logging.getLevelName(self.level)}) to {brokers}"
+            f" {'closed' if self._closed else 'open'} emitted={stats.emitted}"
+            f" delivered={stats.delivered} dropped={stats.dropped_total} failed={stats.failed}"
+            f" buffered={stats.buffered} in_flight={stats.in_flight}>"
+        )
 
     # On the threads that log.
 
@@ -157,49 +255,82 @@ class KafkaHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand ``record`` over to the loop thread; never raises, never waits for the network."""
         if is_shipping():
-            self._divert(record)
-            return
-        if self._closed:
-            self._handoff.drop(CLOSED)
-            return
-        try:
-            with shipping():
-                item = self._to_item(record)
-        except Exception as error:
-            self._handoff.drop(_drop_reason(error))
-            self.handleError(record)
-            return
-        if not self._handoff.put(item) and not self._closed:
-            self._tell_of_a_full_buffer()
+            self._internal_log.divert(record)
+        elif self._closed:
+            self._refuse_after_close(record)
+        elif self._pipeline.handoff.will_drop():
+            self._drop(record, BUFFER_FULL)
+        else:
+            self._hand_over(record)
 
-    def _to_item(self, record: logging.LogRecord) -> Item:
-        fields = to_fields(record, self.formatter)
-        key = self._key(fields, record)
-        return make_item(
-            self._topic(record),
-            key,
-            Record(
-                encode_key(key),
-                encode_value(self._serializer(fields)),
-                (),
-                int(record.created * 1000),
-            ),
+    def _hand_over(self, record: logging.LogRecord) -> None:
+        try:
+            with shipping:
+                item = self._conversion.convert(record, self.formatter)
+        except Exception as error:
+            self._drop_for(error, record)
+            return
+        if dropped := self._pipeline.put(item):
+            self._account_for(dropped)
+
+    def _drop_for(self, error: Exception, record: logging.LogRecord) -> None:
+        self._drop(record, _drop_reason(error))
+        self.handleError(record)
+        self._tell_on_error(error, 1)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 # logging's name
+        """Tell what went wrong with ``record``, as logging does, but at most once in 10 s."""
+        if self._internal_log.may_complain("a log record could not be converted"):
+            super().handleError(record)
+
+    def _drop(self, record: logging.LogRecord, reason: str) -> None:
+        """Count ``record`` as lost; it never became an item."""
+        self._pipeline.handoff.drop(reason, level_of(record))
+        with shipping:
+            self._pipeline.note_drop(self._topic_of(record), reason, level_of(record))
+            if self.fallback is not None:
+                self.fallback.take(record)
+
+    def _topic_of(self, record: logging.LogRecord) -> str:
+        try:
+            return self._conversion.topic(record)
+        except Exception:
+            return ""
+
+    def _account_for(self, dropped: Sequence[Item]) -> None:
+        if self._pipeline.handoff.closed:
+            self._say_that_it_is_closed()
+        with shipping:
+            for item in dropped:
+                if not self._pipeline.handoff.closed:
+                    self._pipeline.note_drop(item.topic, BUFFER_FULL, item.level)
+                if self.fallback is not None and item.source is not None:
+                    self.fallback.take(item.source)
+
+    def _refuse_after_close(self, record: logging.LogRecord) -> None:
+        self._pipeline.handoff.drop(CLOSED, level_of(record))
+        self._say_that_it_is_closed()
+        if self.fallback is not None:
+            self.fallback.take(record)
+
+    def _say_that_it_is_closed(self) -> None:
+        self._internal_log.complain(
+            CLOSED, f"{self.name or 'the handler'} is closed: what is logged to it is dropped"
         )
 
-    def _tell_of_a_full_buffer(self) -> None:
-        """Say so, now and then: each drop is counted, not each is told."""
-        now = time.monotonic()
-        if now >= self._tell_at:
-            self._tell_at = now + _TELL_EVERY
-            with shipping():
-                report(logging.WARNING, "the buffer is full, log records are dropped: %r", self)
+    def _tell_on_error(self, error: Exception, records: int) -> None:
+        if self._notify is None:
+            return
+        try:
+            with shipping:
+                self._notify(error, records)
+        except Exception as failure:
+            self._internal_log.complain("on_error", f"on_error raised {failure!r}")
 
-    @staticmethod
-    def _divert(record: logging.LogRecord) -> None:
-        """Show on stderr what was logged while shipping: in Kafka it would make more of itself."""
-        last_resort = logging.lastResort
-        if last_resort is not None and record.levelno >= last_resort.level:
-            last_resort.handle(record)
+    # On the loop thread.
+
+    def _convert_own(self, record: logging.LogRecord, topic: str) -> Item:
+        return self._conversion.convert(record, self.formatter, topic)
 
     # At leisure.
 
@@ -212,12 +343,30 @@ class KafkaHandler(logging.Handler):
         Returns:
             How many records are still undelivered.
         """
-        emitted = self._handoff.stats(0).emitted
-        self._loop_thread.flush(self._close_timeout if timeout is None else timeout)
-        undelivered = self._handoff.outstanding
-        if timeout is None and undelivered:
-            self._gave_up_at = emitted
+        if timeout is not None:
+            return self._pipeline.flush(timeout)
+        emitted, until = self._pipeline.handoff.emitted, time.monotonic() + self._time_left()
+        undelivered = self._pipeline.flush(max(0.0, until - time.monotonic()))
+        if undelivered or time.monotonic() >= until:
+            # logging.shutdown() flushes and then closes: what is given up here, with nothing new
+            # since, is not worth the same wait again.
+            self._patience = _Patience(emitted, time.monotonic())
         return undelivered
+
+    def _time_left(self) -> float:
+        patience = self._patience
+        if patience is None or patience.emitted != self._pipeline.handoff.emitted:
+            return self._close_timeout
+        return max(0.0, patience.deadline - time.monotonic())
+
+    def begin_to_end(self) -> None:
+        """Start to deliver what is buffered: the process is about to end.
+
+        All handlers do so at the same time, so that together they take no longer than one.
+        """
+        emitted = self._pipeline.handoff.emitted
+        self._patience = _Patience(emitted, time.monotonic() + self._close_timeout)
+        self._pipeline.start_flushing(self._close_timeout)
 
     def close(self) -> None:
         """Deliver what is buffered within ``close_timeout_ms``, then end the loop thread.
@@ -226,26 +375,45 @@ class KafkaHandler(logging.Handler):
         """
         if not self._closed:
             self._closed = True
-            self._handoff.close()
-            self._loop_thread.stop(self._time_to_close())
-            self._tell_what_is_lost()
+            self._pipeline.close(self._time_left())
+            live_handlers.remove(self)
+            self.tell_what_is_lost()
         super().close()
 
-    def _time_to_close(self) -> float:
-        # logging.shutdown() flushes and then closes: what flush() gave up on a moment ago, with
-        # nothing new since, is not worth the same wait again.
-        nothing_new = self._gave_up_at == self._handoff.stats(0).emitted
-        return 0.0 if nothing_new else self._close_timeout
-
-    def _tell_what_is_lost(self) -> None:
+    def tell_what_is_lost(self) -> None:
+        """Say on stderr how many records did not reach Kafka, if any."""
         stats = self.stats()
-        lost = stats.failed + stats.buffered + stats.in_flight + sum(stats.dropped.values())
-        if lost:
-            sys.stderr.write(f"kiel_logging: {lost} log records did not reach Kafka: {stats}\n")
+        if stats.undelivered:
+            write_to_stderr(
+                f"kiel_logging: {stats.undelivered} log records did not reach Kafka: {stats}"
+            )
 
     def stats(self) -> Stats:
-        """Return how many records were emitted, and what became of them."""
-        return self._handoff.stats(self._feed.in_flight)
+        """Return how many records were emitted, and what became of them.
+
+        In a forked child these are the child's own.
+        """
+        fallback = 0 if self.fallback is None else self.fallback.taken
+        return self._pipeline.stats(fallback=fallback, diverted=self._internal_log.diverted)
+
+    # At a fork.
+
+    def pause(self, timeout: float) -> bool:
+        """Hold the loop thread still for a fork; return whether ``go_on()`` has to be called."""
+        return self._pipeline.pause(timeout)
+
+    def go_on(self) -> None:
+        """Let it work again, in the parent."""
+        self._pipeline.go_on()
+
+    def start_over(self) -> None:
+        """Begin with an empty buffer and nothing counted, in the child."""
+        self._pipeline.abandon()
+        self._pipeline = Pipeline(self._plan)
+        self._patience = None
+        self._internal_log.diverted = 0
+        if self.fallback is not None:
+            self.fallback.taken = 0
 
 
 def _drop_reason(error: Exception) -> str:
@@ -261,20 +429,37 @@ def _refuse_unknown(options: dict[str, Any]) -> None:
             raise ConfigurationError(f"KafkaHandler has no option {name!r}{hint}")
 
 
-def _nearest(name: str, known: list[str]) -> list[str]:
-    return difflib.get_close_matches(name, known, n=1)
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, list(known), n=1)
 
 
-def _callable_or_none(name: str, value: Callable[..., Any] | None) -> Callable[..., Any] | None:
-    if value is not None and not callable(value):
-        raise ConfigurationError(
-            f"{name}={value!r} must be callable, or None for the default; in a dictConfig a "
-            "function is written 'ext://module.function'"
-        )
+def _overflow(value: object) -> str:
+    if isinstance(value, str) and value in OVERFLOW:
+        return value
+    nearest = _nearest(str(value), OVERFLOW)
+    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
+    raise ConfigurationError(
+        f"overflow={value!r} must be one of {', '.join(map(repr, OVERFLOW))}{hint}"
+    )
+
+
+def _logger(value: object) -> logging.Logger | None:
+    if value is None or isinstance(value, logging.Logger):
+        return value
+    if isinstance(value, str) and value:
+        return logging.getLogger(value)
+    raise ConfigurationError(
+        f"internal_logger={value!r} must be a logging.Logger, the name of one, or None for stderr"
+    )
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name}={value!r} must be True or False")
     return value
 
 
 def _positive(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
-        raise ConfigurationError(f"{name}={value!r} must be a number above 0")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 2**31:
+        raise ConfigurationError(f"{name}={value!r} must be a number of milliseconds above 0")
     return value

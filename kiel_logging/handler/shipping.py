@@ -2,15 +2,23 @@
 
 By thread and by moment, not by the name of a logger: whatever tornado, asyncio, ssl or a
 serializer logs while it works for us is meant, whatever it logs otherwise is not.
+
+A signal handler or a ``__del__`` may run on top of the conversion of a record, and has nothing to
+do with it: what it logs is the program's. The stack tells.
 """
 
+import functools
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import CodeType, FrameType, TracebackType
+from typing import Any, Final
 
 
 class _Here(threading.local):
-    shipping = False
+    depth = 0
 
 
 _here = _Here()
@@ -18,19 +26,67 @@ _here = _Here()
 
 def mark_this_thread_as_shipping() -> None:
     """All that this thread does is shipping."""
-    _here.shipping = True
+    _here.depth = 1 << 30
 
 
 def is_shipping() -> bool:
     """Whether the running code works for a handler of ours."""
-    return _here.shipping
+    return _here.depth > 0 and not (_here.depth == 1 and _interrupted())
+
+
+class _Shipping:
+    """What runs inside works for a handler: its serializer, its key maker."""
+
+    def __enter__(self) -> None:
+        _here.depth += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _here.depth -= 1
+
+
+shipping: Final = _Shipping()
 
 
 @contextmanager
-def shipping() -> Iterator[None]:
-    """What runs inside works for a handler: its serializer, its key maker."""
-    _here.shipping = True
+def not_shipping() -> Iterator[None]:
+    """What runs inside works for the program again: its fallback handler."""
+    depth, _here.depth = _here.depth, 0
     try:
         yield
     finally:
-        _here.shipping = False
+        _here.depth = depth
+
+
+def _interrupted() -> bool:
+    """Whether a signal handler or a ``__del__`` runs on top of the conversion.
+
+    Only once: what they log while theirs is converted may be a loop.
+    """
+    handlers = set(map(_code_of, map(signal.getsignal, signal.valid_signals())))
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and not _converts(frame):
+        if frame.f_code in handlers or frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _converts(frame: FrameType) -> bool:
+    return frame.f_code.co_name == "convert" and frame.f_globals.get("__name__") == _CONVERSION
+
+
+_CONVERSION: Final = "kiel_logging.handler.conversion.conversion"
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    function = getattr(handler, "__func__", handler)
+    if callable(handler) and not hasattr(function, "__code__"):  # an object that can be called
+        function = getattr(type(handler), "__call__", None)  # noqa: B004 # it can, and how?
+    return getattr(function, "__code__", None)

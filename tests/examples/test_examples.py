@@ -105,3 +105,58 @@ def test_tornado_app(cluster: ThreadedFakeCluster) -> None:
     assert (request["status"], request["method"], request["uri"]) == (200, "GET", "/hello/ada")
     assert keys(cluster, "shop.access") == [b"127.0.0.1"]
     assert [record["user"] for record in fields(cluster, "shop.app")] == ["ada"]
+
+
+def test_structlog_app(cluster: ThreadedFakeCluster) -> None:
+    """The event dict arrives as fields, and what is bound to the context on every record."""
+    run("structlog_app.py", cluster)
+    placed, library, failed = fields(cluster, "shop.app")
+    assert (placed["message"], placed["user"]) == ("order 4711 placed", "ada")
+    assert placed["order"] == {"id": 4711, "total": "9.90"}
+    assert (library["logger"], library["message"]) == ("library", "payment took 950 ms")
+    assert (failed["attempt"], failed["exception"]["type"]) == (2, "ValueError")
+    assert (failed["level"], failed["function"]) == ("ERROR", "main")
+    assert [record["request_id"] for record in (placed, library, failed)] == ["r-17"] * 3
+    assert keys(cluster, "shop.app") == [b"r-17"] * 3
+    assert "extra" not in placed
+
+
+def test_loguru_app(cluster: ThreadedFakeCluster) -> None:
+    """What was bound arrives as fields; loguru's levels and tracebacks arrive too."""
+    run("loguru_app.py", cluster)
+    [placed] = fields(cluster, "shop.INFO")
+    assert (placed["message"], placed["user"]) == ("order 4711 placed", "ada")
+    assert (placed["order"], placed["function"]) == ({"id": 4711}, "main")
+    [paid] = fields(cluster, "shop.SUCCESS")
+    assert (paid["level"], paid["logger"], paid["request_id"]) == ("SUCCESS", "__main__", "r-17")
+    assert paid["name_"] == "card"
+    [failed] = fields(cluster, "shop.ERROR")
+    assert failed["message"] == "payment failed"
+    assert failed["exception"]["message"] == "card declined"
+    assert keys(cluster, "shop.ERROR") == [b"ada"]
+    assert "extra" not in placed
+
+
+def test_formats_and_context(cluster: ThreadedFakeCluster) -> None:
+    """Each record is an ECS document that knows its request; no card number is in any."""
+    run("formats_and_context.py", cluster)
+    stored = [record for part in cluster.records("shop.ecs").values() for record in part]
+    documents = [json.loads(record.value or b"") for record in stored]
+    by_request = {
+        request: sorted(d["message"] for d in documents if d.get("http") == request_of(request))
+        for request in ("r-1", "r-2")
+    }
+    both = ["card declined", "paying"]
+    assert by_request == {"r-1": both, "r-2": both}
+    assert {d["organization"]["id"] for d in documents} == {"acme", "umbrella", "none"}
+    assert all(d["service"] == {"name": "shop", "environment": "production"} for d in documents)
+    assert all({"@timestamp", "log.level", "ecs.version"} <= d.keys() for d in documents)
+    [payment, _] = [d["payment"] for d in documents if d["message"] == "paying"]
+    assert payment == {"card_number": "[redacted]", "total": 9.9}
+    headers = {tuple(record.headers) for record in stored}
+    assert (("level", b"WARNING"), ("tenant", b"acme")) in headers
+
+
+def request_of(number: str) -> dict[str, Any]:
+    """What ECS has of a request with this id."""
+    return {"request": {"id": number}}

@@ -1,0 +1,62 @@
+"""structlog through logging: its event dict arrives as fields, beside the records of libraries.
+
+KAFKA_BROKERS=localhost:9092 python examples/structlog_app.py
+"""
+
+import logging
+import logging.config
+import os
+
+import structlog
+
+CONFIG = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {
+        "kafka": {
+            "class": "kiel_logging.KafkaHandler",
+            "brokers": os.environ.get("KAFKA_BROKERS", "localhost:9092"),
+            "topic": "shop.app",
+            "key_field": "request_id",
+            # What bind_contextvars() bound is on every record, on those of libraries too. With
+            # merge_contextvars among the processors it would be on structlog's alone.
+            "context": "ext://structlog.contextvars.get_contextvars",
+        },
+    },
+    "root": {"level": "INFO", "handlers": ["kafka"]},
+}
+
+
+def configure() -> None:
+    """Let structlog end in logging, and logging in Kafka."""
+    logging.config.dictConfig(CONFIG)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            # Last: the event is the message, all else is extra=, which the handler makes fields
+            # of. Times, levels, loggers and tracebacks are the LogRecord's: no processor adds them.
+            structlog.stdlib.render_to_log_kwargs,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def main() -> None:
+    """Handle a request, with a library that logs in its own way."""
+    configure()
+    log = structlog.stdlib.get_logger("shop.checkout")
+    with structlog.contextvars.bound_contextvars(request_id="r-17"):
+        log = log.bind(user="ada")
+        log.info("order %s placed", 4711, order={"id": 4711, "total": "9.90"})
+        logging.getLogger("library").warning("payment took %d ms", 950)
+        try:
+            raise ValueError("card declined")
+        except ValueError:
+            log.exception("payment failed", attempt=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""From LogRecord to Item, step by step, on the thread that logs.
+
+Log arguments are mutable: converted any later, something else would be shipped than was logged.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.handler.conversion.context_choice import context_choice
+from kiel_logging.handler.conversion.field_changes import field_changes
+from kiel_logging.handler.conversion.header_choice import header_choice
+from kiel_logging.handler.conversion.key_choice import key_choice
+from kiel_logging.handler.conversion.log_record import add_fields, to_fields
+from kiel_logging.handler.conversion.notes import NOTES
+from kiel_logging.handler.conversion.plain import make_plain
+from kiel_logging.handler.conversion.redaction import redaction
+from kiel_logging.handler.conversion.topic_choice import topic_choice
+from kiel_logging.handler.conversion.trace_ids import trace_ids
+from kiel_logging.handler.conversion.value_choice import value_choice
+from kiel_logging.handler.pipeline.item import Item, level_of, make_item
+from kiel_logging.records import Record
+from kiel_logging.serializers import encode_key
+from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
+
+Step: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Conversion:
+    """Makes Items as the options say; see KafkaHandler for what they mean.
+
+    Args:
+        max_size: most bytes that a record may take in a request.
+        keep_source: whether items keep their LogRecord, for a fallback.
+
+    Attributes:
+        topic: LogRecord -> topic name; raises InvalidTopic.
+
+    Raises:
+        ConfigurationError: names the option, the value and what is allowed.
+    """
+
+    def __init__(
+        self,
+        *,
+        topic: Any,
+        key_field: Any,
+        key_maker: Any,
+        headers: Any,
+        format: Any,  # noqa: A002
+        serializer: Any,
+        context: Any,
+        fields: Any,
+        rename: Any,
+        exclude: Any,
+        redact: Any,
+        max_size: int,
+        keep_source: bool,
+    ) -> None:
+        self.topic = topic_choice(topic)
+        self._key = key_choice(key_field, key_maker)
+        self._headers = header_choice(headers)
+        for option, name in (("key_field", key_field), *_named("headers", headers)):
+            _check_is_shown(redact, rename, option, name)
+        self._context = context_choice(context)
+        self._steps = _steps(fields, rename, exclude, redact)
+        self._value = value_choice(format, serializer)
+        self._max_size = max_size - BATCH_OVERHEAD
+        self._keep_source = keep_source
+
+    def convert(
+        self,
+        record: logging.LogRecord,
+        formatter: logging.Formatter | None,
+        topic: str | None = None,
+    ) -> Item:
+        """Return ``record`` as an item, for ``topic`` if given; the record is not changed.
+
+        Raises:
+            Exception: whatever the user's own topic, key maker, format or serializer raised, and
+                what encoding their results raises.
+        """
+        fields = to_fields(record, formatter)
+        if self._context is not None:
+            add_fields(fields, self._context())
+        if ids := trace_ids():
+            add_fields(fields, ids)
+        for step in self._steps:
+            fields = step(fields)
+        key = self._key(fields, record)
+        headers = self._headers(fields, record)
+        envelope = Record(encode_key(key), None, headers, milliseconds(record.created))
+        most = self._max_size - record_size(envelope)
+        return make_item(
+            self.topic(record) if topic is None else topic,
+            key,
+            envelope._replace(value=self._value(fields, record, formatter, most)),
+            level_of(record),
+            record if self._keep_source else None,
+        )
+
+
+def _named(option: str, names: Any) -> list[tuple[str, Any]]:
+    return [(option, name) for name in (names or {}).values()]
+
+
+def _steps(fields: Any, rename: Any, exclude: Any, redact: Any) -> tuple[Step, ...]:
+    change = field_changes(fields=fields, rename=rename, exclude=exclude)
+    hide = redaction(redact)
+    if hide is None:
+        return () if change is None else (change,)
+    # What is inside an object has no name before the object is plain.
+    if change is None:
+        return _plain, hide
+    # Renaming must not uncover what was hidden under the old name, nor what the new one hides.
+    return _plain, hide, change, hide
+
+
+def _check_is_shown(redact: Any, rename: Any, option: str, name: Any) -> None:
+    """Refuse a key or a header that is looked up where nothing is hidden: in the LogRecord."""
+    hide = redaction(redact)
+    if hide is None or not isinstance(name, str):
+        return
+    renamed = (rename or {}).get(name, name)
+    for part in (name, *name.split("."), renamed):
+        if hide({part: ""}) != {part: ""}:
+            raise ConfigurationError(
+                f"{option} has {name!r}, which redact hides: a key or a header would show it"
+            )
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    if replaced := make_plain(fields):
+        notes = fields.get(NOTES)
+        fields[NOTES] = {**(notes if isinstance(notes, dict) else {}), "replaced": replaced}
+    return fields
+
+
+def milliseconds(created: float) -> int:
+    """Return when a record was made, in milliseconds since 1970; now, when that can't be told."""
+    try:
+        moment = int(created * 1000)
+    except (OverflowError, TypeError, ValueError):  # infinite, no number, NaN
+        moment = -1
+    return moment if 0 <= moment < 2**63 else time.time_ns() // 1_000_000

@@ -1,0 +1,151 @@
+"""A LogRecord as a dict: what a consumer of the topic will find.
+
+Pure: the record is shared with every other handler and never changed.
+"""
+
+import asyncio
+import copy
+import functools
+import logging
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final
+
+HOST: Final = socket.gethostname()
+
+RESERVED: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+"""The attributes that logging itself gives a record, on the running Python; others are extras."""
+
+EXTRA: Final = "extra"
+"""The field with those extras whose names are taken by ours."""
+
+
+def to_fields(record: logging.LogRecord, formatter: logging.Formatter | None) -> dict[str, Any]:
+    """Return ``record`` as a dict.
+
+    ``formatter``, where one is set, makes the message text. Extras stand beside our own fields; one
+    that bears the name of ours goes under ``extra`` instead of being lost.
+    """
+    fields: dict[str, Any] = {
+        "time": rfc3339(record.created),
+        "level": record.levelname,
+        "logger": record.name,
+        "message": _message(record, formatter),
+        "module": record.module,
+        "function": record.funcName,
+        "line": record.lineno,
+        "path": record.pathname,
+        "process": record.process,
+        "process_name": record.processName,
+        "thread": record.thread,
+        "thread_name": record.threadName,
+        "host": HOST,
+    }
+    if (task := task_name(record)) is not None:
+        fields["task"] = task
+    if (exception := _exception(record)) is not None:
+        fields["exception"] = exception
+    if record.stack_info:
+        fields["stack"] = record.stack_info
+    _add_extras(fields, record)
+    return fields
+
+
+def _add_extras(fields: dict[str, Any], record: logging.LogRecord) -> None:
+    extras = {name: value for name, value in record.__dict__.items() if name not in RESERVED}
+    if extras:
+        add_fields(fields, extras)
+
+
+def add_fields(fields: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add ``more`` to ``fields``; what bears the name of one that is there goes under EXTRA."""
+    for name, value in more.items():
+        if name in fields or name == EXTRA:
+            fields[EXTRA] = beside(fields.get(EXTRA, {}), name, value)
+        else:
+            fields[name] = value
+
+
+def beside(extra: Any, name: str, value: Any) -> dict[str, Any]:
+    """Return ``extra`` with a value more; one level further down where the name is taken."""
+    known = dict(extra) if isinstance(extra, dict) else {EXTRA: extra}
+    if name in known:
+        known[EXTRA] = beside(known.get(EXTRA, {}), name, value)
+    else:
+        known[name] = value
+    return known
+
+
+def rfc3339(created: float) -> str:
+    """Return seconds since the epoch as RFC 3339 in UTC with microseconds."""
+    try:
+        seconds, micros = divmod(round(created * 1_000_000), 1_000_000)
+        return f"{_to_the_second(seconds)}.{micros:06d}Z"
+    except (OSError, OverflowError, TypeError, ValueError):
+        return show(created)  # a record that somebody made up: infinite, no number, NaN
+
+
+@functools.lru_cache(maxsize=4)  # many records share a second
+def _to_the_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def _message(record: logging.LogRecord, formatter: logging.Formatter | None) -> str:
+    try:
+        if formatter is None:
+            return record.getMessage()
+        # A Formatter writes message, asctime and exc_text into the record it formats, and appends
+        # the traceback and the stack, which have fields of their own here.
+        copied = copy.copy(record)
+        copied.exc_info = copied.exc_text = copied.stack_info = None
+        return formatter.format(copied)
+    except Exception as error:
+        # Arguments that don't fit the format are the program's bug; the record still counts.
+        return f"{show(record.msg)} [arguments {show(record.args)} do not fit: {show(error)}]"
+
+
+def show(value: object) -> str:
+    """Return ``str(value)``, or a mark in its place when that raises."""
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__} that can't be shown: {type(error).__name__}>"
+
+
+def task_name(record: logging.LogRecord) -> str | None:
+    """Return the name of the asyncio task that logs; None outside of tasks.
+
+    From Python 3.12 on the record has it; before, it is the calling thread's current task.
+    """
+    if sys.version_info >= (3, 12):
+        return record.taskName
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return None
+    return None if task is None else task.get_name()
+
+
+def _exception(record: logging.LogRecord) -> dict[str, str] | None:
+    if isinstance(record.exc_info, tuple) and record.exc_info[0] is not None:
+        return describe_exception(*record.exc_info)
+    if record.exc_text:
+        # It came over a queue or a socket, where tracebacks travel as text.
+        return {"traceback": record.exc_text}
+    return None
+
+
+def describe_exception(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> dict[str, str]:
+    """Return type, message and traceback text; causes and contexts are part of the text."""
+    try:
+        text = "".join(traceback.format_exception(kind, error, trace))
+    except Exception as failure:
+        text = f"<no traceback: {show(failure)}>"
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return {"type": f"{module}{kind.__qualname__}", "message": show(error), "traceback": text}

@@ -1,0 +1,152 @@
+"""What a handler has to say of itself, and what was logged while it shipped: stderr, in doses.
+
+None of it may go where it came from, wait for a lock of logging's, or raise.
+"""
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+from typing import Any, Final
+
+from kiel_logging.diagnostics import log_to
+from kiel_logging.handler.pipeline.item import level_of
+
+MOST: Final = 10
+"""Diverted records that are shown in one period; of the others only the number is told."""
+
+PERIOD: Final = 10.0
+"""Seconds."""
+
+
+class _Here(threading.local):
+    telling = False
+
+
+_here = _Here()
+
+
+class _Complaint:
+    """When a kind of complaint may be made again, and how many were not made since."""
+
+    __slots__ = ("next_at", "untold")
+
+    def __init__(self) -> None:
+        self.next_at = 0.0
+        self.untold = 0
+
+
+class InternalLog:
+    """Where a handler's own words go: to ``logger`` if there is one, else to stderr.
+
+    Attributes:
+        diverted: how many records came here instead of going to Kafka.
+    """
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._logger = logger
+        self._period_ends = 0.0
+        self._shown = 0
+        self._hidden = 0
+        self._complaints: dict[str, _Complaint] = {}
+        self.diverted = 0
+
+    def complain(self, kind: str, message: str) -> None:
+        """Tell what went wrong with one record; of one ``kind`` at most one in a period."""
+        if self.may_complain(kind):
+            self.say(logging.ERROR, message)
+
+    def may_complain(self, kind: str) -> bool:
+        """Whether nothing of this ``kind`` was told in this period; it is now."""
+        now = time.monotonic()
+        complaint = self._complaints.setdefault(kind, _Complaint())
+        if now < complaint.next_at:
+            complaint.untold += 1
+            return False
+        untold, complaint.untold, complaint.next_at = complaint.untold, 0, now + PERIOD
+        if untold:
+            self.say(logging.ERROR, f"{untold} more since then: {kind}")
+        return True
+
+    def say(self, level: int, message: str) -> None:
+        """Tell ``message``, which comes now and then only."""
+        if self._logger is None or _here.telling:
+            write_to_stderr(f"kiel_logging: {message}")
+        else:
+            with _telling():
+                log_to(self._logger, level, "%s", message)
+
+    def divert(self, record: logging.LogRecord) -> None:
+        """Show ``record``, which was logged while shipping, unless there were many of late."""
+        self.diverted += 1
+        if self._worth_showing(record) and self._may_show():
+            self._show(record)
+
+    def _worth_showing(self, record: logging.LogRecord) -> bool:
+        if self._logger is not None and not _here.telling:
+            return True  # its own level decides
+        return level_of(record) >= logging.WARNING and not _is_on_the_console(record)
+
+    def _may_show(self) -> bool:
+        now = time.monotonic()
+        if now >= self._period_ends:
+            hidden, self._hidden, self._shown = self._hidden, 0, 0
+            self._period_ends = now + PERIOD
+            if hidden:
+                self.say(logging.WARNING, f"{hidden} more records about shipping were not shown")
+        if self._shown >= MOST:
+            self._hidden += 1
+            return False
+        self._shown += 1
+        return True
+
+    def _show(self, record: logging.LogRecord) -> None:
+        if self._logger is None or _here.telling:
+            write_to_stderr(_text(record))
+            return
+        with _telling():
+            if level_of(record) >= self._logger.getEffectiveLevel():
+                self._logger.handle(record)
+
+
+@contextlib.contextmanager
+def _telling() -> Any:
+    _here.telling = True
+    try:
+        yield
+    except Exception as error:  # a filter or a handler of the internal logger's
+        write_to_stderr(f"kiel_logging: the internal logger raised {error!r}")
+    finally:
+        _here.telling = False
+
+
+def write_to_stderr(text: str) -> None:
+    """Write one line, if there is a stderr that takes it."""
+    with contextlib.suppress(Exception):  # None, closed, a full disk, an encoding
+        sys.stderr.write(f"{text}\n")
+
+
+_FORMATTER: Final = logging.Formatter("%(levelname)s %(name)s: %(message)s")
+
+
+def _text(record: logging.LogRecord) -> str:
+    try:
+        return _FORMATTER.format(record)
+    except Exception as error:  # arguments that don't fit
+        return f"{record.levelname} {record.name}: {record.msg!r} ({error!r})"
+
+
+def _is_on_the_console(record: logging.LogRecord) -> bool:
+    """Whether another handler of the record's logger shows it on the console anyway."""
+    logger: Any = logging.root.manager.loggerDict.get(record.name, logging.root)
+    while isinstance(logger, logging.Logger):
+        for handler in logger.handlers:
+            if (
+                isinstance(handler, logging.StreamHandler)
+                and handler.stream in (sys.stderr, sys.stdout)
+                and level_of(record) >= handler.level
+            ):
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False

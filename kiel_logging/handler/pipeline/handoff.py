@@ -1,0 +1,294 @@
+"""Where the threads meet: from those that log to the one that ships. Bounded, and the ledger.
+
+The law: every record that a handler was given is counted in ``emitted``, and from then on in
+exactly one of delivered, dropped, failed, buffered and in flight.
+
+Whoever logs holds the lock, for an instant. The loop thread never takes it: it has counters of its
+own, which nobody else writes. So it goes on working whoever is held up, a signal handler included
+that waits for a flush on top of a frame that holds the lock. The lock is re-entrant, for signal
+handlers and ``__del__`` may log wherever Python code is.
+"""
+
+import contextlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Final, NamedTuple
+
+from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
+from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.handler.pipeline.queues import Lowest, Newest, Oldest, Queue
+from kiel_logging.handler.pipeline.stats import Stats
+
+BUFFER_FULL: Final = "buffer_full"
+CLOSED: Final = "closed"
+
+BLOCK: Final = "block"
+DROP_NEWEST: Final = "drop_newest"
+OVERFLOW: Final[Mapping[str, Callable[[], Queue]]] = {
+    DROP_NEWEST: Newest,
+    "drop_oldest": Oldest,
+    "drop_lowest": Lowest,
+    BLOCK: Newest,
+}
+"""What gives way when the buffer is full."""
+
+
+class _Admission(NamedTuple):
+    """What came of a record: what was dropped for it, or it; how many are queued with it."""
+
+    dropped: Sequence[Item]
+    queued: int
+
+
+class Handoff:
+    """A bounded queue with one reader, and the counts of what went through it.
+
+    Args:
+        max_records: most records that are not yet delivered or given up.
+        max_bytes: most memory that they take, in bytes.
+        batch_size: how many queued records are worth waking the reader at once.
+        wake: called, outside the lock, with False when the queue stops being empty and with True
+            when a batch is full; never for each record, for that would be a system call each.
+        overflow: one of OVERFLOW.
+        block_timeout: seconds that ``put()`` waits for room, with "block".
+    """
+
+    def __init__(
+        self,
+        *,
+        max_records: int,
+        max_bytes: int,
+        batch_size: int,
+        wake: Callable[[bool], None],
+        overflow: str = DROP_NEWEST,
+        block_timeout: float = 0.0,
+    ) -> None:
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        self._batch_size = batch_size
+        self._wake = wake
+        self._queue = OVERFLOW[overflow]()
+        self._drops_newest = overflow == DROP_NEWEST
+        self._block_timeout = block_timeout if overflow == BLOCK else 0.0
+        self._closed = False
+        # Written by those who log, under the lock.
+        self._lock = threading.RLock()
+        self._emitted = 0
+        self._accepted = 0
+        self._bytes_in = 0
+        self._shed = 0
+        self._bytes_shed = 0
+        self._dropped: dict[tuple[str, int], int] = {}
+        # Written by the loop thread alone.
+        self._delivered = 0
+        self._failed = 0
+        self._bytes_out = 0
+        self._waiting: deque[threading.Lock] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Handoff queued={len(self)} outstanding={self.outstanding} bytes={self.memory}>"
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def outstanding(self) -> int:
+        """How many records are neither delivered, nor dropped, nor failed."""
+        return self._accepted - self._shed - self._delivered - self._failed
+
+    @property
+    def memory(self) -> int:
+        """Bytes that they take."""
+        return self._bytes_in - self._bytes_shed - self._bytes_out
+
+    @property
+    def emitted(self) -> int:
+        """How many records the handler was given."""
+        return self._emitted
+
+    @property
+    def closed(self) -> bool:
+        """Whether all that comes is dropped."""
+        return self._closed
+
+    @property
+    def half_empty(self) -> bool:
+        """Whether there is room again for a good while."""
+        return self.outstanding * 2 <= self._max_records and self.memory * 2 <= self._max_bytes
+
+    # On the threads that log.
+
+    def will_drop(self) -> bool:
+        """Whether any record whatsoever would be dropped now: it need not be made an item of."""
+        return self._drops_newest and (
+            self.outstanding >= self._max_records
+            or self.memory + RECORD_MEMORY_OVERHEAD > self._max_bytes
+        )
+
+    def put(self, item: Item) -> Sequence[Item]:
+        """Queue ``item``; return what was dropped for want of room: it, others, or nothing."""
+        admission = self._admit(item) or self._wait_and_admit(item)
+        if admission.queued == self._batch_size and not admission.dropped:
+            self._wake(True)
+        elif admission.queued == 1:
+            self._wake(False)
+        return admission.dropped
+
+    def _admit(self, item: Item, *, may_wait: bool = True) -> _Admission | None:
+        """Queue ``item`` or drop something; None when it has to wait for room."""
+        with self._lock:
+            if self._closed:
+                return self._refuse(item, CLOSED)
+            records, memory = self._missing(item)
+            shed: list[Item] = []
+            if records > 0 or memory > 0:
+                shed = self._queue.shed(item, records, memory)
+                self._forget(shed)
+                records, memory = self._missing(item)
+            if records > 0 or memory > 0:
+                if may_wait and self._block_timeout and item.memory <= self._max_bytes:
+                    return None
+                return self._refuse(item, BUFFER_FULL, shed)
+            return _Admission(shed, self._accept(item))
+
+    def _missing(self, item: Item) -> tuple[int, int]:
+        return (
+            self.outstanding + 1 - self._max_records,
+            self.memory + item.memory - self._max_bytes,
+        )
+
+    def _accept(self, item: Item) -> int:
+        self._emitted += 1
+        self._accepted += 1
+        self._bytes_in += item.memory
+        self._queue.append(item)
+        return len(self._queue)
+
+    def _refuse(self, item: Item, reason: str, shed: Sequence[Item] = ()) -> _Admission:
+        self._count_drop(reason, item.level)
+        return _Admission((item, *shed), 0)
+
+    def _count_drop(self, reason: str, level: int) -> None:
+        key = (reason, level)
+        self._dropped.setdefault(key, 0)
+        # No call from here on: a signal handler finds both counts changed, or none.
+        self._emitted += 1
+        self._dropped[key] += 1
+
+    def _forget(self, shed: Sequence[Item]) -> None:
+        for item in shed:
+            key, memory = (BUFFER_FULL, item.level), item.memory
+            self._dropped.setdefault(key, 0)
+            # As above: what a signal handler sheds on top of this must not be overwritten.
+            self._dropped[key] += 1
+            self._shed += 1
+            self._bytes_shed += memory
+
+    def _wait_and_admit(self, item: Item) -> _Admission:
+        deadline = monotonic() + self._block_timeout
+        admission = None
+        while admission is None:
+            room = threading.Lock()
+            room.acquire()
+            self._waiting.append(room)
+            # Room may have come before there was anybody to tell of it.
+            admission = self._admit(item)
+            if admission is None and not room.acquire(timeout=max(0.0, deadline - monotonic())):
+                admission = self._admit(item, may_wait=False)
+            with contextlib.suppress(ValueError):  # told already
+                self._waiting.remove(room)
+        return admission
+
+    def drop(self, reason: str, level: int) -> None:
+        """Count a record that never became an item."""
+        with self._lock:
+            self._count_drop(reason, level)
+
+    def close(self) -> None:
+        """Drop, and count, all that comes from now on; let nobody wait any longer."""
+        with self._lock:
+            self._closed = True
+        self._tell_of_room()
+
+    # On the loop thread.
+
+    def take(self, most: int) -> list[Item]:
+        """Return up to ``most`` items, oldest first."""
+        return self._queue.take(most)
+
+    def put_own(self, item: Item) -> bool:
+        """Queue what the handler itself has to say, whatever the bounds, closed or not.
+
+        Returns:
+            False when somebody holds the lock just now: try again.
+        """
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self._accept(item)
+        finally:
+            self._lock.release()
+        return True
+
+    def mark(self) -> int:
+        """Return a mark behind all that is queued now."""
+        return self._queue.mark()
+
+    def passed(self, mark: int) -> bool:
+        """Whether all that was queued at ``mark`` was taken, or dropped."""
+        return self._queue.passed(mark)
+
+    def delivered(self, records: int, memory: int) -> None:
+        """Count records that the brokers acknowledged."""
+        self._delivered += records
+        self._bytes_out += memory
+        self._tell_of_room()
+
+    def failed(self, records: int, memory: int) -> None:
+        """Count records that were given up."""
+        self._failed += records
+        self._bytes_out += memory
+        self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
+        for _ in range(len(self._waiting)):  # not who comes back to wait again
+            try:
+                self._waiting.popleft().release()
+            except IndexError:  # somebody else told them
+                return
+
+    # On any thread.
+
+    def stats(self, in_flight: int, *, fallback: int = 0, diverted: int = 0) -> Stats:
+        """Return the ledger; ``in_flight`` is the producer's count of a moment ago."""
+        with self._lock:
+            memory, emitted = self.memory, -1
+            while emitted != self._emitted:  # again, when a signal handler has logged on top
+                emitted, dropped = self._emitted, self._dropped.copy()
+                # The loop thread goes on counting: each of its counters is read once.
+                delivered, failed = self._delivered, self._failed
+                outstanding = self._accepted - self._shed - delivered - failed
+            # It may be behind what was settled here.
+            in_flight = min(in_flight, outstanding)
+            return Stats(
+                emitted=emitted,
+                delivered=delivered,
+                dropped=_by_reason(dropped),
+                failed=failed,
+                buffered=outstanding - in_flight,
+                in_flight=in_flight,
+                memory=memory,
+                fallback=fallback,
+                diverted=diverted,
+            )
+
+
+def _by_reason(dropped: Mapping[tuple[str, int], int]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for (reason, level), count in dropped.items():
+        levels, name = found.setdefault(reason, {}), logging.getLevelName(level)
+        levels[name] = levels.get(name, 0) + count
+    return found

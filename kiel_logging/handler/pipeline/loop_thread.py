@@ -1,0 +1,199 @@
+"""The thread that ships: a Tornado IOLoop with a Shipper on it, started when it is first needed.
+
+It is a daemon: a thread that Python waits for would keep the program from ending (logging flushes
+in ``atexit``, which comes after that wait). Where no thread can be started any more, because Python
+is on its way out, the loop runs on the thread that flushes.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from enum import Enum
+from typing import Any, Final
+
+from tornado.ioloop import IOLoop
+
+from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
+from kiel_logging.handler.pipeline.shipper import Shipper
+from kiel_logging.handler.shipping import mark_this_thread_as_shipping, shipping
+
+_GRACE: Final = 0.5
+"""Seconds that another thread waits beyond a timeout for the loop to say that it is over."""
+
+
+class State(Enum):
+    """NEW ──start──▶ RUNNING ──stop──▶ STOPPED; NEW ──stop──▶ STOPPED."""
+
+    NEW = "new"
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class LoopThread:
+    """Owns the thread and its IOLoop; all methods are for other threads.
+
+    Args:
+        shipper: what runs there.
+        on_start: called once, before the thread starts.
+    """
+
+    def __init__(self, shipper: Shipper, on_start: Callable[[], None]) -> None:
+        self._shipper = shipper
+        self._on_start = on_start
+        self._lock = threading.RLock()
+        self._state = State.NEW
+        self._loop: PausingLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="kiel_logging", daemon=True)
+
+    def __repr__(self) -> str:
+        return f"<LoopThread {self._state.value}>"
+
+    @property
+    def state(self) -> State:
+        """Where it is in its life."""
+        return self._state
+
+    def wake(self, full: bool) -> None:
+        """The hand-off has something."""
+        self.call(self._shipper.woken, full)
+
+    def call(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Run ``callback`` on the thread, soon; nobody waits for it."""
+        if self._started() and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody ships any more
+                self._loop.call_soon_threadsafe(callback, *arguments)
+
+    def _started(self) -> bool:
+        if self._state is State.NEW:
+            with self._lock, shipping:  # asyncio logs which selector it uses
+                if self._state is State.NEW:
+                    self._start()
+        return self._state is State.RUNNING
+
+    def _start(self) -> None:
+        try:
+            if self._loop is None:
+                self._loop = PausingLoop()
+                self._on_start()
+            self._thread.start()
+        except (RuntimeError, OSError):
+            # Python is on its way out, or has threads or files enough: flush() may do, or the next
+            return
+        self._loop.call_soon_threadsafe(self._shipper.feed.start)
+        self._state = State.RUNNING
+
+    def _run(self) -> None:
+        mark_this_thread_as_shipping()
+        loop = self._loop
+        assert loop is not None
+        with loop.working():
+            io_loop = IOLoop(make_current=False, asyncio_loop=loop)
+            asyncio.set_event_loop(loop)
+            try:
+                io_loop.start()
+                _end_tasks(loop)
+            finally:
+                asyncio.set_event_loop(None)
+                io_loop.close()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until what is in the hand-off now is delivered or given up, at most ``timeout``
+        seconds; return whether it is."""
+        return self._run_and_wait(self._shipper.flush(timeout), timeout) is True
+
+    def start_flushing(self, timeout: float) -> None:
+        """As ``flush()``, but nobody waits."""
+        if self._state is State.RUNNING:
+            self.call(_in_background, self._shipper.flush, timeout)
+
+    def stop(self, timeout: float) -> None:
+        """Deliver what is there within ``timeout`` seconds, give up the rest, end the thread."""
+        deadline = time.monotonic() + timeout
+        self._run_and_wait(self._shipper.close(timeout), timeout)
+        with self._lock:
+            running, self._state = self._state is State.RUNNING, State.STOPPED
+        loop = self._loop
+        if running and loop is not None:
+            with contextlib.suppress(RuntimeError):  # it ended by itself
+                loop.call_soon_threadsafe(loop.stop)
+            if threading.current_thread() is not self._thread:
+                self._thread.join(max(0.0, deadline - time.monotonic()) + _GRACE)
+        elif loop is not None and not loop.is_closed():
+            with loop.working():
+                _end_tasks(loop)
+            loop.close()
+
+    def _run_and_wait(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
+        """Return what ``work`` returned; None when there was no result in time."""
+        with self._lock:  # another thread may be starting it
+            here = self._state is State.NEW and not self._thread.is_alive()
+        if here:
+            return self._run_here(work)
+        if threading.current_thread() is self._thread or not self._thread.is_alive():
+            work.close()  # the loop can't wait for itself, nor anybody for a loop that is gone
+            return None
+        return self._run_there(work, timeout)
+
+    def _run_there(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
+        assert self._loop is not None
+        done = threading.Event()
+        results: list[Any] = []
+
+        async def run() -> None:
+            try:
+                results.append(await work)
+            finally:
+                done.set()
+
+        try:
+            self._loop.call_soon_threadsafe(asyncio.ensure_future, run())
+        except RuntimeError:
+            work.close()
+            return None
+        done.wait(timeout + _GRACE)
+        return results[0] if results else None
+
+    def _run_here(self, work: Coroutine[Any, Any, Any]) -> Any:
+        if self._loop is None or asyncio._get_running_loop() is not None:
+            work.close()  # nothing was ever to be sent, or this thread has a loop to run
+            return None
+        with shipping, self._loop.working():
+            self._loop.call_soon(self._shipper.feed.start)
+            return self._loop.run_until_complete(work)
+
+    # At a fork.
+
+    def pause(self, timeout: float) -> bool:
+        """Hold the loop still; return whether ``go_on()`` has to be called."""
+        if self._loop is None or threading.current_thread() is self._thread:
+            return False
+        return self._loop.pause(timeout)
+
+    def go_on(self) -> None:
+        """Let the loop work again."""
+        assert self._loop is not None
+        self._loop.go_on()
+
+    def abandon(self) -> None:
+        """Let go of the parent's files, in a forked child."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.abandon()
+
+
+def _in_background(make: Callable[[float], Coroutine[Any, Any, Any]], timeout: float) -> None:
+    _BACKGROUND.add(task := asyncio.ensure_future(make(timeout)))
+    task.add_done_callback(_BACKGROUND.discard)
+
+
+_BACKGROUND: Final[set["asyncio.Task[Any]"]] = set()
+
+
+def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Whoever still waits, for a name server for one, waits in vain."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:  # gather() of nothing belongs to this thread's loop, whichever that is
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))

@@ -1,0 +1,127 @@
+"""All that carries a handler's items: the hand-off, the loop thread, and the shipper on it.
+
+A handler has one at a time. In a forked child it makes a new one, and leaves the parent's alone.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kiel_logging.handler.fallback import Fallback
+from kiel_logging.handler.internal_log import InternalLog
+from kiel_logging.handler.pipeline.handoff import Handoff
+from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.handler.pipeline.loop_thread import LoopThread
+from kiel_logging.handler.pipeline.losses import Losses
+from kiel_logging.handler.pipeline.shipper import OnError, Shipper
+from kiel_logging.handler.pipeline.stats import Stats
+from kiel_logging.handler.process.exits import flush_at_the_end_of_a_worker
+
+_inherited: list["Pipeline"] = []
+"""Of parents. Kept, so that nothing in them is ever finalised here: their tasks would wake up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a pipeline is made from; outlives it.
+
+    Bounds are in records and bytes, ``block_timeout`` in seconds.
+    """
+
+    buffer_records: int
+    buffer_memory: int
+    batch_size: int
+    overflow: str
+    block_timeout: float
+    producer_options: dict[str, Any] = field(repr=False)  # a password may be among them
+    convert_own: Callable[[logging.LogRecord, str], Item]
+    internal_log: InternalLog
+    fallback: Fallback | None
+    on_error: OnError
+
+
+class Pipeline:
+    """Carries items from the threads that log to the brokers."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._drops = Losses()
+        self._fallback = plan.fallback
+        self.handoff = Handoff(
+            max_records=plan.buffer_records,
+            max_bytes=plan.buffer_memory,
+            batch_size=plan.batch_size,
+            wake=self._wake,
+            overflow=plan.overflow,
+            block_timeout=plan.block_timeout,
+        )
+        self._shipper = Shipper(
+            self.handoff,
+            self._drops,
+            convert=plan.convert_own,
+            internal_log=plan.internal_log,
+            fallback=plan.fallback,
+            on_error=plan.on_error,
+            max_records=plan.buffer_records,
+            max_bytes=plan.buffer_memory,
+            producer_options=plan.producer_options,
+        )
+        self._loop_thread = LoopThread(self._shipper, self._on_start)
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self._loop_thread!r} {self._shipper.feed!r} {self.handoff!r}>"
+
+    def _on_start(self) -> None:
+        flush_at_the_end_of_a_worker()
+        if self._fallback is not None:
+            self._fallback.look_up()
+
+    def _wake(self, full: bool) -> None:
+        self._loop_thread.wake(full)
+
+    def put(self, item: Item) -> Sequence[Item]:
+        """Queue ``item``; return what was dropped for want of room: it, others, or nothing."""
+        return self.handoff.put(item)
+
+    def note_drop(self, topic: str, reason: str, level: int) -> None:
+        """See to it that the loss of a record is told."""
+        if self._drops.note(topic, reason, level, time.time()):
+            self._loop_thread.call(self._shipper.note_losses)
+
+    def flush(self, timeout: float) -> int:
+        """Deliver what is there within ``timeout`` seconds; return how many records are left.
+
+        What came meanwhile is not this flush's.
+        """
+        return 0 if self._loop_thread.flush(timeout) else self.handoff.outstanding
+
+    def start_flushing(self, timeout: float) -> None:
+        """As ``flush()``, but nobody waits."""
+        self._loop_thread.start_flushing(timeout)
+
+    def close(self, timeout: float) -> None:
+        """Take no more records, deliver what is there within ``timeout`` seconds, and end."""
+        self.handoff.close()
+        self._loop_thread.stop(timeout)
+
+    def stats(self, *, fallback: int, diverted: int) -> Stats:
+        """Return the ledger."""
+        return self.handoff.stats(
+            self._shipper.feed.in_flight, fallback=fallback, diverted=diverted
+        )
+
+    # At a fork.
+
+    def pause(self, timeout: float) -> bool:
+        """Hold the loop thread still; return whether ``go_on()`` has to be called."""
+        return self._loop_thread.pause(timeout)
+
+    def go_on(self) -> None:
+        """Let it work again."""
+        self._loop_thread.go_on()
+
+    def abandon(self) -> None:
+        """Leave it to the parent, of which this process is a forked child."""
+        _inherited.append(self)
+        self._loop_thread.abandon()

@@ -1,0 +1,44 @@
+"""What became of a handler's records, in numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """A handler's ledger at one moment, in records.
+
+    ``emitted == delivered + dropped_total + failed + buffered + in_flight``, always.
+
+    Attributes:
+        emitted: given to the handler.
+        delivered: acknowledged by the brokers.
+        dropped: never handed to the producer: reason -> name of the level -> how many.
+        failed: given up by the producer, or left over when the handler was closed; each was
+            logged with its reason.
+        buffered: waiting to be sent.
+        in_flight: sent and not yet acknowledged.
+        memory: bytes that those in the buffer and in flight take.
+        fallback: how many of the dropped and failed ones the fallback handler took.
+        diverted: made while shipping, and shown elsewhere; not counted in ``emitted``.
+    """
+
+    emitted: int
+    delivered: int
+    dropped: Mapping[str, Mapping[str, int]]
+    failed: int
+    buffered: int
+    in_flight: int
+    memory: int
+    fallback: int = 0
+    diverted: int = 0
+
+    @property
+    def dropped_total(self) -> int:
+        """How many were dropped, for whatever reason."""
+        return sum(sum(levels.values()) for levels in self.dropped.values())
+
+    @property
+    def undelivered(self) -> int:
+        """How many are not (yet) with the brokers."""
+        return self.emitted - self.delivered

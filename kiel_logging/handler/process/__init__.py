@@ -1,0 +1,1 @@
+"""What concerns all handlers of a process: its forks, its signals and its end."""

@@ -1,0 +1,98 @@
+"""How processes end, and what has to be delivered before they do.
+
+``logging.shutdown()`` flushes and closes every handler, one after the other, at the normal end of a
+program. This module sees to the rest: that all handlers use the same time, that the children of
+multiprocessing flush (they run no ``atexit``), and SIGTERM (which runs nothing), if asked to.
+"""
+
+import atexit
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any, Final
+
+from kiel_logging.diagnostics import report
+from kiel_logging.handler.process.forking import postpone
+from kiel_logging.handler.process.live_handlers import live_handlers
+
+_WORKERS: Final = ("multiprocessing", "billiard")
+"""Packages whose children end by ``os._exit()``, after the finalizers of their ``util``."""
+
+_LAST: Final = -100
+"""Finalizers with a higher priority run before, and may log."""
+
+
+def _begin_to_end() -> None:
+    for handler in live_handlers():
+        handler.begin_to_end()
+
+
+# Runs before logging's own, which was registered earlier.
+atexit.register(_begin_to_end)
+
+
+_seen_to_in: int | None = None
+
+
+def flush_at_the_end_of_a_worker() -> None:
+    """See to it that handlers flush if this process is a child of multiprocessing, or its like."""
+    global _seen_to_in
+    if _seen_to_in == os.getpid():
+        return
+    _seen_to_in = os.getpid()
+    for package in _WORKERS:
+        util: Any = sys.modules.get(f"{package}.util")
+        process: Any = sys.modules.get(f"{package}.process")
+        if util is not None and process is not None and _is_a_worker(process.current_process()):
+            util.Finalize(None, _end_of_a_worker, exitpriority=_LAST)
+
+
+def _is_a_worker(process: Any) -> bool:
+    return getattr(process, "_parent_pid", None) is not None
+
+
+def _end_of_a_worker() -> None:
+    _flush(live_handlers())
+
+
+def _flush(handlers: list[Any]) -> None:
+    for handler in handlers:
+        handler.begin_to_end()
+    for handler in handlers:
+        if handler.flush():
+            handler.tell_what_is_lost()
+
+
+def flush_on_sigterm() -> None:
+    """Let SIGTERM deliver what handlers that want it have buffered, then do what it did before."""
+    if isinstance(signal.getsignal(signal.SIGTERM), _OnSigterm):
+        return
+    if threading.current_thread() is not threading.main_thread():
+        report(
+            logging.WARNING,
+            "flush_on_sigterm=True has no effect: Python sets signal handlers on the main "
+            "thread only, and this handler was made on another",
+        )
+        return
+    on_sigterm = _OnSigterm(signal.getsignal(signal.SIGTERM))
+    signal.signal(signal.SIGTERM, on_sigterm)
+
+
+class _OnSigterm:
+    """A signal handler in front of ``previous``, which is whatever ``signal.getsignal()`` says."""
+
+    def __init__(self, previous: Any) -> None:
+        self._previous = previous
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if postpone(number):
+            return
+        _flush([handler for handler in live_handlers() if handler.flushes_on_sigterm])
+        if callable(self._previous):
+            self._previous(number, frame)
+        elif self._previous is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)

@@ -1,0 +1,136 @@
+"""What became of the handlers' records, for Prometheus: their stats, read when it scrapes.
+
+Needs the extra ``prometheus``. Nothing is counted here, so that it costs nobody who logs.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from kiel_logging.handler.kafka_handler import KafkaHandler
+from kiel_logging.handler.pipeline.handoff import BUFFER_FULL
+from kiel_logging.handler.pipeline.stats import Stats
+from kiel_logging.handler.process.live_handlers import live_handlers
+
+try:
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.registry import Collector
+except ImportError as error:
+    raise ImportError(
+        "kiel_logging.prometheus needs prometheus_client: pip install 'kiel_logging[prometheus]'"
+    ) from error
+
+_COUNTERS: Final[dict[str, tuple[str, Callable[[Stats], int]]]] = {
+    "kiel_logging_records_emitted": (
+        "Log records given to the handler: delivered, dropped, failed, buffered or in flight.",
+        lambda stats: stats.emitted,
+    ),
+    "kiel_logging_records_delivered": (
+        "Log records that the brokers acknowledged.",
+        lambda stats: stats.delivered,
+    ),
+    "kiel_logging_records_failed": (
+        "Log records that were sent for and given up, or were left when the handler was closed.",
+        lambda stats: stats.failed,
+    ),
+    "kiel_logging_records_fallback": (
+        "Log records, of those dropped or failed, that the fallback handler took.",
+        lambda stats: stats.fallback,
+    ),
+    "kiel_logging_records_diverted": (
+        "Log records that were made while shipping others, and shown elsewhere. Not emitted.",
+        lambda stats: stats.diverted,
+    ),
+}
+_GAUGES: Final[dict[str, tuple[str, Callable[[Stats], int]]]] = {
+    "kiel_logging_records_buffered": (
+        "Log records that wait to be sent.",
+        lambda stats: stats.buffered,
+    ),
+    "kiel_logging_records_in_flight": (
+        "Log records that were sent and not yet acknowledged.",
+        lambda stats: stats.in_flight,
+    ),
+    "kiel_logging_memory_bytes": (
+        "Memory that the log records take that are buffered or in flight.",
+        lambda stats: stats.memory,
+    ),
+}
+_DROPPED: Final = "kiel_logging_records_dropped"
+_DROPPED_HELP: Final = (
+    "Log records that never reached the producer, by reason (buffer_full: more came than Kafka "
+    "took) and level."
+)
+_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+class KafkaHandlerCollector(Collector):
+    """Collects from handlers: ``REGISTRY.register(KafkaHandlerCollector())``.
+
+    The label ``handler`` has a handler's name, which dictConfig gives it, or "#" and a number. A
+    handler that starts over, in a forked child, counts from 0 again, as Prometheus expects of
+    counters. Where prometheus_client gathers from several processes (PROMETHEUS_MULTIPROC_DIR),
+    it asks no collectors: register this one with a registry that each process exposes.
+
+    Args:
+        handlers: whose stats these are, closed or not; by default those of all handlers that are
+            there and not closed, whenever Prometheus asks.
+    """
+
+    def __init__(self, handlers: Iterable[KafkaHandler] | None = None) -> None:
+        self._handlers = None if handlers is None else list(handlers)
+        self._numbers: WeakKeyDictionary[KafkaHandler, int] = WeakKeyDictionary()
+        self._count = itertools.count(1)
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield the metrics without values, by which a registry knows what is in it twice."""
+        yield from _metrics({})
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics of now."""
+        handlers: list[Any] = live_handlers() if self._handlers is None else self._handlers
+        yield from _metrics(self._stats_by_label(handlers))
+
+    def _stats_by_label(self, handlers: Iterable[KafkaHandler]) -> dict[str, Stats]:
+        found: dict[str, Stats] = {}
+        for handler in handlers:
+            label = handler.name or self._numbered("", handler)
+            while label in found:  # nobody keeps two handlers from having one name
+                label = self._numbered(label, handler)
+            found[label] = handler.stats()
+        return found
+
+    def _numbered(self, label: str, handler: KafkaHandler) -> str:
+        if handler not in self._numbers:
+            self._numbers[handler] = next(self._count)
+        return f"{label}#{self._numbers[handler]}"
+
+
+def _metrics(stats_by_label: dict[str, Stats]) -> Iterator[Metric]:
+    for name, (text, value_of) in _COUNTERS.items():
+        yield _filled(CounterMetricFamily(name, text, labels=["handler"]), value_of, stats_by_label)
+    yield _dropped(stats_by_label)
+    for name, (text, value_of) in _GAUGES.items():
+        yield _filled(GaugeMetricFamily(name, text, labels=["handler"]), value_of, stats_by_label)
+
+
+def _filled(
+    family: CounterMetricFamily | GaugeMetricFamily,
+    value_of: Callable[[Stats], int],
+    stats_by_label: dict[str, Stats],
+) -> Metric:
+    for label, stats in stats_by_label.items():
+        family.add_metric([label], value_of(stats))
+    return family
+
+
+def _dropped(stats_by_label: dict[str, Stats]) -> Metric:
+    family = CounterMetricFamily(_DROPPED, _DROPPED_HELP, labels=["handler", "reason", "level"])
+    for label, stats in stats_by_label.items():
+        # A series that is not there before the first loss would hide it from rate().
+        full = {**dict.fromkeys(_LEVELS, 0), **stats.dropped.get(BUFFER_FULL, {})}
+        for reason, levels in {**stats.dropped, BUFFER_FULL: full}.items():
+            for level, count in levels.items():
+                family.add_metric([label, reason, level], count)
+    return family

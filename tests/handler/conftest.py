@@ -1,0 +1,33 @@
+"""Fixtures for the handler's tests: a fake cluster, and handlers that ship to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import pytest
+
+from kiel_logging import KafkaHandler
+from tests.handler.shipped import QUICK, MakeHandler
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+
+@pytest.fixture
+def cluster() -> Iterator[ThreadedFakeCluster]:
+    """One broker on a thread, with a topic `logs` of one partition."""
+    with ThreadedFakeCluster(brokers=1) as threaded:
+        threaded.add_topic("logs", 1)
+        yield threaded
+
+
+@pytest.fixture
+def make_handler(cluster: ThreadedFakeCluster) -> Iterator[MakeHandler]:
+    """Makes handlers for the cluster; they are closed when the test is over."""
+    with ExitStack() as handlers:
+
+        def make(topic: Any = "logs", **options: Any) -> KafkaHandler:
+            handler = KafkaHandler(cluster.addresses, topic, **{**QUICK, **options})
+            return handlers.enter_context(closing(handler))
+
+        yield make

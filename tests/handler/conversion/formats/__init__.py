@@ -1,0 +1,1 @@
+"""The formats of a record's value: by example, by law, and beside other libraries."""

@@ -1,0 +1,31 @@
+"""One log record on its way: nothing but values, and how much memory they take."""
+
+from __future__ import annotations
+
+import logging
+
+from kiel_logging.delivery.batch import memory_of
+from kiel_logging.handler.pipeline.item import SOURCE_MEMORY, Item, level_of, make_item
+from kiel_logging.records import Record
+
+RECORD = Record(b"key", b"v" * 1000, (), 0)
+
+
+def test_an_item_knows_its_memory() -> None:
+    """What its record takes, Python's overhead included."""
+    made = make_item("logs", 7, RECORD, logging.INFO)
+    assert made == Item("logs", 7, RECORD, memory_of(RECORD), logging.INFO, None)
+
+
+def test_a_kept_log_record_takes_memory_too() -> None:
+    """The bounds hold with a fallback as well."""
+    source = logging.makeLogRecord({"msg": "x"})
+    made = make_item("logs", 7, RECORD, logging.INFO, source)
+    assert made.source is source
+    assert made.memory == memory_of(RECORD) + SOURCE_MEMORY
+
+
+def test_a_record_without_a_level() -> None:
+    """One that somebody made up counts as NOTSET: levels have an order."""
+    assert level_of(logging.makeLogRecord({})) == logging.NOTSET
+    assert level_of(logging.makeLogRecord({"levelno": 35})) == 35

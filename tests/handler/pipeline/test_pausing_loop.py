@@ -1,0 +1,174 @@
+"""A loop that can be held still from another thread, for a fork."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
+
+PATIENCE = 20.0
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def loop() -> Iterator[PausingLoop]:
+    """One that runs on a thread of its own."""
+    loop = PausingLoop()
+
+    def run() -> None:
+        with loop.working():
+            loop.run_forever()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    loop.close()
+
+
+def run_on(loop: PausingLoop, callback: Callable[[], object]) -> None:
+    """Run `callback` on the loop's thread, and wait for it."""
+    done = threading.Event()
+    loop.call_soon_threadsafe(lambda: (callback(), done.set()))
+    assert done.wait(PATIENCE)
+
+
+def test_it_does_nothing_while_it_is_paused(loop: PausingLoop) -> None:
+    """What is asked of it meanwhile is done afterwards."""
+    assert loop.pause(PATIENCE)
+    done = threading.Event()
+    loop.call_soon_threadsafe(done.set)
+    done_in_the_pause = done.wait(0.05)
+    loop.go_on()
+    assert not done_in_the_pause
+    assert done.wait(PATIENCE)
+
+
+def test_it_is_not_paused_in_the_middle_of_anything(loop: PausingLoop) -> None:
+    """Whoever asks has to wait; when it takes too long he is told."""
+    reached, let_go = threading.Event(), threading.Event()
+    loop.call_soon_threadsafe(lambda: (reached.set(), let_go.wait(PATIENCE)))
+    assert reached.wait(PATIENCE)
+    with pytest.raises(TimeoutError, match="did not come to rest"):
+        loop.pause(0)
+    let_go.set()
+    assert loop.pause(PATIENCE)
+    loop.go_on()
+
+
+def test_one_that_gave_up_is_not_in_the_way_of_others(loop: PausingLoop) -> None:
+    """The loop goes on, and can be paused again."""
+    test_it_is_not_paused_in_the_middle_of_anything(loop)
+    test_it_does_nothing_while_it_is_paused(loop)
+
+
+def test_a_busy_loop_can_be_paused(loop: PausingLoop) -> None:
+    """One that never waits for long; it goes on where it was."""
+    counted = 0
+
+    def count() -> None:
+        nonlocal counted
+        counted += 1
+        loop.call_soon(count)
+
+    loop.call_soon_threadsafe(count)
+    for _ in range(20):
+        assert loop.pause(PATIENCE)
+        before = counted
+        loop.go_on()
+    while counted == before:
+        run_on(loop, bool)
+    assert counted > before
+
+
+def test_pauses_come_one_after_the_other(loop: PausingLoop) -> None:
+    """Several threads may fork: no two think at once that the loop is theirs."""
+    inside, most = 0, 0
+
+    def fork() -> None:
+        nonlocal inside, most
+        for _ in range(50):
+            loop.pause(PATIENCE)
+            inside += 1
+            most = max(most, inside)
+            inside -= 1
+            loop.go_on()
+
+    threads = [threading.Thread(target=fork) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (inside, most) == (0, 1)
+
+
+def test_it_can_be_run_on_the_thread_that_holds_it() -> None:
+    """As where no thread can be started."""
+    loop = PausingLoop()
+    with loop.working():
+        assert loop.run_until_complete(asyncio.sleep(0, "done")) == "done"
+    loop.close()
+
+
+FORK = """
+import os, threading
+from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
+
+def open_files():
+    found = set()
+    for number in range(100):
+        try:
+            os.fstat(number)
+        except OSError:
+            continue
+        found.add(number)
+    return found
+
+before = open_files()
+loop = PausingLoop()
+watched, writer = os.pipe()
+arrived, called = threading.Event(), threading.Event()
+loop.add_reader(watched, lambda: (os.read(watched, 1), arrived.set()))
+
+def run():
+    with loop.working():
+        loop.run_forever()
+
+thread = threading.Thread(target=run)
+thread.start()
+assert loop.pause(20)
+child = os.fork()
+if not child:
+    loop.abandon()
+    os._exit(len(open_files() - before - {writer}))
+loop.go_on()
+print("left open in the child:", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+os.write(writer, b"x")
+print("in the parent:", arrived.wait(20))
+loop.call_soon_threadsafe(called.set)
+print("and again:", called.wait(20))
+loop.call_soon_threadsafe(loop.stop)
+thread.join()
+loop.close()
+"""
+
+
+def test_a_child_lets_go_of_it_and_the_parent_goes_on() -> None:
+    """The child closes its copies of all files; the parent goes on to watch its own."""
+    program = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK]
+    ended = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=90)
+    assert ended.stderr == ""
+    assert ended.stdout.splitlines() == [
+        "left open in the child: 0",
+        "in the parent: True",
+        "and again: True",
+    ]

@@ -1,0 +1,112 @@
+"""Runs programs that log to brokers in this process, as children, to their end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[3]
+TIMEOUT: Final = 60
+
+STRICT: Final = (
+    *("-X", "dev", "-W", "error"),
+    # Python 3.12 and later say so of every fork beside a thread; ours can't but be one.
+    *("-W", "ignore:This process:DeprecationWarning"),
+)
+"""Switches with which nothing that is left open or behind goes unnoticed."""
+
+_BY_DICT_CONFIG: Final = """
+import logging, logging.config, sys
+options = {options!r}
+logging.config.dictConfig({{
+    "version": 1,
+    "disable_existing_loggers": {disable},
+    "handlers": {{"kafka": {{"class": "kiel_logging.KafkaHandler", "topic": "logs", **options}}}},
+    "root": {{"handlers": ["kafka"], "level": "INFO"}},
+}})
+log = logging.getLogger("child")
+"""
+
+_BY_HAND: Final = """
+import json, logging, os, signal, sys, threading
+from kiel_logging import KafkaHandler
+
+options = {options!r}
+log = logging.getLogger("child")
+log.setLevel("INFO")
+
+def say(**facts):
+    print(json.dumps(facts), flush=True)
+
+def fork(work):
+    child = os.fork()
+    if child == 0:
+        work()
+        sys.exit()  # the way that programs end
+    return child
+
+def wait(*children):
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+def make(**more):
+    handler = KafkaHandler(topic="logs", **{{**options, **more}})
+    log.addHandler(handler)
+    return handler
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def run(
+    code: str, *switches: str, brokers: list[str], disable: bool = False, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program whose root logger has a handler by dictConfig, to its end.
+
+    `disable` is what dictConfig's default is. It hides what asyncio and others complain of, so
+    that most tests do without.
+    """
+    setup = _BY_DICT_CONFIG.format(options={"brokers": brokers, **options}, disable=disable)
+    return run_program(setup + code, *switches)
+
+
+def run_by_hand(
+    code: str, *switches: str, brokers: list[str], before: str = "", **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that calls `make()` for a handler, and may `fork()`, `wait()` and `say()`.
+
+    `before` is what it does before it imports us.
+    """
+    setup = _BY_HAND.format(options={"brokers": brokers, **options})
+    return run_program(before + setup + code, *switches)
+
+
+def run_program(code: str, *switches: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` to its end; its children too, should it not come to one."""
+    with subprocess.Popen(
+        [sys.executable, *switches, "-c", code],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as program:
+        try:
+            out, errors = program.communicate(timeout=TIMEOUT)
+        except BaseException:
+            os.killpg(program.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(program.args, program.returncode, out, errors)
+
+
+def said(program: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """All that a program and its children had to `say()`."""
+    facts: dict[str, Any] = {}
+    for line in program.stdout.splitlines():
+        facts.update(json.loads(line))
+    return facts

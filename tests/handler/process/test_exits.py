@@ -1,0 +1,171 @@
+"""How a program ends: its last records are delivered, or it is said how many were lost.
+
+Each test runs a child process with nothing but logging in it, against brokers in this one.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.handler.process.child import run
+from tests.handler.shipped import messages
+from tests.support.fake_cluster import ErrorCode
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+THREE_CALLS = """
+for number in range(3):
+    log.info("record %d", number)
+"""
+THE_THREE = ["record 0", "record 1", "record 2"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [
+        ("", 0),
+        ("sys.exit(3)", 3),
+        ("raise SystemExit('goodbye')", 1),
+        ("raise RuntimeError('boom')", 1),
+        ("logging.shutdown()", 0),
+        ("import threading; threading.Thread(target=sys.exit).start()", 0),
+        ("log.handlers = logging.root.handlers; logging.root.handlers = []", 0),
+    ],
+    ids=[
+        "nothing",
+        "sys.exit",
+        "SystemExit with a text",
+        "uncaught exception",
+        "logging.shutdown",
+        "a thread that ends",
+        "the handler moved",
+    ],
+)
+def test_three_calls_and_an_ending(cluster: ThreadedFakeCluster, ending: str, status: int) -> None:
+    """However a program ends by itself, its records arrive, and its status stays."""
+    child = run(THREE_CALLS + ending, brokers=cluster.addresses)
+    assert (child.returncode, messages(cluster)) == (status, THE_THREE)
+    assert "kiel_logging" not in child.stderr
+    assert ("boom" in child.stderr) == ("boom" in ending)
+
+
+def test_nothing_is_logged(cluster: ThreadedFakeCluster) -> None:
+    """A program that never logs ends as well."""
+    child = run("", brokers=cluster.addresses)
+    assert (child.returncode, child.stderr, messages(cluster)) == (0, "", [])
+
+
+def test_development_mode_finds_nothing(cluster: ThreadedFakeCluster) -> None:
+    """No resource is left open, no task is left behind, nothing is deprecated."""
+    child = run(THREE_CALLS, "-X", "dev", "-W", "error", brokers=cluster.addresses)
+    assert (child.returncode, messages(cluster)) == (0, THE_THREE)
+    assert "Warning" not in child.stderr
+    assert "Task was destroyed" not in child.stderr
+    assert "Traceback" not in child.stderr
+
+
+def test_a_broker_by_its_host_name(cluster: ThreadedFakeCluster) -> None:
+    """Names are still resolved while Python is on its way out."""
+    port = cluster.on_broker(0, lambda broker: broker.port)
+    cluster.on_broker(0, lambda broker: setattr(broker.node, "host", "localhost"))
+    child = run(THREE_CALLS, brokers=[f"localhost:{port}"])
+    assert (child.returncode, child.stderr, messages(cluster)) == (0, "", THE_THREE)
+
+
+def test_a_record_from_an_atexit_callback(cluster: ThreadedFakeCluster) -> None:
+    """Callbacks that were registered after logging was imported may log: they run before it."""
+    ending = "import atexit; atexit.register(log.info, 'goodbye')"
+    child = run(THREE_CALLS + ending, brokers=cluster.addresses)
+    assert (child.returncode, messages(cluster)) == (0, [*THE_THREE, "goodbye"])
+
+
+def test_records_from_other_threads_and_tasks(cluster: ThreadedFakeCluster) -> None:
+    """Python waits for threads before it flushes."""
+    code = """
+import asyncio, threading
+async def main():
+    log.info("from a task")
+def work():
+    log.info("from a thread")
+asyncio.run(main())
+thread = threading.Thread(target=work)
+thread.start()
+"""
+    child = run(code, brokers=cluster.addresses)
+    assert (child.returncode, child.stderr) == (0, "")
+    assert messages(cluster) == ["from a task", "from a thread"]
+
+
+def test_a_burst_at_the_end(cluster: ThreadedFakeCluster) -> None:
+    """Many batches that are still to be sent are all sent."""
+    code = "for number in range(5000): log.info('%d', number)"
+    child = run(code, brokers=cluster.addresses, batch_size=100)
+    assert (child.returncode, child.stderr) == (0, "")
+    assert messages(cluster) == [str(number) for number in range(5000)]
+
+
+def test_a_retry_at_the_end(cluster: ThreadedFakeCluster) -> None:
+    """A batch whose first attempt fails during the last flush is sent again."""
+    cluster.on_broker(0, lambda broker: broker.hang_up_mid_response("Produce", 3))
+    child = run(THREE_CALLS, brokers=cluster.addresses)
+    assert (child.returncode, messages(cluster)) == (0, THE_THREE)
+
+
+@pytest.mark.parametrize("switches", [(), ("-X", "dev", "-W", "error")], ids=["plain", "dev"])
+@pytest.mark.parametrize("state", ["down", "accepting only", "stalled"])
+def test_brokers_that_do_not_answer(
+    cluster: ThreadedFakeCluster, state: str, switches: tuple[str, ...]
+) -> None:
+    """The program ends all the same, with its own status, and says how many records it lost."""
+    cluster.on_broker(
+        0,
+        {
+            "down": lambda broker: broker.stop(),
+            "accepting only": lambda broker: broker.accept_and_ignore(),
+            "stalled": lambda broker: broker.stall("Produce"),
+        }[state],
+    )
+    child = run(
+        THREE_CALLS + "sys.exit(3)", *switches, brokers=cluster.addresses, close_timeout_ms=200
+    )
+    assert child.returncode == 3
+    assert "kiel_logging: 3 log records did not reach Kafka" in child.stderr
+    assert "Traceback" not in child.stderr
+    assert "Warning" not in child.stderr
+
+
+def test_brokers_that_do_not_answer_leave_no_complaints_of_asyncio(
+    cluster: ThreadedFakeCluster,
+) -> None:
+    """Giving up is reported once, not once more for each task that was given up."""
+    cluster.on_broker(0, lambda broker: broker.accept_and_ignore())
+    child = run(THREE_CALLS, brokers=cluster.addresses, close_timeout_ms=200)
+    assert "did not reach Kafka" in child.stderr
+    assert "Task was destroyed" not in child.stderr
+
+
+def test_the_loop_thread_logs_while_logging_shuts_down(cluster: ThreadedFakeCluster) -> None:
+    """logging.shutdown() holds the handler's lock; errors that are logged then do not wait."""
+    cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=10**6))
+    child = run(THREE_CALLS, brokers=cluster.addresses)
+    assert child.returncode == 0
+    assert "kiel_logging: 3 log records did not reach Kafka" in child.stderr
+    assert "POLICY_VIOLATION" in child.stderr
+
+
+def test_why_records_were_lost(cluster: ThreadedFakeCluster) -> None:
+    """The reason is told with dictConfig's own default for disable_existing_loggers too."""
+    cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=10**6))
+    child = run(THREE_CALLS, brokers=cluster.addresses, disable=True)
+    assert "kiel_logging: 3 log records did not reach Kafka" in child.stderr
+    assert "POLICY_VIOLATION" in child.stderr
+
+
+def test_standard_error_is_closed(cluster: ThreadedFakeCluster) -> None:
+    """A program without a stderr ends with its own status all the same."""
+    cluster.on_broker(0, lambda broker: broker.stop())
+    child = run(
+        THREE_CALLS + "sys.stderr = None\nsys.exit(3)",
+        brokers=cluster.addresses,
+        close_timeout_ms=100,
+    )
+    assert (child.returncode, child.stdout) == (3, "")

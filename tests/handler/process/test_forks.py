@@ -1,0 +1,470 @@
+"""Forks: each process delivers what was logged in it, once, and touches nothing of the other's.
+
+Each test runs a program that forks, against brokers in this process.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from kiel_logging.wire.messages import Api
+from kiel_logging.wire.versions import SUPPORTED
+from tests.handler.process.child import STRICT, run_by_hand, said
+from tests.handler.shipped import messages
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+# -- each its own ---------------------------------------------------------------------------------
+
+
+def test_children_of_a_parent_whose_threads_log(cluster: ThreadedFakeCluster) -> None:
+    """Whatever the parent's threads do at the fork: all records of all processes arrive once."""
+    code = """
+handler = make()
+forked = threading.Event()
+logged = []
+
+def burst(thread):
+    number = 0
+    while number < 100 or (number < 20_000 and not forked.is_set()):
+        log.info("parent %d %d", thread, number)
+        number += 1
+    logged.append((thread, number))
+
+def work():
+    for number in range(200):
+        log.info("child %d %d", os.getpid(), number)
+
+threads = [threading.Thread(target=burst, args=(thread,)) for thread in range(3)]
+for thread in threads: thread.start()
+children = [fork(work) for _ in range(4)]
+statuses = wait(*children)
+forked.set()
+for thread in threads: thread.join()
+say(children=children, statuses=statuses, logged=logged)
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
+    told = said(program)
+    assert (program.returncode, program.stderr, told["statuses"]) == (0, "", [0] * 4)
+    expected = Counter(f"child {c} {number}" for c in told["children"] for number in range(200))
+    for thread, count in told["logged"]:
+        expected.update(f"parent {thread} {number}" for number in range(count))
+    assert Counter(messages(cluster)) == expected
+
+
+def test_a_child_counts_from_zero(cluster: ThreadedFakeCluster) -> None:
+    """Its ledger is its own, and the parent's stays what it was."""
+    code = """
+handler = make(linger_ms=60_000)
+
+def work():
+    before = handler.stats()
+    log.info("child")
+    handler.flush()
+    say(before=before.emitted + before.buffered + before.memory + before.diverted,
+        child=[handler.stats().emitted, handler.stats().delivered])
+
+for number in range(5): log.info("parent")
+wait(fork(work))
+say(buffered=handler.stats().buffered)
+handler.flush()
+say(parent=[handler.stats().emitted, handler.stats().delivered])
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
+    assert said(program) == {"before": 0, "child": [1, 1], "buffered": 5, "parent": [5, 5]}
+    assert Counter(messages(cluster)) == {"parent": 5, "child": 1}
+    assert program.stderr == ""
+
+
+@pytest.mark.parametrize("first", ["parent", "child"])
+def test_a_fork_before_the_first_record(cluster: ThreadedFakeCluster, first: str) -> None:
+    """Where nothing was logged there is nothing to leave to the child."""
+    code = f"""
+handler = make()
+if {first!r} == "parent":
+    child = fork(lambda: log.info("child"))
+    log.info("parent")
+    say(statuses=wait(child))
+else:
+    say(statuses=wait(fork(lambda: log.info("child"))))
+    log.info("parent")
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
+    assert (said(program), program.stderr) == ({"statuses": [0]}, "")
+    assert Counter(messages(cluster)) == {"parent": 1, "child": 1}
+
+
+def test_a_fork_in_a_fork(cluster: ThreadedFakeCluster) -> None:
+    """A child is as good a parent as any."""
+    code = """
+handler = make(linger_ms=60_000)
+
+def nested(depth):
+    log.info("depth %d", depth)
+    if depth < 4:
+        log.info("status %d", wait(fork(lambda: nested(depth + 1)))[0])
+
+nested(0)
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
+    assert (program.returncode, program.stderr) == (0, "")
+    assert Counter(messages(cluster)) == {
+        **{f"depth {depth}": 1 for depth in range(5)},
+        "status 0": 4,
+    }
+
+
+def test_a_fork_from_a_thread(cluster: ThreadedFakeCluster) -> None:
+    """The child consists of that thread; it has no atexit, but flush() does."""
+    code = """
+handler = make()
+log.info("parent")
+
+def in_a_thread():
+    child = os.fork()
+    if child == 0:
+        log.info("child")
+        os._exit(handler.flush())
+    say(statuses=wait(child))
+
+thread = threading.Thread(target=in_a_thread)
+thread.start()
+thread.join()
+log.info("parent")
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
+    assert (said(program), program.stderr) == ({"statuses": [0]}, "")
+    assert Counter(messages(cluster)) == {"parent": 2, "child": 1}
+
+
+def test_threads_that_fork_at_the_same_time(cluster: ThreadedFakeCluster) -> None:
+    """Forks take turns; none lets go on what another one holds still."""
+    code = """
+handler = make()
+log.info("parent")
+statuses = []
+
+def in_a_thread(number):
+    for _ in range(5):
+        child = os.fork()
+        if child == 0:
+            log.info("child of %d", number)
+            os._exit(handler.flush())
+        log.info("parent")
+        statuses.extend(wait(child))
+
+threads = [threading.Thread(target=in_a_thread, args=(number,)) for number in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+say(statuses=statuses)
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
+    assert (said(program), program.stderr) == ({"statuses": [0] * 15}, "")
+    expected = {"parent": 16, **{f"child of {number}": 5 for number in range(3)}}
+    assert Counter(messages(cluster)) == expected
+
+
+def test_handlers_of_all_kinds_in_a_child(cluster: ThreadedFakeCluster) -> None:
+    """One that was used, one that was not, one that is closed, and one made in the child."""
+    code = """
+closed = make()
+closed.close()
+log.removeHandler(closed)
+used = make()
+log.info("both")
+log.removeHandler(used)
+fresh = make()
+
+def work():
+    log.addHandler(used)
+    log.info("child")
+    log.handlers = []
+    make()
+    log.info("made in the child")
+
+say(statuses=wait(fork(work)))
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
+    assert (said(program), program.stderr) == ({"statuses": [0]}, "")
+    assert Counter(messages(cluster)) == {"both": 1, "child": 2, "made in the child": 1}
+
+
+# -- what is the parent's -------------------------------------------------------------------------
+
+
+def test_a_child_that_never_logs(cluster: ThreadedFakeCluster) -> None:
+    """It ends at once, and the parent's connection goes on, records in the buffer included."""
+    code = """
+handler = make()
+log.info("before")
+handler.flush()
+handler.acquire()  # nobody's business in the child
+log.info("between")
+say(statuses=wait(fork(lambda: None)))
+handler.release()
+log.info("after")
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
+    assert (said(program), program.stderr) == ({"statuses": [0]}, "")
+    assert messages(cluster) == ["before", "between", "after"]
+    # One to ask who leads what, one to the leader.
+    assert cluster.on_broker(0, lambda broker: broker.connections_accepted) <= 2
+
+
+OPEN_SOCKETS = """
+def open_sockets():
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found.add(os.readlink(f"/proc/self/fd/{number}"))
+        except FileNotFoundError:  # that of the listing itself
+            pass
+    return sorted(each for each in found if each.startswith(("socket:", "anon_inode:")))
+"""
+
+
+@pytest.mark.parametrize("rounds", [1, 5])
+def test_no_socket_of_the_parents_stays_open_in_the_child(
+    cluster: ThreadedFakeCluster, rounds: int
+) -> None:
+    """When the parent hangs up, the broker sees it, though children live on."""
+    code = f"""
+{OPEN_SOCKETS}
+handler = make()
+for number in range({rounds}):
+    log.info("parent")
+    handler.flush()
+def work():
+    left = open_sockets()
+    log.info("child")
+    handler.flush()
+    say(left=left, some=len(open_sockets()) > 2)
+parents = open_sockets()
+statuses = wait(fork(work))
+say(statuses=statuses, same=open_sockets() == parents)
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
+    expected = {"left": [], "some": True, "statuses": [0], "same": True}
+    assert (said(program), program.stderr) == (expected, "")
+
+
+def test_sockets_that_are_being_connected_are_closed_too(cluster: ThreadedFakeCluster) -> None:
+    """A fork while nobody answers yet leaves the child none of the parent's attempts."""
+    cluster.on_broker(0, lambda broker: broker.accept_and_ignore())
+    code = f"""
+{OPEN_SOCKETS}
+handler = make(close_timeout_ms=100)
+for number in range(20):
+    log.info("parent")
+    child = os.fork()
+    if child == 0:
+        say(**{{str(number): open_sockets()}})
+        os._exit(0)
+    wait(child)
+"""
+    program = run_by_hand(code, brokers=cluster.addresses)
+    assert said(program) == {str(number): [] for number in range(20)}
+
+
+# -- at an unhappy moment -------------------------------------------------------------------------
+
+
+def test_the_loop_thread_imports_nothing(cluster: ThreadedFakeCluster) -> None:
+    """A fork can't cut an import in the middle where there is none."""
+    code = """
+imported = []
+
+def note(event, arguments):
+    if event == "import" and threading.current_thread().name.startswith("kiel_logging"):
+        imported.append(arguments[0])
+
+handler = make()
+sys.addaudithook(note)
+log.info("parent")
+say(left=handler.flush(), imported=imported)
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
+    assert (said(program), program.stderr) == ({"left": 0, "imported": []}, "")
+
+
+def test_a_fork_waits_for_an_import(cluster: ThreadedFakeCluster) -> None:
+    """With an older broker the loop thread has something to import; the child finds it whole."""
+    older = SUPPORTED[Api.PRODUCE].highest - 1
+    cluster.call(lambda c: c.set_versions(Api.PRODUCE, 0, older))
+    code = f"""
+import importlib.machinery
+load = importlib.machinery.SourceFileLoader.get_code
+importing, forking = threading.Event(), threading.Event()
+
+def load_slowly(loader, name):
+    if name == "kio.schema.produce.v{older}.request":
+        importing.set()
+        forking.wait()
+        for _ in range(20):  # as on a machine that has other things to do
+            load(loader, name)
+    return load(loader, name)
+
+importlib.machinery.SourceFileLoader.get_code = load_slowly
+handler = make()
+os.register_at_fork(before=forking.set)  # the last one that is registered is the first to run
+log.info("parent")
+importing.wait()
+say(statuses=wait(fork(lambda: log.info("child"))))
+"""
+    program = run_by_hand(code, brokers=cluster.addresses)
+    assert (said(program), program.stderr) == ({"statuses": [0]}, "")
+    assert Counter(messages(cluster)) == {"parent": 1, "child": 1}
+
+
+def test_a_loop_thread_that_is_busy_for_long(cluster: ThreadedFakeCluster) -> None:
+    """The fork goes on without it when its patience is over; the child works all the same."""
+    code = """
+from kiel_logging.handler.process import forking
+forking._PATIENCE = 0.1
+busy, go_on = threading.Event(), threading.Event()
+
+def partitioner(key, partitions):
+    if os.getpid() == parent:
+        busy.set()
+        go_on.wait()
+    return partitions[0]
+
+parent = os.getpid()
+handler = make(partitioner=partitioner, key_field="levelname")
+log.info("parent")
+busy.wait()
+status, = wait(fork(lambda: log.info("child")))
+go_on.set()
+say(status=status)
+"""
+    program = run_by_hand(code, brokers=cluster.addresses)
+    assert (said(program), program.stderr) == ({"status": 0}, "")
+    assert Counter(messages(cluster)) == {"parent": 1, "child": 1}
+
+
+def test_a_thread_that_never_rests_does_not_hold_a_fork_up(cluster: ThreadedFakeCluster) -> None:
+    """However many records the loop thread has yet to ship, the fork is next."""
+    code = """
+handler = make(batch_size=1, buffer_records=100_000)
+for number in range(10_000): log.info("%d", number)
+child = fork(lambda: say(child=handler.stats().emitted))
+say(some_left=handler.stats().buffered > 0, statuses=wait(child))
+"""
+    program = run_by_hand(code, brokers=cluster.addresses)
+    assert said(program) == {"child": 0, "some_left": True, "statuses": [0]}
+    assert messages(cluster) == [str(number) for number in range(10_000)]
+
+
+def test_a_fork_inside_a_logging_call(cluster: ThreadedFakeCluster) -> None:
+    """Another handler that forks, with its lock held, gets its records through."""
+    code = """
+class Forking(logging.Handler):
+    def emit(self, record):
+        if record.getMessage() == "fork":
+            child = os.fork()
+            if child == 0:
+                log.info("child")
+                os._exit(handler.flush())
+            say(statuses=wait(child))
+
+handler = make()
+log.addHandler(Forking())
+log.info("parent")
+log.info("fork")
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
+    assert (said(program), program.stderr) == ({"statuses": [0]}, "")
+    assert messages(cluster) == ["parent", "fork", "child"]
+
+
+def test_nobody_else_has_loggings_lock_while_loops_are_held_still(
+    cluster: ThreadedFakeCluster,
+) -> None:
+    """Who has it may be waiting for a loop, as dictConfig does, and the fork would wait for it."""
+    code = """
+handler = make()
+log.info("parent")
+wait(fork(lambda: None))
+say(got=got)
+"""
+    registered_first = """
+import logging, os, threading
+got = []
+
+def look():  # registered before ours: runs after it, when the loops are held still
+    thread = threading.Thread(target=try_the_lock)
+    thread.start()
+    thread.join()
+
+def try_the_lock():
+    got.append(logging._lock.acquire(blocking=False))
+    if got[-1]:
+        logging._lock.release()
+
+os.register_at_fork(before=look)
+"""
+    program = run_by_hand(code, brokers=cluster.addresses, before=registered_first)
+    assert (said(program), program.stderr) == ({"got": [False]}, "")
+
+
+def test_a_loop_thread_that_waits_for_loggings_lock(cluster: ThreadedFakeCluster) -> None:
+    """A fork by a thread that logs lets it have the lock: neither waits for the other for long."""
+    code = """
+waiting, parent = threading.Event(), os.getpid()
+
+def partitioner(key, partitions):
+    if os.getpid() == parent:
+        waiting.set()
+        forking.wait()
+        for number in range(1000): logging.getLogger(f"new {number}")  # takes logging's lock
+        done.append(time.monotonic())
+    return partitions[0]
+
+import time
+forking, done = threading.Event(), []
+handler = make(partitioner=partitioner, key_field="levelname")
+log.info("parent")
+waiting.wait()
+os.register_at_fork(before=forking.set)
+child = fork(lambda: say(child=len(done)))
+wait(child)
+"""
+    program = run_by_hand(code, brokers=cluster.addresses)
+    assert (said(program), program.stderr) == ({"child": 1}, "")
+    assert messages(cluster) == ["parent"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_of_multiprocessing(
+    cluster: ThreadedFakeCluster, tmp_path: object, method: str
+) -> None:
+    """They run no atexit: their records are delivered all the same, whatever starts them."""
+    program_file = f"{tmp_path}/program.py"
+    code = f"""
+import importlib.util
+import multiprocessing
+text = '''
+import logging
+from kiel_logging import KafkaHandler
+def work(options, number):
+    log = logging.getLogger("child")
+    log.setLevel("INFO")
+    if not log.handlers:
+        log.addHandler(KafkaHandler(topic="logs", **options))
+    log.info("child %d", number)
+'''
+with open({program_file!r}, "w") as file: file.write(text)
+sys.path.insert(0, {str(tmp_path)!r})
+from program import work
+handler = make()
+log.info("parent")
+context = multiprocessing.get_context({method!r})
+workers = [context.Process(target=work, args=(options, number)) for number in range(2)]
+for worker in workers: worker.start()
+for worker in workers: worker.join()
+say(statuses=[worker.exitcode for worker in workers])
+"""
+    program = run_by_hand(code, brokers=cluster.addresses)
+    assert (said(program), program.stderr) == ({"statuses": [0, 0]}, "")
+    assert Counter(messages(cluster)) == {"parent": 1, "child 0": 1, "child 1": 1}

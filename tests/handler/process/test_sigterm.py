@@ -1,0 +1,327 @@
+"""SIGTERM with flush_on_sigterm: what is buffered is delivered, then happens what did before.
+
+Each test runs a program that is sent SIGTERM, against brokers in this process.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+
+import pytest
+
+from tests.handler.process.child import STRICT, run_by_hand, said
+from tests.handler.shipped import messages, stop_broker
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+HELD_BACK = {"linger_ms": 60_000, "flush_on_sigterm": True}
+"""Nothing is delivered but by a flush."""
+
+KILLED = -signal.SIGTERM
+
+# -- what there was before ------------------------------------------------------------------------
+
+
+def test_the_default_action(cluster: ThreadedFakeCluster) -> None:
+    """The records arrive, and the process dies of the signal as it would have."""
+    code = """
+make()
+for number in range(100): log.info("%d", number)
+terminate()
+log.info("never")
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, **HELD_BACK)
+    assert (program.returncode, program.stderr) == (KILLED, "")
+    assert messages(cluster) == [str(number) for number in range(100)]
+
+
+def test_without_the_option(cluster: ThreadedFakeCluster) -> None:
+    """SIGTERM kills as ever, and what was buffered is lost."""
+    code = """
+make()
+log.info("lost")
+say(untouched=signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+terminate()
+"""
+    program = run_by_hand(code, brokers=cluster.addresses, linger_ms=60_000)
+    assert (program.returncode, program.stderr) == (KILLED, "")
+    assert (said(program), messages(cluster)) == ({"untouched": True}, [])
+
+
+def test_a_handler_of_the_programs(cluster: ThreadedFakeCluster) -> None:
+    """It is called when all is delivered, with the signal and the frame, and may log itself."""
+    code = """
+def on_sigterm(number, frame):
+    say(number=number, line=frame.f_code.co_name, delivered=handler.stats().delivered)
+    log.info("goodbye")
+    sys.exit(3)
+
+signal.signal(signal.SIGTERM, on_sigterm)
+handler = make()
+log.info("before")
+terminate()
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, **HELD_BACK)
+    assert (program.returncode, program.stderr) == (3, "")
+    assert said(program) == {"number": signal.SIGTERM, "line": "terminate", "delivered": 1}
+    assert messages(cluster) == ["before", "goodbye"]
+
+
+def test_a_handler_that_lets_the_program_go_on(cluster: ThreadedFakeCluster) -> None:
+    """The program logs on, and each SIGTERM delivers what there is."""
+    code = """
+signal.signal(signal.SIGTERM, lambda number, frame: delivered.append(handler.stats().delivered))
+delivered = []
+handler = make()
+for number in range(3):
+    log.info("%d", number)
+    terminate()
+say(delivered=delivered)
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, **HELD_BACK)
+    assert (program.returncode, program.stderr) == (0, "")
+    assert said(program) == {"delivered": [1, 2, 3]}
+
+
+def test_a_signal_that_is_ignored(cluster: ThreadedFakeCluster) -> None:
+    """It delivers what there is, and is ignored for the rest."""
+    code = """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+handler = make()
+log.info("before")
+terminate()
+say(delivered=handler.stats().delivered)
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, **HELD_BACK)
+    assert (program.returncode, program.stderr, said(program)) == (0, "", {"delivered": 1})
+
+
+# -- who is in front of whom ----------------------------------------------------------------------
+
+
+def test_several_handlers(cluster: ThreadedFakeCluster) -> None:
+    """All that want it are flushed, and the one that does not is left as it is."""
+    code = """
+def on_sigterm(number, frame):
+    say(calls=calls.append(number) or len(calls),
+        delivered=[handler.stats().delivered for handler in handlers])
+
+calls = []
+signal.signal(signal.SIGTERM, on_sigterm)
+handlers = [make(), make(), make(flush_on_sigterm=False)]
+log.info("a record")
+terminate()
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, **HELD_BACK)
+    assert (program.returncode, program.stderr) == (0, "")
+    assert said(program) == {"calls": 1, "delivered": [1, 1, 0]}
+
+
+@pytest.mark.parametrize("times", [1, 2, 50])
+def test_a_configuration_that_is_loaded_again(cluster: ThreadedFakeCluster, times: int) -> None:
+    """However often dictConfig makes the handler, what there was before is called once."""
+    code = f"""
+import logging.config
+def on_sigterm(number, frame):
+    say(calls=calls.append(number) or len(calls))
+
+calls = []
+signal.signal(signal.SIGTERM, on_sigterm)
+for number in range({times}):
+    logging.config.dictConfig({{
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {{
+            "kafka": {{"class": "kiel_logging.KafkaHandler", "topic": "logs", **options}}
+        }},
+        "root": {{"handlers": ["kafka"], "level": "INFO"}},
+    }})
+log.info("a record")
+terminate()
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, **HELD_BACK)
+    assert (program.returncode, program.stderr, said(program)) == (0, "", {"calls": 1})
+    assert messages(cluster) == ["a record"]
+
+
+def test_a_handler_installed_after_ours_that_calls_it(cluster: ThreadedFakeCluster) -> None:
+    """A chain of the program's, ours in the middle, ends where it began: in the default action."""
+    code = """
+make()
+ours = signal.getsignal(signal.SIGTERM)
+
+def on_sigterm(number, frame):
+    log.info("the program's handler")
+    ours(number, frame)
+
+signal.signal(signal.SIGTERM, on_sigterm)
+make()  # one more in front
+log.info("a record")
+terminate()
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, **HELD_BACK)
+    assert (program.returncode, program.stderr) == (KILLED, "")
+    assert Counter(messages(cluster)) == {"a record": 2, "the program's handler": 2}
+
+
+def test_a_handler_that_was_closed(cluster: ThreadedFakeCluster) -> None:
+    """Its SIGTERM does what it did before there was one."""
+    code = """
+handler = make()
+log.info("a record")
+handler.close()
+terminate()
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, **HELD_BACK)
+    assert (program.returncode, program.stderr) == (KILLED, "")
+    assert messages(cluster) == ["a record"]
+
+
+def test_a_handler_made_on_another_thread(cluster: ThreadedFakeCluster) -> None:
+    """Python sets signal handlers on the main thread only: it is said, and all else works."""
+    code = """
+thread = threading.Thread(target=make)
+thread.start()
+thread.join()
+log.info("a record")
+say(untouched=signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, flush_on_sigterm=True)
+    assert (program.returncode, said(program)) == (0, {"untouched": True})
+    assert "flush_on_sigterm=True has no effect" in program.stderr
+    assert messages(cluster) == ["a record"]
+
+
+def test_a_forked_child(cluster: ThreadedFakeCluster) -> None:
+    """It delivers its own records and dies; the parent's stay with the parent."""
+    code = """
+handler = make()
+log.info("parent")
+
+def work():
+    log.info("child")
+    terminate()
+
+say(statuses=wait(fork(work)), buffered=handler.stats().buffered)
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, **HELD_BACK)
+    assert (program.returncode, program.stderr) == (0, "")
+    assert said(program) == {"statuses": [KILLED], "buffered": 1}
+    assert messages(cluster) == ["child", "parent"]
+
+
+# -- when it comes --------------------------------------------------------------------------------
+
+
+def test_in_the_middle_of_a_burst(cluster: ThreadedFakeCluster) -> None:
+    """Whatever the main thread is doing for the handler, and with other threads logging."""
+    code = """
+def on_sigterm(number, frame):
+    over.set()
+
+def burst(thread):
+    number = 0
+    while not over.is_set():
+        log.info("%d %d", thread, number)
+        number += 1
+    counts.append((thread, number))
+
+over, counts = threading.Event(), []
+signal.signal(signal.SIGTERM, on_sigterm)
+handler = make(batch_size=10, buffer_records=10**6)
+threads = [threading.Thread(target=burst, args=(thread,)) for thread in range(3)]
+for thread in threads: thread.start()
+threading.Thread(target=lambda: handler.flush(30) or terminate()).start()
+burst(3)
+for thread in threads: thread.join()
+say(counts=counts)
+"""
+    program = run_by_hand(code, brokers=cluster.addresses, flush_on_sigterm=True)
+    assert (program.returncode, program.stderr) == (0, "")
+    expected = [f"{t} {n}" for t, count in said(program)["counts"] for n in range(count)]
+    assert Counter(messages(cluster)) == Counter(expected)
+
+
+INSIDE = {
+    "the hand-off": ("kiel_logging.handler.pipeline.handoff", "Handoff", "_accept"),
+    "a conversion": ("kiel_logging.handler.conversion.conversion", "Conversion", "convert"),
+    "the start of the thread": ("threading", "Thread", "start"),
+    "the wake-up": ("kiel_logging.handler.pipeline.loop_thread", "LoopThread", "call"),
+}
+
+
+@pytest.mark.parametrize(("module", "kind", "method"), INSIDE.values(), ids=INSIDE)
+@pytest.mark.parametrize("record", ["first", "second"])
+def test_on_top_of_a_logging_call(
+    cluster: ThreadedFakeCluster, module: str, kind: str, method: str, record: str
+) -> None:
+    """The interrupted call ends after the signal's handler: neither waits for the other."""
+    code = f"""
+from {module} import {kind}
+inner = {kind}.{method}
+
+def interrupted(self, *arguments):
+    result = inner(self, *arguments)
+    if {record!r} == "first" or "one" in handled:
+        {kind}.{method} = inner
+        terminate()
+    return result
+
+handled = []
+signal.signal(signal.SIGTERM, lambda number, frame: log.info("from the signal's handler"))
+handler = make()
+{kind}.{method} = interrupted
+log.info("first")
+handled.append("one")
+log.info("second")
+"""
+    program = run_by_hand(code, brokers=cluster.addresses, flush_on_sigterm=True)
+    assert (program.returncode, program.stderr) == (0, "")
+    expected = {"first": 1, "second": 1}
+    if (record, method) != ("second", "start"):  # the thread starts once
+        expected["from the signal's handler"] = 1
+    assert Counter(messages(cluster)) == expected
+
+
+def test_while_this_thread_forks(cluster: ThreadedFakeCluster) -> None:
+    """The loop threads are held still for the fork: it is over before anybody waits for them."""
+    code = """
+parent = os.getpid()
+handler = make()
+log.info("parent")
+say(statuses=wait(fork(lambda: log.info("child"))))
+log.info("never")
+"""
+    registered_first = """
+import os, signal
+parent = os.getpid()
+
+def look():  # registered before ours: runs after it
+    if os.getpid() == parent:
+        os.kill(parent, signal.SIGTERM)
+
+os.register_at_fork(before=look)
+"""
+    program = run_by_hand(code, brokers=cluster.addresses, before=registered_first, **HELD_BACK)
+    assert (program.returncode, program.stderr) == (KILLED, "")
+    assert set(messages(cluster)) - {"child"} == {"parent"}
+
+
+# -- nobody is there ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("handlers", [1, 3])
+def test_the_broker_is_down(cluster: ThreadedFakeCluster, handlers: int) -> None:
+    """The process dies of the signal all the same, and says how many records it lost."""
+    stop_broker(cluster)
+    code = f"""
+for number in range({handlers}): make()
+for number in range(7): log.info("%d", number)
+terminate()
+"""
+    program = run_by_hand(
+        code, brokers=cluster.addresses, flush_on_sigterm=True, close_timeout_ms=100
+    )
+    assert program.returncode == KILLED
+    assert program.stderr.count("kiel_logging: 7 log records did not reach Kafka") == handlers
+    assert "Traceback" not in program.stderr

@@ -1,0 +1,391 @@
+"""The fallback: the handler that gets the LogRecords which did not reach Kafka."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiel_logging import KafkaHandler
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.handler.fallback import Fallback, fallback_target, handler_named
+from kiel_logging.handler.internal_log import InternalLog
+from tests.handler.shipped import (
+    HELD_BACK,
+    QUICK,
+    Collecting,
+    MakeHandler,
+    fail,
+    logger_to,
+    messages,
+    refuse_everything,
+    stop_broker,
+)
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+
+@pytest.fixture(autouse=True)
+def _no_names_are_left() -> Iterator[None]:
+    """Names of handlers belong to the process: a test's are gone after it."""
+    before = dict(logging._handlers)
+    yield
+    for name in set(logging._handlers) - set(before):
+        del logging._handlers[name]
+
+
+# -- which records it gets -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"serializer": fail}, "unserialisable"),
+        ({"format": fail}, "unserialisable"),
+        ({"key_maker": fail}, "unserialisable"),
+        ({"key_maker": lambda _fields: [1]}, "invalid_key"),
+        ({"topic": "{nothing}"}, "invalid_topic"),
+    ],
+    ids=["serializer", "format", "key_maker", "key", "topic"],
+)
+def test_what_could_not_be_converted(
+    make_handler: MakeHandler, options: dict[str, Any], reason: str
+) -> None:
+    """The fallback gets the very LogRecord, at once."""
+    fallback = Collecting()
+    handler = make_handler(fallback=fallback, **options)
+    record = logging.makeLogRecord({"msg": "x", "levelno": logging.INFO})
+    handler.handle(record)
+    assert len(fallback.records) == 1
+    assert fallback.records[0] is record
+    assert (list(handler.stats().dropped), handler.stats().fallback) == ([reason], 1)
+
+
+@pytest.mark.parametrize(
+    ("overflow", "overflown"),
+    [("drop_newest", [2, 3]), ("drop_oldest", [0, 1]), ("drop_lowest", [0, 1]), ("block", [2, 3])],
+)
+def test_what_overflows(make_handler: MakeHandler, overflow: str, overflown: list[int]) -> None:
+    """The fallback gets what the policy drops: the new records, or those that gave way."""
+    fallback = Collecting()
+    handler = make_handler(
+        **HELD_BACK, buffer_records=2, overflow=overflow, block_timeout_ms=1, fallback=fallback
+    )
+    levels = [logging.DEBUG, logging.DEBUG, logging.INFO, logging.INFO]
+    records = [logging.makeLogRecord({"levelno": level}) for level in levels]
+    for record in records:
+        handler.handle(record)
+    got = {id(record) for record in fallback.records}
+    assert got == {id(records[number]) for number in overflown}
+    assert handler.stats().fallback == 2
+
+
+def test_what_comes_after_close(make_handler: MakeHandler) -> None:
+    """A closed handler passes on what it is still given."""
+    fallback = Collecting()
+    handler = make_handler(fallback=fallback)
+    handler.close()
+    record = logging.makeLogRecord({"msg": "x", "levelno": logging.INFO})
+    handler.handle(record)
+    assert fallback.records == [record]
+
+
+def test_what_the_broker_refuses(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+    """What the producer gives up comes back as the LogRecord that it was."""
+    refuse_everything(cluster)
+    fallback = Collecting()
+    handler = make_handler(fallback=fallback)
+    record = logging.makeLogRecord({"msg": "x", "levelno": logging.INFO})
+    handler.handle(record)
+    assert handler.flush() == 0
+    assert len(fallback.records) == 1
+    assert fallback.records[0] is record
+    assert (handler.stats().failed, handler.stats().fallback) == (1, 1)
+
+
+def test_what_close_gives_up(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+    """With the broker away all that is buffered goes to the fallback, in no time, once."""
+    stop_broker(cluster)
+    fallback = Collecting()
+    handler = make_handler(**HELD_BACK, buffer_records=8, fallback=fallback, close_timeout_ms=20)
+    logger = logger_to(handler)
+    for number in range(8):
+        logger.info("%d", number)
+    handler.close()
+    assert fallback.messages == [str(number) for number in range(8)]
+    assert (handler.stats().failed, handler.stats().fallback) == (8, 8)
+
+
+def test_what_arrives_is_not_for_the_fallback(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+) -> None:
+    """Each record goes to one of the two."""
+    fallback = Collecting()
+    handler = make_handler(fallback=fallback, key_maker=lambda fields: fields.get("key", "k"))
+    logger = logger_to(handler)
+    logger.info("fine")
+    logger.info("wrong", extra={"key": [1]})
+    handler.flush()
+    assert (messages(cluster), fallback.messages) == (["fine"], ["wrong"])
+
+
+def test_what_is_diverted_is_not_for_the_fallback(make_handler: MakeHandler) -> None:
+    """What a serializer logs is about shipping: it is not a record that Kafka lacks."""
+    fallback = Collecting()
+
+    def chatty(_fields: Any) -> str:
+        logger.warning("I was called")
+        return "value"
+
+    handler = make_handler(serializer=chatty, fallback=fallback)
+    logger = logger_to(handler)
+    logger.info("x")
+    assert (fallback.records, handler.stats().diverted) == ([], 1)
+
+
+def test_the_fallbacks_own_level_and_filters_hold(make_handler: MakeHandler) -> None:
+    """As for any handler on a logger; what they keep back is lost."""
+    fallback = Collecting(logging.WARNING)
+    fallback.addFilter(lambda record: record.getMessage() != "secret")
+    handler = make_handler(fallback=fallback, serializer=fail)
+    logger = logger_to(handler)
+    logger.info("low")
+    logger.warning("secret")
+    logger.warning("high")
+    assert fallback.messages == ["high"]
+    assert handler.stats().dropped == {"unserialisable": {"INFO": 1, "WARNING": 2}}
+
+
+def test_what_the_fallback_did_not_want_is_not_counted(make_handler: MakeHandler) -> None:
+    """A record below its level did not go there."""
+    handler = make_handler(fallback=Collecting(logging.WARNING), serializer=fail)
+    logger_to(handler).info("low")
+    assert handler.stats().fallback == 0
+
+
+def test_another_kafka_handler(make_handler: MakeHandler) -> None:
+    """The records of a cluster that is away go to another one."""
+    with ThreadedFakeCluster(brokers=1) as other:
+        other.add_topic("rescued", 1)
+        with closing(KafkaHandler(other.addresses, "rescued", **QUICK)) as second:
+            first = make_handler(fallback=second, serializer=fail)
+            logger_to(first).info("x")
+            assert second.flush() == 0
+            assert messages(other, "rescued") == ["x"]
+            assert first.stats().fallback == 1
+
+
+def test_another_kafka_handler_from_the_loop_thread(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+) -> None:
+    """What one gives up on its loop thread the other ships: that is no recursion."""
+    stop_broker(cluster)
+    with ThreadedFakeCluster(brokers=1) as other:
+        other.add_topic("rescued", 1)
+        with closing(KafkaHandler(other.addresses, "rescued", **QUICK)) as second:
+            first = make_handler(fallback=second, close_timeout_ms=20)
+            logger_to(first).info("x")
+            first.close()
+            assert second.flush() == 0
+            assert messages(other, "rescued") == ["x"]
+            assert second.stats().diverted == 0
+
+
+# -- a fallback that does not work ---------------------------------------------------------------
+
+
+def test_a_fallback_that_raises(
+    make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The program does not notice; it is told once, and the records are counted as dropped."""
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            fail()
+
+    handler = make_handler(fallback=Broken(), topic="{nothing}")
+    for _ in range(3):
+        logger_to(handler).info("x")
+    stats = handler.stats()
+    assert (stats.dropped, stats.fallback) == ({"invalid_topic": {"INFO": 3}}, 0)
+    assert capsys.readouterr().err.count("raised RuntimeError('no way')") == 1
+
+
+def test_a_fallback_that_raises_on_the_loop_thread(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The loop thread goes on."""
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            fail()
+
+    refuse_everything(cluster)
+    handler = make_handler(fallback=Broken())
+    for _ in range(2):
+        logger_to(handler).info("x")
+        assert handler.flush() == 0
+    assert (handler.stats().failed, handler.stats().fallback) == (2, 0)
+    assert capsys.readouterr().err.count("raised RuntimeError('no way')") == 1
+
+
+def test_itself_as_fallback(make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused when it is first needed, and told: nothing loops."""
+    handler = make_handler(fallback="kafka", topic="{nothing}")
+    handler.name = "kafka"
+    for _ in range(3):
+        logger_to(handler).info("x")
+    assert (handler.stats().emitted, handler.stats().fallback) == (3, 0)
+    told = capsys.readouterr().err
+    assert told.count("fallback='kafka' takes no records: its own fallbacks lead back here") == 1
+
+
+def test_fallbacks_in_a_circle(
+    make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each of a ring of three refuses its own: a record is dropped once and told, not for ever."""
+    ring = []
+    for number in range(3):
+        handler = make_handler(fallback=f"ring-{(number + 1) % 3}", topic="{nothing}")
+        handler.name = f"ring-{number}"
+        ring.append(handler)
+    logger_to(ring[0]).info("x")
+    assert [handler.stats().emitted for handler in ring] == [1, 0, 0]
+    assert "lead back here" in capsys.readouterr().err
+
+
+def test_a_chain_of_fallbacks(make_handler: MakeHandler) -> None:
+    """What the second can't ship either goes on to the third."""
+    last = Collecting()
+    second = make_handler(fallback=last, topic="{nothing}")
+    first = make_handler(fallback=second, topic="{nothing}")
+    logger_to(first).info("x")
+    assert last.messages == ["x"]
+    assert (first.stats().fallback, second.stats().fallback) == (1, 1)
+
+
+@pytest.mark.timeout(10)
+def test_a_chain_that_ends_in_a_circle(
+    make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A handler before the ring asks in vain, but only so long."""
+    a = make_handler(fallback="b", topic="{nothing}")
+    b = make_handler(fallback="c", topic="{nothing}")
+    c = make_handler(fallback="b", topic="{nothing}")
+    a.name, b.name, c.name = "a", "b", "c"
+    logger_to(a).info("x")
+    assert a.stats().emitted == 1
+    assert "lead back here" in capsys.readouterr().err
+
+
+# -- how it is given -----------------------------------------------------------------------------
+
+
+def test_by_name(make_handler: MakeHandler) -> None:
+    """The name is looked up when it is first needed: the other may be made later."""
+    handler = make_handler(fallback="later", topic="{nothing}")
+    fallback = Collecting()
+    fallback.name = "later"
+    logger_to(handler).info("x")
+    assert fallback.messages == ["x"]
+
+
+def test_a_name_that_nobody_has(
+    make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is told once; when somebody gets the name, records go there."""
+    handler = make_handler(fallback="nobody", topic="{nothing}")
+    logger = logger_to(handler)
+    logger.info("0")
+    logger.info("1")
+    told = capsys.readouterr().err
+    assert told.count("fallback='nobody' takes no records: there is no handler of that name") == 1
+    fallback = Collecting()
+    fallback.name = "nobody"
+    logger.info("2")
+    assert fallback.messages == ["2"]
+    assert handler.stats().fallback == 1
+
+
+def test_the_attribute(make_handler: MakeHandler) -> None:
+    """Where the records go can be asked for."""
+    fallback = Collecting()
+    by_object = make_handler(fallback=fallback).fallback
+    by_name = make_handler(fallback="later").fallback
+    assert by_object is not None
+    assert by_name is not None
+    assert by_object.handler is fallback
+    assert by_name.handler is None
+    fallback.name = "later"
+    assert by_name.handler is fallback
+    assert make_handler().fallback is None
+
+
+def configure(handlers: dict[str, Any], **options: Any) -> logging.Handler:
+    """The handler "kafka" of a dictConfig."""
+    kafka = {"class": "kiel_logging.KafkaHandler", "brokers": "localhost:1", "topic": "{nothing}"}
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "handlers": {**handlers, "kafka": {**kafka, **options}},
+            "loggers": {"kiel_test.fallback": {"handlers": ["kafka"], "propagate": False}},
+        }
+    )
+    (handler,) = logging.getLogger("kiel_test.fallback").handlers
+    return handler
+
+
+def file_handler(path: Path) -> dict[str, Any]:
+    """What a dictConfig says of a file."""
+    return {"class": "logging.FileHandler", "filename": str(path)}
+
+
+@pytest.mark.parametrize(
+    ("name", "fallback"),
+    [("file", "cfg://handlers.file"), ("file", "file"), ("zfile", "zfile")],
+    ids=["reference", "name", "name of one that is made later"],
+)
+def test_in_a_dict_config(tmp_path: Path, name: str, fallback: str) -> None:
+    """By a reference to a handler, or by its name."""
+    path = tmp_path / "lost.log"
+    with closing(configure({name: file_handler(path)}, fallback=fallback)):
+        logging.getLogger("kiel_test.fallback").warning("x")
+        assert path.read_text() == "x\n"
+        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+
+
+def test_a_reference_to_a_handler_that_is_made_later(tmp_path: Path) -> None:
+    """dictConfig has not made it yet: the error says to give the name instead."""
+    with pytest.raises(ValueError, match="Unable to configure handler 'kafka'") as failure:
+        configure({"zfile": file_handler(tmp_path / "x")}, fallback="cfg://handlers.zfile")
+    assert isinstance(failure.value.__cause__, ConfigurationError)
+    assert "give its name instead of the 'cfg://' reference" in str(failure.value.__cause__)
+
+
+@pytest.mark.parametrize("bad", [7, "", b"file", ["file"], logging.getLogger("x"), print])
+def test_what_can_not_be_a_fallback(bad: Any) -> None:
+    """It is refused, with what is allowed."""
+    with pytest.raises(ConfigurationError, match=r"must be a logging\.Handler or the name of one"):
+        fallback_target(bad)
+
+
+def test_handler_named() -> None:
+    """logging.getHandlerByName, on every Python."""
+    handler = Collecting()
+    handler.name = "by name"
+    assert handler_named("by name") is handler
+    assert handler_named("nobody") is None
+
+
+def test_take_counts_what_was_taken() -> None:
+    """By itself, without a KafkaHandler."""
+    target = Collecting(logging.WARNING)
+    fallback = Fallback(Collecting(), target, InternalLog())
+    for level in (logging.INFO, logging.WARNING, logging.ERROR):
+        fallback.take(logging.makeLogRecord({"levelno": level}))
+    assert (fallback.taken, len(target.records)) == (2, 2)

@@ -1,0 +1,262 @@
+"""What a handler says of itself, and what was diverted: where it goes, and how much of it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from kiel_logging.handler import internal_log
+from kiel_logging.handler.internal_log import MOST, PERIOD, InternalLog, write_to_stderr
+from tests.handler.shipped import Collecting, fail, logger_to
+
+
+class Clock:
+    """A clock that stands still unless it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        """What `time.monotonic` is to the module."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The module's time."""
+    clock = Clock()
+    monkeypatch.setattr(internal_log, "time", SimpleNamespace(monotonic=clock.monotonic))
+    return clock
+
+
+@contextmanager
+def console(level: int = logging.NOTSET) -> Iterator[None]:
+    """A handler on a logger of this file's that writes to the console of the moment."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(level)
+    logger = logging.getLogger("kiel_test.console")
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+
+
+def record(number: int = 0, **attributes: object) -> logging.LogRecord:
+    """A WARNING of `shop`."""
+    made = logging.LogRecord("shop", logging.WARNING, __file__, 1, "%d", (number,), None)
+    made.__dict__.update(attributes)
+    return made
+
+
+# -- diverted records ----------------------------------------------------------------------------
+
+
+def test_the_line_of_a_record(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its level, logger and message."""
+    InternalLog().divert(record(7))
+    assert capsys.readouterr().err == "WARNING shop: 7\n"
+
+
+def test_arguments_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    """They cost the text, not the line."""
+    InternalLog().divert(record(args=("x", "y")))
+    assert capsys.readouterr().err.startswith("WARNING shop: '%d' (TypeError(")
+
+
+@pytest.mark.usefixtures("clock")
+def test_ten_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """The eleventh is not, but is counted."""
+    log = InternalLog()
+    for number in range(25):
+        log.divert(record(number))
+    assert capsys.readouterr().err == "".join(f"WARNING shop: {n}\n" for n in range(MOST))
+    assert log.diverted == 25
+
+
+def test_the_next_period(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """After ten seconds the number of those that were not shown is told, then ten more are."""
+    log = InternalLog()
+    for number in range(25):
+        log.divert(record(number))
+    capsys.readouterr()
+    clock.now += PERIOD - 0.001
+    log.divert(record())
+    assert capsys.readouterr().err == ""
+    clock.now += 0.001
+    for _ in range(25):
+        log.divert(record())
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "kiel_logging: 16 more records about shipping were not shown"
+    assert lines[1:] == ["WARNING shop: 0"] * MOST
+
+
+def test_a_period_without_too_many(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """There is no number to tell."""
+    log = InternalLog()
+    for _ in range(MOST):
+        log.divert(record())
+    clock.now += PERIOD
+    log.divert(record())
+    assert capsys.readouterr().err == "WARNING shop: 0\n" * (MOST + 1)
+
+
+def test_below_warning_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """On stderr; such records take nothing from the ten."""
+    log = InternalLog()
+    for _ in range(50):
+        log.divert(record(levelno=logging.INFO))
+    log.divert(record())
+    assert capsys.readouterr().err == "WARNING shop: 0\n"
+    assert log.diverted == 51
+
+
+@pytest.mark.parametrize("name", ["kiel_test.console", "kiel_test.console.child"])
+def test_a_console_that_has_it_anyway(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """It is not written there a second time."""
+    logging.getLogger(name)
+    with console():
+        InternalLog().divert(record(name=name))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_console_with_a_higher_level(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not have it."""
+    with console(logging.ERROR):
+        InternalLog().divert(record(name="kiel_test.console"))
+    assert capsys.readouterr().err == "WARNING kiel_test.console: 0\n"
+
+
+def test_a_console_that_does_not_get_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """A logger that does not propagate keeps its records from the console above it."""
+    child = logging.getLogger("kiel_test.console.silent")
+    child.propagate = False
+    with console():
+        InternalLog().divert(record(name=child.name))
+    assert capsys.readouterr().err == "WARNING kiel_test.console.silent: 0\n"
+
+
+# -- an internal logger --------------------------------------------------------------------------
+
+
+def test_the_record_goes_to_the_logger(capsys: pytest.CaptureFixture[str]) -> None:
+    """As it is, whatever its level, if the logger's own allows it."""
+    collecting = Collecting()
+    logger = logger_to(collecting, "internal")
+    log = InternalLog(logger)
+    debug, warning = record(levelno=logging.DEBUG), record()
+    log.divert(debug)
+    logger.setLevel(logging.INFO)
+    log.divert(debug)
+    log.divert(warning)
+    assert collecting.records == [debug, warning]
+    assert capsys.readouterr().err == ""
+
+
+def test_words_of_its_own_go_to_the_logger() -> None:
+    """As records of the logger's."""
+    collecting = Collecting()
+    InternalLog(logger_to(collecting, "internal")).say(logging.WARNING, "100% full")
+    (told,) = collecting.records
+    assert (told.name, told.levelname, told.getMessage()) == ("internal", "WARNING", "100% full")
+
+
+class Back(logging.Handler):
+    """A handler of the internal logger's that leads back, as a KafkaHandler's would."""
+
+    log: InternalLog
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Divert it, and complain."""
+        self.log.divert(record)
+        self.log.say(logging.ERROR, "and so on")
+
+
+@pytest.mark.parametrize("say", [True, False], ids=["own words", "diverted"])
+def test_a_logger_that_leads_back(capsys: pytest.CaptureFixture[str], say: bool) -> None:
+    """What comes back is written to stderr: there is no loop."""
+    back = Back()
+    back.log = log = InternalLog(logger_to(back, "internal"))
+    if say:
+        log.say(logging.WARNING, "0")
+    else:
+        log.divert(record())
+    name = "internal" if say else "shop"
+    assert capsys.readouterr().err == f"WARNING {name}: 0\nkiel_logging: and so on\n"
+
+
+class Broken(logging.Handler):
+    """A handler that raises what it should not."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Raise."""
+        fail()
+
+
+def test_a_logger_that_raises(capsys: pytest.CaptureFixture[str]) -> None:
+    """That is told on stderr, and goes no further."""
+    log = InternalLog(logger_to(Broken(), "internal"))
+    log.say(logging.WARNING, "x")
+    log.divert(record())
+    told = "kiel_logging: the internal logger raised RuntimeError('no way')\n"
+    assert capsys.readouterr().err == told * 2
+
+
+# -- complaints ----------------------------------------------------------------------------------
+
+
+def test_a_complaint_is_made_once(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """In ten seconds, for each kind; then it is told how many there were besides."""
+    log = InternalLog()
+    for _ in range(4):
+        log.complain("fallback", "it raised")
+        log.complain("closed", "it is closed")
+    told = "kiel_logging: it raised\nkiel_logging: it is closed\n"
+    assert capsys.readouterr().err == told
+    clock.now += PERIOD
+    log.complain("fallback", "it raised again")
+    assert capsys.readouterr().err == (
+        "kiel_logging: 3 more since then: fallback\nkiel_logging: it raised again\n"
+    )
+
+
+def test_may_complain(clock: Clock) -> None:
+    """For what somebody else writes: yes once in ten seconds."""
+    log = InternalLog()
+    answers = [log.may_complain("x"), log.may_complain("x"), log.may_complain("y")]
+    clock.now += PERIOD
+    answers.append(log.may_complain("x"))
+    assert answers == [True, False, True, True]
+
+
+# -- stderr --------------------------------------------------------------------------------------
+
+
+class Raising(io.StringIO):
+    """A stream that is full."""
+
+    def write(self, text: str, /) -> int:
+        """Raise."""
+        raise OSError("no space left on device")
+
+
+@pytest.mark.parametrize(
+    "stream", [None, Raising(), object()], ids=["none", "full", "no stream at all"]
+)
+def test_a_stderr_that_takes_nothing(monkeypatch: pytest.MonkeyPatch, stream: object) -> None:
+    """Nothing can be told, and nothing is raised."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    log = InternalLog()
+    log.divert(record())
+    log.say(logging.ERROR, "x")
+    assert log.diverted == 1
+
+
+def test_write_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line at a time."""
+    write_to_stderr("one")
+    assert capsys.readouterr().err == "one\n"

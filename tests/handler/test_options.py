@@ -1,0 +1,309 @@
+"""The options of KafkaHandler: what is refused when it is made, and what a dictConfig says."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import logging.config
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+import yaml
+
+from kiel_logging import KafkaHandler, Producer
+from kiel_logging.errors import ConfigurationError
+from tests.handler.shipped import QUICK, keys, logger_to, messages
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+BAD_OPTIONS: list[tuple[str, Any, str]] = [
+    ("brokers", [], "brokers is empty: name at least one, 'host' or 'host:port'"),
+    ("brokers", None, "brokers=None must be a list of 'host' or 'host:port'"),
+    ("brokers", "host:port", "brokers has 'host:port': the port must be a number"),
+    ("brokers", ["kafka://host"], "leave out the '...://'"),
+    ("topic", "", "topic=''"),
+    ("topic", "a b", "topic='a b'"),
+    ("topic", "..", "topic='..'"),
+    ("topic", "x" * 250, "topic='xxx"),
+    ("topic", "logs.{", "topic='logs.{' is no valid template"),
+    ("topic", "logs/{levelname}", "has 'logs/': Kafka allows ASCII letters, digits"),
+    ("topic", "{}", "has {}: name an attribute of the LogRecord"),
+    ("topic", "{0}", "has {0}: name an attribute of the LogRecord"),
+    ("topic", 7, "topic=7 must be a name, a template such as 'logs.{levelname}', or a callable"),
+    ("topic", None, "topic=None must be a name"),
+    ("level", "LOUD", "Unknown level: 'LOUD'"),
+    ("key_field", "", "key_field='' must be the name of a record's field"),
+    ("key_field", 7, "key_field=7 must be the name of a record's field"),
+    ("key_maker", "x", "key_maker='x' must be callable"),
+    ("headers", "level", "headers='level' must be a mapping of header names to names of fields"),
+    ("headers", {"": "x"}, "headers has '': each name must be a str, and not empty"),
+    ("headers", {"x": 7}, "headers has 7: each name must be a str, and not empty"),
+    ("partitioner", "murmur3", "partitioner='murmur3' is not known: use one of"),
+    ("partitioner", 7, "partitioner=7"),
+    ("format", "jsn", "format='jsn' must be one of 'ecs', 'gelf', 'json', 'otel', 'text'"),
+    ("format", "jsn", "did you mean 'json'?"),
+    ("format", 7, "format=7 must be one of 'ecs', 'gelf', 'json', 'otel', 'text', or a callable"),
+    ("format", None, "format=None must be one of"),
+    ("serializer", "json", "serializer='json' must be callable, or None"),
+    ("serializer", "json", "in a dictConfig a function is written 'ext://module.function'"),
+    ("context", "request", "context='request' must be a mapping of names of fields to ContextVars"),
+    ("context", {"request": "x"}, "context has 'request': 'x', which is no ContextVar"),
+    ("context", {"level": 7}, "context has 'level': that is a field of the record's own"),
+    ("fields", ["env"], "fields=['env'] must be a mapping of names to values"),
+    ("fields", {"level": "x"}, "fields has 'level': that is a field of the record's own"),
+    ("fields", {7: "x"}, "fields has 7: each name must be a str"),
+    ("rename", {"message": 7}, "rename has 7: each name must be a str"),
+    ("rename", {"message": "x", "level": "x"}, "gives two fields the name 'x'"),
+    ("rename", {"message": "extra"}, "rename has 'extra': that is a field of the handler's own"),
+    ("exclude", "thread", "exclude='thread' must be a list of names of fields, such as"),
+    ("exclude", [7], "exclude has 7: each name must be a str"),
+    ("redact", "password", "redact='password' must be a list of names of fields, such as"),
+    ("redact", [""], "redact has '': each name must be a str, and not empty"),
+    ("compression", "brotli", "compression='brotli' is not known: use one of"),
+    ("batch_size", 0, "batch_size=0 must be a whole number, at least 1"),
+    ("batch_size", "many", "batch_size='many' must be a whole number"),
+    ("batch_size", True, "batch_size=True must be a whole number"),
+    ("linger_ms", -1, "linger_ms=-1 must be a number of milliseconds, 0 or more"),
+    ("linger_ms", "5", "linger_ms='5' must be a number of milliseconds"),
+    ("required_acks", 2, "required_acks=2 must be 1 (the leader has it), -1 (all in-sync"),
+    ("ack_timeout", 0, "ack_timeout=0 must be a whole number, at least 1"),
+    ("delivery_timeout_ms", 5, "delivery_timeout_ms=5 is less than linger_ms=50.0 plus"),
+    ("buffer_records", 0, "buffer_records=0 must be a whole number, at least 1"),
+    ("buffer_records", 1.5, "buffer_records=1.5 must be a whole number, at least 1"),
+    ("buffer_memory", -1, "buffer_memory=-1 must be a whole number, at least 1"),
+    ("overflow", "drop_new", "overflow='drop_new' must be one of 'drop_newest', 'drop_oldest'"),
+    ("overflow", "drop_new", "did you mean 'drop_newest'?"),
+    ("overflow", None, "overflow=None must be one of 'drop_newest'"),
+    ("overflow", ["block"], "overflow=['block'] must be one of 'drop_newest'"),
+    ("block_timeout_ms", 0, "block_timeout_ms=0 must be a number of milliseconds above 0"),
+    ("fallback", 7, "fallback=7 must be a logging.Handler or the name of one"),
+    ("fallback", "", "fallback='' must be a logging.Handler or the name of one"),
+    ("on_error", "print", "on_error='print' must be callable, or None"),
+    ("internal_logger", 7, "internal_logger=7 must be a logging.Logger, the name of one, or None"),
+    ("internal_logger", "", "internal_logger='' must be a logging.Logger"),
+    ("flush_on_sigterm", 1, "flush_on_sigterm=1 must be True or False"),
+    ("flush_on_sigterm", "yes", "flush_on_sigterm='yes' must be True or False"),
+    ("close_timeout_ms", 0, "close_timeout_ms=0 must be a number of milliseconds above 0"),
+    ("close_timeout_ms", None, "close_timeout_ms=None must be a number of milliseconds above 0"),
+    ("close_timeout_ms", float("nan"), "close_timeout_ms=nan must be a number of milliseconds"),
+    ("client_id", "", "client_id='' must be a str that is not empty"),
+    ("max_request_size", "1M", "max_request_size='1M' must be a whole number"),
+    ("max_request_size", 1, "max_request_size=1 must be a whole number"),
+    ("retry_backoff_ms", 2000, "retry_backoff_max_ms=1000.0 is less than retry_backoff_ms=2000"),
+    ("idempotence", "yes", "idempotence='yes' must be True, False or None"),
+]
+
+
+@pytest.mark.parametrize(("option", "bad", "message"), BAD_OPTIONS)
+def test_wrong_values(option: str, bad: Any, message: str) -> None:
+    """Each is refused when the handler is made: which option, its value, what is allowed."""
+    error = ValueError if option == "level" else ConfigurationError
+    with pytest.raises(error) as refused:
+        KafkaHandler(**{"brokers": "localhost", "topic": "logs", option: bad})
+    assert message in str(refused.value)
+
+
+def test_every_option_of_its_own_is_checked() -> None:
+    """The table above leaves none out."""
+    options = set(inspect.signature(KafkaHandler).parameters) - {"producer_options"}
+    assert options - {option for option, _, _ in BAD_OPTIONS} == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"key_field": "x", "key_maker": str}, "key_field and key_maker are both given"),
+        ({"format": "text", "serializer": str}, "format='text' and serializer are both given"),
+        ({"exclude": ["a"], "rename": {"a": "b"}}, "exclude and rename both have 'a'"),
+        ({"idempotence": True, "required_acks": 1}, "contradict each other"),
+        (
+            {"redact": ["password"], "key_field": "user.Password"},
+            "key_field has 'user.Password', which redact hides: a key or a header would show it",
+        ),
+        (
+            {"redact": ["api_key"], "headers": {"k": "api-key"}},
+            "headers has 'api-key', which redact hides",
+        ),
+    ],
+)
+def test_options_that_contradict_each_other(options: dict[str, Any], message: str) -> None:
+    """They are refused together."""
+    with pytest.raises(ConfigurationError) as refused:
+        KafkaHandler("localhost", "logs", **options)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("lingerms", ": did you mean 'linger_ms'?"),
+        ("key_feild", ": did you mean 'key_field'?"),
+        ("delivery_timeout", ": did you mean 'delivery_timeout_ms'?"),
+        ("fall_back", ": did you mean 'fallback'?"),
+        ("acks", ": did you mean 'required_acks'?"),
+        ("bootstrap_servers", ": did you mean 'brokers'?"),
+        ("compression_type", ": did you mean 'compression'?"),
+        ("enable_idempotence", ": did you mean 'idempotence'?"),
+        ("completely_else", ""),
+    ],
+)
+def test_unknown_options(name: str, hint: str) -> None:
+    """They are refused, with the nearest name there is."""
+    with pytest.raises(ConfigurationError) as refused:
+        KafkaHandler("localhost", "logs", **{name: 5})
+    assert str(refused.value) == f"KafkaHandler has no option {name!r}{hint}"
+
+
+def test_all_options_of_the_producer_are_options_of_the_handler() -> None:
+    """Given as the Producer has them by default, none is unknown."""
+    parameters = inspect.signature(Producer).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    handler = KafkaHandler("localhost", "logs", **defaults)
+    handler.close()
+    assert handler.stats().emitted == 0
+
+
+def test_a_handler_that_was_refused_leaves_no_thread() -> None:
+    """Options are checked before anything is started."""
+    before = threading.active_count()
+    with pytest.raises(ConfigurationError):
+        KafkaHandler("localhost", "logs", batch_size=0)
+    assert threading.active_count() == before
+
+
+def test_brokers_in_one_string(cluster: ThreadedFakeCluster) -> None:
+    """As an environment variable would have them."""
+    with closing(KafkaHandler(",".join(cluster.addresses), "logs", **QUICK)) as handler:
+        logger_to(handler).info("x")
+        assert handler.flush() == 0
+    assert messages(cluster) == ["x"]
+
+
+# -- dictConfig ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _named_handlers() -> Iterator[None]:
+    """Whatever a test configures is gone after it."""
+    yield
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+    logging.getLogger("kiel_test.configured").handlers.clear()
+
+
+def dict_config(brokers: str | list[str]) -> dict[str, Any]:
+    """What a program would write, but for the root logger."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"short": {"format": "%(levelname)s %(message)s"}},
+        "handlers": {
+            "kafka": {
+                "class": "kiel_logging.KafkaHandler",
+                "brokers": brokers,
+                "topic": "configured.{levelname}",
+                "level": "INFO",
+                "formatter": "short",
+                "key_field": "user.id",
+                "compression": "gzip",
+                "partitioner": "round_robin",
+                "linger_ms": 1,
+                "client_id": "configured",
+            }
+        },
+        "loggers": {
+            "kiel_test.configured": {"handlers": ["kafka"], "level": "DEBUG", "propagate": False}
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda config: config,
+        lambda config: json.loads(json.dumps(config)),
+        lambda config: yaml.safe_load(yaml.safe_dump(config)),
+    ],
+    ids=["Python", "JSON", "YAML"],
+)
+def test_dict_config(
+    cluster: ThreadedFakeCluster, read: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """Names and numbers are all that a configuration needs, so that it may be a text file."""
+    logging.config.dictConfig(read(dict_config(cluster.addresses)))
+    logger = logging.getLogger("kiel_test.configured")
+    (handler,) = logger.handlers
+    with closing(handler):
+        logger.debug("too low")
+        logger.info("x", extra={"user": {"id": "ann"}})
+        handler.flush()
+    assert messages(cluster, "configured.INFO") == ["INFO x"]
+    assert keys(cluster, "configured.INFO") == [b"ann"]
+    batches = cluster.batches("configured.INFO").values()
+    assert [batch.codec for part in batches for batch in part] == ["gzip"]
+    assert cluster.requests("Produce")[0].client_id == "configured"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"compresion": "gzip"}, "no option 'compresion': did you mean 'compression'?"),
+        ({"overflow": "wait"}, "overflow='wait' must be one of"),
+        ({"format": "xml"}, "format='xml' must be one of"),
+        ({"serializer": "json.dumps"}, "a function is written 'ext://module.function'"),
+        ({"fields": {"env": "ext://no.such.thing"}}, "can't be resolved"),
+    ],
+)
+def test_a_wrong_option_is_readable_through_dict_config(
+    options: dict[str, Any], message: str
+) -> None:
+    """dictConfig says which handler; its cause says which option."""
+    config = dict_config("localhost")
+    config["handlers"]["kafka"].update(options)
+    with pytest.raises(ValueError, match="Unable to configure handler 'kafka'") as failure:
+        logging.config.dictConfig(config)
+    assert isinstance(failure.value.__cause__, ConfigurationError)
+    assert message in str(failure.value.__cause__)
+
+
+def test_every_option_as_text(cluster: ThreadedFakeCluster) -> None:
+    """Functions and handlers are references; mappings and lists are what YAML has."""
+    config = dict_config(cluster.addresses)
+    config["handlers"]["kafka"].update(
+        yaml.safe_load("""
+            format: json
+            topic: logs
+            serializer: ext://json.dumps
+            context: ext://tests.handler.test_options.surroundings
+            fields: {env: test, tags: [a, b]}
+            rename: {message: msg}
+            exclude: [thread, path]
+            redact: [password]
+            headers: {level: levelname}
+            overflow: drop_lowest
+            fallback: cfg://handlers.file
+            on_error: ext://builtins.print
+            internal_logger: kiel_test.internal
+            flush_on_sigterm: false
+        """)
+    )
+    config["handlers"]["file"] = {"class": "logging.NullHandler"}
+    logging.config.dictConfig(config)
+    logger = logging.getLogger("kiel_test.configured")
+    (handler,) = logger.handlers
+    with closing(handler):
+        logger.info("x", extra={"password": "secret"})
+        handler.flush()
+    (record,) = cluster.records("logs")[0]
+    fields = json.loads(record.value)
+    expected = {"msg": "INFO x", "env": "test", "tags": ["a", "b"], "request": "r1"}
+    assert {name: fields[name] for name in expected} == expected
+    assert fields["password"] == "[redacted]"
+    assert record.headers == (("level", b"INFO"),)
+
+
+def surroundings() -> dict[str, str]:
+    """What a program's own context function returns."""
+    return {"request": "r1"}

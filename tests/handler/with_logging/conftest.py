@@ -1,0 +1,67 @@
+"""A broker, handlers for it, and logging put back as it was."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any, Final
+
+import pytest
+
+from kiel_logging import KafkaHandler
+from kiel_logging.handler.process.live_handlers import live_handlers
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+MakeHandler = Callable[..., KafkaHandler]
+
+QUICK: Final[dict[str, Any]] = {
+    "linger_ms": 1,
+    "retry_backoff_ms": 5,
+    "retry_backoff_max_ms": 20,
+    "close_timeout_ms": 5_000,
+}
+
+
+@pytest.fixture
+def cluster() -> Iterator[ThreadedFakeCluster]:
+    """One broker on a thread, with a topic `logs` of one partition."""
+    with ThreadedFakeCluster(brokers=1) as threaded:
+        threaded.add_topic("logs", 1)
+        yield threaded
+
+
+@pytest.fixture
+def make_handler(cluster: ThreadedFakeCluster) -> Iterator[MakeHandler]:
+    """Makes handlers for the cluster; they are closed when the test is over."""
+    with ExitStack() as handlers:
+
+        def make(topic: Any = "logs", **options: Any) -> KafkaHandler:
+            handler = KafkaHandler(cluster.addresses, topic, **{**QUICK, **options})
+            return handlers.enter_context(closing(handler))
+
+        yield make
+
+
+@pytest.fixture
+def logging_restored(cluster: ThreadedFakeCluster) -> Iterator[None]:
+    """Puts back what a configuration changed, and closes the handlers that it made."""
+    manager, root = logging.root.manager, logging.root
+    loggers = {**{name: logging.getLogger(name) for name in manager.loggerDict}, "root": root}
+    before = {name: dict(logger.__dict__) for name, logger in loggers.items()}
+    handlers = {name: list(logger.handlers) for name, logger in loggers.items()}
+    names, references = dict(logging._handlers), list(logging._handlerList)  # type: ignore[attr-defined]
+    old = live_handlers()
+    yield
+    for handler in live_handlers():
+        if handler not in old:
+            handler.close()
+    for name, logger in loggers.items():
+        logger.__dict__.update(before[name])
+        logger.handlers[:] = handlers[name]
+    for name in set(manager.loggerDict) - set(loggers):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).disabled = False
+    logging._handlers.update(names)  # type: ignore[attr-defined]
+    logging._handlerList[:] = references  # type: ignore[attr-defined]
+    manager._clear_cache()  # type: ignore[attr-defined]
