@@ -7,22 +7,27 @@ module: ``from kiel_logging import clients``.
 import asyncio
 import functools
 import random
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from kiel_logging import options as opt
+from kiel_logging.credentials import Secretive
 from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.batch import Batch, memory_of
 from kiel_logging.delivery.settlement import NO_OFFSET, Deliveries
 from kiel_logging.errors import PartitionerError, ProducerClosed, RecordTooLarge
-from kiel_logging.network.connection import open_connection
+from kiel_logging.network.opening import open_connection, secure
 from kiel_logging.network.resolver import Resolve, resolve
 from kiel_logging.network.room import Room
 from kiel_logging.network.sender import Sender
+from kiel_logging.network.tokens import RunAside
 from kiel_logging.partitioners import BuiltIn, Partitioner
+from kiel_logging.properties import Properties, options_from
 from kiel_logging.records import Headers, Record, RecordMetadata, TopicPartition
+from kiel_logging.security import PLAINTEXT, TokenProvider
 from kiel_logging.serializers import (
     Serializer,
     check_timestamp,
@@ -70,6 +75,21 @@ class Producer:
         compression_level: the codec's own measure of effort; None is its default.
         buffer_memory: most bytes of memory for messages that are not delivered yet.
         max_block_ms: milliseconds that ``produce()`` waits for room in it.
+        security_protocol: "PLAINTEXT", "SSL" (TLS), "SASL_PLAINTEXT" or "SASL_SSL".
+        ssl_cafile: PEM file of the authorities to trust; the system's when left out.
+        ssl_certfile: PEM file of this client's certificate and its chain, for mutual TLS.
+        ssl_keyfile: PEM file of its key, when that is not in the same file.
+        ssl_password: of the key, if it is encrypted. This, ``sasl_username`` and ``sasl_password``
+            are a str, ``{"env": "NAME"}`` or ``{"file": "/path"}``, read for each connection.
+        ssl_check_hostname: False takes any host's certificate, and warns.
+        ssl_verify_certificate: False takes any certificate at all, and warns.
+        ssl_context: an ``ssl.SSLContext``, in place of the files, for everything else.
+        sasl_mechanism: "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512" or "OAUTHBEARER".
+        sasl_username: who this client is, for the first three.
+        sasl_password: its password.
+        sasl_token_provider: for OAUTHBEARER: a callable, or coroutine function, that returns an
+            access token: a str or a ``security.Token``. It is called on a thread, whenever the
+            last token has used up most of its life.
 
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
@@ -103,6 +123,18 @@ class Producer:
         compression_level: int | None = None,
         buffer_memory: int = opt.DEFAULT_BUFFER_MEMORY,
         max_block_ms: float = opt.DEFAULT_MAX_BLOCK_MS,
+        security_protocol: str = PLAINTEXT,
+        ssl_cafile: str | None = None,
+        ssl_certfile: str | None = None,
+        ssl_keyfile: str | None = None,
+        ssl_password: Secretive | None = None,
+        ssl_check_hostname: bool = True,
+        ssl_verify_certificate: bool = True,
+        ssl_context: ssl.SSLContext | None = None,
+        sasl_mechanism: str | None = None,
+        sasl_username: Secretive | None = None,
+        sasl_password: Secretive | None = None,
+        sasl_token_provider: TokenProvider | None = None,
     ) -> None:
         self._options = opt.producer_options(
             brokers=brokers,
@@ -127,6 +159,20 @@ class Producer:
             metadata_max_age_ms=metadata_max_age_ms,
             topic_creation_timeout_ms=topic_creation_timeout_ms,
             connect_timeout_ms=connect_timeout_ms,
+            security={
+                "security_protocol": security_protocol,
+                "ssl_cafile": ssl_cafile,
+                "ssl_certfile": ssl_certfile,
+                "ssl_keyfile": ssl_keyfile,
+                "ssl_password": ssl_password,
+                "ssl_check_hostname": ssl_check_hostname,
+                "ssl_verify_certificate": ssl_verify_certificate,
+                "ssl_context": ssl_context,
+                "sasl_mechanism": sasl_mechanism,
+                "sasl_username": sasl_username,
+                "sasl_password": sasl_password,
+                "sasl_token_provider": sasl_token_provider,
+            },
         )
         self._closed = False
         self._connected = False
@@ -134,9 +180,23 @@ class Producer:
         self._closing: asyncio.Future[None] | None = None
         self._seals = 0
         self._room = Room(self._options.buffer_memory, lambda: self._accumulator.memory)
-        self._wire_up(_Futures(self._room.let_in), resolve)
+        self._wire_up(_Futures(self._room.let_in), resolve, asyncio.to_thread)
 
-    def _wire_up(self, deliveries: Deliveries, resolve: Resolve) -> None:
+    @classmethod
+    def from_properties(cls, properties: Properties, **options: Any) -> Self:
+        """Return a Producer configured as a librdkafka or Java client is.
+
+        Args:
+            properties: keys such as ``"bootstrap.servers"`` and values, or the path of a Java
+                properties file. Keys without a meaning here are named in a warning.
+            options: as the Producer's own, in addition; they win.
+
+        Raises:
+            ConfigurationError: a property or an option has a value it can't have.
+        """
+        return cls(**{**options_from(properties), **options})
+
+    def _wire_up(self, deliveries: Deliveries, resolve: Resolve, run_aside: RunAside) -> None:
         options = self._options
         self._clock = time.monotonic
         self._accumulator = Accumulator(
@@ -153,6 +213,7 @@ class Producer:
                 resolve=resolve,
                 client_id=options.client_id,
                 timeout=options.connect_timeout,
+                security=secure(options.security, run_aside),
             ),
             choose=self._choose,
             deliveries=deliveries,

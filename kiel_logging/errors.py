@@ -21,7 +21,16 @@
     │   ├── RequestTimedOut                    the broker did not answer in time
     │   ├── ProtocolError                      what came back is not Kafka's protocol
     │   ├── UnsupportedBroker                  older than Kafka 2.1, or newer than we know
-    │   └── NoBrokersAvailable                 none of the bootstrap brokers answered
+    │   ├── NoBrokersAvailable                 none of the bootstrap brokers answered
+    │   └── SecurityError                      who we are, or who they are, is not accepted
+    │       ├── AuthenticationFailed               a wrong password, an unknown user, an old token
+    │       ├── UnsupportedMechanism               the broker's listener does not offer it
+    │       ├── ListenerMismatch                   TLS to a plaintext port, or the other way round
+    │       ├── ClientCertificateRefused           the broker does not accept ours, or wants one
+    │       └── CertificateRejected                we do not accept the broker's
+    │           ├── CertificateExpired
+    │           ├── UnknownAuthority
+    │           └── WrongHostName
     └── DeliveryError                      a message was accepted and not delivered
         ├── DeliveryTimeout                    not within delivery_timeout_ms
         ├── UnknownTopic                       it does not exist and was not created
@@ -112,6 +121,42 @@ class UnsupportedBroker(BrokerError):
 
 class NoBrokersAvailable(BrokerError):
     """None of the bootstrap brokers answered with metadata."""
+
+
+class SecurityError(BrokerError):
+    """TLS or SASL failed: retried, but not often, for somebody has to put something right."""
+
+
+class AuthenticationFailed(SecurityError):
+    """The broker does not accept the credentials, or could not prove that it knows them."""
+
+
+class UnsupportedMechanism(SecurityError):
+    """The broker's listener does not offer ``sasl_mechanism``."""
+
+
+class ListenerMismatch(SecurityError):
+    """One side speaks TLS and the other does not."""
+
+
+class ClientCertificateRefused(SecurityError):
+    """The broker does not accept this client's certificate, or wants one."""
+
+
+class CertificateRejected(SecurityError):
+    """This client does not accept the broker's certificate."""
+
+
+class CertificateExpired(CertificateRejected):
+    """The broker's certificate is out of date."""
+
+
+class UnknownAuthority(CertificateRejected):
+    """The broker's certificate is signed by nobody that is trusted."""
+
+
+class WrongHostName(CertificateRejected):
+    """The broker's certificate is for another host."""
 
 
 class DeliveryError(KielError):

@@ -6,10 +6,12 @@ the package gets are checked values in the units it computes with: seconds and b
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.partitioners import Partitioner, partitioner
+from kiel_logging.security import SecurityOptions, security_options
 from kiel_logging.serializers import Serializer, json_serializer
 from kiel_logging.wire.compression import Codec, codec
 
@@ -74,6 +76,7 @@ class ProducerOptions:
     max_request_size: int
     buffer_memory: int
     idempotence: bool
+    security: SecurityOptions
 
 
 def producer_options(
@@ -91,6 +94,7 @@ def producer_options(
     max_request_size: int,
     buffer_memory: int,
     idempotence: bool | None,
+    security: Mapping[str, object] = MappingProxyType({}),
     **milliseconds: float,
 ) -> ProducerOptions:
     """Check what the Producer was given.
@@ -113,6 +117,7 @@ def producer_options(
         max_request_size=check_whole("max_request_size", max_request_size, least=_SMALLEST_REQUEST),
         buffer_memory=check_whole("buffer_memory", buffer_memory, least=_SMALLEST_REQUEST),
         idempotence=_check_idempotence(idempotence, required_acks),
+        security=security_options(**security),
         **{name.removesuffix("_ms"): seconds for name, seconds in durations.items()},
     )
 

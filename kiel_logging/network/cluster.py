@@ -12,10 +12,13 @@ from typing import Any, Final, TypeAlias
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
+    AuthenticationFailed,
     BrokerError,
     NoBrokersAvailable,
     ProducerClosed,
+    SecurityError,
     UnsupportedBroker,
+    UnsupportedMechanism,
 )
 from kiel_logging.network.connection import Connection
 from kiel_logging.options import Address, ProducerOptions
@@ -32,6 +35,12 @@ _PATIENCE: Final = 2.0
 
 _TELL_EVERY: Final = 60.0
 """Seconds until the same trouble is logged again."""
+
+_REFUSALS: Final = (AuthenticationFailed, UnsupportedMechanism)
+"""What all brokers of a cluster will say: asking the next one only locks an account sooner."""
+
+_SECURITY_PATIENCE: Final = 10
+"""How many times longer than after other errors it takes until the next attempt: 1 s to 10 s."""
 
 Connect: TypeAlias = Callable[[Address], Awaitable[Connection]]
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], object]
@@ -164,7 +173,7 @@ class Cluster:
         except BrokerError as error:
             self._tell(error)
             self._refresh_wanted = True
-            self._space_refreshes()
+            self._space_refreshes(error)
         finally:
             self._refreshing = False
             self._on_change()
@@ -175,6 +184,8 @@ class Cluster:
             try:
                 async with asyncio.timeout(_PATIENCE if len(candidates) > 1 else None):
                     await self._ask(await self._connected(node))
+            except _REFUSALS:
+                raise
             except BrokerError as error:
                 self.trouble = error
             except TimeoutError:
@@ -217,6 +228,7 @@ class Cluster:
             NoBrokersAvailable: none did; says what each attempt met.
             ProducerClosed: it was closed meanwhile.
             UnsupportedBroker: one that is too old, or too new, is all there is.
+            SecurityError: one is there, but it or we are not accepted.
         """
         failures: list[BrokerError] = []
         for address in self._options.brokers:
@@ -227,12 +239,14 @@ class Cluster:
                     await self._ask(connection)
                 finally:
                     connection.close()
+            except _REFUSALS:
+                raise
             except BrokerError as error:
                 failures.append(error)
             else:
                 return
         for failure in failures:
-            if isinstance(failure, UnsupportedBroker):
+            if isinstance(failure, UnsupportedBroker | SecurityError):
                 raise failure  # a broker is there: the others being down is not what matters
         reasons = "; ".join(map(str, failures))
         raise NoBrokersAvailable(f"no bootstrap broker answered: {reasons}")
@@ -276,9 +290,14 @@ class Cluster:
         except (BrokerError, TimeoutError):
             return None
 
-    def _space_refreshes(self) -> None:
+    def _space_refreshes(self, error: BrokerError | None = None) -> None:
         self._fruitless += 1
-        self._refresh_at = self._clock() + self._backoff(self._fruitless)
+        self._refresh_at = self._clock() + self._pause(self._fruitless, error)
+
+    def _pause(self, failures: int, error: BrokerError | None) -> float:
+        """Return how many seconds to wait after ``error``."""
+        patience = _SECURITY_PATIENCE if isinstance(error, SecurityError) else 1
+        return self._backoff(failures) * patience
 
     # Connections.
 
@@ -330,8 +349,8 @@ class Cluster:
     async def _open(self, node: Node) -> Connection:
         try:
             connection = await self._connect(node.address)
-        except BrokerError:
-            self._note_failure(node)
+        except BrokerError as error:
+            self._note_failure(node, error)
             raise
         finally:
             node.opening = None
@@ -346,13 +365,13 @@ class Cluster:
     def _lost(self, node: Node, why: BrokerError) -> None:
         if node.in_flight:
             self.trouble = why
-            self._note_failure(node)
+            self._note_failure(node, why)
         # Else it was idle, and the broker tidied up (connections.max.idle.ms).
         self._on_change()
 
-    def _note_failure(self, node: Node) -> None:
+    def _note_failure(self, node: Node, error: BrokerError) -> None:
         node.failures += 1
-        node.retry_at = self._clock() + self._backoff(node.failures)
+        node.retry_at = self._clock() + self._pause(node.failures, error)
 
     def _check_open(self) -> None:
         if self._closed:

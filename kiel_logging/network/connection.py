@@ -6,8 +6,7 @@ The only module that catches what sockets raise; everyone else sees BrokerError.
 
 import asyncio
 import itertools
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from kio.schema.errors import ErrorCode
@@ -16,16 +15,20 @@ from tornado.iostream import IOStream, StreamClosedError
 from kiel_logging.constants import VERSION
 from kiel_logging.errors import (
     BrokerError,
-    BrokerUnreachable,
     ConnectionLost,
+    ListenerMismatch,
     ProtocolError,
     RequestTimedOut,
+    SecurityError,
     UnsupportedBroker,
 )
-from kiel_logging.network.resolver import Resolve, SocketAddress
+from kiel_logging.network.authentication import Authenticator
 from kiel_logging.options import Address
 from kiel_logging.wire import messages, versions
 from kiel_logging.wire.messages import Api
+
+_RENEW_AT: Final = 0.85
+"""The part of a session's lifetime after which we say again who we are, as the Java client does."""
 
 MAX_FRAME: Final = 64 * 1024 * 1024
 """Most bytes of a response. The metadata of 100,000 partitions takes about 5 MB."""
@@ -42,6 +45,15 @@ class _Pending(NamedTuple):
     version: int
     response: "asyncio.Future[Any]"
     timer: asyncio.TimerHandle
+
+
+class _Held(NamedTuple):
+    """A request that waits until who we are has been told again."""
+
+    api: Api
+    request: Any
+    timeout: float
+    response: "asyncio.Future[Any]"
 
 
 class Connection:
@@ -61,6 +73,10 @@ class Connection:
         self.address = address
         self.closed: BrokerError | None = None
         self.on_close: Callable[[BrokerError], None] | None = None
+        self._authenticator: Authenticator | None = None
+        self._held: list[_Held] | None = None
+        self._session_timer: asyncio.TimerHandle | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self._reading = asyncio.ensure_future(self._read_responses())
 
     def __repr__(self) -> str:
@@ -102,17 +118,23 @@ class Connection:
         RequestTimedOut. A broker that misses one timeout answers nothing behind it either, for
         responses come in order: the connection is closed.
         """
-        loop = asyncio.get_running_loop()
-        response = loop.create_future()
+        response = asyncio.get_running_loop().create_future()
         if self.closed is not None:
             response.set_exception(_again(self.closed))
-            return response
+        elif self._held is not None:
+            self._held.append(_Held(api, request, timeout, response))
+        else:
+            self._transmit(api, request, timeout, response)
+        return response
+
+    def _transmit(
+        self, api: Api, request: Any, timeout: float, response: "asyncio.Future[Any]"
+    ) -> None:
         correlation_id = next(self._correlation_ids) & 0x7FFFFFFF
         frame = messages.encode_request(request, correlation_id, self._client_id)
-        timer = loop.call_later(timeout, self._time_out, api, timeout)
+        timer = asyncio.get_running_loop().call_later(timeout, self._time_out, api, timeout)
         self._pending[correlation_id] = _Pending(api, request.__version__, response, timer)
         self._write(frame)
-        return response
 
     async def post(self, api: Api, request: Any, timeout: float) -> None:
         """Send a request that gets no response (Produce with acks 0); return when it is written.
@@ -121,6 +143,8 @@ class Connection:
             ConnectionLost: the connection was cut before.
             RequestTimedOut: the broker did not take it within ``timeout`` seconds.
         """
+        if self._renewing is not None:
+            await asyncio.wait([self._renewing])
         if self.closed is not None:
             raise _again(self.closed)
         correlation_id = next(self._correlation_ids) & 0x7FFFFFFF
@@ -140,6 +164,47 @@ class Connection:
         except StreamClosedError as cause:
             self.close(self._lost(cause))
 
+    # Who we are.
+
+    async def authenticate(self, authenticator: Authenticator, timeout: float) -> None:
+        """Tell the broker who we are, now and before each session ends; ``timeout`` in seconds.
+
+        Raises:
+            SecurityError: it does not accept us, or is not what it claims to be.
+            BrokerError: the connection was lost.
+        """
+        self._authenticator = authenticator
+        lifetime = await authenticator.authenticate(_Line(self, timeout))
+        if lifetime > 0:
+            self._session_timer = asyncio.get_running_loop().call_later(
+                lifetime * _RENEW_AT, self._renew, timeout
+            )
+
+    def _renew(self, timeout: float) -> None:
+        self._renewing = asyncio.ensure_future(self._authenticate_again(timeout))
+
+    async def _authenticate_again(self, timeout: float) -> None:
+        """Begin a new session (KIP-368); requests are held, for brokers take none in between."""
+        assert self._authenticator is not None
+        self._held = []
+        try:
+            await self.authenticate(self._authenticator, timeout)
+        except BrokerError as error:
+            self.close(error)
+        finally:
+            self._renewing = None
+            self._release()
+
+    def _release(self) -> None:
+        held, self._held = self._held or [], None
+        for request in held:
+            if request.response.done():
+                continue  # its caller was cancelled
+            if self.closed is None:
+                self._transmit(*request)
+            else:
+                request.response.set_exception(_again(self.closed))
+
     async def _read_responses(self) -> None:
         try:
             while True:
@@ -147,7 +212,7 @@ class Connection:
                 self._answer(frame)
         except StreamClosedError as cause:
             self.close(self._lost(cause))
-        except ProtocolError as error:
+        except (ProtocolError, SecurityError) as error:
             self.close(error)
         except Exception as bug:  # ours; whoever waits for a response must hear of it
             self.close(ProtocolError(f"reading from {self.address} failed: {bug!r}"))
@@ -156,6 +221,11 @@ class Connection:
         (size,) = messages.SIZE.unpack(await self._stream.read_bytes(messages.SIZE.size))
         if 0 <= size <= MAX_FRAME:
             return int(size)
+        if size >> 24 == _TLS_ALERT:
+            raise ListenerMismatch(
+                f"{self.address} speaks TLS, and this connection is plaintext: set "
+                "security_protocol, or check the port in brokers"
+            )
         raise ProtocolError(
             f"{self.address} announced a response of {size} bytes: {_what_speaks_so(size)}"
         )
@@ -195,6 +265,7 @@ class Connection:
             return
         self.closed = why or ConnectionLost(f"the connection to {self.address} was closed by us")
         self._stream.close()
+        self._end_session()
         if self._reading is not asyncio.current_task():
             self._reading.cancel()
         pending, self._pending = self._pending, {}
@@ -205,6 +276,35 @@ class Connection:
         if self.on_close is not None:
             self.on_close(self.closed)
 
+    def _end_session(self) -> None:
+        if self._session_timer is not None:
+            self._session_timer.cancel()
+        if self._renewing is not None and self._renewing is not asyncio.current_task():
+            self._renewing.cancel()  # it releases what is held
+        elif self._renewing is None:
+            self._release()
+
+
+class _Line:
+    """A connection for its authenticator, whose requests are not held."""
+
+    def __init__(self, connection: Connection, timeout: float) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self.address = connection.address
+
+    def version(self, api: Api) -> int:
+        """Return the version of ``api`` that is spoken."""
+        return self._connection.version(api)
+
+    async def ask(self, api: Api, request: Any) -> Any:
+        """Send ``request`` and return its response."""
+        response = asyncio.get_running_loop().create_future()
+        if self._connection.closed is not None:
+            raise _again(self._connection.closed)
+        self._connection._transmit(api, request, self._timeout, response)
+        return await response
+
 
 def _again(error: BrokerError) -> BrokerError:
     """Return a copy: an exception that is raised in many places gathers all their tracebacks."""
@@ -214,71 +314,4 @@ def _again(error: BrokerError) -> BrokerError:
 def _what_speaks_so(size: int) -> str:
     if size == _HTTP:
         return "that is HTTP, not Kafka; check the port in brokers"
-    if size >> 24 == _TLS_ALERT:
-        return "that is TLS, and this connection is plaintext; check the port in brokers"
     return f"at most {MAX_FRAME} can be right; is this really a Kafka broker's port?"
-
-
-async def open_connection(
-    address: Address, *, resolve: Resolve, client_id: str, timeout: float
-) -> Connection:
-    """Connect to ``address``, trying every address of its host, and shake hands.
-
-    ``timeout``, in seconds, holds for the look-up, each attempt to connect, and the handshake.
-
-    Raises:
-        BrokerError: none of the addresses took the connection, or no Kafka broker answered.
-    """
-    try:
-        async with asyncio.timeout(timeout):
-            candidates = await resolve(address)
-    except TimeoutError:
-        raise BrokerUnreachable(
-            f"the host name of {address} did not resolve within {timeout * 1000:.0f} ms: "
-            "is the name server up?"
-        ) from None
-    stream = await _connect_any(address, candidates, timeout)
-    connection = Connection(stream, address, client_id)
-    try:
-        await connection.handshake(timeout)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-async def _connect_any(
-    address: Address, candidates: Sequence[SocketAddress], timeout: float
-) -> IOStream:
-    failures = []
-    for family, sockaddr in candidates:
-        try:
-            return await _connect(family, sockaddr, timeout)
-        except (OSError, StreamClosedError, TimeoutError) as cause:
-            failures.append(f"{sockaddr[0]}: {_reason(cause, timeout)}")
-    raise BrokerUnreachable(
-        f"no connection to {address} ({'; '.join(failures)}): "
-        "is the broker up, and is this its address?"
-    )
-
-
-async def _connect(
-    family: socket.AddressFamily, sockaddr: tuple[Any, ...], timeout: float
-) -> IOStream:
-    stream = IOStream(socket.socket(family, socket.SOCK_STREAM), max_buffer_size=2 * MAX_FRAME)
-    try:
-        stream.set_nodelay(True)
-        async with asyncio.timeout(timeout):
-            await stream.connect(sockaddr)
-    except BaseException:
-        stream.close()
-        raise
-    return stream
-
-
-def _reason(cause: BaseException, timeout: float) -> str:
-    if isinstance(cause, TimeoutError):
-        return f"no answer within {timeout * 1000:.0f} ms"
-    if isinstance(cause, StreamClosedError):
-        return str(cause.real_error or "the connection was closed")
-    return str(cause)

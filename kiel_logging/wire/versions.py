@@ -29,6 +29,8 @@ SUPPORTED: Final[Mapping[Api, VersionRange]] = {
     Api.API_VERSIONS: VersionRange(0, 3),
     Api.INIT_PRODUCER_ID: VersionRange(0, 5),
     Api.DESCRIBE_CONFIGS: VersionRange(1, 4),
+    Api.SASL_HANDSHAKE: VersionRange(1, 1),
+    Api.SASL_AUTHENTICATE: VersionRange(0, 2),
 }
 
 REQUIRED: Final = (Api.PRODUCE, Api.METADATA)

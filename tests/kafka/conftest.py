@@ -47,6 +47,14 @@ def kafka_3() -> Iterator[KafkaCluster]:
         yield cluster
 
 
+@pytest.fixture(scope="session")
+def secured_kafka() -> Iterator[KafkaCluster]:
+    """Three brokers of the current release, with every secured listener and with ACLs."""
+    require_kafka(KAFKA_4)
+    with KafkaCluster(KAFKA_4, secured=True) as cluster:
+        yield cluster
+
+
 @pytest.fixture(params=["kafka_4", "kafka_3"])
 def cluster(request: pytest.FixtureRequest) -> KafkaCluster:
     """Return each version in turn."""

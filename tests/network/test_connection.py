@@ -15,11 +15,13 @@ from kiel_logging.errors import (
     BrokerError,
     BrokerUnreachable,
     ConnectionLost,
+    ListenerMismatch,
     ProtocolError,
     RequestTimedOut,
     UnsupportedBroker,
 )
-from kiel_logging.network.connection import Connection, open_connection
+from kiel_logging.network.connection import Connection
+from kiel_logging.network.opening import open_connection
 from kiel_logging.network.resolver import SocketAddress, resolve
 from kiel_logging.options import Address
 from kiel_logging.wire.messages import Api
@@ -302,7 +304,6 @@ async def test_a_port_that_accepts_and_never_answers() -> None:
     ("answer", "message"),
     [
         (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "that is HTTP, not Kafka"),
-        (b"\x15\x03\x03\x00\x02\x02\x46", "that is TLS, and this connection is plaintext"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "is this really a Kafka broker's port"),
         (b"220 mail ESMTP\r\n", "is this really a Kafka broker's port"),
         (b"\x00\x00\x00\x0a\x00\x00\x00\x00" + b"\xff" * 6, "is this really a Kafka broker's port"),
@@ -313,7 +314,6 @@ async def test_a_port_that_accepts_and_never_answers() -> None:
     ],
     ids=[
         "HTTP",
-        "TLS alert",
         "SSH",
         "SMTP",
         "garbage in a frame",
@@ -331,6 +331,15 @@ async def test_whatever_answers_is_no_kafka_broker(answer: bytes, message: str) 
         with pytest.raises(ProtocolError, match=message):
             await dial(broker)
         await broker.until(lambda: broker.open_connections == 0)
+
+
+@pytest.mark.gen_test
+async def test_a_port_that_speaks_tls() -> None:
+    """Its alert is told from other garbage: the port is right, the protocol is not."""
+    async with FakeBroker() as broker:
+        broker.send_garbage(b"\x15\x03\x03\x00\x02\x02\x46", "ApiVersions")
+        with pytest.raises(ListenerMismatch, match="speaks TLS, and this connection is plaintext"):
+            await dial(broker)
 
 
 @pytest.mark.gen_test

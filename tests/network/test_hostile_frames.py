@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.errors import BrokerError, ConnectionLost, ProtocolError
+from kiel_logging.errors import BrokerError, ConnectionLost, ListenerMismatch, ProtocolError
 from kiel_logging.wire.metadata import Metadata, read_metadata
 from tests.network.test_connection import ask, dial
 from tests.support.fake_broker import FakeBroker
@@ -67,7 +67,12 @@ async def test_a_hostile_frame_ends_in_an_answer_or_an_error(spoil: Any) -> None
         ]
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert {type(end) for end in ends} <= {Metadata, ConnectionLost, ProtocolError}
+    assert {type(end) for end in ends} <= {
+        Metadata,
+        ConnectionLost,
+        ListenerMismatch,
+        ProtocolError,
+    }
     assert any(isinstance(end, BrokerError) for end in ends)
     assert peak < MOST_MEMORY
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 from types import TracebackType
@@ -20,6 +21,7 @@ from tornado.tcpserver import TCPServer
 
 from tests.support.fake_faults import Answer, DefaultReply, FaultCommands
 from tests.support.fake_replies import HANG_UP, STALL, default_reply
+from tests.support.fake_sasl import SASL_VERSIONS, Sasl
 from tests.support.fake_topics import ClusterState, Node
 from tests.support.happenings import Happenings, matching
 from tests.support.kafka_frames import (
@@ -36,8 +38,10 @@ _LARGEST_REQUEST = 100 * 1024 * 1024
 
 
 class _Listener(TCPServer):
-    def __init__(self, accepted: Callable[[IOStream], None]) -> None:
-        super().__init__()
+    def __init__(
+        self, accepted: Callable[[IOStream], None], tls: ssl.SSLContext | None = None
+    ) -> None:
+        super().__init__(ssl_options=tls)
         self._accepted = accepted
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
@@ -65,6 +69,7 @@ class FakeBroker(FaultCommands):
         self._accepted_count = 0
         self._ignoring = False
         self._resumed = asyncio.Event()
+        self._tls: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
         listening = "listening" if self._listener else "stopped"
@@ -122,9 +127,20 @@ class FakeBroker(FaultCommands):
             self._placeholder = None
         sockets = bind_sockets(self.port, "127.0.0.1", family=socket.AF_INET)
         self.node.port = sockets[0].getsockname()[1]
-        self._listener = _Listener(self._accept)
+        self._listener = _Listener(self._accept, self._tls)
         self._listener.add_sockets(sockets)
         return self
+
+    def use_tls(self, context: ssl.SSLContext | None) -> None:
+        """From the next start() on: TLS with that context, or plaintext again."""
+        self._tls = context
+
+    def require_sasl(self, sasl: Sasl | None) -> None:
+        """From now on clients (of all brokers of a cluster) say who they are; None ends that."""
+        self.state.sasl = sasl
+        for node in self.state.nodes.values():
+            for api_key, versions in SASL_VERSIONS.items():
+                node.versions[api_key] = versions
 
     def stop(self) -> None:
         """Dies: connections are closed, new ones refused until start()."""

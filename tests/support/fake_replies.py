@@ -23,6 +23,8 @@ from tests.support.kafka_frames import (
     INIT_PRODUCER_ID,
     METADATA,
     PRODUCE,
+    SASL_AUTHENTICATE,
+    SASL_HANDSHAKE,
     ReceivedRequest,
     make,
     response_module,
@@ -44,6 +46,8 @@ _LEGAL_NAME = re.compile(r"(?!\.\.?$)[a-zA-Z0-9._-]{1,249}")
 
 def default_reply(state: ClusterState, node: Node, request: ReceivedRequest) -> Any:
     """A response entity, None when none is due (acks=0), or HANG_UP."""
+    if state.sasl is not None and not state.sasl.lets_in(request):
+        return HANG_UP
     reply = _REPLIES.get(request.api_key)
     return HANG_UP if reply is None else reply(state, node, request)
 
@@ -68,6 +72,29 @@ def _api_versions(state: ClusterState, node: Node, request: ReceivedRequest) -> 
             if known or key == API_VERSIONS
         ),
         throttle_time=_NOT_THROTTLED,
+    )
+
+
+def _sasl_handshake(state: ClusterState, node: Node, request: ReceivedRequest) -> Any:
+    module = response_module(SASL_HANDSHAKE, request.version)
+    mechanism = request.payload.mechanism
+    error, offered = ErrorCode.illegal_sasl_state, ()
+    if state.sasl is not None:
+        error, offered = state.sasl.begin(request, mechanism), state.sasl.mechanisms
+    return make(module.SaslHandshakeResponse, error_code=error, mechanisms=offered)
+
+
+def _sasl_authenticate(state: ClusterState, node: Node, request: ReceivedRequest) -> Any:
+    module = response_module(SASL_AUTHENTICATE, request.version)
+    if state.sasl is None:
+        return HANG_UP
+    turn = state.sasl.go_on(request, request.payload.auth_bytes)
+    return make(
+        module.SaslAuthenticateResponse,
+        error_code=turn.error,
+        error_message=turn.message,
+        auth_bytes=turn.data,
+        session_lifetime=timedelta(milliseconds=turn.lifetime_ms),
     )
 
 
@@ -290,4 +317,6 @@ _REPLIES: dict[int, Callable[[ClusterState, Node, ReceivedRequest], Any]] = {
     METADATA: _metadata,
     API_VERSIONS: _api_versions,
     INIT_PRODUCER_ID: _init_producer_id,
+    SASL_HANDSHAKE: _sasl_handshake,
+    SASL_AUTHENTICATE: _sasl_authenticate,
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from kio.schema.errors import ErrorCode
 
+from tests.support.fake_sasl import Sasl
 from tests.support.kafka_frames import Versions
 from tests.support.stored_records import (
     RejectedBatch,
@@ -174,6 +175,8 @@ class ClusterState:
     auto_create: bool = True
     auto_create_partitions: int = 3
     max_message_bytes: int = 1048588
+    sasl: Sasl | None = None
+    """Who may come in; everybody when it is None."""
     bump_epochs: bool = True
     """Whether InitProducerId bumps the epoch of an id it is given. Kafka itself does so only for
     transactional producers: others get a new id and epoch 0, as they do here when it is False."""

@@ -14,6 +14,7 @@ from kio.serial import entity_reader, entity_writer
 from kio.static.constants import EntityType
 
 PRODUCE, METADATA, API_VERSIONS, INIT_PRODUCER_ID = 0, 3, 18, 22
+SASL_HANDSHAKE, SASL_AUTHENTICATE = 17, 36
 
 Versions = dict[int, tuple[int, int]]
 Api = int | str | type[Any]

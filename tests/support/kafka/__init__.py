@@ -10,16 +10,23 @@ from .artifacts import (
     kafka_unavailable_reason,
 )
 from .cluster import KafkaCluster
+from .listeners import LISTENERS, MECHANISMS
+from .security import ClientCertificate, Security, unsecured_token
 from .topics import ClusterError
 
 __all__ = [
     "DEFAULT_VERSION",
     "KAFKA_3",
     "KAFKA_4",
+    "LISTENERS",
+    "MECHANISMS",
     "VERSIONS",
+    "ClientCertificate",
     "ClusterError",
     "Distribution",
     "KafkaCluster",
     "KafkaUnavailableError",
+    "Security",
     "kafka_unavailable_reason",
+    "unsecured_token",
 ]

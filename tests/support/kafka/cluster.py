@@ -5,17 +5,19 @@ import random
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from .access import Access
 from .artifacts import DEFAULT_VERSION, distribution, keep
 from .broker import Broker, Guardian
 from .properties import HOST, BrokerSpec, render, server_properties
-from .storage import format_storage, random_uuid
-from .topics import ClusterError, Topics
+from .security import Security, make_security
+from .storage import first_metadata, format_storage, random_uuid
+from .topics import ClusterError
 
 _START_TIMEOUT = 90.0
 _HEAP_MB = 384
@@ -24,7 +26,7 @@ _HEAP_MB = 384
 _PORTS = range(20_000, 32_000)
 
 
-class KafkaCluster(Topics):
+class KafkaCluster(Access):
     """Apache Kafka in KRaft mode: `brokers` nodes, each broker and controller, ids from 1.
 
     >>> with KafkaCluster() as cluster:
@@ -38,6 +40,7 @@ class KafkaCluster(Topics):
         *,
         config: Mapping[str, str] | None = None,
         advertised: Mapping[int, str] | None = None,
+        secured: bool = False,
     ) -> None:
         """Describe a cluster.
 
@@ -45,12 +48,16 @@ class KafkaCluster(Topics):
             config: goes into every node's server.properties, last.
             advertised: the addresses of proxies, by node id. Each node gets a second listener
                 (see `proxied_port`), whose clients are told these addresses.
+            secured: each node gets every one of the secured listeners too (see `security`), and
+                an authorizer (see `deny`). PLAINTEXT stays as it is.
         """
         super().__init__()
         self.distribution = distribution(version)
         self._node_ids = tuple(range(1, brokers + 1))
         self._config = dict(config or {})
         self._advertised = dict(advertised or {})
+        self._secured = secured
+        self._security: Security | None = None
         self._specs: dict[int, BrokerSpec] = {}
         self._brokers: dict[int, Broker] = {}
         self._recording: Path | None = None
@@ -86,8 +93,19 @@ class KafkaCluster(Topics):
         """The id of every broker, also of those that are down."""
         return self._node_ids
 
+    @property
+    def running(self) -> tuple[int, ...]:
+        """The ids of the brokers that are up."""
+        return tuple(each.node_id for each in self._brokers.values() if each.pid is not None)
+
+    @property
+    def security(self) -> Security:
+        """The secured listeners and the credentials for them."""
+        assert self._security is not None, "the cluster was made without `secured`, or is not up"
+        return self._security
+
     def address(self, broker_id: int) -> str:
-        """Return the address of one broker."""
+        """Return the address of one broker's PLAINTEXT listener."""
         return self._specs[broker_id].bootstrap
 
     def proxied_port(self, broker_id: int) -> int:
@@ -130,14 +148,36 @@ class KafkaCluster(Topics):
         guardian = self._resources.enter_context(Guardian(directory))
         if not self.distribution.classes.exists():
             self._recording = directory / "classes.jsa"
-        self._specs = _specs(self._node_ids, directory, self._config, self._advertised)
+        self._specs = self._describe(directory)
+        users = self._security.users if self._security is not None else {}
+        metadata = first_metadata(self.distribution, users, directory)
         cluster_id = random_uuid()
         for node_id, spec in self._specs.items():
-            format_storage(self.distribution, spec, cluster_id)
+            format_storage(spec, cluster_id, metadata)
             self._brokers[node_id] = self._broker(spec, directory, guardian)
         for broker in self._brokers.values():
             broker.start()
         self.wait_brokers(*self._node_ids, timeout=_START_TIMEOUT)
+
+    def _describe(self, directory: Path) -> dict[int, BrokerSpec]:
+        ports = _free_ports()
+        if self._secured:
+            self._security = make_security(directory / "security", self._node_ids, ports)
+        controller_ports = {node_id: next(ports) for node_id in self._node_ids}
+        return {
+            node_id: BrokerSpec(
+                node_id=node_id,
+                client_port=next(ports),
+                controller_port=controller_ports[node_id],
+                controller_ports=controller_ports,
+                log_dir=directory / f"data-{node_id}",
+                overrides=self._config,
+                proxied_port=next(ports) if node_id in self._advertised else None,
+                advertised=self._advertised.get(node_id, ""),
+                security=self._security,
+            )
+            for node_id in self._node_ids
+        }
 
     def _broker(self, spec: BrokerSpec, directory: Path, guardian: Guardian) -> Broker:
         properties = directory / f"server-{spec.node_id}.properties"
@@ -179,29 +219,6 @@ class KafkaCluster(Topics):
 
     def _diagnosis(self) -> str:
         return "\n".join(f"--- {each}\n{each.log_tail(15)}" for each in self._brokers.values())
-
-
-def _specs(
-    node_ids: Sequence[int],
-    directory: Path,
-    overrides: Mapping[str, str],
-    advertised: Mapping[int, str],
-) -> dict[int, BrokerSpec]:
-    ports = _free_ports()
-    controller_ports = {node_id: next(ports) for node_id in node_ids}
-    return {
-        node_id: BrokerSpec(
-            node_id=node_id,
-            client_port=next(ports),
-            controller_port=controller_ports[node_id],
-            controller_ports=controller_ports,
-            log_dir=directory / f"data-{node_id}",
-            overrides=overrides,
-            proxied_port=next(ports) if node_id in advertised else None,
-            advertised=advertised.get(node_id, ""),
-        )
-        for node_id in node_ids
-    }
 
 
 def _free_ports() -> Iterator[int]:

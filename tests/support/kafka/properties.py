@@ -1,13 +1,16 @@
 """What a broker is told: `server.properties` as a pure function of a `BrokerSpec`.
 
-Listeners are all here: one more kind (SSL, SASL) is a field of the spec and a line below.
+Listeners are all here; what the secured ones are told is in listeners.py.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HOST = "127.0.0.1"
+from .listeners import HOST, LISTENERS, listener_properties
+from .security import Security
+
+__all__ = ["HOST", "BrokerSpec", "render", "server_properties"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,7 @@ class BrokerSpec:
     overrides: Mapping[str, str] = field(default_factory=dict)
     proxied_port: int | None = None  # of a second listener for clients,
     advertised: str = ""  # which are told this address of it: a proxy's
+    security: Security | None = None  # the secured listeners, when there are any
 
     @property
     def bootstrap(self) -> str:
@@ -34,6 +38,7 @@ def server_properties(spec: BrokerSpec) -> dict[str, str]:
     return {
         **_identity(spec),
         **_listeners(spec),
+        **(_secured(spec.security) if spec.security is not None else {}),
         **_replication(len(spec.controller_ports)),
         **_SMALL_AND_PROMPT,
         **spec.overrides,
@@ -56,20 +61,39 @@ def _identity(spec: BrokerSpec) -> dict[str, str]:
 
 
 def _listeners(spec: BrokerSpec) -> dict[str, str]:
-    client = f"PLAINTEXT://{spec.bootstrap}"
-    listeners = [client, f"CONTROLLER://{HOST}:{spec.controller_port}"]
-    advertised = [client]
+    clients = [f"PLAINTEXT://{spec.bootstrap}", *_secured_listeners(spec)]
+    listeners = [*clients, f"CONTROLLER://{HOST}:{spec.controller_port}"]
+    advertised = [*clients]
     if spec.proxied_port is not None:
         listeners.append(f"PROXIED://{HOST}:{spec.proxied_port}")
         advertised.append(f"PROXIED://{spec.advertised}")
-    protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT"
+    protocols = dict.fromkeys(("PLAINTEXT", "CONTROLLER", "PROXIED"), "PLAINTEXT")
+    protocols |= {name: each.protocol for name, each in LISTENERS.items()}
     return {
         "listeners": ",".join(listeners),
         "advertised.listeners": ",".join(advertised),
-        "listener.security.protocol.map": protocols,
+        "listener.security.protocol.map": ",".join(map(":".join, protocols.items())),
         "inter.broker.listener.name": "PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
     }
+
+
+def _secured_listeners(spec: BrokerSpec) -> list[str]:
+    if spec.security is None:
+        return []
+    return [f"{name}://{spec.security.address(name, spec.node_id)}" for name in LISTENERS]
+
+
+def _secured(security: Security) -> dict[str, str]:
+    properties = dict(_AUTHORIZER)
+    for name in LISTENERS:
+        properties |= listener_properties(
+            name,
+            keystore=security.keystores.get(name),
+            ca_file=security.ca_file,
+            users=security.users,
+        )
+    return properties
 
 
 def _replication(brokers: int) -> dict[str, str]:
@@ -85,6 +109,13 @@ def _replication(brokers: int) -> dict[str, str]:
         "share.coordinator.state.topic.min.isr": enough,
     }
 
+
+_AUTHORIZER = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    # The brokers themselves, and tests that look after what was stored: both by PLAINTEXT.
+    "super.users": "User:ANONYMOUS",
+    "allow.everyone.if.no.acl.found": "true",
+}
 
 _SMALL_AND_PROMPT = {
     "num.partitions": "3",

@@ -1,14 +1,14 @@
 """What a running cluster is asked for by Kafka's admin protocol: topics and their leaders.
 
 Kafka notifies nobody, so every wait is a condition on the metadata with a deadline, and
-all of them go through `_wait_until`: the only place that polls.
+all of them go through `_poll`: the only place that polls.
 """
 
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import ElectionType, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -19,6 +19,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 TIMEOUT = 30.0
 _POLL = 0.05
+_Answer = TypeVar("_Answer")
 _TRY_AGAIN = (KafkaError.REQUEST_TIMED_OUT, KafkaError.NOT_CONTROLLER)
 
 
@@ -137,10 +138,12 @@ class Topics(ABC):
 
     def _client(self) -> AdminClient:
         if self._admin is None:
-            self._admin = AdminClient(_settings(self.bootstrap))
+            self._admin = AdminClient(quiet(self.bootstrap))
         return self._admin
 
-    def _request(self, ask: Callable[[AdminClient], Future[Any]], done_before: int) -> None:
+    def _request(
+        self, ask: Callable[[AdminClient], Future[Any]], done_before: int | None = None
+    ) -> None:
         """Ask until a broker answers; after a lost answer `done_before` is a success too."""
         deadline = time.monotonic() + TIMEOUT
         lost = False
@@ -165,12 +168,22 @@ class Topics(ABC):
         timeout: float = TIMEOUT,
     ) -> ClusterMetadata:
         """Return the first metadata that satisfies `condition`."""
+
+        def metadata() -> ClusterMetadata | None:
+            found = self._metadata()
+            return found if found is not None and condition(found) else None
+
+        return self._poll(metadata, what, timeout)
+
+    def _poll(
+        self, ask: Callable[[], _Answer | None], what: str, timeout: float = TIMEOUT
+    ) -> _Answer:
+        """Return the first answer that is one: neither None nor False."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             self._check()
-            metadata = self._metadata()
-            if metadata is not None and condition(metadata):
-                return metadata
+            if answer := ask():
+                return answer
             time.sleep(_POLL)
         raise ClusterError(f"waited {timeout:.0f} s for {what}\n{self._diagnosis()}")
 
@@ -181,7 +194,8 @@ class Topics(ABC):
             return None  # nobody answered yet
 
 
-def _settings(bootstrap: Sequence[str]) -> dict[str, Any]:
+def quiet(bootstrap: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of a client that keeps trying and says nothing of it."""
     return {
         "bootstrap.servers": ",".join(bootstrap),
         "reconnect.backoff.ms": 20,

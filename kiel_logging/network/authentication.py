@@ -1,0 +1,137 @@
+"""SASL on a connection: who we are is told, again before each session ends.
+
+Source: KIP-43, KIP-152, KIP-368 (re-authentication).
+"""
+
+import logging
+from typing import Any, Protocol
+
+from kio.schema.errors import ErrorCode
+
+from kiel_logging.diagnostics import report
+from kiel_logging.errors import (
+    AuthenticationFailed,
+    BrokerError,
+    ConfigurationError,
+    SecurityError,
+    UnsupportedMechanism,
+)
+from kiel_logging.network.mechanisms import Conversation, oauthbearer, plain, scram
+from kiel_logging.network.tokens import Tokens
+from kiel_logging.options import Address
+from kiel_logging.security import OAUTHBEARER, PLAIN, SaslOptions
+from kiel_logging.wire.messages import Api
+from kiel_logging.wire.sasl import (
+    Authenticated,
+    read_sasl_authenticate,
+    sasl_authenticate_request,
+    sasl_handshake_request,
+)
+
+
+class Line(Protocol):
+    """What of a connection is needed: requests that nothing else comes between."""
+
+    address: Address
+
+    def version(self, api: Api) -> int:
+        """Return the version of ``api`` that is spoken."""
+
+    async def ask(self, api: Api, request: Any) -> Any:
+        """Send ``request`` and return its response."""
+
+
+class Authenticator:
+    """Tells brokers who we are.
+
+    Args:
+        options: mechanism and credentials.
+        encrypted: whether connections are.
+        tokens: where OAUTHBEARER has its tokens from; None for other mechanisms.
+    """
+
+    def __init__(self, options: SaslOptions, *, encrypted: bool, tokens: Tokens | None) -> None:
+        self._options = options
+        self._tokens = tokens
+        self._warn = options.mechanism == PLAIN and not encrypted
+
+    async def authenticate(self, line: Line) -> float:
+        """Return how many seconds the session has; 0 is without an end.
+
+        Raises:
+            SecurityError: the broker does not accept us, or is not what it claims to be.
+            BrokerError: the connection was lost meanwhile, or times out.
+        """
+        self._warn_once()
+        try:
+            return await self._converse(line)
+        except BrokerError as error:
+            if self._tokens is not None and isinstance(error, AuthenticationFailed):
+                self._tokens.forget()
+            # The frames below have what was sent among their locals, which some tools show.
+            raise error.with_traceback(None) from None
+
+    async def _converse(self, line: Line) -> float:
+        conversation = await self._conversation()
+        await self._name_mechanism(line)
+        version = line.version(Api.SASL_AUTHENTICATE)
+        message, lifetime = next(conversation), 0.0
+        while True:
+            request = sasl_authenticate_request(version, message)
+            answer = read_sasl_authenticate(await line.ask(Api.SASL_AUTHENTICATE, request))
+            self._check(line, answer)
+            lifetime = answer.lifetime or lifetime
+            try:
+                message = conversation.send(answer.auth_bytes)
+            except StopIteration:
+                return lifetime
+
+    def _warn_once(self) -> None:
+        if self._warn:
+            self._warn = False
+            report(
+                logging.WARNING,
+                "sasl_mechanism='PLAIN' without TLS: the password goes over the network as it is; "
+                "set security_protocol='SASL_SSL'",
+            )
+
+    async def _conversation(self) -> Conversation:
+        options = self._options
+        if self._tokens is not None:
+            return oauthbearer(await self._tokens.get())
+        assert options.username is not None
+        assert options.password is not None
+        try:
+            username, password = options.username.read(), options.password.read()
+        except ConfigurationError as error:
+            raise AuthenticationFailed(str(error)) from None
+        if options.mechanism == PLAIN:
+            return plain(username, password)
+        return scram(options.mechanism, username, password)
+
+    async def _name_mechanism(self, line: Line) -> None:
+        mechanism = self._options.mechanism
+        response = await line.ask(Api.SASL_HANDSHAKE, sasl_handshake_request(mechanism))
+        error, offered = response.error_code, response.mechanisms
+        if error == ErrorCode.unsupported_sasl_mechanism:
+            names = ", ".join(map(repr, offered)) or "none"
+            raise UnsupportedMechanism(
+                f"{line.address} does not offer sasl_mechanism={mechanism!r}; it offers {names}"
+            )
+        if error == ErrorCode.illegal_sasl_state:
+            raise UnsupportedMechanism(
+                f"{line.address} wants no SASL there: check the port and security_protocol"
+            )
+        if error != ErrorCode.none:
+            raise SecurityError(f"{line.address} refused to begin SASL: {error.name.upper()}")
+
+    def _check(self, line: Line, answer: Authenticated) -> None:
+        if answer.error == ErrorCode.none:
+            return
+        why = answer.message or answer.error.name.upper()
+        if answer.error != ErrorCode.sasl_authentication_failed:
+            raise SecurityError(f"{line.address} broke off SASL: {why}")
+        what = "token" if self._options.mechanism == OAUTHBEARER else "user name or password"
+        raise AuthenticationFailed(
+            f"{line.address} does not accept the {what} ({self._options.mechanism}): {why}"
+        )

@@ -1,0 +1,167 @@
+"""Opening a connection: look up, connect, encrypt, shake hands, tell who we are.
+
+Each step has the same time, and an error of its own.
+"""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+
+from kiel_logging.errors import (
+    BrokerError,
+    BrokerUnreachable,
+    ConfigurationError,
+    ConnectionLost,
+    SecurityError,
+)
+from kiel_logging.network.authentication import Authenticator
+from kiel_logging.network.connection import MAX_FRAME, Connection
+from kiel_logging.network.resolver import Resolve, SocketAddress
+from kiel_logging.network.tls import Tls, translate
+from kiel_logging.network.tokens import RunAside, Tokens
+from kiel_logging.options import Address
+from kiel_logging.security import SaslOptions, SecurityOptions
+
+
+class Security(NamedTuple):
+    """How connections are secured: encrypted, and told who we are, or not."""
+
+    tls: Tls | None = None
+    authenticator: Authenticator | None = None
+
+
+def secure(options: SecurityOptions, run_aside: RunAside) -> Security:
+    """Return what ``options`` ask for; ``run_aside`` calls the token provider, which may block.
+
+    The files that they name are read when the first connection is made.
+    """
+    tls, sasl = options.tls, options.sasl
+    return Security(
+        tls=None if tls is None else Tls(tls),
+        authenticator=None if sasl is None else _authenticator(sasl, tls is not None, run_aside),
+    )
+
+
+def _authenticator(options: SaslOptions, encrypted: bool, run_aside: RunAside) -> Authenticator:
+    provider = options.token_provider
+    tokens = None if provider is None else Tokens(provider, run_aside, time.time)
+    return Authenticator(options, encrypted=encrypted, tokens=tokens)
+
+
+async def open_connection(
+    address: Address,
+    *,
+    resolve: Resolve,
+    client_id: str,
+    timeout: float,
+    security: Security = Security(),  # noqa: B008 # immutable
+) -> Connection:
+    """Connect to ``address``, trying every address of its host, shake hands, tell who we are.
+
+    ``timeout``, in seconds, holds for the look-up, each attempt to connect, and the handshakes.
+
+    Raises:
+        BrokerError: none of the addresses took the connection, or no Kafka broker answered.
+        SecurityError: one did, but it or we are not accepted.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            candidates = await resolve(address)
+    except TimeoutError:
+        raise BrokerUnreachable(
+            f"the host name of {address} did not resolve within {timeout * 1000:.0f} ms: "
+            "is the name server up?"
+        ) from None
+    stream = await _connect_any(address, candidates, timeout, security.tls)
+    connection = Connection(stream, address, client_id)
+    try:
+        await _first_handshake(connection, stream, timeout, security)
+        if security.authenticator is not None:
+            await connection.authenticate(security.authenticator, timeout)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _first_handshake(
+    connection: Connection, stream: IOStream, timeout: float, security: Security
+) -> None:
+    try:
+        await connection.handshake(timeout)
+    except BrokerError as error:
+        # In TLS 1.3 our certificate is refused after the handshake, when something is read.
+        if isinstance(stream.error, ssl.SSLError) and not isinstance(
+            stream.error, ssl.SSLEOFError | ssl.SSLZeroReturnError
+        ):
+            raise translate(stream.error, connection.address) or error from None
+        if not isinstance(error, ConnectionLost):
+            raise
+        hint = "does that port speak TLS (security_protocol)?"
+        if security.tls is not None:
+            hint = "does it want a client's certificate (ssl_certfile)?"
+        raise ConnectionLost(f"{error}, before its first answer: {hint}") from None
+
+
+async def _connect_any(
+    address: Address, candidates: Sequence[SocketAddress], timeout: float, tls: Tls | None
+) -> IOStream:
+    context = None if tls is None else _context(tls)
+    failures = []
+    for family, sockaddr in candidates:
+        try:
+            return await _connect(family, sockaddr, timeout, context, address.host)
+        except (OSError, StreamClosedError, TimeoutError) as cause:
+            error = getattr(cause, "real_error", None) or cause
+            if context is not None and (meant := translate(error, address)) is not None:
+                raise meant from None
+            failures.append(f"{sockaddr[0]}: {_reason(cause, timeout)}")
+    raise BrokerUnreachable(
+        f"no connection to {address} ({'; '.join(failures)}): "
+        "is the broker up, and is this its address?"
+    )
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    try:
+        return tls.context()
+    except ConfigurationError as error:  # a file that was there is gone, or half written
+        raise SecurityError(str(error)) from None
+
+
+async def _connect(
+    family: socket.AddressFamily,
+    sockaddr: tuple[Any, ...],
+    timeout: float,
+    context: ssl.SSLContext | None,
+    host: str,
+) -> IOStream:
+    stream = _make_stream(socket.socket(family, socket.SOCK_STREAM), context)
+    try:
+        stream.set_nodelay(True)
+        async with asyncio.timeout(timeout):
+            # For TLS it is the handshake that is awaited.
+            await stream.connect(sockaddr, server_hostname=host if context is not None else None)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def _make_stream(plain: socket.socket, context: ssl.SSLContext | None) -> IOStream:
+    if context is None:
+        return IOStream(plain, max_buffer_size=2 * MAX_FRAME)
+    return SSLIOStream(plain, max_buffer_size=2 * MAX_FRAME, ssl_options=context)
+
+
+def _reason(cause: BaseException, timeout: float) -> str:
+    if isinstance(cause, TimeoutError):
+        return f"no answer within {timeout * 1000:.0f} ms"
+    if isinstance(cause, StreamClosedError):
+        return str(cause.real_error or "the connection was closed")
+    return str(cause)

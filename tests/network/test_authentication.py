@@ -1,0 +1,500 @@
+"""SASL on a connection: who is let in, what a refusal says, and sessions that are renewed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiel_logging.errors import (
+    AuthenticationFailed,
+    BrokerError,
+    ConnectionLost,
+    RequestTimedOut,
+    SecurityError,
+    UnsupportedBroker,
+    UnsupportedMechanism,
+)
+from kiel_logging.network.connection import Connection
+from kiel_logging.network.opening import open_connection, secure
+from kiel_logging.network.resolver import resolve
+from kiel_logging.options import Address
+from kiel_logging.security import security_options
+from kiel_logging.wire.messages import Api
+from kiel_logging.wire.metadata import metadata_request
+from tests.support.fake_broker import HANG_UP, FakeBroker
+from tests.support.fake_cluster import ErrorCode
+from tests.support.fake_sasl import MECHANISMS, Sasl
+from tests.support.kafka_frames import make, response_module
+
+SECRET = "s3cr3t-und-geheim"
+SECURED = [(mechanism, version) for mechanism in MECHANISMS for version in (0, 1, 2)]
+
+
+def as_alice(mechanism: str, password: Any = SECRET) -> dict[str, Any]:
+    """The options of a client with that password, or token."""
+    options = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": mechanism}
+    if mechanism == "OAUTHBEARER":
+        provider = password if callable(password) else lambda: password
+        return {**options, "sasl_token_provider": provider}
+    return {**options, "sasl_username": "alice", "sasl_password": password}
+
+
+async def at_once(function: Callable[[], Any]) -> Any:
+    """Runs aside what does not block."""
+    return function()
+
+
+async def dial(broker: FakeBroker, options: dict[str, Any], timeout: float = 5.0) -> Connection:
+    """A connection that may be used, to `broker`."""
+    return await open_connection(
+        Address("127.0.0.1", broker.port),
+        resolve=resolve,
+        client_id="test",
+        timeout=timeout,
+        security=secure(security_options(**options), at_once),
+    )
+
+
+def guarded(broker: FakeBroker, *lifetimes: int) -> Sasl:
+    """Lets alice into `broker`, for such sessions in milliseconds."""
+    sasl = Sasl(users={"alice": SECRET}, tokens={SECRET}, lifetimes=list(lifetimes))
+    broker.require_sasl(sasl)
+    return sasl
+
+
+def ask(connection: Connection) -> asyncio.Future[Any]:
+    """Asks for the brokers: any request would do."""
+    return connection.send(
+        Api.METADATA, metadata_request(connection.version(Api.METADATA), []), 30.0
+    )
+
+
+def asked(broker: FakeBroker) -> list[str]:
+    """What came to the broker, in order."""
+    return [request.api for request in broker.requests]
+
+
+def text_of(error: BaseException) -> str:
+    """All that tools show of it, the local variables in frames of ours included."""
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    ours = [frame for frame in shown.stack if "kiel_logging" in Path(frame.filename).parts]
+    shown.stack = traceback.StackSummary.from_list(ours)
+    return "".join(shown.format()) + repr(error)
+
+
+# -- who is let in ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mechanism", "version"), SECURED)
+@pytest.mark.gen_test
+async def test_every_mechanism(mechanism: str, version: int) -> None:
+    """In every version: the mechanism is named, then messages go to and fro, then requests do."""
+    async with FakeBroker() as broker:
+        guarded(broker)
+        broker.set_versions("SaslAuthenticate", 0, version)
+        connection = await dial(broker, as_alice(mechanism))
+        await ask(connection)
+        connection.close()
+        turns = 2 if mechanism.startswith("SCRAM") else 1
+        expected = ["ApiVersions", "SaslHandshake", *["SaslAuthenticate"] * turns, "Metadata"]
+        assert asked(broker) == expected
+        assert {r.version for r in broker.requests if r.api == "SaslAuthenticate"} == {version}
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.gen_test
+async def test_a_wrong_password(mechanism: str) -> None:
+    """The broker, the mechanism and its reason are told; nothing that was sent is."""
+    async with FakeBroker() as broker:
+        guarded(broker)
+        wrong = "wr0ng-und-geheim"
+        with pytest.raises(AuthenticationFailed) as failure:
+            await dial(broker, as_alice(mechanism, wrong))
+        what = "token" if mechanism == "OAUTHBEARER" else "user name or password"
+        prefix = f"{broker.address} does not accept the {what} ({mechanism}): "
+        assert str(failure.value).startswith(prefix)
+        await broker.until(lambda: broker.open_connections == 0)
+        assert wrong not in text_of(failure.value)
+
+
+@pytest.mark.gen_test
+async def test_a_refused_token_is_confirmed_and_not_used_again() -> None:
+    """RFC 7628's single byte; the next connection has another token."""
+    tokens = iter(["old", SECRET])
+    async with FakeBroker() as broker:
+        guarded(broker)
+        security = secure(
+            security_options(**as_alice("OAUTHBEARER", lambda: next(tokens))), at_once
+        )
+
+        async def connect() -> Connection:
+            address = Address("127.0.0.1", broker.port)
+            return await open_connection(
+                address, resolve=resolve, client_id="test", timeout=5.0, security=security
+            )
+
+        with pytest.raises(AuthenticationFailed, match=r"confirmed by b'\\x01'"):
+            await connect()
+        (await connect()).close()
+
+
+@pytest.mark.gen_test
+async def test_a_mechanism_that_is_not_offered() -> None:
+    """It is named, and those that are."""
+    async with FakeBroker() as broker:
+        guarded(broker).mechanisms = ("PLAIN", "OAUTHBEARER")
+        with pytest.raises(UnsupportedMechanism) as failure:
+            await dial(broker, as_alice("SCRAM-SHA-512"))
+        assert str(failure.value) == (
+            f"{broker.address} does not offer sasl_mechanism='SCRAM-SHA-512'; "
+            "it offers 'PLAIN', 'OAUTHBEARER'"
+        )
+
+
+@pytest.mark.gen_test
+async def test_a_listener_without_sasl() -> None:
+    """Kafka says ILLEGAL_SASL_STATE there."""
+    async with FakeBroker() as broker:
+        broker.require_sasl(None)
+        with pytest.raises(UnsupportedMechanism, match="wants no SASL there: check the port"):
+            await dial(broker, as_alice("PLAIN"))
+
+
+def handshake_with(error: ErrorCode) -> Any:
+    """An answer to SaslHandshake."""
+    return make(response_module(17, 1).SaslHandshakeResponse, error_code=error, mechanisms=())
+
+
+def answer_with(error: ErrorCode, data: bytes = b"") -> Any:
+    """An answer to SaslAuthenticate in version 0."""
+    schema = response_module(36, 0).SaslAuthenticateResponse
+    return make(schema, error_code=error, error_message=None, auth_bytes=data)
+
+
+@pytest.mark.parametrize(
+    ("api", "reply", "error", "message"),
+    [
+        (
+            "SaslHandshake",
+            handshake_with(ErrorCode.unknown_server_error),
+            SecurityError,
+            "UNKNOWN_",
+        ),
+        ("SaslHandshake", HANG_UP, ConnectionLost, "was lost"),
+        ("SaslAuthenticate", HANG_UP, ConnectionLost, "was lost"),
+        (
+            "SaslAuthenticate",
+            answer_with(ErrorCode.illegal_sasl_state),
+            SecurityError,
+            "broke off SASL: ILLEGAL_SASL_STATE",
+        ),
+        (
+            "SaslAuthenticate",
+            answer_with(ErrorCode.sasl_authentication_failed),
+            AuthenticationFailed,
+            "does not accept the user name or password .*: SASL_AUTHENTICATION_FAILED",
+        ),
+    ],
+    ids=["handshake fails", "hang up 1", "hang up 2", "wrong state", "no words"],
+)
+@pytest.mark.gen_test
+async def test_other_ends(api: str, reply: Any, error: type[BrokerError], message: str) -> None:
+    """Only what is about the credentials says so; what was sent is nowhere to be seen."""
+    async with FakeBroker() as broker:
+        guarded(broker)
+        broker.set_versions("SaslAuthenticate", 0, 0)
+        broker.on(api, reply)
+        with pytest.raises(error, match=message) as failure:
+            await dial(broker, as_alice("PLAIN"))
+        assert type(failure.value) is error
+        assert SECRET not in text_of(failure.value)
+        await broker.until(lambda: broker.open_connections == 0)
+
+
+@pytest.mark.parametrize("api", ["SaslHandshake", "SaslAuthenticate"])
+@pytest.mark.gen_test
+async def test_a_broker_that_does_not_answer(api: str) -> None:
+    """Each answer has the connect timeout."""
+    async with FakeBroker() as broker:
+        guarded(broker)
+        broker.stall(api)
+        with pytest.raises(RequestTimedOut, match=r"did not answer SASL_\w+ within 20 ms") as e:
+            await dial(broker, as_alice("PLAIN"), timeout=0.02)
+        assert SECRET not in text_of(e.value)
+
+
+@pytest.mark.gen_test
+async def test_a_broker_that_only_knows_bare_sasl() -> None:
+    """Older than Kafka 1.0: it is said, and no password is sent."""
+    async with FakeBroker() as broker:
+        guarded(broker)
+        del broker.node.versions[36]
+        with pytest.raises(UnsupportedBroker, match="does not know the request SASL_AUTHENTICATE"):
+            await dial(broker, as_alice("PLAIN"))
+        assert "SaslAuthenticate" not in asked(broker)
+
+
+@pytest.mark.parametrize("answer", [b"", b"\xff\x00", b"r=1,s=2,i=3"], ids=repr)
+@pytest.mark.gen_test
+async def test_a_broker_that_takes_anybody_is_not_believed(answer: bytes) -> None:
+    """With SCRAM it has to prove that it knows the password."""
+    async with FakeBroker() as broker:
+        guarded(broker)
+        broker.set_versions("SaslAuthenticate", 0, 0)
+        broker.on("SaslAuthenticate", answer_with(ErrorCode.none, answer))
+        with pytest.raises(AuthenticationFailed, match="is this the broker that it claims") as e:
+            await dial(broker, as_alice("SCRAM-SHA-256"))
+        assert SECRET not in text_of(e.value)
+
+
+@pytest.mark.gen_test
+async def test_a_password_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker is not asked; the next connection looks again."""
+    monkeypatch.delenv("KAFKA_PASSWORD", raising=False)
+    async with FakeBroker() as broker:
+        guarded(broker)
+        options = as_alice("PLAIN", {"env": "KAFKA_PASSWORD"})
+        with pytest.raises(AuthenticationFailed, match="KAFKA_PASSWORD is not set"):
+            await dial(broker, options)
+        assert asked(broker) == ["ApiVersions"]
+        monkeypatch.setenv("KAFKA_PASSWORD", SECRET)
+        (await dial(broker, options)).close()
+
+
+@pytest.mark.gen_test
+async def test_plain_without_tls_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """At the first connection; other mechanisms are not."""
+    async with FakeBroker() as broker:
+        guarded(broker)
+        for mechanism, warnings in (("SCRAM-SHA-256", 0), ("PLAIN", 1)):
+            security = secure(security_options(**as_alice(mechanism)), at_once)
+            for _ in range(3):
+                connection = await open_connection(
+                    Address("127.0.0.1", broker.port),
+                    resolve=resolve,
+                    client_id="test",
+                    timeout=5.0,
+                    security=security,
+                )
+                connection.close()
+            found = [r for r in caplog.records if "'PLAIN' without TLS" in r.getMessage()]
+            assert [r.levelno for r in found] == [logging.WARNING] * warnings
+
+
+@pytest.mark.gen_test
+async def test_nothing_that_is_logged_has_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """Not at any level, by anybody."""
+    caplog.set_level(logging.DEBUG)
+    asyncio.get_running_loop().set_debug(True)
+    async with FakeBroker() as broker:
+        guarded(broker)
+        for mechanism in MECHANISMS:
+            (await dial(broker, as_alice(mechanism))).close()
+            with pytest.raises(AuthenticationFailed):
+                await dial(broker, as_alice(mechanism, f"{SECRET}?"))
+    assert SECRET not in caplog.text
+
+
+# -- sessions that end -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.gen_test
+async def test_a_session_is_renewed_before_it_ends(mechanism: str) -> None:
+    """On the same connection, as often as sessions end; one without an end is left alone."""
+    async with FakeBroker() as broker:
+        guarded(broker, 1, 1, 0)
+        connection = await dial(broker, as_alice(mechanism))
+        await broker.received("SaslHandshake", 3)
+        await ask(connection)
+        assert asked(broker).count("SaslHandshake") == 3
+        assert broker.connections_accepted == 1
+        connection.close()
+
+
+@pytest.mark.gen_test
+async def test_each_session_has_a_fresh_token() -> None:
+    """One whose end is not known is good for one session."""
+    handed_out: list[str] = []
+
+    def provide() -> str:
+        handed_out.append(f"token{len(handed_out)}")
+        return handed_out[-1]
+
+    async with FakeBroker() as broker:
+        guarded(broker, 1, 1).tokens = {"token0", "token1", "token2"}
+        connection = await dial(broker, as_alice("OAUTHBEARER", provide))
+        await broker.received("SaslAuthenticate", 3)
+        await ask(connection)
+        assert handed_out == ["token0", "token1", "token2"]
+        connection.close()
+
+
+async def renewing(broker: FakeBroker, options: dict[str, Any] | None = None) -> Connection:
+    """A connection whose broker has been told again who we are, and stalls."""
+    connection = await dial(broker, options or as_alice("PLAIN"))
+    broker.stall("SaslHandshake")
+    await broker.received("SaslHandshake", 2)
+    return connection
+
+
+def named(connection: Connection, topic: str) -> asyncio.Future[Any]:
+    """Asks for a topic."""
+    return connection.send(
+        Api.METADATA, metadata_request(connection.version(Api.METADATA), [topic]), 30.0
+    )
+
+
+@pytest.mark.gen_test
+async def test_requests_are_held_meanwhile_and_go_out_in_order() -> None:
+    """Brokers hang up on whoever asks in between; none overtakes another, later ones included."""
+    async with FakeBroker() as broker:
+        guarded(broker, 1)
+        connection = await renewing(broker)
+        waiting = [named(connection, f"t{n}") for n in range(5)]
+        await asyncio.sleep(0)
+        assert asked(broker)[-1] == "SaslHandshake"
+        broker.resume()
+        waiting.append(named(connection, "t5"))
+        await waiting[0]
+        waiting.append(named(connection, "t6"))
+        await asyncio.gather(*waiting)
+        held = [r.payload.topics[0].name for r in broker.requests if r.api == "Metadata"]
+        assert held == [f"t{n}" for n in range(7)]
+        assert asked(broker)[-8:-7] == ["SaslAuthenticate"]
+        connection.close()
+
+
+@pytest.mark.gen_test
+async def test_requests_that_are_out_are_answered_first() -> None:
+    """The broker takes one after the other: nothing that was sent before is lost."""
+    async with FakeBroker() as broker:
+        guarded(broker, 1)
+        connection = await dial(broker, as_alice("PLAIN"))
+        broker.stall("Metadata")
+        out = [ask(connection) for _ in range(3)]
+        while "pending=4" not in repr(connection):  # the handshake is behind them
+            await asyncio.sleep(0)
+        late = ask(connection)
+        broker.resume()
+        await asyncio.gather(*out, late)
+        assert asked(broker)[3:] == [
+            *["Metadata"] * 3,
+            "SaslHandshake",
+            "SaslAuthenticate",
+            "Metadata",
+        ]
+        connection.close()
+
+
+@pytest.mark.gen_test
+async def test_a_post_waits_too() -> None:
+    """A request without an answer is written when the session is new."""
+    async with FakeBroker() as broker:
+        guarded(broker, 1)
+        connection = await renewing(broker)
+        request = metadata_request(connection.version(Api.METADATA), ["posted"])
+        posted = asyncio.ensure_future(connection.post(Api.METADATA, request, 30.0))
+        await asyncio.sleep(0)
+        assert not posted.done()
+        broker.on("Metadata", None)
+        broker.resume()
+        await posted
+        await broker.received("Metadata")
+        assert asked(broker)[-2:] == ["SaslAuthenticate", "Metadata"]
+        connection.close()
+
+
+@pytest.mark.gen_test
+async def test_a_request_whose_caller_gave_up_is_not_sent() -> None:
+    """Of those that are held."""
+    async with FakeBroker() as broker:
+        guarded(broker, 1)
+        connection = await renewing(broker)
+        given_up, wanted = named(connection, "a"), named(connection, "b")
+        given_up.cancel()
+        broker.resume()
+        await wanted
+        assert [r.payload.topics[0].name for r in broker.requests if r.api == "Metadata"] == ["b"]
+        connection.close()
+
+
+async def all_ended(
+    broker: FakeBroker, connection: Connection, end: Callable[[], Any]
+) -> list[Any]:
+    """How requests end that are held while `end()` happens: each with an exception of its own."""
+    held = [ask(connection) for _ in range(3)]
+    request = metadata_request(connection.version(Api.METADATA), [])
+    posted = asyncio.ensure_future(connection.post(Api.METADATA, request, 30.0))
+    await asyncio.sleep(0)
+    end()
+    ends = await asyncio.gather(*held, posted, return_exceptions=True)
+    await broker.until(lambda: broker.open_connections == 0)
+    assert len({id(each) for each in ends}) == 4
+    with pytest.raises(type(ends[0])):
+        await ask(connection)
+    return ends
+
+
+@pytest.mark.gen_test
+async def test_a_password_that_is_not_good_any_more() -> None:
+    """The connection is closed with the error, and all that was held ends with it."""
+    async with FakeBroker() as broker:
+        sasl = guarded(broker, 1)
+        connection = await renewing(broker)
+        sasl.users["alice"] = "another"
+        ends = await all_ended(broker, connection, broker.resume)
+        assert [type(each) for each in ends] == [AuthenticationFailed] * 4
+        assert isinstance(connection.closed, AuthenticationFailed)
+        assert not any(SECRET in text_of(each) for each in ends)
+
+
+@pytest.mark.parametrize("how", ["close", "hang up"])
+@pytest.mark.gen_test
+async def test_a_connection_that_ends_meanwhile(how: str) -> None:
+    """By us or by the broker: nothing is left pending."""
+    async with FakeBroker() as broker:
+        guarded(broker, 1)
+        connection = await renewing(broker)
+        end = connection.close if how == "close" else broker.hang_up
+        ends = await all_ended(broker, connection, end)
+        assert [type(each) for each in ends] == [ConnectionLost] * 4
+
+
+@pytest.mark.gen_test
+async def test_a_connection_that_ends_while_a_token_is_fetched() -> None:
+    """The provider's answer is not waited for."""
+    never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    tokens = iter([SECRET])
+    asked_again = asyncio.Event()
+
+    def provide() -> Any:
+        for token in tokens:
+            return token
+        asked_again.set()
+        return never
+
+    async with FakeBroker() as broker:
+        guarded(broker, 1)
+        connection = await dial(broker, as_alice("OAUTHBEARER", provide))
+        await asked_again.wait()
+        ends = await all_ended(broker, connection, connection.close)
+        assert [type(each) for each in ends] == [ConnectionLost] * 4
+
+
+@pytest.mark.gen_test
+async def test_closing_before_a_session_ends() -> None:
+    """Nothing happens when it would have."""
+    async with FakeBroker() as broker:
+        guarded(broker, 1)
+        connection = await dial(broker, as_alice("PLAIN"))
+        connection.close()
+        await broker.until(lambda: broker.open_connections == 0)
+        (await dial(broker, as_alice("PLAIN"))).close()
+        assert asked(broker).count("SaslHandshake") == 2

@@ -1,0 +1,256 @@
+"""SASL's conversations, byte by byte: what is said, and what is not believed."""
+
+from __future__ import annotations
+
+import base64
+import traceback
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kiel_logging.errors import AuthenticationFailed
+from kiel_logging.network.mechanisms import Conversation, oauthbearer, plain, scram
+from tests.support.fake_sasl import Answers, Refused, scram_answers
+
+SECRET = "s3cr3t-und-geheim"
+SCRAM = ["SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+def converse(client: Conversation, broker: Answers) -> None:
+    """Carry the messages to and fro until both have nothing more to say."""
+    next(broker)
+    message = next(client)
+    while True:
+        try:
+            answer, last = broker.send(message), False
+        except StopIteration as end:
+            answer, last = end.value, True
+        try:
+            message = client.send(answer)
+        except StopIteration:
+            assert last, "the client thinks that it is done, and the broker does not"
+            return
+
+
+def text_of(error: BaseException) -> str:
+    """All that a traceback shows of it."""
+    return "".join(traceback.format_exception(error)) + repr(error)
+
+
+# -- PLAIN -----------------------------------------------------------------------------------------
+
+
+def test_plain() -> None:
+    """RFC 4616: no authorization identity, name and password between NULs, in UTF-8."""
+    client = plain("tim", "tanstaaftanstaaf")
+    assert next(client) == b"\0tim\0tanstaaftanstaaf"
+    with pytest.raises(StopIteration):
+        client.send(b"")
+    assert next(plain("müller", "größe")) == "\0müller\0größe".encode()
+
+
+@pytest.mark.parametrize(("name", "password"), [("a\0b", SECRET), ("a", f"{SECRET}\0")])
+def test_plain_has_no_way_to_send_a_nul(name: str, password: str) -> None:
+    """It would end the field; the rest of it would be another one."""
+    with pytest.raises(AuthenticationFailed, match="no way to send a NUL") as failure:
+        next(plain(name, password))
+    assert SECRET not in text_of(failure.value)
+
+
+def test_what_utf_8_does_not_have() -> None:
+    """Half of a pair, as from a variable that is no UTF-8: Python's error would show all of it."""
+    with pytest.raises(AuthenticationFailed, match="UTF-8 does not have") as failure:
+        next(plain("alice", f"{SECRET}\udcff"))
+    assert SECRET not in text_of(failure.value)
+    assert failure.value.__suppress_context__
+
+
+# -- SCRAM -----------------------------------------------------------------------------------------
+
+RFC_7677 = {
+    "nonce": "rOprNGfwEbeRWgbNEkqO",
+    "first": "n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
+    "server first": (
+        "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
+    ),
+    "final": (
+        "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
+        "p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+    ),
+    "server final": "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+}
+
+
+def test_the_example_of_rfc_7677(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its nonce in place of chance, every byte is as printed there."""
+    monkeypatch.setattr("scramp.core.token_hex", lambda: RFC_7677["nonce"])
+    client = scram("SCRAM-SHA-256", "user", "pencil")
+    assert next(client).decode() == RFC_7677["first"]
+    assert client.send(RFC_7677["server first"].encode()).decode() == RFC_7677["final"]
+    with pytest.raises(StopIteration):
+        client.send(RFC_7677["server final"].encode())
+
+
+def test_the_broker_of_these_tests_answers_as_rfc_7677_does() -> None:
+    """It shares no code with the client: what they agree on is the standard."""
+    broker = scram_answers(
+        "SCRAM-SHA-256",
+        {"user": "pencil"},
+        nonce="%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
+        salt=base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="),
+    )
+    next(broker)
+    assert broker.send(RFC_7677["first"].encode()).decode() == RFC_7677["server first"]
+    with pytest.raises(StopIteration) as end:
+        broker.send(RFC_7677["final"].encode())
+    assert end.value.value.decode() == RFC_7677["server final"]
+
+
+@pytest.mark.parametrize("mechanism", SCRAM)
+@pytest.mark.parametrize("user", ["alice", "a=b,c", "müller"])
+def test_a_conversation(mechanism: str, user: str) -> None:
+    """Both believe the other when they know the same password."""
+    converse(scram(mechanism, user, SECRET), scram_answers(mechanism, {user: SECRET}))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1))
+def test_any_password_of_ascii(password: str) -> None:
+    """Goes through; what beyond it SASLprep makes of others is scramp's."""
+    broker = scram_answers("SCRAM-SHA-256", {"alice": password})
+    converse(scram("SCRAM-SHA-256", "alice", password), broker)
+
+
+@pytest.mark.parametrize("mechanism", SCRAM)
+def test_another_password_is_no_proof(mechanism: str) -> None:
+    """The broker refuses it."""
+    with pytest.raises(Refused):
+        converse(scram(mechanism, "alice", "wrong"), scram_answers(mechanism, {"alice": SECRET}))
+
+
+def test_no_two_conversations_are_alike() -> None:
+    """What was overheard is of no use: each has a nonce of its own."""
+    firsts = {next(scram("SCRAM-SHA-256", "alice", SECRET)) for _ in range(20)}
+    assert len(firsts) == 20
+
+
+@pytest.mark.parametrize("mechanism", SCRAM)
+def test_nothing_that_is_sent_has_the_password(mechanism: str) -> None:
+    """That is what SCRAM is for."""
+    client, broker = scram(mechanism, "alice", SECRET), scram_answers(mechanism, {"alice": SECRET})
+    next(broker)
+    first = next(client)
+    final = client.send(broker.send(first))
+    assert SECRET.encode() not in first + final
+
+
+def test_a_broker_that_does_not_know_the_password_is_found_out() -> None:
+    """One that takes anything can't sign: it is not the broker that it claims to be."""
+    client, broker = scram("SCRAM-SHA-256", "alice", SECRET), scram_answers("SCRAM-SHA-256", {})
+    next(broker)
+    client.send(broker.send(next(client)))
+    signature = base64.b64encode(bytes(32))
+    with pytest.raises(AuthenticationFailed, match="could not prove that it knows the password"):
+        client.send(b"v=" + signature)
+
+
+def answered(mechanism: str, replies: list[bytes]) -> BaseException:
+    """How the client takes answers that no broker gives; %r is its own nonce."""
+    client = scram(mechanism, "alice", SECRET)
+    nonce = next(client).rpartition(b"r=")[2]
+    try:
+        for reply in replies:
+            client.send(reply.replace(b"%r", nonce))
+    except AuthenticationFailed as failure:
+        return failure
+    except StopIteration:
+        pass
+    raise AssertionError("the client is content with that")
+
+
+GOOD_FIRST = b"r=%rbroker,s=c2l4dGVlbiBieXRlcyBvaw==,i=4096"
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [b""],
+        [b"\xff\xfe"],
+        [b"garbage"],
+        [b"r=,s=,i="],
+        [b"r=other,s=c2l4dGVlbiBieXRlcyBvaw==,i=4096"],
+        [b"r=%r,s=c2l4dGVlbiBieXRlcyBvaw==,i=4096"],
+        [b"r=%rbroker,s=!!!,i=4096"],
+        [b"r=%rbroker,s=\xc3\xa4,i=4096"],
+        [b"r=%rbroker,s=c2l4dGVlbiBieXRlcyBvaw=="],
+        [b"r=%rbroker,s=c2l4dGVlbiBieXRlcyBvaw==,i=many"],
+        [b"r=%rbroker,s=c2l4dGVlbiBieXRlcyBvaw==,i=-1"],
+        [b"r=%rbroker,s=c2l4dGVlbiBieXRlcyBvaw==,i=1"],
+        [b"m=what," + GOOD_FIRST],
+        [b"e=unknown-user"],
+        [b"e=nonsense"],
+        [GOOD_FIRST, b""],
+        [GOOD_FIRST, b"\xff"],
+        [GOOD_FIRST, b"v="],
+        [GOOD_FIRST, b"v=!!!"],
+        [GOOD_FIRST, b"v=QQ=="],
+        [GOOD_FIRST, b"e=invalid-proof"],
+        [GOOD_FIRST, GOOD_FIRST],
+    ],
+    ids=lambda replies: repr(b" | ".join(replies))[:60],
+)
+@pytest.mark.parametrize("mechanism", SCRAM)
+def test_garbage_at_each_step(mechanism: str, replies: list[bytes]) -> None:
+    """Is an error of the authentication, never success, and shows nothing."""
+    failure = answered(mechanism, replies)
+    assert str(failure).startswith(f"{mechanism} failed: ")
+    assert SECRET not in text_of(failure)
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=2))
+def test_any_garbage(replies: list[bytes]) -> None:
+    """Whatever comes, the client does not take it for a broker."""
+    assert isinstance(answered("SCRAM-SHA-256", [*replies, b""]), AuthenticationFailed)
+
+
+@pytest.mark.parametrize("iterations", [1_000_001, 10_000_000, 10_000_001, 10**30])
+def test_more_iterations_than_can_be_meant(iterations: int) -> None:
+    """Are not computed: they would take the event loop for seconds."""
+    failure = answered("SCRAM-SHA-256", [GOOD_FIRST.replace(b"4096", b"%d" % iterations)])
+    assert "iterations" in str(failure) or "must not be >" in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [("", SECRET), ("alice", f"{SECRET}\x07"), ("alice\x07", SECRET), ("alice", f"{SECRET}\udcff")],
+    ids=["no user", "control character", "in the user", "half of a pair"],
+)
+def test_credentials_that_scram_cannot_have(user: str, password: str) -> None:
+    """RFC 4013 prohibits them: it is our side that is wrong, not the broker."""
+    with pytest.raises(AuthenticationFailed, match="can't be done with this user name") as failure:
+        next(scram("SCRAM-SHA-256", user, password))
+    assert SECRET not in text_of(failure.value)
+
+
+# -- OAUTHBEARER -----------------------------------------------------------------------------------
+
+
+def test_oauthbearer() -> None:
+    """RFC 7628: the header of HTTP, between kvseps."""
+    client = oauthbearer("vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==")
+    expected = b"n,,\x01auth=Bearer vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==\x01\x01"
+    assert next(client) == expected
+    with pytest.raises(StopIteration):
+        client.send(b"")
+
+
+def test_a_refused_token_is_answered_by_one_byte() -> None:
+    """The broker tells why and waits for it; then it fails, and one that doesn't is no broker."""
+    client: Any = oauthbearer("token")
+    next(client)
+    assert client.send(b'{"status":"invalid_token"}') == b"\x01"
+    with pytest.raises(AuthenticationFailed, match="refused the token"):
+        client.send(b"")

@@ -1,0 +1,289 @@
+"""OAUTHBEARER's tokens: when they are fetched, and what their provider may do wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kiel_logging.errors import AuthenticationFailed
+from kiel_logging.network.tokens import Tokens
+from kiel_logging.security import Token
+
+SECRET = "s3cr3t-und-geheim"
+
+
+class Clock:
+    """Seconds since the epoch, which a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Provider:
+    """Returns `make(n)` the n-th time that it is asked."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self._make = make
+        self.calls = 0
+
+    def __call__(self) -> Any:
+        self.calls += 1
+        return self._make(self.calls)
+
+
+async def at_once(function: Callable[[], Any]) -> Any:
+    """Runs aside what does not block."""
+    return function()
+
+
+def jwt(claims: Any) -> str:
+    """A token with such claims; its signature is nobody's."""
+    parts = [json.dumps(part).encode() for part in ({"alg": "none"}, claims)]
+    head, body = (base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+    return f"{head}.{body}.c2ln"
+
+
+def tokens_of(make: Callable[[int], Any], clock: Clock | None = None) -> tuple[Tokens, Provider]:
+    """Tokens, and the provider that makes them."""
+    provider = Provider(make)
+    return Tokens(provider, at_once, clock or Clock()), provider
+
+
+def text_of(error: BaseException) -> str:
+    """All that a traceback shows of it."""
+    return "".join(traceback.format_exception(error)) + repr(error)
+
+
+# -- how long they are kept ------------------------------------------------------------------------
+
+LIFE = 1000.0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: Token(f"token{n}", 1_000_000 + LIFE * n),
+        lambda n: jwt({"n": n, "exp": 1_000_000 + LIFE * n}),
+        lambda n: Token(jwt({"n": n, "exp": 1}), 1_000_000 + LIFE * n),
+    ],
+    ids=["Token", "JWT", "a Token's word counts"],
+)
+@pytest.mark.gen_test
+async def test_a_token_is_kept_for_four_fifths_of_its_life(make: Callable[[int], Any]) -> None:
+    """Then the next is fetched, while the old one is still good."""
+    clock = Clock()
+    tokens, provider = tokens_of(make, clock)
+    first = await tokens.get()
+    clock.now += LIFE * 0.8 - 1
+    assert await tokens.get() == first
+    assert provider.calls == 1
+    clock.now += 1
+    assert await tokens.get() != first
+    assert provider.calls == 2
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "opaque",
+        "a.b.c",
+        "a.e30.c",
+        jwt({}),
+        jwt([]),
+        jwt({"exp": "soon"}),
+        jwt({"exp": None}),
+        jwt({"exp": 10**400}),
+        jwt({"exp": float("nan")}),
+        f"a.{base64.urlsafe_b64encode(b'[' * 100_000).decode().rstrip('=')}.c",
+        "a.\xff.c".encode("ascii", "replace").decode(),
+    ],
+    ids=lambda token: repr(token[:40]),
+)
+@pytest.mark.gen_test
+async def test_a_token_whose_end_nobody_knows(token: str) -> None:
+    """Is fetched anew for every session."""
+    tokens, provider = tokens_of(lambda _n: token)
+    assert [await tokens.get(), await tokens.get()] == [token, token]
+    assert provider.calls == 2
+
+
+@pytest.mark.gen_test
+async def test_a_token_that_has_ended_is_not_kept() -> None:
+    """Its broker may have another clock: it is tried once."""
+    tokens, provider = tokens_of(lambda _n: Token("old", 999_999))
+    assert [await tokens.get(), await tokens.get()] == ["old", "old"]
+    assert provider.calls == 2
+
+
+@pytest.mark.gen_test
+async def test_a_refused_token_is_forgotten() -> None:
+    """However long it would have been good."""
+    tokens, provider = tokens_of(lambda n: Token(f"token{n}", 2_000_000))
+    await tokens.get()
+    tokens.forget()
+    assert await tokens.get() == "token2"
+    assert provider.calls == 2
+
+
+@pytest.mark.gen_test
+async def test_connections_that_are_opened_together_share_one() -> None:
+    """The provider is asked once, however many wait for it."""
+    asked = asyncio.Event()
+
+    async def slow() -> Token:
+        await asked.wait()
+        return Token("token", 2_000_000)
+
+    tokens, provider = tokens_of(lambda _n: slow())
+    waiting = [asyncio.ensure_future(tokens.get()) for _ in range(5)]
+    await asyncio.sleep(0)
+    asked.set()
+    assert await asyncio.gather(*waiting) == ["token"] * 5
+    assert provider.calls == 1
+
+
+# -- providers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.gen_test
+async def test_a_coroutine_function() -> None:
+    """Is awaited on the loop."""
+    loop = asyncio.get_running_loop()
+
+    async def fetch() -> str:
+        assert asyncio.get_running_loop() is loop
+        await asyncio.sleep(0)
+        return "token"
+
+    assert await Tokens(fetch, at_once, Clock()).get() == "token"
+
+
+@pytest.mark.gen_test
+async def test_a_function_that_blocks_is_called_on_a_thread() -> None:
+    """The loop goes on meanwhile."""
+    loop_went_on, threads = threading.Event(), []
+
+    def fetch() -> str:
+        threads.append(threading.current_thread())
+        return "token" if loop_went_on.wait(30) else "never"
+
+    waiting = asyncio.ensure_future(Tokens(fetch, asyncio.to_thread, Clock()).get())
+    await asyncio.sleep(0)
+    loop_went_on.set()
+    assert await waiting == "token"
+    assert threads != [threading.current_thread()]
+
+
+class _Rude(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError, KeyError, StopIteration, SystemExit, _Rude, TimeoutError, OSError]
+)
+@pytest.mark.parametrize("aside", [at_once, asyncio.to_thread], ids=["at once", "thread"])
+@pytest.mark.gen_test
+async def test_a_provider_that_raises(error: type[BaseException], aside: Any) -> None:
+    """Its error is named without its text, which may have a secret; no thread dies of it."""
+
+    def fetch() -> str:
+        raise error(SECRET)
+
+    with pytest.raises(AuthenticationFailed) as failure:
+        await Tokens(fetch, aside, Clock()).get()
+    assert str(failure.value) == f"sasl_token_provider raised {error.__name__}"
+    assert SECRET not in text_of(failure.value)
+
+
+@pytest.mark.gen_test
+async def test_a_coroutine_that_raises() -> None:
+    """As any other."""
+
+    async def fetch() -> str:
+        raise ValueError(SECRET)
+
+    with pytest.raises(AuthenticationFailed, match="provider raised ValueError") as e:
+        await Tokens(fetch, at_once, Clock()).get()
+    assert SECRET not in text_of(e.value)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (None, "returned NoneType: it must return a str that is not empty, or a Token"),
+        ("", "returned str: it must return a str that is not empty"),
+        (SECRET.encode(), "returned bytes: "),
+        ({"access_token": SECRET}, "returned dict: "),
+        (Token(""), "returned Token: "),
+        (Token(SECRET.encode()), "returned Token: "),  # type: ignore[arg-type]
+        (Token(SECRET, "tomorrow"), "whose expires_at is str: it must be seconds since"),  # type: ignore[arg-type]
+        (f"{SECRET}\n", "a token with spaces or other characters that no token has"),
+        (f"Bearer {SECRET}", "a token with spaces or other characters"),
+        (f"{SECRET}\x01user=eve", "a token with spaces or other characters"),
+        (f"{SECRET}ä", "a token with spaces or other characters"),
+        (f"{SECRET}\udcff", "a token with spaces or other characters"),
+    ],
+    ids=range(12),
+)
+@pytest.mark.gen_test
+async def test_a_provider_that_returns_rubbish(returned: Any, message: str) -> None:
+    """It is said what it must return, not what it did."""
+    tokens, _ = tokens_of(lambda _n: returned)
+    with pytest.raises(AuthenticationFailed) as failure:
+        await tokens.get()
+    assert str(failure.value).startswith("sasl_token_provider returned ")
+    assert message in str(failure.value)
+    assert SECRET not in text_of(failure.value)
+
+
+@pytest.mark.gen_test
+async def test_a_provider_that_does_not_return() -> None:
+    """Requests may be waiting for it: it has so many seconds, and the next attempt asks again."""
+    never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    provider = Provider(lambda n: never if n == 1 else "token")
+    tokens = Tokens(provider, at_once, Clock(), patience=0.01)
+    with pytest.raises(AuthenticationFailed, match="returned nothing within 0 s"):
+        await tokens.get()
+    assert await tokens.get() == "token"
+
+
+@pytest.mark.gen_test
+async def test_after_an_error_it_is_asked_again() -> None:
+    """Nothing of a failure is kept."""
+    tokens, provider = tokens_of(lambda n: 1 / 0 if n == 1 else "token")
+    with pytest.raises(AuthenticationFailed, match="raised ZeroDivisionError"):
+        await tokens.get()
+    assert await tokens.get() == "token"
+    assert provider.calls == 2
+
+
+@pytest.mark.gen_test
+async def test_whoever_gives_up_waiting_harms_nobody() -> None:
+    """A cancelled connection lets the next one fetch."""
+    never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    tokens, _ = tokens_of(lambda n: never if n == 1 else "token")
+    first = asyncio.ensure_future(tokens.get())
+    await asyncio.sleep(0)
+    second = asyncio.ensure_future(tokens.get())
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == "token"
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+def test_repr_shows_no_token() -> None:
+    """Nor does the provider's."""
+    tokens, _ = tokens_of(lambda _n: SECRET)
+    asyncio.run(tokens.get())
+    assert SECRET not in repr(tokens)

@@ -1,0 +1,363 @@
+"""librdkafka's and Java's configurations: what each key means here, and what has no meaning."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kiel_logging import KafkaHandler
+from kiel_logging.clients import Producer
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.properties import options_from
+
+SECRET = "s3cr3t-und-geheim"
+SCRAM_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule required"
+
+
+def read(tmp_path: Path, text: str) -> dict[str, Any]:
+    """The options in a Java file."""
+    path = tmp_path / "client.properties"
+    path.write_bytes(text.encode())
+    return options_from(path)
+
+
+# -- keys and values -------------------------------------------------------------------------------
+
+MEANINGS: list[tuple[str, Any, dict[str, Any]]] = [
+    ("bootstrap.servers", "a:1, b:2", {"brokers": "a:1, b:2"}),
+    ("metadata.broker.list", "a", {"brokers": "a"}),
+    ("client.id", "app", {"client_id": "app"}),
+    ("acks", "all", {"required_acks": -1}),
+    ("acks", -1, {"required_acks": -1}),
+    ("request.required.acks", "0", {"required_acks": 0}),
+    ("enable.idempotence", "false", {"idempotence": False}),
+    ("enable.idempotence", True, {"idempotence": True, "required_acks": -1}),
+    ("compression.type", "none", {"compression": None}),
+    ("compression.codec", "LZ4", {"compression": "lz4"}),
+    ("compression.level", "3", {"compression_level": 3}),
+    ("partitioner", "murmur2_random", {"partitioner": "murmur2"}),
+    ("linger.ms", "0.5", {"linger_ms": 0.5}),
+    ("queue.buffering.max.ms", 5, {"linger_ms": 5.0}),
+    ("batch.num.messages", 10, {"batch_size": 10}),
+    ("max.request.size", "2048", {"max_request_size": 2048}),
+    ("message.max.bytes", 2048, {"max_request_size": 2048}),
+    ("buffer.memory", 33554432, {"buffer_memory": 33554432}),
+    ("max.block.ms", 1, {"max_block_ms": 1.0}),
+    ("request.timeout.ms", 2, {"request_timeout_ms": 2.0}),
+    ("delivery.timeout.ms", 3, {"delivery_timeout_ms": 3.0}),
+    ("message.timeout.ms", 3, {"delivery_timeout_ms": 3.0}),
+    ("retry.backoff.ms", 4, {"retry_backoff_ms": 4.0}),
+    ("retry.backoff.max.ms", 5, {"retry_backoff_max_ms": 5.0}),
+    ("metadata.max.age.ms", 6, {"metadata_max_age_ms": 6.0}),
+    ("topic.metadata.refresh.interval.ms", 6, {"metadata_max_age_ms": 6.0}),
+    ("socket.connection.setup.timeout.ms", 7, {"connect_timeout_ms": 7.0}),
+    ("security.protocol", "sasl_ssl", {"security_protocol": "sasl_ssl"}),
+    ("ssl.ca.location", "/ca.pem", {"ssl_cafile": "/ca.pem"}),
+    ("ssl.certificate.location", "/own.pem", {"ssl_certfile": "/own.pem"}),
+    ("ssl.key.location", "/key.pem", {"ssl_keyfile": "/key.pem"}),
+    ("ssl.key.password", SECRET, {"ssl_password": SECRET}),
+    ("ssl.endpoint.identification.algorithm", "", {"ssl_check_hostname": False}),
+    ("ssl.endpoint.identification.algorithm", "none", {"ssl_check_hostname": False}),
+    ("ssl.endpoint.identification.algorithm", "https", {"ssl_check_hostname": True}),
+    ("enable.ssl.certificate.verification", "false", {"ssl_verify_certificate": False}),
+    ("sasl.mechanism", "PLAIN", {"sasl_mechanism": "PLAIN"}),
+    ("sasl.mechanisms", "PLAIN", {"sasl_mechanism": "PLAIN"}),
+    ("sasl.username", "alice", {"sasl_username": "alice"}),
+    ("sasl.password", f" {SECRET}", {"sasl_password": f" {SECRET}"}),
+    ("sasl.password", 12345, {"sasl_password": "12345"}),
+    ("sasl.password", {"env": "KAFKA"}, {"sasl_password": {"env": "KAFKA"}}),
+    ("sasl.password", None, {}),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "options"), MEANINGS)
+def test_what_a_key_means(key: str, value: Any, options: dict[str, Any]) -> None:
+    """As an option of ours, in its type."""
+    assert options_from({key: value}) == options
+
+
+@pytest.mark.parametrize("kind", ["truststore", "keystore"])
+def test_pem_stores(kind: str) -> None:
+    """Java's stores are taken when they are PEM files; the others are refused with what to do."""
+    option = {"truststore": "ssl_cafile", "keystore": "ssl_certfile"}[kind]
+    location, stored_as = f"ssl.{kind}.location", f"ssl.{kind}.type"
+    assert options_from({location: "/x.pem", stored_as: "pem"}) == {option: "/x.pem"}
+    for other in ({}, {stored_as: "JKS"}, {stored_as: "PKCS12"}):
+        with pytest.raises(ConfigurationError, match=f"{location} is a Java key store.*PEM"):
+            options_from({location: "/x.jks", **other})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("acks", "most"),
+        ("enable.idempotence", "yes"),
+        ("linger.ms", "soon"),
+        ("batch.num.messages", "1.5"),
+        ("partitioner", "consistent_random"),
+        ("request.timeout.ms", []),
+    ],
+)
+def test_a_value_that_its_key_cannot_have(key: str, value: Any) -> None:
+    """Both are named."""
+    with pytest.raises(ConfigurationError) as failure:
+        options_from({key: value})
+    assert str(failure.value) == f"{key}={value!r} has no meaning here"
+
+
+def test_two_keys_for_one_option() -> None:
+    """They may agree; where they don't, it is said without the values."""
+    agreeing = {"sasl.mechanism": "PLAIN", "sasl.mechanisms": "PLAIN"}
+    assert options_from(agreeing) == {"sasl_mechanism": "PLAIN"}
+    jaas = f'{SCRAM_MODULE} username="alice" password="other";'
+    with pytest.raises(ConfigurationError, match="contradicts another property for sasl_pass") as e:
+        options_from({"sasl.password": SECRET, "sasl.jaas.config": jaas})
+    assert SECRET not in str(e.value)
+    assert "other" not in str(e.value).replace("another", "")
+
+
+def test_unknown_keys_are_named_in_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """In order, and without their values."""
+    unknown = {"ssl.truststore.password": SECRET, "key.serializer": "x.Y", "error_cb": print, 7: 8}
+    assert options_from({"bootstrap.servers": "a", **unknown}) == {"brokers": "a"}  # type: ignore[dict-item]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    text = record.getMessage()
+    assert text.startswith("these properties have no meaning here and are ignored: ")
+    assert text.endswith(": 7, error_cb, key.serializer, ssl.truststore.password")
+
+
+def test_known_keys_are_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Silence means that all of it counts."""
+    options_from({"bootstrap.servers": "a", "acks": "all"})
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("properties", [None, 7, ["acks=1"], b"acks=1"], ids=repr)
+def test_what_is_neither_mapping_nor_path(properties: Any) -> None:
+    """It is said what there may be."""
+    with pytest.raises(ConfigurationError, match="properties must be a mapping, or the path"):
+        options_from(properties)
+
+
+# -- JAAS ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "password"),
+    [
+        ('password="tea"', "tea"),
+        ("password='tea'", "tea"),
+        ("password=tea", "tea"),
+        ('password = "tea"', "tea"),
+        ('password=""', ""),
+        (r'password="a\"b\\c"', r'a"b\c'),
+        ("password=\"semi;colon = username='eve'\"", "semi;colon = username='eve'"),
+        ('note="password=wrong" password="tea"', "tea"),
+        ('user_password="wrong" password="tea"', "tea"),
+    ],
+)
+def test_a_jaas_configuration(written: str, password: str) -> None:
+    """User name and password are read as Java reads them."""
+    config = f'{SCRAM_MODULE}\n  username="alice" {written};'
+    expected = {"sasl_username": "alice", "sasl_password": password}
+    assert options_from({"sasl.jaas.config": config}) == expected
+
+
+def test_a_jaas_configuration_without_credentials(caplog: pytest.LogCaptureFixture) -> None:
+    """OAUTHBEARER's has none that count here: it is named, and options can add what is missing."""
+    module = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required"
+    config = f'{module} clientSecret="{SECRET}";'
+    properties = {"bootstrap.servers": "a", "security.protocol": "SASL_SSL"}
+    bearer = {**properties, "sasl.mechanism": "OAUTHBEARER", "sasl.jaas.config": config}
+    Producer.from_properties(bearer, sasl_token_provider=lambda: "token")
+    assert "ignored: sasl.jaas.config" in caplog.text
+    assert SECRET not in caplog.text
+
+
+# -- Java's files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "client.id=app",
+        "client.id = app",
+        "client.id: app",
+        "client.id app",
+        "client.id\tapp",
+        "\t  client.id=app",
+        "client\\.id=app",
+        "client.i\\u0064=\\u0061pp",
+        "client.id=a\\\n    pp",
+        "client.\\\r\n  id=a\\\r\n\tpp",
+        "# note \\\nclient.id=app",
+        "! note\n\n   # other\nclient.id=app",
+        "client.id=old\nclient.id=app",
+        "client.id=\\app",
+    ],
+)
+def test_one_property_in_many_spellings(tmp_path: Path, line: str) -> None:
+    """Separators, comments, continuations and escapes are java.util.Properties'."""
+    assert read(tmp_path, f"{line}\nlinger.ms=1\n") == {"client_id": "app", "linger_ms": 1}
+    assert read(tmp_path, f"linger.ms=1\r{line}") == {"client_id": "app", "linger_ms": 1}
+
+
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    """Is no part of the first key, whichever editor put it there."""
+    assert read(tmp_path, "\ufeffclient.id=app") == {"client_id": "app"}
+
+
+@pytest.mark.parametrize(
+    ("written", "password"),
+    [
+        ("a=b:c#d!e", "a=b:c#d!e"),
+        (r"a\tb\nc\\d\:e\=f\ g", "a\tb\nc\\d:e=f g"),
+        (r"\ lead", " lead"),
+        ("trail ", "trail "),
+        (r"even\\", "even\\"),
+        ("grün", "grün"),
+        (r"\uD83D\uDE00", "\N{GRINNING FACE}"),
+        ("line\u2028end\x85\x0c.", "line\u2028end\x85\x0c."),
+    ],
+)
+def test_what_is_in_a_value(tmp_path: Path, written: str, password: str) -> None:
+    """Everything up to the end of the line, escapes read."""
+    text = f"sasl.password={written}\nlinger.ms=1\n"
+    assert read(tmp_path, text) == {"sasl_password": password, "linger_ms": 1}
+
+
+def _escaped_as_java_does(text: str) -> str:
+    """java.util.Properties.store()."""
+    units = text.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_what_java_stores_is_read_back(tmp_path_factory: Any, password: str) -> None:
+    """Any text, escaped throughout."""
+    path = tmp_path_factory.mktemp("java") / "client.properties"
+    path.write_text(f"sasl.password={_escaped_as_java_does(password)}", encoding="ascii")
+    assert options_from(path) == {"sasl_password": password}
+
+
+@given(st.text("ab\\u0 =:#!\n\r\t\f"))
+def test_no_file_is_a_crash(tmp_path_factory: Any, text: str) -> None:
+    """Whatever is in it, there are options, or keys without a meaning."""
+    path = tmp_path_factory.mktemp("java") / "client.properties"
+    path.write_bytes(text.encode())
+    assert options_from(path) == {}
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "Latin-1", "no path"])
+def test_a_file_that_cannot_be_read(tmp_path: Path, kind: str) -> None:
+    """Its path and the reason are told, nothing of what is in it."""
+    path: Any = tmp_path / "client.properties"
+    if kind == "directory":
+        path = tmp_path
+    elif kind == "Latin-1":
+        path.write_bytes(f"sasl.password={SECRET}ä".encode("latin-1"))
+    elif kind == "no path":
+        path = "client\0properties"
+    with pytest.raises(ConfigurationError, match=r"properties: .* can't be read: ") as failure:
+        options_from(path)
+    assert SECRET not in "".join(traceback.format_exception(failure.value))
+
+
+# -- producers and handlers ------------------------------------------------------------------------
+
+LIBRDKAFKA = {
+    "bootstrap.servers": "kafka:9093",
+    "security.protocol": "sasl_ssl",
+    "sasl.mechanisms": "SCRAM-SHA-256",
+    "sasl.username": "alice",
+    "sasl.password": SECRET,
+    "enable.idempotence": True,
+}
+JAVA = rf"""
+# a client of the billing cluster
+bootstrap.servers = kafka:9093
+security.protocol=SASL_SSL
+sasl.mechanism=SCRAM-SHA-256
+sasl.jaas.config={SCRAM_MODULE} \
+    username="alice" \
+    password="{SECRET}";
+"""
+
+
+def test_a_producer_from_librdkafka() -> None:
+    """Its dict is enough; options of ours win over it."""
+    producer = Producer.from_properties(LIBRDKAFKA, brokers="other:1", sasl_password="tea")
+    assert repr(producer).startswith("<Producer other:1 not connected")
+
+
+def test_a_producer_from_java(tmp_path: Path) -> None:
+    """The path of its file is enough."""
+    path = tmp_path / "client.properties"
+    path.write_text(JAVA)
+    assert repr(Producer.from_properties(str(path))).startswith("<Producer kafka:9093 not")
+
+
+def test_an_option_of_ours_that_is_wrong_there() -> None:
+    """Is refused as it would be without the properties."""
+    with pytest.raises(ConfigurationError, match="sasl_mechanism='GSSAPI' must be one of") as e:
+        Producer.from_properties({**LIBRDKAFKA, "sasl.mechanisms": "GSSAPI"})
+    assert SECRET not in str(e.value)
+
+
+def test_a_handler_from_a_dict_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`"()"` names the class method; "cfg://" and named secrets work inside the properties."""
+    monkeypatch.setattr(logging.root, "handlers", [])
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "where": "kafka:9093",
+            "handlers": {
+                "kafka": {
+                    "()": "kiel_logging.KafkaHandler.from_properties",
+                    "properties": {
+                        **LIBRDKAFKA,
+                        "bootstrap.servers": "cfg://where",
+                        "sasl.password": {"env": "KAFKA_PASSWORD"},
+                    },
+                    "topic": "logs",
+                    "level": "WARNING",
+                    "close_timeout_ms": 1,
+                }
+            },
+            "root": {"handlers": ["kafka"]},
+        }
+    )
+    (handler,) = logging.root.handlers
+    assert isinstance(handler, KafkaHandler)
+    assert repr(handler).startswith("<KafkaHandler kafka (WARNING) to kafka:9093 open")
+    handler.close()
+
+
+def test_a_dict_config_that_is_wrong() -> None:
+    """Its error has ours as the cause, and no secret anywhere."""
+    with pytest.raises(ValueError, match="Unable to configure handler 'kafka'") as failure:
+        logging.config.dictConfig(
+            {
+                "version": 1,
+                "disable_existing_loggers": False,
+                "handlers": {
+                    "kafka": {
+                        "()": "kiel_logging.KafkaHandler.from_properties",
+                        "properties": {**LIBRDKAFKA, "acks": "most"},
+                        "topic": "logs",
+                    }
+                },
+            }
+        )
+    text = "".join(traceback.format_exception(failure.value))
+    assert "acks='most' has no meaning here" in text
+    assert SECRET not in text
