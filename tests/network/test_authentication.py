@@ -24,7 +24,7 @@ from kiel_logging.network.connection import Connection
 from kiel_logging.network.opening import open_connection, secure
 from kiel_logging.network.resolver import resolve
 from kiel_logging.options import Address
-from kiel_logging.security import security_options
+from kiel_logging.security import Token, security_options
 from kiel_logging.wire.messages import Api
 from kiel_logging.wire.metadata import metadata_request
 from tests.support.fake_broker import HANG_UP, FakeBroker
@@ -125,8 +125,8 @@ async def test_a_wrong_password(mechanism: str) -> None:
 
 @pytest.mark.gen_test
 async def test_a_refused_token_is_confirmed_and_not_used_again() -> None:
-    """RFC 7628's single byte; the next connection has another token."""
-    tokens = iter(["old", SECRET])
+    """RFC 7628's single byte; the next connection has another, however long that was good."""
+    tokens = iter([Token("old", 2**40), SECRET])
     async with FakeBroker() as broker:
         guarded(broker)
         security = secure(

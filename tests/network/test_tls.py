@@ -360,7 +360,7 @@ async def test_no_version_in_common(pki: Pki) -> None:
     context = ssl.create_default_context(cafile=pki.cafile)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     async with broker_with(server) as broker:
-        with pytest.raises(SecurityError, match="TLS handshake with .* failed: .*VERSION"):
+        with pytest.raises(SecurityError, match=r"TLS handshake with .* failed: .*VERSION"):
             await dial(broker.port, tls(ssl_context=context))
 
 
@@ -389,7 +389,7 @@ def test_a_password_from_a_file(pki: Pki) -> None:
     own = pki.authority.issue("client")
     certfile = pki.write("own.pem", own.pem, own.key_pem(KEY_PASSWORD))
     client = tls(ssl_certfile=certfile, ssl_password={"file": str(pki.directory / "password")})
-    with pytest.raises(ConfigurationError, match="ssl_password: .* can't be read: No such file"):
+    with pytest.raises(ConfigurationError, match=r"ssl_password: .* can't be read: No such file"):
         client.context()
     pki.write("password", KEY_PASSWORD.encode(), b"\n")
     assert isinstance(client.context(), ssl.SSLContext)
@@ -490,16 +490,14 @@ async def test_a_kafka_listener_for_plaintext() -> None:
     async with broker_with(None) as broker:
         with pytest.raises(ListenerMismatch, match="is that port one for plaintext"):
             await dial(broker.port, tls())
-        assert broker.happenings.complaints == ["broker 0: a request of 369295872 bytes"] or (
-            "a request of" in broker.happenings.complaints[0]
-        )
+        assert broker.happenings.complaints[0].startswith("broker 0: a request of 369")
 
 
 @pytest.mark.gen_test
 async def test_plaintext_to_a_port_that_speaks_tls(pki: Pki) -> None:
     """Its alert is told from other garbage."""
     async with broker_with(pki.server()) as broker:
-        with pytest.raises((ListenerMismatch, ConnectionLost), match="speaks? TLS") as failure:
+        with pytest.raises((ListenerMismatch, ConnectionLost), match=r"speaks? TLS") as failure:
             await dial(broker.port, None)
         assert "security_protocol" in str(failure.value)
 
@@ -509,7 +507,7 @@ async def test_a_broker_that_hangs_up_after_the_handshake(pki: Pki) -> None:
     """As some do to whom they don't know: the certificate may be what is missing."""
     async with broker_with(pki.server()) as broker:
         broker.hang_up_mid_response("ApiVersions", 0)
-        with pytest.raises(ConnectionLost, match="before its first answer: .*ssl_certfile"):
+        with pytest.raises(ConnectionLost, match=r"before its first answer: .*ssl_certfile"):
             await dial(broker.port, tls(ssl_cafile=pki.cafile))
 
 

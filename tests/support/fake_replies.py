@@ -78,7 +78,8 @@ def _api_versions(state: ClusterState, node: Node, request: ReceivedRequest) -> 
 def _sasl_handshake(state: ClusterState, node: Node, request: ReceivedRequest) -> Any:
     module = response_module(SASL_HANDSHAKE, request.version)
     mechanism = request.payload.mechanism
-    error, offered = ErrorCode.illegal_sasl_state, ()
+    error = ErrorCode.illegal_sasl_state
+    offered: tuple[str, ...] = ()
     if state.sasl is not None:
         error, offered = state.sasl.begin(request, mechanism), state.sasl.mechanisms
     return make(module.SaslHandshakeResponse, error_code=error, mechanisms=offered)

@@ -7,6 +7,7 @@ The law: who asks while the thread works passes as soon as it would wait, howeve
 """
 
 import asyncio
+import math
 import os
 import selectors
 import threading
@@ -76,6 +77,8 @@ class PausingLoop(asyncio.SelectorEventLoop):
             self._gated_selector.close()
             self._closed = True  # there is nothing to close, as its __del__ would
             raise
+        # In Python's development mode it would tell how busy the machine is: on our host's stderr.
+        self.slow_callback_duration = math.inf
 
     def working(self) -> _Gate:
         """Return the gate, for the loop's thread to hold: ``with loop.working(): ...``."""

@@ -94,15 +94,23 @@ class Pipeline:
 
         What came meanwhile is not this flush's.
         """
+        self._see_to_what_is_queued()
         return 0 if self._loop_thread.flush(timeout) else self.handoff.outstanding
+
+    def _see_to_what_is_queued(self) -> None:
+        """Start the thread for what was queued and not told of: a signal came in between."""
+        if len(self.handoff):
+            self._loop_thread.wake(True)
 
     def start_flushing(self, timeout: float) -> None:
         """As ``flush()``, but nobody waits."""
+        self._see_to_what_is_queued()
         self._loop_thread.start_flushing(timeout)
 
     def close(self, timeout: float) -> None:
         """Take no more records, deliver what is there within ``timeout`` seconds, and end."""
         self.handoff.close()
+        self._see_to_what_is_queued()
         self._loop_thread.stop(timeout)
 
     def stats(self, *, fallback: int, diverted: int) -> Stats:

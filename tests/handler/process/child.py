@@ -39,6 +39,8 @@ from kiel_logging import KafkaHandler
 options = {options!r}
 log = logging.getLogger("child")
 log.setLevel("INFO")
+# In development mode it warns of whatever took long, as everything does on a busy machine.
+logging.getLogger("asyncio").setLevel("ERROR")
 
 def say(**facts):
     print(json.dumps(facts), flush=True)

@@ -37,7 +37,7 @@ def test_a_pool(cluster: ThreadedFakeCluster, config: dict[str, Any]) -> None:
     pool.join()
     found = stored(cluster)
     assert [fields["message"] for fields in found] == ["a", "b", "c"]
-    assert {fields["process_name"] for fields in found} == {"SpawnPoolWorker-1"}
+    assert all(fields["process_name"].startswith("SpawnPoolWorker-") for fields in found)
 
 
 def test_an_executor(cluster: ThreadedFakeCluster, config: dict[str, Any]) -> None:
