@@ -25,7 +25,7 @@ from kiel_logging.network.room import Room
 from kiel_logging.network.sender import Sender
 from kiel_logging.network.tokens import RunAside
 from kiel_logging.partitioners import BuiltIn, Partitioner
-from kiel_logging.properties import Properties, options_from
+from kiel_logging.properties import Properties, complete, options_from
 from kiel_logging.records import Headers, Record, RecordMetadata, TopicPartition
 from kiel_logging.security import PLAINTEXT, TokenProvider
 from kiel_logging.serializers import (
@@ -194,7 +194,7 @@ class Producer:
         Raises:
             ConfigurationError: a property or an option has a value it can't have.
         """
-        return cls(**{**options_from(properties), **options})
+        return cls(**complete(options_from(properties), options))
 
     def _wire_up(self, deliveries: Deliveries, resolve: Resolve, run_aside: RunAside) -> None:
         options = self._options
@@ -245,8 +245,13 @@ class Producer:
 
         Raises:
             NoBrokersAvailable: none did; says what each attempt met.
+            SecurityError: one is there, but it or we are not accepted.
             ProducerClosed: the producer was closed.
         """
+        self._sender.cluster.forget_refusal()
+        await self._be_connected()
+
+    async def _be_connected(self) -> None:
         self._check_open()
         if self._connected:
             return
@@ -280,6 +285,7 @@ class Producer:
             Exception: whatever the key maker, the serializer or the partitioner raised.
             MessageError: they returned what can't be sent, or the message is too large.
             NoBrokersAvailable: the producer was not connected yet, and could not be.
+            SecurityError: a broker is there, but it or we are not accepted.
             ProducerClosed: ``close()`` was called.
             BufferFull: ``buffer_memory`` was used up for ``max_block_ms``.
             DeliveryError: this message filled the batch, and a message of it was not delivered.
@@ -296,7 +302,7 @@ class Producer:
         check_topic(topic)
         self._check_size(topic, record)
         if not self._connected:
-            await self.connect()
+            await self._be_connected()
         await self._room.enter(memory_of(record), options.max_block)
         try:
             self._check_open()

@@ -152,6 +152,18 @@ def _given(properties: object) -> dict[str, Any]:
     )
 
 
+def complete(found: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was found among properties with the caller's own ``options``, which win.
+
+    Raises:
+        ConfigurationError: neither names a broker.
+    """
+    both = {**found, **options}
+    if "brokers" not in both:
+        raise ConfigurationError("the properties have no bootstrap.servers, nor is brokers given")
+    return both
+
+
 def _add(options: dict[str, Any], key: str, more: Mapping[str, Any]) -> None:
     for name, value in more.items():
         if options.get(name, value) != value:

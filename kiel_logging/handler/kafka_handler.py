@@ -32,7 +32,7 @@ from kiel_logging.options import (
     parse_brokers,
 )
 from kiel_logging.partitioners import Partitioner
-from kiel_logging.properties import Properties, options_from
+from kiel_logging.properties import Properties, complete, options_from
 from kiel_logging.serializers import Serializer
 
 DEFAULT_BATCH_SIZE: Final = 1_000
@@ -223,7 +223,7 @@ class KafkaHandler(logging.Handler):
         Raises:
             ConfigurationError: a property or an option has a value it can't have.
         """
-        return cls(topic=topic, **{**options_from(properties), **options})
+        return cls(topic=topic, **complete(options_from(properties), options))
 
     def __repr__(self) -> str:
         name = f" {self.name}" if self.name else ""

@@ -37,7 +37,7 @@ _TELL_EVERY: Final = 60.0
 """Seconds until the same trouble is logged again."""
 
 _REFUSALS: Final = (AuthenticationFailed, UnsupportedMechanism)
-"""What all brokers of a cluster will say: asking the next one only locks an account sooner."""
+"""What all brokers of a cluster will say: asking another only locks an account sooner."""
 
 _SECURITY_PATIENCE: Final = 10
 """How many times longer than after other errors it takes until the next attempt: 1 s to 10 s."""
@@ -122,6 +122,9 @@ class Cluster:
         self._refresh_at = 0.0
         self._fruitless = 0
         self._expires_at = 0.0
+        self._refusal: BrokerError | None = None
+        self._refusals = 0
+        self._refused_until = 0.0
         self.topology = Topology()
         self.trouble: BrokerError | None = None
 
@@ -234,7 +237,7 @@ class Cluster:
         for address in self._options.brokers:
             self._check_open()
             try:
-                connection = await self._connect(address)
+                connection = await self._dial(address)
                 try:
                     await self._ask(connection)
                 finally:
@@ -301,6 +304,24 @@ class Cluster:
 
     # Connections.
 
+    async def _dial(self, address: Address) -> Connection:
+        """Connect, unless we were refused a moment ago."""
+        if self._refusal is not None and self._clock() < self._refused_until:
+            raise type(self._refusal)(*self._refusal.args)
+        try:
+            connection = await self._connect(address)
+        except _REFUSALS as refusal:
+            self._refusals += 1
+            self._refusal = refusal
+            self._refused_until = self._clock() + self._pause(self._refusals, refusal)
+            raise
+        self._refusal, self._refusals = None, 0
+        return connection
+
+    def forget_refusal(self) -> None:
+        """Whoever asks now may have put the credentials right."""
+        self._refusal = None
+
     def node(self, node_id: int, now: float) -> Node | None:
         """Return the broker if a request can be sent to it now.
 
@@ -348,7 +369,7 @@ class Cluster:
 
     async def _open(self, node: Node) -> Connection:
         try:
-            connection = await self._connect(node.address)
+            connection = await self._dial(node.address)
         except BrokerError as error:
             self._note_failure(node, error)
             raise

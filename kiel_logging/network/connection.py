@@ -73,6 +73,7 @@ class Connection:
         self.address = address
         self.closed: BrokerError | None = None
         self.on_close: Callable[[BrokerError], None] | None = None
+        self._served = False
         self._authenticator: Authenticator | None = None
         self._held: list[_Held] | None = None
         self._session_timer: asyncio.TimerHandle | None = None
@@ -191,6 +192,8 @@ class Connection:
             await self.authenticate(self._authenticator, timeout)
         except BrokerError as error:
             self.close(error)
+        except Exception as bug:  # ours; a session that is not renewed ends in the middle
+            self.close(ProtocolError(f"renewing the session with {self.address} failed: {bug!r}"))
         finally:
             self._renewing = None
             self._release()
@@ -214,6 +217,8 @@ class Connection:
             self.close(self._lost(cause))
         except (ProtocolError, SecurityError) as error:
             self.close(error)
+        except OSError as cause:  # tornado lets some of those through
+            self.close(ConnectionLost(f"the connection to {self.address} was lost: {cause}"))
         except Exception as bug:  # ours; whoever waits for a response must hear of it
             self.close(ProtocolError(f"reading from {self.address} failed: {bug!r}"))
 
@@ -237,6 +242,7 @@ class Connection:
         if correlation_id != next(iter(self._pending)):
             raise ProtocolError(f"{self.address} answered out of turn: responses come in order")
         pending = self._pending.pop(correlation_id)
+        self._served = self._served or pending.api is not Api.API_VERSIONS
         pending.timer.cancel()
         if pending.response.done():
             return  # its caller was cancelled
@@ -257,7 +263,10 @@ class Connection:
 
     def _lost(self, cause: StreamClosedError) -> BrokerError:
         why = cause.real_error or "it hung up"
-        return ConnectionLost(f"the connection to {self.address} was lost: {why}")
+        text = f"the connection to {self.address} was lost: {why}"
+        if self._versions and not self._served and self._authenticator is None:
+            text += ", upon the first request; does that listener want SASL (security_protocol)?"
+        return ConnectionLost(text)
 
     def close(self, why: BrokerError | None = None) -> None:
         """Close it; what is still unanswered ends with ``why``."""

@@ -125,7 +125,7 @@ async def test_one_refusal_is_enough(mechanism: str) -> None:
 
 @pytest.mark.gen_test
 async def test_connecting_again_with_another_password(tmp_path: Path) -> None:
-    """It is read again each time."""
+    """Who asks to connect may have put it right: it is read again at once."""
     path = tmp_path / "password"
     path.write_text(WRONG)
     async with FakeCluster(brokers=1) as cluster:
@@ -135,8 +135,23 @@ async def test_connecting_again_with_another_password(tmp_path: Path) -> None:
         with pytest.raises(AuthenticationFailed):
             await producer.connect()
         path.write_text(SECRET)
+        await producer.connect()
         await producer.produce("logs", 1)
         assert cluster.count("logs") == 1
+        await producer.close()
+
+
+@pytest.mark.gen_test
+async def test_messages_without_a_way_in_do_not_lock_the_account() -> None:
+    """Each is told of the refusal; only the first one asked for it."""
+    async with FakeCluster(brokers=3) as cluster:
+        guard(cluster)
+        options = {**alice(password=WRONG), "retry_backoff_ms": 60_000}
+        producer = quick_producer(cluster, **{**options, "retry_backoff_max_ms": 60_000})
+        for _ in range(20):
+            with pytest.raises(AuthenticationFailed, match="does not accept"):
+                await producer.produce("logs", 1)
+        assert attempts(cluster) == 1
         await producer.close()
 
 
