@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: test unit lint types demo kafka chaos away clean
+.PHONY: test unit lint types demo kafka chaos soak away clean
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ kafka: $(VENV)/.installed  ## three Apache Kafka brokers on loopback, until Ctrl
 
 chaos: $(VENV)/.installed  ## ten minutes of faults at random; ARGS='--minutes 2 --seed 7' for others
 	$(RUN) -m tests.support.chaos $(ARGS)
+
+soak: $(VENV)/.installed  ## ten minutes of threads, forks and faults; ARGS='--forks 20' for forks alone
+	$(RUN) -m tests.support.soak $(ARGS)
 
 away: $(VENV)/.installed  ## a million log calls while the brokers are away, four times
 	$(RUN) -m benchmarks.broker_away $(ARGS)

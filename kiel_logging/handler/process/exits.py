@@ -48,10 +48,30 @@ def flush_at_the_end_of_a_worker() -> None:
         process: Any = sys.modules.get(f"{package}.process")
         if util is not None and process is not None and _is_a_worker(process.current_process()):
             util.Finalize(None, _end_of_a_worker, exitpriority=_LAST)
+            _flush_on_exit_of(getattr(process.current_process(), "_target", None))
 
 
 def _is_a_worker(process: Any) -> bool:
     return getattr(process, "_parent_pid", None) is not None
+
+
+def _flush_on_exit_of(worker: Any) -> None:
+    """Have a worker of billiard's Pool, and so of Celery, flush: it runs no finalizers.
+
+    It calls ``on_exit(pid, exitcode)``, if it has one, and then ``os._exit()``, or is killed.
+    """
+    if not hasattr(worker, "on_exit"):
+        return
+    previous = worker.on_exit
+
+    def on_exit(pid: int, exitcode: int) -> None:
+        try:
+            if previous is not None:
+                previous(pid, exitcode)
+        finally:
+            _end_of_a_worker()
+
+    worker.on_exit = on_exit
 
 
 def _end_of_a_worker() -> None:

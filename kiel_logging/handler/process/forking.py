@@ -30,9 +30,8 @@ _AT_ONCE: Final = 0.05
 _A_MOMENT: Final = 0.001
 """Seconds in which whoever waits for logging's lock gets it."""
 
-_LOCK: Final[Any] = logging._lock  # type: ignore[attr-defined] # logging takes it for a fork, too
-
 _forking: int | None = None
+_lock: Any = None
 _paused: list[Any] = []
 _postponed: list[tuple[int, int]] = []
 
@@ -60,15 +59,17 @@ def _before() -> None:
 
 
 def _begin() -> None:
-    global _forking
-    _LOCK.acquire()
+    global _forking, _lock
+    lock: Any = logging._lock  # type: ignore[attr-defined] # billiard makes a new one
+    lock.acquire()
+    _lock = lock
     _forking = threading.get_ident()
 
 
 def _end() -> None:
     global _forking
     _forking = None
-    _LOCK.release()
+    _lock.release()
 
 
 def _hold_all() -> bool:
@@ -96,7 +97,7 @@ def _in_the_parent() -> None:
 def _in_the_child() -> None:
     global _forking
     _paused.clear()
-    _LOCK._at_fork_reinit()
+    _lock._at_fork_reinit()
     for handler in live_handlers():
         handler.start_over()
     _forking = None

@@ -13,11 +13,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).parents[3]
 TIMEOUT: Final = 60
 
-STRICT: Final = (
-    *("-X", "dev", "-W", "error"),
-    # Python 3.12 and later say so of every fork beside a thread; ours can't but be one.
-    *("-W", "ignore:This process:DeprecationWarning"),
-)
+STRICT: Final = ("-X", "dev", "-W", "error")
 """Switches with which nothing that is left open or behind goes unnoticed."""
 
 _BY_DICT_CONFIG: Final = """
@@ -56,13 +52,17 @@ def wait(*children):
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 def make(**more):
-    handler = KafkaHandler(topic="logs", **{{**options, **more}})
+    handler = KafkaHandler(**{{**options, **more}})
     log.addHandler(handler)
     return handler
 
 def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
 """
+
+
+_FORKS: Final = ("-W", "ignore:This process:DeprecationWarning")
+"""Python 3.12 and later warn of every fork beside a thread; ours can't but be one."""
 
 
 def run(
@@ -84,14 +84,14 @@ def run_by_hand(
 
     `before` is what it does before it imports us.
     """
-    setup = _BY_HAND.format(options={"brokers": brokers, **options})
+    setup = _BY_HAND.format(options={"brokers": brokers, "topic": "logs", **options})
     return run_program(before + setup + code, *switches)
 
 
 def run_program(code: str, *switches: str) -> subprocess.CompletedProcess[str]:
     """Run `code` to its end; its children too, should it not come to one."""
     with subprocess.Popen(
-        [sys.executable, *switches, "-c", code],
+        [sys.executable, *switches, *_FORKS, "-c", code],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

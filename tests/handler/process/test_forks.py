@@ -451,7 +451,7 @@ def work(options, number):
     log = logging.getLogger("child")
     log.setLevel("INFO")
     if not log.handlers:
-        log.addHandler(KafkaHandler(topic="logs", **options))
+        log.addHandler(KafkaHandler(**options))
     log.info("child %d", number)
 '''
 with open({program_file!r}, "w") as file: file.write(text)
@@ -468,3 +468,23 @@ say(statuses=[worker.exitcode for worker in workers])
     program = run_by_hand(code, brokers=cluster.addresses)
     assert (said(program), program.stderr) == ({"statuses": [0, 0]}, "")
     assert Counter(messages(cluster)) == {"parent": 1, "child 0": 1, "child 1": 1}
+
+
+def test_a_pool_of_billiards(cluster: ThreadedFakeCluster) -> None:
+    """Celery's workers run neither atexit nor finalizers, and their `on_exit` is still called."""
+    code = """
+from billiard.pool import Pool
+make(linger_ms=60_000)
+def task(number): log.info("task %d", number)
+def on_exit(pid, status): log.info("on_exit")
+pool = Pool(2, on_process_exit=on_exit)
+pool.map(task, range(4))
+pool.close()
+pool.join()
+"""
+    program = run_by_hand(code, brokers=cluster.addresses)
+    assert (program.returncode, program.stderr) == (0, "")
+    arrived = Counter(messages(cluster))
+    workers = arrived.pop("on_exit")
+    assert arrived == {f"task {number}": 1 for number in range(4)}
+    assert workers in (1, 2)  # one that had no task logs for the first time when it is too late
