@@ -19,6 +19,7 @@ from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.settlement import Deliveries, Settlement
 from kiel_logging.errors import BufferFull
 from kiel_logging.network.resolver import Resolve
+from kiel_logging.network.tokens import RunAside
 from kiel_logging.records import RecordMetadata
 from tests.kafka.conftest import require_kafka
 from tests.support.chaos import (
@@ -192,8 +193,8 @@ class BrokenProducer(clients.Producer):
 
     rule: type[Settlement]
 
-    def _wire_up(self, deliveries: Deliveries, resolve: Resolve) -> None:
-        super()._wire_up(deliveries, resolve)
+    def _wire_up(self, deliveries: Deliveries, resolve: Resolve, run_aside: RunAside) -> None:
+        super()._wire_up(deliveries, resolve, run_aside)
         sender = self._sender
         sender.settlement = self.rule(
             accumulator=self._accumulator,
