@@ -300,7 +300,7 @@ class Producer:
             time.time_ns() // 1_000_000 if timestamp is None else check_timestamp(timestamp),
         )
         check_topic(topic)
-        self._check_size(topic, record)
+        self._check_size(topic, record_size(record))
         if not self._connected:
             await self._be_connected()
         await self._room.enter(memory_of(record), options.max_block)
@@ -341,11 +341,11 @@ class Producer:
             f"the partitions it is given, {topology.partitions(topic)!r}"
         )
 
-    def _check_size(self, topic: str, record: Record) -> None:
-        size = record_size(record) + BATCH_OVERHEAD
-        if size > self._options.max_request_size:
+    def _check_size(self, topic: str, size: int) -> None:
+        """Refuse a record of ``size`` bytes that no request can take."""
+        if (whole := size + BATCH_OVERHEAD) > self._options.max_request_size:
             raise RecordTooLarge(
-                f"a message of {size} bytes for topic {topic!r} is larger than max_request_size "
+                f"a message of {whole} bytes for topic {topic!r} is larger than max_request_size "
                 f"({self._options.max_request_size}): send less, or raise it here and "
                 "max.message.bytes on the topic"
             )

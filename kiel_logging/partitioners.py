@@ -22,7 +22,14 @@ Partitioner: TypeAlias = Callable[[Any, Sequence[int]], int]
 
 
 class BuiltIn:
-    """What ours have in common; called as any partitioner is."""
+    """What ours have in common; called as any partitioner is.
+
+    Attributes:
+        steady: whether a key's choice can be remembered: until the partitions change, and that
+            without a key until the next batch.
+    """
+
+    steady = False
 
     def __call__(self, key: Any, partitions: Sequence[int]) -> int:
         """Return one of ``partitions``."""
@@ -69,6 +76,8 @@ class RoundRobin(BuiltIn):
 
 class _Sticky(BuiltIn):
     """Messages without a key stay together until the batch is sealed."""
+
+    steady = True
 
     def __init__(self) -> None:
         self._where = random.random()

@@ -86,6 +86,7 @@ class Accumulator:
         self._linger = linger
         self._max_batch_bytes = max_batch_bytes
         self._delivery_timeout = delivery_timeout
+        self._slack = max(_SLACK, linger)
         self._queues: dict[TopicPartition, _Queue] = {}
         self._held: dict[str, deque[Held]] = {}
         self._batch_limits: dict[str, int] = {}
@@ -115,17 +116,34 @@ class Accumulator:
         self, topic_partition: TopicPartition, record: Record, token: Any, now: float
     ) -> Sequence[Any]:
         """Queue ``record``; return the tokens that it sealed by making up ``batch_size``."""
-        size = self._arrive(record)
-        deadline = now + self._delivery_timeout
-        self._enqueue(topic_partition, record, token, size, self.arrivals, deadline)
-        return self._note_unsealed(token, now)
+        return self.extend(topic_partition, [record], [record_size(record)], [token], now)
+
+    def extend(
+        self,
+        topic_partition: TopicPartition,
+        records: Sequence[Record],
+        sizes: Sequence[int],
+        tokens: Sequence[Any],
+        now: float,
+    ) -> Sequence[Any]:
+        """Queue ``records`` of one partition, in order; return as append does.
+
+        ``sizes`` has ``record_size()`` of each.
+        """
+        first, deadline = self.arrivals + 1, now + self._delivery_timeout
+        self._arrive(len(records), sum(sizes))
+        self._enqueue(topic_partition, records, sizes, tokens, first, deadline)
+        self._unsealed += tokens
+        return self._note_unsealed(now)
 
     def hold(self, topic: str, key: Any, record: Record, token: Any, now: float) -> Sequence[Any]:
         """Keep ``record`` until the partitions of ``topic`` are known; return as append does."""
-        size = self._arrive(record)
+        size = record_size(record)
+        self._arrive(1, size)
         held = Held(key, record, token, size, self.arrivals, now + self._delivery_timeout)
         self._held.setdefault(topic, deque()).append(held)
-        return self._note_unsealed(token, now)
+        self._unsealed.append(token)
+        return self._note_unsealed(now)
 
     def is_held(self, topic: str) -> bool:
         """Whether records of ``topic`` wait, so that new ones must wait behind them."""
@@ -148,8 +166,7 @@ class Accumulator:
                 self._forget_held(held)
                 refused.append(Ended(held.token, error))
             else:
-                topic_partition = TopicPartition(topic, partition)
-                self._enqueue(topic_partition, *held[1:])
+                self._release(TopicPartition(topic, partition), held)
         self.seal()
         return refused
 
@@ -160,12 +177,14 @@ class Accumulator:
             self._forget_held(held)
         return [Ended(held.token, error) for held in dropped]
 
-    def _arrive(self, record: Record) -> int:
-        size = record_size(record)
-        self.arrivals += 1
-        self.buffered += 1
-        self.memory += size + RECORD_MEMORY_OVERHEAD
-        return size
+    def _release(self, topic_partition: TopicPartition, held: Held) -> None:
+        _, record, token, size, arrival, deadline = held
+        self._enqueue(topic_partition, [record], [size], [token], arrival, deadline)
+
+    def _arrive(self, records: int, size: int) -> None:
+        self.arrivals += records
+        self.buffered += records
+        self.memory += size + records * RECORD_MEMORY_OVERHEAD
 
     def _forget_held(self, held: Held) -> None:
         self.buffered -= 1
@@ -174,32 +193,40 @@ class Accumulator:
     def _enqueue(
         self,
         topic_partition: TopicPartition,
-        record: Record,
-        token: Any,
-        size: int,
+        records: Sequence[Record],
+        sizes: Sequence[int],
+        tokens: Sequence[Any],
         arrival: int,
         deadline: float,
     ) -> None:
         queue = self._queues.get(topic_partition)
         if queue is None:
             queue = self._queues[topic_partition] = _Queue()
-        batches = queue.batches
         limit = self._batch_limits.get(topic_partition.topic, self._max_batch_bytes)
-        if (
-            not batches
-            or not batches[-1].has_room(size, limit)
-            or deadline > batches[-1].deadline + max(_SLACK, self._linger)
-        ):
-            batch = Batch(topic_partition, arrival=arrival, deadline=deadline)
-            batches.append(batch)
-            self._remember(batch)
-            if len(batches) > 1:
-                self._note_due(topic_partition, queue)
-        batches[-1].append(record, token, size, size + RECORD_MEMORY_OVERHEAD)
+        batch = queue.batches[-1] if queue.batches else None
+        if batch is None or deadline > batch.deadline + self._slack:
+            batch = self._new_batch(topic_partition, queue, arrival, deadline)
         self._open.add(topic_partition)
+        if batch.has_room(size := sum(sizes), limit):
+            batch.extend(records, tokens, size)
+            return
+        for record, size, token in zip(records, sizes, tokens, strict=True):
+            if len(batch) and not batch.has_room(size, limit):
+                batch = self._new_batch(topic_partition, queue, arrival, deadline)
+            batch.extend([record], [token], size)
+            arrival += 1
 
-    def _note_unsealed(self, token: Any, now: float) -> Sequence[Any]:
-        self._unsealed.append(token)
+    def _new_batch(
+        self, topic_partition: TopicPartition, queue: _Queue, arrival: int, deadline: float
+    ) -> Batch:
+        batch = Batch(topic_partition, arrival=arrival, deadline=deadline)
+        queue.batches.append(batch)
+        self._remember(batch)
+        if len(queue.batches) > 1:
+            self._note_due(topic_partition, queue)
+        return batch
+
+    def _note_unsealed(self, now: float) -> Sequence[Any]:
         if self._seal_at is None:
             self._seal_at = now + self._linger
         return self.seal() if len(self._unsealed) >= self._batch_size else ()

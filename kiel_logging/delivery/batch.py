@@ -11,6 +11,7 @@ Only a queued batch takes records, and only until it was sent once: what is sent
 was sent before, to the byte.
 """
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,14 +114,14 @@ class Batch:
         """Whether a record of ``size`` bytes may join without passing ``limit``."""
         return self.attempts == 0 and self.size + size <= limit
 
-    def append(self, record: Record, token: Any, size: int, memory: int) -> None:
-        """Add one record; ``token`` is whatever its owner wants back with the result."""
+    def extend(self, records: Sequence[Record], tokens: Sequence[Any], size: int) -> None:
+        """Add records of ``size`` bytes in all, each with what its owner wants back in the end."""
         assert self.state is State.QUEUED
-        self.records.append(record)
-        self.tokens.append(token)
+        self.records += records
+        self.tokens += tokens
         self.size += size
-        self.memory += memory
-        self.unsealed += 1
+        self.memory += size + len(records) * RECORD_MEMORY_OVERHEAD
+        self.unsealed += len(records)
 
     def drain(self) -> None:
         """It is being sent."""
@@ -157,7 +158,7 @@ class Batch:
         part = Batch(self.topic_partition, arrival=self.arrival, deadline=self.deadline)
         # Never below its parent's: a part takes no more records.
         part.attempts = self.attempts
-        for record, token in zip(self.records[start:end], self.tokens[start:end], strict=True):
-            part.append(record, token, record_size(record), memory_of(record))
+        records = self.records[start:end]
+        part.extend(records, self.tokens[start:end], sum(map(record_size, records)))
         part.unsealed = 0
         return part

@@ -20,10 +20,12 @@ class Topology:
 
     Attributes:
         brokers: node id -> where it listens.
+        revision: another number whenever the partitions of a topic may have changed.
     """
 
     def __init__(self) -> None:
         self.brokers: Mapping[int, Broker] = {}
+        self.revision = 0
         self._topics: dict[str, Topic] = {}
         self._partitions: dict[str, Sequence[int]] = {}
         self._leaders: dict[TopicPartition, Leader] = {}
@@ -45,6 +47,7 @@ class Topology:
                 self._missing[topic.name] = (topic.error, since)
 
     def _learn(self, topic: Topic) -> None:
+        self.revision += 1
         known = self._topics.get(topic.name)
         if known is None or known.topic_id != topic.topic_id:
             # Another topic of the same name: its leader epochs start again.
@@ -90,6 +93,7 @@ class Topology:
 
     def forget_topic(self, topic: str) -> None:
         """``topic`` is gone; should it come back, it is another."""
+        self.revision += 1
         self._forget_leaders(topic)
         self._topics.pop(topic, None)
         self._partitions.pop(topic, None)

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -245,6 +246,9 @@ class KafkaHandler(logging.Handler):
         ``logging.shutdown()`` for all the time that ``flush()`` takes: whoever logs meanwhile,
         the loop thread included, would wait for it.
         """
+        if not self.filters:
+            self.emit(record)
+            return record if sys.version_info >= (3, 12) else True
         passed: Any = self.filter(record)
         if isinstance(passed, logging.LogRecord):  # Python 3.12: a filter may replace it
             record = passed

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.delivery.batch import Batch, State, memory_of
+from kiel_logging.delivery.batch import Batch, State, RECORD_MEMORY_OVERHEAD
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
 
@@ -20,12 +20,12 @@ def batch(records: int = 1, *, arrival: int = 1, deadline: float = 120.0) -> Bat
     """A queued batch; its tokens count from 0."""
     made = Batch(LOGS_0, arrival=arrival, deadline=deadline)
     for token in range(records):
-        made.append(RECORD, token, record_size(RECORD), memory_of(RECORD))
+        made.extend([RECORD], [token], record_size(RECORD))
     return made
 
 
 VERBS: dict[str, Callable[[Batch], Any]] = {
-    "append": lambda b: b.append(RECORD, "token", 50, 300),
+    "extend": lambda b: b.extend([RECORD], ["token"], 50),
     "drain": Batch.drain,
     "reenqueue": lambda b: b.reenqueue(ERROR),
     "complete": Batch.complete,
@@ -41,7 +41,7 @@ WAYS: dict[State, tuple[str, ...]] = {
 }
 LAW: dict[State, dict[str, State]] = {
     State.QUEUED: {
-        "append": State.QUEUED,
+        "extend": State.QUEUED,
         "drain": State.IN_FLIGHT,
         "fail": State.FAILED,
     },
@@ -108,11 +108,11 @@ def test_records_and_tokens_keep_their_order() -> None:
     """Each token at the place of its record."""
     made = Batch(LOGS_0, arrival=1, deadline=1.0)
     records = [Record(None, b"%d" % number, (), number) for number in range(5)]
-    for token, record in enumerate(records):
-        made.append(record, token, size=10, memory=100)
+    made.extend(records[:2], [0, 1], 20)
+    made.extend(records[2:], [2, 3, 4], 30)
     assert made.records == records
     assert made.tokens == [0, 1, 2, 3, 4]
-    assert (made.size, made.memory) == (BATCH_OVERHEAD + 50, 500)
+    assert (made.size, made.memory) == (BATCH_OVERHEAD + 50, 50 + 5 * RECORD_MEMORY_OVERHEAD)
 
 
 def test_there_is_room_up_to_the_limit() -> None:
@@ -136,7 +136,7 @@ def test_a_batch_is_sealed_once_one_of_its_records_is() -> None:
     assert not made.sealed
     made.unsealed = 0
     assert made.sealed
-    made.append(RECORD, "late", 50, 300)
+    made.extend([RECORD], ["late"], 50)
     assert made.sealed
 
 

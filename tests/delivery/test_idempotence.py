@@ -19,7 +19,7 @@ def batch(records: int = 1, at: TopicPartition = LOGS_0) -> Batch:
     """A batch of so many records."""
     made = Batch(at, arrival=1, deadline=120.0)
     for token in range(records):
-        made.append(RECORD, token, 40, 290)
+        made.extend([RECORD], [token], 40)
     return made
 
 

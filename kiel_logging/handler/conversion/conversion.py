@@ -6,7 +6,7 @@ Log arguments are mutable: converted any later, something else would be shipped 
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.conversion.context_choice import context_choice
@@ -16,6 +16,7 @@ from kiel_logging.handler.conversion.key_choice import key_choice
 from kiel_logging.handler.conversion.log_record import add_fields, to_fields
 from kiel_logging.handler.conversion.notes import NOTES
 from kiel_logging.handler.conversion.plain import make_plain
+from kiel_logging.handler.conversion.quick import Quick, attribute_of
 from kiel_logging.handler.conversion.redaction import redaction
 from kiel_logging.handler.conversion.topic_choice import topic_choice
 from kiel_logging.handler.conversion.trace_ids import trace_ids
@@ -24,6 +25,9 @@ from kiel_logging.handler.pipeline.item import Item, level_of, make_item
 from kiel_logging.records import Record
 from kiel_logging.serializers import encode_key
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
+
+_SIMPLE: Final = ("json", None, None, None, None, None)
+"""Format, serializer, key maker, and what changes or hides fields: where none is given."""
 
 Step: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -69,6 +73,8 @@ class Conversion:
         self._value = value_choice(format, serializer)
         self._max_size = max_size - BATCH_OVERHEAD
         self._keep_source = keep_source
+        given = (format, serializer, key_maker, rename, exclude, redact)
+        self._quick = self._short_way(key_field, headers, fields) if given == _SIMPLE else None
 
     def convert(
         self,
@@ -82,6 +88,10 @@ class Conversion:
             Exception: whatever the user's own topic, key maker, format or serializer raised, and
                 what encoding their results raises.
         """
+        if self._quick is not None and formatter is None and topic is None:
+            item = self._quick.convert(record)
+            if item is not None:
+                return item
         fields = to_fields(record, formatter)
         if self._context is not None:
             add_fields(fields, self._context())
@@ -99,6 +109,30 @@ class Conversion:
             envelope._replace(value=self._value(fields, record, formatter, most)),
             level_of(record),
             record if self._keep_source else None,
+        )
+
+
+    def _short_way(self, key_field: Any, headers: Any, fields: Any) -> Quick | None:
+        """Return how records that need no care are converted; None where all do."""
+        static = dict(fields or {})
+        names = {**(headers or {})}
+        attributes = {name: attribute_of(field) for name, field in names.items()}
+        key = None if key_field is None else attribute_of(key_field)
+        if (
+            None in attributes.values()
+            or (key is None and key_field is not None)
+            or not static.keys().isdisjoint((key_field, *names.values()))
+            or make_plain(static)
+        ):
+            return None
+        return Quick(
+            topic=self.topic,
+            key=key,
+            headers={name: field for name, field in attributes.items() if field is not None},
+            context=self._context,
+            fields=static,
+            most=self._max_size,
+            keep_source=self._keep_source,
         )
 
 

@@ -5,16 +5,26 @@ overflow policy can still choose among it. Runs on the loop thread.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from kiel_logging.clients import Producer
 from kiel_logging.delivery.batch import Batch
+from kiel_logging.errors import RecordTooLarge
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.network.resolver import Resolve
 from kiel_logging.network.tokens import RunAside
+from kiel_logging.partitioners import BuiltIn
+from kiel_logging.records import Record, TopicPartition
+from kiel_logging.wire.record_batch import BATCH_OVERHEAD
 
 WINDOW: Final = 4
 """The producer holds at most one part in so many of what the handler may buffer."""
+
+
+_MOST_PLACES: Final = 16_384
+"""Keys whose partitions are remembered; they repeat: users, hosts, loggers."""
+
+_Arrived: TypeAlias = tuple[list[Record], list[int], list[Item]]
 
 
 class Ledger(Protocol):
@@ -53,6 +63,12 @@ class Feed(Producer):
         self._wire_up(_Deliveries(ledger), resolve, run_aside)
         self._window_records = max(1, max_records // WINDOW)
         self._window_bytes = max(1, max_bytes // WINDOW)
+        self._most_bytes = self._options.max_request_size - BATCH_OVERHEAD
+        partitioner = self._options.partitioner
+        self._is_steady = isinstance(partitioner, BuiltIn) and partitioner.steady
+        self._places: dict[tuple[str, Any], TopicPartition] = {}
+        self._places_revision = self._places_seals = 0
+        self._keyless: list[str] = []
 
     def __repr__(self) -> str:
         # Not "connected": it is started before any broker answered.
@@ -83,13 +99,66 @@ class Feed(Producer):
         self._connected = True
         self._sender.poke()
 
-    def take(self, item: Item) -> None:
-        """Buffer one item; what can't be sent counts as failed."""
+    def take(self, items: Sequence[Item]) -> None:
+        """Buffer ``items``, in order; what can't be sent counts as failed."""
+        known = self._known_places()
+        arrived: dict[TopicPartition, _Arrived] = {}
+        for item in items:
+            place = known.get((item.topic, item.key)) or self._find_place(item)
+            if place is not None and self._is_small(item):
+                group = arrived.get(place)
+                if group is None:
+                    group = arrived[place] = ([], [], [])
+                records, sizes, tokens = group
+                records.append(item.record)
+                sizes.append(item.size)
+                tokens.append(item)
+        now = self._clock()
+        for place, (records, sizes, tokens) in arrived.items():
+            self._accumulator.extend(place, records, sizes, tokens, now)
+        self._sender.poke()
+
+    def _known_places(self) -> dict[tuple[str, Any], TopicPartition]:
+        """Return where those records go whose like were placed before."""
+        revision, seals = self._sender.cluster.topology.revision, self._accumulator.seals
+        if revision != self._places_revision or len(self._places) > _MOST_PLACES:
+            self._places, self._places_revision = {}, revision
+        if seals != self._places_seals:
+            for topic in self._keyless:
+                self._places.pop((topic, None), None)
+            self._keyless, self._places_seals = [], seals
+        return self._places
+
+    def _find_place(self, item: Item) -> TopicPartition | None:
+        """Return where ``item`` goes; None when it is held, or refused."""
+        topic, key, accumulator = item.topic, item.key, self._accumulator
         try:
-            self._check_size(item.topic, item.record)
-            self._buffer(item.topic, item.key, item.record, item)
+            if (
+                accumulator.is_held(topic)
+                or self._sender.cluster.topology.partitions(topic) is None
+            ):
+                if self._is_small(item):
+                    accumulator.hold(topic, key, item.record, item, self._clock())
+                return None
+            place = TopicPartition(topic, self._choose(topic, key))
         except Exception as error:  # a partitioner of the user's may raise anything
+            self._sender.settlement.refuse(item, error, topic)
+            return None
+        if self._is_steady:
+            self._places[topic, key] = place
+            if key is None:
+                self._keyless.append(topic)
+        return place
+
+    def _is_small(self, item: Item) -> bool:
+        """Whether ``item`` fits into a request; it is refused when it does not."""
+        if item.size <= self._most_bytes:
+            return True
+        try:
+            self._check_size(item.topic, item.size)
+        except RecordTooLarge as error:
             self._sender.settlement.refuse(item, error, item.topic)
+        return False
 
     def send_now(self) -> None:
         """Don't wait for more."""

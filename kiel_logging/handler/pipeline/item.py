@@ -3,8 +3,9 @@
 import logging
 from typing import Any, Final, NamedTuple
 
-from kiel_logging.delivery.batch import memory_of
+from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
 from kiel_logging.records import Record
+from kiel_logging.wire.record_batch import record_size
 
 SOURCE_MEMORY: Final = 1_500
 """Bytes that a LogRecord takes which is kept for the fallback (tracemalloc, CPython 3.11)."""
@@ -13,13 +14,15 @@ SOURCE_MEMORY: Final = 1_500
 class Item(NamedTuple):
     """One log record, ready to be sent: nothing of what is sent can change any more.
 
-    ``key`` is what the partitioner gets; ``record`` has it as bytes. ``memory`` in bytes.
-    ``level`` is logging's number. ``source`` is the LogRecord, kept only for a fallback.
+    ``key`` is what the partitioner gets; ``record`` has it as bytes. ``size`` is the most bytes
+    that it takes in a batch, ``memory`` those that it takes in this process. ``level`` is logging's
+    number. ``source`` is the LogRecord, kept only for a fallback.
     """
 
     topic: str
     key: Any
     record: Record
+    size: int
     memory: int
     level: int = logging.NOTSET
     source: logging.LogRecord | None = None
@@ -32,11 +35,12 @@ def make_item(
     level: int = logging.NOTSET,
     source: logging.LogRecord | None = None,
 ) -> Item:
-    """Return the item, with the memory that it takes."""
-    memory = memory_of(record)
-    return Item(
-        topic, key, record, memory if source is None else memory + SOURCE_MEMORY, level, source
-    )
+    """Return the item, with what it takes of batches and memory."""
+    size = record_size(record)
+    memory = size + RECORD_MEMORY_OVERHEAD
+    if source is not None:
+        memory += SOURCE_MEMORY
+    return Item(topic, key, record, size, memory, level, source)
 
 
 def level_of(record: logging.LogRecord) -> int:

@@ -16,8 +16,8 @@ class Queue(Protocol):
     def __len__(self) -> int:
         """How many are queued."""
 
-    def append(self, item: Item) -> None:
-        """Queue ``item`` behind all others."""
+    def append(self, item: Item) -> int:
+        """Queue ``item`` behind all others; return how many are queued."""
 
     def take(self, most: int) -> list[Item]:
         """Return up to ``most`` items, oldest first, no longer queued; for the one reader."""
@@ -47,9 +47,10 @@ class Newest:
     def __len__(self) -> int:
         return len(self._items)
 
-    def append(self, item: Item) -> None:
+    def append(self, item: Item) -> int:
         self._appended += 1
         self._items.append(item)
+        return len(self._items)
 
     def take(self, most: int) -> list[Item]:
         taken: list[Item] = []
@@ -82,9 +83,9 @@ class Oldest(Newest):
         self._memory_taken = 0
         self._memory_shed = 0
 
-    def append(self, item: Item) -> None:
+    def append(self, item: Item) -> int:
         self._memory_in += item.memory
-        super().append(item)
+        return super().append(item)
 
     def take(self, most: int) -> list[Item]:
         taken = super().take(most)
@@ -142,11 +143,12 @@ class Lowest:
     def __len__(self) -> int:
         return sum(len(level.items) for level in self._levels)
 
-    def append(self, item: Item) -> None:
+    def append(self, item: Item) -> int:
         level = self._level(item.level)
         level.memory_in += item.memory
         self._appended += 1
         level.items.append((self._appended, item))
+        return len(self)
 
     def _level(self, number: int) -> _Level:
         while True:

@@ -116,8 +116,8 @@ class Shipper:
 
     def _move(self, most: int) -> int:
         items = self._handoff.take(min(most, self.feed.room))
-        for item in items:
-            self.feed.take(item)
+        if items:
+            self.feed.take(items)
         return len(items)
 
     # What became of them: the feed's ledger.

@@ -7,6 +7,7 @@ import logging
 from kiel_logging.delivery.batch import memory_of
 from kiel_logging.handler.pipeline.item import SOURCE_MEMORY, Item, level_of, make_item
 from kiel_logging.records import Record
+from kiel_logging.wire.record_batch import record_size
 
 RECORD = Record(b"key", b"v" * 1000, (), 0)
 
@@ -14,7 +15,8 @@ RECORD = Record(b"key", b"v" * 1000, (), 0)
 def test_an_item_knows_its_memory() -> None:
     """What its record takes, Python's overhead included."""
     made = make_item("logs", 7, RECORD, logging.INFO)
-    assert made == Item("logs", 7, RECORD, memory_of(RECORD), logging.INFO, None)
+    size = record_size(RECORD)
+    assert made == Item("logs", 7, RECORD, size, memory_of(RECORD), logging.INFO, None)
 
 
 def test_a_kept_log_record_takes_memory_too() -> None:
