@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 EXTRAS = {
     "demo": ["confluent-kafka>=2.6", "rich>=13"],
@@ -55,7 +55,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["kiel_logging", "kiel_logging.*"]),
-    package_data={"kiel_logging": ["py.typed"]},
+    package_data={"kiel_logging": ["py.typed", "*.pyi"]},
+    # Faster where there is a C compiler, or a wheel; without it everything works as well.
+    ext_modules=[
+        Extension("kiel_logging._accelerator", ["kiel_logging/_accelerator.c"], optional=True)
+    ],
     install_requires=[
         "crc32c>=2.3",
         "kio>=0.6.5,<0.7",

@@ -163,8 +163,7 @@ _SEED: Final = 0x9747B28C
 _MASK: Final = 0xFFFFFFFF
 
 
-@lru_cache(maxsize=16_384)  # keys repeat: user ids, hosts, loggers
-def murmur2_hash(data: bytes) -> int:
+def murmur2_in_python(data: bytes) -> int:
     """Return the 32-bit MurmurHash2 of ``data`` with the seed of Kafka's Java client.
 
     Source: Austin Appleby's MurmurHash2, with org.apache.kafka.common.utils.Utils' seed.
@@ -180,3 +179,12 @@ def murmur2_hash(data: bytes) -> int:
         h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _MASK
     h = (h ^ h >> 13) * _M & _MASK
     return h ^ h >> 15
+
+
+try:
+    from kiel_logging._accelerator import murmur2 as murmur2_in_c
+except ImportError:  # there was no C compiler
+    # Keys repeat: user ids, hosts, loggers.
+    murmur2_hash: Callable[[bytes], int] = lru_cache(maxsize=16_384)(murmur2_in_python)
+else:
+    murmur2_hash = murmur2_in_c

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kiel_logging import partitioners
 from kiel_logging.errors import ConfigurationError, KeyTypeError
-from kiel_logging.partitioners import NAMED, murmur2_hash, partitioner
+from kiel_logging.partitioners import NAMED, murmur2_hash, murmur2_in_python, partitioner
 
 KEYS = [f"user-{number}" for number in range(1000)]
 
@@ -129,6 +129,7 @@ def test_the_sign_is_masked_as_java_does(key: str, count: int, expected: int) ->
 def test_murmur2_has_32_bits(data: bytes) -> None:
     """For any length, and so any rest of the last four bytes."""
     assert 0 <= murmur2_hash(data) < 2**32
+    assert murmur2_hash(data) == murmur2_in_python(data)
 
 
 def test_murmur2_can_be_given_as_it_stands_in_the_module() -> None:

@@ -24,7 +24,7 @@ from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.process import forking as forking  # registers what happens at a fork
 from kiel_logging.handler.process import live_handlers
 from kiel_logging.handler.process.exits import flush_on_sigterm as on_sigterm
-from kiel_logging.handler.shipping import is_shipping, shipping
+from kiel_logging.handler.shipping import here, is_shipping, shipping
 from kiel_logging.options import (
     DEFAULT_MAX_REQUEST_SIZE,
     Brokers,
@@ -268,12 +268,17 @@ class KafkaHandler(logging.Handler):
             self._hand_over(record)
 
     def _hand_over(self, record: logging.LogRecord) -> None:
+        here.depth += 1
         try:
-            with shipping:
-                item = self._conversion.convert(record, self.formatter)
+            item = self._conversion.convert(record, self.formatter)
         except Exception as error:
+            here.depth -= 1
             self._drop_for(error, record)
             return
+        except BaseException:
+            here.depth -= 1
+            raise
+        here.depth -= 1
         if dropped := self._pipeline.put(item):
             self._account_for(dropped)
 

@@ -21,24 +21,26 @@ class _Here(threading.local):
     depth = 0
 
 
-_here = _Here()
+here: Final = _Here()
+"""How deep in shipping the running thread is. For ``emit()``, whose every call would cost more to
+enter a ``with shipping`` than to raise and lower this itself."""
 
 
 def mark_this_thread_as_shipping() -> None:
     """All that this thread does is shipping."""
-    _here.depth = 1 << 30
+    here.depth = 1 << 30
 
 
 def is_shipping() -> bool:
     """Whether the running code works for a handler of ours."""
-    return _here.depth > 0 and not (_here.depth == 1 and _interrupted())
+    return here.depth > 0 and not (here.depth == 1 and _interrupted())
 
 
 class _Shipping:
     """What runs inside works for a handler: its serializer, its key maker."""
 
     def __enter__(self) -> None:
-        _here.depth += 1
+        here.depth += 1
 
     def __exit__(
         self,
@@ -46,7 +48,7 @@ class _Shipping:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _here.depth -= 1
+        here.depth -= 1
 
 
 shipping: Final = _Shipping()
@@ -55,11 +57,11 @@ shipping: Final = _Shipping()
 @contextmanager
 def not_shipping() -> Iterator[None]:
     """What runs inside works for the program again: its fallback handler."""
-    depth, _here.depth = _here.depth, 0
+    depth, here.depth = here.depth, 0
     try:
         yield
     finally:
-        _here.depth = depth
+        here.depth = depth
 
 
 def _interrupted() -> bool:

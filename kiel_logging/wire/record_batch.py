@@ -10,8 +10,8 @@ The CRC-32C covers everything behind itself. The records are compressed as one b
 """
 
 import struct
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 from crc32c import crc32c
 
@@ -60,7 +60,7 @@ def encode_batch(
     base_sequence: int = NO_SEQUENCE,
 ) -> bytes:
     """Return ``records`` (at least one) as the bytes of one record batch."""
-    payload = codec.compress(b"".join(_encode_records(records)))
+    payload = codec.compress(encode_records(records, records[0].timestamp, 0))
     timestamps = [record.timestamp for record in records]
     after_crc = _AFTER_CRC.pack(
         codec.bits,
@@ -82,11 +82,19 @@ def encode_batch(
     return b"".join((before_crc, after_crc, payload))
 
 
-def _encode_records(records: Sequence[Record]) -> Iterator[bytes]:
-    # The hottest loop of the package: one join per record, everything else a table look-up.
+def encode_records_in_python(
+    records: Sequence[Record], base_timestamp: int, first_offset_delta: int
+) -> bytes:
+    """Return ``records`` one behind the other, uncompressed."""
+    return b"".join(_encode_records(records, base_timestamp, first_offset_delta))
+
+
+def _encode_records(
+    records: Sequence[Record], base_timestamp: int, first_offset_delta: int
+) -> Iterator[bytes]:
+    # One join per record, everything else a table look-up.
     table, encode = varint.TABLE, _encode_varint
-    base_timestamp = records[0].timestamp
-    for offset_delta, (key, value, headers, timestamp) in enumerate(records):
+    for offset_delta, (key, value, headers, timestamp) in enumerate(records, first_offset_delta):
         body = b"".join(
             (
                 b"\x00",  # attributes: unused
@@ -119,3 +127,11 @@ def _encode_headers(headers: tuple[Header, ...]) -> bytes:
         else:
             parts += (_encode_varint(len(value)), value)
     return b"".join(parts)
+
+
+try:
+    from kiel_logging._accelerator import encode_records as encode_records_in_c
+except ImportError:  # there was no C compiler
+    encode_records: Callable[[Any, int, int], bytes] = encode_records_in_python
+else:
+    encode_records = encode_records_in_c

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.delivery.batch import Batch, State, RECORD_MEMORY_OVERHEAD
+from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD, Batch, State
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
 

@@ -13,7 +13,13 @@ from kio.records.readers import read_batch
 from kiel_logging import constants
 from kiel_logging.records import Record
 from kiel_logging.wire.compression import codec
-from kiel_logging.wire.record_batch import BATCH_OVERHEAD, encode_batch, record_size
+from kiel_logging.wire.record_batch import (
+    BATCH_OVERHEAD,
+    encode_batch,
+    encode_records,
+    encode_records_in_python,
+    record_size,
+)
 from tests.support.stored_records import RejectedBatch, StoredRecord, decode_batch, split_batches
 
 NOW = 1_700_000_000_123
@@ -229,3 +235,12 @@ def test_record_size_is_not_far_off(one: Record) -> None:
 def test_an_empty_batch_would_be_the_overhead() -> None:
     """61 bytes: the header, as Kafka documents it."""
     assert HEADER.size == BATCH_OVERHEAD == 61
+
+
+# -- in C ------------------------------------------------------------------------------------------
+
+
+@given(batches, timestamps, st.integers(0, 2**31 - 1))
+def test_both_encoders_write_the_same(batch: list[Record], base: int, first: int) -> None:
+    """That in Python, and whatever is installed: in C, where it could be compiled."""
+    assert encode_records(batch, base, first) == encode_records_in_python(batch, base, first)

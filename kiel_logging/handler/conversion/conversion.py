@@ -111,7 +111,6 @@ class Conversion:
             record if self._keep_source else None,
         )
 
-
     def _short_way(self, key_field: Any, headers: Any, fields: Any) -> Quick | None:
         """Return how records that need no care are converted; None where all do."""
         static = dict(fields or {})

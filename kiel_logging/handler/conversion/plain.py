@@ -30,6 +30,8 @@ MOST: Final = 100_000
 _EACH: Final = 1_000
 """Values inside one field that are shown, however many its neighbours have."""
 
+_FEW: Final = 100
+
 MOST_NAMES: Final = 20
 LONGEST_NAME: Final = 200
 
@@ -75,6 +77,19 @@ def make_plain(fields: dict[str, Any], *, strict: bool = False) -> list[str]:
         walk.left = max(walk.left, _EACH)
         fields[name] = walk.value(fields[name], (None, name), ())
     return walk.names.listed()
+
+
+def plain_if_simple(value: object) -> Any:
+    """Return ``value`` as a plain type.
+
+    Raises:
+        ValueError: something in it can't be shown, or there is more in it than 100 values.
+    """
+    walk = _Walk(False, _FEW)
+    made = walk.value(value, (None, ""), ())
+    if walk.names:
+        raise ValueError("this takes a closer look")
+    return made
 
 
 def _odd(fields: dict[str, Any]) -> list[str]:

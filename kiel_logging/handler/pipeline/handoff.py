@@ -122,8 +122,8 @@ class Handoff:
     def will_drop(self) -> bool:
         """Whether any record whatsoever would be dropped now: it need not be made an item of."""
         return self._drops_newest and (
-            self.outstanding >= self._max_records
-            or self.memory + RECORD_MEMORY_OVERHEAD > self._max_bytes
+            self._kept - self._delivered - self._failed >= self._max_records
+            or self._bytes_kept - self._bytes_ended + RECORD_MEMORY_OVERHEAD > self._max_bytes
         )
 
     def put(self, item: Item) -> Sequence[Item]:

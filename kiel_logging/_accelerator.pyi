@@ -1,0 +1,22 @@
+from collections.abc import Callable
+from typing import Any
+
+from kiel_logging.records import Record
+
+def compose(
+    created: float,
+    head: bytes,
+    message: str,
+    tail: bytes,
+    own: dict[str, Any],
+    skipped: int,
+    more: dict[str, Any],
+    taken: frozenset[str],
+    dump: Callable[[Any], bytes | None],
+    end: bytes,
+    /,
+) -> bytes | None: ...
+def encode_records(
+    records: list[Record], base_timestamp: int, first_offset_delta: int, /
+) -> bytes: ...
+def murmur2(key: bytes, /) -> int: ...

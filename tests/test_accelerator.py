@@ -1,0 +1,88 @@
+"""The accelerator in C: optional, and hard to break from Python. What it returns is compared with
+what Python does where that is tested.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kiel_logging.handler.conversion.compose import compose, dump_if_simple
+from kiel_logging.partitioners import murmur2_hash
+from kiel_logging.records import Record
+from kiel_logging.wire.record_batch import encode_records
+
+PURE = """
+import sys
+sys.modules["kiel_logging._accelerator"] = None
+from kiel_logging.handler.conversion import compose
+from kiel_logging import partitioners
+from kiel_logging.wire import record_batch
+assert compose.compose is compose.compose_in_python
+assert record_batch.encode_records is record_batch.encode_records_in_python
+assert partitioners.murmur2_hash.__wrapped__ is partitioners.murmur2_in_python
+"""
+
+
+def test_it_is_there_where_it_can_be() -> None:
+    """Where there is a C compiler, the tests compare both."""
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler")
+    module = importlib.import_module("kiel_logging._accelerator")
+    assert compose is module.compose
+    assert encode_records is module.encode_records
+    assert murmur2_hash is module.murmur2
+
+
+def test_all_works_without_it() -> None:
+    """What is in Python takes its place."""
+    subprocess.run([sys.executable, "-c", PURE], check=True)
+
+
+GOOD = (1.0, b'"', "text", b"", {}, 0, {}, frozenset(), dump_if_simple, b"}")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: compose(),  # type: ignore[call-arg]
+        *[
+            lambda place=place: compose(*GOOD[:place], object(), *GOOD[place + 1 :])
+            for place in (1, 3, 4, 5, 6, 7, 9)
+        ],
+        lambda: compose(*GOOD[:6], {"a": 1.5}, frozenset(), lambda _value: 1 / 0, b"}"),
+        lambda: encode_records((), 0, 0),  # type: ignore[arg-type]
+        lambda: encode_records([object()], 0, 0),  # type: ignore[list-item]
+        lambda: encode_records([("key", b"", (), 0)], 0, 0),  # type: ignore[list-item]
+        lambda: encode_records([(b"", b"", [], 0)], 0, 0),  # type: ignore[list-item]
+        lambda: encode_records([Record(b"", b"", ((b"name", b""),), 0)], 0, 0),  # type: ignore[arg-type]
+        lambda: encode_records([Record(b"", b"", (("name", "text"),), 0)], 0, 0),  # type: ignore[arg-type]
+        lambda: encode_records([Record(b"", b"", (("\ud800", b""),), 0)], 0, 0),
+        lambda: encode_records([Record(b"", b"", (), 2**64)], 0, 0),
+        lambda: murmur2_hash("text"),  # type: ignore[arg-type]
+    ],
+)
+def test_it_refuses_what_it_can_not_take(call: Callable[[], Any]) -> None:
+    """With an exception, as Python code would."""
+    with pytest.raises((TypeError, ValueError, OverflowError, ZeroDivisionError, AttributeError)):
+        call()
+
+
+def test_a_value_that_changes_its_record_while_it_is_dumped() -> None:
+    """No memory is read that is gone: the record takes the long way."""
+    own: dict[str, Any] = {"a": 1.5, "b": "x" * 100}
+
+    def change(_value: Any) -> bytes:
+        own.clear()
+        own.update({str(number): str(number) for number in range(1_000)})
+        return b"1.5"
+
+    if compose is sys.modules["kiel_logging.handler.conversion.compose"].compose_in_python:
+        pytest.skip("in Python nothing can go wrong")
+    assert compose(1.0, b'"', "", b"", own, 0, {}, frozenset(), change, b"}") is None
