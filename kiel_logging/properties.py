@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from kiel_logging.credentials import hidden
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import ConfigurationError
 
@@ -112,20 +113,31 @@ _JAAS_NAMES: Final = {"username": "sasl_username", "password": "sasl_password"}
 def options_from(properties: Properties) -> dict[str, Any]:
     """Return the options that ``properties`` amount to; None as a value is as good as no key.
 
+    Secrets are hidden.
+
     Raises:
         ConfigurationError: a value can't be what its key needs, two keys contradict each other, or
-            the file can't be read. No secret is in its text.
+            the file can't be read. No secret is in its text, nor in a local variable.
     """
-    given = _given(properties)
+    try:
+        return _options(_given(properties))
+    except ConfigurationError as error:
+        wrong = str(error)
+    finally:
+        del properties
+    raise ConfigurationError(wrong)
+
+
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_java_stores(given)
     options: dict[str, Any] = {}
     ignored = []
     for key, value in given.items():
         if key == _JAAS and (found := _from_jaas(_text(value))):
-            _add(options, key, found)
+            _add(options, key, hidden(found))
         elif key in _MEANINGS:
             name, convert = _MEANINGS[key]
-            _add(options, key, {name: _converted(key, value, convert)})
+            _add(options, key, hidden({name: _converted(key, value, convert)}))
         elif key not in _STORES.values():
             ignored.append(str(key))
     if options.get("idempotence"):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from kiel_logging import KafkaHandler
 from kiel_logging.clients import Producer
+from kiel_logging.credentials import Secret, revealed
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.properties import options_from
 
@@ -21,11 +22,16 @@ SECRET = "s3cr3t-und-geheim"
 SCRAM_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 
 
+def options_in(properties: Any) -> dict[str, Any]:
+    """The options that it amounts to, their secrets revealed."""
+    return {name: revealed(value) for name, value in options_from(properties).items()}
+
+
 def read(tmp_path: Path, text: str) -> dict[str, Any]:
     """The options in a Java file."""
     path = tmp_path / "client.properties"
     path.write_bytes(text.encode())
-    return options_from(path)
+    return options_in(path)
 
 
 # -- keys and values -------------------------------------------------------------------------------
@@ -80,7 +86,7 @@ MEANINGS: list[tuple[str, Any, dict[str, Any]]] = [
 @pytest.mark.parametrize(("key", "value", "options"), MEANINGS)
 def test_what_a_key_means(key: str, value: Any, options: dict[str, Any]) -> None:
     """As an option of ours, in its type."""
-    assert options_from({key: value}) == options
+    assert options_in({key: value}) == options
 
 
 @pytest.mark.parametrize("kind", ["truststore", "keystore"])
@@ -88,7 +94,7 @@ def test_pem_stores(kind: str) -> None:
     """Java's stores are taken when they are PEM files; the others are refused with what to do."""
     option = {"truststore": "ssl_cafile", "keystore": "ssl_certfile"}[kind]
     location, stored_as = f"ssl.{kind}.location", f"ssl.{kind}.type"
-    assert options_from({location: "/x.pem", stored_as: "pem"}) == {option: "/x.pem"}
+    assert options_in({location: "/x.pem", stored_as: "pem"}) == {option: "/x.pem"}
     for other in ({}, {stored_as: "JKS"}, {stored_as: "PKCS12"}):
         with pytest.raises(ConfigurationError, match=f"{location} is a Java key store.*PEM"):
             options_from({location: "/x.jks", **other})
@@ -112,10 +118,22 @@ def test_a_value_that_its_key_cannot_have(key: str, value: Any) -> None:
     assert str(failure.value) == f"{key}={value!r} has no meaning here"
 
 
+def test_secrets_are_hidden() -> None:
+    """From here on, so that no error's frames show them."""
+    jaas = f'{SCRAM_MODULE} username="alice" password="{SECRET}";'
+    for properties in (
+        {"sasl.password": SECRET, "sasl.username": "alice", "ssl.key.password": SECRET},
+        {"sasl.jaas.config": jaas},
+    ):
+        options = options_from(properties)
+        assert {type(value) for value in options.values()} == {Secret}
+        assert SECRET not in repr(options)
+
+
 def test_two_keys_for_one_option() -> None:
     """They may agree; where they don't, it is said without the values."""
     agreeing = {"sasl.mechanism": "PLAIN", "sasl.mechanisms": "PLAIN"}
-    assert options_from(agreeing) == {"sasl_mechanism": "PLAIN"}
+    assert options_in(agreeing) == {"sasl_mechanism": "PLAIN"}
     jaas = f'{SCRAM_MODULE} username="alice" password="other";'
     with pytest.raises(ConfigurationError, match="contradicts another property for sasl_pass") as e:
         options_from({"sasl.password": SECRET, "sasl.jaas.config": jaas})
@@ -126,7 +144,7 @@ def test_two_keys_for_one_option() -> None:
 def test_unknown_keys_are_named_in_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     """In order, and without their values."""
     unknown = {"ssl.truststore.password": SECRET, "key.serializer": "x.Y", "error_cb": print, 7: 8}
-    assert options_from({"bootstrap.servers": "a", **unknown}) == {"brokers": "a"}  # type: ignore[dict-item]
+    assert options_in({"bootstrap.servers": "a", **unknown}) == {"brokers": "a"}  # type: ignore[dict-item]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     text = record.getMessage()
@@ -168,7 +186,7 @@ def test_a_jaas_configuration(written: str, password: str) -> None:
     """User name and password are read as Java reads them."""
     config = f'{SCRAM_MODULE}\n  username="alice" {written};'
     expected = {"sasl_username": "alice", "sasl_password": password}
-    assert options_from({"sasl.jaas.config": config}) == expected
+    assert options_in({"sasl.jaas.config": config}) == expected
 
 
 def test_a_jaas_configuration_without_credentials(caplog: pytest.LogCaptureFixture) -> None:
@@ -245,7 +263,7 @@ def test_what_java_stores_is_read_back(tmp_path_factory: Any, password: str) -> 
     """Any text, escaped throughout."""
     path = tmp_path_factory.mktemp("java") / "client.properties"
     path.write_text(f"sasl.password={_escaped_as_java_does(password)}", encoding="ascii")
-    assert options_from(path) == {"sasl_password": password}
+    assert options_in(path) == {"sasl_password": password}
 
 
 @given(st.text("ab\\u0 =:#!\n\r\t\f"))
@@ -253,7 +271,7 @@ def test_no_file_is_a_crash(tmp_path_factory: Any, text: str) -> None:
     """Whatever is in it, there are options, or keys without a meaning."""
     path = tmp_path_factory.mktemp("java") / "client.properties"
     path.write_bytes(text.encode())
-    assert options_from(path) == {}
+    assert options_in(path) == {}
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "Latin-1", "no path"])

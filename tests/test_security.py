@@ -96,7 +96,8 @@ def test_oauthbearer_has_a_provider() -> None:
     """And neither name nor password."""
     sasl = security_options(**BEARER).sasl
     assert sasl is not None
-    assert sasl.token_provider is token
+    assert sasl.token_provider is not None
+    assert sasl.token_provider.reveal() is token
     assert (sasl.username, sasl.password) == (None, None)
 
 

@@ -48,8 +48,9 @@ def secure(options: SecurityOptions, run_aside: RunAside) -> Security:
 
 
 def _authenticator(options: SaslOptions, encrypted: bool, run_aside: RunAside) -> Authenticator:
-    provider = options.token_provider
-    tokens = None if provider is None else Tokens(provider, run_aside, time.time)
+    tokens = None
+    if (provider := options.token_provider) is not None:
+        tokens = Tokens(lambda: provider.reveal()(), run_aside, time.time)
     return Authenticator(options, encrypted=encrypted, tokens=tokens)
 
 
