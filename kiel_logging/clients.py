@@ -25,7 +25,7 @@ from kiel_logging.network.room import Room
 from kiel_logging.network.sender import Sender
 from kiel_logging.network.tokens import RunAside
 from kiel_logging.partitioners import BuiltIn, Partitioner
-from kiel_logging.properties import Properties, complete, options_from
+from kiel_logging.properties import Properties, complete
 from kiel_logging.records import Headers, Record, RecordMetadata, TopicPartition
 from kiel_logging.security import PLAINTEXT, TokenProvider
 from kiel_logging.serializers import (
@@ -202,7 +202,7 @@ class Producer:
         """
         options = hidden(options)
         try:
-            options = complete(options_from(properties), options)
+            options = complete(properties, options)
         finally:
             del properties  # a mapping that has secrets
         return cls(**options)

@@ -4,7 +4,7 @@ Kafka's own names. What is kept shows no secret; files and variables are read wh
 """
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any, Final, TypeAlias
@@ -21,6 +21,7 @@ PROTOCOLS: Final = (PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL)
 PLAIN: Final = "PLAIN"
 SCRAM: Final = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 OAUTHBEARER: Final = "OAUTHBEARER"
+_MSK: Final = "AWS_MSK_IAM"  # the name that Java clients know
 MECHANISMS: Final = (PLAIN, *SCRAM, OAUTHBEARER)
 
 
@@ -129,15 +130,23 @@ def _protocol(value: object) -> str:
     )
 
 
+def without_use(protocol: str, names: Iterable[str]) -> list[str]:
+    """Return those of ``names`` that are options of TLS or SASL when ``protocol`` has none."""
+    unspoken = {"SSL", "SASL"}.difference(protocol.split("_"))
+    return [name for name in names if _family(name) in unspoken]
+
+
+def _family(name: str) -> str:
+    return name.partition("_")[0].upper()
+
+
 def _refuse_without_use(protocol: str, given: list[str]) -> None:
-    for name in given:
-        family = name.partition("_")[0]
-        if family.upper() not in protocol.split("_"):
-            wanted = [other for other in PROTOCOLS if family.upper() in other.split("_")]
-            raise ConfigurationError(
-                f"{name} is given, but security_protocol={protocol!r} does not use it: it must be "
-                f"{' or '.join(map(repr, wanted))}"
-            )
+    for name in without_use(protocol, given):
+        wanted = [other for other in PROTOCOLS if _family(name) in other.split("_")]
+        raise ConfigurationError(
+            f"{name} is given, but security_protocol={protocol!r} does not use it: it must be "
+            f"{' or '.join(map(repr, wanted))}"
+        )
 
 
 # TLS.
@@ -250,8 +259,9 @@ def _sasl(given: dict[str, Any]) -> SaslOptions:
 def _mechanism(value: object) -> str:
     if isinstance(value, str) and value.upper() in MECHANISMS:
         return value.upper()
+    hint = "; Amazon's is 'OAUTHBEARER' here, see examples/aws_msk_iam.py" if value == _MSK else ""
     raise ConfigurationError(
-        f"sasl_mechanism={value!r} must be one of {', '.join(map(repr, MECHANISMS))}"
+        f"sasl_mechanism={value!r} must be one of {', '.join(map(repr, MECHANISMS))}{hint}"
     )
 
 

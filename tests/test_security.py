@@ -114,6 +114,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {**PLAIN, "sasl_mechanism": "GSSAPI"},
         "sasl_mechanism='GSSAPI' must be one of 'PLAIN', 'SCRAM-SHA-256'",
     ),
+    "Amazon's mechanism": (
+        {**PLAIN, "sasl_mechanism": "AWS_MSK_IAM"},
+        "'OAUTHBEARER'; Amazon's is 'OAUTHBEARER' here, see examples/aws_msk_iam.py",
+    ),
     "no mechanism": ({"security_protocol": "SASL_SSL"}, "sasl_mechanism=None must be one of"),
     "mechanism of a list": ({**PLAIN, "sasl_mechanism": ["PLAIN"]}, "must be one of 'PLAIN'"),
     "host name flag": ({**TLS, "ssl_check_hostname": "no"}, "ssl_check_hostname='no' must be True"),

@@ -33,7 +33,7 @@ from kiel_logging.options import (
     parse_brokers,
 )
 from kiel_logging.partitioners import Partitioner
-from kiel_logging.properties import Properties, complete, options_from
+from kiel_logging.properties import Properties, complete
 from kiel_logging.serializers import Serializer
 
 DEFAULT_BATCH_SIZE: Final = 1_000
@@ -227,7 +227,7 @@ class KafkaHandler(logging.Handler):
         """
         options = hidden(options)
         try:
-            options = complete(options_from(properties), options)
+            options = complete(properties, options)
         finally:
             del properties  # a mapping that has secrets
         return cls(topic=topic, **options)

@@ -143,7 +143,7 @@ def test_a_wrong_property(name: str, given: str, client: Any, tmp_path: Path) ->
         properties.write_text("".join(lines))
     options = {} if client is Producer else {"topic": "logs"}
     with pytest.raises(ConfigurationError) as failure:
-        client.from_properties(properties, **options, sasl_password=SECRET)
+        client.from_properties(properties, **options, ssl_password=SECRET)
     assert SECRET not in all_of(failure.value)
 
 
