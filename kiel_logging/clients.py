@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kiel_logging import options as opt
-from kiel_logging.credentials import Secretive
+from kiel_logging.credentials import Secretive, hidden
 from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.batch import Batch, memory_of
 from kiel_logging.delivery.settlement import NO_OFFSET, Deliveries
@@ -25,7 +25,7 @@ from kiel_logging.network.room import Room
 from kiel_logging.network.sender import Sender
 from kiel_logging.network.tokens import RunAside
 from kiel_logging.partitioners import BuiltIn, Partitioner
-from kiel_logging.properties import Properties, complete, options_from
+from kiel_logging.properties import Properties, complete
 from kiel_logging.records import Headers, Record, RecordMetadata, TopicPartition
 from kiel_logging.security import PLAINTEXT, TokenProvider
 from kiel_logging.serializers import (
@@ -136,6 +136,25 @@ class Producer:
         sasl_password: Secretive | None = None,
         sasl_token_provider: TokenProvider | None = None,
     ) -> None:
+        security = hidden(
+            {
+                "security_protocol": security_protocol,
+                "ssl_cafile": ssl_cafile,
+                "ssl_certfile": ssl_certfile,
+                "ssl_keyfile": ssl_keyfile,
+                "ssl_password": ssl_password,
+                "ssl_check_hostname": ssl_check_hostname,
+                "ssl_verify_certificate": ssl_verify_certificate,
+                "ssl_context": ssl_context,
+                "sasl_mechanism": sasl_mechanism,
+                "sasl_username": sasl_username,
+                "sasl_password": sasl_password,
+                "sasl_token_provider": sasl_token_provider,
+            }
+        )
+        # Some tools show local variables with a traceback.
+        del ssl_certfile, ssl_keyfile, ssl_password
+        del sasl_username, sasl_password, sasl_token_provider
         self._options = opt.producer_options(
             brokers=brokers,
             key_maker=key_maker,
@@ -159,20 +178,7 @@ class Producer:
             metadata_max_age_ms=metadata_max_age_ms,
             topic_creation_timeout_ms=topic_creation_timeout_ms,
             connect_timeout_ms=connect_timeout_ms,
-            security={
-                "security_protocol": security_protocol,
-                "ssl_cafile": ssl_cafile,
-                "ssl_certfile": ssl_certfile,
-                "ssl_keyfile": ssl_keyfile,
-                "ssl_password": ssl_password,
-                "ssl_check_hostname": ssl_check_hostname,
-                "ssl_verify_certificate": ssl_verify_certificate,
-                "ssl_context": ssl_context,
-                "sasl_mechanism": sasl_mechanism,
-                "sasl_username": sasl_username,
-                "sasl_password": sasl_password,
-                "sasl_token_provider": sasl_token_provider,
-            },
+            security=security,
         )
         self._closed = False
         self._connected = False
@@ -194,7 +200,12 @@ class Producer:
         Raises:
             ConfigurationError: a property or an option has a value it can't have.
         """
-        return cls(**complete(options_from(properties), options))
+        options = hidden(options)
+        try:
+            options = complete(properties, options)
+        finally:
+            del properties  # a mapping that has secrets
+        return cls(**options)
 
     def _wire_up(self, deliveries: Deliveries, resolve: Resolve, run_aside: RunAside) -> None:
         options = self._options
@@ -222,6 +233,8 @@ class Producer:
         )
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_sender"):  # an option was wrong, and a tool shows where
+            return f"<{type(self).__name__} being made>"
         state = "closed" if self._closed else "connected" if self._connected else "not connected"
         brokers = ",".join(map(str, self._options.brokers))
         return f"<Producer {brokers} {state} {self._accumulator}>"

@@ -8,7 +8,7 @@ without a restart.
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from kiel_logging.errors import ConfigurationError
 
@@ -17,24 +17,61 @@ Secretive: TypeAlias = str | Mapping[str, str]
 
 _FORMS: Final = "a str, {'env': 'NAME'} or {'file': '/path'}"
 
+_SECRETIVE: Final = (
+    "ssl_certfile",  # these two: a key by mistake, instead of where it is
+    "ssl_keyfile",
+    "ssl_password",
+    "sasl_username",
+    "sasl_password",
+    "sasl_token_provider",  # a partial shows its arguments
+)
+"""The options that may have a secret in them."""
+
 
 class Secret:
-    """A secret, or where it is to be found. ``read()`` is the only way to see it.
+    """A secret, or where it is to be found. Nothing shows it but ``read()`` and ``reveal()``.
 
-    Raises:
-        ConfigurationError: ``value`` is none of the forms; names the option, never the value.
+    It is made of whatever was given, before anything can go wrong: from then on no local variable
+    has the value, which some tools show with a traceback. ``check()`` says whether it will do.
     """
 
-    __slots__ = ("_read", "_where")
+    __slots__ = ("_given", "_option")
 
     def __init__(self, option: str, value: object) -> None:
-        self._where, self._read = _reader(option, value)
+        self._option = option
+        # A closure: what shows an object's attributes does not look into it.
+        self._given: Callable[[], Any] = lambda: value
 
     def __repr__(self) -> str:
-        return f"<Secret {self._where}>"
+        match self._place():
+            case "env", name:
+                return f"<Secret {self._option} of ${name}>"
+            case "file", path:
+                return f"<Secret {self._option} in {path}>"
+        return f"<Secret {self._option}=...>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._given() == other._given()
+
+    __hash__ = None  # type: ignore[assignment] # it may be a dict
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         raise TypeError("a Secret can't be pickled: it would be shown")
+
+    def reveal(self) -> Any:
+        """Return what it was made of."""
+        return self._given()
+
+    def check(self) -> Self:
+        """Return itself.
+
+        Raises:
+            ConfigurationError: it is none of the forms; names the option, never the value.
+        """
+        if isinstance(self._given(), str) or self._place() is not None:
+            return self
+        kind = type(self._given()).__name__
+        raise ConfigurationError(f"{self._option} must be {_FORMS}, not {kind}")
 
     def read(self) -> str:
         """Return the secret as it is now.
@@ -42,20 +79,20 @@ class Secret:
         Raises:
             ConfigurationError: the variable or the file is not there, or can't be read.
         """
-        return self._read()
+        place = self.check()._place()
+        if place is None:
+            return str(self._given())
+        kind, name = place
+        return _READERS[kind](self._option, name)
 
-
-def _reader(option: str, value: object) -> tuple[str, Callable[[], str]]:
-    if isinstance(value, str):
-        return f"{option}=...", lambda: value
-    if isinstance(value, Mapping) and len(value) == 1:
-        ((kind, place),) = value.items()
-        if isinstance(place, str) and place:
-            if kind == "env":
-                return f"{option} of ${place}", lambda: _from_environment(option, place)
-            if kind == "file":
-                return f"{option} in {place}", lambda: _from_file(option, place)
-    raise ConfigurationError(f"{option} must be {_FORMS}, not {type(value).__name__}")
+    def _place(self) -> tuple[str, str] | None:
+        """Return where it is, as a kind of place and its name; None when it was given itself."""
+        given = self._given()
+        if isinstance(given, Mapping) and len(given) == 1:
+            ((kind, name),) = given.items()
+            if kind in _READERS and isinstance(name, str) and name:
+                return kind, name
+        return None
 
 
 def _from_environment(option: str, name: str) -> str:
@@ -71,9 +108,25 @@ def _from_file(option: str, path: str) -> str:
         return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
         why = getattr(error, "strerror", None) or "it is not UTF-8 text, or that is no path"
-        raise ConfigurationError(f"{option}: {path} can't be read: {why}") from None
+    # Out here: what failed has all that was read, and would be its context.
+    raise ConfigurationError(f"{option}: {path} can't be read: {why}")
 
 
-def secret_or_none(option: str, value: object) -> Secret | None:
-    """Return ``value`` as a Secret; None stays None."""
-    return None if value is None else Secret(option, value)
+_READERS: Final = {"env": _from_environment, "file": _from_file}
+
+
+def hidden(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``options`` with a Secret in place of each value that has one in it."""
+    return {
+        name: Secret(name, value) if _to_be_hidden(name, value) else value
+        for name, value in options.items()
+    }
+
+
+def _to_be_hidden(name: str, value: object) -> bool:
+    return name in _SECRETIVE and value is not None and not isinstance(value, Secret)
+
+
+def revealed(value: object) -> Any:
+    """Undo ``hidden`` for one value."""
+    return value.reveal() if isinstance(value, Secret) else value

@@ -2,18 +2,22 @@
 
 One table says which key means what; what has no meaning here is named in one warning.
 
-Source: librdkafka's CONFIGURATION.md, Kafka's ProducerConfig; java.util.Properties for the files.
+Source: librdkafka's CONFIGURATION.md, Kafka's ProducerConfig.
 """
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+from kiel_logging.credentials import hidden
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import ConfigurationError
+from kiel_logging.properties_file import read_properties, unescaped
+from kiel_logging.security import OAUTHBEARER, PLAINTEXT, without_use
 
 Properties: TypeAlias = Mapping[str, Any] | str | PathLike[str]
 """Keys and values, or the path of a Java properties file."""
@@ -46,6 +50,17 @@ def _compression(value: Any) -> str | None:
     return None if name == "none" else name
 
 
+def _brokers(value: Any) -> str:
+    """Leave out what other clients allow here: protocols, and commas too many."""
+    names = (name.strip().rpartition("://")[2] for name in _text(value).split(","))
+    return ",".join(filter(None, names))
+
+
+def _authorities(value: Any) -> str | None:
+    path = _text(value)
+    return None if path == "probe" else path  # librdkafka's word for the system's
+
+
 def _secret(value: Any) -> Any:
     return value if isinstance(value, Mapping) else str(value)
 
@@ -57,8 +72,8 @@ def _checks_host_name(value: Any) -> bool:
 _PARTITIONERS: Final = {"murmur2": "murmur2", "murmur2_random": "murmur2", "random": "random"}
 
 _MEANINGS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
-    "bootstrap.servers": ("brokers", _text),
-    "metadata.broker.list": ("brokers", _text),
+    "bootstrap.servers": ("brokers", _brokers),
+    "metadata.broker.list": ("brokers", _brokers),
     "client.id": ("client_id", _text),
     "acks": ("required_acks", _acks),
     "request.required.acks": ("required_acks", _acks),
@@ -83,7 +98,7 @@ _MEANINGS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "topic.metadata.refresh.interval.ms": ("metadata_max_age_ms", _milliseconds),
     "socket.connection.setup.timeout.ms": ("connect_timeout_ms", _milliseconds),
     "security.protocol": ("security_protocol", _text),
-    "ssl.ca.location": ("ssl_cafile", _text),
+    "ssl.ca.location": ("ssl_cafile", _authorities),
     "ssl.certificate.location": ("ssl_certfile", _text),
     "ssl.key.location": ("ssl_keyfile", _text),
     "ssl.key.password": ("ssl_password", _secret),
@@ -99,9 +114,27 @@ _MEANINGS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
 
 _SECRETS: Final = ("ssl.key.password", "sasl.password", "sasl.jaas.config")
 _JAAS: Final = "sasl.jaas.config"
-_STORES: Final = {"ssl.truststore.location": "ssl.truststore.type"} | {
-    "ssl.keystore.location": "ssl.keystore.type"
+_NO_BROKERS: Final = "the properties have no bootstrap.servers, nor is brokers given"
+_STORES: Final = {
+    "ssl.truststore.location": "ssl.truststore.type",
+    "ssl.keystore.location": "ssl.keystore.type",
 }
+_MAY_BE_EMPTY: Final = (
+    *_STORES,
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.key.password",
+)
+_PEM_TEXTS: Final = {
+    "ssl.ca.pem": "ssl_cafile",
+    "ssl.truststore.certificates": "ssl_cafile",
+    "ssl.certificate.pem": "ssl_certfile",
+    "ssl.keystore.certificate.chain": "ssl_certfile",
+    "ssl.key.pem": "ssl_keyfile",
+    "ssl.keystore.key": "ssl_keyfile",
+}
+_NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({})
 _JAAS_OPTION: Final = re.compile(
     r"""([\w.$-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([^\s;"']+))"""
 )
@@ -109,132 +142,140 @@ _JAAS_ESCAPE: Final = re.compile(r"\\(.)")
 _JAAS_NAMES: Final = {"username": "sasl_username", "password": "sasl_password"}
 
 
-def options_from(properties: Properties) -> dict[str, Any]:
-    """Return the options that ``properties`` amount to; None as a value is as good as no key.
+def complete(properties: Properties, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that ``properties`` amount to, with the caller's ``own``, which win.
+
+    Raises:
+        ConfigurationError: as of ``options_from``, or no broker is named. No secret is in its text,
+            nor in a local variable.
+    """
+    own = hidden(own)
+    try:
+        options = {**_used(options_from(properties, own), own), **own}
+    except ConfigurationError as error:
+        wrong = str(error)
+    else:
+        wrong = "" if "brokers" in options else _NO_BROKERS
+    finally:
+        del properties
+    if wrong:
+        raise ConfigurationError(wrong)  # a new one: the frames below have all properties
+    return options
+
+
+def options_from(properties: Properties, own: Mapping[str, Any] = _NO_OPTIONS) -> dict[str, Any]:
+    """Return the options that ``properties`` amount to, except ``own``; secrets are hidden.
+
+    None as a value is as good as no key.
 
     Raises:
         ConfigurationError: a value can't be what its key needs, two keys contradict each other, or
-            the file can't be read. No secret is in its text.
+            the file can't be read.
     """
     given = _given(properties)
-    _refuse_java_stores(given)
-    options: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     ignored = []
     for key, value in given.items():
-        if key == _JAAS and (found := _from_jaas(_text(value))):
-            _add(options, key, found)
+        if key == _JAAS and (login := _from_jaas(_text(value))):
+            _add(found, key, {name: value for name, value in login.items() if name not in own})
         elif key in _MEANINGS:
             name, convert = _MEANINGS[key]
-            _add(options, key, {name: _converted(key, value, convert)})
+            if name not in own:
+                _refuse_java_store(key, name, given)
+                _add(found, key, {name: _converted(key, name, value, convert)})
         elif key not in _STORES.values():
             ignored.append(str(key))
-    if options.get("idempotence"):
-        options.setdefault("required_acks", -1)  # the default of both, and the only one that goes
+    if found.get("idempotence"):
+        found.setdefault("required_acks", -1)  # the default of both, and the only one that goes
+    _warn_of(ignored)
+    return found
+
+
+def _warn_of(ignored: Sequence[str]) -> None:
     if ignored:
         report(
             logging.WARNING,
             "these properties have no meaning here and are ignored: %s",
             ", ".join(sorted(ignored)),
         )
-    return options
+    for key in sorted(_PEM_TEXTS.keys() & set(ignored)):
+        report(
+            logging.WARNING,
+            "%s is not read: write it into a file, and give the path of that as %s",
+            key,
+            _PEM_TEXTS[key],
+        )
+
+
+def _used(found: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what other clients ignore as well: options of what is not spoken."""
+    both = {**found, **own}
+    protocol = str(both.get("security_protocol", PLAINTEXT)).upper()
+    unused = without_use(protocol, found)
+    if not unused and str(both.get("sasl_mechanism")).upper() == OAUTHBEARER:
+        unused = [name for name in ("sasl_username", "sasl_password") if name in found]
+    if unused:
+        report(
+            logging.WARNING,
+            "what the properties say of %s has no use with security_protocol=%r and "
+            "sasl_mechanism=%r, and is ignored",
+            ", ".join(sorted(unused)),
+            protocol,
+            both.get("sasl_mechanism"),
+        )
+    if "ssl_context" in own:  # in place of all of them
+        unused += [name for name in found if name.startswith("ssl_")]
+    return {name: value for name, value in found.items() if name not in unused}
 
 
 def _given(properties: object) -> dict[str, Any]:
     if isinstance(properties, Mapping):
         # By their keys: a dictConfig's mapping resolves "ext://" and "cfg://" in that way only.
         given = {key: properties[key] for key in properties}
-        return {key: value for key, value in given.items() if value is not None}
-    if isinstance(properties, str | PathLike):
-        return _read(Path(properties))
-    raise ConfigurationError(
-        "properties must be a mapping, or the path of a Java properties file, not "
-        f"{type(properties).__name__}"
-    )
+    elif isinstance(properties, str | PathLike):
+        given = read_properties(Path(properties))
+    else:
+        raise ConfigurationError(
+            "properties must be a mapping, or the path of a Java properties file, not "
+            f"{type(properties).__name__}"
+        )
+    return {key: value for key, value in given.items() if not _left_out(key, value)}
 
 
-def complete(found: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was found among properties with the caller's own ``options``, which win.
-
-    Raises:
-        ConfigurationError: neither names a broker.
-    """
-    both = {**found, **options}
-    if "brokers" not in both:
-        raise ConfigurationError("the properties have no bootstrap.servers, nor is brokers given")
-    return both
+def _left_out(key: object, value: object) -> bool:
+    return value is None or (key in _MAY_BE_EMPTY and _text(value) == "")
 
 
 def _add(options: dict[str, Any], key: str, more: Mapping[str, Any]) -> None:
-    for name, value in more.items():
+    for name, value in hidden(more).items():
         if options.get(name, value) != value:
             raise ConfigurationError(f"{key} contradicts another property for {name}")
         options[name] = value
 
 
-def _converted(key: str, value: Any, convert: Callable[[Any], Any]) -> Any:
+def _converted(key: str, name: str, value: Any, convert: Callable[[Any], Any]) -> Any:
     try:
         return convert(value)
     except (KeyError, TypeError, ValueError):
         shown = "" if key in _SECRETS else f"={value!r}"
-        raise ConfigurationError(f"{key}{shown} has no meaning here") from None
+        raise ConfigurationError(
+            f"{key}{shown} has no meaning here: change it, or give {name} besides, which wins"
+        ) from None
 
 
-def _refuse_java_stores(given: Mapping[str, Any]) -> None:
-    for location, kind in _STORES.items():
-        if location in given and _text(given.get(kind, "JKS")).upper() != "PEM":
-            raise ConfigurationError(
-                f"{location} is a Java key store: export it as PEM, and set {kind}=PEM"
-            )
+def _refuse_java_store(key: str, name: str, given: Mapping[str, Any]) -> None:
+    if key in _STORES and _text(given.get(_STORES[key], "JKS")).upper() != "PEM":
+        raise ConfigurationError(
+            f"{key} is a Java or PKCS#12 key store: export it as PEM (`keytool -list -rfc` for "
+            f"certificates, `openssl pkcs12` for a key) and set {_STORES[key]}=PEM, or give {name} "
+            "besides, which wins"
+        )
 
 
 def _from_jaas(config: str) -> dict[str, str]:
     """Return user name and password, where a login module has them; OAUTHBEARER's has none."""
     return {
-        _JAAS_NAMES[name]: bare or _JAAS_ESCAPE.sub(_escaped, double or single)
+        _JAAS_NAMES[name]: bare or _JAAS_ESCAPE.sub(unescaped, double or single)
         for name, double, single, bare in _JAAS_OPTION.findall(config)
         if name in _JAAS_NAMES
     }
-
-
-# Java's file format.
-
-_ESCAPES: Final = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
-_ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|.)")
-_KEY: Final = re.compile(r"((?:[^\\\s:=]|\\.)*)[ \t\f]*[:=]?[ \t\f]*(.*)", re.DOTALL)
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
-        why = getattr(error, "strerror", None) or "it is not UTF-8 text, or that is no path"
-        raise ConfigurationError(f"properties: {path} can't be read: {why}") from None
-    pairs = (_KEY.fullmatch(line) for line in _logical_lines(text))
-    return {_unescape(pair[1]): _unescape(pair[2]) for pair in pairs if pair is not None}
-
-
-def _logical_lines(text: str) -> Iterator[str]:
-    """Yield lines without comments; one that ends in a backslash goes on in the next."""
-    whole = ""
-    for line in re.split(r"\r\n|\r|\n", text):
-        part = line.lstrip(" \t\f")
-        if not whole and (not part or part[0] in "#!"):
-            continue
-        if (len(part) - len(part.rstrip("\\"))) % 2:
-            whole += part[:-1]
-            continue
-        yield whole + part
-        whole = ""
-    if whole:
-        yield whole
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = match[1]
-    return chr(int(code[1:], 16)) if len(code) == 5 else _ESCAPES.get(code, code)
-
-
-def _unescape(text: str) -> str:
-    # Java writes what is beyond U+FFFF as two escapes, the halves of one character.
-    halves = _ESCAPE.sub(_escaped, text).encode("utf-16-le", "surrogatepass")
-    return halves.decode("utf-16-le", "replace")

@@ -4,12 +4,12 @@ Kafka's own names. What is kept shows no secret; files and variables are read wh
 """
 
 import ssl
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any, Final, TypeAlias
 
-from kiel_logging.credentials import Secret, secret_or_none
+from kiel_logging.credentials import Secret, hidden, revealed
 from kiel_logging.errors import ConfigurationError
 
 PLAINTEXT: Final = "PLAINTEXT"
@@ -21,6 +21,7 @@ PROTOCOLS: Final = (PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL)
 PLAIN: Final = "PLAIN"
 SCRAM: Final = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 OAUTHBEARER: Final = "OAUTHBEARER"
+_MSK: Final = "AWS_MSK_IAM"  # the name that Java clients know
 MECHANISMS: Final = (PLAIN, *SCRAM, OAUTHBEARER)
 
 
@@ -64,7 +65,7 @@ class SaslOptions:
     mechanism: str
     username: Secret | None
     password: Secret | None
-    token_provider: TokenProvider | None = field(repr=False)  # a partial shows its arguments
+    token_provider: Secret | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,17 +99,19 @@ def security_options(
             be a secret.
     """
     protocol = _protocol(security_protocol)
-    given = {
-        "ssl_context": ssl_context,
-        "ssl_cafile": ssl_cafile,
-        "ssl_certfile": ssl_certfile,
-        "ssl_keyfile": ssl_keyfile,
-        "ssl_password": ssl_password,
-        "sasl_mechanism": sasl_mechanism,
-        "sasl_username": sasl_username,
-        "sasl_password": sasl_password,
-        "sasl_token_provider": sasl_token_provider,
-    }
+    given = hidden(
+        {
+            "ssl_context": ssl_context,
+            "ssl_cafile": ssl_cafile,
+            "ssl_certfile": ssl_certfile,
+            "ssl_keyfile": ssl_keyfile,
+            "ssl_password": ssl_password,
+            "sasl_mechanism": sasl_mechanism,
+            "sasl_username": sasl_username,
+            "sasl_password": sasl_password,
+            "sasl_token_provider": sasl_token_provider,
+        }
+    )
     _refuse_without_use(protocol, [name for name, value in given.items() if value is not None])
     return SecurityOptions(
         protocol=protocol,
@@ -127,21 +130,29 @@ def _protocol(value: object) -> str:
     )
 
 
+def without_use(protocol: str, names: Iterable[str]) -> list[str]:
+    """Return those of ``names`` that are options of TLS or SASL when ``protocol`` has none."""
+    unspoken = {"SSL", "SASL"}.difference(protocol.split("_"))
+    return [name for name in names if _family(name) in unspoken]
+
+
+def _family(name: str) -> str:
+    return name.partition("_")[0].upper()
+
+
 def _refuse_without_use(protocol: str, given: list[str]) -> None:
-    for name in given:
-        family = name.partition("_")[0]
-        if family.upper() not in protocol.split("_"):
-            wanted = [other for other in PROTOCOLS if family.upper() in other.split("_")]
-            raise ConfigurationError(
-                f"{name} is given, but security_protocol={protocol!r} does not use it: it must be "
-                f"{' or '.join(map(repr, wanted))}"
-            )
+    for name in without_use(protocol, given):
+        wanted = [other for other in PROTOCOLS if _family(name) in other.split("_")]
+        raise ConfigurationError(
+            f"{name} is given, but security_protocol={protocol!r} does not use it: it must be "
+            f"{' or '.join(map(repr, wanted))}"
+        )
 
 
 # TLS.
 
 
-def _tls(given: dict[str, object], check_hostname: object, verify: object) -> TlsOptions:
+def _tls(given: dict[str, Any], check_hostname: object, verify: object) -> TlsOptions:
     context = given["ssl_context"]
     if context is not None:
         _check_context(context, given)
@@ -157,11 +168,11 @@ def _tls(given: dict[str, object], check_hostname: object, verify: object) -> Tl
             "ssl_password is given without ssl_certfile: it is the password of its key"
         )
     return TlsOptions(
-        context=context,  # type: ignore[arg-type] # checked above
+        context=context,
         cafile=_path("ssl_cafile", given["ssl_cafile"]),
         certfile=certfile,
         keyfile=keyfile,
-        password=secret_or_none("ssl_password", given["ssl_password"]),
+        password=_checked(given["ssl_password"]),
         check_hostname=_flag("ssl_check_hostname", check_hostname),
         verify_certificate=_flag("ssl_verify_certificate", verify),
     )
@@ -194,16 +205,24 @@ def _refuse_flags(check_hostname: object, verify: object) -> None:
 
 
 def _path(name: str, value: Any) -> str | None:
-    if value is None:
-        return None
+    # What is given instead may be the key itself: it is not shown, nor kept in a variable.
+    if (wrong := _no_path(revealed(value))) is not None:
+        raise ConfigurationError(f"{name} must be the path of a PEM file, not {wrong}")
+    return None if value is None else str(fspath(revealed(value)))
+
+
+def _no_path(value: Any) -> str | None:
+    """Return what ``value`` is, if it is neither a path nor None."""
     path = fspath(value) if isinstance(value, str | PathLike) else None
-    if not isinstance(path, str) or not path:
-        # What is given instead may be the key itself: it is not shown.
-        what = "an empty path" if path == "" else type(value).__name__
-        raise ConfigurationError(f"{name} must be the path of a PEM file, not {what}")
-    if "-----BEGIN" in path or "\0" in path:
-        raise ConfigurationError(f"{name} must be the path of a PEM file, not what is in it")
-    return path
+    if path == "":
+        return "an empty path"
+    if isinstance(path, str):
+        return "what is in it" if "-----BEGIN" in path or "\0" in path else None
+    return None if value is None else type(value).__name__
+
+
+def _checked(secret: Secret | None) -> Secret | None:
+    return None if secret is None else secret.check()
 
 
 def _flag(name: str, value: object) -> bool:
@@ -215,11 +234,10 @@ def _flag(name: str, value: object) -> bool:
 # SASL.
 
 
-def _sasl(given: dict[str, object]) -> SaslOptions:
+def _sasl(given: dict[str, Any]) -> SaslOptions:
     mechanism = _mechanism(given["sasl_mechanism"])
-    provider: Any = given["sasl_token_provider"]
     if mechanism == OAUTHBEARER:
-        if not callable(provider):
+        if not callable(revealed(given["sasl_token_provider"])):
             raise ConfigurationError(
                 f"sasl_mechanism={mechanism!r} needs sasl_token_provider, a callable that returns "
                 "a token; in a dictConfig it is written 'ext://module.function'"
@@ -232,17 +250,18 @@ def _sasl(given: dict[str, object]) -> SaslOptions:
         _refuse(mechanism, given, "sasl_token_provider")
     return SaslOptions(
         mechanism=mechanism,
-        username=secret_or_none("sasl_username", given["sasl_username"]),
-        password=secret_or_none("sasl_password", given["sasl_password"]),
-        token_provider=provider,
+        username=_checked(given["sasl_username"]),
+        password=_checked(given["sasl_password"]),
+        token_provider=given["sasl_token_provider"],
     )
 
 
 def _mechanism(value: object) -> str:
     if isinstance(value, str) and value.upper() in MECHANISMS:
         return value.upper()
+    hint = "; Amazon's is 'OAUTHBEARER' here, see examples/aws_msk_iam.py" if value == _MSK else ""
     raise ConfigurationError(
-        f"sasl_mechanism={value!r} must be one of {', '.join(map(repr, MECHANISMS))}"
+        f"sasl_mechanism={value!r} must be one of {', '.join(map(repr, MECHANISMS))}{hint}"
     )
 
 

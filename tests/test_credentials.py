@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.credentials import Secret, secret_or_none
+from kiel_logging.credentials import Secret, hidden
 from kiel_logging.errors import ConfigurationError
 
 SECRET = "s3cr3t-und-geheim"
@@ -42,8 +42,22 @@ def test_a_file_is_read_each_time(tmp_path: Path) -> None:
 
 def test_none_is_no_secret() -> None:
     """What was left out stays out."""
-    assert secret_or_none("sasl_password", None) is None
-    assert isinstance(secret_or_none("sasl_password", ""), Secret)
+    options = hidden({"sasl_password": None, "sasl_username": ""})
+    assert options["sasl_password"] is None
+    assert isinstance(options["sasl_username"], Secret)
+
+
+def test_only_secrets_are_hidden_and_once() -> None:
+    """Whatever their type; other options stay what they are."""
+    given = {"sasl_password": b"tea", "ssl_password": {"env": "A"}, "linger_ms": 5}
+    options = hidden(given)
+    assert options == {
+        "sasl_password": Secret("sasl_password", b"tea"),
+        "ssl_password": Secret("ssl_password", {"env": "A"}),
+        "linger_ms": 5,
+    }
+    again = hidden(options)
+    assert all(again[name] is options[name] for name in options)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +80,7 @@ def test_none_is_no_secret() -> None:
 def test_what_is_none_of_the_forms(value: Any) -> None:
     """The error names the option and the forms, never the value."""
     with pytest.raises(ConfigurationError) as failure:
-        Secret("sasl_password", value)
+        Secret("sasl_password", value).check()
     text = str(failure.value)
     assert text.startswith("sasl_password must be a str, {'env': 'NAME'} or {'file': '/path'}")
     assert text.endswith(f"not {type(value).__name__}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import ssl
 import traceback
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from kiel_logging import KafkaHandler
 from kiel_logging.clients import Producer
+from kiel_logging.credentials import Secret, revealed
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.properties import options_from
 
@@ -21,18 +23,25 @@ SECRET = "s3cr3t-und-geheim"
 SCRAM_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 
 
+def options_in(properties: Any) -> dict[str, Any]:
+    """The options that it amounts to, their secrets revealed."""
+    return {name: revealed(value) for name, value in options_from(properties).items()}
+
+
 def read(tmp_path: Path, text: str) -> dict[str, Any]:
     """The options in a Java file."""
     path = tmp_path / "client.properties"
     path.write_bytes(text.encode())
-    return options_from(path)
+    return options_in(path)
 
 
 # -- keys and values -------------------------------------------------------------------------------
 
 MEANINGS: list[tuple[str, Any, dict[str, Any]]] = [
-    ("bootstrap.servers", "a:1, b:2", {"brokers": "a:1, b:2"}),
+    ("bootstrap.servers", "a:1, b:2", {"brokers": "a:1,b:2"}),
     ("metadata.broker.list", "a", {"brokers": "a"}),
+    ("bootstrap.servers", "SASL_SSL://a:1,b:2,,", {"brokers": "a:1,b:2"}),
+    ("bootstrap.servers", " SSL://[::1]:1 ", {"brokers": "[::1]:1"}),
     ("client.id", "app", {"client_id": "app"}),
     ("acks", "all", {"required_acks": -1}),
     ("acks", -1, {"required_acks": -1}),
@@ -60,6 +69,10 @@ MEANINGS: list[tuple[str, Any, dict[str, Any]]] = [
     ("socket.connection.setup.timeout.ms", 7, {"connect_timeout_ms": 7.0}),
     ("security.protocol", "sasl_ssl", {"security_protocol": "sasl_ssl"}),
     ("ssl.ca.location", "/ca.pem", {"ssl_cafile": "/ca.pem"}),
+    ("ssl.ca.location", "probe", {"ssl_cafile": None}),
+    ("ssl.ca.location", "", {}),
+    ("ssl.keystore.location", " ", {}),
+    ("ssl.key.password", "", {}),
     ("ssl.certificate.location", "/own.pem", {"ssl_certfile": "/own.pem"}),
     ("ssl.key.location", "/key.pem", {"ssl_keyfile": "/key.pem"}),
     ("ssl.key.password", SECRET, {"ssl_password": SECRET}),
@@ -80,7 +93,7 @@ MEANINGS: list[tuple[str, Any, dict[str, Any]]] = [
 @pytest.mark.parametrize(("key", "value", "options"), MEANINGS)
 def test_what_a_key_means(key: str, value: Any, options: dict[str, Any]) -> None:
     """As an option of ours, in its type."""
-    assert options_from({key: value}) == options
+    assert options_in({key: value}) == options
 
 
 @pytest.mark.parametrize("kind", ["truststore", "keystore"])
@@ -88,9 +101,11 @@ def test_pem_stores(kind: str) -> None:
     """Java's stores are taken when they are PEM files; the others are refused with what to do."""
     option = {"truststore": "ssl_cafile", "keystore": "ssl_certfile"}[kind]
     location, stored_as = f"ssl.{kind}.location", f"ssl.{kind}.type"
-    assert options_from({location: "/x.pem", stored_as: "pem"}) == {option: "/x.pem"}
+    assert options_in({location: "/x.pem", stored_as: "pem"}) == {option: "/x.pem"}
     for other in ({}, {stored_as: "JKS"}, {stored_as: "PKCS12"}):
-        with pytest.raises(ConfigurationError, match=f"{location} is a Java key store.*PEM"):
+        with pytest.raises(
+            ConfigurationError, match=f"{location} is a Java or PKCS#12 key store.*PEM"
+        ):
             options_from({location: "/x.jks", **other})
 
 
@@ -109,13 +124,25 @@ def test_a_value_that_its_key_cannot_have(key: str, value: Any) -> None:
     """Both are named."""
     with pytest.raises(ConfigurationError) as failure:
         options_from({key: value})
-    assert str(failure.value) == f"{key}={value!r} has no meaning here"
+    assert str(failure.value).startswith(f"{key}={value!r} has no meaning here: change it, or")
+
+
+def test_secrets_are_hidden() -> None:
+    """From here on, so that no error's frames show them."""
+    jaas = f'{SCRAM_MODULE} username="alice" password="{SECRET}";'
+    for properties in (
+        {"sasl.password": SECRET, "sasl.username": "alice", "ssl.key.password": SECRET},
+        {"sasl.jaas.config": jaas},
+    ):
+        options = options_from(properties)
+        assert {type(value) for value in options.values()} == {Secret}
+        assert SECRET not in repr(options)
 
 
 def test_two_keys_for_one_option() -> None:
     """They may agree; where they don't, it is said without the values."""
     agreeing = {"sasl.mechanism": "PLAIN", "sasl.mechanisms": "PLAIN"}
-    assert options_from(agreeing) == {"sasl_mechanism": "PLAIN"}
+    assert options_in(agreeing) == {"sasl_mechanism": "PLAIN"}
     jaas = f'{SCRAM_MODULE} username="alice" password="other";'
     with pytest.raises(ConfigurationError, match="contradicts another property for sasl_pass") as e:
         options_from({"sasl.password": SECRET, "sasl.jaas.config": jaas})
@@ -126,7 +153,7 @@ def test_two_keys_for_one_option() -> None:
 def test_unknown_keys_are_named_in_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     """In order, and without their values."""
     unknown = {"ssl.truststore.password": SECRET, "key.serializer": "x.Y", "error_cb": print, 7: 8}
-    assert options_from({"bootstrap.servers": "a", **unknown}) == {"brokers": "a"}  # type: ignore[dict-item]
+    assert options_in({"bootstrap.servers": "a", **unknown}) == {"brokers": "a"}  # type: ignore[dict-item]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     text = record.getMessage()
@@ -138,6 +165,16 @@ def test_known_keys_are_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     """Silence means that all of it counts."""
     options_from({"bootstrap.servers": "a", "acks": "all"})
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("key", ["ssl.ca.pem", "ssl.truststore.certificates", "ssl.key.pem"])
+def test_certificates_and_keys_themselves(key: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Only files are read; what is in the property is not told, for it may be a key."""
+    assert options_from({key: f"-----BEGIN PRIVATE KEY----- {SECRET}"}) == {}
+    told = [record.getMessage() for record in caplog.records]
+    option = "ssl_keyfile" if "key" in key else "ssl_cafile"
+    assert f"{key} is not read: write it into a file, and give the path of that as {option}" in told
+    assert SECRET not in caplog.text
 
 
 @pytest.mark.parametrize("properties", [None, 7, ["acks=1"], b"acks=1"], ids=repr)
@@ -168,7 +205,7 @@ def test_a_jaas_configuration(written: str, password: str) -> None:
     """User name and password are read as Java reads them."""
     config = f'{SCRAM_MODULE}\n  username="alice" {written};'
     expected = {"sasl_username": "alice", "sasl_password": password}
-    assert options_from({"sasl.jaas.config": config}) == expected
+    assert options_in({"sasl.jaas.config": config}) == expected
 
 
 def test_a_jaas_configuration_without_credentials(caplog: pytest.LogCaptureFixture) -> None:
@@ -245,7 +282,7 @@ def test_what_java_stores_is_read_back(tmp_path_factory: Any, password: str) -> 
     """Any text, escaped throughout."""
     path = tmp_path_factory.mktemp("java") / "client.properties"
     path.write_text(f"sasl.password={_escaped_as_java_does(password)}", encoding="ascii")
-    assert options_from(path) == {"sasl_password": password}
+    assert options_in(path) == {"sasl_password": password}
 
 
 @given(st.text("ab\\u0 =:#!\n\r\t\f"))
@@ -253,7 +290,7 @@ def test_no_file_is_a_crash(tmp_path_factory: Any, text: str) -> None:
     """Whatever is in it, there are options, or keys without a meaning."""
     path = tmp_path_factory.mktemp("java") / "client.properties"
     path.write_bytes(text.encode())
-    assert options_from(path) == {}
+    assert options_in(path) == {}
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "Latin-1", "no path"])
@@ -303,6 +340,64 @@ def test_a_producer_from_java(tmp_path: Path) -> None:
     path = tmp_path / "client.properties"
     path.write_text(JAVA)
     assert repr(Producer.from_properties(str(path))).startswith("<Producer kafka:9093 not")
+
+
+WORKING_ELSEWHERE: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "SASL without it in the protocol": (
+        {"security.protocol": "SSL"},
+        ["sasl_mechanism", "sasl_password", "sasl_username"],
+    ),
+    "no protocol": (
+        {"security.protocol": None, "ssl.ca.location": "/ca.pem"},
+        ["sasl_mechanism", "sasl_password", "sasl_username", "ssl_cafile"],
+    ),
+    "TLS without it in the protocol": (
+        {"security.protocol": "SASL_PLAINTEXT", "ssl.endpoint.identification.algorithm": ""},
+        ["ssl_check_hostname"],
+    ),
+    "a password for tokens": (
+        {"sasl.mechanisms": "OAUTHBEARER"},
+        ["sasl_password", "sasl_username"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WORKING_ELSEWHERE)
+def test_what_other_clients_do_not_mind(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that works there works here, and is warned of what it says in vain."""
+    changes, unused = WORKING_ELSEWHERE[name]
+    own = {"sasl_token_provider": str} if "tokens" in name else {}
+    Producer.from_properties({**LIBRDKAFKA, **changes}, **own)
+    (record,) = caplog.records
+    told = record.getMessage()
+    assert told.startswith(f"what the properties say of {', '.join(unused)} has no use with")
+    assert SECRET not in told
+
+
+@pytest.mark.parametrize(
+    ("properties", "own"),
+    [
+        ({"ssl.truststore.location": "/ca.jks"}, {"ssl_cafile": "/ca.pem"}),
+        ({"ssl.keystore.location": "/own.p12"}, {"ssl_certfile": "/own.pem"}),
+        ({"partitioner": "consistent_random"}, {"partitioner": "murmur2"}),
+        ({"sasl.jaas.config": f'{SCRAM_MODULE} username="eve";'}, {"sasl_username": "bob"}),
+        (
+            {"ssl.ca.location": "/ca.pem", "enable.ssl.certificate.verification": "false"},
+            {"ssl_context": ssl.create_default_context()},
+        ),
+    ],
+    ids=["trust store", "key store", "partitioner", "JAAS", "context"],
+)
+@pytest.mark.parametrize("client", [Producer, KafkaHandler])
+def test_options_of_ours_are_given_in_place_of_properties(
+    client: Any, properties: dict[str, Any], own: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which may then be what we could not use."""
+    more = {"topic": "logs", "close_timeout_ms": 1} if client is KafkaHandler else {}
+    made = client.from_properties({**LIBRDKAFKA, **properties}, **own, **more)
+    assert caplog.records == []
+    if client is KafkaHandler:
+        made.close()
 
 
 def test_an_option_of_ours_that_is_wrong_there() -> None:

@@ -96,7 +96,8 @@ def test_oauthbearer_has_a_provider() -> None:
     """And neither name nor password."""
     sasl = security_options(**BEARER).sasl
     assert sasl is not None
-    assert sasl.token_provider is token
+    assert sasl.token_provider is not None
+    assert sasl.token_provider.reveal() is token
     assert (sasl.username, sasl.password) == (None, None)
 
 
@@ -112,6 +113,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "mechanism": (
         {**PLAIN, "sasl_mechanism": "GSSAPI"},
         "sasl_mechanism='GSSAPI' must be one of 'PLAIN', 'SCRAM-SHA-256'",
+    ),
+    "Amazon's mechanism": (
+        {**PLAIN, "sasl_mechanism": "AWS_MSK_IAM"},
+        "'OAUTHBEARER'; Amazon's is 'OAUTHBEARER' here, see examples/aws_msk_iam.py",
     ),
     "no mechanism": ({"security_protocol": "SASL_SSL"}, "sasl_mechanism=None must be one of"),
     "mechanism of a list": ({**PLAIN, "sasl_mechanism": ["PLAIN"]}, "must be one of 'PLAIN'"),

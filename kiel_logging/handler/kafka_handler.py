@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, Self
 
 from kiel_logging.clients import Producer
+from kiel_logging.credentials import hidden
 from kiel_logging.errors import ConfigurationError, InvalidTopic, KeyTypeError
 from kiel_logging.handler.conversion.conversion import Conversion
 from kiel_logging.handler.conversion.topic_choice import Topic
@@ -33,7 +34,7 @@ from kiel_logging.options import (
     parse_brokers,
 )
 from kiel_logging.partitioners import Partitioner
-from kiel_logging.properties import Properties, complete, options_from
+from kiel_logging.properties import Properties, complete
 from kiel_logging.serializers import Serializer
 
 DEFAULT_BATCH_SIZE: Final = 1_000
@@ -163,6 +164,7 @@ class KafkaHandler(logging.Handler):
         close_timeout_ms: float = DEFAULT_CLOSE_TIMEOUT_MS,
         **producer_options: Any,
     ) -> None:
+        producer_options = hidden(producer_options)
         _refuse_unknown(producer_options)
         self._close_timeout = _positive("close_timeout_ms", close_timeout_ms) / 1000
         self._internal_log = InternalLog(_logger(internal_logger))
@@ -224,9 +226,16 @@ class KafkaHandler(logging.Handler):
         Raises:
             ConfigurationError: a property or an option has a value it can't have.
         """
-        return cls(topic=topic, **complete(options_from(properties), options))
+        options = hidden(options)
+        try:
+            options = complete(properties, options)
+        finally:
+            del properties  # a mapping that has secrets
+        return cls(topic=topic, **options)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_patience"):  # an option was wrong, and a tool shows where
+            return "<KafkaHandler being made>"
         name = f" {self.name}" if self.name else ""
         brokers = ",".join(map(str, parse_brokers(self._plan.producer_options["brokers"])))
         stats = self.stats()

@@ -66,10 +66,13 @@ class Authenticator:
         try:
             return await self._converse(line)
         except BrokerError as error:
-            if self._tokens is not None and isinstance(error, AuthenticationFailed):
-                self._tokens.forget()
-            # The frames below have what was sent among their locals, which some tools show.
-            raise error.with_traceback(None) from None
+            refusal = type(error)(*error.args)
+        except Exception as bug:  # ours or scramp's; its text may have anything in it
+            refusal = SecurityError(f"{self._options.mechanism} failed: {type(bug).__name__}")
+        if self._tokens is not None and isinstance(refusal, AuthenticationFailed):
+            self._tokens.forget()
+        # A new one, out here: the frames and errors below have what was sent among their locals.
+        raise refusal
 
     async def _converse(self, line: Line) -> float:
         conversation = await self._conversation()

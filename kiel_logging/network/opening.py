@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 
 from kiel_logging.errors import (
     BrokerError,
@@ -20,8 +20,9 @@ from kiel_logging.errors import (
     SecurityError,
 )
 from kiel_logging.network.authentication import Authenticator
-from kiel_logging.network.connection import MAX_FRAME, Connection
+from kiel_logging.network.connection import Connection
 from kiel_logging.network.resolver import Resolve, SocketAddress
+from kiel_logging.network.streams import make_stream
 from kiel_logging.network.tls import Tls, translate
 from kiel_logging.network.tokens import RunAside, Tokens
 from kiel_logging.options import Address
@@ -48,8 +49,9 @@ def secure(options: SecurityOptions, run_aside: RunAside) -> Security:
 
 
 def _authenticator(options: SaslOptions, encrypted: bool, run_aside: RunAside) -> Authenticator:
-    provider = options.token_provider
-    tokens = None if provider is None else Tokens(provider, run_aside, time.time)
+    tokens = None
+    if (provider := options.token_provider) is not None:
+        tokens = Tokens(lambda: provider.reveal()(), run_aside, time.time)
     return Authenticator(options, encrypted=encrypted, tokens=tokens)
 
 
@@ -141,7 +143,7 @@ async def _connect(
     context: ssl.SSLContext | None,
     host: str,
 ) -> IOStream:
-    stream = _make_stream(socket.socket(family, socket.SOCK_STREAM), context)
+    stream = make_stream(socket.socket(family, socket.SOCK_STREAM), context)
     try:
         stream.set_nodelay(True)
         async with asyncio.timeout(timeout):
@@ -151,12 +153,6 @@ async def _connect(
         stream.close()
         raise
     return stream
-
-
-def _make_stream(plain: socket.socket, context: ssl.SSLContext | None) -> IOStream:
-    if context is None:
-        return IOStream(plain, max_buffer_size=2 * MAX_FRAME)
-    return SSLIOStream(plain, max_buffer_size=2 * MAX_FRAME, ssl_options=context)
 
 
 def _reason(cause: BaseException, timeout: float) -> str:

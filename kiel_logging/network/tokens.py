@@ -47,7 +47,7 @@ class Tokens:
         self._provider = provider
         self._run_aside = run_aside
         self._clock = clock
-        self._value: str | None = None
+        self._last: Token | None = None
         self._good_until = 0.0
         self._patience = patience
         self._fetching = asyncio.Lock()
@@ -59,22 +59,22 @@ class Tokens:
             AuthenticationFailed: the provider raised, took too long, or returned something else.
         """
         async with self._fetching:  # connections that are opened together share one
-            if self._value is not None and self._clock() < self._good_until:
-                return self._value
+            if self._last is not None and self._clock() < self._good_until:
+                return self._last.value
             return await self._renew()
 
     async def _renew(self) -> str:
         token = await self._fetch()
         now = self._clock()
         expires_at = token.expires_at if token.expires_at is not None else _jwt_end(token.value)
-        self._value = token.value
+        self._last = token
         # One whose end nobody knows is fetched anew for every session.
         self._good_until = 0.0 if expires_at is None else now + (expires_at - now) * _GOOD_FOR
         return token.value
 
     def forget(self) -> None:
         """The broker did not like the one it was given."""
-        self._value = None
+        self._last = None
 
     async def _fetch(self) -> Token:
         limit = asyncio.timeout(self._patience)
@@ -95,7 +95,9 @@ class Tokens:
 
     def _ask(self) -> object:
         try:
-            return self._provider()
+            token = self._provider()
+            # asyncio shows the results of futures in its logs; a Token shows no value.
+            return Token(token) if token and isinstance(token, str) else token
         except BaseException as error:  # StopIteration and SystemExit can't leave a thread
             raise _raised(error) from None
 
@@ -106,7 +108,7 @@ def _raised(error: BaseException) -> AuthenticationFailed:
 
 
 def _checked(returned: object) -> Token:
-    token = Token(returned) if isinstance(returned, str) else returned
+    token = Token(returned) if isinstance(returned, str) else returned  # a coroutine's is bare
     if not isinstance(token, Token) or not isinstance(token.value, str) or not token.value:
         raise AuthenticationFailed(
             f"sasl_token_provider returned {type(returned).__name__}: it must return a str that is "

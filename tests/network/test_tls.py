@@ -447,6 +447,24 @@ async def test_a_renewed_certificate_counts_from_the_next_connection_on(pki: Pki
     assert subjects == ["old", "old", "newer"]
 
 
+# -- what is logged --------------------------------------------------------------------------------
+
+
+@pytest.mark.gen_test
+async def test_what_is_raised_is_not_logged_as_well(
+    pki: Pki, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At every attempt; what Tornado says of streams that are not ours is left alone."""
+    async with broker_with(pki.server(pki.authority.issue("old", [HOST], ends=yesterday()))) as b:
+        for _ in range(3):
+            with pytest.raises(CertificateExpired):
+                await dial(b.port, tls(ssl_cafile=pki.cafile))
+        await b.until(lambda: b.open_connections == 0)
+    said = [record.getMessage() for record in caplog.records if record.name == "tornado.general"]
+    assert not [text for text in said if "VERIFY_FAILED" in text]
+    assert len([text for text in said if "ALERT" in text.upper()]) == 3  # the broker's
+
+
 # -- ports that speak something else ---------------------------------------------------------------
 
 

@@ -184,6 +184,22 @@ async def test_a_function_that_blocks_is_called_on_a_thread() -> None:
     assert threads != [threading.current_thread()]
 
 
+@pytest.mark.parametrize("make", [str, Token])
+@pytest.mark.gen_test
+async def test_what_asyncio_logs_of_it_has_no_token(make: Callable[[str], Any]) -> None:
+    """In debug mode it logs futures with their results."""
+    shown: list[str] = []
+
+    async def aside(function: Callable[[], Any]) -> Any:
+        future = asyncio.get_running_loop().create_future()
+        future.set_result(function())
+        shown.append(repr(future))
+        return await future
+
+    assert await Tokens(lambda: make(SECRET), aside, Clock()).get() == SECRET
+    assert shown == ["<Future finished result=<Token expires_at=None>>"]
+
+
 class _Rude(BaseException):
     pass
 

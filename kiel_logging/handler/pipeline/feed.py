@@ -71,6 +71,8 @@ class Feed(Producer):
         self._keyless: list[str] = []
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_window_bytes"):
+            return super().__repr__()
         # Not "connected": it is started before any broker answered.
         state = "closed" if self._closed else "started" if self._connected else "not started"
         brokers = ",".join(map(str, self._options.brokers))

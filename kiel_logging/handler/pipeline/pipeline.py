@@ -35,7 +35,7 @@ class Plan:
     batch_size: int
     overflow: str
     block_timeout: float
-    producer_options: dict[str, Any] = field(repr=False)  # a password may be among them
+    producer_options: dict[str, Any] = field(repr=False)  # long; its secrets are hidden
     convert_own: Callable[[logging.LogRecord, str], Item]
     internal_log: InternalLog
     fallback: Fallback | None
@@ -70,6 +70,8 @@ class Pipeline:
         self._loop_thread = LoopThread(self._shipper, self._on_start)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_loop_thread"):
+            return "<Pipeline being made>"
         return f"<Pipeline {self._loop_thread!r} {self._shipper.feed!r} {self.handoff!r}>"
 
     def _on_start(self) -> None:
