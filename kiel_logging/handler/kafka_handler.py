@@ -307,7 +307,7 @@ class KafkaHandler(logging.Handler):
         with shipping:
             for item in dropped:
                 if not self._pipeline.handoff.closed:
-                    self._pipeline.note_drop(item.topic, BUFFER_FULL, item.level)
+                    self._pipeline.note_shed(item)
                 if self.fallback is not None and item.source is not None:
                     self.fallback.take(item.source)
 
