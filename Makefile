@@ -11,8 +11,8 @@ $(VENV)/.installed: setup.py pyproject.toml
 	$(RUN) -m pip install --quiet --editable '.[dev,demo]'
 	touch $@
 
-test: lint types  ## everything, Apache Kafka included
-	$(RUN) -m pytest
+test: lint types  ## everything, Apache Kafka and all examples of hypothesis included
+	KIEL_THOROUGH=1 $(RUN) -m pytest
 
 unit: $(VENV)/.installed  ## what needs no Kafka: seconds
 	$(RUN) -m pytest -m 'not kafka'

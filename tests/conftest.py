@@ -6,7 +6,12 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from tornado.ioloop import IOLoop
+
+import tests.support.examples  # noqa: F401 # registers the profile
+
+settings.load_profile("ours")
 
 
 @pytest.fixture

@@ -6,12 +6,13 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.options import Address, ProducerOptions, parse_brokers, producer_options
 from kiel_logging.serializers import json_serializer, text_serializer
+from tests.support.examples import examples
 
 GIVEN: dict[str, Any] = {
     "brokers": "kafka",
@@ -238,7 +239,7 @@ def test_misspelt_brokers(brokers: Any, message: str) -> None:
     assert message in str(refused.value)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.ip_addresses(), st.integers(1, 65535))
 def test_an_address_reads_what_it_writes(address: Any, port: int) -> None:
     """IPv6 in brackets."""
@@ -246,7 +247,7 @@ def test_an_address_reads_what_it_writes(address: Any, port: int) -> None:
     assert parse_brokers(written) == (Address(str(address), port),)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(max_size=30))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     """With our own error and no other."""

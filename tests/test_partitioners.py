@@ -6,12 +6,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging import partitioners
 from kiel_logging.errors import ConfigurationError, KeyTypeError
 from kiel_logging.partitioners import NAMED, murmur2_hash, murmur2_in_python, partitioner
+from tests.support.examples import examples
 
 KEYS = [f"user-{number}" for number in range(1000)]
 
@@ -24,7 +25,7 @@ def test_one_of_the_given_partitions(name: str) -> None:
     """Whatever the key, and also when their numbers don't start at 0 or have gaps."""
     choose = partitioner(name)
 
-    @settings(max_examples=50, deadline=None)
+    @examples(50)
     @given(keys, partition_lists)
     def check(key: Any, partitions: list[int]) -> None:
         assert choose(key, partitions) in partitions
@@ -124,7 +125,7 @@ def test_the_sign_is_masked_as_java_does(key: str, count: int, expected: int) ->
     assert partitioner("murmur2")(key, range(count)) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.binary(max_size=40))
 def test_murmur2_has_32_bits(data: bytes) -> None:
     """For any length, and so any rest of the last four bytes."""

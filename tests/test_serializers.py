@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.errors import HeaderTypeError, KeyTypeError, TimestampError, ValueTypeError
@@ -20,6 +20,7 @@ from kiel_logging.serializers import (
     json_serializer,
     text_serializer,
 )
+from tests.support.examples import examples
 
 json_values = st.recursive(
     st.none()
@@ -35,7 +36,7 @@ json_values = st.recursive(
 # -- serializers -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(json_values)
 def test_json_is_read_back(message: Any) -> None:
     """What has a JSON form comes back as it went in."""

@@ -6,11 +6,12 @@ import string
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.errors import InvalidTopic
 from kiel_logging.topics import check_topic
+from tests.support.examples import examples
 
 LEGAL = string.ascii_letters + string.digits + "._-"
 
@@ -21,7 +22,7 @@ def test_a_legal_name_is_returned(name: str) -> None:
     assert check_topic(name) == name
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(alphabet=LEGAL, min_size=1, max_size=249).filter(lambda name: name.strip(".")))
 def test_every_legal_character_everywhere(name: str) -> None:
     """Letters, digits, '.', '_' and '-'."""
@@ -53,7 +54,7 @@ def test_an_illegal_name_is_refused(name: Any, why: str) -> None:
     assert why in str(refused.value)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(max_size=20).filter(lambda name: set(name) - set(LEGAL)))
 def test_any_other_character_is_refused(name: str) -> None:
     """Wherever it stands."""

@@ -42,6 +42,9 @@ DEFAULT_LINGER_MS: Final = 50.0
 DEFAULT_ACK_TIMEOUT_MS: Final = 30_000
 DEFAULT_BUFFER_RECORDS: Final = 100_000
 DEFAULT_BUFFER_MEMORY: Final = 64 * 1024 * 1024
+SMALLEST_MEMORY: Final = 4096
+"""Room for one record at least, and for what is kept with it."""
+
 DEFAULT_BLOCK_TIMEOUT_MS: Final = 5_000.0
 DEFAULT_CLOSE_TIMEOUT_MS: Final = 10_000.0
 DEFAULT_DELIVERY_TIMEOUT_MS: Final = 2**31 - 1
@@ -132,8 +135,9 @@ class KafkaHandler(logging.Handler):
 
     def __init__(
         self,
-        brokers: Brokers,
-        topic: Topic,
+        # Both have to be given. A default lets the checks say what a misspelt one is called.
+        brokers: Brokers = (),
+        topic: Topic = "",
         *,
         level: int | str = logging.NOTSET,
         key_field: str | None = None,
@@ -174,7 +178,7 @@ class KafkaHandler(logging.Handler):
         self.fallback = None if target is None else Fallback(self, target, self._internal_log)
         self._plan = Plan(
             buffer_records=check_whole("buffer_records", buffer_records, least=1),
-            buffer_memory=check_whole("buffer_memory", buffer_memory, least=1),
+            buffer_memory=check_whole("buffer_memory", buffer_memory, least=SMALLEST_MEMORY),
             batch_size=batch_size,
             overflow=_overflow(overflow),
             block_timeout=_positive("block_timeout_ms", block_timeout_ms) / 1000,
@@ -210,7 +214,7 @@ class KafkaHandler(logging.Handler):
             max_size=producer_options.get("max_request_size", DEFAULT_MAX_REQUEST_SIZE),
             keep_source=self.fallback is not None,
         )
-        super().__init__(level)
+        super().__init__(_level(level))
         self._closed = False
         self._patience: _Patience | None = None
         live_handlers.add(self)
@@ -321,7 +325,7 @@ class KafkaHandler(logging.Handler):
         with shipping:
             for item in dropped:
                 if not self._pipeline.handoff.closed:
-                    self._pipeline.note_drop(item.topic, BUFFER_FULL, item.level)
+                    self._pipeline.note_shed(item)
                 if self.fallback is not None and item.source is not None:
                     self.fallback.take(item.source)
 
@@ -458,6 +462,19 @@ def _overflow(value: object) -> str:
     hint = f": did you mean {nearest[0]!r}?" if nearest else ""
     raise ConfigurationError(
         f"overflow={value!r} must be one of {', '.join(map(repr, OVERFLOW))}{hint}"
+    )
+
+
+def _level(value: object) -> int:
+    known = logging.getLevelNamesMapping()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value in known:
+        return known[value]
+    nearest = _nearest(str(value).upper(), known)
+    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
+    raise ConfigurationError(
+        f"level={value!r} must be a number, or one of {', '.join(map(repr, known))}{hint}"
     )
 
 

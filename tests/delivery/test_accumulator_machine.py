@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -12,6 +11,7 @@ from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.batch import Batch, memory_of
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD
+from tests.support.examples import examples
 
 TOPICS = ["logs", "audit"]
 PARTITIONS = [0, 1]
@@ -267,7 +267,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.accumulator.next_deadline(self.now) is None
 
 
-AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AnyOrder.TestCase.settings = examples(60, stateful_step_count=40)
 
 
 class TestAnyOrder(AnyOrder.TestCase):  # type: ignore[misc]

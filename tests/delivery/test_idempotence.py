@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.idempotence import Idempotence, Identity, Stamp
 from kiel_logging.records import Record, TopicPartition
+from tests.support.examples import examples
 
 LOGS_0, LOGS_1 = TopicPartition("logs", 0), TopicPartition("logs", 1)
 LAST_EPOCH = 2**15 - 1
@@ -224,7 +225,7 @@ class Log:
         self.batches += 1
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.tuples(st.sampled_from([LOGS_0, LOGS_1]), st.integers(1, 5), fates)))
 def test_a_broker_takes_every_number(steps: list[tuple[TopicPartition, int, str]]) -> None:
     """Whatever became of the batches before: no hole, no old epoch."""

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from kio.schema.errors import ErrorCode
@@ -25,6 +24,7 @@ from kiel_logging.delivery.topology import Topology
 from kiel_logging.errors import ConnectionLost
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.produce import PartitionResult
+from tests.support.examples import examples
 
 PARTITIONS = [TopicPartition("t", n) for n in range(2)]
 MOST_RECORDS = 3
@@ -267,7 +267,5 @@ class Promises(RuleBasedStateMachine):
             assert [token for token in broker.log if token not in failed] == kept
 
 
-Promises.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None, print_blob=True
-)
+Promises.TestCase.settings = examples(150, stateful_step_count=50, print_blob=True)
 TestPromises = Promises.TestCase

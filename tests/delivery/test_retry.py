@@ -5,11 +5,12 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.retry import OUTCOMES, Outcome, backoff, outcome_of
+from tests.support.examples import examples
 
 WRITTEN_DOWN = {
     Outcome.ACKED: {"none"},
@@ -109,7 +110,7 @@ def test_the_wait_doubles_up_to_the_most(attempts: int, expected: float) -> None
     assert backoff(attempts, first=0.1, most=1.0, rng=Middle()) == pytest.approx(expected)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     attempts=st.integers(1, 10_000),
     first=st.floats(0, 1e6),

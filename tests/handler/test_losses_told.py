@@ -213,6 +213,44 @@ def test_a_summary_that_is_not_delivered(
     assert summaries(cluster, "shop") == []
 
 
+def test_a_summary_that_has_to_make_room(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+) -> None:
+    """What it told is told by another; that it is gone itself is no news."""
+    for topic in ("first", "second"):
+        cluster.add_topic(topic, 1)
+    own: list[str] = []
+
+    def flood_before_the_second(fields: dict[str, Any], record: logging.LogRecord) -> Any:
+        if record.name == "kiel_logging":
+            own.append(record.getMessage())
+            if len(own) == 2:  # the other summary is queued, and nothing was taken since
+                flood = threading.Thread(target=log, args=("logs", "logs"))
+                flood.start()
+                flood.join()
+        return fields
+
+    def log(*topics: str) -> None:
+        for topic in topics:
+            logger.info("x", extra={"topic": topic})
+
+    handler = make_handler(
+        "{topic}",
+        **HELD_BACK,
+        buffer_records=2,
+        overflow="drop_oldest",
+        format=flood_before_the_second,
+    )
+    logger = logger_to(handler)
+    log("first", "second", "logs", "logs")
+    handler.flush()
+    handler.close()
+    assert handler.stats().dropped["buffer_full"]["WARNING"] == 1
+    for topic in ("first", "second"):
+        (summary,) = summaries(cluster, topic)
+        assert summary["dropped"] == {"buffer_full": {"INFO": 1}}
+
+
 # -- on stderr -----------------------------------------------------------------------------------
 
 

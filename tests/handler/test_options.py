@@ -34,7 +34,10 @@ BAD_OPTIONS: list[tuple[str, Any, str]] = [
     ("topic", "{0}", "has {0}: name an attribute of the LogRecord"),
     ("topic", 7, "topic=7 must be a name, a template such as 'logs.{levelname}', or a callable"),
     ("topic", None, "topic=None must be a name"),
-    ("level", "LOUD", "Unknown level: 'LOUD'"),
+    ("level", "LOUD", "level='LOUD' must be a number, or one of 'CRITICAL', 'FATAL', 'ERROR'"),
+    ("level", "info", "did you mean 'INFO'?"),
+    ("level", None, "level=None must be a number, or one of"),
+    ("level", True, "level=True must be a number, or one of"),
     ("key_field", "", "key_field='' must be the name of a record's field"),
     ("key_field", 7, "key_field=7 must be the name of a record's field"),
     ("key_maker", "x", "key_maker='x' must be callable"),
@@ -73,7 +76,7 @@ BAD_OPTIONS: list[tuple[str, Any, str]] = [
     ("delivery_timeout_ms", 5, "delivery_timeout_ms=5 is less than linger_ms=50.0 plus"),
     ("buffer_records", 0, "buffer_records=0 must be a whole number, at least 1"),
     ("buffer_records", 1.5, "buffer_records=1.5 must be a whole number, at least 1"),
-    ("buffer_memory", -1, "buffer_memory=-1 must be a whole number, at least 1"),
+    ("buffer_memory", 100, "buffer_memory=100 must be a whole number, at least 4096"),
     ("overflow", "drop_new", "overflow='drop_new' must be one of 'drop_newest', 'drop_oldest'"),
     ("overflow", "drop_new", "did you mean 'drop_newest'?"),
     ("overflow", None, "overflow=None must be one of 'drop_newest'"),
@@ -100,8 +103,7 @@ BAD_OPTIONS: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(("option", "bad", "message"), BAD_OPTIONS)
 def test_wrong_values(option: str, bad: Any, message: str) -> None:
     """Each is refused when the handler is made: which option, its value, what is allowed."""
-    error = ValueError if option == "level" else ConfigurationError
-    with pytest.raises(error) as refused:
+    with pytest.raises(ConfigurationError) as refused:
         KafkaHandler(**{"brokers": "localhost", "topic": "logs", option: bad})
     assert message in str(refused.value)
 
@@ -155,6 +157,24 @@ def test_unknown_options(name: str, hint: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         KafkaHandler("localhost", "logs", **{name: 5})
     assert str(refused.value) == f"KafkaHandler has no option {name!r}{hint}"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bootstrap_servers": "h", "topic": "t"}, "'bootstrap_servers': did you mean 'brokers'?"),
+        ({"broker": "h", "topic": "t"}, "no option 'broker': did you mean 'brokers'?"),
+        ({"brokers": "h", "topics": "t"}, "no option 'topics': did you mean 'topic'?"),
+        ({"topic": "t"}, "brokers is empty: name at least one"),
+        ({"brokers": "h"}, "topic='': a topic name can't be empty"),
+        ({}, "brokers is empty: name at least one"),
+    ],
+)
+def test_what_has_to_be_given(options: dict[str, Any], message: str) -> None:
+    """Under a wrong name it is not missing, but misspelt, and that is what is told."""
+    with pytest.raises(ConfigurationError) as refused:
+        KafkaHandler(**options)
+    assert message in str(refused.value)
 
 
 def test_all_options_of_the_producer_are_options_of_the_handler() -> None:

@@ -229,4 +229,6 @@ def test_many_threads_on_a_full_buffer(
         if fields["logger"] != "kiel_logging":
             arrived.setdefault(fields["who"], []).append(int(fields["message"]))
     assert all(numbers == sorted(set(numbers)) for numbers in arrived.values())
-    assert sum(map(len, arrived.values())) == 800 - handler.stats().dropped_total
+    # Not dropped_total: a summary of the handler's own may have had to make room as well.
+    dropped = handler.stats().dropped["buffer_full"]["INFO"]
+    assert sum(map(len, arrived.values())) == 800 - dropped

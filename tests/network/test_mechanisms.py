@@ -7,11 +7,12 @@ import traceback
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.errors import AuthenticationFailed
 from kiel_logging.network.mechanisms import Conversation, oauthbearer, plain, scram
+from tests.support.examples import examples
 from tests.support.fake_sasl import Answers, Refused, scram_answers
 
 SECRET = "s3cr3t-und-geheim"
@@ -115,7 +116,7 @@ def test_a_conversation(mechanism: str, user: str) -> None:
     converse(scram(mechanism, user, SECRET), scram_answers(mechanism, {user: SECRET}))
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1))
 def test_any_password_of_ascii(password: str) -> None:
     """Goes through; what beyond it SASLprep makes of others is scramp's."""
@@ -209,7 +210,6 @@ def test_garbage_at_each_step(mechanism: str, replies: list[bytes]) -> None:
     assert SECRET not in text_of(failure)
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=2))
 def test_any_garbage(replies: list[bytes]) -> None:
     """Whatever comes, the client does not take it for a broker."""

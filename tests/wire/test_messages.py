@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kio.index import load_request_schema, load_response_schema
 from kio.schema.errors import ErrorCode
@@ -21,6 +21,7 @@ from kiel_logging.wire.messages import (
     request_module,
 )
 from kiel_logging.wire.versions import SUPPORTED
+from tests.support.examples import examples
 from tests.wire.kio_messages import filled, plain, to_frame
 
 SPOKEN = [
@@ -140,14 +141,14 @@ def is_read_or_refused(frame: bytes, api: Api, version: int) -> bool:
 spoken = st.sampled_from([parameters.values for parameters in SPOKEN])
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(spoken, st.binary(max_size=300))
 def test_random_bytes_are_read_or_refused(which: tuple[Api, int], frame: bytes) -> None:
     """Never any other error, a hang or a crash."""
     assert is_read_or_refused(frame, *which)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(spoken, st.data())
 def test_damaged_responses_are_read_or_refused(which: tuple[Api, int], data: st.DataObject) -> None:
     """Bytes of a true response replaced, put in or left out."""

@@ -7,7 +7,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from kio.index import load_response_schema
 from kio.schema.errors import ErrorCode
@@ -15,6 +15,7 @@ from kio.serial import entity_reader as kio_reader
 
 from kiel_logging.errors import ProtocolError
 from kiel_logging.wire.reader import entity_reader, read_unsigned_varint
+from tests.support.examples import examples
 from tests.wire.kio_messages import RESPONSE_TYPES, filled, plain, to_bytes
 
 PRODUCE_13, METADATA_7, METADATA_9 = (
@@ -42,7 +43,7 @@ def test_any_message_is_read_as_kio_reads_it(name: str) -> None:
     response_type: Any = RESPONSE_TYPES[name]
     theirs, ours = kio_reader(response_type), entity_reader(response_type)
 
-    @settings(max_examples=8, deadline=None)
+    @examples(8)
     @given(st.from_type(response_type), st.binary(max_size=3))
     def check(entity: Any, before: bytes) -> None:
         raw = before + to_bytes(entity)

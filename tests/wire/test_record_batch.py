@@ -6,7 +6,7 @@ import struct
 
 import pytest
 from crc32c import crc32c
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kio.records.readers import read_batch
 
@@ -20,6 +20,7 @@ from kiel_logging.wire.record_batch import (
     encode_records_in_python,
     record_size,
 )
+from tests.support.examples import examples
 from tests.support.stored_records import RejectedBatch, StoredRecord, decode_batch, split_batches
 
 NOW = 1_700_000_000_123
@@ -59,14 +60,14 @@ def read_back(records: list[Record]) -> tuple[StoredRecord, ...]:
 # -- what is in it comes out again -----------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(batches)
 def test_every_record_is_read_back(batch: list[Record]) -> None:
     """Keys, values, headers and timestamps of any kind, in order."""
     assert read_back(batch) == stored(batch)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(batches)
 def test_kio_reads_the_batch(batch: list[Record]) -> None:
     """All of it, to the last byte; timestamps aside, whose milliseconds kio drops."""
@@ -81,7 +82,7 @@ def test_kio_reads_the_batch(batch: list[Record]) -> None:
     ]
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(batches, st.sampled_from(CODECS))
 def test_every_codec_is_read_back(batch: list[Record], name: str) -> None:
     """Compressed records are those that went in, under the codec's own attribute bits."""
@@ -210,7 +211,7 @@ def test_the_same_records_make_the_same_bytes(name: str | None) -> None:
 # -- the size --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(batches)
 def test_record_size_is_an_upper_bound(batch: list[Record]) -> None:
     """An uncompressed batch takes at most the sum of its records and its own overhead."""
@@ -224,7 +225,7 @@ def test_record_size_knows_that_header_keys_are_utf8(name: str) -> None:
     assert len(encode_batch([one])) <= BATCH_OVERHEAD + record_size(one)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(records)
 def test_record_size_is_not_far_off(one: Record) -> None:
     """Memory and requests are filled: at most the varints, and header keys, are overestimated."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kio.serial.readers import read_signed_varlong
 from kio.serial.writers import write_signed_varint, write_signed_varlong
 
 from kiel_logging.wire import varint
+from tests.support.examples import examples
 
 EDGES = sorted(
     {
@@ -56,7 +57,7 @@ def test_every_length_is_written_as_kio_does(value: int) -> None:
     assert varint.encode(value) == by_kio(value)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.integers(-(2**31), 2**31 - 1))
 def test_an_int32_is_written_as_kio_does(value: int) -> None:
     """Lengths and offset deltas: 32 bits."""
@@ -65,7 +66,7 @@ def test_an_int32_is_written_as_kio_does(value: int) -> None:
     assert varint.encode(value) == buffer.getvalue()
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_an_int64_is_read_back_by_kio(value: int) -> None:
     """Timestamp deltas: 64 bits, in at most ten bytes."""

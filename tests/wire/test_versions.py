@@ -6,7 +6,7 @@ import datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kio.index import load_response_schema
 from kio.schema.errors import ErrorCode
@@ -20,6 +20,7 @@ from kiel_logging.wire.versions import (
     negotiate,
     read_api_versions,
 )
+from tests.support.examples import examples
 from tests.support.kafka_frames import make, response_module
 from tests.wire.kio_messages import to_frame
 
@@ -73,7 +74,7 @@ def test_a_request_that_the_broker_does_not_know(api: Api) -> None:
         negotiate(api, {})
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.sampled_from(list(SUPPORTED)), st.integers(0, 30), st.integers(0, 30))
 def test_negotiation_is_the_top_of_the_overlap(api: Api, lowest: int, width: int) -> None:
     """Or an error when there is none."""

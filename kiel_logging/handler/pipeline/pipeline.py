@@ -11,11 +11,11 @@ from typing import Any
 
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.pipeline.handoff import Handoff
+from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loop_thread import LoopThread
 from kiel_logging.handler.pipeline.losses import Losses
-from kiel_logging.handler.pipeline.shipper import OnError, Shipper
+from kiel_logging.handler.pipeline.shipper import OnError, Shipper, Summary
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.process.exits import flush_at_the_end_of_a_worker
 
@@ -90,6 +90,13 @@ class Pipeline:
         """See to it that the loss of a record is told."""
         if self._drops.note(topic, reason, level, time.time()):
             self._loop_thread.call(self._shipper.note_losses)
+
+    def note_shed(self, item: Item) -> None:
+        """See to it that the loss of an item, for which there was no room, is told."""
+        if isinstance(item, Summary):
+            self._loop_thread.call(self._shipper.put_back, item)
+        else:
+            self.note_drop(item.topic, BUFFER_FULL, item.level)
 
     def flush(self, timeout: float) -> int:
         """Deliver what is there within ``timeout`` seconds; return how many records are left.

@@ -29,10 +29,10 @@ _ALL: Final = 2**31
 OnError = Callable[[Exception, int], object]
 
 
-class _Own(Item):
-    """A record of the handler's own: its loss is no news."""
+class Summary(Item):
+    """A record of the handler's own, that tells of ``loss``. To lose it is no news."""
 
-    __slots__ = ()
+    loss: Loss
 
 
 class Shipper:
@@ -135,7 +135,7 @@ class Shipper:
         self._handoff.failed(len(items), sum(item.memory for item in items))
         self._well = False
         self._go_on()
-        lost = Counter((item.topic, item.level) for item in items if not isinstance(item, _Own))
+        lost = Counter((item.topic, item.level) for item in items if not isinstance(item, Summary))
         self._report.add_failures(lost, type(error).__name__, time.time())
         if self._fallback is not None:
             for item in items:
@@ -187,12 +187,18 @@ class Shipper:
                 self._report.put_back(topic, loss)
         self._start_feeding()
 
-    def _summary(self, topic: str, loss: Loss) -> Item | None:
+    def _summary(self, topic: str, loss: Loss) -> Summary | None:
         try:
-            return _Own(*self._convert(summary_record(loss), topic))
+            summary = Summary(*self._convert(summary_record(loss), topic))
         except Exception as error:  # a key maker of the user's that can't do with this record
             self._internal_log.complain("summary", f"no summary for {topic!r}: {error!r}")
             return None
+        summary.loss = loss
+        return summary
+
+    def put_back(self, summary: Summary) -> None:
+        """It had to make room: what it told is to be told by another."""
+        self._report.put_back(summary.topic, summary.loss)
 
     # The end.
 

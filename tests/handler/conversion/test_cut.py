@@ -8,11 +8,12 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kiel_logging.handler.conversion.cut import MARK, SHORT, cut
 from tests.handler.conversion.test_plain import plain, same
+from tests.support.examples import examples
 
 
 def size(value: Any) -> int:
@@ -200,7 +201,7 @@ long_plain = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.dictionaries(st.text(), long_plain, max_size=5), st.integers(2, 1500))
 @example({"a": 1}, 2)
 @example({"a": {"b": {"c": "x" * 100}}}, 85)
@@ -214,7 +215,7 @@ def test_what_is_cut_fits_and_has_its_shape(fields: dict[str, Any], budget: int)
     assert same(fields, before)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.dictionaries(st.text(), long_plain, max_size=5), st.integers(300, 1500))
 def test_our_own_fields_come_first(extras: dict[str, Any], budget: int) -> None:
     """Whatever else there is."""
@@ -222,7 +223,7 @@ def test_our_own_fields_come_first(extras: dict[str, Any], budget: int) -> None:
     assert kept.items() >= OURS.items()
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.dictionaries(st.text(max_size=3), long_text, min_size=1, max_size=5), st.data())
 def test_of_texts_all_the_room_is_used(fields: dict[str, str], data: Any) -> None:
     """But for what is less than a character each."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kiel_logging.handler.conversion.cut import MARK
@@ -30,6 +30,7 @@ from tests.handler.conversion.test_plain import (
     plain,
     same,
 )
+from tests.support.examples import examples
 
 
 def refuse(constant: str) -> Any:
@@ -59,7 +60,7 @@ def shipped(value: object) -> Any:
 # -- what is written -------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.dictionaries(st.text(), plain, max_size=5))
 def test_what_has_a_form_in_json_is_read_back(fields: dict[str, Any]) -> None:
     """As it went in, and nothing is said of it."""
@@ -260,7 +261,7 @@ def test_a_limit_below_the_least_is_the_least(limit: int) -> None:
 # -- laws ------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(st.dictionaries(hashable, anything, max_size=4), st.sampled_from([None, in_text]))
 @example({"value": math.nan}, None)
 @example({"value": {math.nan: math.inf}}, None)
@@ -275,7 +276,7 @@ def test_anything_at_all_is_strict_json(fields: dict[Any, Any], lay_out: Any) ->
     assert len(read.keys() - {*extra, notes}) == count
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.floats())
 def test_floats_are_read_back(value: float) -> None:
     """To the bit, where they are numbers, also when something else is refused."""
@@ -288,7 +289,7 @@ def test_floats_are_read_back(value: float) -> None:
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.dictionaries(st.text(), long_plain | anything, max_size=5),
     st.integers(LEAST_LIMIT, 2000),

@@ -12,10 +12,11 @@ import threading
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.handler.conversion.log_record import describe_exception, rfc3339, show, to_fields
+from tests.support.examples import examples
 
 CREATED = 1_700_000_000.123456
 THE_DEFAULT = logging.Formatter()
@@ -332,7 +333,7 @@ def test_times_are_rfc_3339(created: float, expected: str) -> None:
     assert rfc3339(created) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.integers(0, 7_000_000_000_000_000))
 def test_a_time_is_the_same_for_datetime(micros: int) -> None:
     """To the microsecond, as far as a float tells them apart."""
@@ -342,7 +343,7 @@ def test_a_time_is_the_same_for_datetime(micros: int) -> None:
     assert abs(read.timestamp() * 1_000_000 - micros) <= 1
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.floats(0, 4e9), st.floats(0, 4e9))
 def test_times_sort_as_text(one: float, other: float) -> None:
     """As every RFC 3339 time of one form does."""

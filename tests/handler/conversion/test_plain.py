@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.handler.conversion.plain import (
@@ -30,6 +30,7 @@ from kiel_logging.handler.conversion.plain import (
     make_plain,
 )
 from tests.handler.conversion.test_log_record import Unshowable
+from tests.support.examples import examples
 
 UNSHOWABLE = "<Unshowable that can't be shown: RuntimeError>"
 
@@ -596,7 +597,7 @@ def is_plain(value: Any, strict: bool) -> bool:
     return kind in (str, int, bool, type(None))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.dictionaries(hashable, anything, max_size=4), st.booleans())
 def test_anything_at_all_becomes_plain(fields: dict[Any, Any], strict: bool) -> None:
     """And no field is lost; made plain again, nothing is left to do."""
@@ -609,7 +610,7 @@ def test_anything_at_all_becomes_plain(fields: dict[Any, Any], strict: bool) -> 
     assert same(again, fields)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.dictionaries(st.text(), plain, max_size=5), anything, st.booleans())
 def test_what_was_plain_is_as_it_was(fields: dict[str, Any], odd: Any, strict: bool) -> None:
     """Also beside and inside what has to be changed; its containers are new."""
@@ -622,7 +623,7 @@ def test_what_was_plain_is_as_it_was(fields: dict[str, Any], odd: Any, strict: b
     assert same(whole, {name: value for name, value in before.items() if name != "inside"})
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(anything, max_size=4), st.booleans())
 def test_what_is_given_is_not_changed(values: list[Any], strict: bool) -> None:
     """It is the program's."""

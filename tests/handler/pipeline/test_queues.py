@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -17,6 +16,7 @@ from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.queues import Lowest, Newest, Oldest, Queue
 from tests.handler.pipeline.interruption import Trial, interrupt_everywhere
 from tests.handler.pipeline.sample import DEBUG, ERROR, INFO, WARNING, item, keys, total
+from tests.support.examples import examples
 
 every_queue = pytest.mark.parametrize("make", [Newest, Oldest, Lowest])
 
@@ -396,7 +396,7 @@ def case(overflow: str, candidates: Callable[[list[Item], Item], Sequence[Item]]
         (AnyOrder,),
         {"overflow": overflow, "candidates": staticmethod(candidates)},
     )
-    machine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+    machine.TestCase.settings = examples(60, stateful_step_count=30)
     return machine.TestCase
 
 

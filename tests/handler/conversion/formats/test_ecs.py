@@ -8,7 +8,7 @@ from typing import Any
 
 import ecs_logging
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 
 from kiel_logging.handler.conversion.formats.ecs import ECS_VERSION, lay_out
 from tests.handler.conversion.formats.records import (
@@ -25,6 +25,7 @@ from tests.handler.conversion.formats.records import (
     plain_fields,
     without_some,
 )
+from tests.support.examples import examples
 
 # https://github.com/elastic/ecs-logging/blob/main/spec/spec.json, what it says of each field.
 REQUIRED = {"@timestamp": str, "log.level": str, "ecs.version": str}
@@ -247,7 +248,7 @@ def no_empty_name(value: dict[str, Any]) -> bool:
     )
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(without_some(plain_fields(exception=EXCEPTION, trace_id=TRACE_ID)), extras)
 @example({}, {"a": {"b": 1}, "a.b": 1, "labels": {"a_b": 1}})
 @example({}, {"exception": {"type": "x"}, "error.type": "x", "stack": "x"})

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.handler.conversion.formats import FORMATS
@@ -20,6 +20,7 @@ from tests.handler.conversion.formats.records import (
     plain_fields,
     without_some,
 )
+from tests.support.examples import examples
 
 ODD_TIMES = [0, -1, -0.5, 1e9, 1e11, 1e18, 1e300, -1e15, float("nan"), float("inf"), None, "noon"]
 
@@ -36,7 +37,7 @@ def test_json_is_the_fields() -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(fields=without_some(plain_fields()), extra=extras)
 def test_any_fields_are_laid_out_as_plain_json(
     name: str, fields: dict[str, Any], extra: dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 
 import graypy.handler
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from kiel_logging.handler.conversion.formats.gelf import lay_out, severity
 from tests.handler.conversion.formats.records import (
@@ -24,6 +24,7 @@ from tests.handler.conversion.formats.records import (
     plain_fields,
     without_some,
 )
+from tests.support.examples import examples
 
 WHOLE = {
     "version": "1.1",
@@ -232,7 +233,7 @@ def stored_by_graylog(made: dict[str, Any]) -> dict[str, Any]:
     return stored
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(without_some(plain_fields(exception=EXCEPTION)), extras)
 def test_any_fields_make_a_message(fields: dict[str, Any], extra: dict[str, Any]) -> None:
     """That follows the rules; Graylog keeps every value, as often as the fields have it."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from hypothesis import given, settings
+from hypothesis import given
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, SeverityNumber
@@ -32,6 +32,7 @@ from tests.handler.conversion.formats.records import (
     plain_fields,
     without_some,
 )
+from tests.support.examples import examples
 
 
 def read(made: dict[str, Any]) -> LogsData:
@@ -309,7 +310,7 @@ SPECIAL = {"time", "level", "exception"}
 """The fields that may go in part, or under another form; the tables above have them."""
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(without_some(plain_fields(exception=EXCEPTION, trace_id=TRACE_ID)), extras)
 def test_any_fields_are_read_strictly(fields: dict[str, Any], extra: dict[str, Any]) -> None:
     """And every value is there, as often as the fields have it."""
