@@ -44,7 +44,7 @@ def _connect(damaged: Path) -> sqlite3.Connection | None:
     connection = None
     try:
         connection = connect(damaged)
-        # Else SQLite refuses to read anything of a file that was cut short.
+        # First of all: else SQLite refuses to read anything of a file that was cut short.
         connection.execute("PRAGMA writable_schema = ON")
     except sqlite3.Error:
         if connection is not None:

@@ -81,7 +81,7 @@ def make(path: Path, instance: str, synchronous: str = NORMAL) -> sqlite3.Connec
         raise system_fault(path, error) from error
     connection = None
     try:
-        connection = connect(path, synchronous)
+        connection = _connect(path, synchronous)
         connection.executescript(
             _TABLES.format(application_id=APPLICATION_ID, version=VERSION, instance=instance)
         )
@@ -102,7 +102,7 @@ def open_checked(path: Path, synchronous: str = NORMAL) -> sqlite3.Connection:
     """
     connection = None
     try:
-        connection = connect(path, synchronous)
+        connection = _connect(path, synchronous)
         _check(path, connection)
     except sqlite3.Error as error:
         _close(connection)
@@ -129,25 +129,30 @@ def _close(connection: sqlite3.Connection | None) -> None:
         connection.close()
 
 
-def connect(path: Path, synchronous: str = NORMAL) -> sqlite3.Connection:
-    """Connect to the file ``path``, which must be there; for all threads, one at a time."""
-    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-        raise SpoolError(
-            f"the spool needs SQLite 3.32 or newer and this Python has {sqlite3.sqlite_version}"
-        )
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode=rw",
-        uri=True,
-        timeout=_PATIENCE,
-        isolation_level=None,
-        check_same_thread=False,
-    )
+def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    connection = connect(path)
     try:
         connection.executescript(_SETTINGS.format(synchronous=SYNCHRONOUS[synchronous]))
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Connect to the file ``path``, which must be there; for all threads, one at a time."""
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise SpoolError(
+            f"the spool needs SQLite 3.32 or newer and this Python has {sqlite3.sqlite_version}: "
+            "see to a newer one, or log without spool_dir"
+        )
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?mode=rw",
+        uri=True,
+        timeout=_PATIENCE,
+        isolation_level=None,
+        check_same_thread=False,
+    )
 
 
 def _check(path: Path, connection: sqlite3.Connection) -> None:

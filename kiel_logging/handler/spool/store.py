@@ -85,16 +85,19 @@ class Store:
     @property
     def rows(self) -> int:
         """How many rows there are."""
+        self._count()
         return self._rows
 
     @property
     def size(self) -> int:
         """Bytes that they take: the sum of their ``size_of()``."""
+        self._count()
         return self._size
 
     @property
     def last_place(self) -> int:
         """The highest place of a row since the file was opened; 0 when there was none."""
+        self._count()
         return self._last_place
 
     def streams(self) -> dict[str, bytes]:
@@ -154,10 +157,11 @@ class Store:
 
         They take at most ``most_bytes``, unless the first alone takes more.
         """
-        with self._lock, contextlib.closing(self._connection.cursor()) as cursor:
+        with self._lock:
             try:
-                found = cursor.execute(READ, (after, most))
-                return list(as_many_as_fit(map(Row._make, found), most_bytes))
+                # Closed at once: a reader keeps the write-ahead log from going into the file.
+                with contextlib.closing(self._connection.execute(READ, (after, most))) as found:
+                    return list(as_many_as_fit(map(Row._make, found), most_bytes))
             except sqlite3.Error as error:
                 raise fault(self.path, error) from error
 
