@@ -15,6 +15,9 @@
     ├── ProducerStateError (RuntimeError)  produce() at the wrong time: the program
     │   └── ProducerClosed                     after close()
     ├── BufferFull                         buffer_memory is used up: the brokers are too slow
+    ├── SpoolError                         the disk, the rights, or the file system of spool_dir
+    │   ├── SpoolFull                          spool_max_bytes is used up: the brokers are too slow
+    │   └── SpoolDamaged                       a spool file is no longer what was written to it
     ├── BrokerError                        a broker or the way to it; retried where that may help
     │   ├── BrokerUnreachable                  no connection could be made
     │   ├── ConnectionLost                     it was cut
@@ -39,7 +42,8 @@
             └── TopicAuthorizationFailed           this user may not write to the topic
 
 A message says what is wrong, whose fault it is and what to do about it. No module but
-``network/connection.py`` translates foreign errors of the network.
+``network/connection.py`` translates foreign errors of the network, none but
+``handler/spool/faults.py`` those of the disk.
 """
 
 
@@ -93,6 +97,18 @@ class ProducerClosed(ProducerStateError):
 
 class BufferFull(KielError):
     """``buffer_memory`` is used up by messages that the brokers have not taken yet."""
+
+
+class SpoolError(KielError):
+    """The spool can't be written or read: its directory, its file or the disk beneath."""
+
+
+class SpoolFull(SpoolError):
+    """``spool_max_bytes`` is used up by records that the brokers have not taken yet."""
+
+
+class SpoolDamaged(SpoolError):
+    """A spool file holds something else than what was written to it."""
 
 
 class BrokerError(KielError):

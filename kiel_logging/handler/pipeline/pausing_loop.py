@@ -10,50 +10,14 @@ import asyncio
 import math
 import os
 import selectors
-import threading
-import time
-from typing import Final
 
-_FOR_EVER: Final = -1.0
-
-
-class _Gate:
-    """A lock that goes to whoever asked for it first.
-
-    A lock of Python's goes to whoever runs when it is let go. A loop that never waits for long
-    takes it back at once, every time, while another thread only wakes up.
-    """
-
-    def __init__(self) -> None:
-        self._next = threading.Lock()
-        self._lock = threading.Lock()
-
-    def acquire(self, timeout: float = _FOR_EVER) -> bool:
-        """Wait, at most ``timeout`` seconds, for all those that asked before."""
-        deadline = time.monotonic() + timeout
-        if not self._next.acquire(timeout=timeout):
-            return False
-        try:
-            left = timeout if timeout == _FOR_EVER else max(0.0, deadline - time.monotonic())
-            return self._lock.acquire(timeout=left)
-        finally:
-            self._next.release()
-
-    def release(self) -> None:
-        """Let the next one have it; any thread may."""
-        self._lock.release()
-
-    def __enter__(self) -> None:
-        self.acquire()
-
-    def __exit__(self, *_error: object) -> None:
-        self.release()
+from kiel_logging.handler.gate import Gate
 
 
 class _GatedSelector(selectors.DefaultSelector):
     """Opens the gate while it waits."""
 
-    def __init__(self, gate: _Gate) -> None:
+    def __init__(self, gate: Gate) -> None:
         super().__init__()
         self._gate = gate
 
@@ -69,7 +33,7 @@ class PausingLoop(asyncio.SelectorEventLoop):
     """Its thread runs with the gate closed, but for the time that it waits."""
 
     def __init__(self) -> None:
-        self._gate = _Gate()
+        self._gate = Gate()
         self._gated_selector = _GatedSelector(self._gate)
         try:
             super().__init__(self._gated_selector)
@@ -80,7 +44,7 @@ class PausingLoop(asyncio.SelectorEventLoop):
         # In Python's development mode it would tell how busy the machine is: on our host's stderr.
         self.slow_callback_duration = math.inf
 
-    def working(self) -> _Gate:
+    def working(self) -> Gate:
         """Return the gate, for the loop's thread to hold: ``with loop.working(): ...``."""
         return self._gate
 

@@ -1,0 +1,1 @@
+"""What does not fit into memory, on disk: one SQLite file for each process."""

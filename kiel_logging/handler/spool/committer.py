@@ -1,0 +1,128 @@
+"""Records that are on disk before whoever logs them goes on: one transaction for all who wait.
+
+The law: a record's place and its stamp are given together, in one order, and a record that was
+given a place is written by whoever holds the writing lock next, its own thread or another.
+
+Signal handlers and ``__del__`` may log on top of any frame here, this thread's. Nothing waits for
+what is beneath it:
+
+- Both locks are re-entrant.
+- A stamp changes nothing; it is asked once more when somebody on top of it took the place.
+- Whoever comes on top of the frame that writes writes its own record itself, as a transaction of
+  its own: one call of C, which nothing comes on top of (``schema.py``).
+- Nobody is told to write. All who wait try for the lock, so a thread that a signal handler keeps
+  away holds nobody up.
+- What a writer took and did not write, because an exception of a signal handler (KeyboardInterrupt)
+  tore it away, is written by the thread whose it is.
+"""
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+
+from kiel_logging.errors import SpoolError
+from kiel_logging.handler.spool.row import Row
+from kiel_logging.handler.spool.statements import MOST_ROWS
+from kiel_logging.handler.spool.store import Store
+
+Stamp: TypeAlias = Callable[[int, bytes | None], tuple[bytes, bytes | None]]
+"""``stamp(place, state)`` returns the payload of the record at ``place``, and its stream's new
+state, or None where there is none to keep. It may be called more than once: it changes nothing."""
+
+_MOST: Final = MOST_ROWS // 2
+"""Records in a transaction, each of which may have a stream of its own."""
+
+
+class _Entry:
+    """A record that has its place. Settled when it is on disk, or surely is not."""
+
+    __slots__ = ("error", "row", "settled", "state")
+
+    def __init__(self, row: Row, state: bytes | None) -> None:
+        self.row = row
+        self.state = state
+        self.error: SpoolError | None = None
+        self.settled = False
+
+
+class Committer:
+    """Gives places and stamps, and commits. Nobody else may append to ``store``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._ordering = threading.RLock()
+        self._last_place = store.last_place
+        self._states: dict[str, bytes | None] = dict(store.streams())
+        self._writing = threading.RLock()
+        self._pending: deque[_Entry] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Committer place={self._last_place} pending={len(self._pending)}>"
+
+    @property
+    def last_place(self) -> int:
+        """The place that was given last; not all up to it need be on disk."""
+        return self._last_place
+
+    def commit(self, topic: str, stamp: Stamp) -> Row:
+        """Give a record of ``topic`` its place and return its row as soon as it is on disk.
+
+        Raises:
+            SpoolFull: there is no room for it; what ``stamp`` returned last is not on disk.
+            SpoolError: nor is it here; the disk failed.
+        """
+        entry = self._enter(topic, stamp)
+        if not entry.settled:
+            with self._writing:
+                if not entry.settled:
+                    self._write(self._take(entry))
+        if entry.error is not None:
+            raise entry.error
+        return entry.row
+
+    def _enter(self, topic: str, stamp: Stamp) -> _Entry:
+        with self._ordering:
+            while True:
+                place = self._last_place + 1
+                payload, state = stamp(place, self._states.get(topic))
+                entry = _Entry(Row(place, topic, payload), state)
+                # No call from here to append(): somebody on top was here before, or comes after.
+                if self._last_place == place - 1:
+                    self._last_place = place
+                    if state is not None:
+                        self._states[topic] = state
+                    self._pending.append(entry)
+                    return entry
+
+    def _take(self, own: _Entry) -> list[_Entry]:
+        """Return what is to be written now, ``own`` with it: nobody else takes any of it."""
+        taken: list[_Entry] = []
+        with contextlib.suppress(IndexError):  # for somebody on top may take the rest
+            while True:
+                taken.append(self._pending.popleft())
+        if own.settled or own in taken:
+            return taken
+        # Whoever took it was torn away, perhaps after it was written.
+        if self._store.holds(own.row.place):
+            own.settled = True
+            return taken
+        return [own, *taken]
+
+    def _write(self, entries: Sequence[_Entry]) -> None:
+        for start in range(0, len(entries), _MOST):
+            self._write_together(entries[start : start + _MOST])
+
+    def _write_together(self, entries: Sequence[_Entry]) -> None:
+        try:
+            states = {one.row.topic: one.state for one in entries if one.state is not None}
+            self._store.append([one.row for one in entries], states)
+        except SpoolError as error:
+            if len(entries) > 1:  # what one can't do the others may
+                for one in entries:
+                    self._write_together([one])
+                return
+            entries[0].error = error
+        for one in entries:
+            one.settled = True
