@@ -33,17 +33,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "security": {*VALUES},
     "options": {*VALUES, "partitioners", "security", "serializers", "topics", "wire"},
     "wire": {*VALUES},
+    "proof": {*VALUES, "wire"},
     "delivery": {*VALUES, "wire"},
     "network": {*VALUES, *CHOICES, "wire", "delivery"},
     "clients": {*VALUES, *CHOICES, "wire", "delivery", "network"},
-    "handler": {*VALUES, *CHOICES, "wire", "delivery", "network", "clients"},
+    "handler": {*VALUES, *CHOICES, "wire", "proof", "delivery", "network", "clients"},
     "prometheus": {"handler"},
 }
 FREE = {"demo", "cli", "__main__", "__init__"}
 """What stands outside of the layers; the package itself only names its public parts."""
 
 # Bytes and decisions have no clock, no loop and no chance: `now` and the generator are arguments.
-PURE = {"wire", "delivery"}
+PURE = {"wire", "proof", "delivery"}
 IMPURE = {"tornado", "asyncio", "threading", "socket", "ssl", "time", "random", "selectors"}
 THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
 
