@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prometheus": {"handler"},
     # Commands, which nobody but the command line imports.
     "confluent": {*VALUES},
-    "verify": {*VALUES, "properties", "wire", "proof", "confluent"},
+    "extras": set(),
+    "verify": {*VALUES, "properties", "wire", "proof", "confluent", "extras"},
 }
 FREE = {"demo", "cli", "__main__", "__init__"}
 """What stands outside of the layers; the package itself only names its public parts."""

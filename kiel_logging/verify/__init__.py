@@ -2,9 +2,12 @@
 
 ::
 
-    pages.py stream.py audit.py    what is noted of each record; knows nothing of Kafka
-    names.py verdict.py judge.py   what follows from it, each defect under its name
-    reader.py client.py window.py  from Kafka to the audit
-    report.py document.py          for people, for programs
-    command.py                     the options
+    pages.py stream.py events.py audit.py     what is noted of each record
+    looking.py judge.py                       what follows from it
+    names.py verdict.py                       each finding and its name; what they come to
+    client.py reader.py                       from Kafka to the audit
+    report.py document.py                     for people, for programs
+    command.py options.py verification.py     the command
+
+All but the last three lines are pure and know nothing of Kafka.
 """

@@ -75,6 +75,11 @@ class Audit:
         else:
             stream.add_altered(int(number), place)
 
+    def add_unreadable(self, partition: int, offset: int) -> None:
+        """Note a record whose headers can't even be read."""
+        self.records += 1
+        self._add_unreadable(partition << PLACE_BITS | offset)
+
     def _is_intact(
         self, key: bytes | None, value: bytes | None, headers: list[Header], link: bytes
     ) -> bool:

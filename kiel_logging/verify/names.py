@@ -64,3 +64,8 @@ FINDINGS: Final = {
     ),
     PENDING: Finding(Weight.STRICT, "numbers", "may be on their way: the programs still run"),
 }
+
+
+def fails(name: str, *, strict: bool) -> bool:
+    """Whether a finding says that the topic is not complete."""
+    return strict or FINDINGS[name].weight is Weight.FAILS

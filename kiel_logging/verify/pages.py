@@ -31,7 +31,7 @@ _NOTHING: Final = bytes(8 * SIZE)
 
 
 class Page:
-    """64 numbers in a row. ``places`` hold partition and offset, see :func:`place_of`."""
+    """64 numbers in a row. A place is a partition and an offset in one integer."""
 
     __slots__ = ("digests", "flags", "places", "prevs")
 
@@ -44,11 +44,6 @@ class Page:
 
 PLACE_BITS: Final = 48
 """How many bits of a place are the offset; above them is the partition."""
-
-
-def place_of(partition: int, offset: int) -> int:
-    """Return both in one integer; those of one partition sort as its offsets do."""
-    return partition << PLACE_BITS | offset
 
 
 def _table(*wanted: int) -> bytes:

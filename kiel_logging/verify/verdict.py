@@ -2,11 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
-from kiel_logging.verify.names import FINDINGS, Weight
+from kiel_logging.verify import names
 from kiel_logging.verify.stream import Start
+
+
+class State(Enum):
+    """What is to be said of a topic. Ordered: the worst of several is theirs together."""
+
+    COMPLETE = "complete"
+    UNCHECKED = "unchecked"
+    INCOMPLETE = "incomplete"
 
 
 class Example(NamedTuple):
@@ -46,14 +55,13 @@ class StreamVerdict:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TopicVerdict:
-    """One topic. ``findings`` are those of no instance; ``notes`` are for people."""
+    """One topic. ``findings`` are those of no instance."""
 
     topic: str
     records: int
     streams: tuple[StreamVerdict, ...]
     findings: dict[str, Found]
     wrong_key: bool
-    notes: tuple[str, ...] = field(default=())
 
     def counts(self) -> Counter[str]:
         """Return how often each finding was made, in all."""
@@ -67,12 +75,16 @@ class TopicVerdict:
         """Return the names of what speaks against the topic."""
         return failures(self.counts(), strict=strict)
 
+    def state(self, *, strict: bool) -> State:
+        """Return the verdict itself. Nothing is proven where not one digest, or number, is."""
+        if self.wrong_key or not self.streams:
+            return State.UNCHECKED
+        return State.INCOMPLETE if self.failures(strict=strict) else State.COMPLETE
 
-def failures(names: Iterable[str], *, strict: bool) -> tuple[str, ...]:
-    """Return those of ``names`` that are failures, in the order of the table."""
-    found = set(names)
+
+def failures(found: Iterable[str], *, strict: bool) -> tuple[str, ...]:
+    """Return those of the names that are failures, in the order of the table."""
+    told = set(found)
     return tuple(
-        name
-        for name, finding in FINDINGS.items()
-        if name in found and (strict or finding.weight is Weight.FAILS)
+        name for name in names.FINDINGS if name in told and names.fails(name, strict=strict)
     )
