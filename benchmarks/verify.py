@@ -15,7 +15,7 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 from confluent_kafka import Producer
@@ -127,12 +127,14 @@ def _measure_command(brokers: str, count: int) -> int:
 
 
 def _produce(brokers: str, topic: str, count: int) -> int:
-    producer = Producer({"bootstrap.servers": brokers, "compression.type": "lz4", "linger.ms": 20})
+    producer: Any = Producer(
+        {"bootstrap.servers": brokers, "compression.type": "lz4", "linger.ms": 20}
+    )
     partitions = len(producer.list_topics(topic, timeout=30).topics[topic].partitions) or 1
     for partition, _, key, value, headers in entries(count, chain=True, key=None):
         while True:
             try:
-                producer.produce(topic, value, key, partition % partitions, headers=headers)
+                producer.produce(topic, value, key, partition % partitions, headers=list(headers))
                 break
             except BufferError:
                 producer.poll(0.1)

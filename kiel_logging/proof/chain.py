@@ -14,12 +14,19 @@ Without a key a chain shows what got lost or damaged; whoever rewrites the strea
 compute it anew. With one he can't.
 """
 
-import hmac
+from functools import lru_cache
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 DIGEST_SIZE: Final = 32
 LINK_SIZE: Final = 2 * DIGEST_SIZE
+
+_BLOCK_SIZE: Final = 64
+_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 FIRST: Final = bytes(DIGEST_SIZE)
 """What stands for the record before sequence 1."""
@@ -32,6 +39,21 @@ def link(prev: bytes, body: bytes, key: bytes | None = None) -> bytes:
 
 def digest(prev: bytes, body: bytes, key: bytes | None = None) -> bytes:
     """Return the digest of a record whose predecessor's is ``prev``."""
+    # A copy of a hash that was begun takes half of the time that a new one does (OpenSSL 3).
+    inner, outer = _begun(key)
+    sealing = inner.copy()
+    sealing.update(prev + body)
+    if outer is None:
+        return sealing.digest()
+    finishing = outer.copy()
+    finishing.update(sealing.digest())
+    return finishing.digest()
+
+
+@lru_cache(maxsize=16)
+def _begun(key: bytes | None) -> "tuple[Hash, Hash | None]":
+    """Return SHA-256, or both halves of HMAC-SHA-256 with the key in them (RFC 2104)."""
     if key is None:
-        return sha256(prev + body).digest()
-    return hmac.digest(key, prev + body, "sha256")
+        return sha256(), None
+    block = (sha256(key).digest() if len(key) > _BLOCK_SIZE else key).ljust(_BLOCK_SIZE, b"\0")
+    return sha256(block.translate(_INNER)), sha256(block.translate(_OUTER))

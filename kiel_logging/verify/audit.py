@@ -4,7 +4,6 @@ Pure: it knows of partitions and offsets, and nothing of Kafka. Records come in 
 offsets within a partition; partitions may interleave in any way.
 """
 
-import re
 import struct
 from typing import Final
 
@@ -16,7 +15,7 @@ from kiel_logging.verify.pages import PLACE_BITS
 from kiel_logging.verify.stream import Stream, note
 from kiel_logging.wire.record_body import encode_body
 
-_NUMBER: Final = re.compile(rb"[1-9][0-9]{0,17}")
+_MOST_DIGITS: Final = 18
 _FIRST_BITS: Final = struct.Struct(">Q24xQ24x")
 """The first 64 bits of both digests of a link."""
 _HASH_MASK: Final = (1 << 64) - 1
@@ -58,22 +57,26 @@ class Audit:
         link = marks.get(names.CHAIN)
         streams = self.plain if link is None else self.chained
         instance, number = marks.get(names.INSTANCE), marks.get(names.SEQUENCE)
-        if not headers or instance is None or number is None or not _NUMBER.fullmatch(number):
+        if not headers or instance is None or number is None or not _is_number(number):
             self._add_stranger(place, marks)
             return
         stream = streams.get(instance) or self._open(streams, instance)
+        sequence = int(number)
         if stream is None:
             self._add_unreadable(place)
-        elif link is None:
-            content = hash((key, value, tuple(headers))) & _HASH_MASK
-            stream.add(int(number), 0, content, place, timestamp)
-            self._add_event(stream, int(number), place, marks)
+            return
+        if link is None:
+            prev, own = 0, hash((key, value, tuple(headers))) & _HASH_MASK
         elif self._is_intact(key, value, headers, link):
             prev, own = _FIRST_BITS.unpack(link)
-            stream.add(int(number), prev, own, place, timestamp)
-            self._add_event(stream, int(number), place, marks)
         else:
-            stream.add_altered(int(number), place)
+            stream.add_altered(sequence, place)
+            return
+        stream.add(sequence, prev, own, place, timestamp)
+        if names.EVENT in marks and not events.take(
+            stream, sequence, marks[names.EVENT], marks.get(names.DETAILS)
+        ):
+            self._add_unreadable(place)
 
     def add_unreadable(self, partition: int, offset: int) -> None:
         """Note a record whose headers can't even be read."""
@@ -108,10 +111,7 @@ class Audit:
         self.unreadable += 1
         note(self.unreadable_at, place)
 
-    def _add_event(
-        self, stream: Stream, number: int, place: int, marks: dict[str, bytes | None]
-    ) -> None:
-        if names.EVENT in marks and not events.take(
-            stream, number, marks[names.EVENT], marks.get(names.DETAILS)
-        ):
-            self._add_unreadable(place)
+
+def _is_number(text: bytes) -> bool:
+    """Whether this is how a number is written: one way for each."""
+    return text.isdigit() and text[:1] != b"0" and len(text) <= _MOST_DIGITS

@@ -9,6 +9,7 @@ In front of it stand the record's length, attributes, timestamp delta and offset
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from kiel_logging.records import Header
 from kiel_logging.wire import varint
@@ -30,15 +31,23 @@ def encode_body(key: bytes | None, value: bytes | None, headers: Sequence[Header
 
 def encode_headers(headers: Sequence[Header]) -> bytes:
     """Return the headers as a record ends with them, their count first."""
+    # Called for each record that has any: look-ups of its own instead of encode_varint().
+    table, most = varint.TABLE, varint.TABLE_SIZE
     parts = [encode_varint(len(headers))]
     for key, value in headers:
-        name = key.encode()
-        parts += (encode_varint(len(name)), name)
         if value is None:
-            parts.append(varint.MINUS_ONE)
+            parts += (_encode_name(key), varint.MINUS_ONE)
         else:
-            parts += (encode_varint(len(value)), value)
+            size = len(value)
+            parts += (_encode_name(key), table[size] if size < most else varint.encode(size), value)
     return b"".join(parts)
+
+
+@lru_cache(maxsize=256)
+def _encode_name(key: str) -> bytes:
+    # All records of a program bear the same few names.
+    name = key.encode()
+    return encode_varint(len(name)) + name
 
 
 def encode_varint(value: int) -> bytes:
