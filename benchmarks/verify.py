@@ -19,6 +19,8 @@ from typing import Any, Final
 from uuid import uuid4
 
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from kiel_logging.demo.cluster import mock_cluster
 from kiel_logging.proof import headers as names
@@ -51,9 +53,11 @@ def main() -> int:
     options = parser.parse_args()
     if options.brokers or options.mock:
         with ExitStack() as stack:
-            brokers = options.brokers or stack.enter_context(mock_cluster()).brokers
-            count = options.records if options.brokers else min(options.records, _MOCK_RECORDS)
-            return _measure_command(brokers, count)
+            if options.brokers:
+                return _measure_command(options.brokers, options.records, create=True)
+            cluster = stack.enter_context(mock_cluster())
+            count = min(options.records, _MOCK_RECORDS)
+            return _measure_command(cluster.brokers, count, create=False)
     for name, chain, key in (("plain", False, None), ("chain", True, None), ("key", True, b"key")):
         _measure_checker(name, options.records, chain=chain, key=key)
     return 0
@@ -108,8 +112,11 @@ def _memory_a_record(*, chain: bool, key: bytes | None, count: int = 200_000) ->
     return needed / count
 
 
-def _measure_command(brokers: str, count: int) -> int:
+def _measure_command(brokers: str, count: int, *, create: bool) -> int:
     topic = f"benchmark-{uuid4().hex[:8]}"
+    if create:  # the mock brokers do so by themselves
+        client = AdminClient({"bootstrap.servers": brokers})
+        client.create_topics([NewTopic(topic, num_partitions=_PARTITIONS)])[topic].result(30)
     partitions = _produce(brokers, topic, count)
     began = time.perf_counter()
     command = [sys.executable, "-m", "kiel_logging", "verify", "--topic", topic]

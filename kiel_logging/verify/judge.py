@@ -5,8 +5,12 @@ Two things are not held against a stream:
 - Where the topic begins late. What is missing below the first number of such a partition may have
   been there: *expired*. If the stream has nothing in such a partition, that goes for what is below
   its own first number, or, when it is older than what that partition still has, for all of it.
+  So does the last word of such a stream.
 - Where the programs still run (``running``). What is missing above the last number in one of its
   partitions may be on its way there: *pending*. No last word is expected.
+
+Nor is the order within a partition of an instance that died, as long as it steps back no more often
+than its spool was taken. That is what replays look like, and one swap in such a stream as well.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -22,7 +26,6 @@ from kiel_logging.verify.pages import PLACE_BITS
 from kiel_logging.verify.stream import EXAMPLES, Recovery, Stream
 from kiel_logging.verify.verdict import Example, Found, StreamVerdict, TopicVerdict
 
-_ORDER: Final = {name: place for place, name in enumerate(names.FINDINGS)}
 _OFFSET_MASK: Final = (1 << PLACE_BITS) - 1
 
 
@@ -227,17 +230,16 @@ class _Judgement:
             (self._at(number) for number in sorted(stream.drops)),
         )
         if stream.chained and stream.intact and not self._running and not self._has_last_word():
-            self._add(names.UNFINISHED, 1, [self._at(stream.last)])
+            # Where all behind the last number may have expired, the last word may have as well.
+            name = names.UNFINISHED if self._floor <= stream.last else names.EXPIRED
+            if name not in self._findings:
+                self._add(name, 1, [self._at(stream.last)])
 
     def _has_last_word(self) -> bool:
         """Whether the instance, or the one that took its spool, knows of no higher number."""
         return self._stream.last in self._stream.ends or (
             bool(self._recoveries) and self._vouched >= self._stream.last
         )
-
-
-def _by_table(item: tuple[str, Found]) -> int:
-    return _ORDER[item[0]]
 
 
 def _floor(stream: Stream, began: Mapping[int, float], last: int) -> int:

@@ -242,6 +242,15 @@ def test_examples_tell_numbers_partition_and_offset() -> None:
     assert findings["swapped"].examples == (Example(14, 14, 1, 106),)
 
 
+def test_a_gap_is_shown_by_the_first_copy_of_its_neighbour() -> None:
+    """Whichever was read first."""
+    records = without(shipped(20)[0], 9)
+    for order in ([0] + [1] * 21, [1] * 21 + [0]):
+        verdict = audited([[records[9]], records], order=order)
+        assert verdict.streams[0].findings["removed"].examples == (Example(10, 10, 0, 0),)
+        assert verdict.streams[0].findings["repeated"].examples == (Example(11, 11, 1, 9),)
+
+
 def test_only_the_first_examples_are_kept() -> None:
     """All are counted."""
     (records,) = shipped(100)
@@ -401,6 +410,33 @@ def test_partitions_begin_late_each_on_its_own() -> None:
     assert found([without(one, 4), other[5:]], window=late) == {"expired": 6}
     assert found([without(one, 7), other[5:]], window=late) == {"expired": 5, "removed": 1}
     assert found([one[2:], other], window=Window(begins_late=[0])) == {"expired": 2}
+
+
+def test_a_partition_that_has_nothing_of_a_stream_any_more() -> None:
+    """Of one that is older than what the partition still has all may have been there."""
+    _, other = shipped(20, partitions=2)
+    old = Stamper(B).stamp(b"")
+    late = Window(begins_late=[0])
+    # Offsets are times here: number 2 of the stream is as old as the oldest in partition 0.
+    assert found([[old], other[:7]], window=late) == {"expired": 7, "unfinished": 1}
+    assert found([[], other[:7]], window=late) == {"expired": 7}
+
+
+def test_a_last_word_may_have_expired() -> None:
+    """It may have been in the partition that has nothing of the stream any more."""
+    records = shipped(20)[0][:-1]
+    assert found([[], records], window=Window(begins_late=[0])) == {"expired": 1}
+    assert found([[], records]) == {"unfinished": 1}
+
+
+def test_a_stream_younger_than_where_the_topic_begins_has_lost_what_is_missing() -> None:
+    """But for what is below its own first number, of which nobody knows how old it was."""
+    records = shipped(20)[0]
+    filler = [Stamper(B, chain=False).stamp(b"")] * 30
+    partitions = [filler[:1], [*filler, *without(records[3:], 4)]]
+    assert audited(partitions, window=Window(begins_late=[0])).streams[0].findings.keys() == {
+        *("removed", "expired")
+    }
 
 
 def test_what_may_be_on_its_way_is_pending() -> None:
