@@ -401,6 +401,16 @@ def test_what_the_topic_no_longer_holds_has_expired() -> None:
     assert found([without(records, *range(5), 9)], window=late) == {"expired": 5, "removed": 1}
 
 
+def test_where_a_partition_begins_is_its_lowest_number() -> None:
+    """Though it may not be the first one."""
+    records = swap(shipped(20)[0][5:], 0, 3)
+    assert found([without(records, 1)], window=Window(begins_late=[0])) == {
+        "expired": 5,
+        "removed": 1,
+        "swapped": 2,
+    }
+
+
 def test_partitions_begin_late_each_on_its_own() -> None:
     """The numbers in between may have been in the one that begins later."""
     one, other = shipped(20, partitions=2)

@@ -93,6 +93,36 @@ def test_no_interleaving_changes_the_verdict(
     assert one == other
 
 
+def numbered(number: int, variant: int) -> Stamped:
+    """One of several records of the same number."""
+    marks = (("kiel-instance", A.encode()), ("kiel-sequence", b"%d" % number))
+    return Stamped(None, b"%d" % variant, marks)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.builds(numbered, st.integers(1, 6), st.integers(0, 2)), max_size=8),
+        min_size=2,
+        max_size=3,
+    ),
+    st.data(),
+)
+def test_no_interleaving_of_copies_changes_the_verdict(
+    partitions: Partitions, data: st.DataObject
+) -> None:
+    """Of few numbers with many copies, equal and not, that go back and forth."""
+    late = Window(begins_late=data.draw(st.sets(st.sampled_from(range(len(partitions))))))
+    one = audited(partitions, order=an_order(partitions, data.draw), window=late)
+    other = audited(partitions, order=an_order(partitions, data.draw), window=late)
+    assert one == other
+    copies = [record for records in partitions for record in records]
+    numbers = {record.headers[1][1] for record in copies}
+    counts = one.counts()
+    assert counts["repeated"] == len(copies) - len(set(copies))
+    assert counts["conflict"] == len(set(copies)) - len(numbers)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_secret_leaves_nothing_to_do_unseen(data: st.DataObject) -> None:
