@@ -54,16 +54,13 @@ def swapped(stream: Stream) -> Iterator[int]:
 
 def broken(stream: Stream) -> Iterator[int]:
     """Yield the numbers whose record does not continue the record of the number before."""
-    by_page: dict[int, list[int]] = {}
-    for number in stream.variants:
-        for one in (number, number + 1):
-            by_page.setdefault(one >> BITS, []).append(one)
+    conflicts = {number >> BITS for number in stream.variants}
     for index in sorted(stream.pages):
         page, base = stream.pages[index], index << BITS
-        if index in by_page or not _holds_inside(page):
+        if index in conflicts or not _holds_inside(page):
             inside: Iterable[int] = range(base, base + SIZE)
         else:
-            inside = (base,)
+            inside = (base,)  # whose predecessor is in another page
         yield from (number for number in inside if not _continues(stream, number))
 
 

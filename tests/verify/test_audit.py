@@ -183,6 +183,33 @@ def test_what_is_planted_is_found_by_its_name(name: str) -> None:
     assert found([change(shipped(100)[0])]) == expected
 
 
+@pytest.mark.parametrize("number", [2, 63, 64, 65, 127, 128, 129, 255, 256, 257])
+def test_a_replaced_record_breaks_both_of_its_links(number: int) -> None:
+    """Also where a page of numbers begins or ends."""
+    (records,) = shipped(300)
+    records[number - 1] = forged(number - 1)
+    findings = audited([records]).streams[0].findings
+    assert findings["broken"].examples == (
+        Example(number, number, 0, number - 1),
+        Example(number + 1, number + 1, 0, number),
+    )
+
+
+@pytest.mark.parametrize("number", [63, 64, 127, 128])
+def test_where_records_conflict_one_that_links_is_enough(number: int) -> None:
+    """Which of the two was forged can be told by the others."""
+    (records,) = shipped(300)
+    assert found([[*records[:number], forged(number - 1), *records[number:]]]) == {"conflict": 1}
+
+
+def test_the_first_record_continues_nothing() -> None:
+    """One that claims to is not the first."""
+    stamper = Stamper()
+    stamper.stamp(b"before")
+    stamper.sequence = 0
+    assert found([[stamper.stamp(b""), stamper.end()]]) == {"broken": 1}
+
+
 @pytest.mark.parametrize("name", PLANTED)
 def test_with_a_secret_it_is_found_as_well(name: str) -> None:
     """Except that who lacks it can't make a digest: what he forges is altered."""
@@ -222,6 +249,13 @@ def test_a_stream_that_lost_all_its_digests_but_one_is_altered() -> None:
     assert verdict.streams[0].chained
 
 
+def test_each_copy_without_its_digest_is_altered() -> None:
+    """They are no repeats of anything."""
+    (records,) = shipped(20)
+    stripped = with_header(records, 5, "kiel-chain", None)[5]
+    assert found([[*records, stripped, stripped]]) == {"altered": 2}
+
+
 def test_records_without_digest_where_a_key_was_given() -> None:
     """Whoever has a key expects all of them to be sealed."""
     assert found(plain(10), secret=b"s") == {"unchained": 10}
@@ -257,6 +291,10 @@ def test_only_the_first_examples_are_kept() -> None:
     removed = audited([without(records, *range(10, 90, 2))]).streams[0].findings["removed"]
     assert removed.count == 40
     assert [one.first for one in removed.examples] == list(range(11, 31, 2))
+    repeated = audited([records + records[::-1]]).streams[0].findings["repeated"]
+    assert repeated.count == 102
+    assert repeated.examples[0] == Example(1, 1, 0, 203)
+    assert len(repeated.examples) == 10
 
 
 # -- what the handler tells ------------------------------------------------------------------------
