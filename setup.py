@@ -7,6 +7,7 @@ from setuptools import Extension, find_packages, setup
 
 EXTRAS = {
     "demo": ["confluent-kafka>=2.6", "rich>=13"],
+    "verify": ["confluent-kafka>=2.6", "rich>=13"],
     "consistent": ["uhashring>=2.3"],
     "lz4": ["lz4>=4"],
     "prometheus": ["prometheus-client>=0.20"],

@@ -30,6 +30,10 @@ SUBCOMMANDS: Final = {
         "kiel_logging.demo.command",
         "log a web shop's traffic into Kafka, read it all back and compare",
     ),
+    "verify": Subcommand(
+        "kiel_logging.verify.command",
+        "read topics and tell whether all that was sent is there, and as it was sent",
+    ),
 }
 
 

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka import TopicPartition as Assignment
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from kiel_logging.confluent import reason, watermarks
 from kiel_logging.demo.errors import DemoError
 from kiel_logging.demo.logging_setup import TOPICS
 from kiel_logging.records import TopicPartition
@@ -116,26 +116,13 @@ def first_offsets(
     """Return the offset of the oldest record that the brokers still hold, per partition.
 
     Raises:
-        DemoError: a broker does not answer.
+        KafkaException: a broker does not answer.
     """
     consumer = Consumer({**client_config(cluster), "group.id": "kiel-demo"})
     try:
-        return {partition: _first_offset(consumer, partition) for partition in partitions}
+        return {at: watermarks(consumer, at, _PATIENCE_S)[0] for at in partitions}
     finally:
         consumer.close()
-
-
-def _first_offset(consumer: Consumer, partition: TopicPartition) -> int:
-    watermarks = consumer.get_watermark_offsets(Assignment(*partition), timeout=_PATIENCE_S)
-    if watermarks is None:
-        raise DemoError(f"no broker tells the offsets of {partition}")
-    return watermarks[0]
-
-
-def reason(error: Exception) -> str:
-    """Return what a confluent-kafka call failed with, in words."""
-    cause = error.args[0] if error.args else "no answer in time"
-    return cause.str() if isinstance(cause, KafkaError) else str(cause)
 
 
 def _create(client: AdminClient, cluster: Cluster) -> None:

@@ -3,10 +3,10 @@
 import argparse
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Final
 
 from kiel_logging import constants
+from kiel_logging.extras import advice
 
 _NEEDS: Final = ("confluent_kafka", "rich")
 _CANNOT_RUN: Final = 2
@@ -106,12 +106,8 @@ def _add_cluster_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo and return its exit status."""
-    missing = [name for name in _NEEDS if find_spec(name) is None]
-    if missing:
-        sys.stderr.write(
-            f"kiel-logging demo: {' and '.join(missing)} not installed; "
-            "pip install 'kiel_logging[demo]'\n"
-        )
+    if lacking := advice("demo", "demo", _NEEDS):
+        sys.stderr.write(lacking)
         return _CANNOT_RUN
     from kiel_logging.demo.demonstration import demonstrate
 

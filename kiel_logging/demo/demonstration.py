@@ -11,6 +11,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 from rich.console import Console
 
+from kiel_logging.confluent import reason
 from kiel_logging.demo.batches import batch_totals
 from kiel_logging.demo.cluster import (
     Cluster,
@@ -18,7 +19,6 @@ from kiel_logging.demo.cluster import (
     first_offsets,
     mock_cluster,
     real_cluster,
-    reason,
     topics_on,
 )
 from kiel_logging.demo.command import DemoOptions

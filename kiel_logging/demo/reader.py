@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as Assignment
 
+from kiel_logging.confluent import READ_ALL, is_end, watermarks
 from kiel_logging.demo.errors import DemoError
 from kiel_logging.demo.phases import Phase
 from kiel_logging.demo.tally import Arrival, Tally
@@ -29,16 +30,13 @@ _REPORT_EVERY_S: Final = 0.05
 _FINISH: Final = "finish"
 
 _CONSUMER: Final = {
-    # Required by the client and used for nothing: partitions are assigned, offsets not committed.
+    **READ_ALL,
     "group.id": "kiel-demo",
-    "enable.auto.commit": False,
     "auto.offset.reset": "earliest",
     # The mock cluster answers an empty fetch only when this time is over, even if records have
     # come in meanwhile; the default of 500 ms would be the latency that is measured.
     "fetch.wait.max.ms": 5,
     "fetch.min.bytes": 1,
-    # Tells that a partition is being read, even though there is nothing in it yet.
-    "enable.partition.eof": True,
 }
 
 
@@ -147,7 +145,7 @@ def _wait_until_fetching(consumer: Consumer, partitions: list[TopicPartition]) -
         message = consumer.poll(max(deadline - time.monotonic(), 0.0))
         if message is None:
             raise KafkaException(f"no leader serves {', '.join(map(str, waiting))}")
-        if not _is_end(message):
+        if not is_end(message):
             raise KafkaException(f"{message.topic()} is not empty: is somebody else writing to it?")
         waiting.discard(TopicPartition(*_position(message)[:2]))
 
@@ -164,7 +162,7 @@ def _catch_up(
     consumer: Consumer, tally: Tally, partitions: list[TopicPartition], connection: Connection
 ) -> None:
     """Read to the high watermarks; give up when nothing has come for half a minute."""
-    ends = _ends(consumer, partitions)
+    ends = {at: watermarks(consumer, at, _PATIENCE_S)[1] for at in partitions}
     last_progress = time.monotonic()
     while any(tally.next_offset(partition) < end for partition, end in ends.items()):
         before = tally.records
@@ -176,34 +174,12 @@ def _catch_up(
             break
 
 
-def _ends(consumer: Consumer, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-    ends = {}
-    for partition in partitions:
-        watermarks = consumer.get_watermark_offsets(Assignment(*partition), timeout=_PATIENCE_S)
-        if watermarks is None:
-            raise KafkaException(f"no watermarks of {partition}")
-        ends[partition] = watermarks[1]
-    return ends
-
-
 def _read_for(consumer: Consumer, tally: Tally, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         message = consumer.poll(left)
-        if message is not None and not _is_end(message):
+        if message is not None and not is_end(message):
             tally.add(_arrival(message, time.time()))
-
-
-def _is_end(message: Message) -> bool:
-    """Whether this is only the news that a partition has no more.
-
-    Raises:
-        KafkaException: it is an error.
-    """
-    error = message.error()
-    if error is not None and error.code() != KafkaError._PARTITION_EOF:
-        raise KafkaException(error)
-    return error is not None
 
 
 def _arrival(message: Message, arrived: float) -> Arrival:

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from crc32c import crc32c
 
-from kiel_logging.records import Header, Record
+from kiel_logging.records import Record
 from kiel_logging.wire import varint
 from kiel_logging.wire.compression import NONE, Codec
+from kiel_logging.wire.record_body import encode_headers, encode_varint
 
 NO_PRODUCER_ID: Final = -1
 NO_PRODUCER_EPOCH: Final = -1
@@ -92,8 +93,9 @@ def encode_records_in_python(
 def _encode_records(
     records: Sequence[Record], base_timestamp: int, first_offset_delta: int
 ) -> Iterator[bytes]:
-    # One join per record, everything else a table look-up.
-    table, encode = varint.TABLE, _encode_varint
+    # One join per record, everything else a table look-up. What encode_body() does is written out
+    # here: a second join a record costs time.
+    table, encode = varint.TABLE, encode_varint
     for offset_delta, (key, value, headers, timestamp) in enumerate(records, first_offset_delta):
         body = b"".join(
             (
@@ -104,29 +106,11 @@ def _encode_records(
                 key or b"",
                 varint.MINUS_ONE if value is None else encode(len(value)),
                 value or b"",
-                _encode_headers(headers) if headers else table[0],
+                encode_headers(headers) if headers else table[0],
             )
         )
         yield encode(len(body))
         yield body
-
-
-def _encode_varint(value: int) -> bytes:
-    if 0 <= value < varint.TABLE_SIZE:
-        return varint.TABLE[value]
-    return varint.encode(value)
-
-
-def _encode_headers(headers: tuple[Header, ...]) -> bytes:
-    parts = [_encode_varint(len(headers))]
-    for key, value in headers:
-        name = key.encode()
-        parts += (_encode_varint(len(name)), name)
-        if value is None:
-            parts.append(varint.MINUS_ONE)
-        else:
-            parts += (_encode_varint(len(value)), value)
-    return b"".join(parts)
 
 
 try:

@@ -1,0 +1,52 @@
+"""What the commands share of confluent-kafka, an independent client: they read with it.
+
+The only place, beside the commands themselves, that imports it.
+"""
+
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as Assignment
+
+from kiel_logging.records import TopicPartition
+
+READ_ALL: Final = {
+    # Partitions are assigned, not shared in a group, and no offset is ever committed.
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    # Tells where a partition ends, even though there is nothing in it.
+    "enable.partition.eof": True,
+    "log_level": 0,
+}
+"""For whoever reads whole partitions. A ``group.id`` is required too, and used for nothing."""
+
+
+def reason(error: Exception) -> str:
+    """Return what a confluent-kafka call failed with, in words."""
+    cause = error.args[0] if error.args else "no answer in time"
+    return cause.str() if isinstance(cause, KafkaError) else str(cause)
+
+
+def watermarks(consumer: Consumer, partition: TopicPartition, timeout: float) -> tuple[int, int]:
+    """Return the oldest offset that is held of a partition, and the next one to be written.
+
+    Raises:
+        KafkaException: no broker tells.
+    """
+    both = consumer.get_watermark_offsets(Assignment(*partition), timeout=timeout)
+    if both is None:
+        raise KafkaException(f"no broker tells the offsets of {partition}")
+    low, high = both
+    return low, high
+
+
+def is_end(message: Message) -> bool:
+    """Whether this is only the news that a partition has no more.
+
+    Raises:
+        KafkaException: it is an error.
+    """
+    error = message.error()
+    if error is not None and error.code() != KafkaError._PARTITION_EOF:
+        raise KafkaException(error)
+    return error is not None

@@ -1,0 +1,71 @@
+"""From the command line, and a librdkafka or Java configuration, to a consumer's configuration.
+
+One table says which option of ours has which name at librdkafka.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from kiel_logging.confluent import READ_ALL
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.properties import options_from
+from kiel_logging.verify.errors import CannotVerify
+
+_CONSUMER: Final = {
+    **READ_ALL,
+    "group.id": "kiel-verify",
+    "client.id": "kiel-verify",
+    "allow.auto.create.topics": False,
+    # What is deleted while it is read must not be skipped in silence.
+    "auto.offset.reset": "error",
+    "check.crcs": True,
+    "fetch.message.max.bytes": 4 * 1024 * 1024,
+}
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _endpoint_algorithm(checked: bool) -> str:
+    return "https" if checked else "none"
+
+
+_NAMES: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+    "brokers": ("bootstrap.servers", _same),
+    "security_protocol": ("security.protocol", _same),
+    "ssl_cafile": ("ssl.ca.location", _same),
+    "ssl_certfile": ("ssl.certificate.location", _same),
+    "ssl_keyfile": ("ssl.key.location", _same),
+    "ssl_password": ("ssl.key.password", _same),
+    "ssl_check_hostname": ("ssl.endpoint.identification.algorithm", _endpoint_algorithm),
+    "ssl_verify_certificate": ("enable.ssl.certificate.verification", _same),
+    "sasl_mechanism": ("sasl.mechanism", _same),
+    "sasl_username": ("sasl.username", _same),
+    "sasl_password": ("sasl.password", _same),
+}
+
+
+def consumer_config(
+    config: str | None, brokers: str | None, *, uncommitted: bool = False
+) -> dict[str, Any]:
+    """Return the configuration of a consumer; ``brokers`` win over those of the file ``config``.
+
+    Raises:
+        CannotVerify: the file can't be read or makes no sense, or no brokers are named.
+    """
+    try:
+        options = options_from(config) if config else {}
+    except ConfigurationError as error:
+        raise CannotVerify(str(error)) from error
+    if brokers:
+        options["brokers"] = brokers
+    if not options.get("brokers"):
+        raise CannotVerify("no brokers: give --brokers, or bootstrap.servers in --config")
+    if "ssl_certfile" in options:
+        options.setdefault("ssl_keyfile", options["ssl_certfile"])  # Java's stores hold both
+    theirs = {
+        name: convert(options[ours]) for ours, (name, convert) in _NAMES.items() if ours in options
+    }
+    isolation = "read_uncommitted" if uncommitted else "read_committed"
+    return {**_CONSUMER, **theirs, "isolation.level": isolation}

@@ -1,0 +1,188 @@
+"""From Kafka to the audits: every record of some topics, from end to end.
+
+The ends are those of when the reading begins: a topic that is written all the time has no other.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as Assignment
+
+from kiel_logging.confluent import is_end, reason, watermarks
+from kiel_logging.records import TopicPartition
+from kiel_logging.verify.audit import Audit
+from kiel_logging.verify.errors import CannotVerify
+
+_MESSAGES: Final = 5_000
+"""At once: fewer calls, and not much memory."""
+_WAIT_S: Final = 0.2
+_NO_OFFSET: Final = -1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """Which records to read, by their timestamps in milliseconds; None for all."""
+
+    since: int | None = None
+    until: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extent:
+    """What is read of a partition: from ``start`` up to, and without, ``end``."""
+
+    start: int
+    end: int
+    begins_late: bool
+
+
+Extents = dict[TopicPartition, Extent]
+Progress = Callable[[int, int], None]
+"""Called with how many offsets are behind, and how many there are."""
+
+
+def read(
+    config: Mapping[str, Any],
+    audits: Mapping[str, Audit],
+    span: Span,
+    timeout: float,
+    progress: Progress,
+) -> Extents:
+    """Read the topics that ``audits`` name; return what was read.
+
+    Raises:
+        CannotVerify: no broker answers, a topic is not there, or nothing comes for ``timeout``
+            seconds.
+    """
+    troubles: list[str] = []
+    try:
+        # What librdkafka has to say while it waits is the cause of what it raises in the end.
+        consumer = Consumer({**config, "error_cb": lambda error: troubles.append(error.str())})
+        with closing(consumer):
+            extents = _extents(consumer, list(audits), span, timeout)
+            _Reading(consumer, audits, extents, timeout, progress).run()
+    except KafkaException as error:
+        raise CannotVerify("; ".join(dict.fromkeys([reason(error), *troubles[-2:]]))) from error
+    return extents
+
+
+def _extents(consumer: Consumer, topics: Sequence[str], span: Span, timeout: float) -> Extents:
+    partitions = list(_partitions(consumer, topics, timeout))
+    bounds = {at: watermarks(consumer, at, timeout) for at in partitions}
+    since = _offsets_at(consumer, partitions, span.since, timeout)
+    until = _offsets_at(consumer, partitions, span.until, timeout)
+    extents = {}
+    for at, (low, high) in bounds.items():
+        start = min(max(since.get(at, low), low), high)
+        end = min(until.get(at, high), high)
+        extents[at] = Extent(start=start, end=max(start, end), begins_late=start > 0)
+    return extents
+
+
+def _partitions(
+    consumer: Consumer, topics: Sequence[str], timeout: float
+) -> Iterator[TopicPartition]:
+    # All of them: asking for one by its name could create it.
+    known = consumer.list_topics(timeout=timeout).topics
+    for topic in topics:
+        if topic not in known:
+            raise CannotVerify(f"there is no topic {topic!r}, or this user may not see it")
+        if known[topic].error is not None:
+            raise CannotVerify(f"topic {topic!r}: {known[topic].error.str()}")
+        yield from (TopicPartition(topic, number) for number in sorted(known[topic].partitions))
+
+
+def _offsets_at(
+    consumer: Consumer, partitions: Sequence[TopicPartition], when: int | None, timeout: float
+) -> dict[TopicPartition, int]:
+    """Return the first offsets of that time or later; those that have none have no more records."""
+    if when is None:
+        return {}
+    asked = [Assignment(*at, when) for at in partitions]
+    found = {}
+    for one in consumer.offsets_for_times(asked, timeout=timeout):
+        if one.error is not None:
+            raise KafkaException(one.error)
+        at = TopicPartition(one.topic, one.partition)
+        found[at] = one.offset if one.offset > _NO_OFFSET else 1 << 62
+    return found
+
+
+class _Reading:
+    """One run over the partitions. A partition is left when its end is behind."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        audits: Mapping[str, Audit],
+        extents: Extents,
+        timeout: float,
+        progress: Progress,
+    ) -> None:
+        self._consumer = consumer
+        self._audits = audits
+        self._left = {at: one for at, one in extents.items() if one.end > one.start}
+        self._at = {at: one.start for at, one in self._left.items()}
+        self._total = sum(one.end - one.start for one in self._left.values())
+        self._timeout = timeout
+        self._progress = progress
+
+    def run(self) -> None:
+        """Read until nothing is left."""
+        self._consumer.assign([Assignment(*at, one.start) for at, one in self._left.items()])
+        last_news = time.monotonic()
+        while self._left:
+            messages = self._consumer.consume(_MESSAGES, _WAIT_S)
+            self._take(messages)
+            self._leave()
+            self._progress(self._behind(), self._total)
+            if messages:
+                last_news = time.monotonic()
+            elif time.monotonic() > last_news + self._timeout:
+                raise CannotVerify(self._stuck())
+
+    def _take(self, messages: list[Any]) -> None:
+        # Untyped messages: what may be None by their type are the offsets of those not yet sent.
+        for message in messages:
+            at = (message.topic(), message.partition())
+            extent = self._left.get(at)  # type: ignore[call-overload]
+            if message.error() is not None:
+                is_end(message)  # or it raises
+                self._at[at] = message.offset()  # type: ignore[index]
+            elif extent is not None:
+                offset = message.offset()
+                self._at[at] = offset + 1  # type: ignore[index]
+                if offset < extent.end:
+                    _add(self._audits[at[0]], at[1], offset, message)
+
+    def _leave(self) -> None:
+        done = [at for at, extent in self._left.items() if self._at[at] >= extent.end]
+        for at in done:
+            del self._left[at]
+        if done and self._left:
+            self._consumer.pause([Assignment(*at) for at in done])
+
+    def _behind(self) -> int:
+        ahead = sum(extent.end - self._at[at] for at, extent in self._left.items())
+        return self._total - ahead
+
+    def _stuck(self) -> str:
+        at = next(iter(self._left))
+        return (
+            f"nothing came for {self._timeout:g} s, and {self._total - self._behind()} of "
+            f"{self._total} offsets are left, from {at} at {self._at[at]} on; is its leader away, "
+            "or a transaction open (then --uncommitted reads on)?"
+        )
+
+
+def _add(audit: Audit, partition: int, offset: int, message: Any) -> None:
+    try:
+        headers = message.headers()
+    except UnicodeDecodeError:  # no client of ours wrote that
+        audit.add_unreadable(partition, offset)
+        return
+    audit.add(partition, offset, message.timestamp()[1], message.key(), message.value(), headers)

@@ -1,0 +1,147 @@
+"""The verdict for people: a table of instances, and a line for each finding and for each topic."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kiel_logging.verify import names
+from kiel_logging.verify.verdict import (
+    Example,
+    Found,
+    State,
+    StreamVerdict,
+    TopicVerdict,
+    failures,
+)
+
+_ROWS: Final = 50
+"""Of instances, those that are not complete first; thousands would hide what matters."""
+_EXAMPLES: Final = 10
+"""Of each finding in a topic."""
+_WIDE: Final = 110
+_SHORT: Final = 12
+
+_STYLES: Final = {
+    State.COMPLETE: "bold green",
+    State.INCOMPLETE: "bold red",
+    State.UNCHECKED: "bold yellow",
+}
+
+_WORDS: Final = {
+    State.COMPLETE: "complete",
+    State.INCOMPLETE: "NOT complete",
+    State.UNCHECKED: "not checked",
+}
+
+
+def report(
+    console: Console, verdicts: Iterable[TopicVerdict], *, strict: bool, keyed: bool
+) -> None:
+    """Print everything, the verdict of each topic last."""
+    for verdict in verdicts:
+        console.print(f"[bold]{escape(verdict.topic)}[/bold]")
+        if verdict.streams:
+            console.print(_table(verdict, strict=strict, width=console.width))
+        for line in (*_lines(verdict, strict=strict), _last_line(verdict, strict, keyed)):
+            console.print(line, soft_wrap=True)
+        console.print()
+
+
+def _table(verdict: TopicVerdict, *, strict: bool, width: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("instance", "of", "chain"):
+        table.add_column(name, no_wrap=name != "of")
+    for name in ("records", "numbers"):
+        table.add_column(name, justify="right")
+    table.add_column("findings")
+    streams = sorted(verdict.streams, key=lambda one: not failures(one.findings, strict=strict))
+    for stream in streams[:_ROWS]:
+        table.add_row(*_cells(stream, strict=strict, width=width))
+    if len(streams) > _ROWS:
+        table.add_row(f"{len(streams) - _ROWS:,} more")
+    return table
+
+
+def _cells(stream: StreamVerdict, *, strict: bool, width: int) -> Iterator[str]:
+    yield stream.instance if width >= _WIDE else stream.instance[:_SHORT] + "…"
+    start = stream.start
+    yield escape(f"{start.host} {start.handler} ({start.process})") if start else ""
+    yield "yes" if stream.chained else "no"
+    yield f"{stream.records:,}"
+    yield f"{stream.first:,}-{stream.last:,}" if stream.last else ""
+    yield _summary(stream, strict=strict)
+
+
+def _summary(stream: StreamVerdict, *, strict: bool) -> str:
+    if stream.wrong_key:
+        return "[yellow]every digest fails: another key?[/yellow]"
+    if not stream.findings:
+        return "[green]complete[/green]"
+    return ", ".join(
+        f"[red]{text}[/red]" if names.fails(name, strict=strict) else text
+        for name, found in stream.findings.items()
+        for text in [f"{name} {found.count:,}"]
+    )
+
+
+def _lines(verdict: TopicVerdict, *, strict: bool) -> Iterator[str]:
+    by_owner: list[tuple[str, Mapping[str, Found]]] = [("", verdict.findings)]
+    by_owner += [(stream.instance, stream.findings) for stream in verdict.streams]
+    for name, finding in names.FINDINGS.items():
+        count = verdict.counts()[name]
+        if not count:
+            continue
+        style = "red" if names.fails(name, strict=strict) else "yellow"
+        yield f"[{style}]{name}[/{style}]: {count:,} {finding.unit}, {finding.meaning}"
+        yield from _examples(name, by_owner)
+
+
+def _examples(name: str, by_owner: Iterable[tuple[str, Mapping[str, Found]]]) -> Iterator[str]:
+    shown = 0
+    for owner, findings in by_owner:
+        for example in findings[name].examples if name in findings else ():
+            if shown == _EXAMPLES:
+                yield "    ..."
+                return
+            shown += 1
+            yield f"    {_where(owner, example)}"
+
+
+def _where(owner: str, example: Example) -> str:
+    words = [owner] if owner else []
+    if example.first is not None and example.last is not None:
+        last = example.last
+        words.append(
+            f"number {last:,}" if example.first == last else f"numbers {example.first:,}-{last:,}"
+        )
+    if example.partition is not None:
+        words.append(f"partition {example.partition} offset {example.offset:,}")
+    return ", ".join(words)
+
+
+def _last_line(verdict: TopicVerdict, strict: bool, keyed: bool) -> str:
+    state = verdict.state(strict=strict)
+    style = _STYLES[state]
+    opening = f"[{style}]{escape(verdict.topic)} is {_WORDS[state]}[/{style}]"
+    return f"{opening}: {_because(verdict, state, strict, keyed)}"
+
+
+def _because(verdict: TopicVerdict, state: State, strict: bool, keyed: bool) -> str:
+    counts = verdict.counts()
+    if state is State.INCOMPLETE:
+        found = (f"{name} {counts[name]:,}" for name in verdict.failures(strict=strict))
+        return ", ".join(found)
+    if verdict.wrong_key:
+        advice = "is it the right key?" if keyed else "were they made with a key? --key-file"
+        return f"not one digest matches; {advice}"
+    if state is State.UNCHECKED:
+        return f"none of its {verdict.records:,} records bears a number"
+    instances = len(verdict.streams)
+    chained = sum(stream.chained for stream in verdict.streams)
+    return (
+        f"{verdict.records:,} records of {instances:,} instances, {chained:,} of them with a chain"
+    )

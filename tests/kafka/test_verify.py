@@ -1,0 +1,230 @@
+"""``kiel-logging verify`` on Apache Kafka: a chained topic, copies of it with a defect each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tests.support.console_consumer import confluent_consume
+from tests.support.kafka import KafkaCluster
+from tests.support.kafka.topics import quiet
+from tests.support.stamped_topics import produce
+from tests.support.stamper import Stamped, Stamper
+from tests.verify.topic import shipped
+
+_PATIENCE_S = 60.0
+_SECRET = b"s3cret"
+
+
+def verify(cluster: KafkaCluster, topic: str, *words: str) -> tuple[int, dict[str, Any]]:
+    """The exit status of the command, in a process of its own, and what it says of the topic."""
+    command = [sys.executable, "-m", "kiel_logging", "verify", "--json", "--topic", topic]
+    done = subprocess.run(
+        [*command, "--brokers", ",".join(cluster.bootstrap), "--key-env", "AUDIT_KEY", *words],
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+        env={"AUDIT_KEY": _SECRET.decode(), "PYTHONPATH": ":".join(sys.path)},
+    )
+    assert done.stderr == ""
+    (told,) = json.loads(done.stdout)["topics"]
+    return done.returncode, told
+
+
+def stored(cluster: KafkaCluster, topic: str) -> list[list[Stamped]]:
+    """What a mirror would read, by partition."""
+    partitions: list[list[Stamped]] = [[], [], []]
+    for one in confluent_consume(cluster.bootstrap, topic):
+        partitions[one.partition].append(Stamped(one.key, one.value, one.headers))
+    return partitions
+
+
+def write(cluster: KafkaCluster, topic: str, partitions: list[list[Stamped]]) -> None:
+    """Make a topic of three partitions."""
+    cluster.create_topic(topic, partitions=3)
+    for number, records in enumerate(partitions):
+        produce(",".join(cluster.bootstrap), topic, records, number)
+
+
+def remove(records: list[Stamped]) -> None:
+    """Leave one out."""
+    del records[100]
+
+
+def alter(records: list[Stamped]) -> None:
+    """Change one."""
+    records[100] = records[100]._replace(value=b"nothing happened")
+
+
+def swap(records: list[Stamped]) -> None:
+    """Let two change places."""
+    records[100], records[101] = records[101], records[100]
+
+
+def replay(records: list[Stamped]) -> None:
+    """Write some again."""
+    records += records[90:100]
+
+
+def strip(records: list[Stamped]) -> None:
+    """Take the digest from one."""
+    records[100] = records[100]._replace(headers=records[100].headers[:-1])
+
+
+DEFECTS: dict[str, tuple[Callable[[list[Stamped]], None], int, dict[str, int], int]] = {
+    "none": (lambda records: None, 0, {}, 0),
+    "removed": (remove, 1, {"removed": 1}, 100),
+    "altered": (alter, 1, {"altered": 1}, 100),
+    "swapped": (swap, 1, {"swapped": 1}, 101),
+    "replayed": (replay, 0, {"repeated": 10}, 334),
+    "stripped": (strip, 1, {"altered": 1}, 100),
+}
+
+
+def test_copies_with_a_defect_each(kafka_4: KafkaCluster, topic: str) -> None:
+    """Each is found under its name, where it is; the untouched copy is complete."""
+    write(kafka_4, topic, shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET)))
+    assert verify(kafka_4, topic)[0] == 0
+    for name, (harm, status, counts, offset) in DEFECTS.items():
+        copied = stored(kafka_4, topic)
+        harm(copied[1])
+        write(kafka_4, f"{topic}-{name}", copied)
+        got, told = verify(kafka_4, f"{topic}-{name}")
+        assert (name, got, told["counts"]) == (name, status, counts)
+        for finding in counts:
+            example = told["instances"][0]["findings"][finding]["examples"][0]
+            place = (example["partition"], example["offset"])
+            # A gap is shown by the record behind it, which is of the next partition.
+            assert place == ((2, 100) if name == "removed" else (1, offset))
+
+
+def test_an_older_kafka(kafka_3: KafkaCluster, topic: str) -> None:
+    """The same."""
+    write(kafka_3, topic, shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET)))
+    assert verify(kafka_3, topic)[0] == 0
+
+
+def test_transactions(kafka_4: KafkaCluster, topic: str) -> None:
+    """What was aborted is not there, and the brokers' own records at the end are no gap."""
+    stamper = Stamper(secret=_SECRET)
+    kafka_4.create_topic(topic)
+    producer: Any = Producer({**quiet(kafka_4.bootstrap), "transactional.id": topic})
+    producer.init_transactions(_PATIENCE_S)
+    for aborted in (False, True, False, True):
+        producer.begin_transaction()
+        for _ in range(10):
+            record = Stamper().stamp(b"aborted") if aborted else stamper.stamp(b"committed")
+            producer.produce(topic, record.value, headers=list(record.headers))
+        if aborted:
+            producer.flush(_PATIENCE_S)
+            producer.abort_transaction(_PATIENCE_S)
+        else:
+            producer.commit_transaction(_PATIENCE_S)
+    status, told = verify(kafka_4, topic, "--running")
+    assert (status, told["records"], told["counts"]) == (0, 20, {})
+    status, told = verify(kafka_4, topic, "--running", "--uncommitted")
+    assert (status, told["records"]) == (1, 40)
+
+
+def test_a_topic_that_lost_its_oldest_records(kafka_4: KafkaCluster, topic: str) -> None:
+    """Retention is no loss, and is told; --strict has none of it."""
+    write(kafka_4, topic, shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET)))
+    admin = AdminClient(quiet(kafka_4.bootstrap))
+    for deleted in admin.delete_records([TopicPartition(topic, 1, 100)]).values():
+        deleted.result(_PATIENCE_S)
+    status, told = verify(kafka_4, topic)
+    assert (status, told["counts"]) == (0, {"expired": 100})
+    assert verify(kafka_4, topic, "--strict")[0] == 1
+
+
+def test_a_span_of_time(kafka_4: KafkaCluster, topic: str) -> None:
+    """What is missing outside of it does not count, what is missing inside does."""
+    partitions = shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET))
+    kafka_4.create_topic(topic, partitions=3)
+    producer: Any = Producer(quiet(kafka_4.bootstrap))
+    began = round(time.time()) * 1000 - 3_600_000  # what is older could be deleted meanwhile
+    for partition, records in enumerate(partitions):
+        for at, (key, value, headers) in enumerate(records):
+            if (partition, at) not in {(1, 50), (1, 300)}:
+                producer.produce(
+                    topic, value, key, partition, headers=list(headers), timestamp=began + at * 1000
+                )
+    assert producer.flush(_PATIENCE_S) == 0
+    assert verify(kafka_4, topic)[1]["counts"] == {"removed": 2}
+
+    def span(since: int, until: int) -> tuple[int, int, int]:
+        first, last = (datetime.fromtimestamp(began / 1000 + at, UTC) for at in (since, until))
+        words = ("--since", first.isoformat(), "--until", last.isoformat())
+        status, told = verify(kafka_4, topic, *words)
+        return status, told["records"], told["counts"].get("removed", 0)
+
+    assert span(100, 200) == (0, 300, 0)
+    assert span(100, 320) == (1, 659, 1)
+    assert span(20, 120) == (1, 299, 1)
+
+
+def test_a_topic_that_may_not_be_asked_for_is_not_created(
+    kafka_4: KafkaCluster, topic: str
+) -> None:
+    """Though the brokers create topics for whoever asks."""
+    command = [sys.executable, "-m", "kiel_logging", "verify", "--topic", topic]
+    done = subprocess.run(
+        [*command, "--brokers", ",".join(kafka_4.bootstrap)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert f"there is no topic '{topic}'" in done.stderr
+    known = AdminClient(quiet(kafka_4.bootstrap)).list_topics(timeout=_PATIENCE_S).topics
+    assert topic not in known
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "listener", "expected"),
+    [
+        ("bob", None, "SASL_SSL", None),
+        ("bob", "wrong", "SASL_SSL", "SASL authentication error"),
+        ("bob", None, "WRONG_HOST", "certificate verify failed"),
+    ],
+    ids=["right", "wrong password", "wrong host"],
+)
+def test_a_secured_cluster(
+    secured_kafka: KafkaCluster,
+    topic: str,
+    tmp_path: Path,
+    user: str,
+    password: str | None,
+    listener: str,
+    expected: str | None,
+) -> None:
+    """By a Java client's properties; what is wrong with them is told, and the password is not."""
+    write(secured_kafka, topic, shipped(100, partitions=3))
+    security = secured_kafka.security
+    config, secret = tmp_path / "client.properties", password or security.users[user]
+    config.write_text(
+        f"bootstrap.servers={','.join(security.bootstrap(listener))}\n"
+        "security.protocol=SASL_SSL\n"
+        "sasl.mechanism=SCRAM-SHA-256\n"
+        "sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \\\n"
+        f'    username="{user}" password="{secret}";\n'
+        f"ssl.truststore.location={security.ca_file}\n"
+        "ssl.truststore.type=PEM\n"
+    )
+    command = [sys.executable, "-m", "kiel_logging", "verify", "--topic", topic]
+    done = subprocess.run(
+        [*command, "--config", str(config), "--timeout", "5"], capture_output=True, text=True
+    )
+    assert secret not in done.stdout + done.stderr
+    if expected is None:
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert done.returncode == 2
+        assert expected in done.stderr
