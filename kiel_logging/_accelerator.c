@@ -260,6 +260,65 @@ write_time(Buffer *buffer, double created)
     return buffer_write(buffer, text, (size_t)size) < 0 ? FAILED : WRITTEN;
 }
 
+/* What a value is composed of; see compose_in_python() for what each part is. */
+typedef struct {
+    double created;
+    PyObject *head, *message, *tail, *task, *own, *more, *taken, *dump, *end;
+    Py_ssize_t skipped;
+} Parts;
+
+static int
+write_parts(Buffer *buffer, const Parts *parts)
+{
+    int result = buffer_write(buffer, "{\"time\":", 8);
+    if (result == WRITTEN) {
+        result = write_time(buffer, parts->created);
+    }
+    if (result == WRITTEN) {
+        result = buffer_write_bytes(buffer, parts->head);
+    }
+    if (result == WRITTEN) {
+        result = write_text(buffer, parts->message);
+    }
+    if (result == WRITTEN) {
+        result = buffer_write_bytes(buffer, parts->tail);
+    }
+    if (result == WRITTEN && parts->task != NULL) {
+        result = buffer_write(buffer, ",\"task\":", 8);
+        if (result == WRITTEN) {
+            result = write_text(buffer, parts->task);
+        }
+    }
+    if (result == WRITTEN) {
+        result = write_fields(buffer, parts->own, parts->skipped, parts->taken, parts->dump);
+    }
+    if (result == WRITTEN && parts->more != NULL) {
+        result = write_fields(buffer, parts->more, 0, parts->taken, parts->dump);
+    }
+    if (result == WRITTEN) {
+        result = buffer_write_bytes(buffer, parts->end);
+    }
+    return result;
+}
+
+/* Return the value as bytes, None where it needs care, NULL with an error. */
+static PyObject *
+value_of(const Parts *parts)
+{
+    Buffer buffer;
+    buffer_begin(&buffer);
+    int result = write_parts(&buffer, parts);
+    PyObject *made = NULL;
+    if (result == WRITTEN) {
+        made = PyBytes_FromStringAndSize(buffer.data, (Py_ssize_t)buffer.size);
+    }
+    else if (result == NEEDS_CARE) {
+        made = Py_NewRef(Py_None);
+    }
+    buffer_end(&buffer);
+    return made;
+}
+
 /* compose(created, head, message, tail, own, skipped, more, taken, dump, end) -> bytes | None */
 static PyObject *
 compose(PyObject *module, PyObject *const *args, Py_ssize_t count)
@@ -274,42 +333,273 @@ compose(PyObject *module, PyObject *const *args, Py_ssize_t count)
     if (!PyFloat_CheckExact(args[0]) || !PyUnicode_CheckExact(args[2])) {
         Py_RETURN_NONE;
     }
-    Py_ssize_t skipped = PyLong_AsSsize_t(args[5]);
-    if (skipped == -1 && PyErr_Occurred()) {
+    Parts parts = {
+        .created = PyFloat_AS_DOUBLE(args[0]), .head = args[1], .message = args[2],
+        .tail = args[3], .own = args[4], .skipped = PyLong_AsSsize_t(args[5]),
+        .more = args[6], .taken = args[7], .dump = args[8], .end = args[9],
+    };
+    if (parts.skipped == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    Buffer buffer;
-    buffer_begin(&buffer);
-    int result = buffer_write(&buffer, "{\"time\":", 8);
-    if (result == WRITTEN) {
-        result = write_time(&buffer, PyFloat_AS_DOUBLE(args[0]));
+    return value_of(&parts);
+}
+
+/* -- a whole item ----------------------------------------------------------------------------- */
+
+/* What a Converter of quick.py is made with, in this order. */
+enum {
+    S_LOG_RECORD, S_RECORD, S_ITEM, S_SITES, S_NEW_SITE, S_SITE_NAMES, S_RUNNING_LOOP, S_TASK_NAME,
+    S_MODULES, S_TOPIC, S_KEY, S_OWN_COUNT, S_TAKEN, S_DUMP, S_END, S_RECORD_SIZE, S_OVERHEAD,
+    S_MOST, S_COUNT
+};
+
+static PyObject *N_exc_info, *N_exc_text, *N_stack_info, *N_msg, *N_args, *N_created, *N_levelno,
+    *N_message, *N_taskName, *N_open_telemetry;
+
+static PyObject *
+setting(PyObject *settings, int which)
+{
+    return PyTuple_GET_ITEM(settings, which);
+}
+
+/* Return the borrowed (head, tail) of the record's call site; NULL with an error. */
+static PyObject *
+site_of(PyObject *own, PyObject *settings)
+{
+    PyObject *names = setting(settings, S_SITE_NAMES);
+    Py_ssize_t count = PyTuple_GET_SIZE(names);
+    PyObject *place = PyTuple_New(count);
+    if (place == NULL) {
+        return NULL;
     }
-    if (result == WRITTEN) {
-        result = buffer_write_bytes(&buffer, args[1]);
+    for (Py_ssize_t index = 0; index < count; index++) {
+        PyObject *value = PyDict_GetItemWithError(own, PyTuple_GET_ITEM(names, index));
+        if (value == NULL) {
+            Py_DECREF(place);
+            if (!PyErr_Occurred()) {
+                PyErr_SetString(PyExc_KeyError, "a record that somebody made up");
+            }
+            return NULL;
+        }
+        PyTuple_SET_ITEM(place, index, Py_NewRef(value));
     }
-    if (result == WRITTEN) {
-        result = write_text(&buffer, args[2]);
+    PyObject *site = PyDict_GetItemWithError(setting(settings, S_SITES), place);
+    if (site == NULL && !PyErr_Occurred()) {
+        PyObject *made = PyObject_CallOneArg(setting(settings, S_NEW_SITE), place);
+        Py_XDECREF(made); /* it is in S_SITES now */
+        site = made == NULL ? NULL : PyDict_GetItemWithError(setting(settings, S_SITES), place);
     }
-    if (result == WRITTEN) {
-        result = buffer_write_bytes(&buffer, args[3]);
+    Py_DECREF(place);
+    if (site != NULL &&
+        !(PyTuple_CheckExact(site) && PyTuple_GET_SIZE(site) == 2 &&
+          PyBytes_CheckExact(PyTuple_GET_ITEM(site, 0)) &&
+          PyBytes_CheckExact(PyTuple_GET_ITEM(site, 1)))) {
+        PyErr_SetString(PyExc_TypeError, "a call site is a pair of bytes");
+        return NULL;
     }
-    if (result == WRITTEN) {
-        result = write_fields(&buffer, args[4], skipped, args[7], args[8]);
+    return site;
+}
+
+/* Return a new reference to the text, None where it needs care, NULL with an error. */
+static PyObject *
+message_of(PyObject *own)
+{
+    PyObject *text = PyDict_GetItemWithError(own, N_msg);
+    PyObject *arguments = PyDict_GetItemWithError(own, N_args);
+    if (text == NULL || arguments == NULL || !PyUnicode_CheckExact(text)) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
-    if (result == WRITTEN) {
-        result = write_fields(&buffer, args[6], 0, args[7], args[8]);
+    int given = PyObject_IsTrue(arguments);
+    if (given <= 0) {
+        return given < 0 ? NULL : Py_NewRef(text);
     }
-    if (result == WRITTEN) {
-        result = buffer_write_bytes(&buffer, args[9]);
+    PyObject *message = PyUnicode_Format(text, arguments);
+    if (message != NULL && !PyUnicode_CheckExact(message)) {
+        Py_SETREF(message, Py_NewRef(Py_None));
     }
-    PyObject *made = NULL;
-    if (result == WRITTEN) {
-        made = PyBytes_FromStringAndSize(buffer.data, (Py_ssize_t)buffer.size);
+    return message;
+}
+
+/* Return the key as it is stored, None for no key; NULL without an error where it needs care. */
+static PyObject *
+stored_key(PyObject *key)
+{
+    if (key == Py_None || PyBytes_CheckExact(key)) {
+        return Py_NewRef(key);
     }
-    else if (result == NEEDS_CARE) {
-        made = Py_NewRef(Py_None);
+    if (PyUnicode_CheckExact(key)) {
+        PyObject *data = PyUnicode_AsUTF8String(key);
+        if (data == NULL) {
+            PyErr_Clear(); /* a lone surrogate */
+        }
+        return data;
     }
-    buffer_end(&buffer);
+    if (PyLong_CheckExact(key)) {
+        int overflow;
+        long long number = PyLong_AsLongLongAndOverflow(key, &overflow);
+        return overflow ? NULL : PyBytes_FromFormat("%lld", number);
+    }
+    return NULL;
+}
+
+static int
+is_falsy(PyObject *own, PyObject *name)
+{
+    PyObject *value = PyDict_GetItemWithError(own, name);
+    return value == Py_None || (value != NULL && PyObject_IsTrue(value) == 0);
+}
+
+/* Whether nothing about the record needs the care of Python; what fails doubtlessly does. */
+static int
+is_simple(PyObject *record, PyObject *own, PyObject *settings)
+{
+    return (PyObject *)Py_TYPE(record) == setting(settings, S_LOG_RECORD) &&
+           is_falsy(own, N_exc_info) && is_falsy(own, N_exc_text) &&
+           is_falsy(own, N_stack_info) && PyDict_Contains(own, N_message) == 0 &&
+           PyDict_GET_SIZE(own) < PyLong_AsSsize_t(setting(settings, S_OWN_COUNT)) + 500 &&
+           PyDict_Contains(setting(settings, S_MODULES), N_open_telemetry) == 0;
+}
+
+/* Set *task to a new reference to the name of the running task, or NULL; -1 with an error. */
+static int
+find_task(PyObject *own, PyObject *settings, PyObject **task)
+{
+    *task = NULL;
+    PyObject *name = PyDict_GetItemWithError(own, N_taskName);
+    if (name == NULL) { /* before Python 3.12 */
+        PyObject *loop = PyObject_CallNoArgs(setting(settings, S_RUNNING_LOOP));
+        if (loop == NULL) {
+            return -1;
+        }
+        Py_DECREF(loop);
+        if (loop == Py_None) {
+            return 0;
+        }
+        name = PyObject_CallOneArg(setting(settings, S_TASK_NAME), own);
+        if (name == NULL) {
+            return -1;
+        }
+    }
+    else {
+        Py_INCREF(name);
+    }
+    if (name == Py_None) {
+        Py_DECREF(name);
+    }
+    else if (PyUnicode_CheckExact(name)) {
+        *task = name;
+    }
+    else {
+        Py_DECREF(name);
+        PyErr_SetString(PyExc_TypeError, "the name of a task is text");
+        return -1;
+    }
+    return 0;
+}
+
+/* Return a named tuple of the type, with the references that are given; NULL takes them too. */
+static PyObject *
+new_named_tuple(PyObject *type, Py_ssize_t count, PyObject **values)
+{
+    PyObject *made = ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, count);
+    for (Py_ssize_t index = 0; index < count; index++) {
+        if (made == NULL || values[index] == NULL) {
+            Py_CLEAR(made);
+            for (Py_ssize_t rest = index; rest < count; rest++) {
+                Py_XDECREF(values[rest]);
+            }
+            return NULL;
+        }
+        PyTuple_SET_ITEM(made, index, values[index]);
+    }
+    /* No cycle can go through what has only texts, bytes and numbers in it, as an empty or exact
+     * tuple of those knows of itself: the garbage collector need not visit what is queued. */
+    PyObject_GC_UnTrack(made);
+    return made;
+}
+
+static PyObject *
+item_of(PyObject *own, PyObject *settings, double created, PyObject *value)
+{
+    PyObject *level = PyDict_GetItemWithError(own, N_levelno), *key = Py_None;
+    if (setting(settings, S_KEY) != Py_None) {
+        key = PyDict_GetItemWithError(own, setting(settings, S_KEY));
+        key = key == NULL ? Py_None : key;
+    }
+    double milliseconds = created * 1000;
+    if (level == NULL || !PyLong_CheckExact(level) || !(milliseconds < 9.2e18)) {
+        Py_RETURN_NONE;
+    }
+    PyObject *data = stored_key(key);
+    if (data == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    Py_ssize_t size = PyLong_AsSsize_t(setting(settings, S_RECORD_SIZE)) +
+                      PyBytes_GET_SIZE(value) + (data == Py_None ? 0 : PyBytes_GET_SIZE(data));
+    if (size > PyLong_AsSsize_t(setting(settings, S_MOST))) {
+        Py_DECREF(data);
+        Py_RETURN_NONE;
+    }
+    PyObject *parts[] = {data, Py_NewRef(value), PyTuple_New(0),
+                         PyLong_FromLongLong((long long)milliseconds)};
+    PyObject *record = new_named_tuple(setting(settings, S_RECORD), 4, parts);
+    Py_ssize_t memory = size + PyLong_AsSsize_t(setting(settings, S_OVERHEAD));
+    PyObject *all[] = {Py_NewRef(setting(settings, S_TOPIC)), Py_NewRef(key), record,
+                       PyLong_FromSsize_t(size), PyLong_FromSsize_t(memory),
+                       Py_NewRef(level), Py_NewRef(Py_None)};
+    return new_named_tuple(setting(settings, S_ITEM), 7, all);
+}
+
+/* convert(record, settings) -> Item | None: as Quick.convert(), for fewer options. */
+static PyObject *
+convert(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 2 || !PyTuple_CheckExact(args[1]) || PyTuple_GET_SIZE(args[1]) != S_COUNT) {
+        PyErr_SetString(PyExc_TypeError, "convert() takes a LogRecord and settings");
+        return NULL;
+    }
+    PyObject *settings = args[1], *made = NULL, *message = NULL, *task = NULL;
+    PyObject *own = PyObject_GenericGetDict(args[0], NULL);
+    if (own == NULL) {
+        return NULL;
+    }
+    PyObject *created = PyDict_GetItemWithError(own, N_created);
+    if (created == NULL || !PyFloat_CheckExact(created) ||
+        !is_simple(args[0], own, settings)) {
+        made = PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+        goto end;
+    }
+    PyObject *site = Py_XNewRef(site_of(own, settings));
+    if (site == NULL) {
+        goto end;
+    }
+    message = message_of(own);
+    if (message == NULL || message == Py_None || find_task(own, settings, &task) < 0) {
+        made = PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    else {
+        Parts parts = {
+            .created = PyFloat_AS_DOUBLE(created), .head = PyTuple_GET_ITEM(site, 0),
+            .message = message, .tail = PyTuple_GET_ITEM(site, 1), .task = task, .own = own,
+            .skipped = PyLong_AsSsize_t(setting(settings, S_OWN_COUNT)),
+            .taken = setting(settings, S_TAKEN), .dump = setting(settings, S_DUMP),
+            .end = setting(settings, S_END),
+        };
+        PyObject *value = value_of(&parts);
+        if (value == NULL || value == Py_None) {
+            made = value;
+        }
+        else {
+            made = item_of(own, settings, parts.created, value);
+            Py_DECREF(value);
+        }
+    }
+    Py_DECREF(site);
+end:
+    Py_XDECREF(message);
+    Py_XDECREF(task);
+    Py_DECREF(own);
     return made;
 }
 
@@ -512,6 +802,8 @@ murmur2(PyObject *module, PyObject *key)
 static PyMethodDef METHODS[] = {
     {"compose", (PyCFunction)(void (*)(void))compose, METH_FASTCALL,
      "compose(created, head, message, tail, own, skipped, more, taken, dump, end) -> bytes | None"},
+    {"convert", (PyCFunction)(void (*)(void))convert, METH_FASTCALL,
+     "convert(record, settings) -> Item | None"},
     {"encode_records", encode_records, METH_VARARGS,
      "encode_records(records, base_timestamp, first_offset_delta) -> bytes"},
     {"murmur2", murmur2, METH_O, "murmur2(key) -> int"},
@@ -523,8 +815,23 @@ static struct PyModuleDef MODULE = {
     NULL, NULL, NULL, NULL,
 };
 
+static int
+intern(PyObject **name, const char *text)
+{
+    *name = PyUnicode_InternFromString(text);
+    return *name == NULL ? -1 : 0;
+}
+
 PyMODINIT_FUNC
 PyInit__accelerator(void)
 {
+    if (intern(&N_exc_info, "exc_info") < 0 || intern(&N_exc_text, "exc_text") < 0 ||
+        intern(&N_stack_info, "stack_info") < 0 || intern(&N_msg, "msg") < 0 ||
+        intern(&N_args, "args") < 0 || intern(&N_created, "created") < 0 ||
+        intern(&N_levelno, "levelno") < 0 || intern(&N_message, "message") < 0 ||
+        intern(&N_taskName, "taskName") < 0 ||
+        intern(&N_open_telemetry, "opentelemetry.trace") < 0) {
+        return NULL;
+    }
     return PyModuleDef_Init(&MODULE);
 }

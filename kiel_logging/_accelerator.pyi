@@ -1,6 +1,8 @@
 from collections.abc import Callable
+from logging import LogRecord
 from typing import Any
 
+from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.records import Record
 
 def compose(
@@ -16,6 +18,7 @@ def compose(
     end: bytes,
     /,
 ) -> bytes | None: ...
+def convert(record: LogRecord, settings: tuple[Any, ...], /) -> Item | None: ...
 def encode_records(
     records: list[Record], base_timestamp: int, first_offset_delta: int, /
 ) -> bytes: ...

@@ -271,17 +271,17 @@ class KafkaHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand ``record`` over to the loop thread; never raises, never waits for the network."""
-        if is_shipping():
+        if here.depth and is_shipping():
             self._internal_log.divert(record)
         elif self._closed:
             self._refuse_after_close(record)
         elif self._pipeline.handoff.will_drop():
             self._drop(record, BUFFER_FULL)
         else:
-            self._hand_over(record)
+            self._convert_and_put(record)
 
-    def _hand_over(self, record: logging.LogRecord) -> None:
-        here.depth += 1
+    def _convert_and_put(self, record: logging.LogRecord) -> None:
+        here.depth += 1  # not ``with shipping``: this is each record's way
         try:
             item = self._conversion.convert(record, self.formatter)
         except Exception as error:

@@ -18,7 +18,7 @@ from kiel_logging.handler.conversion.notes import NOTES
 from kiel_logging.handler.conversion.plain import make_plain
 from kiel_logging.handler.conversion.quick import Quick, attribute_of
 from kiel_logging.handler.conversion.redaction import redaction
-from kiel_logging.handler.conversion.topic_choice import topic_choice
+from kiel_logging.handler.conversion.topic_choice import is_name, topic_choice
 from kiel_logging.handler.conversion.trace_ids import trace_ids
 from kiel_logging.handler.conversion.value_choice import value_choice
 from kiel_logging.handler.pipeline.item import Item, level_of, make_item
@@ -74,7 +74,9 @@ class Conversion:
         self._max_size = max_size - BATCH_OVERHEAD
         self._keep_source = keep_source
         given = (format, serializer, key_maker, rename, exclude, redact)
-        self._quick = self._short_way(key_field, headers, fields) if given == _SIMPLE else None
+        self._quick = (
+            self._short_way(topic, key_field, headers, fields) if given == _SIMPLE else None
+        )
 
     def convert(
         self,
@@ -111,7 +113,7 @@ class Conversion:
             record if self._keep_source else None,
         )
 
-    def _short_way(self, key_field: Any, headers: Any, fields: Any) -> Quick | None:
+    def _short_way(self, topic: Any, key_field: Any, headers: Any, fields: Any) -> Quick | None:
         """Return how records that need no care are converted; None where all do."""
         static = dict(fields or {})
         names = {**(headers or {})}
@@ -125,7 +127,7 @@ class Conversion:
         ):
             return None
         return Quick(
-            topic=self.topic,
+            topic=topic if is_name(topic) else self.topic,
             key=key,
             headers={name: field for name, field in attributes.items() if field is not None},
             context=self._context,

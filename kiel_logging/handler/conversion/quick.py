@@ -59,6 +59,13 @@ _RECORD_SIZE: Final = record_size(Record(None, None, (), 0))
 _new: Final[Any] = tuple.__new__
 """Makes a named tuple of a tuple, in a third of the time."""
 
+try:
+    from kiel_logging._accelerator import convert as _convert_in_c
+except ImportError:  # there was no C compiler
+    convert_in_c: Callable[[LogRecord, tuple[Any, ...]], Item | None] | None = None
+else:
+    convert_in_c = _convert_in_c
+
 _Site: TypeAlias = tuple[bytes, bytes]
 
 
@@ -73,7 +80,7 @@ class Quick:
     """Makes Items of records that need no care.
 
     Args:
-        topic: LogRecord -> topic name.
+        topic: LogRecord -> topic name, or the name of all.
         key: the attribute or field that has the key; None for none.
         headers: names of headers -> attributes or fields.
         context: returns fields of the surroundings.
@@ -85,7 +92,7 @@ class Quick:
     def __init__(
         self,
         *,
-        topic: TopicChoice,
+        topic: TopicChoice | str,
         key: str | None,
         headers: Mapping[str, str],
         context: Callable[[], Mapping[str, Any]] | None,
@@ -93,7 +100,7 @@ class Quick:
         most: int,
         keep_source: bool,
     ) -> None:
-        self._topic = topic
+        self._topic: TopicChoice = (lambda _record: topic) if isinstance(topic, str) else topic
         self._key = key
         self._headers = list(headers.items())
         self._context = context
@@ -102,32 +109,65 @@ class Quick:
         self._most = most
         self._keep_source = keep_source
         self._sites: dict[Any, _Site] = {}
+        self._settings: tuple[Any, ...] | None = None
+        if isinstance(topic, str) and not headers and context is None and not keep_source:
+            self._settings = self._for_c(topic, most)
 
     def convert(self, record: LogRecord) -> Item | None:
         """Return the item; None for a record that needs care."""
-        own = record.__dict__
         try:
-            if own["exc_info"] or own["exc_text"] or own["stack_info"]:
-                return None
-            more, skipped = self._more(own)
-            head, tail = self._sites.get(_site_of(own)) or self._new_site(own)
-            if (task := _task_name(own)) is not None:
-                tail += b',"task":' + orjson.dumps(task)
-            value = compose(
-                own["created"],
-                head,
-                _message(record, own),
-                tail,
-                own,
-                skipped,
-                more,
-                self._taken,
-                dump_if_simple,
-                self._end,
-            )
-            return None if value is None else self._item(record, own, more, value)
+            if self._settings is not None and convert_in_c is not None:
+                item = convert_in_c(record, self._settings)
+                if item is not None:
+                    return item
+            return self._convert(record, record.__dict__)
         except Exception:  # the long way will say what is wrong, if anything is
             return None
+
+    def _convert(self, record: LogRecord, own: dict[str, Any]) -> Item | None:
+        if own["exc_info"] or own["exc_text"] or own["stack_info"]:
+            return None
+        more, skipped = self._more(own)
+        place = _site_of(own)
+        head, tail = self._sites.get(place) or self._new_site(place)
+        if (task := _task_name(own)) is not None:
+            tail += b',"task":' + orjson.dumps(task)
+        value = compose(
+            own["created"],
+            head,
+            _message(record, own),
+            tail,
+            own,
+            skipped,
+            more,
+            self._taken,
+            dump_if_simple,
+            self._end,
+        )
+        return None if value is None else self._item(record, own, more, value)
+
+    def _for_c(self, topic: str, most: int) -> tuple[Any, ...]:
+        """Return what ``convert()`` in C goes by, in the order of its enum."""
+        return (
+            LogRecord,
+            Record,
+            Item,
+            self._sites,
+            self._new_site,
+            tuple(_ATTRIBUTES.values()),
+            _get_running_loop,
+            _task_name,
+            sys.modules,
+            topic,
+            self._key,
+            _OWN,
+            self._taken,
+            dump_if_simple,
+            self._end,
+            _RECORD_SIZE,
+            RECORD_MEMORY_OVERHEAD,
+            most,
+        )
 
     def _item(
         self, record: LogRecord, own: dict[str, Any], more: dict[str, Any], value: bytes
@@ -157,17 +197,16 @@ class Quick:
             more = _joined(more, trace_ids(), own)
         return more, skipped
 
-    def _new_site(self, own: dict[str, Any]) -> _Site:
-        values = _site_of(own)
-        if not _SITE_TYPES.issuperset(map(type, values)):
+    def _new_site(self, place: tuple[Any, ...]) -> _Site:
+        if not _SITE_TYPES.issuperset(map(type, place)):
             raise TypeError("a record that somebody made up")
-        fields = dict(zip(_ATTRIBUTES, values, strict=True))
+        fields = dict(zip(_ATTRIBUTES, place, strict=True))
         level, logger = orjson.dumps(fields.pop("level")), orjson.dumps(fields.pop("logger"))
         head = b'","level":%b,"logger":%b,"message":' % (level, logger)
         site = head, b"," + orjson.dumps({**fields, "host": HOST})[1:-1]
         if len(self._sites) >= _MOST_SITES:
-            self._sites = {}
-        self._sites[values] = site
+            self._sites.clear()
+        self._sites[place] = site
         return site
 
     def _find_headers(self, own: dict[str, Any], more: dict[str, Any]) -> tuple[Header, ...]:

@@ -37,9 +37,12 @@ def topic_choice(topic: Topic) -> TopicChoice:
             f"topic={topic!r} must be a name, a template such as 'logs.{{levelname}}', or a "
             "callable that takes the LogRecord"
         )
-    if "{" in topic or "}" in topic:
-        return _template(topic)
-    return _constant(topic)
+    return _constant(topic) if is_name(topic) else _template(topic)
+
+
+def is_name(topic: object) -> bool:
+    """Whether ``topic`` is the name of one topic for all records."""
+    return isinstance(topic, str) and "{" not in topic and "}" not in topic
 
 
 def _constant(topic: str) -> TopicChoice:

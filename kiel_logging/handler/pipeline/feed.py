@@ -5,7 +5,8 @@ overflow policy can still choose among it. Runs on the loop thread.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from operator import attrgetter
+from typing import Any, Final, Protocol
 
 from kiel_logging.clients import Producer
 from kiel_logging.delivery.batch import Batch
@@ -14,17 +15,28 @@ from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.network.resolver import Resolve
 from kiel_logging.network.tokens import RunAside
 from kiel_logging.partitioners import BuiltIn
-from kiel_logging.records import Record, TopicPartition
+from kiel_logging.records import TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD
 
 WINDOW: Final = 4
 """The producer holds at most one part in so many of what the handler may buffer."""
 
 
-_MOST_PLACES: Final = 16_384
+_MOST_KNOWN: Final = 16_384
 """Keys whose partitions are remembered; they repeat: users, hosts, loggers."""
 
-_Arrived: TypeAlias = tuple[list[Record], list[int], list[Item]]
+_record_of: Final = attrgetter("record")
+_size_of: Final = attrgetter("size")
+
+
+class _Group:
+    """The items of a slice that go to one partition."""
+
+    __slots__ = ("items", "place")
+
+    def __init__(self, place: TopicPartition) -> None:
+        self.place = place
+        self.items: list[Item] = []
 
 
 class Ledger(Protocol):
@@ -66,8 +78,9 @@ class Feed(Producer):
         self._most_bytes = self._options.max_request_size - BATCH_OVERHEAD
         partitioner = self._options.partitioner
         self._is_steady = isinstance(partitioner, BuiltIn) and partitioner.steady
-        self._places: dict[tuple[str, Any], TopicPartition] = {}
-        self._places_revision = self._places_seals = 0
+        self._known: dict[tuple[str, Any], _Group] = {}
+        self._groups: dict[TopicPartition, _Group] = {}
+        self._groups_revision = self._groups_seals = 0
         self._keyless: list[str] = []
 
     def __repr__(self) -> str:
@@ -103,35 +116,40 @@ class Feed(Producer):
 
     def take(self, items: Sequence[Item]) -> None:
         """Buffer ``items``, in order; what can't be sent counts as failed."""
-        known = self._known_places()
-        arrived: dict[TopicPartition, _Arrived] = {}
+        known = self._known_groups()
+        filled: list[_Group] = []
         for item in items:
-            place = known.get((item.topic, item.key)) or self._find_place(item)
-            if place is not None and self._is_small(item):
-                group = arrived.get(place)
-                if group is None:
-                    group = arrived[place] = ([], [], [])
-                records, sizes, tokens = group
-                records.append(item.record)
-                sizes.append(item.size)
-                tokens.append(item)
+            group = known.get((item.topic, item.key)) or self._find_group(item)
+            if group is not None:
+                if not group.items:
+                    filled.append(group)
+                group.items.append(item)
         now = self._clock()
-        for place, (records, sizes, tokens) in arrived.items():
-            self._accumulator.extend(place, records, sizes, tokens, now)
+        for group in filled:
+            self._append(group, now)
         self._sender.poke()
 
-    def _known_places(self) -> dict[tuple[str, Any], TopicPartition]:
+    def _append(self, group: _Group, now: float) -> None:
+        items, group.items = group.items, []
+        sizes = list(map(_size_of, items))
+        if max(sizes) > self._most_bytes:
+            items = [item for item in items if self._is_small(item)]
+            sizes = list(map(_size_of, items))
+        records = list(map(_record_of, items))
+        self._accumulator.extend(group.place, records, sizes, items, now)
+
+    def _known_groups(self) -> dict[tuple[str, Any], _Group]:
         """Return where those records go whose like were placed before."""
         revision, seals = self._sender.cluster.topology.revision, self._accumulator.seals
-        if revision != self._places_revision or len(self._places) > _MOST_PLACES:
-            self._places, self._places_revision = {}, revision
-        if seals != self._places_seals:
+        if revision != self._groups_revision or len(self._known) > _MOST_KNOWN:
+            self._known, self._groups, self._groups_revision = {}, {}, revision
+        if seals != self._groups_seals:
             for topic in self._keyless:
-                self._places.pop((topic, None), None)
-            self._keyless, self._places_seals = [], seals
-        return self._places
+                self._known.pop((topic, None), None)
+            self._keyless, self._groups_seals = [], seals
+        return self._known
 
-    def _find_place(self, item: Item) -> TopicPartition | None:
+    def _find_group(self, item: Item) -> _Group | None:
         """Return where ``item`` goes; None when it is held, or refused."""
         topic, key, accumulator = item.topic, item.key, self._accumulator
         try:
@@ -146,21 +164,21 @@ class Feed(Producer):
         except Exception as error:  # a partitioner of the user's may raise anything
             self._sender.settlement.refuse(item, error, topic)
             return None
+        group = self._groups.get(place) or self._groups.setdefault(place, _Group(place))
         if self._is_steady:
-            self._places[topic, key] = place
+            self._known[topic, key] = group
             if key is None:
                 self._keyless.append(topic)
-        return place
+        return group
 
     def _is_small(self, item: Item) -> bool:
         """Whether ``item`` fits into a request; it is refused when it does not."""
-        if item.size <= self._most_bytes:
-            return True
         try:
             self._check_size(item.topic, item.size)
         except RecordTooLarge as error:
             self._sender.settlement.refuse(item, error, item.topic)
-        return False
+            return False
+        return True
 
     def send_now(self) -> None:
         """Don't wait for more."""

@@ -71,6 +71,7 @@ class Handoff:
         self._batch_size = batch_size
         self._wake = wake
         self._queue = OVERFLOW[overflow]()
+        self._append = self._queue.append
         self._drops_newest = overflow == DROP_NEWEST
         self._block_timeout = block_timeout if overflow == BLOCK else 0.0
         self._closed = False
@@ -130,13 +131,16 @@ class Handoff:
         """Queue ``item``; return what was dropped for want of room: it, others, or nothing."""
         admission: tuple[Sequence[Item], int] | None = None
         with self._lock:
-            # As ``_missing`` says, without its calls: this is what happens to nearly every record.
+            # ``_missing`` and ``_accept`` without their calls: what happens to nearly every record.
             if (
                 self._kept - self._delivered - self._failed < self._max_records
                 and self._bytes_kept - self._bytes_ended + item.memory <= self._max_bytes
                 and not self._closed
             ):
-                admission = ([], self._accept(item))
+                self._emitted += 1
+                self._kept += 1
+                self._bytes_kept += item.memory
+                admission = [], self._append(item)
         dropped, queued = admission or self._admit(item) or self._wait_and_admit(item)
         if queued == self._batch_size and not dropped:
             self._wake(True)

@@ -5,7 +5,7 @@ A handler has one at a time. In a forked child it makes a new one, and leaves th
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,7 @@ class Pipeline:
             overflow=plan.overflow,
             block_timeout=plan.block_timeout,
         )
+        self.put = self.handoff.put
         self._shipper = Shipper(
             self.handoff,
             self._drops,
@@ -81,10 +82,6 @@ class Pipeline:
 
     def _wake(self, full: bool) -> None:
         self._loop_thread.wake(full)
-
-    def put(self, item: Item) -> Sequence[Item]:
-        """Queue ``item``; return what was dropped for want of room: it, others, or nothing."""
-        return self.handoff.put(item)
 
     def note_drop(self, topic: str, reason: str, level: int) -> None:
         """See to it that the loss of a record is told."""

@@ -9,6 +9,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from kiel_logging.errors import BufferFull, ProducerClosed
@@ -25,6 +26,7 @@ SLICE: Final = 256
 """Records fed before the GIL is let go, so that no logging thread waits for long."""
 
 _ALL: Final = 2**31
+_memory_of: Final = attrgetter("memory")
 
 OnError = Callable[[Exception, int], object]
 
@@ -124,7 +126,7 @@ class Shipper:
 
     def delivered(self, items: Sequence[Item]) -> None:
         """Count what the brokers acknowledged."""
-        self._handoff.delivered(len(items), sum(item.memory for item in items))
+        self._handoff.delivered(len(items), sum(map(_memory_of, items)))
         self._well = True
         self._go_on()
         if self._report:
@@ -132,7 +134,7 @@ class Shipper:
 
     def failed(self, items: Sequence[Item], error: Exception) -> None:
         """Count what is given up, tell who wants to know, hand it to the fallback."""
-        self._handoff.failed(len(items), sum(item.memory for item in items))
+        self._handoff.failed(len(items), sum(map(_memory_of, items)))
         self._well = False
         self._go_on()
         lost = Counter((item.topic, item.level) for item in items if not isinstance(item, Summary))
