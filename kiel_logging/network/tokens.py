@@ -11,6 +11,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
+from kiel_logging.credentials import Secret
 from kiel_logging.errors import AuthenticationFailed
 from kiel_logging.security import Token, TokenProvider
 
@@ -47,7 +48,7 @@ class Tokens:
         self._provider = provider
         self._run_aside = run_aside
         self._clock = clock
-        self._last: Token | None = None
+        self._last: Secret | None = None
         self._good_until = 0.0
         self._patience = patience
         self._fetching = asyncio.Lock()
@@ -60,14 +61,14 @@ class Tokens:
         """
         async with self._fetching:  # connections that are opened together share one
             if self._last is not None and self._clock() < self._good_until:
-                return self._last.value
+                return self._last.read()
             return await self._renew()
 
     async def _renew(self) -> str:
         token = await self._fetch()
         now = self._clock()
         expires_at = token.expires_at if token.expires_at is not None else _jwt_end(token.value)
-        self._last = token
+        self._last = Secret("a token", token.value)
         # One whose end nobody knows is fetched anew for every session.
         self._good_until = 0.0 if expires_at is None else now + (expires_at - now) * _GOOD_FOR
         return token.value

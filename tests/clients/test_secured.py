@@ -283,6 +283,30 @@ def test_a_handler_recovers_when_the_password_is_put_right(
     assert SECRET not in told
 
 
+@pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest", "drop_lowest"])
+def test_a_handler_without_a_way_in_keeps_to_its_policy(
+    threaded: ThreadedFakeCluster, tmp_path: Path, overflow: str
+) -> None:
+    """Its buffer has the size it was given; when the password is right, what is in it arrives."""
+    path = tmp_path / "password"
+    path.write_text(WRONG)
+    options = {**QUICK, **alice(password={"file": str(path)}), "buffer_records": 10}
+    handler = KafkaHandler(threaded.addresses, "logs", **options, overflow=overflow)
+    with closing(handler):
+        logger = logger_to(handler)
+        for n in range(25):
+            logger.error("%d", n)
+            if n == 12:
+                threaded.received("SaslAuthenticate", 2)
+        before = handler.stats()
+        assert (before.emitted, before.delivered, before.failed) == (25, 0, 0)
+        assert before.buffered + before.in_flight == 10
+        assert dict(before.dropped) == {"buffer_full": {"ERROR": 15}}
+        path.write_text(SECRET)
+        assert handler.flush(30) == 0
+        assert handler.stats().delivered == 10
+
+
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_a_handler_from_properties(
     threaded: ThreadedFakeCluster, tmp_path: Path, mechanism: str

@@ -158,15 +158,18 @@ def test_a_client(mechanism: str) -> None:
     handler.close()
 
 
-@pytest.mark.parametrize("reply", [None, HANG_UP], ids=["refused", "hangs up"])
+@pytest.mark.parametrize("how", ["refused", "not offered", "SaslAuthenticate", "SaslHandshake"])
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.gen_test
-async def test_a_connection_that_fails(mechanism: str, reply: Any) -> None:
-    """After the secret was sent."""
+async def test_a_connection_that_fails(mechanism: str, how: str) -> None:
+    """After the secret was read, or sent; a broker may also hang up."""
     async with FakeCluster(brokers=1) as cluster:
-        cluster.brokers[0].require_sasl(Sasl(users={"alice": "another"}, tokens={"another"}))
-        if reply is not None:
-            cluster.brokers[0].on("SaslAuthenticate", reply)
+        sasl = Sasl(users={"alice": "another"}, tokens={"another"})
+        cluster.brokers[0].require_sasl(sasl)
+        if how == "not offered":
+            sasl.mechanisms = ()
+        elif how != "refused":
+            cluster.brokers[0].on(how, HANG_UP)
         options = {**secured(mechanism), "security_protocol": "SASL_PLAINTEXT"}
         del options["ssl_certfile"], options["ssl_password"]
         producer = quick_producer(cluster, **options)

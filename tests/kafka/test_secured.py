@@ -6,12 +6,12 @@ What the listeners themselves do is proved with librdkafka in ``test_secured_clu
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import queue
 import re
 import secrets
-import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,22 @@ from kiel_logging.errors import (
     BrokerError,
     CertificateExpired,
     ClientCertificateRefused,
-    ConnectionLost,
     ListenerMismatch,
     TopicAuthorizationFailed,
     UnknownAuthority,
     UnsupportedMechanism,
     WrongHostName,
 )
+from kiel_logging.network.connection import Connection
 from kiel_logging.security import Token
 from tests.support.console_consumer import confluent_consume
-from tests.support.kafka import LISTENERS, KafkaCluster, Security, unsecured_token
+from tests.support.kafka import LISTENERS, MECHANISMS, KafkaCluster, Security, unsecured_token
+from tests.support.what_is_shown import all_of, object_of
 
-MECHANISMS = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
+[ONLY] = LISTENERS["ONE_MECHANISM"].mechanisms
 PASSWORDS = MECHANISMS[:3]
+SOON = 10.0
+"""Seconds until whoever is refused knows why."""
 
 
 def options(security: Security, listener: str, **changes: Any) -> dict[str, Any]:
@@ -68,42 +71,69 @@ def certified(security: Security, **changes: Any) -> dict[str, Any]:
     return options(security, "MTLS", **{**files, **changes})
 
 
+class Told:
+    """Whatever a test tells of errors and objects, and what must not be in it nor in any output."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self.texts: list[str] = []
+        self.secrets = [*secrets]
+
+    def secret(self, secret: str) -> str:
+        """Return one more that nothing may show."""
+        self.secrets.append(secret)
+        return secret
+
+    def error(self, error: BaseException) -> None:
+        """All that tools show of it, local variables included."""
+        self.texts.append(all_of(error))
+
+    def object(self, thing: object) -> None:
+        """All that tools show of it, attributes included."""
+        self.texts += [object_of(thing), repr(vars(thing))]
+
+
 @pytest.fixture(autouse=True)
 def told(
     secured_kafka: KafkaCluster,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
-) -> Iterator[list[str]]:
-    """Whatever a test tells of errors and objects; no password is in it, nor in any output."""
+) -> Iterator[Told]:
+    """What a test tells; no password is in it, nor in any output, and no token."""
     caplog.set_level(logging.DEBUG)
-    texts: list[str] = []
-    yield texts
-    captured = capfd.readouterr()
-    everything = "\n".join([*texts, caplog.text, captured.out, captured.err])
     security = secured_kafka.security
-    passwords = [*security.users.values(), security.client_certificate.key_password]
-    assert [each for each in passwords if each in everything] == []
+    told = Told([*security.users.values(), security.client_certificate.key_password])
+    yield told
+    for record in caplog.records:
+        if record.exc_info and record.exc_info[1] is not None:
+            told.error(record.exc_info[1])
+    captured = capfd.readouterr()
+    everything = "\n".join([*told.texts, caplog.text, captured.out, captured.err])
+    assert [each for each in told.secrets if each in everything] == []
     assert re.search(r"eyJhbGciOi", everything) is None  # how every JWT begins
+    said_twice = [record for record in caplog.records if record.name == "tornado.general"]
+    assert said_twice == []
 
 
-async def deliver(told: list[str], settings: dict[str, Any], topic: str, messages: int = 3) -> None:
+async def deliver(told: Told, settings: dict[str, Any], topic: str, messages: int = 3) -> None:
     """Produce numbered messages; every one is acknowledged."""
     producer = Producer(**settings, required_acks=-1, batch_size=100)
     async with producer:
-        told.append(repr(producer))
+        told.object(producer)
         futures = [await producer.produce(topic, n) for n in range(messages)]
         assert await producer.flush(30) == 0
         for future in futures:
             future.result()
 
 
-async def refusal(told: list[str], settings: dict[str, Any]) -> BrokerError:
-    """Connect in vain; return the error, once all that it shows was written down."""
+async def refusal(told: Told, settings: dict[str, Any]) -> BrokerError:
+    """Connect in vain, soon; return the error, once all that it shows was written down."""
     producer = Producer(**settings)
-    with pytest.raises(BrokerError) as caught:
-        await producer.connect()
+    async with asyncio.timeout(SOON):
+        with pytest.raises(BrokerError) as caught:
+            await producer.connect()
     await producer.close()
-    told += [repr(producer), *traceback.format_exception(caught.value)]
+    told.object(producer)
+    told.error(caught.value)
     return caught.value
 
 
@@ -114,7 +144,7 @@ async def refusal(told: list[str], settings: dict[str, Any]) -> BrokerError:
 @pytest.mark.parametrize("listener", ["SASL_PLAINTEXT", "SASL_SSL"])
 @pytest.mark.gen_test(timeout=60)
 async def test_every_mechanism(
-    secured_kafka: KafkaCluster, topic: str, told: list[str], listener: str, mechanism: str
+    secured_kafka: KafkaCluster, topic: str, told: Told, listener: str, mechanism: str
 ) -> None:
     """What was produced is stored."""
     await deliver(told, logged_in(secured_kafka.security, listener, mechanism), topic)
@@ -123,7 +153,7 @@ async def test_every_mechanism(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.gen_test(timeout=60)
-async def test_tls(secured_kafka: KafkaCluster, topic: str, told: list[str], host: str) -> None:
+async def test_tls(secured_kafka: KafkaCluster, topic: str, told: Told, host: str) -> None:
     """By address and by name, both of which the certificate is for."""
     security = secured_kafka.security
     settings = options(security, "SSL", brokers=security.bootstrap("SSL", host))
@@ -134,7 +164,7 @@ async def test_tls(secured_kafka: KafkaCluster, topic: str, told: list[str], hos
 @pytest.mark.parametrize("key", ["plain", "encrypted"])
 @pytest.mark.gen_test(timeout=60)
 async def test_mutual_tls(
-    secured_kafka: KafkaCluster, topic: str, told: list[str], key: str, tmp_path: Path
+    secured_kafka: KafkaCluster, topic: str, told: Told, key: str, tmp_path: Path
 ) -> None:
     """With a client's certificate, its key encrypted or not."""
     own = secured_kafka.security.client_certificate
@@ -150,9 +180,7 @@ async def test_mutual_tls(
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_tokens_by_a_coroutine(
-    secured_kafka: KafkaCluster, topic: str, told: list[str]
-) -> None:
+async def test_tokens_by_a_coroutine(secured_kafka: KafkaCluster, topic: str, told: Told) -> None:
     """A provider may be asynchronous, and may say when its token ends."""
 
     async def provider() -> Token:
@@ -171,7 +199,7 @@ async def test_tokens_by_a_coroutine(
 async def test_a_password_that_is_named(
     secured_kafka: KafkaCluster,
     topic: str,
-    told: list[str],
+    told: Told,
     where: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -188,7 +216,7 @@ async def test_a_password_that_is_named(
 
 @pytest.mark.gen_test(timeout=60)
 async def test_java_properties(
-    secured_kafka: KafkaCluster, topic: str, told: list[str], tmp_path: Path
+    secured_kafka: KafkaCluster, topic: str, told: Told, tmp_path: Path
 ) -> None:
     """A client's properties file is all that is needed."""
     security = secured_kafka.security
@@ -204,7 +232,7 @@ async def test_java_properties(
         "acks=all\n"
     )
     producer = Producer.from_properties(path, batch_size=1)
-    told.append(repr(producer))
+    told.object(producer)
     async with producer:
         await producer.produce(topic, "by properties")
     [stored] = confluent_consume(secured_kafka.bootstrap, topic)
@@ -218,7 +246,7 @@ async def test_java_properties(
 async def test_verification_turned_off(
     secured_kafka: KafkaCluster,
     topic: str,
-    told: list[str],
+    told: Told,
     off: dict[str, bool],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -232,27 +260,86 @@ async def test_verification_turned_off(
 # -- who doesn't -----------------------------------------------------------------------------------
 
 
+def with_other_authority(security: Security) -> dict[str, Any]:
+    """Trusts somebody else."""
+    return {"ssl_cafile": str(security.other_ca_file)}
+
+
+def with_other_certificate(security: Security) -> dict[str, Any]:
+    """Shows one that somebody else signed."""
+    other = security.other_client_certificate
+    return {"ssl_certfile": str(other.cert_file), "ssl_keyfile": str(other.key_file)}
+
+
+REFUSED_TLS: dict[str, tuple[str, Callable[[Security], dict[str, Any]], type[BrokerError]]] = {
+    "expired": ("EXPIRED", lambda _: {}, CertificateExpired),
+    "another host's": ("WRONG_HOST", lambda _: {}, WrongHostName),
+    "unknown authority": ("SSL", with_other_authority, UnknownAuthority),
+    "not the system's": ("SSL", lambda _: {"ssl_cafile": None}, UnknownAuthority),
+    "no client's": ("MTLS", lambda _: {}, ClientCertificateRefused),
+    "a stranger's": ("MTLS", with_other_certificate, ClientCertificateRefused),
+    "TLS to plaintext": ("PLAINTEXT", lambda _: {}, ListenerMismatch),
+    "TLS to plaintext with SASL": ("SASL_PLAINTEXT", lambda _: {}, ListenerMismatch),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_TLS)
+@pytest.mark.parametrize("mechanism", [None, *MECHANISMS])
+@pytest.mark.gen_test(timeout=30)
+async def test_who_is_refused_by_tls(
+    secured_kafka: KafkaCluster, told: Told, mechanism: str | None, name: str
+) -> None:
+    """Each thing that can be wrong has an error of its own, whatever would come after it."""
+    security = secured_kafka.security
+    listener, changes, kind = REFUSED_TLS[name]
+    brokers = secured_kafka.bootstrap if listener == "PLAINTEXT" else security.bootstrap(listener)
+    settings = options(security, "SSL", brokers=brokers)
+    if mechanism is not None:
+        settings = logged_in(security, "SASL_SSL", mechanism, brokers=brokers)
+    error = await refusal(told, {**settings, **changes(security)})
+    assert type(error) is kind
+
+
+@pytest.mark.parametrize("listener", ["SSL", "MTLS", "SASL_SSL"])
+@pytest.mark.parametrize("mechanism", [None, *MECHANISMS])
+@pytest.mark.gen_test(timeout=30)
+async def test_plaintext_to_a_tls_port(
+    secured_kafka: KafkaCluster, told: Told, mechanism: str | None, listener: str
+) -> None:
+    """The error asks for the protocol."""
+    security = secured_kafka.security
+    settings: dict[str, Any] = {"brokers": security.bootstrap(listener)}
+    if mechanism is not None:
+        settings = logged_in(security, "SASL_PLAINTEXT", mechanism, **settings)
+    error = await refusal(told, settings)
+    assert type(error) is ListenerMismatch
+    assert "set security_protocol" in str(error)
+
+
 @pytest.mark.parametrize("mechanism", PASSWORDS)
 @pytest.mark.parametrize("listener", ["SASL_PLAINTEXT", "SASL_SSL"])
+@pytest.mark.parametrize("user", ["alice", "nobody"])
 @pytest.mark.gen_test(timeout=30)
 async def test_a_wrong_password(
-    secured_kafka: KafkaCluster, told: list[str], listener: str, mechanism: str
+    secured_kafka: KafkaCluster, told: Told, user: str, listener: str, mechanism: str
 ) -> None:
-    """The error says that it is the credentials, and whose."""
-    wrong = secrets.token_hex(16)
-    settings = logged_in(secured_kafka.security, listener, mechanism, sasl_password=wrong)
+    """The error says that it is the credentials, and not which of them."""
+    wrong = told.secret(secrets.token_hex(16))
+    settings = logged_in(
+        secured_kafka.security, listener, mechanism, sasl_username=user, sasl_password=wrong
+    )
     error = await refusal(told, settings)
     assert type(error) is AuthenticationFailed
     assert "user name or password" in str(error)
-    assert wrong not in "".join(told)
 
 
+@pytest.mark.parametrize("listener", ["SASL_PLAINTEXT", "SASL_SSL"])
 @pytest.mark.gen_test(timeout=30)
-async def test_an_expired_token(secured_kafka: KafkaCluster, told: list[str]) -> None:
+async def test_an_expired_token(secured_kafka: KafkaCluster, told: Told, listener: str) -> None:
     """The broker says so."""
     settings = logged_in(
         secured_kafka.security,
-        "SASL_SSL",
+        listener,
         "OAUTHBEARER",
         sasl_token_provider=lambda: unsecured_token("alice", -60),
     )
@@ -261,87 +348,44 @@ async def test_an_expired_token(secured_kafka: KafkaCluster, told: list[str]) ->
     assert "token" in str(error)
 
 
+@pytest.mark.parametrize("mechanism", [each for each in MECHANISMS if each != ONLY])
 @pytest.mark.gen_test(timeout=30)
-async def test_an_unknown_mechanism(secured_kafka: KafkaCluster, told: list[str]) -> None:
-    """A listener without SASL, and one that does not offer the mechanism, are told apart."""
+async def test_an_unknown_mechanism(
+    secured_kafka: KafkaCluster, told: Told, mechanism: str
+) -> None:
+    """The error names those that the listener has."""
+    error = await refusal(told, logged_in(secured_kafka.security, "ONE_MECHANISM", mechanism))
+    assert type(error) is UnsupportedMechanism
+    assert f"does not offer sasl_mechanism={mechanism!r}; it offers {ONLY!r}" in str(error)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.gen_test(timeout=30)
+async def test_a_listener_without_sasl(
+    secured_kafka: KafkaCluster, told: Told, mechanism: str
+) -> None:
+    """Is told from one that has other mechanisms."""
     security = secured_kafka.security
-    settings = logged_in(security, "SASL_SSL", "PLAIN", brokers=security.bootstrap("SSL"))
+    settings = logged_in(security, "SASL_SSL", mechanism, brokers=security.bootstrap("SSL"))
     error = await refusal(told, settings)
     assert type(error) is UnsupportedMechanism
+    assert "wants no SASL there" in str(error)
 
 
-@pytest.mark.parametrize(
-    ("listener", "changes", "kind"),
-    [
-        ("EXPIRED", {}, CertificateExpired),
-        ("WRONG_HOST", {}, WrongHostName),
-        ("SSL", {"ssl_cafile": "other"}, UnknownAuthority),
-        ("SSL", {"ssl_cafile": None}, UnknownAuthority),
-        ("MTLS", {}, ClientCertificateRefused),
-    ],
-    ids=[
-        "expired",
-        "another host's",
-        "unknown authority",
-        "the system's authorities",
-        "no client's",
-    ],
-)
-@pytest.mark.gen_test(timeout=30)
-async def test_certificates(
-    secured_kafka: KafkaCluster,
-    told: list[str],
-    listener: str,
-    changes: dict[str, Any],
-    kind: type[BrokerError],
-) -> None:
-    """Each thing that can be wrong with one has an error of its own."""
-    if changes.get("ssl_cafile") == "other":
-        changes = {"ssl_cafile": str(secured_kafka.security.other_ca_file)}
-    error = await refusal(told, options(secured_kafka.security, listener, **changes))
-    assert type(error) is kind
-
-
-@pytest.mark.gen_test(timeout=30)
-async def test_a_clients_certificate_of_an_unknown_authority(
-    secured_kafka: KafkaCluster, told: list[str]
-) -> None:
-    """It is the broker that refuses."""
-    other = secured_kafka.security.other_client_certificate
-    settings = certified(
-        secured_kafka.security, ssl_certfile=str(other.cert_file), ssl_keyfile=str(other.key_file)
-    )
-    assert type(await refusal(told, settings)) is ClientCertificateRefused
-
-
-@pytest.mark.gen_test(timeout=30)
-async def test_plaintext_to_a_tls_port(secured_kafka: KafkaCluster, told: list[str]) -> None:
-    """The error asks for the protocol."""
-    error = await refusal(told, {"brokers": secured_kafka.security.bootstrap("SSL")})
-    assert isinstance(error, ListenerMismatch | ConnectionLost) or "TLS" in str(error)
-    assert "TLS" in str(error)
-
-
-@pytest.mark.gen_test(timeout=30)
-async def test_tls_to_a_plaintext_port(secured_kafka: KafkaCluster, told: list[str]) -> None:
-    """And so does this one."""
-    settings = options(secured_kafka.security, "SSL", brokers=secured_kafka.bootstrap)
-    error = await refusal(told, settings)
-    assert type(error) is ListenerMismatch
-    assert "plaintext" in str(error)
-
-
+@pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.gen_test(timeout=60)
 async def test_a_topic_that_an_acl_refuses(
-    secured_kafka: KafkaCluster, topic: str, told: list[str]
+    secured_kafka: KafkaCluster, topic: str, told: Told, mechanism: str
 ) -> None:
     """The message fails with the right that is missing; others go on."""
     secured_kafka.create_topic(topic, partitions=1)
     secured_kafka.deny("carol", topic, "WRITE")
-    settings = logged_in(secured_kafka.security, "SASL_SSL", "SCRAM-SHA-256", user="carol")
+    settings = logged_in(secured_kafka.security, "SASL_SSL", mechanism, user="carol")
     async with Producer(**settings, required_acks=-1) as producer:
-        with pytest.raises(TopicAuthorizationFailed, match="allow this client's user to Write"):
-            await producer.produce(topic, "refused")
+        async with asyncio.timeout(SOON):
+            with pytest.raises(TopicAuthorizationFailed, match="user to Write") as failure:
+                await producer.produce(topic, "refused")
+        told.error(failure.value)
         secured_kafka.allow("carol", topic)
         await producer.produce(topic, "allowed")
     [stored] = confluent_consume(secured_kafka.bootstrap, topic)
@@ -351,67 +395,108 @@ async def test_a_topic_that_an_acl_refuses(
 # -- over time -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "OAUTHBEARER"])
-@pytest.mark.timeout(180)
-@pytest.mark.gen_test(timeout=120)
-async def test_sessions_end_under_load(
-    secured_kafka: KafkaCluster,
-    topic: str,
-    told: list[str],
-    mechanism: str,
-) -> None:
-    """Who we are is told again on the open connections: nothing is lost, nothing repeated."""
-    secured_kafka.create_topic(topic, partitions=3)
-    settings = logged_in(secured_kafka.security, "SHORT", mechanism)
-    loop = asyncio.get_running_loop()
-    until, count = loop.time() + 12, 0  # more than two sessions of 5 s
+def connections_of(producer: Producer) -> dict[int, Connection]:
+    """The connection to each broker that there is one to."""
+    nodes = producer._sender.cluster._nodes
+    return {n: node.connection for n, node in nodes.items() if node.connection is not None}
+
+
+async def load_over_sessions(told: Told, settings: dict[str, Any], topic: str, end: float) -> int:
+    """Produce until `end`, over connections that stay; return how many messages."""
+    loop, count = asyncio.get_running_loop(), 0
     async with Producer(**settings, required_acks=-1, batch_size=50, linger_ms=5) as producer:
         futures = []
-        while loop.time() < until:
+        before: dict[int, Connection] = {}
+        while loop.time() < end:
             futures.append(await producer.produce(topic, count))
             count += 1
+            if not before and count >= 1000:
+                before = connections_of(producer)
         assert await producer.flush(60) == 0
         for future in futures:
             future.result()
-    stored = [
-        int(record.value or b"") for record in confluent_consume(secured_kafka.bootstrap, topic)
-    ]
-    assert sorted(stored) == list(range(count))
+        # Only who tells anew who they are still has the same ones.
+        assert len(before) == 3
+        assert connections_of(producer) == before
+        assert [each.closed for each in before.values()] == [None] * 3
+        told.object(producer)
+    return count
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.gen_test(timeout=120)
-async def test_a_leader_is_killed(secured_kafka: KafkaCluster, topic: str, told: list[str]) -> None:
-    """Under SASL_SSL as without: nothing is lost, nothing repeated."""
+async def test_sessions_end_under_load(secured_kafka: KafkaCluster, topic: str, told: Told) -> None:
+    """By every mechanism who we are is told again: nothing is lost, nothing repeated."""
+    end = asyncio.get_running_loop().time() + 12  # more than two sessions of 5 s
+    topics = [f"{topic}-{mechanism}" for mechanism in MECHANISMS]
+    for each in topics:
+        secured_kafka.create_topic(each, partitions=3)
+    counts = await asyncio.gather(
+        *(
+            load_over_sessions(
+                told, logged_in(secured_kafka.security, "SHORT", mechanism), each, end
+            )
+            for mechanism, each in zip(MECHANISMS, topics, strict=True)
+        )
+    )
+    for each, count in zip(topics, counts, strict=True):
+        assert sorted(numbers_in(secured_kafka, each)) == list(range(count))
+
+
+def numbers_in(cluster: KafkaCluster, topic: str) -> list[int]:
+    """What is stored, partition by partition."""
+    return [int(record.value or b"") for record in confluent_consume(cluster.bootstrap, topic)]
+
+
+async def produce_numbers(
+    told: Told, settings: dict[str, Any], topic: str, messages: int, half: asyncio.Event
+) -> None:
+    """Produce them in order, every one acknowledged; the first who has `half` of them tells."""
+    mechanism = settings["sasl_mechanism"]
+    async with Producer(**settings, required_acks=-1, batch_size=100) as producer:
+        futures = []
+        for n in range(messages):
+            if n == messages // 2:
+                half.set()
+            futures.append(await producer.produce(topic, [mechanism, n]))
+        assert await producer.flush(90) == 0
+        for future in futures:
+            future.result()
+        told.object(producer)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.gen_test(timeout=120)
+async def test_a_leader_is_killed(secured_kafka: KafkaCluster, topic: str, told: Told) -> None:
+    """Under SASL_SSL as without, by every mechanism: nothing is lost, nothing repeated."""
     secured_kafka.create_topic(topic, partitions=1)
-    settings = logged_in(secured_kafka.security, "SASL_SSL", "SCRAM-SHA-256")
-    leader = secured_kafka.leader(topic, 0)
-    messages = 20_000
+    leader, half, messages = secured_kafka.leader(topic, 0), asyncio.Event(), 10_000
+    work = [
+        asyncio.ensure_future(produce_numbers(told, settings, topic, messages, half))
+        for settings in (logged_in(secured_kafka.security, "SASL_SSL", m) for m in MECHANISMS)
+    ]
     try:
-        async with Producer(**settings, required_acks=-1, batch_size=100) as producer:
-            futures = []
-            for n in range(messages):
-                if n == messages // 4:
-                    await asyncio.to_thread(secured_kafka.kill, leader)
-                futures.append(await producer.produce(topic, n))
-            assert await producer.flush(90) == 0
-            for future in futures:
-                future.result()
+        await half.wait()
+        await asyncio.to_thread(secured_kafka.kill, leader)
+        assert [each.done() for each in work] == [False] * len(work)
+        await asyncio.gather(*work)
     finally:
         await asyncio.to_thread(secured_kafka.start, leader)
     stored = [
-        int(record.value or b"") for record in confluent_consume(secured_kafka.bootstrap, topic)
+        json.loads(record.value or b"")
+        for record in confluent_consume(secured_kafka.bootstrap, topic)
     ]
-    assert stored == list(range(messages))
+    for mechanism in MECHANISMS:
+        assert [n for who, n in stored if who == mechanism] == list(range(messages))
 
 
 def test_a_handler_recovers_when_the_password_is_put_right(
-    secured_kafka: KafkaCluster, topic: str, told: list[str], tmp_path: Path
+    secured_kafka: KafkaCluster, topic: str, told: Told, tmp_path: Path
 ) -> None:
     """What was logged meanwhile waits, and arrives in order; the file is read again."""
     secured_kafka.create_topic(topic, partitions=1)
     secret = tmp_path / "password"
-    secret.write_text("wrong")
+    secret.write_text(told.secret(secrets.token_hex(16)))
     seen = _Reports()
     logging.getLogger("kiel_logging").addHandler(seen)
     settings = logged_in(
@@ -427,7 +512,8 @@ def test_a_handler_recovers_when_the_password_is_put_right(
             assert handler.stats().buffered == 100
             secret.write_text(secured_kafka.security.users["alice"])
             assert handler.flush(60) == 0
-            told += [repr(handler), repr(handler.stats()), repr(vars(handler))]
+            told.object(handler)
+            told.texts.append(repr(handler.stats()))
     finally:
         logging.getLogger("kiel_logging").removeHandler(seen)
     stored = confluent_consume(secured_kafka.bootstrap, topic)

@@ -23,7 +23,7 @@ from tests.support.kafka import LISTENERS, MECHANISMS, KafkaCluster, Security, u
 Settings = dict[str, Any]
 PATIENCE = 30.0
 BY_SASL = KafkaError._AUTHENTICATION
-SASL = [name for name, listener in LISTENERS.items() if listener.sasl]
+SASL = [name for name, listener in LISTENERS.items() if listener.mechanisms == [*MECHANISMS]]
 PASSWORDS = [each for each in MECHANISMS if each != "OAUTHBEARER"]
 
 
@@ -196,6 +196,7 @@ OPENSSL_REASONS = {
     "MTLS": None,
     "SASL_SSL": None,
     "SHORT": None,
+    "ONE_MECHANISM": None,
     "EXPIRED": "certificate has expired",
     "WRONG_HOST": "IP address mismatch, certificate is not valid for '127.0.0.1'.",
 }
@@ -236,6 +237,17 @@ def test_an_expired_token_is_refused(security: Security, topic: str, listener: s
     error = send(bearing(security, listener, unsecured_token("alice", -60)), topic)
     assert error is not None
     assert error.code() == BY_SASL, error
+
+
+def test_a_listener_may_offer_one_mechanism(
+    secured_kafka: KafkaCluster, security: Security, topic: str
+) -> None:
+    """And does without the others."""
+    secured_kafka.create_topic(topic)
+    [only] = LISTENERS["ONE_MECHANISM"].mechanisms
+    for mechanism in MECHANISMS:
+        error = send(logged_in(security, "ONE_MECHANISM", mechanism), topic)
+        assert (error and error.code()) == (None if mechanism == only else BY_SASL)
 
 
 def test_an_encrypted_key_needs_its_password(security: Security) -> None:

@@ -4,13 +4,14 @@ A listener is configured under its own prefix alone (`listener.name.<name>.`), s
 changes what another does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 HOST: Final = "127.0.0.1"
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+ONLY: Final = "SCRAM-SHA-256"
 _SESSION_MS: Final = 5000
 _MODULES: Final = "org.apache.kafka.common.security"
 _SCRAM_LOGIN: Final = f"{_MODULES}.scram.ScramLoginModule required;"
@@ -22,6 +23,12 @@ class Listener:
 
     protocol: str
     settings: Mapping[str, str]
+
+    @property
+    def mechanisms(self) -> Sequence[str]:
+        """What it offers of SASL."""
+        offered = self.settings.get("sasl.enabled.mechanisms", ",".join(MECHANISMS))
+        return offered.split(",") if self.sasl else ()
 
     @property
     def tls(self) -> bool:
@@ -47,6 +54,7 @@ LISTENERS: Final = {
     "SASL_SSL": Listener("SASL_SSL", {}),
     "EXPIRED": Listener("SSL", {}),
     "WRONG_HOST": Listener("SSL", {}),
+    "ONE_MECHANISM": Listener("SASL_SSL", {"sasl.enabled.mechanisms": ONLY}),
     # A session ends after this and has to be authenticated anew (KIP-368).
     "SHORT": Listener("SASL_SSL", {"connections.max.reauth.ms": str(_SESSION_MS)}),
 }
