@@ -11,34 +11,51 @@ import functools
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 
 class _Here(threading.local):
     depth = 0
 
 
-_here = _Here()
+here: Final = _Here()
+"""This thread's depth: 0 where the program works for itself.
+
+On a thread that logs it is changed and put back within one ``try``. A signal handler that raises
+(a time limit, Ctrl-C) may do so when a function begins, ``__exit__`` for one: the thread would be
+taken for shipping for good.
+"""
 
 
 def mark_this_thread_as_shipping() -> None:
     """All that this thread does is shipping."""
-    _here.depth = 1 << 30
+    here.depth = 1 << 30
 
 
 def is_shipping() -> bool:
     """Whether the running code works for a handler of ours."""
-    return _here.depth > 0 and not (_here.depth == 1 and _interrupted())
+    return here.depth > 0 and not (here.depth == 1 and _interrupted())
+
+
+def as_shipping(work: Callable[..., T], *arguments: Any) -> T:
+    """Return what ``work(*arguments)`` returns, which works for a handler: a key maker, say."""
+    depth, here.depth = here.depth, here.depth + 1
+    try:
+        return work(*arguments)
+    finally:
+        here.depth = depth
 
 
 class _Shipping:
-    """What runs inside works for a handler: its serializer, its key maker."""
+    """What runs inside works for a handler; for where no signal handlers run."""
 
     def __enter__(self) -> None:
-        _here.depth += 1
+        here.depth += 1
 
     def __exit__(
         self,
@@ -46,7 +63,8 @@ class _Shipping:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _here.depth -= 1
+        if here.depth > 0:  # not_shipping() may have been cut short
+            here.depth -= 1
 
 
 shipping: Final = _Shipping()
@@ -55,11 +73,11 @@ shipping: Final = _Shipping()
 @contextmanager
 def not_shipping() -> Iterator[None]:
     """What runs inside works for the program again: its fallback handler."""
-    depth, _here.depth = _here.depth, 0
+    depth, here.depth = here.depth, 0
     try:
         yield
     finally:
-        _here.depth = depth
+        here.depth = depth
 
 
 def _interrupted() -> bool:

@@ -130,11 +130,15 @@ class Handoff:
 
     def put(self, item: Item) -> Sequence[Item]:
         """Queue ``item``; return what was dropped for want of room: it, others, or nothing."""
-        admission = self._admit(item) or self._wait_and_admit(item)
-        if admission.queued == self._batch_size and not admission.dropped:
+        try:
+            admission = self._admit(item) or self._wait_and_admit(item)
+            if admission.queued == self._batch_size and not admission.dropped:
+                self._wake(True)
+            elif admission.queued == 1:
+                self._wake(False)
+        except BaseException:  # a signal handler's, perhaps when it was queued and not told of
             self._wake(True)
-        elif admission.queued == 1:
-            self._wake(False)
+            raise
         return admission.dropped
 
     def _admit(self, item: Item, *, may_wait: bool = True) -> _Admission | None:
