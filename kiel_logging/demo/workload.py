@@ -139,4 +139,9 @@ def _watch(workers: Sequence[_Worker], progress: Callable[[int], None]) -> None:
     for worker in workers:
         while worker.is_alive():
             worker.join(_REPORT_EVERY_S)
-            progress(sum(len(each.log.call_ns) for each in workers))
+            progress(_logged_by(workers))
+    progress(_logged_by(workers))  # they may have been too quick to be seen alive
+
+
+def _logged_by(workers: Sequence[_Worker]) -> int:
+    return sum(len(worker.log.call_ns) for worker in workers)

@@ -25,7 +25,7 @@ from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.process import forking as forking  # registers what happens at a fork
 from kiel_logging.handler.process import live_handlers
 from kiel_logging.handler.process.exits import flush_on_sigterm as on_sigterm
-from kiel_logging.handler.shipping import here, is_shipping, shipping
+from kiel_logging.handler.shipping import as_shipping, here, is_shipping
 from kiel_logging.options import (
     DEFAULT_MAX_REQUEST_SIZE,
     Brokers,
@@ -281,17 +281,15 @@ class KafkaHandler(logging.Handler):
             self._convert_and_put(record)
 
     def _convert_and_put(self, record: logging.LogRecord) -> None:
-        here.depth += 1  # not ``with shipping``: this is each record's way
+        depth, here.depth = here.depth, here.depth + 1
         try:
             item = self._conversion.convert(record, self.formatter)
         except Exception as error:
-            here.depth -= 1
+            here.depth = depth
             self._drop_for(error, record)
             return
-        except BaseException:
-            here.depth -= 1
-            raise
-        here.depth -= 1
+        finally:
+            here.depth = depth
         if dropped := self._pipeline.put(item):
             self._account_for(dropped)
 
@@ -308,10 +306,12 @@ class KafkaHandler(logging.Handler):
     def _drop(self, record: logging.LogRecord, reason: str) -> None:
         """Count ``record`` as lost; it never became an item."""
         self._pipeline.handoff.drop(reason, level_of(record))
-        with shipping:
-            self._pipeline.note_drop(self._topic_of(record), reason, level_of(record))
-            if self.fallback is not None:
-                self.fallback.take(record)
+        as_shipping(self._tell_of_drop, record, reason)
+
+    def _tell_of_drop(self, record: logging.LogRecord, reason: str) -> None:
+        self._pipeline.note_drop(self._topic_of(record), reason, level_of(record))
+        if self.fallback is not None:
+            self.fallback.take(record)
 
     def _topic_of(self, record: logging.LogRecord) -> str:
         try:
@@ -322,12 +322,14 @@ class KafkaHandler(logging.Handler):
     def _account_for(self, dropped: Sequence[Item]) -> None:
         if self._pipeline.handoff.closed:
             self._say_that_it_is_closed()
-        with shipping:
-            for item in dropped:
-                if not self._pipeline.handoff.closed:
-                    self._pipeline.note_shed(item)
-                if self.fallback is not None and item.source is not None:
-                    self.fallback.take(item.source)
+        as_shipping(self._tell_of_shed, dropped)
+
+    def _tell_of_shed(self, dropped: Sequence[Item]) -> None:
+        for item in dropped:
+            if not self._pipeline.handoff.closed:
+                self._pipeline.note_shed(item)
+            if self.fallback is not None and item.source is not None:
+                self.fallback.take(item.source)
 
     def _refuse_after_close(self, record: logging.LogRecord) -> None:
         self._pipeline.handoff.drop(CLOSED, level_of(record))
@@ -344,8 +346,7 @@ class KafkaHandler(logging.Handler):
         if self._notify is None:
             return
         try:
-            with shipping:
-                self._notify(error, records)
+            as_shipping(self._notify, error, records)
         except Exception as failure:
             self._internal_log.complain("on_error", f"on_error raised {failure!r}")
 
@@ -465,13 +466,12 @@ def _overflow(value: object) -> str:
     )
 
 
-def _level(value: object) -> int:
+def _level(value: Any) -> Any:
+    """Return a level, or what logging itself will say is none."""
     known = logging.getLevelNamesMapping()
-    if isinstance(value, int) and not isinstance(value, bool):
+    if not isinstance(value, str) or value in known:
         return value
-    if isinstance(value, str) and value in known:
-        return known[value]
-    nearest = _nearest(str(value).upper(), known)
+    nearest = _nearest(value.upper(), known)
     hint = f": did you mean {nearest[0]!r}?" if nearest else ""
     raise ConfigurationError(
         f"level={value!r} must be a number, or one of {', '.join(map(repr, known))}{hint}"

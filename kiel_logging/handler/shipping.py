@@ -11,10 +11,12 @@ import functools
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 
 class _Here(threading.local):
@@ -22,8 +24,12 @@ class _Here(threading.local):
 
 
 here: Final = _Here()
-"""How deep in shipping the running thread is. For ``emit()``, whose every call would cost more to
-enter a ``with shipping`` than to raise and lower this itself."""
+"""This thread's depth: 0 where the program works for itself.
+
+On a thread that logs it is changed and put back within one ``try``. A signal handler that raises
+(a time limit, Ctrl-C) may do so when a function begins, ``__exit__`` for one: the thread would be
+taken for shipping for good.
+"""
 
 
 def mark_this_thread_as_shipping() -> None:
@@ -36,8 +42,17 @@ def is_shipping() -> bool:
     return here.depth > 0 and not (here.depth == 1 and _interrupted())
 
 
+def as_shipping(work: Callable[..., T], *arguments: Any) -> T:
+    """Return what ``work(*arguments)`` returns, which works for a handler: a key maker, say."""
+    depth, here.depth = here.depth, here.depth + 1
+    try:
+        return work(*arguments)
+    finally:
+        here.depth = depth
+
+
 class _Shipping:
-    """What runs inside works for a handler: its serializer, its key maker."""
+    """What runs inside works for a handler; for where no signal handlers run."""
 
     def __enter__(self) -> None:
         here.depth += 1
@@ -48,7 +63,8 @@ class _Shipping:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        here.depth -= 1
+        if here.depth > 0:  # not_shipping() may have been cut short
+            here.depth -= 1
 
 
 shipping: Final = _Shipping()

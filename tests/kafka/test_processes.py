@@ -252,7 +252,7 @@ def gunicorn(directory: Path, *switches: str) -> Iterator[tuple[subprocess.Popen
 def request_all(port: int, client: int) -> None:
     """Make REQUESTS requests, one after the other, each on a connection of its own."""
     for number in range(REQUESTS):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=90)
         connection.request("GET", f"/{client}-{number}")
         assert connection.getresponse().status == 200
         connection.close()

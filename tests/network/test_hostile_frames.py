@@ -13,10 +13,11 @@ import pytest
 from kiel_logging.errors import BrokerError, ConnectionLost, ListenerMismatch, ProtocolError
 from kiel_logging.wire.metadata import Metadata, read_metadata
 from tests.network.test_connection import ask, dial
+from tests.support.examples import THOROUGH
 from tests.support.fake_broker import FakeBroker
 from tests.support.kafka_frames import encode_response
 
-FRAMES = 400
+FRAMES = 400 if THOROUGH else 60
 MOST_MEMORY = 32 * 1024 * 1024
 
 

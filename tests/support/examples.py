@@ -10,7 +10,7 @@ from hypothesis import settings
 THOROUGH: Final = os.environ.get("KIEL_THOROUGH") == "1"
 
 _SHARE: Final = 10
-_LEAST: Final = 5
+_LEAST: Final = 3
 
 # Without a deadline: how long an example takes says more of the machine than of us.
 settings.register_profile("ours", deadline=None, max_examples=100 if THOROUGH else 10)

@@ -129,23 +129,27 @@ class Handoff:
 
     def put(self, item: Item) -> Sequence[Item]:
         """Queue ``item``; return what was dropped for want of room: it, others, or nothing."""
-        admission: tuple[Sequence[Item], int] | None = None
-        with self._lock:
-            # ``_missing`` and ``_accept`` without their calls: what happens to nearly every record.
-            if (
-                self._kept - self._delivered - self._failed < self._max_records
-                and self._bytes_kept - self._bytes_ended + item.memory <= self._max_bytes
-                and not self._closed
-            ):
-                self._emitted += 1
-                self._kept += 1
-                self._bytes_kept += item.memory
-                admission = [], self._append(item)
-        dropped, queued = admission or self._admit(item) or self._wait_and_admit(item)
-        if queued == self._batch_size and not dropped:
+        try:
+            admission: tuple[Sequence[Item], int] | None = None
+            with self._lock:
+                # ``_missing`` and ``_accept`` without their calls: nearly every record's way.
+                if (
+                    self._kept - self._delivered - self._failed < self._max_records
+                    and self._bytes_kept - self._bytes_ended + item.memory <= self._max_bytes
+                    and not self._closed
+                ):
+                    self._emitted += 1
+                    self._kept += 1
+                    self._bytes_kept += item.memory
+                    admission = [], self._append(item)
+            dropped, queued = admission or self._admit(item) or self._wait_and_admit(item)
+            if queued == self._batch_size and not dropped:
+                self._wake(True)
+            elif queued == 1:
+                self._wake(False)
+        except BaseException:  # a signal handler's, perhaps when it was queued and not told of
             self._wake(True)
-        elif queued == 1:
-            self._wake(False)
+            raise
         return dropped
 
     def _admit(self, item: Item, *, may_wait: bool = True) -> _Admission | None:

@@ -17,10 +17,14 @@ from tornado.ioloop import IOLoop
 
 from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
 from kiel_logging.handler.pipeline.shipper import Shipper
-from kiel_logging.handler.shipping import mark_this_thread_as_shipping, shipping
+from kiel_logging.handler.shipping import as_shipping, mark_this_thread_as_shipping, shipping
 
 _GRACE: Final = 0.5
 """Seconds that another thread waits beyond a timeout for the loop to say that it is over."""
+
+
+_A_MOMENT: Final = 0.01
+"""Seconds in which a thread that was started begins to run."""
 
 
 class State(Enum):
@@ -67,20 +71,24 @@ class LoopThread:
 
     def _started(self) -> bool:
         if self._state is State.NEW:
-            with self._lock, shipping:  # asyncio logs which selector it uses
+            with self._lock:
                 if self._state is State.NEW:
-                    self._start()
+                    as_shipping(self._start)  # asyncio logs which selector it uses
         return self._state is State.RUNNING
 
     def _start(self) -> None:
         try:
             if self._loop is None:
-                self._loop = PausingLoop()
                 self._on_start()
-            self._thread.start()
+                self._loop = PausingLoop()
+            if not self._thread.is_alive():  # the last time something was raised in between
+                self._thread.start()
         except (RuntimeError, OSError):
             # Python is on its way out, or has threads or files enough: flush() may do, or the next
             return
+        except BaseException:  # a signal handler's, while the thread begins: let it
+            time.sleep(_A_MOMENT)
+            raise
         self._loop.call_soon_threadsafe(self._shipper.feed.start)
         self._state = State.RUNNING
 

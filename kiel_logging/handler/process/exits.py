@@ -42,13 +42,13 @@ def flush_at_the_end_of_a_worker() -> None:
     global _seen_to_in
     if _seen_to_in == os.getpid():
         return
-    _seen_to_in = os.getpid()
     for package in _WORKERS:
         util: Any = sys.modules.get(f"{package}.util")
         process: Any = sys.modules.get(f"{package}.process")
         if util is not None and process is not None and _is_a_worker(process.current_process()):
             util.Finalize(None, _end_of_a_worker, exitpriority=_LAST)
             _flush_on_exit_of(getattr(process.current_process(), "_target", None))
+    _seen_to_in = os.getpid()
 
 
 def _is_a_worker(process: Any) -> bool:

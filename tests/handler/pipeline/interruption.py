@@ -22,13 +22,19 @@ class Trial(NamedTuple):
     check: Callable[[], object]
 
 
-def interrupt(work: Callable[[], object], on_top: Callable[[], object], moment: int) -> bool:
-    """Run `work()`, with `on_top()` at its given moment; return whether there was such a one."""
+def interrupt(
+    work: Callable[[], object], on_top: Callable[[], object], moment: int, within: str = ""
+) -> bool:
+    """Run `work()`, with `on_top()` at its given moment; return whether there was such a one.
+
+    Moments count in modules whose names begin with `within`.
+    """
     passed = 0
 
     def profile(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal passed
-        if event in ("call", "c_return"):
+        name = str(frame.f_globals.get("__name__"))
+        if event in ("call", "c_return") and name.startswith(within):
             passed += 1
             if passed == moment:
                 on_top()

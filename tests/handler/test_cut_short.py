@@ -1,0 +1,147 @@
+"""Logging calls that an exception cuts short, at any moment: Ctrl-C, the signal of a time limit.
+
+The record may be lost, as with any handler. What comes after it is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable
+from itertools import count, takewhile
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from kiel_logging.handler.shipping import is_shipping
+from tests.handler.pipeline.interruption import interrupt
+from tests.handler.shipped import HELD_BACK, Collecting, MakeHandler, logger_to, messages, total
+from tests.support.fake_cluster import FakeCluster
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+pytestmark = pytest.mark.filterwarnings(
+    # Generators and loops that were cut short are finalised, and say so.
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+class TimeLimit(BaseException):
+    """Raised by a signal handler."""
+
+
+def exceed() -> None:
+    """Be that signal handler."""
+    raise TimeLimit
+
+
+def cut_short(work: Callable[[], object], moment: int) -> bool:
+    """Run `work()` until the given moment; return whether it lasted so long."""
+    came = True
+    with contextlib.suppress(TimeLimit):
+        # Within the package: Python's own threading may not stand it.
+        came = interrupt(work, exceed, moment, "kiel_logging.")
+    return came
+
+
+@pytest.mark.parametrize("overflow", ["drop_newest", "drop_lowest"])
+def test_a_call_cut_short_costs_no_other(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, overflow: str
+) -> None:
+    """Whenever it was: the thread is not taken for shipping, nor is a lock kept."""
+    handler = make_handler(overflow=overflow)
+    logger = logger_to(handler)
+    logger.info("first")
+    moments = list(
+        takewhile(
+            lambda moment: (
+                cut_short(lambda: logger.info("cut short"), moment) and logger.info("whole") is None
+            ),
+            count(1),
+        )
+    )
+    assert len(moments) > 20
+    assert not is_shipping()
+    handler.close()
+    assert messages(cluster).count("whole") == len(moments)
+    assert handler.stats().diverted == 0
+    assert handler.stats().emitted == total(handler.stats())
+
+
+def test_a_record_that_is_dropped_and_a_call_cut_short(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+) -> None:
+    """Nor does it harm those after it that the handler can't convert this one."""
+    handler = make_handler(key_maker=lambda fields: fields.get("key", "k"), on_error=print)
+    logger = logger_to(handler)
+
+    def log_what_has_no_key() -> None:
+        logger.info("wrong", extra={"key": [1]})
+
+    moments = list(
+        takewhile(
+            lambda moment: cut_short(log_what_has_no_key, moment) and logger.info("right") is None,
+            count(1),
+        )
+    )
+    handler.close()
+    assert messages(cluster).count("right") == len(moments)
+
+
+@pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest"])
+def test_a_full_buffer_and_a_call_cut_short(make_handler: MakeHandler, overflow: str) -> None:
+    """Nor that there is no room."""
+    handler = make_handler(**HELD_BACK, buffer_records=1, overflow=overflow, fallback=Collecting())
+    logger = logger_to(handler)
+    logger.info("first")
+    moments = list(
+        takewhile(
+            lambda moment: (
+                cut_short(lambda: logger.info("cut short"), moment) and not is_shipping()
+            ),
+            count(1),
+        )
+    )
+    assert len(moments) > 10
+    assert not is_shipping()
+    assert handler.stats().diverted == 0
+
+
+def test_the_first_call_cut_short(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+    """It starts the thread, or the next call does; flush() is not what it takes."""
+
+    def is_shipped_after(moment: int) -> bool:
+        handler: Any = make_handler()
+        logger = logger_to(handler)
+        came = cut_short(lambda: logger.info("cut short"), moment)
+        logger.info("whole %d", moment)
+        cluster.wait(lambda c: c.until(lambda: is_stored(c, f'"whole {moment}"')))
+        handler.close()
+        return came
+
+    assert len(list(takewhile(is_shipped_after, count(1)))) > 50
+
+
+def test_a_call_cut_short_when_the_thread_has_begun(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+) -> None:
+    """The next call finds it there."""
+
+    def exceed_then(frame: FrameType, event: str, _argument: Any) -> None:
+        if event == "return" and frame.f_code is threading.Thread.start.__code__:
+            exceed()
+
+    logger = logger_to(make_handler())
+    sys.setprofile(exceed_then)
+    with pytest.raises(TimeLimit):
+        logger.info("cut short")
+    sys.setprofile(None)
+    logger.info("whole")
+    cluster.stored("logs", 2)
+    assert messages(cluster) == ["cut short", "whole"]
+
+
+def is_stored(cluster: FakeCluster, text: str) -> bool:
+    """Whether a record has it."""
+    return any(text.encode() in (record.value or b"") for record in cluster.records("logs")[0])
