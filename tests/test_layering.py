@@ -52,6 +52,8 @@ ONLY: dict[str, set[str]] = {
     "tornado": {"network", "clients", "handler/pipeline/loop_thread.py"},
     "threading": {"handler"},
     "ssl": {"clients", "network", "security"},
+    "sqlite3": {f"handler/spool/{name}.py" for name in ("faults", "salvage", "schema", "store")},
+    "fcntl": {"handler/spool/claim.py"},
 }
 
 SOURCES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
@@ -133,7 +135,7 @@ def test_bytes_and_decisions_are_pure(name: str) -> None:
 
 @pytest.mark.parametrize("module", ONLY)
 def test_only_these_know_of(module: str) -> None:
-    """Tornado, threads and TLS each have their place."""
+    """Tornado, threads, TLS, SQLite and file locks each have their place."""
     users = {
         name for name in LAYERED if any(one.split(".")[0] == module for one in imports_of(name))
     }

@@ -17,6 +17,7 @@ from kiel_logging.errors import SpoolError
 from kiel_logging.handler.spool.claim import Claim
 from kiel_logging.handler.spool.directory import new_instance
 from kiel_logging.handler.spool.store import Store
+from tests.handler.pipeline.interruption import Trial, interrupt_everywhere
 from tests.handler.spool.sample import PATIENCE, Told, killed, program, rows, run
 
 _BEFORE: Final = """
@@ -229,19 +230,27 @@ input()
 
 
 def test_a_lock_that_was_removed_meanwhile_is_no_claim(tmp_path: Path) -> None:
-    """Its owner removed it with the file; who opened it before has a lock that nobody sees."""
-    path = tmp_path / "x.lock"
-    owner = Claim.take(path)
-    assert owner is not None
-    assert Claim.take(path) is None
-    other = os.open(path, os.O_RDWR)
-    owner.release(remove=True)
-    new = Claim.take(path)
-    assert new is not None
-    assert os.fstat(other).st_ino != path.stat().st_ino
-    assert Claim.take(path) is None
-    new.release()
-    os.close(other)
+    """Its owner removed it with the file, and another made it anew: whenever that happens."""
+    numbers = iter(range(10_000))
+
+    def make() -> Trial:
+        path = tmp_path / f"{next(numbers)}.lock"
+        owner = Claim.take(path)
+        assert owner is not None
+        claims: list[Claim | None] = []
+
+        def change_hands() -> None:
+            owner.release(remove=True)
+            claims.append(Claim.take(path))
+
+        def check() -> None:
+            (taken,) = [one for one in claims if one is not None]
+            assert len(claims) == 2
+            taken.release()
+
+        return Trial(lambda: claims.append(Claim.take(path)), change_hands, check)
+
+    assert interrupt_everywhere(make) > 3
 
 
 # -- forks ----------------------------------------------------------------------------------------
@@ -301,6 +310,59 @@ signal.pause()
     assert [one.rows for one in adopted] == ([1] if abandoned else [])
     for one in adopted:
         directory.release(one)
+
+
+def test_a_child_touches_nothing_at_its_end(tmp_path: Path, told: Told) -> None:
+    """Not even when its parent is dead, and SQLite would take it for the last one."""
+    work = """
+store = directory.make()
+store.append(rows(1))
+ends, end = os.pipe()
+if os.fork() == 0:
+    directory.abandon()
+    say(os.getpid())
+    os.close(end)
+    os.read(ends, 1)  # until the parent is dead
+    sys.exit()
+os.close(ends)
+signal.pause()
+"""
+    with program(code(tmp_path, work)) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+        killed(parent)  # waits for the end of all who have its stdout
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == before
+    (adopted,) = told.directory(tmp_path).adopt()
+    assert adopted.rows == 1
+
+
+def test_a_fork_that_could_not_wait(tmp_path: Path) -> None:
+    """A thread was in SQLite: the child must not wait for it, not even at its very end."""
+    work = """
+store = directory.make()
+inside, let_go = threading.Event(), threading.Event()
+
+def stay():
+    inside.set()
+    return let_go.wait()
+
+store._connection.create_function("stay", 0, stay)
+thread = threading.Thread(target=lambda: store._connection.execute("SELECT stay()"))
+thread.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # ends it, wherever it hangs
+    directory.abandon()
+    sys.exit()
+status = os.waitpid(child, 0)[1]
+let_go.set()
+thread.join()
+directory.release(store)
+say(status)
+"""
+    assert run(code(tmp_path, work)) == 0
 
 
 def test_forks_while_threads_commit(tmp_path: Path) -> None:
