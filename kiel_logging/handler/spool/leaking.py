@@ -1,8 +1,9 @@
 """Objects that are never finalised, on purpose.
 
 A forked child has its parent's connections to SQLite and must not touch them, not even to close
-them: another thread may have been at work with one when the process was forked, and closing it
-would wait for that thread for ever. A list in a module is emptied when the interpreter ends.
+them. Closing waits for ever for a thread that was at work with one when the process was forked;
+and once the parent is dead it moves the write-ahead log into a file that others may have claimed. A
+list in a module would not keep them: it is emptied when the interpreter ends.
 """
 
 import ctypes

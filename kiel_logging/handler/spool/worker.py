@@ -47,7 +47,7 @@ class Worker:
         """
         self._jobs.append((job, then))
         if self._thread is None and not self._start():
-            self._run_all()
+            self._run_next()
         else:
             self._wanted.release()
 
@@ -68,10 +68,6 @@ class Worker:
                 if not self._jobs:
                     return  # woken for its end
                 self._run_next()
-
-    def _run_all(self) -> None:
-        while self._jobs:
-            self._run_next()
 
     def _run_next(self) -> None:
         job, then = self._jobs.popleft()

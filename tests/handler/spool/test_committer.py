@@ -117,6 +117,27 @@ def test_the_order_of_places_is_that_of_stamps(store: Counting) -> None:
     assert store.streams() == {"audit": b"300"}
 
 
+def test_a_stamp_is_given_once_where_nothing_comes_on_top(store: Counting) -> None:
+    """Another thread waits for its turn: stamps may take their time."""
+    committer = Committer(store)
+    stamped: list[int] = []
+    threads: list[threading.Thread] = []
+    second = threading.Event()
+
+    def stamp(place: int, state: bytes | None) -> tuple[bytes, bytes]:
+        stamped.append(place)
+        if not threads:
+            threads.extend(start(lambda: committer.commit("audit", stamp)))
+            assert not second.wait(0.1)
+        else:
+            second.set()
+        return counted(place, state)
+
+    committer.commit("audit", stamp)
+    join(threads)
+    assert stamped == [1, 2]
+
+
 def test_all_who_wait_are_committed_together(store: Counting) -> None:
     """While one transaction runs, the next one fills."""
     committer = Committer(store)

@@ -312,6 +312,31 @@ signal.pause()
         directory.release(one)
 
 
+def test_a_child_touches_nothing_at_its_end(tmp_path: Path, told: Told) -> None:
+    """Not even when its parent is dead, and SQLite would take it for the last one."""
+    work = """
+store = directory.make()
+store.append(rows(1))
+ends, end = os.pipe()
+if os.fork() == 0:
+    directory.abandon()
+    say(os.getpid())
+    os.close(end)
+    os.read(ends, 1)  # until the parent is dead
+    sys.exit()
+os.close(ends)
+signal.pause()
+"""
+    with program(code(tmp_path, work)) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+        killed(parent)  # waits for the end of all who have its stdout
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == before
+    (adopted,) = told.directory(tmp_path).adopt()
+    assert adopted.rows == 1
+
+
 def test_a_fork_that_could_not_wait(tmp_path: Path) -> None:
     """A thread was in SQLite: the child must not wait for it, not even at its very end."""
     work = """
