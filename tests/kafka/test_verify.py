@@ -8,8 +8,10 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -183,3 +185,46 @@ def test_a_topic_that_may_not_be_asked_for_is_not_created(
     assert f"there is no topic '{topic}'" in done.stderr
     known = AdminClient(quiet(kafka_4.bootstrap)).list_topics(timeout=_PATIENCE_S).topics
     assert topic not in known
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "listener", "expected"),
+    [
+        ("bob", None, "SASL_SSL", None),
+        ("bob", "wrong", "SASL_SSL", "SASL authentication error"),
+        ("bob", None, "WRONG_HOST", "certificate verify failed"),
+    ],
+    ids=["right", "wrong password", "wrong host"],
+)
+def test_a_secured_cluster(
+    secured_kafka: KafkaCluster,
+    topic: str,
+    tmp_path: Path,
+    user: str,
+    password: str | None,
+    listener: str,
+    expected: str | None,
+) -> None:
+    """By a Java client's properties; what is wrong with them is told, and the password is not."""
+    write(secured_kafka, topic, shipped(100, partitions=3))
+    security = secured_kafka.security
+    config, secret = tmp_path / "client.properties", password or security.users[user]
+    config.write_text(
+        f"bootstrap.servers={','.join(security.bootstrap(listener))}\n"
+        "security.protocol=SASL_SSL\n"
+        "sasl.mechanism=SCRAM-SHA-256\n"
+        "sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \\\n"
+        f'    username="{user}" password="{secret}";\n'
+        f"ssl.truststore.location={security.ca_file}\n"
+        "ssl.truststore.type=PEM\n"
+    )
+    command = [sys.executable, "-m", "kiel_logging", "verify", "--topic", topic]
+    done = subprocess.run(
+        [*command, "--config", str(config), "--timeout", "5"], capture_output=True, text=True
+    )
+    assert secret not in done.stdout + done.stderr
+    if expected is None:
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert done.returncode == 2
+        assert expected in done.stderr

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.judge import Window
 from kiel_logging.verify.verdict import Example
 from tests.support.stamper import Stamped, Stamper
@@ -295,6 +296,24 @@ def test_only_the_first_examples_are_kept() -> None:
     assert repeated.count == 102
     assert repeated.examples[0] == Example(1, 1, 0, 203)
     assert len(repeated.examples) == 10
+
+
+def test_no_more_is_kept_than_is_shown() -> None:
+    """Of a topic that is all repeats, or all altered, too."""
+    audit = Audit(b"another key")
+    for offset, record in enumerate(shipped(300)[0]):
+        audit.add(0, offset, 0, record.key, record.value, list(record.headers))
+        audit.add(1, offset, 0, None, b"", list(plain(1)[0][0].headers))
+        audit.add(2, offset, 0, None, b"", [])
+    altered, plain_one = audit.chained[b"a" * 32], audit.plain[b"a" * 32]
+    assert (altered.altered, plain_one.repeats, audit.unmarked) == (302, 301, 302)
+    assert [len(places) for places in altered.altered_at.values()] == [10]
+    assert [len(places) for places in audit.unmarked_at.values()] == [10]
+    assert len(plain_one.repeated) == 1
+    for number in range(1, 303):
+        plain_one.add(number, 0, number, number, 0)
+        plain_one.add(number, 0, number, number, 0)
+    assert len(plain_one.repeated) == 10
 
 
 # -- what the handler tells ------------------------------------------------------------------------
