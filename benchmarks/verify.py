@@ -117,7 +117,7 @@ def _measure_command(brokers: str, count: int, *, create: bool) -> int:
     if create:  # the mock brokers do so by themselves
         client = AdminClient({"bootstrap.servers": brokers})
         client.create_topics([NewTopic(topic, num_partitions=_PARTITIONS)])[topic].result(30)
-    partitions = _produce(brokers, topic, count)
+    partitions = _produce(brokers, topic, count, idempotence=create)
     began = time.perf_counter()
     command = [sys.executable, "-m", "kiel_logging", "verify", "--topic", topic]
     done = subprocess.run(  # noqa: S603 # ourselves
@@ -133,10 +133,10 @@ def _measure_command(brokers: str, count: int, *, create: bool) -> int:
     return done.returncode
 
 
-def _produce(brokers: str, topic: str, count: int) -> int:
-    producer: Any = Producer(
-        {"bootstrap.servers": brokers, "compression.type": "lz4", "linger.ms": 20}
-    )
+def _produce(brokers: str, topic: str, count: int, *, idempotence: bool) -> int:
+    config = {"bootstrap.servers": brokers, "compression.type": "lz4", "linger.ms": 20}
+    # Without it a batch that is sent again comes behind the next one, and verify finds that.
+    producer: Any = Producer({**config, "enable.idempotence": idempotence})
     partitions = len(producer.list_topics(topic, timeout=30).topics[topic].partitions) or 1
     for partition, _, key, value, headers in entries(count, chain=True, key=None):
         while True:

@@ -19,7 +19,9 @@ _CONSUMER: Final = {
     # What is deleted while it is read must not be skipped in silence.
     "auto.offset.reset": "error",
     "check.crcs": True,
-    "fetch.message.max.bytes": 4 * 1024 * 1024,
+    # Ahead of the checker, for each partition; by default it would be 100,000 records of each.
+    "queued.min.messages": 10_000,
+    "queued.max.messages.kbytes": 16 * 1024,
 }
 
 
