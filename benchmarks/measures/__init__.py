@@ -1,0 +1,18 @@
+"""What is measured, by name. Each runs in a process of its own and returns figures."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from benchmarks.case import Case, Figures
+
+from .calls import calls
+from .outage import outage
+from .throughput import throughput
+
+MEASURES: Final[Mapping[str, Callable[[Case], Figures]]] = {
+    "throughput": throughput,
+    "burst": calls,
+    "steady": calls,
+    "growth": throughput,
+    "outage": outage,
+}
