@@ -10,6 +10,7 @@ import sys
 from typing import Final
 
 from benchmarks.case import Case, Figures
+from benchmarks.measures import MEASURES
 
 _MOST_SECONDS: Final = 300.0
 _MOST_OF_AN_ERROR: Final = 300
@@ -46,8 +47,6 @@ def result_of(status: int, output: str, errors: str) -> Figures:
 
 def main() -> None:
     """Measure the case that the command line has, print its figures, and end at once."""
-    from benchmarks.measures import MEASURES  # start-up measures what it imports
-
     case = Case.from_json(sys.argv[1])
     print(json.dumps(MEASURES[case.measure](case)), flush=True)
     os._exit(0)  # how the ways to log behave at exit is not what is measured

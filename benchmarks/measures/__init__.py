@@ -7,12 +7,14 @@ from benchmarks.case import Case, Figures
 
 from .calls import calls
 from .outage import outage
+from .startup import startup
 from .throughput import throughput
 
 MEASURES: Final[Mapping[str, Callable[[Case], Figures]]] = {
     "throughput": throughput,
     "burst": calls,
     "steady": calls,
+    "startup": startup,
     "growth": throughput,
     "outage": outage,
 }

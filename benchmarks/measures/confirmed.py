@@ -19,8 +19,13 @@ class NotDelivered(Exception):
 
 def make_peer(case: Case) -> Peer:
     """Return the way to log that a case names."""
+    return factory(case.peer)(destination_of(case))
+
+
+def destination_of(case: Case) -> Destination:
+    """Return where a case's records go."""
     topic = case.topic if case.topics == 1 else None
-    return factory(case.peer)(Destination(brokers=case.brokers, topic=topic, memory=case.memory))
+    return Destination(brokers=case.brokers, topic=topic, memory=case.memory)
 
 
 def confirm(peer: Peer, logged: int) -> None:

@@ -1,0 +1,52 @@
+"""kafka-logging-handler from PyPI, with the options that it has.
+
+It takes one topic and knows no keys; its fields are those of the LogRecord. It keeps records in a
+list and gives them to kafka-python from a timer, and does not look at what becomes of them: the
+broker's end offsets tell.
+"""
+
+import threading
+from typing import Final
+
+from kafka_logger.handlers import KafkaLoggingHandler as Handler
+
+from .peer import LINGER_MS, Destination
+
+_BATCH: Final = 256 * 1024
+_SENT: Final = "record-send-total"
+_METRICS: Final = "producer-metrics"
+
+
+class KafkaLoggingHandler:
+    """The handler, and the counters of its producer."""
+
+    ships = True
+
+    def __init__(self, destination: Destination) -> None:
+        if destination.topic is None:
+            raise NotImplementedError("kafka-logging-handler takes one topic")
+        self.handler = Handler(
+            destination.brokers.split(","),
+            destination.topic,
+            security_protocol="PLAINTEXT",
+            flush_interval=LINGER_MS / 1000,
+            kafka_producer_args={
+                "acks": "all",
+                "enable_idempotence": True,
+                "compression_type": "snappy",
+                "linger_ms": LINGER_MS,
+                "batch_size": _BATCH,
+            },
+        )
+        if not self.handler.enabled:
+            raise ConnectionError("kafka-logging-handler has switched itself off")
+
+    def drain(self, seconds: float) -> int:
+        """Flush it, after the timers that do so too; return how many records were sent."""
+        self.handler.flush()
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.join(seconds)
+        self.handler.flush()
+        self.handler.producer.flush(seconds)
+        return int(self.handler.producer.metrics()[_METRICS][_SENT])
