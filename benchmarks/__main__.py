@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.cluster import KAFKA, MOCK, cluster
+from benchmarks.documentation import document, write_json
 from benchmarks.peers import PEERS
 from benchmarks.plan import ALIASES, FULL, MEASURES, QUICK, Plan, measures_named
 from benchmarks.report import as_text, errors, tables
@@ -32,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in _shown(results):
         print(line)
     if options.out:
-        write(results, options.out)
+        write_json(results, options.out)
+    if options.docs:
+        document(results, options.docs)
     return 1 if options.check and any(each.reached is False for each in targets(results)) else 0
 
 
@@ -43,13 +46,6 @@ def measured(plan: Plan, brokers: str | None) -> Results:
         about = {"date": f"{now:%Y-%m-%d}", "broker": found.name, **surroundings()}
         print(f"{found.name}; {plan.rounds} rounds", file=sys.stderr, flush=True)
         return Results(about=about, found=list(run_plan(plan, found)))
-
-
-def write(results: Results, directory: Path) -> None:
-    """Write the results as JSON."""
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{results.about['date']}.json"
-    path.write_text(json.dumps(results.to_dict(), indent=1) + "\n", encoding="utf-8")
 
 
 def _shown(results: Results) -> Sequence[str]:
@@ -98,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--brokers", help=f"{KAFKA}, {MOCK}, or host:port of a cluster of yours")
     parser.add_argument("--out", type=Path, help="a directory for the results as JSON")
+    parser.add_argument("--docs", type=Path, help="a directory for JSON and pictures; see its page")
     parser.add_argument("--results", type=Path, help="show these, measure nothing")
     parser.add_argument("--check", action="store_true", help="status 1 where a target is missed")
     return parser

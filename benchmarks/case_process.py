@@ -41,15 +41,25 @@ def result_of(status: int, output: str, errors: str) -> Figures:
         figures: Figures = json.loads(output.splitlines()[-1])
         return figures
     said = [line.strip() for line in errors.splitlines() if line.strip()]
-    told = said[-1] if said else f"exit status {status}"
-    return {ERROR: told[:_MOST_OF_AN_ERROR]}
+    return {ERROR: (said[-1] if said else f"exit status {status}")[:_MOST_OF_AN_ERROR]}
 
 
 def main() -> None:
     """Measure the case that the command line has, print its figures, and end at once."""
     case = Case.from_json(sys.argv[1])
-    print(json.dumps(MEASURES[case.measure](case)), flush=True)
+    try:
+        figures = MEASURES[case.measure](case)
+    except Exception as error:
+        figures = {ERROR: told(error)}
+    print(json.dumps(figures), flush=True)
     os._exit(0)  # how the ways to log behave at exit is not what is measured
+
+
+def told(error: BaseException) -> str:
+    """Return what went wrong first: the error that caused the others."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}"[:_MOST_OF_AN_ERROR]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Final
 
 from benchmarks.case import Case, Figures
 from benchmarks.peers import factory
+from benchmarks.peers.peer import Peer
 from benchmarks.workload import Workload
 
 from .confirmed import confirm, destination_of
@@ -19,15 +20,22 @@ def startup(case: Case) -> Figures:
     began = time.perf_counter()
     make = factory(case.peer)
     imported = time.perf_counter()
-    peer = make(destination_of(case))
+    made: list[Peer] = []
+
+    def handler() -> logging.Handler:
+        # Here, because dictConfig closes the handlers that were there before.
+        made.append(make(destination_of(case)))
+        return made[0].handler
+
     logging.config.dictConfig(
         {
             "version": 1,
-            "handlers": {"measured": {"()": lambda: peer.handler}},
+            "handlers": {"measured": {"()": handler}},
             "loggers": {_NAME: {"level": "INFO", "handlers": ["measured"]}},
         }
     )
     configured = time.perf_counter()
+    (peer,) = made
     Workload(case, peer.handler).log(0, 1)
     confirm(peer, 1)
     delivered = time.perf_counter()

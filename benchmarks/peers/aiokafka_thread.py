@@ -15,7 +15,6 @@ from .peer import LINGER_MS, Destination
 from .waiting import Waiting
 
 _BATCH: Final = 256 * 1024
-_STARTS_WITHIN: Final = 30.0
 _SLICE: Final = 500
 """Records that the loop sends before it lets others work."""
 
@@ -31,10 +30,11 @@ class AiokafkaHandler(logging.Handler):
         self.waiting = Waiting(destination.memory)
         self._queue: deque[_Queued] = deque()
         self._awake = False
+        self._sending: asyncio.Task[None] | None = None
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="aiokafka", daemon=True).start()
-        starting = asyncio.run_coroutine_threadsafe(self._start(destination), self._loop)
-        self.producer = starting.result(_STARTS_WITHIN)
+        # Not waited for: dictConfig holds logging's module lock, which aiokafka's own logs need.
+        self._starting = asyncio.run_coroutine_threadsafe(self._start(destination), self._loop)
 
     def createLock(self) -> None:  # noqa: N802 # logging's name
         """Have none: appending to a deque is atomic."""
@@ -49,9 +49,10 @@ class AiokafkaHandler(logging.Handler):
             self._awake = True
             self._loop.call_soon_threadsafe(self._wake)
 
-    def flush_queued(self) -> None:
-        """Ask the producer not to linger."""
-        asyncio.run_coroutine_threadsafe(self.producer.flush(), self._loop)
+    def drain(self, seconds: float) -> int:
+        """Send what is queued without lingering; wait for the last future."""
+        asyncio.run_coroutine_threadsafe(self._flush(), self._loop).result(seconds)
+        return self.waiting.drain(seconds)
 
     async def _start(self, destination: Destination) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -65,13 +66,21 @@ class AiokafkaHandler(logging.Handler):
         await producer.start()
         return producer
 
+    async def _flush(self) -> None:
+        if self._sending is not None:
+            await self._sending
+        await (await asyncio.wrap_future(self._starting)).flush()
+
     def _wake(self) -> None:
         self._sending = self._loop.create_task(self._send_all())
 
     async def _send_all(self) -> None:
+        producer = await asyncio.wrap_future(self._starting)
         while True:
-            for _ in range(min(_SLICE, len(self._queue))):
-                await self._send(*self._queue.popleft())
+            for _ in range(_SLICE):
+                if not self._queue:
+                    break
+                await self._send(producer, *self._queue.popleft())
             await asyncio.sleep(0)
             if not self._queue:
                 self._awake = False
@@ -80,7 +89,9 @@ class AiokafkaHandler(logging.Handler):
                     return
                 self._awake = True
 
-    async def _send(self, topic: str, value: bytes, key: bytes | None) -> None:
+    async def _send(
+        self, producer: AIOKafkaProducer, topic: str, value: bytes, key: bytes | None
+    ) -> None:
         size = len(value)
 
         def done(future: "asyncio.Future[Any]") -> None:
@@ -88,7 +99,7 @@ class AiokafkaHandler(logging.Handler):
             self.waiting.done(size, acknowledged=not failed)
 
         try:
-            sent = await self.producer.send(topic, value, key)
+            sent = await producer.send(topic, value, key)
         except Exception:
             self.waiting.done(size, acknowledged=False)
             return
@@ -105,4 +116,4 @@ class AiokafkaThread:
 
     def drain(self, seconds: float) -> int:
         """Wait for the last future."""
-        return self.handler.waiting.drain(seconds)
+        return self.handler.drain(seconds)

@@ -5,6 +5,7 @@ list and gives them to kafka-python from a timer, and does not look at what beco
 broker's end offsets tell.
 """
 
+import logging
 import threading
 from typing import Final
 
@@ -12,9 +13,25 @@ from kafka_logger.handlers import KafkaLoggingHandler as Handler
 
 from .peer import LINGER_MS, Destination
 
-_BATCH: Final = 256 * 1024
+_PRODUCER: Final = {
+    "acks": "all",
+    "enable_idempotence": True,
+    "compression_type": "snappy",
+    "linger_ms": LINGER_MS,
+    "batch_size": 256 * 1024,
+}
 _SENT: Final = "record-send-total"
 _METRICS: Final = "producer-metrics"
+
+
+class _Told(logging.Handler):
+    """Keeps what it logs instead of raising it when it can't start."""
+
+    error: BaseException | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and not isinstance(record.exc_info, bool):
+            self.error = record.exc_info[1]
 
 
 class KafkaLoggingHandler:
@@ -25,21 +42,18 @@ class KafkaLoggingHandler:
     def __init__(self, destination: Destination) -> None:
         if destination.topic is None:
             raise NotImplementedError("kafka-logging-handler takes one topic")
+        told = _Told()
+        logging.getLogger().addHandler(told)
         self.handler = Handler(
             destination.brokers.split(","),
             destination.topic,
             security_protocol="PLAINTEXT",
             flush_interval=LINGER_MS / 1000,
-            kafka_producer_args={
-                "acks": "all",
-                "enable_idempotence": True,
-                "compression_type": "snappy",
-                "linger_ms": LINGER_MS,
-                "batch_size": _BATCH,
-            },
+            kafka_producer_args=_PRODUCER,
         )
+        logging.getLogger().removeHandler(told)
         if not self.handler.enabled:
-            raise ConnectionError("kafka-logging-handler has switched itself off")
+            raise ConnectionError(f"it has switched itself off: {told.error!r}")
 
     def drain(self, seconds: float) -> int:
         """Flush it, after the timers that do so too; return how many records were sent."""

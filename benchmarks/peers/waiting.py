@@ -13,7 +13,7 @@ class Waiting:
     def __init__(self, memory: int) -> None:
         self._memory = memory
         self._bytes = 0
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.Lock())
         self.acknowledged = self.failed = 0
 
     def add(self, size: int) -> None:
