@@ -16,7 +16,7 @@ PEERS: Final[Mapping[str, str]] = {
     "queue-handler": "queues:Queued",
     "confluent-json": "confluent:confluent_json",
     BEST: "confluent:confluent_orjson",
-    "confluent-queued": "queues:QueuedConfluent",
+    "confluent-queued": "queued_confluent:QueuedConfluent",
     "kafka-python": "kafka_python:KafkaPython",
     "aiokafka": "aiokafka_thread:AiokafkaThread",
     "kafka-logging-handler": "kafka_logging_handler:KafkaLoggingHandler",

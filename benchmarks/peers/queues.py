@@ -1,4 +1,4 @@
-"""The standard library's QueueHandler and QueueListener: alone, and in front of confluent-kafka."""
+"""The standard library's QueueHandler, with a QueueListener behind it."""
 
 import logging
 import logging.handlers
@@ -6,13 +6,12 @@ import queue
 import time
 from typing import Final
 
-from .confluent import confluent_orjson
-from .peer import MOST_RECORDS, Destination, Peer
+from .peer import MOST_RECORDS, Destination
 
 _POLL: Final = 0.001
 
 
-class _Listened:
+class Listened:
     """A QueueHandler whose listener hands everything to one handler."""
 
     def __init__(self, behind: logging.Handler) -> None:
@@ -22,14 +21,14 @@ class _Listened:
         self._listener = logging.handlers.QueueListener(records, behind)
         self._listener.start()
 
-    def _wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         """Wait until the listener has handled what is queued."""
         deadline = time.monotonic() + seconds
         while self._records.unfinished_tasks and time.monotonic() < deadline:
             time.sleep(_POLL)
 
 
-class Queued(_Listened):
+class Queued(Listened):
     """With NullHandler behind it: what handing records to another thread costs by itself."""
 
     ships = False
@@ -39,20 +38,5 @@ class Queued(_Listened):
 
     def drain(self, seconds: float) -> int:
         """Wait for the listener."""
-        self._wait(seconds)
+        self.wait(seconds)
         return 0
-
-
-class QueuedConfluent(_Listened):
-    """With the best handler behind it."""
-
-    ships = True
-
-    def __init__(self, destination: Destination) -> None:
-        self._behind: Peer = confluent_orjson(destination)
-        super().__init__(self._behind.handler)
-
-    def drain(self, seconds: float) -> int:
-        """Wait for the listener, then for the deliveries."""
-        self._wait(seconds)
-        return self._behind.drain(seconds)
