@@ -7,6 +7,7 @@ from typing import Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.case import MIB
 from benchmarks.peers import OURS
@@ -91,7 +92,7 @@ def _calls(results: Results) -> Figure:
     ):
         for peer, colour in _coloured(results.peers(measure)):
             _call_line(axes, results, measure, peer, colour)
-        axes.set_yscale("log")
+        _logarithmic(axes)
         axes.set_ylabel(_MICROSECONDS)
         _plain(axes, title)
     left.legend(fontsize=7)
@@ -127,16 +128,15 @@ def _growth(results: Results) -> Figure:
     aspects = list(_aspects(results))
     figure = Figure(figsize=(11, 2.8 * ((len(aspects) + 1) // 2)), layout="constrained")
     figure.suptitle(_origin(results), fontsize=8, color="#555555")
-    panes = figure.subplots((len(aspects) + 1) // 2, 2, squeeze=False).flat
+    panes = list(figure.subplots((len(aspects) + 1) // 2, 2, squeeze=False).flat)
     for axes, aspect in zip(panes, aspects, strict=False):
         for peer, colour in _coloured(results.peers("growth", aspect)):
             _growth_line(axes, results, aspect, peer, colour)
-        axes.set_xscale("symlog", linthresh=1)
-        axes.set_yscale("log")
+        _logarithmic(axes)
         axes.set_ylabel("CPU us a record")
         axes.legend(fontsize=7)
         _plain(axes, aspect.replace("_", " "))
-    for axes in list(panes):
+    for axes in panes[len(aspects) :]:
         axes.set_axis_off()
     return figure
 
@@ -149,7 +149,8 @@ def _growth_line(axes: Axes, results: Results, aspect: str, peer: str, colour: s
     ]
     if found:
         sizes, middles = zip(*found, strict=True)
-        axes.plot(sizes, middles, marker="o", color=colour, label=peer)
+        names = [f"{size:,}" for size in sizes]
+        axes.plot(names, middles, marker="o", color=colour, label=peer)
 
 
 def _aspects(results: Results) -> Iterator[str]:
@@ -162,6 +163,13 @@ def _coloured(peers: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield peer, _LINES[number % len(_LINES)]
     if OURS in peers:
         yield OURS, _OURS
+
+
+def _logarithmic(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _plain(axes: Axes, title: str) -> None:

@@ -1,14 +1,15 @@
 """kafka-logging-handler from PyPI, with the options that it has.
 
 It takes one topic and knows no keys; its fields are those of the LogRecord. It keeps records in a
-list and gives them to kafka-python from a timer, and does not look at what becomes of them: the
-broker's end offsets tell.
+list and gives them to kafka-python from a timer, and does not look at what becomes of them; here
+the futures that it drops are counted.
 """
 
 import logging
 import threading
-from typing import Final
+from typing import Any, Final
 
+from kafka import KafkaProducer
 from kafka_logger.handlers import KafkaLoggingHandler as Handler
 
 from .peer import LINGER_MS, Destination
@@ -20,8 +21,6 @@ _PRODUCER: Final = {
     "linger_ms": LINGER_MS,
     "batch_size": 256 * 1024,
 }
-_SENT: Final = "record-send-total"
-_METRICS: Final = "producer-metrics"
 
 
 class _Told(logging.Handler):
@@ -32,6 +31,21 @@ class _Told(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info and not isinstance(record.exc_info, bool):
             self.error = record.exc_info[1]
+
+
+class _Sends:
+    """Stands before the producer's ``send()`` and counts what was acknowledged."""
+
+    def __init__(self, producer: KafkaProducer) -> None:
+        self._send = producer.send
+        self.acknowledged = 0
+        producer.send = self
+
+    def __call__(self, topic: str, value: Any) -> Any:
+        return self._send(topic, value).add_callback(self._acknowledged)
+
+    def _acknowledged(self, metadata: Any) -> None:  # noqa: ARG002 # kafka-python's
+        self.acknowledged += 1
 
 
 class KafkaLoggingHandler:
@@ -54,13 +68,14 @@ class KafkaLoggingHandler:
         logging.getLogger().removeHandler(told)
         if not self.handler.enabled:
             raise ConnectionError(f"it has switched itself off: {told.error!r}")
+        self._sends = _Sends(self.handler.producer)
 
     def drain(self, seconds: float) -> int:
-        """Flush it, after the timers that do so too; return how many records were sent."""
+        """Flush it, after the timers that do so too."""
         self.handler.flush()
         for thread in threading.enumerate():
             if isinstance(thread, threading.Timer):
                 thread.join(seconds)
         self.handler.flush()
         self.handler.producer.flush(seconds)
-        return int(self.handler.producer.metrics()[_METRICS][_SENT])
+        return self._sends.acknowledged
