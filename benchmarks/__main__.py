@@ -43,7 +43,12 @@ def measured(plan: Plan, brokers: str | None) -> Results:
     """Run a plan; return what came of it."""
     now = datetime.now(UTC)
     with cluster(brokers) as found:
-        about = {"date": f"{now:%Y-%m-%d}", "broker": found.name, **surroundings()}
+        about = {
+            "date": f"{now:%Y-%m-%d}",
+            "broker": found.name,
+            "plan": f"{plan.name}, {plan.rounds} rounds",
+            **surroundings(),
+        }
         print(f"{found.name}; {plan.rounds} rounds", file=sys.stderr, flush=True)
         return Results(about=about, found=list(run_plan(plan, found)))
 

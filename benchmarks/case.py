@@ -39,7 +39,7 @@ class Case:
     records: int = 200_000
     threads: int = 1
     message_size: int = 0
-    extras: int = 1
+    extras: int = 0
     rate: int = 0
     memory: int = 1024 * MIB
 

@@ -65,7 +65,7 @@ def as_rst(results: Results) -> Iterator[str]:
 
 def _origin(results: Results) -> Iterator[str]:
     about = results.about
-    yield f"Measured on {about['date']} against {about['broker']}."
+    yield f"Measured on {about['date']} against {about['broker']} ({about['plan']})."
     yield ""
     for group in ("machine", "versions"):
         values = ", ".join(f"{name} {value}" for name, value in about[group].items())

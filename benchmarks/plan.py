@@ -22,10 +22,12 @@ class Plan:
     """How much is measured: which measures, which ways to log, how many rounds and records.
 
     Attributes:
+        name: what it is called in the results.
         growth: aspect -> how far it grows.
         growth_peers: the ways to log that are looked at while something grows.
     """
 
+    name: str
     measures: Sequence[str] = MEASURES
     peers: Sequence[str] = tuple(PEERS)
     rounds: int
@@ -39,20 +41,22 @@ class Plan:
 
 
 QUICK: Final = Plan(
-    rounds=3,
-    records=50_000,
-    burst=20_000,
+    name="quick",
+    rounds=2,
+    records=30_000,
+    burst=10_000,
     steady_seconds=3,
     growth={"threads": (1, 32), "partitions": (1, 1_000)},
-    growth_records=30_000,
+    growth_records=20_000,
     growth_peers=(BEST, OURS),
 )
 
 FULL: Final = Plan(
-    rounds=5,
+    name="full",
+    rounds=3,
     records=200_000,
     burst=50_000,
-    steady_seconds=15,
+    steady_seconds=10,
     growth={
         "threads": (1, 2, 4, 8, 32),
         "partitions": (1, 10, 100, 1_000),
@@ -60,9 +64,9 @@ FULL: Final = Plan(
         "message_size": (100, 1_000, 10_000, 100_000),
         "extras": (0, 5, 50),
     },
-    growth_records=50_000,
+    growth_records=30_000,
     growth_peers=(NULL, BEST, "kafka-python", "aiokafka", OURS),
-    growth_rounds=3,
+    growth_rounds=2,
 )
 
 _STEADY_RATE: Final = 2_000

@@ -26,8 +26,8 @@ def without_broker(cases: Sequence[Case], cluster: Cluster) -> Sequence[Figures]
     before, away, _ = OUTAGE_SECONDS
     with contextlib.ExitStack() as running, ThreadPoolExecutor(len(cases)) as waiting:
         processes = [running.enter_context(_started(case)) for case in cases]
-        ready = list(waiting.map(_is_ready, processes))
-        results = [waiting.submit(_finished, *each) for each in zip(processes, ready, strict=True)]
+        said = list(waiting.map(_first_line, processes))
+        results = [waiting.submit(_finished, *each) for each in zip(processes, said, strict=True)]
         time.sleep(before)
         cluster.stop()
         time.sleep(away)
@@ -42,16 +42,18 @@ def _started(case: Case) -> subprocess.Popen[str]:
     )
 
 
-def _is_ready(process: subprocess.Popen[str]) -> bool:
+def _first_line(process: subprocess.Popen[str]) -> str:
+    """Return READY; or, of one that has ended, the error that is its result."""
     assert process.stdout is not None
-    return process.stdout.readline().strip() == READY  # or nothing: it has ended
+    return process.stdout.readline().strip()
 
 
-def _finished(process: subprocess.Popen[str], ready: bool) -> Figures:
+def _finished(process: subprocess.Popen[str], said: str) -> Figures:
     """Say go, and return what the case came to."""
+    ready = said == READY
     try:
         output, errors = process.communicate("go\n" if ready else None, timeout=_MOST_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         return {ERROR: f"nothing after {_MOST_SECONDS:.0f} s"}
-    return result_of(process.returncode, output, errors)
+    return result_of(process.returncode, output if ready else said, errors)

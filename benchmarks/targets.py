@@ -41,7 +41,7 @@ class Target:
         if self.reached:
             return f"reached       {aim}, is {self.measured:.2f}"
         missed = abs(self.measured / self.limit - 1)
-        return f"NOT reached   {aim}, is {self.measured:.2f}: misses by {missed:.0%}"
+        return f"NOT reached   {aim}, is {self.measured:.2f}: misses by {missed:.1%}"
 
 
 def targets(results: Results) -> Sequence[Target]:

@@ -17,15 +17,15 @@ class NotDelivered(Exception):
     """Records are missing: what was measured does not count."""
 
 
-def make_peer(case: Case) -> Peer:
+def make_peer(case: Case, *, lossless: bool = True) -> Peer:
     """Return the way to log that a case names."""
-    return factory(case.peer)(destination_of(case))
+    return factory(case.peer)(destination_of(case, lossless=lossless))
 
 
-def destination_of(case: Case) -> Destination:
+def destination_of(case: Case, *, lossless: bool = True) -> Destination:
     """Return where a case's records go."""
     topic = case.topic if case.topics == 1 else None
-    return Destination(brokers=case.brokers, topic=topic, memory=case.memory)
+    return Destination(brokers=case.brokers, topic=topic, memory=case.memory, lossless=lossless)
 
 
 def confirm(peer: Peer, logged: int) -> None:

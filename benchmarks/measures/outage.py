@@ -19,7 +19,7 @@ _EVERY: Final = 0.25
 
 def outage(case: Case) -> Figures:
     """Log by the clock; the broker is taken away and brought back by whoever started this."""
-    peer = make_peer(case)
+    peer = make_peer(case, lossless=False)
     workload = Workload(case, peer.handler)
     workload.log(0, WARM_UP)
     confirm(peer, WARM_UP)

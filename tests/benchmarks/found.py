@@ -10,6 +10,7 @@ from benchmarks.results import Found, Results
 ABOUT: Mapping[str, Any] = {
     "date": "2026-01-02",
     "broker": "a broker",
+    "plan": "quick, 2 rounds",
     "machine": {"processor": "a processor", "cores": "2"},
     "versions": {"python": "CPython 3.11.7", "orjson": "3.13.0"},
 }

@@ -104,5 +104,5 @@ def test_rows_of_a_documented_table_have_as_many_cells_as_the_heading() -> None:
 def test_the_documentation_tells_date_broker_machine_and_versions() -> None:
     """Figures without them are worth nothing."""
     text = "\n".join(as_rst(results(SPEEDS)))
-    for each in ("2026-01-02", "a broker", "a processor", "orjson 3.13.0"):
+    for each in ("2026-01-02", "a broker", "a processor", "orjson 3.13.0", "quick, 2 rounds"):
         assert each in text

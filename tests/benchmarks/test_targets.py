@@ -37,11 +37,11 @@ def test_a_target_is_reached_at_its_limit(
         ),
         (
             Target(aim="speed", measured=0.65, limit=1.3, at_least=True),
-            "NOT reached   speed: at least 1.3, is 0.65: misses by 50%",
+            "NOT reached   speed: at least 1.3, is 0.65: misses by 50.0%",
         ),
         (
             Target(aim="cost", measured=3.0, limit=0.75),
-            "NOT reached   cost: at most 0.75, is 3.00: misses by 300%",
+            "NOT reached   cost: at most 0.75, is 3.00: misses by 300.0%",
         ),
         (Target(aim="cost", measured=None, limit=0.75), "not measured  cost: at most 0.75"),
     ],
