@@ -2,9 +2,10 @@
 
 PYTHON ?= python3
 VENV := .venv
+BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
 
-.PHONY: test unit lint types demo kafka chaos soak away clean
+.PHONY: test unit lint types demo kafka chaos soak away bench bench-full clean
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -39,5 +40,17 @@ soak: $(VENV)/.installed  ## ten minutes of threads, forks and faults; ARGS='--f
 away: $(VENV)/.installed  ## a million log calls while the brokers are away, four times
 	$(RUN) -m benchmarks.broker_away $(ARGS)
 
+# Apart from the tests': kafka-logging-handler installs a package that is called `tests`.
+$(BENCH_VENV)/.installed: setup.py pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[bench]'
+	touch $@
+
+bench: $(BENCH_VENV)/.installed  ## ways to log to Kafka side by side; ARGS='--only ours,null' for some
+	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
+
+bench-full: $(BENCH_VENV)/.installed  ## all of it, into docs/benchmarks
+	$(BENCH_VENV)/bin/python -m benchmarks --full --docs docs/benchmarks $(ARGS)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -6,6 +6,15 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 
 EXTRAS = {
+    "bench": [
+        "aiokafka>=0.12",
+        "confluent-kafka>=2.6",
+        "cramjam>=2.8",  # aiokafka's snappy
+        "cryptography>=42",  # the test cluster's certificates
+        "kafka-logging-handler>=0.2.5",
+        "kafka-python>=3",
+        "matplotlib>=3.9",
+    ],
     "demo": ["confluent-kafka>=2.6", "rich>=13"],
     "verify": ["confluent-kafka>=2.6", "rich>=13"],
     "consistent": ["uhashring>=2.3"],

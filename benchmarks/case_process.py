@@ -1,0 +1,66 @@
+"""One case in a process of its own: ``python -m benchmarks.case_process CASE`` prints figures.
+
+Nothing of another case is in its memory, its threads or its interpreter's caches.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Final
+
+from benchmarks.case import Case, Figures
+from benchmarks.measures import MEASURES
+
+_MOST_SECONDS: Final = 300.0
+_MOST_OF_AN_ERROR: Final = 300
+
+ERROR: Final = "error"
+"""The one figure of a case that could not be measured: why, as it was told at that moment."""
+
+
+def run(case: Case) -> Figures:
+    """Measure a case in a new process; what goes wrong is returned as a figure named ERROR."""
+    try:
+        finished = subprocess.run(  # noqa: S603 # ourselves
+            command_of(case), capture_output=True, text=True, timeout=_MOST_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {ERROR: f"nothing after {_MOST_SECONDS:.0f} s"}
+    return result_of(finished.returncode, finished.stdout, finished.stderr)
+
+
+def command_of(case: Case) -> list[str]:
+    """Return what measures a case."""
+    return [sys.executable, "-m", "benchmarks.case_process", case.to_json()]
+
+
+def result_of(status: int, output: str, errors: str) -> Figures:
+    """Return what a case's process printed, or how it ended."""
+    if status == 0 and output:
+        figures: Figures = json.loads(output.splitlines()[-1])
+        return figures
+    said = [line.strip() for line in errors.splitlines() if line.strip()]
+    return {ERROR: (said[-1] if said else f"exit status {status}")[:_MOST_OF_AN_ERROR]}
+
+
+def main() -> None:
+    """Measure the case that the command line has, print its figures, and end at once."""
+    case = Case.from_json(sys.argv[1])
+    try:
+        figures = MEASURES[case.measure](case)
+    except Exception as error:
+        figures = {ERROR: told(error)}
+    print(json.dumps(figures), flush=True)
+    os._exit(0)  # how the ways to log behave at exit is not what is measured
+
+
+def told(error: BaseException) -> str:
+    """Return what went wrong first: the error that caused the others."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}"[:_MOST_OF_AN_ERROR]
+
+
+if __name__ == "__main__":
+    main()

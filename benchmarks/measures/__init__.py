@@ -1,0 +1,20 @@
+"""What is measured, by name. Each runs in a process of its own and returns figures."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from benchmarks.case import Case, Figures
+
+from .calls import calls
+from .outage import outage
+from .startup import startup
+from .throughput import throughput
+
+MEASURES: Final[Mapping[str, Callable[[Case], Figures]]] = {
+    "throughput": throughput,
+    "burst": calls,
+    "steady": calls,
+    "startup": startup,
+    "growth": throughput,
+    "outage": outage,
+}

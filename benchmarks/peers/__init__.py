@@ -1,0 +1,36 @@
+"""The ways to log that are compared, by name. Each is imported in the process that measures it."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Final
+
+from .peer import Destination, Peer
+
+OURS: Final = "ours"
+NULL: Final = "null"
+BEST: Final = "confluent-orjson"
+"""The hand-tuned one that is to be beaten."""
+
+PEERS: Final[Mapping[str, str]] = {
+    NULL: "null:Null",
+    "queue-handler": "queues:Queued",
+    "confluent-json": "confluent:confluent_json",
+    BEST: "confluent:confluent_orjson",
+    "confluent-queued": "queued_confluent:QueuedConfluent",
+    "kafka-python": "kafka_python:KafkaPython",
+    "aiokafka": "aiokafka_thread:AiokafkaThread",
+    "kafka-logging-handler": "kafka_logging_handler:KafkaLoggingHandler",
+    OURS: "ours:Ours",
+}
+"""Name -> module and factory."""
+
+
+def factory(name: str) -> Callable[[Destination], Peer]:
+    """Import what makes the peer of that name.
+
+    Raises:
+        ImportError: its library is not installed, or does not fit the others.
+    """
+    module, _, attribute = PEERS[name].partition(":")
+    made: Callable[[Destination], Peer] = getattr(import_module(f"{__name__}.{module}"), attribute)
+    return made

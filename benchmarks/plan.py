@@ -1,0 +1,143 @@
+"""Which cases a run has. Pure: names and sizes, no clock and no broker."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final
+
+from benchmarks.case import MIB, Case
+from benchmarks.peers import BEST, NULL, OURS, PEERS
+
+MEASURES: Final = ("throughput", "burst", "steady", "startup", "growth", "outage")
+
+ALIASES: Final[Mapping[str, Sequence[str]]] = {
+    "latency": ("burst", "steady"),
+    "memory": ("throughput", "outage"),
+}
+"""What else the command line takes for some of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much is measured: which measures, which ways to log, how many rounds and records.
+
+    Attributes:
+        name: what it is called in the results.
+        growth: aspect -> how far it grows.
+        growth_peers: the ways to log that are looked at while something grows.
+    """
+
+    name: str
+    measures: Sequence[str] = MEASURES
+    peers: Sequence[str] = tuple(PEERS)
+    rounds: int
+    records: int
+    burst: int
+    steady_seconds: int
+    growth: Mapping[str, Sequence[int]]
+    growth_records: int
+    growth_peers: Sequence[str]
+    growth_rounds: int = 1
+
+
+QUICK: Final = Plan(
+    name="quick",
+    rounds=2,
+    records=30_000,
+    burst=10_000,
+    steady_seconds=3,
+    growth={"threads": (1, 32), "partitions": (1, 1_000)},
+    growth_records=20_000,
+    growth_peers=(BEST, OURS),
+)
+
+FULL: Final = Plan(
+    name="full",
+    rounds=3,
+    records=200_000,
+    burst=50_000,
+    steady_seconds=10,
+    growth={
+        "threads": (1, 2, 4, 8, 32),
+        "partitions": (1, 10, 100, 1_000),
+        "topics": (1, 10, 100),
+        "message_size": (100, 1_000, 10_000, 100_000),
+        "extras": (0, 5, 50),
+    },
+    growth_records=30_000,
+    growth_peers=(NULL, BEST, "kafka-python", "aiokafka", OURS),
+    growth_rounds=2,
+)
+
+_STEADY_RATE: Final = 2_000
+_MOST_BYTES: Final = 200 * MIB
+"""Of messages in one case: large ones are fewer."""
+
+OUTAGE_RATE: Final = 4_000
+OUTAGE_MEMORY: Final = 32 * MIB
+OUTAGE_SECONDS: Final = (5, 30, 15)
+"""Before, without the broker, and after."""
+
+
+def rounds_of(plan: Plan) -> Iterator[tuple[str, int, Sequence[Case]]]:
+    """Yield measure, round and its cases, each round beginning with another way to log.
+
+    Cases of an outage run side by side: one broker is away for all of them.
+    """
+    for measure in plan.measures:
+        for number in range(_rounds(plan, measure)):
+            cases = _cases(plan, measure)
+            first = number * len(cases) // max(_rounds(plan, measure), 1)
+            yield measure, number, [*cases[first:], *cases[:first]]
+
+
+def _rounds(plan: Plan, measure: str) -> int:
+    return {"outage": 1, "growth": plan.growth_rounds}.get(measure, plan.rounds)
+
+
+def _cases(plan: Plan, measure: str) -> Sequence[Case]:
+    if measure == "growth":
+        return _growth(plan)
+    return [Case(measure=measure, peer=peer, **_sizes(plan, measure)) for peer in plan.peers]
+
+
+def _sizes(plan: Plan, measure: str) -> dict[str, Any]:
+    return {
+        "throughput": {"records": plan.records},
+        "burst": {"records": plan.burst},
+        "steady": {"records": plan.steady_seconds * _STEADY_RATE, "rate": _STEADY_RATE},
+        "startup": {"records": 1},
+        "outage": {
+            "records": sum(OUTAGE_SECONDS) * OUTAGE_RATE,
+            "rate": OUTAGE_RATE,
+            "memory": OUTAGE_MEMORY,
+        },
+    }[measure]
+
+
+def _growth(plan: Plan) -> Sequence[Case]:
+    return [
+        Case(
+            measure="growth",
+            peer=peer,
+            aspect=aspect,
+            at=at,
+            **_grown(aspect, at, plan.growth_records),
+        )
+        for aspect, sizes in plan.growth.items()
+        for at in sizes
+        for peer in plan.growth_peers
+        if peer in plan.peers
+    ]
+
+
+def _grown(aspect: str, at: int, records: int) -> dict[str, Any]:
+    if aspect == "message_size":
+        return {"records": min(records, _MOST_BYTES // at), aspect: at}
+    return {"records": records, aspect: at}
+
+
+def measures_named(names: Sequence[str]) -> Sequence[str]:
+    """Return the measures that names stand for, in the order in which they run."""
+    meant = set(chain.from_iterable(ALIASES.get(name, (name,)) for name in names))
+    return [measure for measure in MEASURES if measure in meant]

@@ -1,0 +1,73 @@
+"""Runs the cases of a plan against one cluster, in turn, and checks what arrived."""
+
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from benchmarks.case import Case, Figures
+from benchmarks.case_process import ERROR, run
+from benchmarks.cluster import Cluster
+from benchmarks.plan import Plan, rounds_of
+from benchmarks.results import Found
+from benchmarks.side_by_side import without_broker
+
+STORED: Final = "stored"
+"""The figure that says how many records a case had acknowledged; 0 where none are shipped."""
+
+_OUTAGE: Final = "outage"
+
+
+def run_plan(plan: Plan, cluster: Cluster) -> Iterator[Found]:
+    """Yield what each case found, as it goes."""
+    numbers = itertools.count(1)
+    for measure, number, cases in rounds_of(plan):
+        placed = [each.to(cluster.brokers, f"bench-{next(numbers)}") for each in cases]
+        found: Iterable[Figures] = (
+            _outage(placed, cluster)
+            if measure == _OUTAGE
+            else (_alone(case, cluster) for case in placed)
+        )
+        for case, figures in zip(placed, found, strict=True):
+            _show(case, number, figures)
+            yield Found(measure, case.peer, case.aspect, case.at, number, figures)
+
+
+def _alone(case: Case, cluster: Cluster) -> Figures:
+    if cluster.fixed_partitions and case.aspect == "partitions":
+        return {ERROR: f"any topic of {cluster.name} has {cluster.fixed_partitions} partitions"}
+    cluster.create(case.topic_names, case.partitions)
+    try:
+        return _checked(case, run(case), cluster)
+    finally:
+        cluster.delete(case.topic_names)
+
+
+def _outage(cases: Sequence[Case], cluster: Cluster) -> Sequence[Figures]:
+    for case in cases:
+        cluster.create(case.topic_names, case.partitions)
+    measured = without_broker(cases, cluster)
+    checked = [
+        _checked(case, figures, cluster) for case, figures in zip(cases, measured, strict=True)
+    ]
+    for case in cases:
+        cluster.delete(case.topic_names)
+    return checked
+
+
+def _checked(case: Case, figures: Figures, cluster: Cluster) -> Figures:
+    """Return the figures, unless the broker has not what it acknowledged."""
+    expected = figures.pop(STORED, 0)
+    if expected and (stored := cluster.stored(case.topic_names, case.partitions)) != expected:
+        return {ERROR: f"{expected} records were acknowledged, {stored} are stored"}
+    return figures
+
+
+def _show(case: Case, number: int, figures: Figures) -> None:
+    grown = f" {case.aspect} {case.at}" if case.aspect else ""
+    shown = " ".join(
+        f"{name}={value:.1f}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in figures.items()
+        if not isinstance(value, list)
+    )
+    print(f"  {case.measure}{grown} {number + 1} {case.peer}: {shown}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""The benchmarks: what is counted, compared and shown; one tiny run."""
