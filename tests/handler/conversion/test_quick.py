@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import sys
 import time
 from contextvars import ContextVar
 from typing import Any
@@ -131,6 +132,12 @@ def same_both_ways(given: logging.LogRecord, **options: Any) -> bool:
 
 
 @pytest.fixture
+def no_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has imported OpenTelemetry: C has nothing to do with spans."""
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
+
+
+@pytest.fixture
 def composed(way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The short way with one of its engines; the time does not pass."""
     monkeypatch.setattr(quick, "compose", way)
@@ -199,6 +206,7 @@ def test_context_in_the_way_of_an_extra(way: Any) -> None:
 AT_ONCE = ["nothing", "texts", "numbers", "floats", "a name that needs escapes"]
 
 
+@pytest.mark.usefixtures("no_spans")
 @pytest.mark.parametrize("name", AT_ONCE)
 def test_what_is_made_at_once(name: str) -> None:
     """Records without any object of the program's, where there is C."""
@@ -209,6 +217,14 @@ def test_what_is_made_at_once(name: str) -> None:
     assert made.convert_at_once(record(**PLAIN[name])) is not None
 
 
+def test_a_record_within_reach_of_a_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ids are looked for in Python."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", sys)
+    at_once = conversion().convert_at_once
+    assert at_once is None or at_once(record()) is None
+
+
+@pytest.mark.usefixtures("no_spans")
 @pytest.mark.parametrize("attributes", [{"user": Shown()}, {"args": (Shown(),)}, {"msg": Shown()}])
 def test_nothing_of_the_program_s_runs_at_once(attributes: dict[str, Any]) -> None:
     """It might log, and has to be known for shipping then."""
@@ -216,6 +232,7 @@ def test_nothing_of_the_program_s_runs_at_once(attributes: dict[str, Any]) -> No
     assert at_once is None or at_once(record(**attributes)) is None
 
 
+@pytest.mark.usefixtures("no_spans")
 def test_call_sites_are_bounded() -> None:
     """Threads come and go; what they logged from is forgotten."""
     made = conversion()
