@@ -3,7 +3,8 @@ from logging import LogRecord
 from typing import Any
 
 from kiel_logging.handler.pipeline.item import Item
-from kiel_logging.records import Record
+from kiel_logging.proof.stamper import T
+from kiel_logging.records import Header, Record
 
 def compose(
     created: float,
@@ -23,3 +24,4 @@ def encode_records(
     records: list[Record], base_timestamp: int, first_offset_delta: int, /
 ) -> bytes: ...
 def murmur2(key: bytes, /) -> int: ...
+def stamp(items: list[T], instance: Header, name: str, sequences: dict[str, int], /) -> list[T]: ...

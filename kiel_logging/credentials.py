@@ -24,6 +24,7 @@ _SECRETIVE: Final = (
     "sasl_username",
     "sasl_password",
     "sasl_token_provider",  # a partial shows its arguments
+    "chain_key",
 )
 """The options that may have a secret in them."""
 
@@ -84,6 +85,18 @@ class Secret:
             return str(self._given())
         kind, name = place
         return _READERS[kind](self._option, name)
+
+    def read_bytes(self) -> bytes:
+        """As ``read()``, in UTF-8.
+
+        Raises:
+            ConfigurationError: as there, or it has no UTF-8 form.
+        """
+        try:
+            return self.read().encode()
+        except UnicodeEncodeError:
+            pass  # it has the secret in it, and must be nobody's context
+        raise ConfigurationError(f"{self._option} has no UTF-8 form")
 
     def _place(self) -> tuple[str, str] | None:
         """Return where it is, as a kind of place and its name; None when it was given itself."""

@@ -15,6 +15,7 @@ import pytest
 
 from kiel_logging.handler.conversion.compose import compose, dump_if_simple
 from kiel_logging.partitioners import murmur2_hash
+from kiel_logging.proof.stamper import stamp
 from kiel_logging.records import Record
 from kiel_logging.wire.record_batch import encode_records
 
@@ -23,7 +24,9 @@ import sys
 sys.modules["kiel_logging._accelerator"] = None
 from kiel_logging.handler.conversion import compose
 from kiel_logging import partitioners
+from kiel_logging.proof import stamper
 from kiel_logging.wire import record_batch
+assert stamper.stamp is stamper.stamp_in_python
 assert compose.compose is compose.compose_in_python
 assert record_batch.encode_records is record_batch.encode_records_in_python
 assert partitioners.murmur2_hash.__wrapped__ is partitioners.murmur2_in_python
@@ -38,6 +41,7 @@ def test_it_is_there_where_it_can_be() -> None:
     assert compose is module.compose
     assert encode_records is module.encode_records
     assert murmur2_hash is module.murmur2
+    assert stamp is module.stamp
 
 
 def test_all_works_without_it() -> None:
@@ -45,6 +49,8 @@ def test_all_works_without_it() -> None:
     subprocess.run([sys.executable, "-c", PURE], check=True)
 
 
+ITEM = ("logs", None, Record(None, None, (), 0), 36, 36)
+STAMP = ([ITEM], ("kiel-instance", b"a"), "kiel-sequence", {"logs": 1})
 GOOD = (1.0, b'"', "text", b"", {}, 0, {}, frozenset(), dump_if_simple, b"}")
 
 
@@ -66,6 +72,24 @@ GOOD = (1.0, b'"', "text", b"", {}, 0, {}, frozenset(), dump_if_simple, b"}")
         lambda: encode_records([Record(b"", b"", (("\ud800", b""),), 0)], 0, 0),
         lambda: encode_records([Record(b"", b"", (), 2**64)], 0, 0),
         lambda: murmur2_hash("text"),  # type: ignore[arg-type]
+        lambda: stamp(),  # type: ignore[call-arg]
+        *[
+            lambda place=place: stamp(*STAMP[:place], object(), *STAMP[place + 1 :])
+            for place in range(4)
+        ],
+        *[
+            lambda place=place: stamp(
+                [ITEM, (*ITEM[:place], object(), *ITEM[place + 1 :])], *STAMP[1:3], {}
+            )
+            for place in (0, 2, 3)
+        ],
+        lambda: stamp([ITEM[:3]], *STAMP[1:3], {}),
+        lambda: stamp([(*ITEM[:3], 2**64)], *STAMP[1:3], {}),
+        lambda: stamp([ITEM], ("kiel-instance",), *STAMP[2:]),  # type: ignore[arg-type]
+        *[
+            lambda last=last: stamp([ITEM], *STAMP[1:3], {"logs": last})
+            for last in ("x", -1, 2**64)
+        ],
     ],
 )
 def test_it_refuses_what_it_can_not_take(call: Callable[[], Any]) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from kiel_logging.credentials import Secret, hidden
 from kiel_logging.errors import ConfigurationError
+from tests.support.what_is_shown import all_of
 
 SECRET = "s3cr3t-und-geheim"
 
@@ -38,6 +39,14 @@ def test_a_file_is_read_each_time(tmp_path: Path) -> None:
     for content, expected in [("old\n", "old"), ("new\r\n", "new"), (" ä b \n", " ä b ")]:
         path.write_bytes(content.encode())
         assert secret.read() == expected
+
+
+def test_a_secret_as_bytes() -> None:
+    """In UTF-8, or an error that doesn't show it."""
+    assert Secret("chain_key", "sésame").read_bytes() == "sésame".encode()
+    with pytest.raises(ConfigurationError, match=r"^chain_key has no UTF-8 form$") as failure:
+        Secret("chain_key", f"{SECRET}\ud800").read_bytes()
+    assert SECRET not in all_of(failure.value)
 
 
 def test_none_is_no_secret() -> None:

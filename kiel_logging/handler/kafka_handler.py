@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, Self
 
 from kiel_logging.clients import Producer
-from kiel_logging.credentials import hidden
+from kiel_logging.credentials import Secretive, hidden
 from kiel_logging.errors import ConfigurationError, InvalidTopic, KeyTypeError
 from kiel_logging.handler.conversion.conversion import Conversion
 from kiel_logging.handler.conversion.topic_choice import Topic
@@ -25,6 +25,7 @@ from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.process import forking as forking  # registers what happens at a fork
 from kiel_logging.handler.process import live_handlers
 from kiel_logging.handler.process.exits import flush_on_sigterm as on_sigterm
+from kiel_logging.handler.sealing import seal_choice
 from kiel_logging.handler.shipping import as_shipping, here, is_shipping
 from kiel_logging.options import (
     DEFAULT_MAX_REQUEST_SIZE,
@@ -34,6 +35,7 @@ from kiel_logging.options import (
     parse_brokers,
 )
 from kiel_logging.partitioners import Partitioner
+from kiel_logging.proof.stamper import stamp_size
 from kiel_logging.properties import Properties, complete
 from kiel_logging.serializers import Serializer
 
@@ -120,6 +122,11 @@ class KafkaHandler(logging.Handler):
             at once, or for a full buffer at most every 10 s.
         internal_logger: a logger, or its name, for what was logged while shipping and for what the
             handler has to say; stderr by default.
+        chain: whether each record also bears a digest of itself and of the one before it, so that
+            ``kiel-logging verify`` finds what was taken out or changed; and whether the streams
+            have a first and a last word.
+        chain_key: makes the digests such that nobody without it can compute them; a str,
+            ``{"env": name}`` or ``{"file": path}``.
         flush_on_sigterm: whether SIGTERM delivers what is buffered before it does what it did.
         close_timeout_ms: milliseconds that ``close()``, or a ``flush()`` without a timeout, may
             take to deliver what is buffered.
@@ -164,10 +171,14 @@ class KafkaHandler(logging.Handler):
         fallback: logging.Handler | str | None = None,
         on_error: OnError | None = None,
         internal_logger: logging.Logger | str | None = None,
+        chain: bool = False,
+        chain_key: Secretive | None = None,
         flush_on_sigterm: bool = False,
         close_timeout_ms: float = DEFAULT_CLOSE_TIMEOUT_MS,
         **producer_options: Any,
     ) -> None:
+        secrets = hidden({"chain_key": chain_key})
+        del chain_key
         producer_options = hidden(producer_options)
         _refuse_unknown(producer_options)
         self._close_timeout = _positive("close_timeout_ms", close_timeout_ms) / 1000
@@ -193,6 +204,8 @@ class KafkaHandler(logging.Handler):
                 "delivery_timeout_ms": delivery_timeout_ms,
                 **producer_options,
             },
+            seal=seal_choice(chain, secrets["chain_key"]),
+            name=self._own_name,
             convert_own=self._convert_own,
             internal_log=self._internal_log,
             fallback=self.fallback,
@@ -211,7 +224,8 @@ class KafkaHandler(logging.Handler):
             rename=rename,
             exclude=exclude,
             redact=redact,
-            max_size=producer_options.get("max_request_size", DEFAULT_MAX_REQUEST_SIZE),
+            max_size=producer_options.get("max_request_size", DEFAULT_MAX_REQUEST_SIZE)
+            - stamp_size(chain=chain),
             keep_source=self.fallback is not None,
         )
         self._convert_at_once = self._conversion.convert_at_once
@@ -368,8 +382,11 @@ class KafkaHandler(logging.Handler):
 
     # On the loop thread.
 
-    def _convert_own(self, record: logging.LogRecord, topic: str) -> Item:
-        return self._conversion.convert(record, self.formatter, topic)
+    def _own_name(self) -> str:
+        return self.name or ""
+
+    def _convert_own(self, record: logging.LogRecord, topic: str, spare: int) -> Item:
+        return self._conversion.convert(record, self.formatter, topic, spare)
 
     # At leisure.
 
@@ -384,8 +401,16 @@ class KafkaHandler(logging.Handler):
         """
         if timeout is not None:
             return self._pipeline.flush(timeout)
+        return self._deliver(self._pipeline.flush)
+
+    def finish(self) -> int:
+        """As ``flush()``, and say what is to be said last: the process may end without a
+        ``close()``."""
+        return self._deliver(self._pipeline.finish)
+
+    def _deliver(self, flush: Callable[[float], int]) -> int:
         emitted, until = self._pipeline.handoff.emitted, time.monotonic() + self._time_left()
-        undelivered = self._pipeline.flush(max(0.0, until - time.monotonic()))
+        undelivered = flush(max(0.0, until - time.monotonic()))
         if undelivered or time.monotonic() >= until:
             # logging.shutdown() flushes and then closes: what is given up here, with nothing new
             # since, is not worth the same wait again.

@@ -30,6 +30,7 @@ SEQUENCE: Final = "kiel-sequence"
 EVENT: Final = "kiel-event"
 DETAILS: Final = "kiel-details"
 CHAIN: Final = "kiel-chain"
+NAMES: Final = (INSTANCE, SEQUENCE, EVENT, DETAILS, CHAIN)
 
 START: Final = "start"
 END: Final = "end"

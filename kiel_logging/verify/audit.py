@@ -19,7 +19,6 @@ _MOST_DIGITS: Final = 18
 _FIRST_BITS: Final = struct.Struct(">Q24xQ24x")
 """The first 64 bits of both digests of a link."""
 _HASH_MASK: Final = (1 << 64) - 1
-_OURS: Final = (names.INSTANCE, names.SEQUENCE, names.EVENT, names.DETAILS, names.CHAIN)
 
 
 class Audit:
@@ -101,7 +100,7 @@ class Audit:
         return stream
 
     def _add_stranger(self, place: int, marks: dict[str, bytes | None]) -> None:
-        if any(name in marks for name in _OURS):
+        if any(name in marks for name in names.NAMES):
             self._add_unreadable(place)
             return
         self.unmarked += 1

@@ -119,7 +119,7 @@ def _key(arguments: argparse.Namespace) -> bytes | None:
     else:
         return None
     try:
-        key = Secret(option, source).read().encode()
+        key = Secret(option, source).read_bytes()
     except ConfigurationError as error:
         raise CannotVerify(str(error)) from error
     if not key:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from crc32c import crc32c
 
-from kiel_logging.records import Record
+from kiel_logging.records import Header, Record
 from kiel_logging.wire import varint
 from kiel_logging.wire.compression import NONE, Codec
 from kiel_logging.wire.record_body import encode_headers, encode_varint
@@ -46,10 +46,16 @@ def record_size(record: Record) -> int:
         size += len(record.key)
     if record.value is not None:
         size += len(record.value)
-    for key, value in record.headers:
-        # UTF-8 takes at most three bytes for each of a str's UTF-16 units, four for one character.
-        size += _HEADER_OVERHEAD + 4 * len(key) + len(value or b"")
+    for header in record.headers:
+        size += header_size(header)
     return size
+
+
+def header_size(header: Header) -> int:
+    """Return the most bytes that ``header`` can take in a record."""
+    # UTF-8 takes at most three bytes for each of a str's UTF-16 units, four for one character.
+    key, value = header
+    return _HEADER_OVERHEAD + 4 * len(key) + len(value or b"")
 
 
 def encode_batch(

@@ -17,6 +17,7 @@ import yaml
 from kiel_logging import KafkaHandler, Producer
 from kiel_logging.errors import ConfigurationError
 from tests.handler.shipped import QUICK, keys, logger_to, messages
+from tests.support.stamps import without_stamp
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 BAD_OPTIONS: list[tuple[str, Any, str]] = [
@@ -85,6 +86,9 @@ BAD_OPTIONS: list[tuple[str, Any, str]] = [
     ("on_error", "print", "on_error='print' must be callable, or None"),
     ("internal_logger", 7, "internal_logger=7 must be a logging.Logger, the name of one, or None"),
     ("internal_logger", "", "internal_logger='' must be a logging.Logger"),
+    ("chain", "yes", "chain='yes' must be True or False"),
+    ("chain_key", 7, "chain_key must be a str, {'env': 'NAME'} or {'file': '/path'}, not int"),
+    ("chain_key", "secret", "chain_key is of no use without chain=True"),
     ("flush_on_sigterm", 1, "flush_on_sigterm=1 must be True or False"),
     ("flush_on_sigterm", "yes", "flush_on_sigterm='yes' must be True or False"),
     ("close_timeout_ms", 0, "close_timeout_ms=0 must be a number of milliseconds above 0"),
@@ -304,6 +308,8 @@ def test_every_option_as_text(cluster: ThreadedFakeCluster) -> None:
             fallback: cfg://handlers.file
             on_error: ext://builtins.print
             internal_logger: kiel_test.internal
+            chain: true
+            chain_key: {env: PATH}
             flush_on_sigterm: false
         """)
     )
@@ -314,12 +320,12 @@ def test_every_option_as_text(cluster: ThreadedFakeCluster) -> None:
     with closing(handler):
         logger.info("x", extra={"password": "secret"})
         handler.flush()
-    (record,) = cluster.records("logs")[0]
-    fields = json.loads(record.value)
+    _start, record, _end = cluster.records("logs")[0]
+    fields = json.loads(record.value or b"")
     expected = {"msg": "INFO x", "env": "test", "tags": ["a", "b"], "request": "r1"}
     assert {name: fields[name] for name in expected} == expected
     assert fields["password"] == "[redacted]"
-    assert record.headers == (("level", b"INFO"),)
+    assert without_stamp(record.headers) == (("level", b"INFO"),)
 
 
 def surroundings() -> dict[str, str]:

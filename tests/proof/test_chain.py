@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, LINK_SIZE, digest, link
+from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, LINK_SIZE, digest, link, sealer
 from kiel_logging.wire.record_body import encode_body
 
 prevs = st.binary(min_size=DIGEST_SIZE, max_size=DIGEST_SIZE)
@@ -63,6 +63,7 @@ def test_a_link_is_the_predecessor_and_the_digest(
     value = link(prev, body, key)
     assert len(value) == LINK_SIZE
     assert value == prev + by_hand.digest() == prev + digest(prev, body, key)
+    assert value == sealer(key)(prev, body)
 
 
 @given(prevs, st.binary(min_size=1, max_size=100), keys, st.data())

@@ -86,8 +86,11 @@ class Conversion:
         record: logging.LogRecord,
         formatter: logging.Formatter | None,
         topic: str | None = None,
+        spare: int = 0,
     ) -> Item:
         """Return ``record`` as an item, for ``topic`` if given; the record is not changed.
+
+        ``spare`` is how many bytes fewer than else it may take in a request.
 
         Raises:
             Exception: whatever the user's own topic, key maker, format or serializer raised, and
@@ -107,7 +110,7 @@ class Conversion:
         key = self._key(fields, record)
         headers = self._headers(fields, record)
         envelope = Record(encode_key(key), None, headers, milliseconds(record.created))
-        most = self._max_size - record_size(envelope)
+        most = self._max_size - spare - record_size(envelope)
         return make_item(
             self.topic(record) if topic is None else topic,
             key,

@@ -11,6 +11,7 @@ from kiel_logging.errors import ConfigurationError, HeaderTypeError
 from kiel_logging.handler.conversion.field_lookup import MISSING, FieldLookup, field_lookup
 from kiel_logging.handler.conversion.given_options import check_name, given_mapping
 from kiel_logging.handler.conversion.log_record import show
+from kiel_logging.proof.headers import NAMES
 from kiel_logging.records import Header
 from kiel_logging.serializers import encode_headers
 
@@ -33,6 +34,7 @@ def header_choice(headers: Mapping[str, str] | None) -> HeaderChoice:
     for name, field in chosen.items():
         check_name("headers", field)
         _check_utf8(name)
+        _check_not_ours(name)
     if not chosen:
         return lambda _fields, _record: ()
     return _by_fields([(name, field_lookup(field)) for name, field in chosen.items()])
@@ -43,6 +45,13 @@ def _check_utf8(name: str) -> None:
         encode_headers({name: None})
     except HeaderTypeError as error:
         raise ConfigurationError(f"headers has {name!r}: {error}") from None
+
+
+def _check_not_ours(name: str) -> None:
+    if name in NAMES:
+        raise ConfigurationError(
+            f"headers has {name!r}, which is the handler's own: choose another name"
+        )
 
 
 def _by_fields(lookups: list[tuple[str, FieldLookup]]) -> HeaderChoice:

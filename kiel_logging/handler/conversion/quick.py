@@ -17,13 +17,12 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
-from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
 from kiel_logging.handler.conversion.compose import compose, dump_float, dump_if_simple
 from kiel_logging.handler.conversion.log_record import EXTRA, HOST, RESERVED, task_name
 from kiel_logging.handler.conversion.notes import NOTES
 from kiel_logging.handler.conversion.topic_choice import TopicChoice
 from kiel_logging.handler.conversion.trace_ids import trace_ids
-from kiel_logging.handler.pipeline.item import SOURCE_MEMORY, Item
+from kiel_logging.handler.pipeline.item import ITEM_MEMORY_OVERHEAD, SOURCE_MEMORY, Item
 from kiel_logging.records import Header, Record
 from kiel_logging.wire.record_batch import record_size
 
@@ -174,7 +173,7 @@ class Quick:
             dump_float,
             self._end,
             _RECORD_SIZE,
-            RECORD_MEMORY_OVERHEAD,
+            ITEM_MEMORY_OVERHEAD,
             most,
         )
         return partial(convert_in_c, settings)
@@ -190,7 +189,7 @@ class Quick:
         level = own["levelno"]
         if size > self._most or kept.timestamp >= _MOST_TIMESTAMP or not isinstance(level, int):
             return None
-        memory, source = size + RECORD_MEMORY_OVERHEAD, None
+        memory, source = size + ITEM_MEMORY_OVERHEAD, None
         if self._keep_source:
             memory, source = memory + SOURCE_MEMORY, record
         item: Item = _new(Item, (self._topic(record), key, kept, size, memory, level, source))

@@ -89,6 +89,10 @@ class Handoff:
         # Written by the loop thread alone.
         self._delivered = 0
         self._failed = 0
+        self._own = 0
+        # Those that ended, without as many of the handler's own that were never queued: what is
+        # kept and did not end is outstanding.
+        self._ended = 0
         self._bytes_ended = 0
         self._waiting: deque[threading.Lock] = deque()
 
@@ -101,7 +105,7 @@ class Handoff:
     @property
     def outstanding(self) -> int:
         """How many records are neither delivered, nor dropped, nor failed."""
-        return self._kept - self._delivered - self._failed
+        return self._kept - self._ended
 
     @property
     def memory(self) -> int:
@@ -110,7 +114,7 @@ class Handoff:
 
     @property
     def emitted(self) -> int:
-        """How many records the handler was given."""
+        """How many records the handler was given; with those of its own that were queued."""
         return self._emitted
 
     @property
@@ -129,7 +133,7 @@ class Handoff:
         """Whether any record whatsoever would be dropped now: it need not be made an item of."""
         self.crowded = not self.half_empty
         return self._drops_newest and (
-            self._kept - self._delivered - self._failed >= self._max_records
+            self._kept - self._ended >= self._max_records
             or self._bytes_kept - self._bytes_ended + RECORD_MEMORY_OVERHEAD > self._max_bytes
         )
 
@@ -140,7 +144,7 @@ class Handoff:
             with self._lock:
                 # ``_missing`` and ``_accept`` without their calls: nearly every record's way.
                 if (
-                    self._kept - self._delivered - self._failed < self._many_records
+                    self._kept - self._ended < self._many_records
                     and self._bytes_kept - self._bytes_ended + item.memory <= self._many_bytes
                     and not self._closed
                 ):
@@ -254,6 +258,12 @@ class Handoff:
             self._lock.release()
         return True
 
+    def count_own(self, memory: int) -> None:
+        """Count what the handler itself says without queueing it, whatever the bounds."""
+        self._own += 1
+        self._ended -= 1
+        self._bytes_ended -= memory
+
     def mark(self) -> int:
         """Return a mark behind all that is queued now."""
         return self._queue.mark()
@@ -265,12 +275,14 @@ class Handoff:
     def delivered(self, records: int, memory: int) -> None:
         """Count records that the brokers acknowledged."""
         self._delivered += records
+        self._ended += records
         self._bytes_ended += memory
         self._tell_of_room()
 
     def failed(self, records: int, memory: int) -> None:
         """Count records that were given up."""
         self._failed += records
+        self._ended += records
         self._bytes_ended += memory
         self._tell_of_room()
 
@@ -289,13 +301,14 @@ class Handoff:
             memory, emitted = self.memory, -1
             while emitted != self._emitted:  # again, when a signal handler has logged on top
                 emitted, dropped = self._emitted, self._dropped.copy()
-                # The loop thread goes on counting: each of its counters is read once.
-                delivered, failed = self._delivered, self._failed
-                outstanding = self._kept - delivered - failed
+                # The loop thread goes on counting: each of its counters is read once, and what it
+                # began with after what came of it.
+                delivered, failed, own = self._delivered, self._failed, self._own
+                outstanding = self._kept + own - delivered - failed
             # It may be behind what was settled here.
             in_flight = min(in_flight, outstanding)
             return Stats(
-                emitted=emitted,
+                emitted=emitted + own,
                 delivered=delivered,
                 dropped=_by_reason(dropped),
                 failed=failed,

@@ -111,6 +111,10 @@ class LoopThread:
         seconds; return whether it is."""
         return self._run_and_wait(self._shipper.flush(timeout), timeout) is True
 
+    def finish(self, timeout: float) -> bool:
+        """As ``flush()``, and say what is to be said last."""
+        return self._run_and_wait(self._shipper.finish(timeout), timeout) is True
+
     def start_flushing(self, timeout: float) -> None:
         """As ``flush()``, but nobody waits."""
         if self._state is State.RUNNING:

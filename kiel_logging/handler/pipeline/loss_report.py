@@ -78,10 +78,10 @@ class LossReport:
         self._collect()
         return self._take_untold()
 
-    def to_summarise(self, now: float) -> dict[str, Loss]:
+    def to_summarise(self, now: float, *, at_once: bool = False) -> dict[str, Loss]:
         """Return what each stream lacks since the last summary, unless that was a moment ago."""
         self._collect()
-        if not self._missing or now < self._summarise_at:
+        if not self._missing or (now < self._summarise_at and not at_once):
             return {}
         missing, self._missing = self._missing, {}
         missing.pop("", None)  # of topics beyond counting
@@ -91,6 +91,10 @@ class LossReport:
     def put_back(self, topic: str, loss: Loss) -> None:
         """The summary of ``loss`` could not be made yet."""
         add_all(self._missing, {topic: loss})
+
+    def lacks(self, topic: str) -> bool:
+        """Whether the stream of ``topic`` is yet to be told what it lacks."""
+        return topic in self._missing
 
     def summarise_at(self) -> float | None:
         """Return when a summary may be made; None while there is nothing to say."""

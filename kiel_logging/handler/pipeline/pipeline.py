@@ -3,21 +3,24 @@
 A handler has one at a time. In a forked child it makes a new one, and leaves the parent's alone.
 """
 
-import logging
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
+from kiel_logging.handler.pipeline.events import ConvertOwn, Event
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loop_thread import LoopThread
 from kiel_logging.handler.pipeline.losses import Losses
-from kiel_logging.handler.pipeline.shipper import OnError, Shipper, Summary
+from kiel_logging.handler.pipeline.shipper import OnError, Shipper
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.process.exits import flush_at_the_end_of_a_worker
+from kiel_logging.proof.chain import Seal
+from kiel_logging.proof.stamper import Stamper
 
 _inherited: list["Pipeline"] = []
 """Of parents. Kept, so that nothing in them is ever finalised here: their tasks would wake up."""
@@ -27,7 +30,7 @@ _inherited: list["Pipeline"] = []
 class Plan:
     """What a pipeline is made from; outlives it.
 
-    Bounds are in records and bytes, ``block_timeout`` in seconds.
+    Bounds are in records and bytes, ``block_timeout`` in seconds. ``seal`` is for a chain.
     """
 
     buffer_records: int
@@ -36,16 +39,23 @@ class Plan:
     overflow: str
     block_timeout: float
     producer_options: dict[str, Any] = field(repr=False)  # long; its secrets are hidden
-    convert_own: Callable[[logging.LogRecord, str], Item]
+    seal: Seal | None
+    name: Callable[[], str]
+    convert_own: ConvertOwn
     internal_log: InternalLog
     fallback: Fallback | None
     on_error: OnError
 
 
 class Pipeline:
-    """Carries items from the threads that log to the brokers."""
+    """Carries items from the threads that log to the brokers.
+
+    Attributes:
+        instance: what its records say they are from; in a forked child another.
+    """
 
     def __init__(self, plan: Plan) -> None:
+        self.instance = uuid.uuid4().hex
         self._drops = Losses()
         self._fallback = plan.fallback
         self.handoff = Handoff(
@@ -60,6 +70,8 @@ class Pipeline:
         self._shipper = Shipper(
             self.handoff,
             self._drops,
+            stamper=Stamper(self.instance, plan.seal),
+            name=plan.name,
             convert=plan.convert_own,
             internal_log=plan.internal_log,
             fallback=plan.fallback,
@@ -90,10 +102,15 @@ class Pipeline:
 
     def note_shed(self, item: Item) -> None:
         """See to it that the loss of an item, for which there was no room, is told."""
-        if isinstance(item, Summary):
+        if isinstance(item, Event):
             self._loop_thread.call(self._shipper.put_back, item)
         else:
             self.note_drop(item.topic, BUFFER_FULL, item.level)
+
+    def tell_of_recovery(self, topic: str, instance: str, records: int, last: int) -> None:
+        """See to it that the readers of ``topic`` are told what is left of an instance that died;
+        see Shipper."""
+        self._loop_thread.call(self._shipper.tell_of_recovery, topic, instance, records, last)
 
     def flush(self, timeout: float) -> int:
         """Deliver what is there within ``timeout`` seconds; return how many records are left.
@@ -102,6 +119,11 @@ class Pipeline:
         """
         self._see_to_what_is_queued()
         return 0 if self._loop_thread.flush(timeout) else self.handoff.outstanding
+
+    def finish(self, timeout: float) -> int:
+        """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
+        self._see_to_what_is_queued()
+        return 0 if self._loop_thread.finish(timeout) else self.handoff.outstanding
 
     def _see_to_what_is_queued(self) -> None:
         """Start the thread for what was queued and not told of: a signal came in between."""

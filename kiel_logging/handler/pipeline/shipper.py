@@ -1,11 +1,10 @@
-"""What the loop thread does: feeds the producer, keeps the ledger, tells of losses.
+"""What the loop thread does: numbers and feeds, keeps the ledger, tells of losses.
 
 Everything here runs on that thread. It waits for no thread that logs.
 """
 
 import asyncio
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,12 +14,15 @@ from typing import Any, Final
 from kiel_logging.errors import BufferFull, ProducerClosed
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
+from kiel_logging.handler.pipeline import events
 from kiel_logging.handler.pipeline.daemons import resolve_on_a_daemon, run_on_a_daemon
+from kiel_logging.handler.pipeline.events import ConvertOwn, Event, Events, Word
 from kiel_logging.handler.pipeline.feed import Feed
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
-from kiel_logging.handler.pipeline.loss_report import LossReport, summary_record
+from kiel_logging.handler.pipeline.loss_report import LossReport
 from kiel_logging.handler.pipeline.losses import Loss, Losses
+from kiel_logging.proof.stamper import Stamper
 
 SLICE: Final = 256
 """Records fed before the GIL is let go, so that no logging thread waits for long."""
@@ -31,18 +33,14 @@ _memory_of: Final = attrgetter("memory")
 OnError = Callable[[Exception, int], object]
 
 
-class Summary(Item):
-    """A record of the handler's own, that tells of ``loss``. To lose it is no news."""
-
-    loss: Loss
-
-
 class Shipper:
     """Moves items from the hand-off to the brokers.
 
     Args:
         handoff: where they come from, and where they are counted.
         drops: what those who log noted as lost.
+        stamper: numbers what is sent.
+        name: returns the handler's name.
         convert: makes an item of the handler's own LogRecord, for a topic.
         internal_log: where losses are told.
         fallback: gets what was given up.
@@ -57,7 +55,9 @@ class Shipper:
         handoff: Handoff,
         drops: Losses,
         *,
-        convert: Callable[[logging.LogRecord, str], Item],
+        stamper: Stamper,
+        name: Callable[[], str],
+        convert: ConvertOwn,
         internal_log: InternalLog,
         fallback: Fallback | None,
         on_error: OnError,
@@ -66,7 +66,10 @@ class Shipper:
         producer_options: dict[str, Any],
     ) -> None:
         self._handoff = handoff
-        self._convert = convert
+        self._stamper = stamper
+        self._name = name
+        self._events = Events(convert, internal_log)
+        self._last_words: dict[str, int] = {}
         self._internal_log = internal_log
         self._fallback = fallback
         self._on_error = on_error
@@ -119,8 +122,33 @@ class Shipper:
     def _move(self, most: int) -> int:
         items = self._handoff.take(min(most, self.feed.room))
         if items:
-            self.feed.take(items)
+            self._feed(items)
         return len(items)
+
+    def _feed(self, items: list[Item]) -> None:
+        if self._stamper.chained:
+            items = [*self._first_words(items), *items]
+        self.feed.take(self._stamper.stamp(items))
+
+    def _first_words(self, items: Sequence[Item]) -> list[Item]:
+        """Return what is to be said in front of streams that begin with ``items``."""
+        new = dict.fromkeys(item.topic for item in items if item.topic not in self._stamper)
+        word = events.start(self._name())
+        made = [self._own(word, topic) for topic in new]
+        return [event for event in made if event is not None]
+
+    def _own(self, word: Word, topic: str) -> Event | None:
+        """Return a counted event, which is to be fed."""
+        event = self._events.make(word, topic)
+        if event is not None:
+            self._handoff.count_own(event.memory)
+        return event
+
+    def _say(self, word: Word, topic: str) -> None:
+        """Put an event into a stream, in front of what is queued."""
+        event = self._own(word, topic)
+        if event is not None:
+            self._feed([event])
 
     # What became of them: the feed's ledger.
 
@@ -137,13 +165,25 @@ class Shipper:
         self._handoff.failed(len(items), sum(map(_memory_of, items)))
         self._well = False
         self._go_on()
-        lost = Counter((item.topic, item.level) for item in items if not isinstance(item, Summary))
+        lost = Counter((item.topic, item.level) for item in items if self._is_news(item))
         self._report.add_failures(lost, type(error).__name__, time.time())
         if self._fallback is not None:
             for item in items:
                 if item.source is not None:
                     self._fallback.take(item.source)
         self._on_error(error, len(items))
+
+    def _is_news(self, item: Item) -> bool:
+        """Whether its stream has to be told that ``item`` is missing.
+
+        That a summary is lost is none, but in a chain: there who reads it takes each hole that
+        nobody told of for a record that was taken out.
+        """
+        if isinstance(item, Event):
+            if self._stamper.chained and item.loss is not None:
+                self._report.put_back(item.topic, item.loss)
+            return self._stamper.chained
+        return True
 
     def _go_on(self) -> None:
         if self._stalled and self.feed.room:
@@ -175,32 +215,34 @@ class Shipper:
             self._on_error(BufferFull(str(loss)), full.total())
 
     def _summarise_when_well(self) -> None:
+        if self._handoff.closed:
+            return  # finish() does
         if self._well and self._handoff.half_empty and self._summarising is None:
             moment = self._report.summarise_at() or 0.0
             delay = max(0.0, moment - time.monotonic())
             self._summarising = self._later(delay, self._summarise)
 
-    def _summarise(self, now: float | None = None) -> None:
-        """Put the summary of what each stream lacks into it."""
+    def _summarise(self) -> None:
+        """Put the summary of what each stream lacks into it, behind what is queued."""
         self._summarising = None
-        missing = self._report.to_summarise(time.monotonic() if now is None else now)
-        for topic, loss in missing.items():
-            if (item := self._summary(topic, loss)) and not self._handoff.put_own(item):
+        for topic, loss in self._report.to_summarise(time.monotonic()).items():
+            event = self._events.make(events.drops(loss), topic)
+            if event is not None and not self._handoff.put_own(event):
                 self._report.put_back(topic, loss)
         self._start_feeding()
 
-    def _summary(self, topic: str, loss: Loss) -> Summary | None:
-        try:
-            summary = Summary(*self._convert(summary_record(loss), topic))
-        except Exception as error:  # a key maker of the user's that can't do with this record
-            self._internal_log.complain("summary", f"no summary for {topic!r}: {error!r}")
-            return None
-        summary.loss = loss
-        return summary
-
-    def put_back(self, summary: Summary) -> None:
+    def put_back(self, event: Event) -> None:
         """It had to make room: what it told is to be told by another."""
-        self._report.put_back(summary.topic, summary.loss)
+        if event.loss is not None:
+            self._report.put_back(event.topic, event.loss)
+
+    def tell_of_recovery(self, topic: str, instance: str, records: int, last: int) -> None:
+        """Say in the stream of ``topic``, if it is a chain, that ``instance`` died.
+
+        ``records`` of it were found on disk; ``last`` is the last number it is known to have given.
+        """
+        if self._stamper.chained:
+            self._say(events.recovery(instance, records, last), topic)
 
     # The end.
 
@@ -222,13 +264,34 @@ class Shipper:
             self._progress = asyncio.get_running_loop().create_future()
         await asyncio.wait([self._progress], timeout=timeout)
 
+    async def finish(self, timeout: float) -> bool:
+        """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
+        deadline = time.monotonic() + timeout
+        await self.flush(timeout)
+        if self._summarising is not None:
+            self._summarising.cancel()
+            self._summarising = None
+        if not self._handoff.outstanding and (self._well or self._stamper.chained):
+            for topic, loss in self._report.to_summarise(time.monotonic(), at_once=True).items():
+                self._say(events.drops(loss), topic)
+        # A summary may have come meanwhile.
+        await self.flush(max(0.0, deadline - time.monotonic()))
+        if self._stamper.chained and not self._handoff.outstanding:
+            self._say_last_words()
+        return await self.flush(max(0.0, deadline - time.monotonic()))
+
+    def _say_last_words(self) -> None:
+        """End the streams that lack nothing they were not told of."""
+        for topic in self._stamper.topics:
+            last = self._stamper.sequence(topic)
+            if last != self._last_words.get(topic) and not self._report.lacks(topic):
+                self._last_words[topic] = last + 1
+                self._say(events.end(last + 1), topic)
+
     async def close(self, timeout: float) -> None:
         """Deliver what is there within ``timeout`` seconds, give up the rest."""
         deadline = time.monotonic() + timeout
-        await self.flush(timeout)
-        if self._report and self._well and not self._handoff.outstanding:
-            self._summarise(math.inf)
-        await self.flush(max(0.0, deadline - time.monotonic()))  # a summary may have come meanwhile
+        await self.finish(timeout)
         self._closing = True
         await self.feed.close(max(0.0, deadline - time.monotonic()))
         if rest := self._handoff.take(_ALL):

@@ -82,7 +82,7 @@ def _flush(handlers: list[Any]) -> None:
     for handler in handlers:
         handler.begin_to_end()
     for handler in handlers:
-        if handler.flush():
+        if handler.finish():
             handler.tell_what_is_lost()
 
 

@@ -13,8 +13,8 @@ class Live(Protocol):
 
     flushes_on_sigterm: bool
 
-    def flush(self, timeout: float | None = None) -> int:
-        """Deliver what is buffered."""
+    def finish(self) -> int:
+        """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
 
     def begin_to_end(self) -> None:
         """Start to deliver what is buffered; the process is about to end."""

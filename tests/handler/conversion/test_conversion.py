@@ -15,7 +15,7 @@ from kiel_logging.delivery.batch import memory_of
 from kiel_logging.errors import ConfigurationError, InvalidTopic, KeyTypeError
 from kiel_logging.handler.conversion.conversion import Conversion, milliseconds
 from kiel_logging.handler.conversion.topic_choice import topic_choice
-from kiel_logging.handler.pipeline.item import SOURCE_MEMORY, Item
+from kiel_logging.handler.pipeline.item import SOURCE_MEMORY, STAMP_MEMORY, Item
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
 
 NONE: dict[str, Any] = {
@@ -73,7 +73,7 @@ def test_the_item() -> None:
     assert item.record.key == b"7"
     assert item.record.headers == (("who", b"7"),)
     assert item.record.timestamp == 1_600_000_000_250
-    assert item.memory == memory_of(item.record)
+    assert item.memory == memory_of(item.record) + STAMP_MEMORY
     assert item.source is None
 
 
@@ -82,13 +82,20 @@ def test_the_source_is_kept_for_a_fallback() -> None:
     source = record()
     item = conversion(keep_source=True).convert(source, None)
     assert item.source is source
-    assert item.memory == memory_of(item.record) + SOURCE_MEMORY
+    assert item.memory == memory_of(item.record) + STAMP_MEMORY + SOURCE_MEMORY
 
 
 def test_a_topic_that_is_given() -> None:
     """A summary goes to the topic that it is about, whatever the option says."""
     made = conversion(topic="{nothing}").convert(record(), None, "other")
     assert made.topic == "other"
+
+
+def test_bytes_that_are_spared() -> None:
+    """A record that gets headers later is cut so that they will fit."""
+    made = conversion(max_size=1_000 + BATCH_OVERHEAD, format="text")
+    long = record(msg="x" * 2_000)
+    assert [made.convert(long, None, None, spare).size for spare in (0, 100)] == [1_000, 900]
 
 
 def test_the_record_is_not_changed() -> None:

@@ -127,6 +127,10 @@ def test_every_value_can_be_stored(value: object) -> None:
         ("level", "headers='level' must be a mapping of header names to names of fields, such as "),
         (["level"], "headers=['level'] must be a mapping of header names to names of fields"),
         ({"": "level"}, "headers has '': each name must be a str, and not empty"),
+        *[
+            ({name: "level"}, f"headers has {name!r}, which is the handler's own: choose another")
+            for name in ("kiel-instance", "kiel-sequence", "kiel-event", "kiel-chain")
+        ],
         ({7: "level"}, "headers has 7: each name must be a str, and not empty"),
         ({"level": ""}, "headers has '': each name must be a str, and not empty"),
         ({"level": 7}, "headers has 7: each name must be a str, and not empty"),

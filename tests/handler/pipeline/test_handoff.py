@@ -284,6 +284,24 @@ def test_its_own_words_get_in_whatever_the_bounds() -> None:
     assert keys(queue.take(9)) == [0, "full", "closed"]
 
 
+def test_words_that_are_not_queued_count_as_well() -> None:
+    """Whoever holds the lock; nothing else gives way for them, and they take room as others do."""
+    queue = handoff(max_records=2, max_bytes=1_000)
+    queue.put(item(0))
+    with held(queue):  # which puts one
+        queue.count_own(500)
+    assert (queue.outstanding, queue.memory) == (3, 700)
+    assert (queue.emitted, queue.stats(1).emitted, len(queue)) == (2, 3, 2)
+    assert queue.will_drop()
+    assert keys(queue.put(item("late"))) == ["late"]
+    queue.take(2)
+    queue.delivered(2, 600)
+    queue.failed(1, 100)
+    stats = queue.stats(0)
+    assert (stats.emitted, stats.delivered, stats.failed, stats.dropped_total) == (4, 2, 1, 1)
+    assert (total(stats), queue.outstanding, stats.memory) == (4, 0, 0)
+
+
 # -- marks -----------------------------------------------------------------------------------------
 
 
@@ -657,6 +675,7 @@ class Bookkeeper:
         self._made = 0
         self._dropped: list[int] = []
         self._taken: list[int] = []
+        self._said = 0
         for _ in range(queued):
             self.put(DEBUG)
 
@@ -669,6 +688,13 @@ class Bookkeeper:
         """The lock is free, or ours."""
         number, self._made = self._made, self._made + 1
         assert self.handoff.put_own(item(number, 100 + number, WARNING))
+
+    def say(self) -> None:
+        """As the loop thread does; it is not queued, and settled right away."""
+        self._said += 1
+        self.handoff.count_own(1_000)
+        self.look()
+        self.handoff.delivered(1, 1_000)
 
     def look(self) -> None:
         """Anybody may look at any time."""
@@ -689,8 +715,9 @@ class Bookkeeper:
         assert repr(self.handoff) == "<Handoff queued=0 outstanding=0 bytes=0>"
         assert self.handoff.passed(mark)
         stats = self.handoff.stats(0)
-        assert (stats.delivered, stats.dropped_total) == (len(self._taken), len(self._dropped))
-        assert (total(stats), stats.memory) == (self._made, 0)
+        delivered = len(self._taken) + self._said
+        assert (stats.delivered, stats.dropped_total) == (delivered, len(self._dropped))
+        assert (total(stats), stats.memory) == (self._made + self._said, 0)
 
 
 Deed = Callable[[Bookkeeper], None]
@@ -700,13 +727,14 @@ DEEDS: dict[str, Deed] = {
     "take": lambda books: books.take(),
     "look": lambda books: books.look(),
     "put_own": lambda books: books.put_own(),
+    "say": lambda books: books.say(),
 }
 
 
 PAIRS = [
     pytest.param(below, on_top, id=f"{name_on_top} on top of {name}")
     for (name, below), (name_on_top, on_top) in itertools.product(DEEDS.items(), repeat=2)
-    if (name, name_on_top) != ("take", "take")  # there is one reader
+    if {name, name_on_top} - {"take", "say"}  # there is one loop thread
 ]
 
 

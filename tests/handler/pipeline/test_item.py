@@ -5,7 +5,13 @@ from __future__ import annotations
 import logging
 
 from kiel_logging.delivery.batch import memory_of
-from kiel_logging.handler.pipeline.item import SOURCE_MEMORY, Item, level_of, make_item
+from kiel_logging.handler.pipeline.item import (
+    SOURCE_MEMORY,
+    STAMP_MEMORY,
+    Item,
+    level_of,
+    make_item,
+)
 from kiel_logging.records import Record
 from kiel_logging.wire.record_batch import record_size
 
@@ -13,10 +19,10 @@ RECORD = Record(b"key", b"v" * 1000, (), 0)
 
 
 def test_an_item_knows_its_memory() -> None:
-    """What its record takes, Python's overhead included."""
+    """What its record takes, Python's overhead and that of the stamp to come included."""
     made = make_item("logs", 7, RECORD, logging.INFO)
-    size = record_size(RECORD)
-    assert made == Item("logs", 7, RECORD, size, memory_of(RECORD), logging.INFO, None)
+    size, memory = record_size(RECORD), memory_of(RECORD) + STAMP_MEMORY
+    assert made == Item("logs", 7, RECORD, size, memory, logging.INFO, None)
 
 
 def test_a_kept_log_record_takes_memory_too() -> None:
@@ -24,7 +30,7 @@ def test_a_kept_log_record_takes_memory_too() -> None:
     source = logging.makeLogRecord({"msg": "x"})
     made = make_item("logs", 7, RECORD, logging.INFO, source)
     assert made.source is source
-    assert made.memory == memory_of(RECORD) + SOURCE_MEMORY
+    assert made.memory == memory_of(RECORD) + STAMP_MEMORY + SOURCE_MEMORY
 
 
 def test_a_record_without_a_level() -> None:

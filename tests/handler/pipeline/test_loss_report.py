@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 
 from kiel_logging.handler.pipeline.loss_report import (
@@ -188,13 +187,28 @@ def test_summaries_are_ten_seconds_apart() -> None:
 
 
 def test_at_the_end_a_summary_is_due_at_any_time() -> None:
-    """Infinity is later than everything."""
+    """And the next one ten seconds later, should it not be the end."""
     drops = Losses()
     report = LossReport(drops)
     drop(drops)
     report.to_summarise(NOW)
     drop(drops)
-    assert report.to_summarise(math.inf) == {"logs": loss(buffer_full={INFO: 1})}
+    assert report.to_summarise(NOW, at_once=True) == {"logs": loss(buffer_full={INFO: 1})}
+    drop(drops, 2)
+    assert report.summarise_at() == NOW + PERIOD
+    assert report.to_summarise(NOW + PERIOD) == {"logs": loss(buffer_full={INFO: 2})}
+
+
+def test_a_stream_lacks_something_until_it_is_told() -> None:
+    """What those who log just noted is not known here before it is collected."""
+    drops = Losses()
+    report = LossReport(drops)
+    report.add_failures({("logs", INFO): 1}, "RecordTooLarge", 1.0)
+    assert (report.lacks("logs"), report.lacks("audit")) == (True, False)
+    ((topic, missing),) = report.to_summarise(NOW).items()
+    assert not report.lacks("logs")
+    report.put_back(topic, missing)
+    assert report.lacks("logs")
 
 
 def test_nothing_to_summarise_costs_no_time() -> None:
