@@ -96,7 +96,9 @@ class Handoff:
     @property
     def outstanding(self) -> int:
         """How many records are neither delivered, nor dropped, nor failed."""
-        return self._kept - self._delivered - self._failed
+        # The loop thread's counts first: those who log and it may go on in between.
+        ended = self._delivered + self._failed
+        return self._kept - ended
 
     @property
     def memory(self) -> int:

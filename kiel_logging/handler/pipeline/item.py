@@ -1,11 +1,14 @@
 """One log record on its way: what travels from the thread that logs to the one that ships."""
 
 import logging
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
 from kiel_logging.records import Record
 from kiel_logging.wire.record_batch import record_size
+
+if TYPE_CHECKING:
+    from kiel_logging.handler.pipeline.awaited import Awaited
 
 SOURCE_MEMORY: Final = 1_500
 """Bytes that a LogRecord takes which is kept for the fallback (tracemalloc, CPython 3.11)."""
@@ -16,7 +19,8 @@ class Item(NamedTuple):
 
     ``key`` is what the partitioner gets; ``record`` has it as bytes. ``size`` is the most bytes
     that it takes in a batch, ``memory`` those that it takes in this process. ``level`` is logging's
-    number. ``source`` is the LogRecord, kept only for a fallback.
+    number. ``source`` is the LogRecord, kept only for a fallback. ``awaited`` is told of its end,
+    where somebody waits for that.
     """
 
     topic: str
@@ -26,6 +30,7 @@ class Item(NamedTuple):
     memory: int
     level: int = logging.NOTSET
     source: logging.LogRecord | None = None
+    awaited: "Awaited | None" = None
 
 
 def make_item(

@@ -21,6 +21,8 @@ from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loss_report import LossReport, summary_record
 from kiel_logging.handler.pipeline.losses import Loss, Losses
+from kiel_logging.handler.pipeline.tallies import Tallies
+from kiel_logging.records import TopicPartition
 
 SLICE: Final = 256
 """Records fed before the GIL is let go, so that no logging thread waits for long."""
@@ -43,6 +45,7 @@ class Shipper:
     Args:
         handoff: where they come from, and where they are counted.
         drops: what those who log noted as lost.
+        tallies: told of what somebody awaits.
         convert: makes an item of the handler's own LogRecord, for a topic.
         internal_log: where losses are told.
         fallback: gets what was given up.
@@ -56,6 +59,7 @@ class Shipper:
         self,
         handoff: Handoff,
         drops: Losses,
+        tallies: Tallies,
         *,
         convert: Callable[[logging.LogRecord, str], Item],
         internal_log: InternalLog,
@@ -66,6 +70,7 @@ class Shipper:
         producer_options: dict[str, Any],
     ) -> None:
         self._handoff = handoff
+        self._tallies = tallies
         self._convert = convert
         self._internal_log = internal_log
         self._fallback = fallback
@@ -124,9 +129,11 @@ class Shipper:
 
     # What became of them: the feed's ledger.
 
-    def delivered(self, items: Sequence[Item]) -> None:
-        """Count what the brokers acknowledged."""
+    def delivered(self, items: Sequence[Item], place: TopicPartition, base_offset: int) -> None:
+        """Count what the brokers acknowledged, tell who awaits it."""
         self._handoff.delivered(len(items), sum(map(_memory_of, items)))
+        if self._tallies:
+            self._tallies.delivered(items, place, base_offset)
         self._well = True
         self._go_on()
         if self._report:
@@ -144,6 +151,8 @@ class Shipper:
                 if item.source is not None:
                     self._fallback.take(item.source)
         self._on_error(error, len(items))
+        if self._tallies:
+            self._tallies.lost(items, f"{type(error).__name__}: {error}", error)
 
     def _go_on(self) -> None:
         if self._stalled and self.feed.room:
