@@ -15,7 +15,7 @@ from kiel_logging.handler.pipeline.item import level_of
 from kiel_logging.handler.shipping import as_shipping
 from kiel_logging.records import Receipt, TopicPartition, Undelivered
 
-AWAITED_MEMORY: Final = 500
+AWAITED_MEMORY: Final = 300
 """Bytes that an Awaited takes with its outcome, its text aside (tracemalloc, CPython 3.11)."""
 
 CUT_SHORT: Final = "the logging call was cut short, so that it may be stored or not"
