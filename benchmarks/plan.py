@@ -25,6 +25,7 @@ class Plan:
         name: what it is called in the results.
         growth: aspect -> how far it grows.
         growth_peers: the ways to log that are looked at while something grows.
+        outage_peers: those that are looked at while the broker is away.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Plan:
     growth_records: int
     growth_peers: Sequence[str]
     growth_rounds: int = 1
+    outage_peers: Sequence[str] = tuple(PEERS)
 
 
 QUICK: Final = Plan(
@@ -49,6 +51,7 @@ QUICK: Final = Plan(
     growth={"threads": (1, 32), "partitions": (1, 1_000)},
     growth_records=20_000,
     growth_peers=(BEST, OURS),
+    outage_peers=(NULL, BEST, OURS),
 )
 
 FULL: Final = Plan(
@@ -73,6 +76,9 @@ _STEADY_RATE: Final = 2_000
 _MOST_BYTES: Final = 200 * MIB
 """Of messages in one case: large ones are fewer."""
 
+_SIDE_BY_SIDE: Final = 3
+"""Cases during one outage: more would want more than two cores, and lag behind the clock."""
+
 OUTAGE_RATE: Final = 4_000
 OUTAGE_MEMORY: Final = 32 * MIB
 OUTAGE_SECONDS: Final = (5, 30, 15)
@@ -85,20 +91,22 @@ def rounds_of(plan: Plan) -> Iterator[tuple[str, int, Sequence[Case]]]:
     Cases of an outage run side by side: one broker is away for all of them.
     """
     for measure in plan.measures:
-        for number in range(_rounds(plan, measure)):
-            cases = _cases(plan, measure)
-            first = number * len(cases) // max(_rounds(plan, measure), 1)
+        cases = _cases(plan, measure)
+        if measure == "outage":
+            for first in range(0, len(cases), _SIDE_BY_SIDE):
+                yield measure, 0, cases[first : first + _SIDE_BY_SIDE]
+            continue
+        rounds = plan.growth_rounds if measure == "growth" else plan.rounds
+        for number in range(rounds):
+            first = number * len(cases) // rounds
             yield measure, number, [*cases[first:], *cases[:first]]
-
-
-def _rounds(plan: Plan, measure: str) -> int:
-    return {"outage": 1, "growth": plan.growth_rounds}.get(measure, plan.rounds)
 
 
 def _cases(plan: Plan, measure: str) -> Sequence[Case]:
     if measure == "growth":
         return _growth(plan)
-    return [Case(measure=measure, peer=peer, **_sizes(plan, measure)) for peer in plan.peers]
+    peers = [each for each in plan.peers if measure != "outage" or each in plan.outage_peers]
+    return [Case(measure=measure, peer=peer, **_sizes(plan, measure)) for peer in peers]
 
 
 def _sizes(plan: Plan, measure: str) -> dict[str, Any]:

@@ -17,7 +17,16 @@ from benchmarks.results import Results
 
 _OURS: Final = "#d1495b"
 _OTHERS: Final = "#8d99ae"
-_LINES: Final = ("#33658a", "#758e4f", "#f6ae2d", "#6d597a", "#86bbd8", "#2f4858", "#b5838d")
+_LINES: Final = (
+    "#33658a",
+    "#758e4f",
+    "#f6ae2d",
+    "#6d597a",
+    "#86bbd8",
+    "#2f4858",
+    "#b5838d",
+    "#4d4d4d",
+)
 _MICROSECONDS: Final = "us a call"
 
 # The same results give the same files: no ids and dates of the moment.

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from benchmarks.case import Case, Figures
@@ -56,10 +56,14 @@ def _outage(cases: Sequence[Case], cluster: Cluster) -> Sequence[Figures]:
 
 
 def _checked(case: Case, figures: Figures, cluster: Cluster) -> Figures:
+    return checked(figures, lambda: cluster.stored(case.topic_names, case.partitions))
+
+
+def checked(figures: Figures, stored: Callable[[], int]) -> Figures:
     """Return the figures, unless the broker has not what it acknowledged."""
     expected = figures.pop(STORED, 0)
-    if expected and (stored := cluster.stored(case.topic_names, case.partitions)) != expected:
-        return {ERROR: f"{expected} records were acknowledged, {stored} are stored"}
+    if expected and (found := stored()) != expected:
+        return {ERROR: f"{expected} records were acknowledged, {found} are stored"}
     return figures
 
 

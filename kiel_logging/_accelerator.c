@@ -2,7 +2,8 @@
  * handler/conversion/quick.py do, to the byte, for what is common; for the rest None, which means
  * "do it in Python". Optional: without it everything works as well, only slower.
  *
- * Pure: no state, no callbacks but the ones that are given. Every function holds the GIL.
+ * Pure: no state but the text of the last second, no callbacks but the ones that are given. Every
+ * function holds the GIL.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -188,6 +189,9 @@ write_value(Buffer *buffer, PyObject *value, PyObject *dump)
     if (value == Py_False) {
         return buffer_write(buffer, "false", 5);
     }
+    if (PyFloat_CheckExact(value) && !isfinite(PyFloat_AS_DOUBLE(value))) {
+        return NEEDS_CARE;
+    }
     return write_by_python(buffer, value, dump);
 }
 
@@ -232,17 +236,22 @@ write_fields(Buffer *buffer, PyObject *fields, Py_ssize_t skipped, PyObject *tak
 
 /* -- one log record --------------------------------------------------------------------------- */
 
-/* Write `"2026-01-02T03:04:05.678901Z`, as log_record.rfc3339() has it. */
-static int
-write_time(Buffer *buffer, double created)
+static char *
+put_digits(char *at, int count, unsigned number)
 {
-    double micros = rint(created * 1e6);
-    if (!(micros >= 0 && micros < 253402300800e6)) { /* year 10000 */
-        return NEEDS_CARE;
+    for (int index = count - 1; index >= 0; index--) {
+        at[index] = (char)('0' + number % 10);
+        number /= 10;
     }
-    int64_t all = (int64_t)micros;
-    int64_t seconds = all / 1000000, days = seconds / 86400;
-    int rest = (int)(seconds % 86400), fraction = (int)(all % 1000000);
+    return at + count;
+}
+
+/* Put `"2026-01-02T03:04:05`. */
+static void
+put_second(char *at, int64_t seconds)
+{
+    int64_t days = seconds / 86400;
+    unsigned rest = (unsigned)(seconds % 86400);
     /* Howard Hinnant's civil_from_days, for days since 1970. */
     int64_t shifted = days + 719468;
     int64_t era = shifted / 146097;
@@ -251,13 +260,49 @@ write_time(Buffer *buffer, double created)
         (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
     unsigned day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     unsigned part = (5 * day_of_year + 2) / 153;
-    unsigned day = day_of_year - (153 * part + 2) / 5 + 1;
     unsigned month = part < 10 ? part + 3 : part - 9;
-    int year = (int)(year_of_era + era * 400) + (month <= 2);
-    char text[40];
-    int size = PyOS_snprintf(text, sizeof(text), "\"%04d-%02u-%02uT%02d:%02d:%02d.%06dZ", year,
-                             month, day, rest / 3600, rest / 60 % 60, rest % 60, fraction);
-    return buffer_write(buffer, text, (size_t)size) < 0 ? FAILED : WRITTEN;
+    unsigned year = (unsigned)(year_of_era + era * 400) + (month <= 2);
+    *at++ = '"';
+    at = put_digits(at, 4, year);
+    *at++ = '-';
+    at = put_digits(at, 2, month);
+    *at++ = '-';
+    at = put_digits(at, 2, day_of_year - (153 * part + 2) / 5 + 1);
+    *at++ = 'T';
+    at = put_digits(at, 2, rest / 3600);
+    *at++ = ':';
+    at = put_digits(at, 2, rest / 60 % 60);
+    *at++ = ':';
+    put_digits(at, 2, rest % 60);
+}
+
+enum { SECOND_SIZE = 20 };
+
+/* Write `"2026-01-02T03:04:05.678901Z`, as log_record.rfc3339() has it. */
+static int
+write_time(Buffer *buffer, double created)
+{
+    static int64_t last_second = -1; /* many records share one */
+    static char last_text[SECOND_SIZE];
+    double micros = rint(created * 1e6);
+    if (!(micros >= 0 && micros < 253402300800e6)) { /* year 10000 */
+        return NEEDS_CARE;
+    }
+    int64_t all = (int64_t)micros, second = all / 1000000;
+    if (second != last_second) {
+        put_second(last_text, second);
+        last_second = second;
+    }
+    char *at = buffer_reserve(buffer, SECOND_SIZE + 8);
+    if (at == NULL) {
+        return FAILED;
+    }
+    memcpy(at, last_text, SECOND_SIZE);
+    at[SECOND_SIZE] = '.';
+    put_digits(at + SECOND_SIZE + 1, 6, (unsigned)(all % 1000000));
+    at[SECOND_SIZE + 7] = 'Z';
+    buffer->size += SECOND_SIZE + 8;
+    return WRITTEN;
 }
 
 /* What a value is composed of; see compose_in_python() for what each part is. */
@@ -346,15 +391,21 @@ compose(PyObject *module, PyObject *const *args, Py_ssize_t count)
 
 /* -- a whole item ----------------------------------------------------------------------------- */
 
-/* What a Converter of quick.py is made with, in this order. */
+/* What Quick.for_c() in quick.py returns, in this order. */
 enum {
-    S_LOG_RECORD, S_RECORD, S_ITEM, S_SITES, S_NEW_SITE, S_SITE_NAMES, S_RUNNING_LOOP, S_TASK_NAME,
-    S_MODULES, S_TOPIC, S_KEY, S_OWN_COUNT, S_TAKEN, S_DUMP, S_END, S_RECORD_SIZE, S_OVERHEAD,
+    S_LOG_RECORD, S_RECORD, S_ITEM, S_SITES, S_NEW_SITE, S_NAMES, S_PLACES, S_RUNNING_LOOP,
+    S_TASK_NAME, S_MODULES, S_TOPIC, S_KEY, S_TAKEN, S_DUMP, S_END, S_RECORD_SIZE, S_OVERHEAD,
     S_MOST, S_COUNT
 };
 
-static PyObject *N_exc_info, *N_exc_text, *N_stack_info, *N_msg, *N_args, *N_created, *N_levelno,
-    *N_message, *N_taskName, *N_open_telemetry;
+/* What S_PLACES tells the places of, among the attributes that logging gives a record; behind
+ * them come those of a call site. */
+enum {
+    P_EXC_INFO, P_EXC_TEXT, P_STACK_INFO, P_MSG, P_ARGS, P_CREATED, P_LEVELNO, P_TASK_NAME, P_SITE
+};
+enum { NO_PLACE = 255, MOST_NAMES = 64, MOST_EXTRAS = 500 };
+
+static PyObject *N_message, *N_open_telemetry;
 
 static PyObject *
 setting(PyObject *settings, int which)
@@ -362,62 +413,86 @@ setting(PyObject *settings, int which)
     return PyTuple_GET_ITEM(settings, which);
 }
 
-/* Return the borrowed (head, tail) of the record's call site; NULL with an error. */
+/* A record's attributes, borrowed, in the order in which logging sets them. */
+typedef struct {
+    PyObject *values[MOST_NAMES];
+    const unsigned char *places;
+} Attributes;
+
 static PyObject *
-site_of(PyObject *own, PyObject *settings)
+attribute(const Attributes *attributes, int which)
 {
-    PyObject *names = setting(settings, S_SITE_NAMES);
-    Py_ssize_t count = PyTuple_GET_SIZE(names);
+    return attributes->values[attributes->places[which]];
+}
+
+/* Read them in one pass; 0 when they are not what and where logging sets them. */
+static int
+read_attributes(Attributes *attributes, PyObject *own, PyObject *settings)
+{
+    PyObject *names = setting(settings, S_NAMES), *name, *value;
+    Py_ssize_t place = 0, count = PyTuple_GET_SIZE(names);
+    for (Py_ssize_t index = 0; index < count; index++) {
+        if (!PyDict_Next(own, &place, &name, &value) || name != PyTuple_GET_ITEM(names, index)) {
+            return 0;
+        }
+        attributes->values[index] = value;
+    }
+    attributes->places = (const unsigned char *)PyBytes_AS_STRING(setting(settings, S_PLACES));
+    return 1;
+}
+
+/* Return a new reference to the (head, tail) of the record's call site; NULL with an error. */
+static PyObject *
+site_of(const Attributes *attributes, PyObject *settings)
+{
+    Py_ssize_t count = PyBytes_GET_SIZE(setting(settings, S_PLACES)) - P_SITE;
     PyObject *place = PyTuple_New(count);
     if (place == NULL) {
         return NULL;
     }
     for (Py_ssize_t index = 0; index < count; index++) {
-        PyObject *value = PyDict_GetItemWithError(own, PyTuple_GET_ITEM(names, index));
-        if (value == NULL) {
-            Py_DECREF(place);
-            if (!PyErr_Occurred()) {
-                PyErr_SetString(PyExc_KeyError, "a record that somebody made up");
-            }
-            return NULL;
-        }
-        PyTuple_SET_ITEM(place, index, Py_NewRef(value));
+        PyTuple_SET_ITEM(place, index, Py_NewRef(attribute(attributes, (int)(P_SITE + index))));
     }
-    PyObject *site = PyDict_GetItemWithError(setting(settings, S_SITES), place);
+    PyObject *site = Py_XNewRef(PyDict_GetItemWithError(setting(settings, S_SITES), place));
     if (site == NULL && !PyErr_Occurred()) {
-        PyObject *made = PyObject_CallOneArg(setting(settings, S_NEW_SITE), place);
-        Py_XDECREF(made); /* it is in S_SITES now */
-        site = made == NULL ? NULL : PyDict_GetItemWithError(setting(settings, S_SITES), place);
+        site = PyObject_CallOneArg(setting(settings, S_NEW_SITE), place);
     }
     Py_DECREF(place);
     if (site != NULL &&
         !(PyTuple_CheckExact(site) && PyTuple_GET_SIZE(site) == 2 &&
           PyBytes_CheckExact(PyTuple_GET_ITEM(site, 0)) &&
           PyBytes_CheckExact(PyTuple_GET_ITEM(site, 1)))) {
+        Py_CLEAR(site);
         PyErr_SetString(PyExc_TypeError, "a call site is a pair of bytes");
-        return NULL;
     }
     return site;
 }
 
-/* Return a new reference to the text, None where it needs care, NULL with an error. */
-static PyObject *
-message_of(PyObject *own)
+/* Whether showing the value runs no code of the program's. */
+static int
+is_atom(PyObject *value)
 {
-    PyObject *text = PyDict_GetItemWithError(own, N_msg);
-    PyObject *arguments = PyDict_GetItemWithError(own, N_args);
-    if (text == NULL || arguments == NULL || !PyUnicode_CheckExact(text)) {
-        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    return PyUnicode_CheckExact(value) || PyLong_CheckExact(value) ||
+           PyFloat_CheckExact(value) || PyBool_Check(value) || value == Py_None;
+}
+
+/* Return a new reference to the text; NULL with an error, or without one where it needs care. */
+static PyObject *
+message_of(PyObject *text, PyObject *arguments)
+{
+    if (!PyUnicode_CheckExact(text)) {
+        return NULL;
     }
-    int given = PyObject_IsTrue(arguments);
-    if (given <= 0) {
-        return given < 0 ? NULL : Py_NewRef(text);
+    if (!PyTuple_CheckExact(arguments)) {
+        return NULL;
     }
-    PyObject *message = PyUnicode_Format(text, arguments);
-    if (message != NULL && !PyUnicode_CheckExact(message)) {
-        Py_SETREF(message, Py_NewRef(Py_None));
+    Py_ssize_t count = PyTuple_GET_SIZE(arguments);
+    for (Py_ssize_t index = 0; index < count; index++) {
+        if (!is_atom(PyTuple_GET_ITEM(arguments, index))) {
+            return NULL;
+        }
     }
-    return message;
+    return count == 0 ? Py_NewRef(text) : PyUnicode_Format(text, arguments);
 }
 
 /* Return the key as it is stored, None for no key; NULL without an error where it needs care. */
@@ -442,59 +517,33 @@ stored_key(PyObject *key)
     return NULL;
 }
 
+/* Whether nothing about the record needs the care of Python. */
 static int
-is_falsy(PyObject *own, PyObject *name)
-{
-    PyObject *value = PyDict_GetItemWithError(own, name);
-    return value == Py_None || (value != NULL && PyObject_IsTrue(value) == 0);
-}
-
-/* Whether nothing about the record needs the care of Python; what fails doubtlessly does. */
-static int
-is_simple(PyObject *record, PyObject *own, PyObject *settings)
+is_simple(PyObject *record, PyObject *own, const Attributes *attributes, PyObject *settings)
 {
     return (PyObject *)Py_TYPE(record) == setting(settings, S_LOG_RECORD) &&
-           is_falsy(own, N_exc_info) && is_falsy(own, N_exc_text) &&
-           is_falsy(own, N_stack_info) && PyDict_Contains(own, N_message) == 0 &&
-           PyDict_GET_SIZE(own) < PyLong_AsSsize_t(setting(settings, S_OWN_COUNT)) + 500 &&
+           attribute(attributes, P_EXC_INFO) == Py_None &&
+           attribute(attributes, P_EXC_TEXT) == Py_None &&
+           attribute(attributes, P_STACK_INFO) == Py_None &&
+           PyFloat_CheckExact(attribute(attributes, P_CREATED)) &&
+           PyLong_CheckExact(attribute(attributes, P_LEVELNO)) &&
+           PyDict_Contains(own, N_message) == 0 && PyDict_GET_SIZE(own) < MOST_EXTRAS &&
            PyDict_Contains(setting(settings, S_MODULES), N_open_telemetry) == 0;
 }
 
-/* Set *task to a new reference to the name of the running task, or NULL; -1 with an error. */
-static int
-find_task(PyObject *own, PyObject *settings, PyObject **task)
+/* Return a new reference to the name of the task that logs, None for none; NULL with an error. */
+static PyObject *
+task_of(PyObject *own, const Attributes *attributes, PyObject *settings)
 {
-    *task = NULL;
-    PyObject *name = PyDict_GetItemWithError(own, N_taskName);
-    if (name == NULL) { /* before Python 3.12 */
-        PyObject *loop = PyObject_CallNoArgs(setting(settings, S_RUNNING_LOOP));
-        if (loop == NULL) {
-            return -1;
-        }
-        Py_DECREF(loop);
-        if (loop == Py_None) {
-            return 0;
-        }
-        name = PyObject_CallOneArg(setting(settings, S_TASK_NAME), own);
-        if (name == NULL) {
-            return -1;
-        }
+    if (attributes->places[P_TASK_NAME] != NO_PLACE) { /* Python 3.12 */
+        return Py_NewRef(attribute(attributes, P_TASK_NAME));
     }
-    else {
-        Py_INCREF(name);
+    PyObject *loop = PyObject_CallNoArgs(setting(settings, S_RUNNING_LOOP));
+    if (loop == NULL || loop == Py_None) {
+        return loop;
     }
-    if (name == Py_None) {
-        Py_DECREF(name);
-    }
-    else if (PyUnicode_CheckExact(name)) {
-        *task = name;
-    }
-    else {
-        Py_DECREF(name);
-        PyErr_SetString(PyExc_TypeError, "the name of a task is text");
-        return -1;
-    }
-    return 0;
+    Py_DECREF(loop);
+    return PyObject_CallOneArg(setting(settings, S_TASK_NAME), own);
 }
 
 /* Return a named tuple of the type, with the references that are given; NULL takes them too. */
@@ -518,27 +567,25 @@ new_named_tuple(PyObject *type, Py_ssize_t count, PyObject **values)
     return made;
 }
 
+/* Return the item; NULL with an error, or without one where it needs care. */
 static PyObject *
-item_of(PyObject *own, PyObject *settings, double created, PyObject *value)
+item_of(PyObject *own, PyObject *settings, double created, PyObject *level, PyObject *value)
 {
-    PyObject *level = PyDict_GetItemWithError(own, N_levelno), *key = Py_None;
+    PyObject *key = Py_None;
     if (setting(settings, S_KEY) != Py_None) {
         key = PyDict_GetItemWithError(own, setting(settings, S_KEY));
         key = key == NULL ? Py_None : key;
     }
     double milliseconds = created * 1000;
-    if (level == NULL || !PyLong_CheckExact(level) || !(milliseconds < 9.2e18)) {
-        Py_RETURN_NONE;
-    }
-    PyObject *data = stored_key(key);
+    PyObject *data = milliseconds < 9.2e18 ? stored_key(key) : NULL;
     if (data == NULL) {
-        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+        return NULL;
     }
     Py_ssize_t size = PyLong_AsSsize_t(setting(settings, S_RECORD_SIZE)) +
                       PyBytes_GET_SIZE(value) + (data == Py_None ? 0 : PyBytes_GET_SIZE(data));
     if (size > PyLong_AsSsize_t(setting(settings, S_MOST))) {
         Py_DECREF(data);
-        Py_RETURN_NONE;
+        return NULL;
     }
     PyObject *parts[] = {data, Py_NewRef(value), PyTuple_New(0),
                          PyLong_FromLongLong((long long)milliseconds)};
@@ -550,57 +597,71 @@ item_of(PyObject *own, PyObject *settings, double created, PyObject *value)
     return new_named_tuple(setting(settings, S_ITEM), 8, all);
 }
 
-/* convert(record, settings) -> Item | None: as Quick.convert(), for fewer options. */
+/* As item_of(), from a record whose attributes are simple. */
+static PyObject *
+convert_simple(PyObject *own, const Attributes *attributes, PyObject *settings)
+{
+    double created = PyFloat_AS_DOUBLE(attribute(attributes, P_CREATED));
+    PyObject *made = NULL, *value = NULL, *task = NULL, *message = NULL;
+    PyObject *level = Py_NewRef(attribute(attributes, P_LEVELNO));
+    PyObject *site = site_of(attributes, settings);
+    if (site != NULL) {
+        task = task_of(own, attributes, settings);
+    }
+    if (task != NULL) {
+        message = message_of(attribute(attributes, P_MSG), attribute(attributes, P_ARGS));
+    }
+    if (message != NULL && (task == Py_None || PyUnicode_CheckExact(task))) {
+        Parts parts = {
+            .created = created, .head = PyTuple_GET_ITEM(site, 0), .message = message,
+            .tail = PyTuple_GET_ITEM(site, 1), .task = task == Py_None ? NULL : task,
+            .own = own, .skipped = PyTuple_GET_SIZE(setting(settings, S_NAMES)),
+            .taken = setting(settings, S_TAKEN), .dump = setting(settings, S_DUMP),
+            .end = setting(settings, S_END),
+        };
+        value = value_of(&parts);
+    }
+    if (value != NULL && value != Py_None) {
+        made = item_of(own, settings, created, level, value);
+    }
+    Py_XDECREF(value);
+    Py_XDECREF(message);
+    Py_XDECREF(task);
+    Py_XDECREF(site);
+    Py_DECREF(level);
+    return made;
+}
+
+/* convert(settings, record) -> Item | None: as Quick.convert(), for fewer options and values.
+ *
+ * Runs no code of the program's: no __str__ of its objects, which might log. */
 static PyObject *
 convert(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     (void)module;
-    if (count != 2 || !PyTuple_CheckExact(args[1]) || PyTuple_GET_SIZE(args[1]) != S_COUNT) {
-        PyErr_SetString(PyExc_TypeError, "convert() takes a LogRecord and settings");
+    if (count != 2 || !PyTuple_CheckExact(args[0]) || PyTuple_GET_SIZE(args[0]) != S_COUNT ||
+        PyTuple_GET_SIZE(setting(args[0], S_NAMES)) > MOST_NAMES) {
+        PyErr_SetString(PyExc_TypeError, "convert() takes settings and a LogRecord");
         return NULL;
     }
-    PyObject *settings = args[1], *made = NULL, *message = NULL, *task = NULL;
-    PyObject *own = PyObject_GenericGetDict(args[0], NULL);
+    PyObject *own = PyObject_GenericGetDict(args[1], NULL);
     if (own == NULL) {
         return NULL;
     }
-    PyObject *created = PyDict_GetItemWithError(own, N_created);
-    if (created == NULL || !PyFloat_CheckExact(created) ||
-        !is_simple(args[0], own, settings)) {
-        made = PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
-        goto end;
+    Attributes attributes;
+    PyObject *made = NULL;
+    if (read_attributes(&attributes, own, args[0]) &&
+        is_simple(args[1], own, &attributes, args[0])) {
+        made = convert_simple(own, &attributes, args[0]);
     }
-    PyObject *site = Py_XNewRef(site_of(own, settings));
-    if (site == NULL) {
-        goto end;
-    }
-    message = message_of(own);
-    if (message == NULL || message == Py_None || find_task(own, settings, &task) < 0) {
-        made = PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
-    }
-    else {
-        Parts parts = {
-            .created = PyFloat_AS_DOUBLE(created), .head = PyTuple_GET_ITEM(site, 0),
-            .message = message, .tail = PyTuple_GET_ITEM(site, 1), .task = task, .own = own,
-            .skipped = PyLong_AsSsize_t(setting(settings, S_OWN_COUNT)),
-            .taken = setting(settings, S_TAKEN), .dump = setting(settings, S_DUMP),
-            .end = setting(settings, S_END),
-        };
-        PyObject *value = value_of(&parts);
-        if (value == NULL || value == Py_None) {
-            made = value;
-        }
-        else {
-            made = item_of(own, settings, parts.created, value);
-            Py_DECREF(value);
-        }
-    }
-    Py_DECREF(site);
-end:
-    Py_XDECREF(message);
-    Py_XDECREF(task);
     Py_DECREF(own);
-    return made;
+    if (made == NULL && PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return NULL; /* KeyboardInterrupt and the like */
+        }
+        PyErr_Clear(); /* the long way will say what is wrong */
+    }
+    return made == NULL ? Py_NewRef(Py_None) : made;
 }
 
 /* -- record batches --------------------------------------------------------------------------- */
@@ -803,7 +864,7 @@ static PyMethodDef METHODS[] = {
     {"compose", (PyCFunction)(void (*)(void))compose, METH_FASTCALL,
      "compose(created, head, message, tail, own, skipped, more, taken, dump, end) -> bytes | None"},
     {"convert", (PyCFunction)(void (*)(void))convert, METH_FASTCALL,
-     "convert(record, settings) -> Item | None"},
+     "convert(settings, record) -> Item | None"},
     {"encode_records", encode_records, METH_VARARGS,
      "encode_records(records, base_timestamp, first_offset_delta) -> bytes"},
     {"murmur2", murmur2, METH_O, "murmur2(key) -> int"},
@@ -825,11 +886,7 @@ intern(PyObject **name, const char *text)
 PyMODINIT_FUNC
 PyInit__accelerator(void)
 {
-    if (intern(&N_exc_info, "exc_info") < 0 || intern(&N_exc_text, "exc_text") < 0 ||
-        intern(&N_stack_info, "stack_info") < 0 || intern(&N_msg, "msg") < 0 ||
-        intern(&N_args, "args") < 0 || intern(&N_created, "created") < 0 ||
-        intern(&N_levelno, "levelno") < 0 || intern(&N_message, "message") < 0 ||
-        intern(&N_taskName, "taskName") < 0 ||
+    if (intern(&N_message, "message") < 0 ||
         intern(&N_open_telemetry, "opentelemetry.trace") < 0) {
         return NULL;
     }

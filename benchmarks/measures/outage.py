@@ -14,7 +14,7 @@ from .resident import resident
 READY: Final = "ready"
 """The line that says: all is set; one on stdin says go."""
 
-_EVERY: Final = 0.25
+_EVERY: Final = 0.5
 
 
 def outage(case: Case) -> Figures:

@@ -219,6 +219,7 @@ class KafkaHandler(logging.Handler):
             max_size=producer_options.get("max_request_size", DEFAULT_MAX_REQUEST_SIZE),
             keep_source=self.fallback is not None,
         )
+        self._convert_at_once = self._conversion.convert_at_once
         super().__init__(_level(level))
         self._closed = False
         self._patience: _Patience | None = None
@@ -276,7 +277,22 @@ class KafkaHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand ``record`` over to the loop thread; never raises, never waits for the network."""
-        if here.depth and is_shipping():
+        pipeline = self._pipeline
+        if here.depth or self._closed or pipeline.handoff.crowded or self._tallies:
+            self._emit_with_care(record)
+            return
+        # The way of nearly every record. It runs no code of the program's, so nothing is logged
+        # on it, and nobody has to know that this thread is shipping.
+        item = None
+        if self._convert_at_once is not None and self.formatter is None:
+            item = self._convert_at_once(record)
+        if item is None:
+            self._convert_and_put(record)
+        elif dropped := pipeline.put(item):
+            self._account_for(dropped)
+
+    def _emit_with_care(self, record: logging.LogRecord) -> None:
+        if is_shipping():
             self._internal_log.divert(record)
         elif self._closed:
             self._refuse_after_close(record)

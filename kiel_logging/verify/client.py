@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from kiel_logging.confluent import READ_ALL
+from kiel_logging.credentials import Secret
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.properties import options_from
 from kiel_logging.verify.errors import CannotVerify
@@ -26,7 +27,7 @@ _CONSUMER: Final = {
 
 
 def _same(value: Any) -> Any:
-    return value
+    return value.read() if isinstance(value, Secret) else value
 
 
 def _endpoint_algorithm(checked: bool) -> str:

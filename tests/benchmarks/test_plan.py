@@ -14,10 +14,17 @@ from benchmarks.plan import FULL, MEASURES, QUICK, Plan, measures_named, rounds_
 
 @pytest.mark.parametrize("plan", [QUICK, FULL], ids=["quick", "full"])
 def test_every_way_to_log_is_measured_in_every_round(plan: Plan) -> None:
-    """Whatever is measured but growth, which looks at some."""
+    """Whatever is measured but growth and outages, which look at some."""
     for measure, _, cases in rounds_of(plan):
-        if measure != "growth":
+        if measure not in ("growth", "outage"):
             assert Counter(each.peer for each in cases) == Counter(list(PEERS))
+
+
+def test_a_few_ways_to_log_at_a_time_share_an_outage() -> None:
+    """Each is in one; all of them together would want more processors than there are."""
+    outages = [cases for _, _, cases in rounds_of(replace(FULL, measures=["outage"]))]
+    assert sorted(case.peer for cases in outages for case in cases) == sorted(PEERS)
+    assert {len(cases) for cases in outages} == {3}
 
 
 def test_each_round_begins_with_another_way_to_log() -> None:

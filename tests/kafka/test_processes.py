@@ -31,6 +31,11 @@ def log_all(who):
         log.info("%s %d", who, number)
 """
 
+CTRL_C = """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
 
 def of(who: str, records: int = RECORDS) -> Counter[str]:
     """What `log_all(who)` logs."""
@@ -54,7 +59,7 @@ def messages(cluster: KafkaCluster, topic: str) -> Counter[str]:
         pytest.param("raise RuntimeError('boom')", 1, "RuntimeError: boom", id="exception"),
         pytest.param("logging.shutdown()", 0, "", id="logging.shutdown"),
         pytest.param("terminate()", -signal.SIGTERM, "", id="SIGTERM"),
-        pytest.param("os.kill(os.getpid(), signal.SIGINT)", -2, "KeyboardInterrupt", id="SIGINT"),
+        pytest.param(CTRL_C, -signal.SIGINT, "KeyboardInterrupt", id="SIGINT"),
     ],
 )
 def test_every_way_to_end(

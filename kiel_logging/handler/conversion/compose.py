@@ -72,6 +72,11 @@ def dump_if_simple(value: object) -> bytes | None:
     return orjson.dumps(plain_if_simple(value))
 
 
+def dump_float(value: object) -> bytes | None:
+    """Return a finite float as JSON; None for all else, whose ``__str__`` might run anything."""
+    return orjson.dumps(value) if type(value) is float else None
+
+
 try:
     from kiel_logging._accelerator import compose as compose_in_c
 except ImportError:  # there was no C compiler

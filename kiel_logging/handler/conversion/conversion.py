@@ -41,6 +41,8 @@ class Conversion:
 
     Attributes:
         topic: LogRecord -> topic name; raises InvalidTopic.
+        convert_at_once: as ``convert()`` without a formatter, but returns None for records that
+            need any care; runs no code of the program's. None where there is no such way.
 
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
@@ -74,9 +76,10 @@ class Conversion:
         self._max_size = max_size - BATCH_OVERHEAD
         self._keep_source = keep_source
         given = (format, serializer, key_maker, rename, exclude, redact)
-        self._quick = (
-            self._short_way(topic, key_field, headers, fields) if given == _SIMPLE else None
-        )
+        self._quick: Quick | None = None
+        self.convert_at_once: Callable[[logging.LogRecord], Item | None] | None = None
+        if given == _SIMPLE:
+            self._take_short_ways(topic, key_field, headers, fields)
 
     def convert(
         self,
@@ -113,8 +116,8 @@ class Conversion:
             record if self._keep_source else None,
         )
 
-    def _short_way(self, topic: Any, key_field: Any, headers: Any, fields: Any) -> Quick | None:
-        """Return how records that need no care are converted; None where all do."""
+    def _take_short_ways(self, topic: Any, key_field: Any, headers: Any, fields: Any) -> None:
+        """Find out how records that need no care can be converted."""
         static = dict(fields or {})
         names = {**(headers or {})}
         attributes = {name: attribute_of(field) for name, field in names.items()}
@@ -125,8 +128,8 @@ class Conversion:
             or not static.keys().isdisjoint((key_field, *names.values()))
             or make_plain(static)
         ):
-            return None
-        return Quick(
+            return
+        self._quick = Quick(
             topic=topic if is_name(topic) else self.topic,
             key=key,
             headers={name: field for name, field in attributes.items() if field is not None},
@@ -135,6 +138,7 @@ class Conversion:
             most=self._max_size,
             keep_source=self._keep_source,
         )
+        self.convert_at_once = self._quick.convert_in_c
 
 
 def _named(option: str, names: Any) -> list[tuple[str, Any]]:

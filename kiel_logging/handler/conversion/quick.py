@@ -9,6 +9,7 @@ that are taken, or is too large.
 import sys
 from asyncio import _get_running_loop
 from collections.abc import Callable, Mapping
+from functools import partial
 from logging import LogRecord, makeLogRecord
 from operator import itemgetter
 from types import NoneType
@@ -17,7 +18,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
-from kiel_logging.handler.conversion.compose import compose, dump_if_simple
+from kiel_logging.handler.conversion.compose import compose, dump_float, dump_if_simple
 from kiel_logging.handler.conversion.log_record import EXTRA, HOST, RESERVED, task_name
 from kiel_logging.handler.conversion.notes import NOTES
 from kiel_logging.handler.conversion.topic_choice import TopicChoice
@@ -26,8 +27,9 @@ from kiel_logging.handler.pipeline.item import SOURCE_MEMORY, Item
 from kiel_logging.records import Header, Record
 from kiel_logging.wire.record_batch import record_size
 
-_OWN: Final = len(makeLogRecord({}).__dict__)
-"""How many attributes logging gives a record; extras come behind them."""
+_OWN_NAMES: Final = list(makeLogRecord({}).__dict__)
+_OWN: Final = len(_OWN_NAMES)
+"""The attributes that logging gives a record, in order; extras come behind them."""
 
 _ATTRIBUTES: Final[Mapping[str, str]] = {
     "level": "levelname",
@@ -48,6 +50,12 @@ _FIELDS: Final = frozenset(
     (*_ATTRIBUTES, "time", "message", "host", "task", "exception", "stack", EXTRA, NOTES)
 )
 _site_of: Final = itemgetter(*_ATTRIBUTES.values())
+_PLACES: Final = (
+    *("exc_info", "exc_text", "stack_info", "msg", "args", "created", "levelno", "taskName"),
+    *_ATTRIBUTES.values(),
+)
+"""What C wants to know the places of."""
+
 _SITE_TYPES: Final = frozenset({str, int, NoneType})
 _MOST_SITES: Final = 4_096
 _MOST_EXTRAS: Final = 500
@@ -62,7 +70,7 @@ _new: Final[Any] = tuple.__new__
 try:
     from kiel_logging._accelerator import convert as _convert_in_c
 except ImportError:  # there was no C compiler
-    convert_in_c: Callable[[LogRecord, tuple[Any, ...]], Item | None] | None = None
+    convert_in_c: Callable[[tuple[Any, ...], LogRecord], Item | None] | None = None
 else:
     convert_in_c = _convert_in_c
 
@@ -87,6 +95,10 @@ class Quick:
         fields: static ones, with plain values.
         most: most bytes of a record in a batch.
         keep_source: as Conversion has it.
+
+    Attributes:
+        convert_in_c: as ``convert()``, for fewer records, and without running any code of the
+            program's; None where C can't do with the options.
     """
 
     def __init__(
@@ -109,17 +121,13 @@ class Quick:
         self._most = most
         self._keep_source = keep_source
         self._sites: dict[Any, _Site] = {}
-        self._settings: tuple[Any, ...] | None = None
+        self.convert_in_c: Callable[[LogRecord], Item | None] | None = None
         if isinstance(topic, str) and not headers and context is None and not keep_source:
-            self._settings = self._for_c(topic, most)
+            self.convert_in_c = self._in_c(topic, most)
 
     def convert(self, record: LogRecord) -> Item | None:
         """Return the item; None for a record that needs care."""
         try:
-            if self._settings is not None and convert_in_c is not None:
-                item = convert_in_c(record, self._settings)
-                if item is not None:
-                    return item
             return self._convert(record, record.__dict__)
         except Exception:  # the long way will say what is wrong, if anything is
             return None
@@ -146,28 +154,30 @@ class Quick:
         )
         return None if value is None else self._item(record, own, more, value)
 
-    def _for_c(self, topic: str, most: int) -> tuple[Any, ...]:
-        """Return what ``convert()`` in C goes by, in the order of its enum."""
-        return (
+    def _in_c(self, topic: str, most: int) -> Callable[[LogRecord], Item | None] | None:
+        if convert_in_c is None:
+            return None
+        settings = (  # in the order of the enum in _accelerator.c
             LogRecord,
             Record,
             Item,
             self._sites,
             self._new_site,
-            tuple(_ATTRIBUTES.values()),
+            tuple(_OWN_NAMES),
+            bytes(_OWN_NAMES.index(name) if name in _OWN_NAMES else 255 for name in _PLACES),
             _get_running_loop,
             _task_name,
             sys.modules,
             topic,
             self._key,
-            _OWN,
             self._taken,
-            dump_if_simple,
+            dump_float,
             self._end,
             _RECORD_SIZE,
             RECORD_MEMORY_OVERHEAD,
             most,
         )
+        return partial(convert_in_c, settings)
 
     def _item(
         self, record: LogRecord, own: dict[str, Any], more: dict[str, Any], value: bytes

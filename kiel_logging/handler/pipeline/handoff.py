@@ -54,6 +54,9 @@ class Handoff:
             when a batch is full; never for each record, for that would be a system call each.
         overflow: one of OVERFLOW.
         block_timeout: seconds that ``put()`` waits for room, with "block".
+
+    Attributes:
+        crowded: whether it may soon be full, or is: whoever logs should ask ``will_drop()``.
     """
 
     def __init__(
@@ -68,10 +71,12 @@ class Handoff:
     ) -> None:
         self._max_records = max_records
         self._max_bytes = max_bytes
+        self._many_records = max_records * 7 // 8
+        self._many_bytes = max_bytes * 7 // 8
+        self.crowded = False
         self._batch_size = batch_size
         self._wake = wake
         self._queue = OVERFLOW[overflow]()
-        self._append = self._queue.append
         self._drops_newest = overflow == DROP_NEWEST
         self._block_timeout = block_timeout if overflow == BLOCK else 0.0
         self._closed = False
@@ -124,6 +129,7 @@ class Handoff:
 
     def will_drop(self) -> bool:
         """Whether any record whatsoever would be dropped now: it need not be made an item of."""
+        self.crowded = not self.half_empty
         return self._drops_newest and (
             self._kept - self._delivered - self._failed >= self._max_records
             or self._bytes_kept - self._bytes_ended + RECORD_MEMORY_OVERHEAD > self._max_bytes
@@ -136,14 +142,14 @@ class Handoff:
             with self._lock:
                 # ``_missing`` and ``_accept`` without their calls: nearly every record's way.
                 if (
-                    self._kept - self._delivered - self._failed < self._max_records
-                    and self._bytes_kept - self._bytes_ended + item.memory <= self._max_bytes
+                    self._kept - self._delivered - self._failed < self._many_records
+                    and self._bytes_kept - self._bytes_ended + item.memory <= self._many_bytes
                     and not self._closed
                 ):
                     self._emitted += 1
                     self._kept += 1
                     self._bytes_kept += item.memory
-                    admission = [], self._append(item)
+                    admission = [], self._queue.append(item)
             dropped, queued = admission or self._admit(item) or self._wait_and_admit(item)
             if queued == self._batch_size and not dropped:
                 self._wake(True)
@@ -157,6 +163,7 @@ class Handoff:
     def _admit(self, item: Item, *, may_wait: bool = True) -> _Admission | None:
         """Queue ``item`` or drop something; None when it has to wait for room."""
         with self._lock:
+            self.crowded = True
             if self._closed:
                 return self._refuse(item, CLOSED)
             records, memory = self._missing(item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import sys
 import time
 from contextvars import ContextVar
 from typing import Any
@@ -120,12 +121,20 @@ def outcome(made: Conversion, given: logging.LogRecord) -> Any:
 def same_both_ways(given: logging.LogRecord, **options: Any) -> bool:
     """Check that the short way does not show; return whether it was taken."""
     short, long = conversion(**options), conversion(**options)
-    taken = short._quick is not None and short._quick.convert(copy.copy(given)) is not None
     long._quick = None
     expected = outcome(long, given)
     assert outcome(short, given) == expected
     assert outcome(short, given) == expected  # the call site is known now
-    return taken
+    if (at_once := short.convert_at_once) is not None:
+        assert at_once(given) in (None, expected)
+        assert at_once(given) in (None, expected)
+    return short._quick is not None and short._quick.convert(copy.copy(given)) is not None
+
+
+@pytest.fixture
+def no_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has imported OpenTelemetry: C has nothing to do with spans."""
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
 
 
 @pytest.fixture
@@ -194,13 +203,44 @@ def test_context_in_the_way_of_an_extra(way: Any) -> None:
         WHO.reset(token)
 
 
+AT_ONCE = ["nothing", "texts", "numbers", "floats", "a name that needs escapes"]
+
+
+@pytest.mark.usefixtures("no_spans")
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_what_is_made_at_once(name: str) -> None:
+    """Records without any object of the program's, where there is C."""
+    made = conversion(key_field="user", fields={"service": "shop"})
+    if compose is compose_in_python:
+        pytest.skip("there is no C compiler")
+    assert made.convert_at_once is not None
+    assert made.convert_at_once(record(**PLAIN[name])) is not None
+
+
+def test_a_record_within_reach_of_a_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ids are looked for in Python."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", sys)
+    at_once = conversion().convert_at_once
+    assert at_once is None or at_once(record()) is None
+
+
+@pytest.mark.usefixtures("no_spans")
+@pytest.mark.parametrize("attributes", [{"user": Shown()}, {"args": (Shown(),)}, {"msg": Shown()}])
+def test_nothing_of_the_program_s_runs_at_once(attributes: dict[str, Any]) -> None:
+    """It might log, and has to be known for shipping then."""
+    at_once = conversion(key_field="user").convert_at_once
+    assert at_once is None or at_once(record(**attributes)) is None
+
+
+@pytest.mark.usefixtures("no_spans")
 def test_call_sites_are_bounded() -> None:
     """Threads come and go; what they logged from is forgotten."""
     made = conversion()
     assert made._quick is not None
-    for line in range(quick._MOST_SITES + 3):
-        made.convert(record(lineno=line), None)
-    assert len(made._quick._sites) == 3
+    for way in (made._quick.convert, made.convert_at_once or made._quick.convert):
+        for line in range(quick._MOST_SITES + 3):
+            assert way(record(lineno=line)) is not None
+        assert 0 < len(made._quick._sites) < 10
 
 
 atoms = st.none() | st.booleans() | st.integers() | st.text() | st.floats()

@@ -270,6 +270,7 @@ def interrupted(self, *arguments):
 handled = []
 signal.signal(signal.SIGTERM, lambda number, frame: log.info("from the signal's handler"))
 handler = make()
+if "{method}" == "convert": handler.setFormatter(logging.Formatter())  # no short way
 {kind}.{method} = interrupted
 log.info("first")
 handled.append("one")
