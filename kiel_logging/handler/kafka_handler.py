@@ -407,7 +407,8 @@ class KafkaHandler(logging.Handler):
             timeout: seconds; ``close_timeout_ms`` when left out.
 
         Returns:
-            How many records are still undelivered.
+            How many records are still undelivered; 0 when all that was logged before the call is
+            delivered or given up, which ``stats()`` tells apart.
         """
         if timeout is not None:
             return self._pipeline.flush(timeout)
