@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from kiel_logging.errors import KielError
     from kiel_logging.handler.kafka_handler import KafkaHandler
     from kiel_logging.handler.pipeline.stats import Stats
-    from kiel_logging.records import RecordMetadata, TopicPartition
+    from kiel_logging.handler.receipts import Receipts
+    from kiel_logging.records import Receipt, RecordMetadata, TopicPartition
 
 __version__ = constants.VERSION
 
@@ -21,6 +22,8 @@ __all__ = [
     "KafkaHandler",
     "KielError",
     "Producer",
+    "Receipt",
+    "Receipts",
     "RecordMetadata",
     "Stats",
     "TopicPartition",
@@ -31,6 +34,8 @@ _HOMES = {
     "KafkaHandler": "kiel_logging.handler.kafka_handler",
     "KielError": "kiel_logging.errors",
     "Producer": "kiel_logging.clients",
+    "Receipt": "kiel_logging.records",
+    "Receipts": "kiel_logging.handler.receipts",
     "RecordMetadata": "kiel_logging.records",
     "Stats": "kiel_logging.handler.pipeline.stats",
     "TopicPartition": "kiel_logging.records",

@@ -594,8 +594,8 @@ item_of(PyObject *own, PyObject *settings, double created, PyObject *level, PyOb
     Py_ssize_t memory = size + PyLong_AsSsize_t(setting(settings, S_OVERHEAD));
     PyObject *all[] = {Py_NewRef(setting(settings, S_TOPIC)), Py_NewRef(key), record,
                        PyLong_FromSsize_t(size), PyLong_FromSsize_t(memory),
-                       Py_NewRef(level), Py_NewRef(Py_None)};
-    return new_named_tuple(setting(settings, S_ITEM), 7, all);
+                       Py_NewRef(level), Py_NewRef(Py_None), Py_NewRef(Py_None)};
+    return new_named_tuple(setting(settings, S_ITEM), 8, all);
 }
 
 /* As item_of(), from a record whose attributes are simple. */

@@ -35,6 +35,7 @@
     │           ├── UnknownAuthority
     │           └── WrongHostName
     └── DeliveryError                      a message was accepted and not delivered
+        ├── NotAcknowledged                    some that were logged in a block of receipts()
         ├── DeliveryTimeout                    not within delivery_timeout_ms
         ├── UnknownTopic                       it does not exist and was not created
         ├── ProducerFenced                     another producer uses our producer id
@@ -45,6 +46,10 @@ A message says what is wrong, whose fault it is and what to do about it. No modu
 ``network/connection.py`` translates foreign errors of the network, none but
 ``handler/spool/faults.py`` those of the disk.
 """
+
+from collections.abc import Sequence
+
+from kiel_logging.records import Undelivered
 
 
 class KielError(Exception):
@@ -177,6 +182,18 @@ class WrongHostName(CertificateRejected):
 
 class DeliveryError(KielError):
     """A message that was accepted could not be delivered."""
+
+
+class NotAcknowledged(DeliveryError):
+    """A block of ``handler.receipts()`` was left, and not all that it logged is acknowledged.
+
+    Attributes:
+        undelivered: which were not, each with its text, level and reason.
+    """
+
+    def __init__(self, message: str, undelivered: Sequence[Undelivered]) -> None:
+        super().__init__(message)
+        self.undelivered = undelivered
 
 
 class DeliveryTimeout(DeliveryError):

@@ -49,3 +49,30 @@ class RecordMetadata(NamedTuple):
     partition: int
     offset: int
     timestamp: int
+
+
+class Receipt(NamedTuple):
+    """Where an acknowledged log record stands, and what it said.
+
+    ``offset`` is -1 when the broker knew it as a repeat of long ago, and so did not tell.
+    ``level`` is logging's number.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    message: str
+    level: int
+
+
+class Undelivered(NamedTuple):
+    """A log record of which nobody can say that it is stored.
+
+    ``reason`` is one of those in the handler's statistics (``"buffer_full"``), the name of an
+    error, or a sentence; ``error`` is there when there was one.
+    """
+
+    message: str
+    level: int
+    reason: str
+    error: BaseException | None = None

@@ -17,14 +17,17 @@ from kiel_logging.handler.conversion.topic_choice import Topic
 from kiel_logging.handler.conversion.value_choice import Format, check_callable
 from kiel_logging.handler.fallback import Fallback, fallback_target
 from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
+from kiel_logging.handler.pipeline.awaited import CUT_SHORT, Awaited
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, CLOSED, DROP_NEWEST, OVERFLOW
 from kiel_logging.handler.pipeline.item import Item, level_of
 from kiel_logging.handler.pipeline.pipeline import Pipeline, Plan
 from kiel_logging.handler.pipeline.shipper import OnError
 from kiel_logging.handler.pipeline.stats import Stats
+from kiel_logging.handler.pipeline.tallies import Tallies, with_awaited
 from kiel_logging.handler.process import forking as forking  # registers what happens at a fork
 from kiel_logging.handler.process import live_handlers
 from kiel_logging.handler.process.exits import flush_on_sigterm as on_sigterm
+from kiel_logging.handler.receipts import Receipts, check_timeout
 from kiel_logging.handler.sealing import seal_choice
 from kiel_logging.handler.shipping import as_shipping, here, is_shipping
 from kiel_logging.options import (
@@ -187,6 +190,7 @@ class KafkaHandler(logging.Handler):
         self.flushes_on_sigterm = _flag("flush_on_sigterm", flush_on_sigterm)
         target = fallback_target(fallback)
         self.fallback = None if target is None else Fallback(self, target, self._internal_log)
+        self._tallies = Tallies()
         self._plan = Plan(
             buffer_records=check_whole("buffer_records", buffer_records, least=1),
             buffer_memory=check_whole("buffer_memory", buffer_memory, least=SMALLEST_MEMORY),
@@ -206,6 +210,7 @@ class KafkaHandler(logging.Handler):
             },
             seal=seal_choice(chain, secrets["chain_key"]),
             name=self._own_name,
+            tallies=self._tallies,
             convert_own=self._convert_own,
             internal_log=self._internal_log,
             fallback=self.fallback,
@@ -287,7 +292,7 @@ class KafkaHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand ``record`` over to the loop thread; never raises, never waits for the network."""
         pipeline = self._pipeline
-        if here.depth or self._closed or pipeline.handoff.crowded:
+        if here.depth or self._closed or pipeline.handoff.crowded or self._tallies:
             self._emit_with_care(record)
             return
         # The way of nearly every record. It runs no code of the program's, so nothing is logged
@@ -320,11 +325,24 @@ class KafkaHandler(logging.Handler):
             return
         finally:
             here.depth = depth
-        if dropped := self._pipeline.put(item):
+        if self._tallies and (awaited := self._tallies.awaited(record)) is not None:
+            self._put_awaited(item, awaited)
+        elif dropped := self._pipeline.put(item):
             self._account_for(dropped)
 
+    def _put_awaited(self, item: Item, awaited: Awaited) -> None:
+        try:
+            awaited.begin()
+            if dropped := self._pipeline.put(with_awaited(item, awaited)):
+                self._account_for(dropped)
+            if awaited.is_urgent:
+                self._pipeline.hurry()
+        except BaseException as error:
+            awaited.lost(CUT_SHORT, error)
+            raise
+
     def _drop_for(self, error: Exception, record: logging.LogRecord) -> None:
-        self._drop(record, _drop_reason(error))
+        self._drop(record, _drop_reason(error), error)
         self.handleError(record)
         self._tell_on_error(error, 1)
 
@@ -333,10 +351,16 @@ class KafkaHandler(logging.Handler):
         if self._internal_log.may_complain("a log record could not be converted"):
             super().handleError(record)
 
-    def _drop(self, record: logging.LogRecord, reason: str) -> None:
+    def _drop(self, record: logging.LogRecord, reason: str, error: Exception | None = None) -> None:
         """Count ``record`` as lost; it never became an item."""
         self._pipeline.handoff.drop(reason, level_of(record))
         as_shipping(self._tell_of_drop, record, reason)
+        self._lose(record, reason, error)
+
+    def _lose(self, record: logging.LogRecord, reason: str, error: Exception | None = None) -> None:
+        if self._tallies and (awaited := self._tallies.awaited(record)) is not None:
+            awaited.begin()
+            awaited.lost(reason, error)
 
     def _tell_of_drop(self, record: logging.LogRecord, reason: str) -> None:
         self._pipeline.note_drop(self._topic_of(record), reason, level_of(record))
@@ -353,6 +377,8 @@ class KafkaHandler(logging.Handler):
         if self._pipeline.handoff.closed:
             self._say_that_it_is_closed()
         as_shipping(self._tell_of_shed, dropped)
+        if self._tallies:
+            self._tallies.lost(dropped, CLOSED if self._pipeline.handoff.closed else BUFFER_FULL)
 
     def _tell_of_shed(self, dropped: Sequence[Item]) -> None:
         for item in dropped:
@@ -366,6 +392,7 @@ class KafkaHandler(logging.Handler):
         self._say_that_it_is_closed()
         if self.fallback is not None:
             self.fallback.take(record)
+        self._lose(record, CLOSED)
 
     def _say_that_it_is_closed(self) -> None:
         self._internal_log.complain(
@@ -397,7 +424,8 @@ class KafkaHandler(logging.Handler):
             timeout: seconds; ``close_timeout_ms`` when left out.
 
         Returns:
-            How many records are still undelivered.
+            How many records are still undelivered; 0 when all that was logged before the call is
+            delivered or given up, which ``stats()`` tells apart.
         """
         if timeout is not None:
             return self._pipeline.flush(timeout)
@@ -416,6 +444,43 @@ class KafkaHandler(logging.Handler):
             # since, is not worth the same wait again.
             self._patience = _Patience(emitted, time.monotonic())
         return undelivered
+
+    def receipts(self, timeout: float | None = None) -> Receipts:
+        """Return a block, for ``with`` or ``async with``, at whose end what it logged is stored.
+
+        ::
+
+            with handler.receipts(timeout=2.0) as receipts:
+                logger.info("paid")
+            print(receipts[0])    # Receipt(topic, partition, offset, message, level)
+
+        What is logged to another handler, is filtered out, or is logged while shipping does not
+        count; nor does what a QueueHandler or MemoryHandler hands over from another context. See
+        Receipts.
+
+        Args:
+            timeout: seconds that leaving the block may take; ``close_timeout_ms`` when left out.
+                A block that ends by Ctrl-C or a cancellation does not wait.
+
+        Raises:
+            ConfigurationError: ``required_acks`` is 0, or ``timeout`` is no number of seconds.
+            NotAcknowledged: on leaving. When the block raised, its exception gets a note instead.
+        """
+        if self._plan.producer_options["required_acks"] == 0:
+            raise ConfigurationError(
+                "receipts() needs acknowledgements, and with required_acks=0 the brokers send "
+                "none: set required_acks to -1 or 1"
+            )
+        timeout = self._close_timeout if timeout is None else check_timeout(timeout)
+        return Receipts(self._tallies, self, timeout)
+
+    def hurry(self) -> bool:
+        """Send what is buffered without waiting for more.
+
+        Returns:
+            Whether another thread does so, which can be waited for.
+        """
+        return self._pipeline.hurry()
 
     def _time_left(self) -> float:
         patience = self._patience
@@ -474,6 +539,7 @@ class KafkaHandler(logging.Handler):
         """Begin with an empty buffer and nothing counted, in the child."""
         self._pipeline.abandon()
         self._pipeline = Pipeline(self._plan)
+        self._tallies.start_over()
         self._patience = None
         self._internal_log.diverted = 0
         if self.fallback is not None:

@@ -84,6 +84,19 @@ def test_audit_stream(cluster: ThreadedFakeCluster) -> None:
     assert keys(cluster, "audit") == [b"ada", b"ada", b"bob"]
 
 
+def test_receipts(cluster: ThreadedFakeCluster) -> None:
+    """Each order has the receipts of its own records, which stand where these say."""
+    told = run("receipts.py", cluster).stdout.splitlines()
+    stored = {
+        f"audit[{partition}]@{record.offset}: {json.loads(record.value or b'')['message']}"
+        for partition, records in cluster.records("audit").items()
+        for record in records
+    }
+    assert set(told) == stored
+    by_order = [[line.partition(": ")[2] for line in told if line.endswith(n)] for n in "78"]
+    assert by_order == [[f"charging 1{n}", f"charged 1{n}"] for n in "78"]
+
+
 def test_tornado_app(cluster: ThreadedFakeCluster) -> None:
     """A request to the web app becomes a record of its access log and one of its own logger's."""
     app = subprocess.Popen(

@@ -161,3 +161,23 @@ def test_a_program_that_does_nothing_but_log_loses_nothing(
         "three",
         "two",
     ]
+
+
+def test_receipts_tell_where_records_are(
+    cluster: KafkaCluster, topic: str, configure: Callable[..., KafkaHandler]
+) -> None:
+    """A consumer finds each of 1,000 records at the partition and offset of its receipt."""
+    cluster.create_topic(topic, partitions=6)
+    handler = configure(cluster, topic, key_field="user_id", batch_size=50)
+    logger = logging.getLogger("kafka_test")
+    with handler.receipts(timeout=60) as receipts:
+        for number in range(1000):
+            logger.info("record %d", number, extra={"user_id": f"user {number % 97}"})
+    assert [receipt.message for receipt in receipts] == [f"record {n}" for n in range(1000)]
+    found = {
+        (record.partition, record.offset): json.loads(record.value or b"")["message"]
+        for record in confluent_consume(cluster.bootstrap, topic)
+    }
+    assert len(found) == 1000
+    assert {(r.partition, r.offset): r.message for r in receipts} == found
+    assert {receipt.topic for receipt in receipts} == {topic}

@@ -192,7 +192,8 @@ class Quick:
         memory, source = size + ITEM_MEMORY_OVERHEAD, None
         if self._keep_source:
             memory, source = memory + SOURCE_MEMORY, record
-        item: Item = _new(Item, (self._topic(record), key, kept, size, memory, level, source))
+        topic = self._topic(record)
+        item: Item = _new(Item, (topic, key, kept, size, memory, level, source, None))
         return item
 
     def _more(self, own: dict[str, Any]) -> tuple[dict[str, Any], int]:

@@ -42,8 +42,8 @@ class _Group:
 class Ledger(Protocol):
     """Whoever is told what became of the items."""
 
-    def delivered(self, items: Sequence[Item]) -> None:
-        """The brokers have them."""
+    def delivered(self, items: Sequence[Item], place: TopicPartition, base_offset: int) -> None:
+        """The brokers have them, the first one at ``base_offset``."""
 
     def failed(self, items: Sequence[Item], error: Exception) -> None:
         """They are given up."""
@@ -193,8 +193,8 @@ class _Deliveries:
         self._ledger = ledger
 
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
-        del base_offset, log_append_time
-        self._ledger.delivered(batch.tokens)
+        del log_append_time
+        self._ledger.delivered(batch.tokens, batch.topic_partition, base_offset)
 
     def failed(self, tokens: Sequence[Item], error: Exception) -> None:
         self._ledger.failed(tokens, error)

@@ -1,7 +1,7 @@
 """One log record on its way: what travels from the thread that logs to the one that ships."""
 
 import logging
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
 from kiel_logging.records import Record
@@ -12,6 +12,8 @@ STAMP_MEMORY: Final = 80
 that are with the producer and have one (tracemalloc, CPython 3.11)."""
 
 ITEM_MEMORY_OVERHEAD: Final = RECORD_MEMORY_OVERHEAD + STAMP_MEMORY
+if TYPE_CHECKING:
+    from kiel_logging.handler.pipeline.awaited import Awaited
 
 SOURCE_MEMORY: Final = 1_500
 """Bytes that a LogRecord takes which is kept for the fallback (tracemalloc, CPython 3.11)."""
@@ -23,7 +25,8 @@ class Item(NamedTuple):
     ``key`` is what the partitioner gets; ``record`` has it as bytes. ``size`` is the most bytes
     that it takes in a batch; ``memory`` those that it takes in this process, from when it is put
     until it is delivered. ``level`` is logging's number. ``source`` is the LogRecord, kept only for
-    a fallback. proof/stamper.py goes by the order of the first four.
+    a fallback. ``awaited`` is told of its end, where somebody waits for that. proof/stamper.py goes
+    by the order of the first four.
     """
 
     topic: str
@@ -33,6 +36,7 @@ class Item(NamedTuple):
     memory: int
     level: int = logging.NOTSET
     source: logging.LogRecord | None = None
+    awaited: "Awaited | None" = None
 
 
 def make_item(

@@ -59,6 +59,11 @@ class LoopThread:
         """Where it is in its life."""
         return self._state
 
+    @property
+    def works_for_others(self) -> bool:
+        """Whether it runs, and is not the running thread itself."""
+        return self._state is State.RUNNING and threading.current_thread() is not self._thread
+
     def wake(self, full: bool) -> None:
         """The hand-off has something."""
         self.call(self._shipper.woken, full)

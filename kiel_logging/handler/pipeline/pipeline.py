@@ -18,6 +18,7 @@ from kiel_logging.handler.pipeline.loop_thread import LoopThread
 from kiel_logging.handler.pipeline.losses import Losses
 from kiel_logging.handler.pipeline.shipper import OnError, Shipper
 from kiel_logging.handler.pipeline.stats import Stats
+from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.process.exits import flush_at_the_end_of_a_worker
 from kiel_logging.proof.chain import Seal
 from kiel_logging.proof.stamper import Stamper
@@ -41,6 +42,7 @@ class Plan:
     producer_options: dict[str, Any] = field(repr=False)  # long; its secrets are hidden
     seal: Seal | None
     name: Callable[[], str]
+    tallies: Tallies
     convert_own: ConvertOwn
     internal_log: InternalLog
     fallback: Fallback | None
@@ -70,6 +72,7 @@ class Pipeline:
         self._shipper = Shipper(
             self.handoff,
             self._drops,
+            plan.tallies,
             stamper=Stamper(self.instance, plan.seal),
             name=plan.name,
             convert=plan.convert_own,
@@ -129,6 +132,15 @@ class Pipeline:
         """Start the thread for what was queued and not told of: a signal came in between."""
         if len(self.handoff):
             self._loop_thread.wake(True)
+
+    def hurry(self) -> bool:
+        """Send what is queued without waiting for more.
+
+        Returns:
+            Whether the loop thread does so, and this is another one, which may wait for it.
+        """
+        self._see_to_what_is_queued()
+        return self._loop_thread.works_for_others
 
     def start_flushing(self, timeout: float) -> None:
         """As ``flush()``, but nobody waits."""

@@ -22,7 +22,9 @@ from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loss_report import LossReport
 from kiel_logging.handler.pipeline.losses import Loss, Losses
+from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.proof.stamper import Stamper
+from kiel_logging.records import TopicPartition
 
 SLICE: Final = 256
 """Records fed before the GIL is let go, so that no logging thread waits for long."""
@@ -41,6 +43,7 @@ class Shipper:
         drops: what those who log noted as lost.
         stamper: numbers what is sent.
         name: returns the handler's name.
+        tallies: told of what somebody awaits.
         convert: makes an item of the handler's own LogRecord, for a topic.
         internal_log: where losses are told.
         fallback: gets what was given up.
@@ -54,6 +57,7 @@ class Shipper:
         self,
         handoff: Handoff,
         drops: Losses,
+        tallies: Tallies,
         *,
         stamper: Stamper,
         name: Callable[[], str],
@@ -70,6 +74,7 @@ class Shipper:
         self._name = name
         self._events = Events(convert, internal_log)
         self._last_words: dict[str, int] = {}
+        self._tallies = tallies
         self._internal_log = internal_log
         self._fallback = fallback
         self._on_error = on_error
@@ -152,9 +157,11 @@ class Shipper:
 
     # What became of them: the feed's ledger.
 
-    def delivered(self, items: Sequence[Item]) -> None:
-        """Count what the brokers acknowledged."""
+    def delivered(self, items: Sequence[Item], place: TopicPartition, base_offset: int) -> None:
+        """Count what the brokers acknowledged, tell who awaits it."""
         self._handoff.delivered(len(items), sum(map(_memory_of, items)))
+        if self._tallies:
+            self._tallies.delivered(items, place, base_offset)
         self._well = True
         self._go_on()
         if self._report:
@@ -172,6 +179,8 @@ class Shipper:
                 if item.source is not None:
                     self._fallback.take(item.source)
         self._on_error(error, len(items))
+        if self._tallies:
+            self._tallies.lost(items, f"{type(error).__name__}: {error}", error)
 
     def _is_news(self, item: Item) -> bool:
         """Whether its stream has to be told that ``item`` is missing.

@@ -1,0 +1,143 @@
+"""What `flush()` returns: how many records are still undelivered, whatever holds them up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+from kiel_logging import KafkaHandler
+from tests.handler.shipped import (
+    HELD_BACK,
+    QUICK,
+    MakeHandler,
+    logger_to,
+    refuse_everything,
+    start_broker,
+    stop_broker,
+    total,
+)
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+SHORT: Final = 0.05
+LONG: Final = 60.0
+
+
+def nothing(cluster: ThreadedFakeCluster) -> None:
+    """All is well."""
+
+
+def stall(cluster: ThreadedFakeCluster) -> None:
+    """Requests are taken and not answered."""
+    cluster.on_broker(0, lambda broker: broker.stall("Produce"))
+
+
+def resume(cluster: ThreadedFakeCluster) -> None:
+    """They are."""
+    cluster.on_broker(0, lambda broker: broker.resume())
+
+
+class Case(NamedTuple):
+    """Ten records of which some are left, and none once it is over."""
+
+    left: int
+    begin: Callable[[ThreadedFakeCluster], None]
+    end: Callable[[ThreadedFakeCluster], None]
+    options: dict[str, Any] = {}  # noqa: RUF012 # nobody changes it
+
+
+CASES: Final = {
+    "all is well": Case(0, nothing, nothing),
+    "all wait for a batch to fill": Case(0, nothing, nothing, HELD_BACK),
+    "in flight": Case(10, stall, resume),
+    "one in flight, the others behind it": Case(10, stall, resume, {"batch_size": 1}),
+    "some with the producer, others queued": Case(10, stall, resume, {"buffer_records": 12}),
+    "dropped ones are not undelivered": Case(4, stall, resume, {"buffer_records": 4}),
+    "no broker was ever there": Case(10, stop_broker, start_broker),
+    "refused ones are given up": Case(0, refuse_everything, nothing),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_flush_counts_what_is_left(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, case: str
+) -> None:
+    """Neither more nor fewer; and 0 as soon as nothing is in the way."""
+    left, begin, end, options = CASES[case]
+    handler = make_handler(**options)
+    logger = logger_to(handler)
+    begin(cluster)
+    for number in range(10):
+        logger.info("%d", number)
+    if left:
+        assert handler.flush(0) == handler.flush(SHORT) == left
+    else:
+        assert handler.flush(LONG) == 0
+    end(cluster)
+    assert handler.flush(LONG) == 0
+    assert handler.stats().emitted == total(handler.stats())
+
+
+def test_while_the_loop_thread_does_nothing(make_handler: MakeHandler) -> None:
+    """Whatever holds it up: nobody answers, and all is left."""
+    handler = make_handler()
+    logger = logger_to(handler)
+    assert handler.flush(LONG) == 0
+    logger.info("the thread runs")
+    assert handler.flush(LONG) == 0
+    assert handler.pause(LONG)
+    try:
+        for _ in range(3):
+            logger.info("queued")
+        assert handler.flush(0) == 3
+    finally:
+        handler.go_on()
+    assert handler.flush(LONG) == 0
+
+
+def test_where_nobody_can_ship(
+    cluster: ThreadedFakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread can be started, and this one has a loop of its own to run."""
+
+    def refuse(*_arguments: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def flush() -> int:
+        return handler.flush(SHORT)
+
+    handler = KafkaHandler(cluster.addresses, "logs", **QUICK)
+    with closing(handler):
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        logger_to(handler).info("left")
+        assert asyncio.run(flush()) == 1
+        monkeypatch.undo()
+        assert handler.flush(LONG) == 0
+
+
+def test_what_comes_later_is_another_flush_s(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+) -> None:
+    """A flush ends when what was there before it is delivered, though others never stop logging."""
+    handler = make_handler(batch_size=5)
+    logger = logger_to(handler)
+    over = threading.Event()
+
+    def log() -> None:
+        while not over.is_set():
+            logger.info("another")
+
+    others = threading.Thread(target=log)
+    others.start()
+    try:
+        for _ in range(5):
+            assert handler.flush(LONG) == 0
+    finally:
+        over.set()
+        others.join()
+    assert handler.flush(LONG) == 0
+    assert handler.stats().emitted == total(handler.stats())
