@@ -148,7 +148,7 @@ async def test_a_broker_that_does_not_answer_is_left_and_asked_again() -> None:
     """A request timeout ends the connection, and the batch goes out on another."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, request_timeout_ms=30, required_acks=-1) as producer:
+        async with quick_producer(cluster, request_timeout_ms=300, required_acks=-1) as producer:
             cluster.brokers[0].stall("Produce", after_effect=True)
             message = asyncio.ensure_future(producer.produce("logs", 1))
             await cluster.received("Produce", 2)
