@@ -228,7 +228,11 @@ def burst(thread):
 
 over, counts = threading.Event(), []
 signal.signal(signal.SIGTERM, on_sigterm)
-handler = make(batch_size=10, buffer_records=10**6)
+# They log faster than the fake broker takes records: they wait for room, and lose none.
+handler = make(
+    batch_size=10, buffer_records=2_000, overflow="block", block_timeout_ms=60_000,
+    close_timeout_ms=60_000,
+)
 threads = [threading.Thread(target=burst, args=(thread,)) for thread in range(3)]
 for thread in threads: thread.start()
 threading.Thread(target=lambda: handler.flush(30) or terminate()).start()
