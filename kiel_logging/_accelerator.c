@@ -513,7 +513,9 @@ stored_key(PyObject *key)
     if (PyLong_CheckExact(key)) {
         int overflow;
         long long number = PyLong_AsLongLongAndOverflow(key, &overflow);
-        return overflow ? NULL : PyBytes_FromFormat("%lld", number);
+        char digits[24]; /* PyBytes_FromFormat() knows no %lld */
+        int size = PyOS_snprintf(digits, sizeof(digits), "%lld", number);
+        return overflow ? NULL : PyBytes_FromStringAndSize(digits, size);
     }
     return NULL;
 }

@@ -217,6 +217,13 @@ def test_what_is_made_at_once(name: str) -> None:
     assert made.convert_at_once(record(**PLAIN[name])) is not None
 
 
+@pytest.mark.usefixtures("no_spans")
+@pytest.mark.parametrize("key", ["ada", b"ada", 42, 0, -7, 2**63 - 1, -(2**63), None])
+def test_any_key(key: object) -> None:
+    """Whatever its type is."""
+    same_both_ways(record(user=key), key_field="user")
+
+
 def test_a_record_within_reach_of_a_span(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its ids are looked for in Python."""
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", sys)
