@@ -45,12 +45,21 @@ def cut_short(work: Callable[[], object], moment: int) -> bool:
     return came
 
 
+WITH_CARE = {"key_maker": lambda fields: fields["level"]}
+"""Options with which no record takes the short way, which has few moments or none."""
+
+
+@pytest.mark.parametrize(("options", "least"), [({}, 5), (WITH_CARE, 20)], ids=["short", "long"])
 @pytest.mark.parametrize("overflow", ["drop_newest", "drop_lowest"])
 def test_a_call_cut_short_costs_no_other(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, overflow: str
+    cluster: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    overflow: str,
+    options: dict[str, Any],
+    least: int,
 ) -> None:
     """Whenever it was: the thread is not taken for shipping, nor is a lock kept."""
-    handler = make_handler(overflow=overflow)
+    handler = make_handler(overflow=overflow, **options)
     logger = logger_to(handler)
     logger.info("first")
     moments = list(
@@ -61,7 +70,7 @@ def test_a_call_cut_short_costs_no_other(
             count(1),
         )
     )
-    assert len(moments) > 20
+    assert len(moments) > least
     assert not is_shipping()
     handler.close()
     assert messages(cluster).count("whole") == len(moments)
@@ -108,11 +117,14 @@ def test_a_full_buffer_and_a_call_cut_short(make_handler: MakeHandler, overflow:
     assert handler.stats().diverted == 0
 
 
-def test_the_first_call_cut_short(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+@pytest.mark.parametrize(("options", "least"), [({}, 20), (WITH_CARE, 50)], ids=["short", "long"])
+def test_the_first_call_cut_short(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, options: dict[str, Any], least: int
+) -> None:
     """It starts the thread, or the next call does; flush() is not what it takes."""
 
     def is_shipped_after(moment: int) -> bool:
-        handler: Any = make_handler()
+        handler: Any = make_handler(**options)
         logger = logger_to(handler)
         came = cut_short(lambda: logger.info("cut short"), moment)
         logger.info("whole %d", moment)
@@ -120,7 +132,7 @@ def test_the_first_call_cut_short(cluster: ThreadedFakeCluster, make_handler: Ma
         handler.close()
         return came
 
-    assert len(list(takewhile(is_shipped_after, count(1)))) > 50
+    assert len(list(takewhile(is_shipped_after, count(1)))) > least
 
 
 def test_a_call_cut_short_when_the_thread_has_begun(
