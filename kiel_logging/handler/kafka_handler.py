@@ -292,7 +292,7 @@ class KafkaHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand ``record`` over to the loop thread; never raises, never waits for the network."""
         pipeline = self._pipeline
-        if here.depth or self._closed or pipeline.handoff.crowded or self._tallies:
+        if here.depth or self._closed or pipeline.handoff.crowded:
             self._emit_with_care(record)
             return
         # The way of nearly every record. It runs no code of the program's, so nothing is logged
@@ -302,6 +302,8 @@ class KafkaHandler(logging.Handler):
             item = self._convert_at_once(record)
         if item is None:
             self._convert_and_put(record)
+        elif self._tallies:
+            self._put(item, record)
         elif dropped := pipeline.put(item):
             self._account_for(dropped)
 
@@ -325,6 +327,9 @@ class KafkaHandler(logging.Handler):
             return
         finally:
             here.depth = depth
+        self._put(item, record)
+
+    def _put(self, item: Item, record: logging.LogRecord) -> None:
         if self._tallies and (awaited := self._tallies.awaited(record)) is not None:
             self._put_awaited(item, awaited)
         elif dropped := self._pipeline.put(item):

@@ -13,6 +13,7 @@ from tornado.ioloop import IOLoop
 
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import NotAcknowledged
+from kiel_logging.handler.receipts import _tell_loop
 from tests.handler.shipped import HELD_BACK, MakeHandler, fail, logger_to, messages
 from tests.handler.test_receipts import LONG, SHORT, resume_when_asked, stalled, texts
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
@@ -272,6 +273,26 @@ def test_a_loop_that_is_closed_while_records_are_on_their_way(
         loop.close()
     assert handler.flush() == 0
     assert messages(cluster) == ["paid"]
+
+
+def test_a_loop_is_told_twice_or_too_late() -> None:
+    """A record that comes when all are settled makes them settled again; it is no error."""
+    errors: list[object] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: errors.append(context))
+        settled = loop.create_future()
+        found.append((loop, settled))
+        for _ in range(2):
+            _tell_loop(loop, settled)
+        await settled
+        await asyncio.sleep(0)
+
+    found: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+    asyncio.run(main())
+    _tell_loop(*found[0])
+    assert errors == []
 
 
 def test_a_time_limit_around_a_block(

@@ -54,7 +54,10 @@ class Awaited:
     @property
     def is_urgent(self) -> bool:
         """Whether a block that awaits it is being left already."""
-        return not all(tally.open for tally in self._tallies)
+        for tally in self._tallies:  # noqa: SIM110 # any() takes three times as long
+            if not tally.open:
+                return True
+        return False
 
     def delivered(self, place: TopicPartition, offset: int) -> None:
         """The brokers have it."""
@@ -129,8 +132,9 @@ class Tally:
 
 
 def _text(record: logging.LogRecord) -> str:
-    with suppress(Exception):  # arguments that don't fit
+    try:
         return str(record.getMessage())
-    with suppress(Exception):
-        return str(record.msg)
+    except Exception:  # arguments that don't fit
+        with suppress(Exception):
+            return str(record.msg)
     return "<a message that can't be shown>"

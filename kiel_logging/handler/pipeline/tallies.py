@@ -36,7 +36,7 @@ class Tallies(dict[Tally, None]):
 
     def awaited(self, record: logging.LogRecord) -> Awaited | None:
         """Return what stands for ``record``; None when it was logged outside of all blocks."""
-        here = tuple(tally for tally in _here.get() if tally in self and tally.open)
+        here = [tally for tally in _here.get() if tally in self and tally.open]
         return Awaited(record, here) if here else None
 
     def delivered(self, items: Sequence[Item], place: TopicPartition, base_offset: int) -> None:

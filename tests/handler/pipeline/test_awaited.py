@@ -107,11 +107,11 @@ def test_the_handler_s_bound_on_memory_holds_for_what_is_awaited() -> None:
     records = [logging.makeLogRecord({"msg": "%s", "args": (f"{n}" * 20,)}) for n in range(1000)]
     tracemalloc.start()
     try:
-        kept = []
-        for record in records:
-            kept.append(one := Awaited(record, (tally,)))
+        kept = [Awaited(record, (tally,)) for record in records]
+        for one in kept:
             one.begin()
-            one.delivered(PLACE, 1000 + len(kept))
+        for offset, one in enumerate(kept, 1000):
+            one.delivered(PLACE, offset)
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
