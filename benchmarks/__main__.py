@@ -17,7 +17,7 @@ from benchmarks.documentation import document, write_json
 from benchmarks.peers import PEERS
 from benchmarks.plan import ALIASES, FULL, MEASURES, QUICK, Plan, measures_named
 from benchmarks.report import as_text, errors, tables
-from benchmarks.results import Results
+from benchmarks.results import Results, merged
 from benchmarks.running import run_plan
 from benchmarks.surroundings import surroundings
 from benchmarks.targets import targets
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, or read what was measured; show it; return the exit status."""
     options = _parser().parse_args(argv)
     if options.results:
-        results = Results.from_dict(json.loads(options.results.read_text(encoding="utf-8")))
+        results = merged([_read(path) for path in options.results])
     else:
         results = measured(_plan(options), options.brokers)
     for line in _shown(results):
@@ -51,6 +51,10 @@ def measured(plan: Plan, brokers: str | None) -> Results:
         }
         print(f"{found.name}; {plan.rounds} rounds", file=sys.stderr, flush=True)
         return Results(about=about, found=list(run_plan(plan, found)))
+
+
+def _read(path: Path) -> Results:
+    return Results.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _shown(results: Results) -> Sequence[str]:
@@ -100,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--brokers", help=f"{KAFKA}, {MOCK}, or host:port of a cluster of yours")
     parser.add_argument("--out", type=Path, help="a directory for the results as JSON")
     parser.add_argument("--docs", type=Path, help="a directory for JSON and pictures; see its page")
-    parser.add_argument("--results", type=Path, help="show these, measure nothing")
+    parser.add_argument("--results", type=Path, nargs="+", help="show these, measure nothing")
     parser.add_argument("--check", action="store_true", help="status 1 where a target is missed")
     return parser
 

@@ -64,3 +64,26 @@ class Results:
     def _of(self, measure: str, peer: str, aspect: str, at: int) -> Iterator[Found]:
         wanted = (measure, peer, aspect, at)
         return (each for each in self.found if each[:4] == wanted)
+
+
+class NotAlike(Exception):
+    """Results of different surroundings can't be shown as one."""
+
+
+def merged(parts: Sequence[Results]) -> Results:
+    """Return the results of a run that was made in parts; ``about`` is that of the first.
+
+    Raises:
+        NotAlike: the machine, the broker, the plan or a version is another one.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        if _surroundings(part) != _surroundings(first):
+            raise NotAlike("the parts are not of one machine, one broker, one plan and one version")
+    return Results(about=first.about, found=[each for part in parts for each in part.found])
+
+
+def _surroundings(results: Results) -> Sequence[Any]:
+    """Return what has to be the same. How busy the machine was may differ, and the day."""
+    machine = {name: value for name, value in results.about["machine"].items() if name != "load"}
+    return [machine, *(results.about[name] for name in ("broker", "plan", "versions"))]

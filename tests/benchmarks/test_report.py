@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.documentation import BEGIN, END, NoMarks, as_rst, renewed, rst_table
 from benchmarks.report import as_text, errors, tables
-from benchmarks.results import Results
+from benchmarks.results import NotAlike, Results, merged
 
-from .found import found, results
+from .found import ABOUT, found, results
 
 SPEEDS = found(
     "throughput",
@@ -71,6 +71,21 @@ def test_results_survive_being_written() -> None:
     after = Results.from_dict(json.loads(json.dumps(before.to_dict())))
     assert list(tables(after)) == list(tables(before))
     assert after.about == before.about
+
+
+def test_a_run_in_parts_is_shown_as_one() -> None:
+    """How busy the machine was may differ from part to part."""
+    busy = {**ABOUT, "machine": {**ABOUT["machine"], "load": "9.9"}}
+    whole = merged([results(SPEEDS), Results(about=busy, found=BROKEN)])
+    assert whole == results(SPEEDS, BROKEN)
+
+
+@pytest.mark.parametrize("name", ["machine", "versions", "broker", "plan"])
+def test_parts_from_elsewhere_are_refused(name: str) -> None:
+    """Their ratios would mean nothing."""
+    other = {**ABOUT, name: {"python": "another"} if name in ("machine", "versions") else "other"}
+    with pytest.raises(NotAlike):
+        merged([results(SPEEDS), Results(about=other, found=BROKEN)])
 
 
 def test_a_page_keeps_what_is_written_by_hand() -> None:
