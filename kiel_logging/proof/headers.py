@@ -14,7 +14,8 @@ whether all of it is there::
 All but kiel-chain are ASCII. What the details of an event are::
 
     start     {"handler": its name, "host": ..., "process": its process id}
-    end       {"records": N}: the last word of the instance; N is its own sequence number
+    end       {"records": N}: the last word of the instance; N is its own sequence number. A
+              program that might have ended and did not goes on, and has another later
     drops     {"records": N}: so many were lost in the handler, and are in the stream nowhere
     recovery  {"instance": ..., "records": N, "last": M}: the instance that is named died; N of its
               records were found on disk, and M is the last number it is known to have given

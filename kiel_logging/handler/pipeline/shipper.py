@@ -138,6 +138,8 @@ class Shipper:
     def _first_words(self, items: Sequence[Item]) -> list[Item]:
         """Return what is to be said in front of streams that begin with ``items``."""
         new = dict.fromkeys(item.topic for item in items if item.topic not in self._stamper)
+        if not new:
+            return []
         word = events.start(self._name())
         made = [self._own(word, topic) for topic in new]
         return [event for event in made if event is not None]
@@ -172,8 +174,7 @@ class Shipper:
         self._handoff.failed(len(items), sum(map(_memory_of, items)))
         self._well = False
         self._go_on()
-        lost = Counter((item.topic, item.level) for item in items if self._is_news(item))
-        self._report.add_failures(lost, type(error).__name__, time.time())
+        self._note_failures(items, type(error).__name__)
         if self._fallback is not None:
             for item in items:
                 if item.source is not None:
@@ -182,17 +183,19 @@ class Shipper:
         if self._tallies:
             self._tallies.lost(items, f"{type(error).__name__}: {error}", error)
 
-    def _is_news(self, item: Item) -> bool:
-        """Whether its stream has to be told that ``item`` is missing.
+    def _note_failures(self, items: Sequence[Item], reason: str) -> None:
+        """See to it that the streams are told what they lack.
 
-        That a summary is lost is none, but in a chain: there who reads it takes each hole that
+        That a summary is lost is no news, but in a chain: there whoever reads it takes a hole that
         nobody told of for a record that was taken out.
         """
-        if isinstance(item, Event):
-            if self._stamper.chained and item.loss is not None:
-                self._report.put_back(item.topic, item.loss)
-            return self._stamper.chained
-        return True
+        own = [item for item in items if isinstance(item, Event)]
+        if own and not self._stamper.chained:
+            items, own = [item for item in items if not isinstance(item, Event)], []
+        lost = Counter((item.topic, item.level) for item in items)
+        self._report.add_failures(lost, reason, time.time())
+        for event in own:
+            self.put_back(event)
 
     def _go_on(self) -> None:
         if self._stalled and self.feed.room:
@@ -241,7 +244,7 @@ class Shipper:
         self._start_feeding()
 
     def put_back(self, event: Event) -> None:
-        """It had to make room: what it told is to be told by another."""
+        """It had to make room, or did not arrive: what it told is to be told by another."""
         if event.loss is not None:
             self._report.put_back(event.topic, event.loss)
 

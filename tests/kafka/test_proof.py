@@ -1,0 +1,147 @@
+"""What a handler ships to Apache Kafka, as `kiel-logging verify` finds it there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiel_logging import KafkaHandler
+from tests.handler.process.child import run_by_hand, said
+from tests.handler.shipped import logger_to
+from tests.support.kafka import KafkaCluster
+
+_PATIENCE_S = 60.0
+_SECRET = "s3cret"
+_THREADS, _EACH = 4, 2_500
+
+
+def verify(
+    cluster: KafkaCluster, topic: str, secret: str | None = None
+) -> tuple[int, dict[str, Any]]:
+    """The exit status of the command, in a process of its own, and what it says of the topic."""
+    command = [sys.executable, "-m", "kiel_logging", "verify", "--json", "--topic", topic]
+    command += ["--brokers", ",".join(cluster.bootstrap)]
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    if secret is not None:
+        command += ["--key-env", "AUDIT_KEY"]
+        environment["AUDIT_KEY"] = secret
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=_PATIENCE_S, env=environment
+    )
+    assert done.stderr == ""
+    (told,) = json.loads(done.stdout)["topics"]
+    return done.returncode, told
+
+
+def log_from_threads(logger: logging.Logger) -> None:
+    """Ten thousand records with a hundred keys."""
+
+    def log(thread: int) -> None:
+        for number in range(_EACH):
+            logger.info("%d", number, extra={"user": f"{thread}-{number % 25}"})
+
+    threads = [threading.Thread(target=log, args=(thread,)) for thread in range(_THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("options", "secret", "events"),
+    [
+        ({}, None, 0),
+        ({"chain": True}, None, 2),
+        ({"chain": True, "chain_key": {"env": "CHAIN_KEY"}}, _SECRET, 2),
+    ],
+    ids=["numbers", "chain", "key"],
+)
+def test_what_is_shipped_is_complete(
+    kafka_4: KafkaCluster,
+    topic: str,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    secret: str | None,
+    events: int,
+) -> None:
+    """Ten thousand records of four threads, over six partitions."""
+    monkeypatch.setenv("CHAIN_KEY", _SECRET)
+    kafka_4.create_topic(topic, partitions=6)
+    handler = KafkaHandler(kafka_4.bootstrap, topic, key_field="user", **options)
+    with closing(handler):
+        log_from_threads(logger_to(handler))
+    status, told = verify(kafka_4, topic, secret)
+    (instance,) = told["instances"]
+    count = _THREADS * _EACH + events
+    assert (status, told["verdict"], told["counts"]) == (0, "complete", {})
+    assert (instance["records"], instance["first"], instance["last"]) == (count, 1, count)
+    assert instance["chained"] == bool(options)
+
+
+@pytest.mark.parametrize("secret", [None, "another"], ids=["no key", "a wrong key"])
+def test_a_key_that_does_not_fit(kafka_4: KafkaCluster, topic: str, secret: str | None) -> None:
+    """Is told as what it is: the topic was not checked."""
+    kafka_4.create_topic(topic)
+    handler = KafkaHandler(kafka_4.bootstrap, topic, chain=True, chain_key=_SECRET)
+    with closing(handler):
+        logger_to(handler).info("x")
+    status, told = verify(kafka_4, topic, secret)
+    assert (status, told["wrong_key"]) == (2, True)
+    assert verify(kafka_4, topic, _SECRET)[0] == 0
+
+
+@pytest.mark.parametrize("chain", [False, True])
+def test_drops_are_declared(kafka_4: KafkaCluster, topic: str, chain: bool) -> None:
+    """What found no room while the brokers stood still; all else is there."""
+    kafka_4.create_topic(topic)
+    handler = KafkaHandler(kafka_4.bootstrap, topic, buffer_records=100, chain=chain)
+    logger = logger_to(handler)
+    with closing(handler):
+        logger.info("x")
+        assert handler.flush() == 0
+        try:
+            for broker in kafka_4.broker_ids:
+                kafka_4.pause(broker)
+            for _ in range(150):
+                logger.info("x")
+            dropped = handler.stats().dropped_total
+        finally:
+            for broker in kafka_4.broker_ids:
+                kafka_4.resume(broker)
+    assert dropped == 50
+    status, told = verify(kafka_4, topic)
+    assert (status, told["counts"]) == (1, {"dropped": dropped})
+
+
+def test_forked_children_have_streams_of_their_own(
+    kafka_4: KafkaCluster, topic: str, tmp_path: Path
+) -> None:
+    """Each with a first and a last word, and complete."""
+    key = tmp_path / "key"
+    key.write_text(_SECRET)
+    kafka_4.create_topic(topic, partitions=3)
+    code = """
+handler = make(chain=True, topic=topic, chain_key=key)
+def work():
+    for number in range(100): log.info("child %d", number)
+log.info("parent")
+children = [fork(work) for _ in range(4)]
+log.info("parent")
+say(statuses=wait(*children))
+"""
+    before = f"topic, key = {topic!r}, { ({'file': str(key)})!r}\n"
+    program = run_by_hand(code, brokers=kafka_4.bootstrap, before=before)
+    assert (said(program), program.stderr) == ({"statuses": [0] * 4}, "")
+    status, told = verify(kafka_4, topic, _SECRET)
+    assert (status, told["counts"]) == (0, {})
+    assert sorted(one["last"] for one in told["instances"]) == [4, 102, 102, 102, 102]
+    assert len({one["process"] for one in told["instances"]}) == 5
