@@ -58,7 +58,8 @@ def test_a_logging_call_that_is_cut_short(
             break
         assert "whole" in texts(receipts)
         reasons.update(one.reason for one in receipts.undelivered)
-    assert reasons == {CUT_SHORT}
+    # Where Python converts the record, the exception may come out of that.
+    assert CUT_SHORT in reasons <= {CUT_SHORT, "unserialisable"}
     assert texts(receipts) == ["cut short", "whole"]
     assert handler.flush() == 0
     assert total(handler.stats()) == handler.stats().emitted
