@@ -71,6 +71,38 @@ def certified(security: Security, **changes: Any) -> dict[str, Any]:
     return options(security, "MTLS", **{**files, **changes})
 
 
+class Heard(logging.Handler):
+    """Keeps all that is logged, from a test's first line to its last.
+
+    `caplog` forgets it between the two, before a fixture could look.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.records.append(record)
+
+    def text(self) -> str:
+        """All of it, as it would be written, and what tools show of errors."""
+        lines = [self.format(record) for record in self.records]
+        errors = [record.exc_info[1] for record in self.records if record.exc_info]
+        return "\n".join([*lines, *(all_of(each) for each in errors if each is not None)])
+
+
+@pytest.fixture
+def heard() -> Iterator[Heard]:
+    """All that is logged, at any level."""
+    heard, level = Heard(), logging.root.level
+    logging.root.addHandler(heard)
+    logging.root.setLevel(logging.DEBUG)
+    yield heard
+    logging.root.setLevel(level)
+    logging.root.removeHandler(heard)
+
+
 class Told:
     """Whatever a test tells of errors and objects, and what must not be in it nor in any output."""
 
@@ -94,23 +126,17 @@ class Told:
 
 @pytest.fixture(autouse=True)
 def told(
-    secured_kafka: KafkaCluster,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
+    secured_kafka: KafkaCluster, heard: Heard, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Told]:
     """What a test tells; no password is in it, nor in any output, and no token."""
-    caplog.set_level(logging.DEBUG)
     security = secured_kafka.security
     told = Told([*security.users.values(), security.client_certificate.key_password])
     yield told
-    for record in caplog.records:
-        if record.exc_info and record.exc_info[1] is not None:
-            told.error(record.exc_info[1])
     captured = capfd.readouterr()
-    everything = "\n".join([*told.texts, caplog.text, captured.out, captured.err])
+    everything = "\n".join([*told.texts, heard.text(), captured.out, captured.err])
     assert [each for each in told.secrets if each in everything] == []
     assert re.search(r"eyJhbGciOi", everything) is None  # how every JWT begins
-    said_twice = [record for record in caplog.records if record.name == "tornado.general"]
+    said_twice = [record for record in heard.records if record.name == "tornado.general"]
     assert said_twice == []
 
 
