@@ -134,6 +134,8 @@ class Feed(Producer):
         sizes = list(map(_size_of, items))
         if max(sizes) > self._most_bytes:
             items = [item for item in items if self._is_small(item)]
+            if not items:
+                return  # a batch has at least one record
             sizes = list(map(_size_of, items))
         records = list(map(_record_of, items))
         self._accumulator.extend(group.place, records, sizes, items, now)

@@ -87,3 +87,19 @@ def test_a_partitioner_that_raises_costs_only_its_record(
     assert handler.stats().failed == 1
     assert [records for _, records in errors] == [1]
     assert "no partition for this one" in errors[0][0]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["a new topic", "a topic that is known"])
+def test_a_record_too_large_leaves_nothing_behind(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, known: bool
+) -> None:
+    """No batch either, which would be sent without a record as soon as another stands behind it."""
+    handler = make_handler(serializer=lambda fields: fields["message"], max_request_size=10_000)
+    logger = logger_to(handler)
+    if known:
+        logger.info("small")
+        handler.flush()
+    logger.info("x" * 20_000)
+    handler.flush()
+    assert handler.stats().failed == 1
+    assert handler._pipeline._shipper.feed._accumulator.take_queued() == []
