@@ -536,7 +536,7 @@ is_simple(PyObject *record, PyObject *own, const Attributes *attributes, PyObjec
 
 /* Return a new reference to the name of the task that logs, None for none; NULL with an error. */
 static PyObject *
-task_of(PyObject *own, const Attributes *attributes, PyObject *settings)
+task_of(const Attributes *attributes, PyObject *settings)
 {
     if (attributes->places[P_TASK_NAME] != NO_PLACE) { /* Python 3.12 */
         return Py_NewRef(attribute(attributes, P_TASK_NAME));
@@ -546,7 +546,7 @@ task_of(PyObject *own, const Attributes *attributes, PyObject *settings)
         return loop;
     }
     Py_DECREF(loop);
-    return PyObject_CallOneArg(setting(settings, S_TASK_NAME), own);
+    return PyObject_CallNoArgs(setting(settings, S_TASK_NAME));
 }
 
 /* Return a named tuple of the type, with the references that are given; NULL takes them too. */
@@ -609,7 +609,7 @@ convert_simple(PyObject *own, const Attributes *attributes, PyObject *settings)
     PyObject *level = Py_NewRef(attribute(attributes, P_LEVELNO));
     PyObject *site = site_of(attributes, settings);
     if (site != NULL) {
-        task = task_of(own, attributes, settings);
+        task = task_of(attributes, settings);
     }
     if (task != NULL) {
         message = message_of(attribute(attributes, P_MSG), attribute(attributes, P_ARGS));

@@ -292,7 +292,8 @@ class KafkaHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand ``record`` over to the loop thread; never raises, never waits for the network."""
         pipeline = self._pipeline
-        if here.depth or self._closed or pipeline.handoff.crowded:
+        handoff = pipeline.handoff
+        if here.depth or self._closed or (handoff.crowded and handoff.will_drop()):
             self._emit_with_care(record)
             return
         # The way of nearly every record. It runs no code of the program's, so nothing is logged
@@ -358,8 +359,9 @@ class KafkaHandler(logging.Handler):
 
     def _drop(self, record: logging.LogRecord, reason: str, error: Exception | None = None) -> None:
         """Count ``record`` as lost; it never became an item."""
-        self._pipeline.handoff.drop(reason, level_of(record))
-        as_shipping(self._tell_of_drop, record, reason)
+        level = level_of(record)
+        self._pipeline.handoff.drop(reason, level)
+        as_shipping(self._tell_of_drop, record, reason, level)
         self._lose(record, reason, error)
 
     def _lose(self, record: logging.LogRecord, reason: str, error: Exception | None = None) -> None:
@@ -367,8 +369,8 @@ class KafkaHandler(logging.Handler):
             awaited.begin()
             awaited.lost(reason, error)
 
-    def _tell_of_drop(self, record: logging.LogRecord, reason: str) -> None:
-        self._pipeline.note_drop(self._topic_of(record), reason, level_of(record))
+    def _tell_of_drop(self, record: logging.LogRecord, reason: str, level: int) -> None:
+        self._pipeline.note_drop(self._topic_of(record), reason, level)
         if self.fallback is not None:
             self.fallback.take(record)
 

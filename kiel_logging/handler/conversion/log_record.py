@@ -123,10 +123,14 @@ def task_name(record: logging.LogRecord) -> str | None:
     """
     if sys.version_info >= (3, 12):
         return record.taskName
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
+    return current_task_name()
+
+
+def current_task_name() -> str | None:
+    """Return the name of the asyncio task that runs on this thread; None outside of tasks."""
+    if asyncio._get_running_loop() is None:  # current_task() would raise, which takes longer
         return None
+    task = asyncio.current_task()
     return None if task is None else task.get_name()
 
 

@@ -18,7 +18,13 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from kiel_logging.handler.conversion.compose import compose, dump_float, dump_if_simple
-from kiel_logging.handler.conversion.log_record import EXTRA, HOST, RESERVED, task_name
+from kiel_logging.handler.conversion.log_record import (
+    EXTRA,
+    HOST,
+    RESERVED,
+    current_task_name,
+    task_name,
+)
 from kiel_logging.handler.conversion.notes import NOTES
 from kiel_logging.handler.conversion.topic_choice import TopicChoice
 from kiel_logging.handler.conversion.trace_ids import trace_ids
@@ -137,7 +143,7 @@ class Quick:
         more, skipped = self._more(own)
         place = _site_of(own)
         head, tail = self._sites.get(place) or self._new_site(place)
-        if (task := _task_name(own)) is not None:
+        if (task := task_name(record)) is not None:
             tail += b',"task":' + orjson.dumps(task)
         value = compose(
             own["created"],
@@ -165,7 +171,7 @@ class Quick:
             tuple(_OWN_NAMES),
             bytes(_OWN_NAMES.index(name) if name in _OWN_NAMES else 255 for name in _PLACES),
             _get_running_loop,
-            _task_name,
+            current_task_name,
             sys.modules,
             topic,
             self._key,
@@ -222,17 +228,6 @@ class Quick:
     def _find_headers(self, own: dict[str, Any], more: dict[str, Any]) -> tuple[Header, ...]:
         found = ((name, more.get(field, own.get(field))) for name, field in self._headers)
         return tuple((name, _header_bytes(value)) for name, value in found if value is not None)
-
-
-def _task_name(own: dict[str, Any]) -> str | None:
-    """Return the name of the asyncio task that logs, as ``task_name`` does."""
-    if sys.version_info >= (3, 12):
-        name: str | None = own["taskName"]
-        return name
-    return None if _get_running_loop() is None else task_name(_ANY)
-
-
-_ANY: Final = makeLogRecord({})
 
 
 def _message(record: LogRecord, own: dict[str, Any]) -> str:

@@ -131,11 +131,13 @@ class Handoff:
 
     def will_drop(self) -> bool:
         """Whether any record whatsoever would be dropped now: it need not be made an item of."""
-        self.crowded = not self.half_empty
-        return self._drops_newest and (
+        if self._drops_newest and (
             self._kept - self._ended >= self._max_records
             or self._bytes_kept - self._bytes_ended + RECORD_MEMORY_OVERHEAD > self._max_bytes
-        )
+        ):
+            return True
+        self.crowded = not self.half_empty
+        return False
 
     def put(self, item: Item) -> Sequence[Item]:
         """Queue ``item``; return what was dropped for want of room: it, others, or nothing."""
