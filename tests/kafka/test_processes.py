@@ -22,6 +22,7 @@ from tests.handler.process.child import ROOT, STRICT, run_by_hand, said
 from tests.support.console_consumer import confluent_consume
 from tests.support.kafka import KafkaCluster
 from tests.support.soak import Ledger, Stored, check, run_round
+from tests.support.waiting import until
 
 RECORDS = 1_000
 
@@ -227,7 +228,12 @@ def application(environ, start_response):
 """
 
 
-SETTINGS = "control_socket_disable = True\n"
+SETTINGS = """
+control_socket_disable = True
+
+def post_worker_init(worker):
+    worker.log.info("Ready for signals")
+"""
 """In a file, where versions of gunicorn that have no such setting pass over it."""
 
 
@@ -266,6 +272,16 @@ def request_all(port: int, client: int) -> None:
 WORKERS = 3
 
 
+def all_workers_ready(log: Path) -> bool:
+    """Whether each worker, and each that took one's place, has its own signal handlers.
+
+    Until then a forked worker has the master's, and a SIGTERM from the master is lost in it: it
+    would live until gunicorn's graceful timeout.
+    """
+    told = log.read_text()
+    return told.count("Ready for signals") == WORKERS + told.count("Autorestarting")
+
+
 @pytest.mark.parametrize(
     "switches",
     [
@@ -294,6 +310,7 @@ def test_gunicorn(
             client.start()
         for client in clients:
             client.join()
+        until(lambda: all_workers_ready(log))
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
     loaded = 1 if "--preload" in switches else WORKERS

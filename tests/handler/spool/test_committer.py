@@ -6,7 +6,6 @@ import contextlib
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -21,6 +20,7 @@ from kiel_logging.handler.spool.schema import make
 from kiel_logging.handler.spool.store import Store
 from tests.handler.pipeline.interruption import Trial, interrupt, interrupt_everywhere
 from tests.handler.spool.sample import PATIENCE, counted, program, row
+from tests.support.waiting import until
 
 
 class Counting(Store):
@@ -57,14 +57,6 @@ def join(threads: list[threading.Thread]) -> None:
     for thread in threads:
         thread.join(PATIENCE)
         assert not thread.is_alive()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread does, which tells nobody."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def payloads(store: Store) -> list[bytes]:
