@@ -10,8 +10,10 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <structmember.h>
 
 /* -- a buffer that grows ---------------------------------------------------------------------- */
 
@@ -234,6 +236,9 @@ write_fields(Buffer *buffer, PyObject *fields, Py_ssize_t skipped, PyObject *tak
     }
     return WRITTEN;
 }
+
+/* Where an Item and a Record have what is needed of them. */
+enum { I_TOPIC = 0, I_KEY, I_RECORD, I_SIZE, I_COUNT, I_MEMORY = 4, R_HEADERS = 2 };
 
 /* -- one log record --------------------------------------------------------------------------- */
 
@@ -638,24 +643,29 @@ convert_simple(PyObject *own, const Attributes *attributes, PyObject *settings)
 /* convert(settings, record) -> Item | None: as Quick.convert(), for fewer options and values.
  *
  * Runs no code of the program's: no __str__ of its objects, which might log. */
-static PyObject *
-convert(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static int
+are_settings(PyObject *settings)
 {
-    (void)module;
-    if (count != 2 || !PyTuple_CheckExact(args[0]) || PyTuple_GET_SIZE(args[0]) != S_COUNT ||
-        PyTuple_GET_SIZE(setting(args[0], S_NAMES)) > MOST_NAMES) {
-        PyErr_SetString(PyExc_TypeError, "convert() takes settings and a LogRecord");
-        return NULL;
+    if (PyTuple_CheckExact(settings) && PyTuple_GET_SIZE(settings) == S_COUNT &&
+        PyTuple_GET_SIZE(setting(settings, S_NAMES)) <= MOST_NAMES) {
+        return 1;
     }
-    PyObject *own = PyObject_GenericGetDict(args[1], NULL);
+    PyErr_SetString(PyExc_TypeError, "settings as quick.py makes them were expected");
+    return 0;
+}
+
+static PyObject *
+converted(PyObject *settings, PyObject *record)
+{
+    PyObject *own = PyObject_GenericGetDict(record, NULL);
     if (own == NULL) {
         return NULL;
     }
     Attributes attributes;
     PyObject *made = NULL;
-    if (read_attributes(&attributes, own, args[0]) &&
-        is_simple(args[1], own, &attributes, args[0])) {
-        made = convert_simple(own, &attributes, args[0]);
+    if (read_attributes(&attributes, own, settings) &&
+        is_simple(record, own, &attributes, settings)) {
+        made = convert_simple(own, &attributes, settings);
     }
     Py_DECREF(own);
     if (made == NULL && PyErr_Occurred()) {
@@ -666,6 +676,241 @@ convert(PyObject *module, PyObject *const *args, Py_ssize_t count)
     }
     return made == NULL ? Py_NewRef(Py_None) : made;
 }
+
+static PyObject *
+convert(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "convert() takes settings and a LogRecord");
+        return NULL;
+    }
+    return are_settings(args[0]) ? converted(args[0], args[1]) : NULL;
+}
+
+/* -- the hand-off's counts --------------------------------------------------------------------- */
+
+/* As CountsInPython in handler/pipeline/counts.py. */
+typedef struct {
+    PyObject_HEAD
+    long long emitted, kept, bytes_kept, ended, bytes_ended;
+    long long many_records, many_bytes, batch_size;
+    char crowded, closed;
+} Counts;
+
+static int
+counts_init(PyObject *self, PyObject *args, PyObject *named)
+{
+    Counts *counts = (Counts *)self;
+    static char *names[] = {"many_records", "many_bytes", "batch_size", NULL};
+    return PyArg_ParseTupleAndKeywords(args, named, "LLL", names, &counts->many_records,
+                                       &counts->many_bytes, &counts->batch_size)
+               ? 0
+               : -1;
+}
+
+static PyMemberDef COUNTS_MEMBERS[] = {
+    {"emitted", T_LONGLONG, offsetof(Counts, emitted), 0, NULL},
+    {"kept", T_LONGLONG, offsetof(Counts, kept), 0, NULL},
+    {"bytes_kept", T_LONGLONG, offsetof(Counts, bytes_kept), 0, NULL},
+    {"ended", T_LONGLONG, offsetof(Counts, ended), 0, NULL},
+    {"bytes_ended", T_LONGLONG, offsetof(Counts, bytes_ended), 0, NULL},
+    {"many_records", T_LONGLONG, offsetof(Counts, many_records), READONLY, NULL},
+    {"many_bytes", T_LONGLONG, offsetof(Counts, many_bytes), READONLY, NULL},
+    {"batch_size", T_LONGLONG, offsetof(Counts, batch_size), READONLY, NULL},
+    {"crowded", T_BOOL, offsetof(Counts, crowded), 0, NULL},
+    {"closed", T_BOOL, offsetof(Counts, closed), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyTypeObject COUNTS = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "kiel_logging._accelerator.Counts",
+    .tp_basicsize = sizeof(Counts),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_new = PyType_GenericNew,
+    .tp_init = counts_init,
+    .tp_members = COUNTS_MEMBERS,
+};
+
+/* -- a whole call of the handler --------------------------------------------------------------- */
+
+/* KafkaHandler.handle() for a record that needs no care, with all that it calls, in one call. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *own;      /* the handler's attributes */
+    PyObject *settings; /* of convert() */
+    PyObject *here;     /* its depth is 0 where the program works for itself */
+    PyObject *tallies;  /* empty where nobody awaits a receipt */
+    PyObject *counts, *queue, *append, *told;
+    PyObject *with_care; /* KafkaHandler.handle(), for all other records */
+} QuickHandle;
+
+static PyObject *N_depth, *N_filters, *N_formatter, *N_emit;
+
+static int
+quick_init(PyObject *self, PyObject *args, PyObject *named)
+{
+    QuickHandle *quick = (QuickHandle *)self;
+    static char *names[] = {"own", "settings", "here", "tallies", "counts",
+                            "queue", "append", "told", "with_care", NULL};
+    PyObject *own, *settings, *here, *tallies, *counts, *queue, *append, *told, *with_care;
+    if (quick->own != NULL) {
+        PyErr_SetString(PyExc_TypeError, "QuickHandle() is made once");
+        return -1;
+    }
+    if (!PyArg_ParseTupleAndKeywords(args, named, "O!O!OO!O!OOOO", names, &PyDict_Type, &own,
+                                     &PyTuple_Type, &settings, &here, &PyDict_Type, &tallies,
+                                     &COUNTS, &counts, &queue, &append, &told, &with_care)) {
+        return -1;
+    }
+    if (!are_settings(settings)) {
+        return -1;
+    }
+    quick->own = Py_NewRef(own);
+    quick->settings = Py_NewRef(settings);
+    quick->here = Py_NewRef(here);
+    quick->tallies = Py_NewRef(tallies);
+    quick->counts = Py_NewRef(counts);
+    quick->queue = Py_NewRef(queue);
+    quick->append = Py_NewRef(append);
+    quick->told = Py_NewRef(told);
+    quick->with_care = Py_NewRef(with_care);
+    return 0;
+}
+
+static int
+quick_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    QuickHandle *quick = (QuickHandle *)self;
+    Py_VISIT(quick->own);
+    Py_VISIT(quick->settings);
+    Py_VISIT(quick->here);
+    Py_VISIT(quick->tallies);
+    Py_VISIT(quick->counts);
+    Py_VISIT(quick->queue);
+    Py_VISIT(quick->append);
+    Py_VISIT(quick->told);
+    Py_VISIT(quick->with_care);
+    return 0;
+}
+
+static int
+quick_clear(PyObject *self)
+{
+    QuickHandle *quick = (QuickHandle *)self;
+    Py_CLEAR(quick->own);
+    Py_CLEAR(quick->settings);
+    Py_CLEAR(quick->here);
+    Py_CLEAR(quick->tallies);
+    Py_CLEAR(quick->counts);
+    Py_CLEAR(quick->queue);
+    Py_CLEAR(quick->append);
+    Py_CLEAR(quick->told);
+    Py_CLEAR(quick->with_care);
+    return 0;
+}
+
+static void
+quick_dealloc(PyObject *self)
+{
+    PyObject_GC_UnTrack(self);
+    quick_clear(self);
+    Py_TYPE(self)->tp_free(self);
+}
+
+/* Whether nothing about the handler, or where it is called, needs the care of Python. */
+static int
+may_be_quick(const QuickHandle *quick)
+{
+    const Counts *counts = (const Counts *)quick->counts;
+    if (counts->crowded || counts->closed || PyDict_GET_SIZE(quick->tallies) > 0) {
+        return 0;
+    }
+    PyObject *filters = PyDict_GetItemWithError(quick->own, N_filters);
+    if (filters == NULL || !PyList_CheckExact(filters) || PyList_GET_SIZE(filters) > 0 ||
+        PyDict_GetItemWithError(quick->own, N_formatter) != Py_None ||
+        PyDict_Contains(quick->own, N_emit) != 0) { /* a test has put its own there */
+        return 0;
+    }
+    PyObject *depth = PyObject_GetAttr(quick->here, N_depth);
+    int result = depth != NULL && PyLong_CheckExact(depth) && PyLong_AsLong(depth) == 0;
+    Py_XDECREF(depth);
+    return result;
+}
+
+/* Queue the item if there is plenty of room; return how many are queued, 0 if there is not, -1
+ * with an error. No Python code runs in here, so nobody comes in between. */
+static Py_ssize_t
+queue_up(const QuickHandle *quick, PyObject *item)
+{
+    Counts *counts = (Counts *)quick->counts;
+    Py_ssize_t memory = PyLong_AsSsize_t(PyTuple_GET_ITEM(item, I_MEMORY));
+    if (counts->closed || counts->kept - counts->ended >= counts->many_records ||
+        counts->bytes_kept - counts->bytes_ended + memory > counts->many_bytes) {
+        return 0;
+    }
+    PyObject *done = PyObject_CallOneArg(quick->append, item);
+    if (done == NULL) {
+        return -1;
+    }
+    Py_DECREF(done);
+    counts->emitted++;
+    counts->kept++;
+    counts->bytes_kept += memory;
+    return PyObject_Size(quick->queue);
+}
+
+static PyObject *
+quick_call(PyObject *self, PyObject *args, PyObject *named)
+{
+    QuickHandle *quick = (QuickHandle *)self;
+    if (PyTuple_GET_SIZE(args) != 1 || named != NULL || quick->own == NULL ||
+        !may_be_quick(quick)) {
+        PyErr_Clear();
+        return quick->own == NULL ? PyErr_Format(PyExc_TypeError, "QuickHandle() was not made")
+                                  : PyObject_Call(quick->with_care, args, named);
+    }
+    PyObject *record = PyTuple_GET_ITEM(args, 0), *item = converted(quick->settings, record);
+    if (item == NULL) {
+        return NULL;
+    }
+    Py_ssize_t queued = item == Py_None ? 0 : queue_up(quick, item);
+    Py_DECREF(item);
+    if (queued < 0) {
+        return NULL;
+    }
+    if (queued == 0) {
+        return PyObject_CallOneArg(quick->with_care, record);
+    }
+    if (queued == 1 || queued == ((Counts *)quick->counts)->batch_size) {
+        PyObject *number = PyLong_FromSsize_t(queued);
+        PyObject *done = number == NULL ? NULL : PyObject_CallOneArg(quick->told, number);
+        Py_XDECREF(number);
+        if (done == NULL) {
+            return NULL;
+        }
+        Py_DECREF(done);
+    }
+#if PY_VERSION_HEX >= 0x030c0000
+    return Py_NewRef(record);
+#else
+    Py_RETURN_TRUE;
+#endif
+}
+
+static PyTypeObject QUICK_HANDLE = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "kiel_logging._accelerator.QuickHandle",
+    .tp_basicsize = sizeof(QuickHandle),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_new = PyType_GenericNew,
+    .tp_init = quick_init,
+    .tp_dealloc = quick_dealloc,
+    .tp_traverse = quick_traverse,
+    .tp_clear = quick_clear,
+    .tp_call = quick_call,
+};
 
 /* -- record batches --------------------------------------------------------------------------- */
 
@@ -833,9 +1078,6 @@ end:
 }
 
 /* -- stamps ----------------------------------------------------------------------------------- */
-
-/* Where an Item and a Record have what a stamp changes. */
-enum { I_TOPIC = 0, I_RECORD = 2, I_SIZE = 3, I_COUNT = 4, R_HEADERS = 2 };
 
 /* As wire/record_batch.py has it. */
 enum { HEADER_OVERHEAD = 10 };
@@ -1095,7 +1337,7 @@ static PyMethodDef METHODS[] = {
 };
 
 static struct PyModuleDef MODULE = {
-    PyModuleDef_HEAD_INIT, "kiel_logging._accelerator", "See _accelerator.c.", 0, METHODS,
+    PyModuleDef_HEAD_INIT, "kiel_logging._accelerator", "See _accelerator.c.", -1, METHODS,
     NULL, NULL, NULL, NULL,
 };
 
@@ -1109,9 +1351,15 @@ intern(PyObject **name, const char *text)
 PyMODINIT_FUNC
 PyInit__accelerator(void)
 {
-    if (intern(&N_message, "message") < 0 ||
-        intern(&N_open_telemetry, "opentelemetry.trace") < 0) {
+    if (intern(&N_message, "message") < 0 || intern(&N_depth, "depth") < 0 ||
+        intern(&N_filters, "filters") < 0 || intern(&N_formatter, "formatter") < 0 ||
+        intern(&N_emit, "emit") < 0 || intern(&N_open_telemetry, "opentelemetry.trace") < 0) {
         return NULL;
     }
-    return PyModuleDef_Init(&MODULE);
+    PyObject *module = PyModule_Create(&MODULE);
+    if (module != NULL && (PyModule_AddType(module, &COUNTS) < 0 ||
+                           PyModule_AddType(module, &QUICK_HANDLE) < 0)) {
+        Py_CLEAR(module);
+    }
+    return module;
 }

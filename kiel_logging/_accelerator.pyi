@@ -1,10 +1,42 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from logging import LogRecord
 from typing import Any
 
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.proof.stamper import T
 from kiel_logging.records import Header, Record
+
+class Counts:
+    emitted: int
+    kept: int
+    bytes_kept: int
+    ended: int
+    bytes_ended: int
+    crowded: bool
+    closed: bool
+    @property
+    def many_records(self) -> int: ...
+    @property
+    def many_bytes(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    def __init__(self, many_records: int, many_bytes: int, batch_size: int) -> None: ...
+
+class QuickHandle:
+    def __init__(
+        self,
+        *,
+        own: dict[str, Any],
+        settings: tuple[Any, ...],
+        here: Any,
+        tallies: dict[Any, Any],
+        counts: Counts,
+        queue: Sized,
+        append: Callable[[Item], None],
+        told: Callable[[int], None],
+        with_care: Callable[[LogRecord], Any],
+    ) -> None: ...
+    def __call__(self, record: LogRecord, /) -> Any: ...
 
 def compose(
     created: float,

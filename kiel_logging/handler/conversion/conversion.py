@@ -43,6 +43,7 @@ class Conversion:
         topic: LogRecord -> topic name; raises InvalidTopic.
         convert_at_once: as ``convert()`` without a formatter, but returns None for records that
             need any care; runs no code of the program's. None where there is no such way.
+        settings_in_c: what C needs to do so by itself.
 
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
@@ -78,6 +79,7 @@ class Conversion:
         given = (format, serializer, key_maker, rename, exclude, redact)
         self._quick: Quick | None = None
         self.convert_at_once: Callable[[logging.LogRecord], Item | None] | None = None
+        self.settings_in_c: tuple[Any, ...] | None = None
         if given == _SIMPLE:
             self._take_short_ways(topic, key_field, headers, fields)
 
@@ -142,6 +144,7 @@ class Conversion:
             keep_source=self._keep_source,
         )
         self.convert_at_once = self._quick.convert_in_c
+        self.settings_in_c = self._quick.settings_in_c
 
 
 def _named(option: str, names: Any) -> list[tuple[str, Any]]:

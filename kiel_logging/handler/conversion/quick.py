@@ -104,6 +104,7 @@ class Quick:
     Attributes:
         convert_in_c: as ``convert()``, for fewer records, and without running any code of the
             program's; None where C can't do with the options.
+        settings_in_c: what it goes by.
     """
 
     def __init__(
@@ -126,9 +127,10 @@ class Quick:
         self._most = most
         self._keep_source = keep_source
         self._sites: dict[Any, _Site] = {}
+        self.settings_in_c: tuple[Any, ...] | None = None
         self.convert_in_c: Callable[[LogRecord], Item | None] | None = None
         if isinstance(topic, str) and not headers and context is None and not keep_source:
-            self.convert_in_c = self._in_c(topic, most)
+            self._go_to_c(topic, most)
 
     def convert(self, record: LogRecord) -> Item | None:
         """Return the item; None for a record that needs care."""
@@ -159,10 +161,10 @@ class Quick:
         )
         return None if value is None else self._item(record, own, more, value)
 
-    def _in_c(self, topic: str, most: int) -> Callable[[LogRecord], Item | None] | None:
+    def _go_to_c(self, topic: str, most: int) -> None:
         if convert_in_c is None:
-            return None
-        settings = (  # in the order of the enum in _accelerator.c
+            return
+        self.settings_in_c = (  # in the order of the enum in _accelerator.c
             LogRecord,
             Record,
             Item,
@@ -182,7 +184,7 @@ class Quick:
             ITEM_MEMORY_OVERHEAD,
             most,
         )
-        return partial(convert_in_c, settings)
+        self.convert_in_c = partial(convert_in_c, self.settings_in_c)
 
     def _item(
         self, record: LogRecord, own: dict[str, Any], more: dict[str, Any], value: bytes

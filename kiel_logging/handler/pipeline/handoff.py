@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
+from kiel_logging.handler.pipeline.counts import Counts
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.queues import Lowest, Newest, Oldest, Queue
 from kiel_logging.handler.pipeline.stats import Stats
@@ -56,7 +57,9 @@ class Handoff:
         block_timeout: seconds that ``put()`` waits for room, with "block".
 
     Attributes:
-        crowded: whether it may soon be full, or is: whoever logs should ask ``will_drop()``.
+        counts: of what came and went; ``counts.crowded`` says whether it may soon be full, or is:
+            whoever logs should ask ``will_drop()``.
+        quick_queue: where C may queue items as ``put()`` does; None with other policies.
     """
 
     def __init__(
@@ -71,29 +74,19 @@ class Handoff:
     ) -> None:
         self._max_records = max_records
         self._max_bytes = max_bytes
-        self._many_records = max_records * 7 // 8
-        self._many_bytes = max_bytes * 7 // 8
-        self.crowded = False
-        self._batch_size = batch_size
+        self.counts = Counts(max_records * 7 // 8, max_bytes * 7 // 8, batch_size)
         self._wake = wake
         self._queue = OVERFLOW[overflow]()
+        self.quick_queue = self._queue.items if type(self._queue) is Newest else None
         self._drops_newest = overflow == DROP_NEWEST
         self._block_timeout = block_timeout if overflow == BLOCK else 0.0
-        self._closed = False
-        # Written by those who log, under the lock.
         self._lock = threading.RLock()
-        self._emitted = 0
-        self._kept = 0
-        self._bytes_kept = 0
+        # Written by those who log, under the lock.
         self._dropped: dict[tuple[str, int], int] = {}
         # Written by the loop thread alone.
         self._delivered = 0
         self._failed = 0
         self._own = 0
-        # Those that ended, without as many of the handler's own that were never queued: what is
-        # kept and did not end is outstanding.
-        self._ended = 0
-        self._bytes_ended = 0
         self._waiting: deque[threading.Lock] = deque()
 
     def __repr__(self) -> str:
@@ -105,22 +98,22 @@ class Handoff:
     @property
     def outstanding(self) -> int:
         """How many records are neither delivered, nor dropped, nor failed."""
-        return self._kept - self._ended
+        return self.counts.kept - self.counts.ended
 
     @property
     def memory(self) -> int:
         """Bytes that they take."""
-        return self._bytes_kept - self._bytes_ended
+        return self.counts.bytes_kept - self.counts.bytes_ended
 
     @property
     def emitted(self) -> int:
         """How many records the handler was given; with those of its own that were queued."""
-        return self._emitted
+        return self.counts.emitted
 
     @property
     def closed(self) -> bool:
         """Whether all that comes is dropped."""
-        return self._closed
+        return self.counts.closed
 
     @property
     def half_empty(self) -> bool:
@@ -131,12 +124,13 @@ class Handoff:
 
     def will_drop(self) -> bool:
         """Whether any record whatsoever would be dropped now: it need not be made an item of."""
+        counts = self.counts
         if self._drops_newest and (
-            self._kept - self._ended >= self._max_records
-            or self._bytes_kept - self._bytes_ended + RECORD_MEMORY_OVERHEAD > self._max_bytes
+            counts.kept - counts.ended >= self._max_records
+            or counts.bytes_kept - counts.bytes_ended + RECORD_MEMORY_OVERHEAD > self._max_bytes
         ):
             return True
-        self.crowded = not self.half_empty
+        counts.crowded = not self.half_empty
         return False
 
     def put(self, item: Item) -> Sequence[Item]:
@@ -144,19 +138,20 @@ class Handoff:
         try:
             admission: tuple[Sequence[Item], int] | None = None
             with self._lock:
-                # ``_missing`` and ``_accept`` without their calls: nearly every record's way.
+                # ``_missing`` and ``_accept`` without their calls: most records' way.
+                counts = self.counts
                 if (
-                    self._kept - self._ended < self._many_records
-                    and self._bytes_kept - self._bytes_ended + item.memory <= self._many_bytes
-                    and not self._closed
+                    counts.kept - counts.ended < counts.many_records
+                    and counts.bytes_kept - counts.bytes_ended + item.memory <= counts.many_bytes
+                    and not counts.closed
                 ):
-                    self._emitted += 1
-                    self._kept += 1
-                    self._bytes_kept += item.memory
+                    counts.emitted += 1
+                    counts.kept += 1
+                    counts.bytes_kept += item.memory
                     admission = [], self._queue.append(item)
             dropped, queued = admission or self._admit(item) or self._wait_and_admit(item)
-            if queued == self._batch_size and not dropped:
-                self._wake(True)
+            if not dropped:
+                self.tell(queued)
             elif queued == 1:
                 self._wake(False)
         except BaseException:  # a signal handler's, perhaps when it was queued and not told of
@@ -164,11 +159,22 @@ class Handoff:
             raise
         return dropped
 
+    def tell(self, queued: int) -> None:
+        """Wake the reader if this many, with the one that came last, are a reason to."""
+        try:
+            if queued == self.counts.batch_size:
+                self._wake(True)
+            elif queued == 1:
+                self._wake(False)
+        except BaseException:  # as in put()
+            self._wake(True)
+            raise
+
     def _admit(self, item: Item, *, may_wait: bool = True) -> _Admission | None:
         """Queue ``item`` or drop something; None when it has to wait for room."""
         with self._lock:
-            self.crowded = True
-            if self._closed:
+            self.counts.crowded = True
+            if self.counts.closed:
                 return self._refuse(item, CLOSED)
             records, memory = self._missing(item)
             shed: list[Item] = []
@@ -189,9 +195,9 @@ class Handoff:
         )
 
     def _accept(self, item: Item) -> int:
-        self._emitted += 1
-        self._kept += 1
-        self._bytes_kept += item.memory
+        self.counts.emitted += 1
+        self.counts.kept += 1
+        self.counts.bytes_kept += item.memory
         return self._queue.append(item)
 
     def _refuse(self, item: Item, reason: str, shed: Sequence[Item] = ()) -> _Admission:
@@ -202,7 +208,7 @@ class Handoff:
         key = (reason, level)
         self._dropped.setdefault(key, 0)
         # No call from here on: a signal handler finds both counts changed, or none.
-        self._emitted += 1
+        self.counts.emitted += 1
         self._dropped[key] += 1
 
     def _forget(self, shed: Sequence[Item]) -> None:
@@ -211,8 +217,8 @@ class Handoff:
             self._dropped.setdefault(key, 0)
             # As above: what a signal handler sheds on top of this must not be overwritten.
             self._dropped[key] += 1
-            self._kept -= 1
-            self._bytes_kept -= memory
+            self.counts.kept -= 1
+            self.counts.bytes_kept -= memory
 
     def _wait_and_admit(self, item: Item) -> _Admission:
         deadline = monotonic() + self._block_timeout
@@ -237,7 +243,7 @@ class Handoff:
     def close(self) -> None:
         """Drop, and count, all that comes from now on; let nobody wait any longer."""
         with self._lock:
-            self._closed = True
+            self.counts.closed = True
         self._tell_of_room()
 
     # On the loop thread.
@@ -263,8 +269,8 @@ class Handoff:
     def count_own(self, memory: int) -> None:
         """Count what the handler itself says without queueing it, whatever the bounds."""
         self._own += 1
-        self._ended -= 1
-        self._bytes_ended -= memory
+        self.counts.ended -= 1
+        self.counts.bytes_ended -= memory
 
     def mark(self) -> int:
         """Return a mark behind all that is queued now."""
@@ -277,15 +283,15 @@ class Handoff:
     def delivered(self, records: int, memory: int) -> None:
         """Count records that the brokers acknowledged."""
         self._delivered += records
-        self._ended += records
-        self._bytes_ended += memory
+        self.counts.ended += records
+        self.counts.bytes_ended += memory
         self._tell_of_room()
 
     def failed(self, records: int, memory: int) -> None:
         """Count records that were given up."""
         self._failed += records
-        self._ended += records
-        self._bytes_ended += memory
+        self.counts.ended += records
+        self.counts.bytes_ended += memory
         self._tell_of_room()
 
     def _tell_of_room(self) -> None:
@@ -301,12 +307,12 @@ class Handoff:
         """Return the ledger; ``in_flight`` is the producer's count of a moment ago."""
         with self._lock:
             memory, emitted = self.memory, -1
-            while emitted != self._emitted:  # again, when a signal handler has logged on top
-                emitted, dropped = self._emitted, self._dropped.copy()
+            while emitted != self.counts.emitted:  # again, when a signal handler has logged on top
+                emitted, dropped = self.counts.emitted, self._dropped.copy()
                 # The loop thread goes on counting: each of its counters is read once, and what it
                 # began with after what came of it.
                 delivered, failed, own = self._delivered, self._failed, self._own
-                outstanding = self._kept + own - delivered - failed
+                outstanding = self.counts.kept + own - delivered - failed
             # It may be behind what was settled here.
             in_flight = min(in_flight, outstanding)
             return Stats(

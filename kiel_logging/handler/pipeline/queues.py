@@ -36,25 +36,26 @@ class Queue(Protocol):
 
 
 class Newest:
-    """``drop_newest``, and ``block``: sheds nothing; who comes too late does not get in."""
+    """``drop_newest``, and ``block``: sheds nothing; who comes too late does not get in.
+
+    Attributes:
+        items: those that wait. Whoever appends to them does what ``append()`` does.
+    """
 
     def __init__(self) -> None:
-        self._items: deque[Item] = deque()
-        self._appended = 0
+        self.items: deque[Item] = deque()
         self._taken = 0
-        self._shed = 0
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     def append(self, item: Item) -> int:
-        self._appended += 1
-        self._items.append(item)
-        return len(self._items)
+        self.items.append(item)
+        return len(self.items)
 
     def take(self, most: int) -> list[Item]:
         taken: list[Item] = []
-        pop, keep = self._items.popleft, taken.append
+        pop, keep = self.items.popleft, taken.append
         try:
             for _ in range(most):
                 keep(pop())
@@ -68,10 +69,10 @@ class Newest:
         return []
 
     def mark(self) -> int:
-        return self._appended
+        return self._taken + len(self.items)  # the reader is who asks
 
     def passed(self, mark: int) -> bool:
-        return self._taken + self._shed >= mark
+        return self._taken >= mark
 
 
 class Oldest(Newest):
@@ -79,12 +80,15 @@ class Oldest(Newest):
 
     def __init__(self) -> None:
         super().__init__()
+        self._appended = 0
+        self._shed = 0
         self._memory_in = 0
         self._memory_taken = 0
         self._memory_shed = 0
 
     def append(self, item: Item) -> int:
         self._memory_in += item.memory
+        self._appended += 1
         return super().append(item)
 
     def take(self, most: int) -> list[Item]:
@@ -99,7 +103,7 @@ class Oldest(Newest):
         shed: list[Item] = []
         while records > 0 or memory > 0:
             try:
-                oldest = self._items.popleft()
+                oldest = self.items.popleft()
             except IndexError:  # the reader took what was left
                 break
             self._shed += 1
@@ -108,6 +112,12 @@ class Oldest(Newest):
             records -= 1
             memory -= oldest.memory
         return shed
+
+    def mark(self) -> int:
+        return self._appended
+
+    def passed(self, mark: int) -> bool:
+        return self._taken + self._shed >= mark
 
 
 class _Level:

@@ -1,0 +1,51 @@
+"""What the hand-off counts, where C can count it too.
+
+The law: whoever logs changes ``emitted``, ``kept`` and ``bytes_kept``; the loop thread ``ended``
+and ``bytes_ended``. Each change is one step, between two of Python's: ``x.kept += 1`` of a plain
+attribute lets nobody in between.
+"""
+
+
+class CountsInPython:
+    """Counts of one hand-off.
+
+    Args:
+        many_records: from so many outstanding records on, it looks closely whether there is room.
+        many_bytes: from so many bytes on.
+        batch_size: as many queued records are worth waking the reader.
+
+    Attributes:
+        emitted: records that were put, or dropped.
+        kept: those that were not dropped.
+        bytes_kept: the memory that these take.
+        ended: records of these that ended, as the hand-off counts them.
+        bytes_ended: the memory that these took.
+        crowded: as the hand-off has it.
+        closed: as the hand-off has it.
+    """
+
+    __slots__ = (
+        "batch_size",
+        "bytes_ended",
+        "bytes_kept",
+        "closed",
+        "crowded",
+        "emitted",
+        "ended",
+        "kept",
+        "many_bytes",
+        "many_records",
+    )
+
+    def __init__(self, many_records: int, many_bytes: int, batch_size: int) -> None:
+        self.many_records = many_records
+        self.many_bytes = many_bytes
+        self.batch_size = batch_size
+        self.emitted = self.kept = self.bytes_kept = self.ended = self.bytes_ended = 0
+        self.crowded = self.closed = False
+
+
+try:
+    from kiel_logging._accelerator import Counts as Counts
+except ImportError:  # there was no C compiler
+    Counts = CountsInPython  # type: ignore[assignment,misc]
