@@ -413,6 +413,8 @@ enum { NO_PLACE = 255, MOST_NAMES = 64, MOST_EXTRAS = 500 };
 
 static PyObject *N_message, *N_open_telemetry;
 
+static PyObject *decimal(long long number);
+
 static PyObject *
 setting(PyObject *settings, int which)
 {
@@ -575,43 +577,29 @@ new_named_tuple(PyObject *type, Py_ssize_t count, PyObject **values)
     return made;
 }
 
-/* Return the item; NULL with an error, or without one where it needs care. */
-static PyObject *
-item_of(PyObject *own, PyObject *settings, double created, PyObject *level, PyObject *value)
-{
-    PyObject *key = Py_None;
-    if (setting(settings, S_KEY) != Py_None) {
-        key = PyDict_GetItemWithError(own, setting(settings, S_KEY));
-        key = key == NULL ? Py_None : key;
-    }
-    double milliseconds = created * 1000;
-    PyObject *data = milliseconds < 9.2e18 ? stored_key(key) : NULL;
-    if (data == NULL) {
-        return NULL;
-    }
-    Py_ssize_t size = PyLong_AsSsize_t(setting(settings, S_RECORD_SIZE)) +
-                      PyBytes_GET_SIZE(value) + (data == Py_None ? 0 : PyBytes_GET_SIZE(data));
-    if (size > PyLong_AsSsize_t(setting(settings, S_MOST))) {
-        Py_DECREF(data);
-        return NULL;
-    }
-    PyObject *parts[] = {data, Py_NewRef(value), PyTuple_New(0),
-                         PyLong_FromLongLong((long long)milliseconds)};
-    PyObject *record = new_named_tuple(setting(settings, S_RECORD), 4, parts);
-    Py_ssize_t memory = size + PyLong_AsSsize_t(setting(settings, S_OVERHEAD));
-    PyObject *all[] = {Py_NewRef(setting(settings, S_TOPIC)), Py_NewRef(key), record,
-                       PyLong_FromSsize_t(size), PyLong_FromSsize_t(memory),
-                       Py_NewRef(level), Py_NewRef(Py_None), Py_NewRef(Py_None)};
-    return new_named_tuple(setting(settings, S_ITEM), 8, all);
-}
+/* What an item has in it; `data` and `value` are new references, the others are borrowed. */
+typedef struct {
+    PyObject *settings, *key, *data, *value, *level;
+    long long timestamp;
+    Py_ssize_t size, memory;
+} Found;
 
-/* As item_of(), from a record whose attributes are simple. */
-static PyObject *
-convert_simple(PyObject *own, const Attributes *attributes, PyObject *settings)
+/* An Item with its Record, of which only QuickHandle makes some: one object where they are two and
+ * three numbers, and one that the garbage collector need not know, for it has only texts, bytes and
+ * numbers. `number` is that of its stamp, 0 where it has none. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *settings, *key, *data, *value, *instance, *name;
+    long long timestamp, size, memory, level, number;
+} QuickItem;
+
+static PyTypeObject QUICK_ITEM;
+
+/* Find the value and the key; 0 with an error, or without one where it needs care. */
+static int
+find_value(Found *found, PyObject *own, const Attributes *attributes)
 {
-    double created = PyFloat_AS_DOUBLE(attribute(attributes, P_CREATED));
-    PyObject *made = NULL, *value = NULL, *task = NULL, *message = NULL;
-    PyObject *level = Py_NewRef(attribute(attributes, P_LEVELNO));
+    PyObject *settings = found->settings, *task = NULL, *message = NULL, *value = NULL;
     PyObject *site = site_of(attributes, settings);
     if (site != NULL) {
         task = task_of(attributes, settings);
@@ -621,7 +609,8 @@ convert_simple(PyObject *own, const Attributes *attributes, PyObject *settings)
     }
     if (message != NULL && (task == Py_None || PyUnicode_CheckExact(task))) {
         Parts parts = {
-            .created = created, .head = PyTuple_GET_ITEM(site, 0), .message = message,
+            .created = PyFloat_AS_DOUBLE(attribute(attributes, P_CREATED)),
+            .head = PyTuple_GET_ITEM(site, 0), .message = message,
             .tail = PyTuple_GET_ITEM(site, 1), .task = task == Py_None ? NULL : task,
             .own = own, .skipped = PyTuple_GET_SIZE(setting(settings, S_NAMES)),
             .taken = setting(settings, S_TAKEN), .dump = setting(settings, S_DUMP),
@@ -629,43 +618,109 @@ convert_simple(PyObject *own, const Attributes *attributes, PyObject *settings)
         };
         value = value_of(&parts);
     }
-    if (value != NULL && value != Py_None) {
-        made = item_of(own, settings, created, level, value);
-    }
-    Py_XDECREF(value);
     Py_XDECREF(message);
     Py_XDECREF(task);
     Py_XDECREF(site);
-    Py_DECREF(level);
-    return made;
+    if (value == Py_None) {
+        Py_CLEAR(value);
+    }
+    found->value = value;
+    return value != NULL;
 }
 
-/* convert(settings, record) -> Item | None: as Quick.convert(), for fewer options and values.
- *
- * Runs no code of the program's: no __str__ of its objects, which might log. */
+/* Find all of it, with new references in `found`; 0 with an error, or without one where it needs
+ * care. */
 static int
-are_settings(PyObject *settings)
+find(Found *found, PyObject *own, const Attributes *attributes)
 {
-    if (PyTuple_CheckExact(settings) && PyTuple_GET_SIZE(settings) == S_COUNT &&
-        PyTuple_GET_SIZE(setting(settings, S_NAMES)) <= MOST_NAMES) {
-        return 1;
+    PyObject *settings = found->settings;
+    double milliseconds = PyFloat_AS_DOUBLE(attribute(attributes, P_CREATED)) * 1000;
+    found->level = Py_NewRef(attribute(attributes, P_LEVELNO));
+    found->key = Py_None;
+    if (!find_value(found, own, attributes)) {
+        Py_DECREF(found->level);
+        return 0;
     }
-    PyErr_SetString(PyExc_TypeError, "settings as quick.py makes them were expected");
+    if (setting(settings, S_KEY) != Py_None) {
+        PyObject *key = PyDict_GetItemWithError(own, setting(settings, S_KEY));
+        found->key = key == NULL ? Py_None : key;
+    }
+    Py_INCREF(found->key);
+    found->data = milliseconds < 9.2e18 ? stored_key(found->key) : NULL;
+    if (found->data != NULL) {
+        found->timestamp = (long long)milliseconds;
+        found->size = PyLong_AsSsize_t(setting(settings, S_RECORD_SIZE)) +
+                      PyBytes_GET_SIZE(found->value) +
+                      (found->data == Py_None ? 0 : PyBytes_GET_SIZE(found->data));
+        found->memory = found->size + PyLong_AsSsize_t(setting(settings, S_OVERHEAD));
+        if (found->size <= PyLong_AsSsize_t(setting(settings, S_MOST))) {
+            return 1;
+        }
+        Py_DECREF(found->data);
+    }
+    Py_DECREF(found->key);
+    Py_DECREF(found->value);
+    Py_DECREF(found->level);
     return 0;
 }
 
+/* Return an Item; takes the references of `found`. */
 static PyObject *
-converted(PyObject *settings, PyObject *record)
+item_of(const Found *found)
+{
+    PyObject *parts[] = {found->data, found->value, PyTuple_New(0),
+                         PyLong_FromLongLong(found->timestamp)};
+    PyObject *record = new_named_tuple(setting(found->settings, S_RECORD), 4, parts);
+    PyObject *all[] = {Py_NewRef(setting(found->settings, S_TOPIC)), found->key, record,
+                       PyLong_FromSsize_t(found->size), PyLong_FromSsize_t(found->memory),
+                       found->level, Py_NewRef(Py_None), Py_NewRef(Py_None)};
+    return new_named_tuple(setting(found->settings, S_ITEM), 8, all);
+}
+
+/* Return a QuickItem; takes the references of `found`. */
+static PyObject *
+quick_item_of(const Found *found)
+{
+    long long level = PyLong_AsLongLong(found->level);
+    if (level == -1 && PyErr_Occurred()) { /* nobody has such levels */
+        PyErr_Clear();
+        return item_of(found);
+    }
+    QuickItem *made = PyObject_New(QuickItem, &QUICK_ITEM);
+    Py_DECREF(found->level);
+    if (made == NULL) {
+        Py_DECREF(found->key);
+        Py_DECREF(found->data);
+        Py_DECREF(found->value);
+        return NULL;
+    }
+    made->settings = Py_NewRef(found->settings);
+    made->key = found->key;
+    made->data = found->data;
+    made->value = found->value;
+    made->instance = made->name = NULL;
+    made->timestamp = found->timestamp;
+    made->size = found->size;
+    made->memory = found->memory;
+    made->level = level;
+    made->number = 0;
+    return (PyObject *)made;
+}
+
+/* Make an item of the record by `make`; None where it needs care, NULL with an error. */
+static PyObject *
+converted(PyObject *settings, PyObject *record, PyObject *(*make)(const Found *))
 {
     PyObject *own = PyObject_GenericGetDict(record, NULL);
     if (own == NULL) {
         return NULL;
     }
     Attributes attributes;
+    Found found = {.settings = settings};
     PyObject *made = NULL;
     if (read_attributes(&attributes, own, settings) &&
-        is_simple(record, own, &attributes, settings)) {
-        made = convert_simple(own, &attributes, settings);
+        is_simple(record, own, &attributes, settings) && find(&found, own, &attributes)) {
+        made = make(&found);
     }
     Py_DECREF(own);
     if (made == NULL && PyErr_Occurred()) {
@@ -677,6 +732,21 @@ converted(PyObject *settings, PyObject *record)
     return made == NULL ? Py_NewRef(Py_None) : made;
 }
 
+/* Whether quick.py made them; an error is set if not. */
+static int
+are_settings(PyObject *settings)
+{
+    if (PyTuple_CheckExact(settings) && PyTuple_GET_SIZE(settings) == S_COUNT &&
+        PyTuple_GET_SIZE(setting(settings, S_NAMES)) <= MOST_NAMES) {
+        return 1;
+    }
+    PyErr_SetString(PyExc_TypeError, "settings as quick.py makes them were expected");
+    return 0;
+}
+
+/* convert(settings, record) -> Item | None: as Quick.convert(), for fewer options and values.
+ *
+ * Runs no code of the program's: no __str__ of its objects, which might log. */
 static PyObject *
 convert(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
@@ -685,8 +755,103 @@ convert(PyObject *module, PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "convert() takes settings and a LogRecord");
         return NULL;
     }
-    return are_settings(args[0]) ? converted(args[0], args[1]) : NULL;
+    return are_settings(args[0]) ? converted(args[0], args[1], item_of) : NULL;
 }
+
+/* -- an item in one piece ---------------------------------------------------------------------- */
+
+static void
+quick_item_dealloc(PyObject *self)
+{
+    QuickItem *item = (QuickItem *)self;
+    Py_DECREF(item->settings);
+    Py_DECREF(item->key);
+    Py_DECREF(item->data);
+    Py_DECREF(item->value);
+    Py_XDECREF(item->instance);
+    Py_XDECREF(item->name);
+    PyObject_Free(self);
+}
+
+static PyObject *
+quick_item_headers(const QuickItem *item)
+{
+    if (item->number == 0) {
+        return PyTuple_New(0);
+    }
+    return Py_BuildValue("(O(ON))", item->instance, item->name, decimal(item->number));
+}
+
+static PyObject *
+quick_item_record(PyObject *self, void *closure)
+{
+    (void)closure;
+    QuickItem *item = (QuickItem *)self;
+    PyObject *parts[] = {Py_NewRef(item->data), Py_NewRef(item->value), quick_item_headers(item),
+                         PyLong_FromLongLong(item->timestamp)};
+    return new_named_tuple(setting(item->settings, S_RECORD), 4, parts);
+}
+
+static PyObject *
+quick_item_topic(PyObject *self, void *closure)
+{
+    (void)closure;
+    return Py_NewRef(setting(((QuickItem *)self)->settings, S_TOPIC));
+}
+
+static PyObject *
+quick_item_none(PyObject *self, void *closure)
+{
+    (void)self;
+    (void)closure;
+    Py_RETURN_NONE;
+}
+
+/* plain() -> Item */
+static PyObject *
+quick_item_plain(PyObject *self, PyObject *nothing)
+{
+    (void)nothing;
+    QuickItem *item = (QuickItem *)self;
+    PyObject *all[] = {quick_item_topic(self, NULL), Py_NewRef(item->key),
+                       quick_item_record(self, NULL), PyLong_FromLongLong(item->size),
+                       PyLong_FromLongLong(item->memory), PyLong_FromLongLong(item->level),
+                       Py_NewRef(Py_None), Py_NewRef(Py_None)};
+    return new_named_tuple(setting(item->settings, S_ITEM), 8, all);
+}
+
+static PyMemberDef QUICK_ITEM_MEMBERS[] = {
+    {"key", T_OBJECT, offsetof(QuickItem, key), READONLY, NULL},
+    {"timestamp", T_LONGLONG, offsetof(QuickItem, timestamp), READONLY, NULL},
+    {"size", T_LONGLONG, offsetof(QuickItem, size), READONLY, NULL},
+    {"memory", T_LONGLONG, offsetof(QuickItem, memory), READONLY, NULL},
+    {"level", T_LONGLONG, offsetof(QuickItem, level), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef QUICK_ITEM_GETTERS[] = {
+    {"topic", quick_item_topic, NULL, NULL, NULL},
+    {"record", quick_item_record, NULL, NULL, NULL},
+    {"source", quick_item_none, NULL, NULL, NULL},
+    {"awaited", quick_item_none, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef QUICK_ITEM_METHODS[] = {
+    {"plain", quick_item_plain, METH_NOARGS, "plain() -> Item"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyTypeObject QUICK_ITEM = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "kiel_logging._accelerator.QuickItem",
+    .tp_basicsize = sizeof(QuickItem),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = quick_item_dealloc,
+    .tp_members = QUICK_ITEM_MEMBERS,
+    .tp_getset = QUICK_ITEM_GETTERS,
+    .tp_methods = QUICK_ITEM_METHODS,
+};
 
 /* -- the hand-off's counts --------------------------------------------------------------------- */
 
@@ -839,13 +1004,22 @@ may_be_quick(const QuickHandle *quick)
     return result;
 }
 
+static long long
+number_of(PyObject *item, int which)
+{
+    if (Py_IS_TYPE(item, &QUICK_ITEM)) {
+        return which == I_MEMORY ? ((QuickItem *)item)->memory : ((QuickItem *)item)->size;
+    }
+    return PyLong_AsLongLong(PyTuple_GET_ITEM(item, which));
+}
+
 /* Queue the item if there is plenty of room; return how many are queued, 0 if there is not, -1
  * with an error. No Python code runs in here, so nobody comes in between. */
 static Py_ssize_t
 queue_up(const QuickHandle *quick, PyObject *item)
 {
     Counts *counts = (Counts *)quick->counts;
-    Py_ssize_t memory = PyLong_AsSsize_t(PyTuple_GET_ITEM(item, I_MEMORY));
+    Py_ssize_t memory = number_of(item, I_MEMORY);
     if (counts->closed || counts->kept - counts->ended >= counts->many_records ||
         counts->bytes_kept - counts->bytes_ended + memory > counts->many_bytes) {
         return 0;
@@ -871,7 +1045,7 @@ quick_call(PyObject *self, PyObject *args, PyObject *named)
         return quick->own == NULL ? PyErr_Format(PyExc_TypeError, "QuickHandle() was not made")
                                   : PyObject_Call(quick->with_care, args, named);
     }
-    PyObject *record = PyTuple_GET_ITEM(args, 0), *item = converted(quick->settings, record);
+    PyObject *record = PyTuple_GET_ITEM(args, 0), *item = converted(quick->settings, record, quick_item_of);
     if (item == NULL) {
         return NULL;
     }
@@ -1039,11 +1213,84 @@ write_record(Buffer *buffer, PyObject *record, int64_t delta, int64_t offset)
     return 0;
 }
 
-static int
-timestamp_of(PyObject *record, int64_t *timestamp)
+static char *
+put_data(char *at, const char *data, size_t size)
 {
-    *timestamp = PyLong_AsLongLong(PyTuple_GET_ITEM(record, 3));
-    return *timestamp == -1 && PyErr_Occurred() ? -1 : 0;
+    at = put_varint(at, (int64_t)size);
+    memcpy(at, data, size);
+    return at + size;
+}
+
+/* Put the digits of a number, as many as there are, at the end of 24 bytes; return the first. */
+static char *
+digits_of(char *room, long long number)
+{
+    char *at = room + 24;
+    do {
+        *--at = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return at;
+}
+
+static int
+write_quick_item(Buffer *buffer, const QuickItem *item, int64_t delta, int64_t offset)
+{
+    char room[24], *digits = digits_of(room, item->number);
+    const char *first = NULL, *second = NULL, *instance = NULL;
+    Py_ssize_t first_size = 0, second_size = 0, instance_size = 0;
+    size_t digits_size = (size_t)(room + sizeof(room) - digits), headers = 1;
+    if (item->number > 0) {
+        first = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(item->instance, 0), &first_size);
+        second = PyUnicode_AsUTF8AndSize(item->name, &second_size);
+        if (first == NULL || second == NULL) {
+            return -1;
+        }
+        instance = PyBytes_AS_STRING(PyTuple_GET_ITEM(item->instance, 1));
+        instance_size = PyBytes_GET_SIZE(PyTuple_GET_ITEM(item->instance, 1));
+        headers += varint_size(first_size) + (size_t)first_size + varint_size(instance_size) +
+                   (size_t)instance_size + varint_size(second_size) + (size_t)second_size +
+                   varint_size((int64_t)digits_size) + digits_size;
+    }
+    size_t size = 1 + varint_size(delta) + varint_size(offset) + blob_size(item->data) +
+                  blob_size(item->value) + headers;
+    char *at = buffer_reserve(buffer, size + 10);
+    if (at == NULL) {
+        return -1;
+    }
+    at = put_varint(at, (int64_t)size);
+    *at++ = 0; /* attributes: unused */
+    at = put_varint(at, delta);
+    at = put_varint(at, offset);
+    at = put_blob(at, item->data);
+    at = put_blob(at, item->value);
+    at = put_varint(at, item->number > 0 ? 2 : 0);
+    if (item->number > 0) {
+        at = put_data(at, first, (size_t)first_size);
+        at = put_data(at, instance, (size_t)instance_size);
+        at = put_data(at, second, (size_t)second_size);
+        at = put_data(at, digits, digits_size);
+    }
+    buffer->size = (size_t)(at - buffer->data);
+    return 0;
+}
+
+static int
+write_any(Buffer *buffer, PyObject *record, int64_t base, int64_t offset)
+{
+    if (Py_IS_TYPE(record, &QUICK_ITEM)) {
+        const QuickItem *item = (const QuickItem *)record;
+        return write_quick_item(buffer, item, item->timestamp - base, offset);
+    }
+    if (!is_record(record)) {
+        PyErr_SetString(PyExc_TypeError, "a list of Records was expected");
+        return -1;
+    }
+    int64_t timestamp = PyLong_AsLongLong(PyTuple_GET_ITEM(record, 3));
+    if (timestamp == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    return write_record(buffer, record, timestamp - base, offset);
 }
 
 /* encode_records(records, base_timestamp, first_offset_delta) -> bytes */
@@ -1060,14 +1307,7 @@ encode_records(PyObject *module, PyObject *args)
     buffer_begin(&buffer);
     PyObject *made = NULL;
     for (Py_ssize_t index = 0; index < PyList_GET_SIZE(records); index++) {
-        PyObject *record = PyList_GET_ITEM(records, index);
-        int64_t timestamp;
-        if (!is_record(record)) {
-            PyErr_SetString(PyExc_TypeError, "a list of Records was expected");
-            goto end;
-        }
-        if (timestamp_of(record, &timestamp) < 0 ||
-            write_record(&buffer, record, timestamp - base, offset + index) < 0) {
+        if (write_any(&buffer, PyList_GET_ITEM(records, index), base, offset + index) < 0) {
             goto end;
         }
     }
@@ -1143,12 +1383,8 @@ replaced(PyObject *from, Py_ssize_t first, Py_ssize_t count, PyObject **values)
 static PyObject *
 decimal(long long number)
 {
-    char digits[24], *at = digits + sizeof(digits);
-    do {
-        *--at = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    return PyBytes_FromStringAndSize(at, digits + sizeof(digits) - at);
+    char room[24], *digits = digits_of(room, number);
+    return PyBytes_FromStringAndSize(digits, room + sizeof(room) - digits);
 }
 
 /* Return the headers with two more; takes the reference to the number, which may be NULL. */
@@ -1195,9 +1431,36 @@ stamped(PyObject *item, PyObject *instance, PyObject *name, long long number, Py
     return replaced(item, I_RECORD, 2, values);
 }
 
+/* It has no other owner who minds: a QuickItem is stamped where it is. */
+static PyObject *
+stamped_quick_item(QuickItem *item, PyObject *instance, PyObject *name, long long number,
+                   Py_ssize_t more)
+{
+    if (item->number > 0) {
+        PyErr_SetString(PyExc_ValueError, "stamp(): an item that has a stamp");
+        return NULL;
+    }
+    char room[24];
+    item->size += more + (room + sizeof(room) - digits_of(room, number));
+    item->instance = Py_NewRef(instance);
+    item->name = Py_NewRef(name);
+    item->number = number;
+    return Py_NewRef((PyObject *)item);
+}
+
+static PyObject *
+topic_of(PyObject *item)
+{
+    return Py_IS_TYPE(item, &QUICK_ITEM) ? setting(((QuickItem *)item)->settings, S_TOPIC)
+                                         : PyTuple_GET_ITEM(item, I_TOPIC);
+}
+
 static int
 is_item(PyObject *item)
 {
+    if (Py_IS_TYPE(item, &QUICK_ITEM)) {
+        return 1;
+    }
     return PyTuple_Check(item) && PyTuple_GET_SIZE(item) >= I_COUNT &&
            PyUnicode_CheckExact(PyTuple_GET_ITEM(item, I_TOPIC)) &&
            is_record(PyTuple_GET_ITEM(item, I_RECORD)) &&
@@ -1274,8 +1537,11 @@ stamp(PyObject *module, PyObject *const *args, Py_ssize_t given)
         if (!is_item(item)) {
             PyErr_SetString(PyExc_TypeError, "stamp(): a list of Items was expected");
         }
-        else if (count_begin(&count, PyTuple_GET_ITEM(item, I_TOPIC)) == 0) {
-            other = stamped(item, instance, name, ++count.number, more);
+        else if (count_begin(&count, topic_of(item)) == 0) {
+            other = Py_IS_TYPE(item, &QUICK_ITEM)
+                        ? stamped_quick_item((QuickItem *)item, instance, name, ++count.number,
+                                             more)
+                        : stamped(item, instance, name, ++count.number, more);
         }
         if (other == NULL || PyList_Append(made, other) < 0) {
             Py_CLEAR(made);
@@ -1290,6 +1556,179 @@ stamp(PyObject *module, PyObject *const *args, Py_ssize_t given)
         Py_CLEAR(made);
     }
     return made;
+}
+
+/* -- feeding ---------------------------------------------------------------------------------- */
+
+/* take(popleft, most) -> list: as take_in_python(). */
+static PyObject *
+take(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "take(popleft, most) takes two arguments");
+        return NULL;
+    }
+    Py_ssize_t most = PyLong_AsSsize_t(args[1]);
+    PyObject *taken = most == -1 && PyErr_Occurred() ? NULL : PyList_New(0);
+    for (Py_ssize_t index = 0; taken != NULL && index < most; index++) {
+        PyObject *item = PyObject_CallNoArgs(args[0]);
+        if (item == NULL) {
+            if (!PyErr_ExceptionMatches(PyExc_IndexError)) {
+                Py_CLEAR(taken);
+                break;
+            }
+            PyErr_Clear(); /* it is empty */
+            break;
+        }
+        if (PyList_Append(taken, item) < 0) {
+            Py_CLEAR(taken);
+        }
+        Py_DECREF(item);
+    }
+    return taken;
+}
+
+/* Return the group of the item, borrowed; NULL without an error if it is not known. */
+static PyObject *
+known_group(PyObject *known, PyObject *item)
+{
+    PyObject *keys = PyDict_GetItemWithError(known, topic_of(item));
+    if (keys == NULL) {
+        return NULL;
+    }
+    if (!PyDict_CheckExact(keys)) {
+        PyErr_SetString(PyExc_TypeError, "group(): known has a dict for each topic");
+        return NULL;
+    }
+    PyObject *key = Py_IS_TYPE(item, &QUICK_ITEM) ? ((QuickItem *)item)->key
+                                                  : PyTuple_GET_ITEM(item, I_KEY);
+    return PyDict_GetItemWithError(keys, key);
+}
+
+/* Put the item into its group, and that among the `filled` if it was empty; -1 with an error. */
+static int
+group_one(PyObject *item, PyObject *known, PyObject *find, PyObject *filled)
+{
+    PyObject *group = Py_XNewRef(known_group(known, item));
+    if (group == NULL) {
+        group = PyErr_Occurred() ? NULL : PyObject_CallOneArg(find, item);
+    }
+    if (group == NULL || group == Py_None) {
+        Py_XDECREF(group);
+        return group == NULL ? -1 : 0;
+    }
+    int result = -1;
+    if (!PyList_Check(group)) {
+        PyErr_SetString(PyExc_TypeError, "group(): a group is a list");
+    }
+    else if (PyList_GET_SIZE(group) > 0 || PyList_Append(filled, group) == 0) {
+        result = PyList_Append(group, item);
+    }
+    Py_DECREF(group);
+    return result;
+}
+
+/* group(items, known, find) -> list: as group_in_python(). */
+static PyObject *
+group(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 3 || !PyList_CheckExact(args[0]) || !PyDict_CheckExact(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "group(): arguments of other types were expected");
+        return NULL;
+    }
+    PyObject *filled = PyList_New(0);
+    for (Py_ssize_t index = 0; filled != NULL && index < PyList_GET_SIZE(args[0]); index++) {
+        PyObject *item = Py_NewRef(PyList_GET_ITEM(args[0], index));
+        if (!is_item(item)) {
+            PyErr_SetString(PyExc_TypeError, "group(): a list of Items was expected");
+            Py_CLEAR(filled);
+        }
+        else if (group_one(item, args[1], args[2], filled) < 0) {
+            Py_CLEAR(filled);
+        }
+        Py_DECREF(item);
+    }
+    return filled;
+}
+
+/* Return a list of what `pick` returns for each item; NULL with an error. */
+static PyObject *
+picked(PyObject *items, PyObject *(*pick)(PyObject *))
+{
+    if (!PyList_Check(items)) {
+        PyErr_SetString(PyExc_TypeError, "a list of Items was expected");
+        return NULL;
+    }
+    Py_ssize_t count = PyList_GET_SIZE(items);
+    PyObject *made = PyList_New(count);
+    for (Py_ssize_t index = 0; made != NULL && index < count; index++) {
+        PyObject *item = PyList_GET_ITEM(items, index), *value = NULL;
+        if (!is_item(item)) {
+            PyErr_SetString(PyExc_TypeError, "a list of Items was expected");
+        }
+        else {
+            value = pick(item);
+        }
+        if (value == NULL) {
+            Py_CLEAR(made);
+        }
+        else {
+            PyList_SET_ITEM(made, index, value);
+        }
+    }
+    return made;
+}
+
+static PyObject *
+record_of(PyObject *item)
+{
+    return Py_NewRef(Py_IS_TYPE(item, &QUICK_ITEM) ? item : PyTuple_GET_ITEM(item, I_RECORD));
+}
+
+static PyObject *
+size_of(PyObject *item)
+{
+    return Py_IS_TYPE(item, &QUICK_ITEM) ? PyLong_FromLongLong(((QuickItem *)item)->size)
+                                         : Py_NewRef(PyTuple_GET_ITEM(item, I_SIZE));
+}
+
+/* records_of(items) -> list: as records_of_in_python(), but a QuickItem is its own record. */
+static PyObject *
+records_of(PyObject *module, PyObject *items)
+{
+    (void)module;
+    return picked(items, record_of);
+}
+
+/* sizes_of(items) -> list: as sizes_of_in_python(). */
+static PyObject *
+sizes_of(PyObject *module, PyObject *items)
+{
+    (void)module;
+    return picked(items, size_of);
+}
+
+/* memory_of(items) -> int: as memory_of_in_python(). */
+static PyObject *
+memory_of(PyObject *module, PyObject *items)
+{
+    (void)module;
+    if (!PyList_Check(items)) {
+        PyErr_SetString(PyExc_TypeError, "memory_of() takes a list of Items");
+        return NULL;
+    }
+    long long memory = 0;
+    for (Py_ssize_t index = 0; index < PyList_GET_SIZE(items); index++) {
+        PyObject *item = PyList_GET_ITEM(items, index);
+        if (!is_item(item) || (PyTuple_Check(item) && PyTuple_GET_SIZE(item) <= I_MEMORY)) {
+            PyErr_SetString(PyExc_TypeError, "memory_of() takes a list of Items");
+            return NULL;
+        }
+        memory += number_of(item, I_MEMORY);
+    }
+    return PyErr_Occurred() ? NULL : PyLong_FromLongLong(memory);
 }
 
 /* -- murmur2 ---------------------------------------------------------------------------------- */
@@ -1330,9 +1769,15 @@ static PyMethodDef METHODS[] = {
      "convert(settings, record) -> Item | None"},
     {"encode_records", encode_records, METH_VARARGS,
      "encode_records(records, base_timestamp, first_offset_delta) -> bytes"},
+    {"group", (PyCFunction)(void (*)(void))group, METH_FASTCALL,
+     "group(items, known, find) -> list"},
+    {"memory_of", memory_of, METH_O, "memory_of(items) -> int"},
     {"murmur2", murmur2, METH_O, "murmur2(key) -> int"},
+    {"records_of", records_of, METH_O, "records_of(items) -> list"},
+    {"sizes_of", sizes_of, METH_O, "sizes_of(items) -> list"},
     {"stamp", (PyCFunction)(void (*)(void))stamp, METH_FASTCALL,
      "stamp(items, instance, name, sequences) -> list"},
+    {"take", (PyCFunction)(void (*)(void))take, METH_FASTCALL, "take(popleft, most) -> list"},
     {NULL, NULL, 0, NULL},
 };
 
@@ -1357,7 +1802,8 @@ PyInit__accelerator(void)
         return NULL;
     }
     PyObject *module = PyModule_Create(&MODULE);
-    if (module != NULL && (PyModule_AddType(module, &COUNTS) < 0 ||
+    if (module != NULL && (PyModule_AddType(module, &QUICK_ITEM) < 0 ||
+                           PyModule_AddType(module, &COUNTS) < 0 ||
                            PyModule_AddType(module, &QUICK_HANDLE) < 0)) {
         Py_CLEAR(module);
     }

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.records import Record, TopicPartition
-from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
+from kiel_logging.wire.record_batch import BATCH_OVERHEAD, plain_record, record_size
 
 if TYPE_CHECKING:
     from kiel_logging.delivery.idempotence import Stamp
@@ -158,7 +158,7 @@ class Batch:
         part = Batch(self.topic_partition, arrival=self.arrival, deadline=self.deadline)
         # Never below its parent's: a part takes no more records.
         part.attempts = self.attempts
-        records = self.records[start:end]
+        records = list(map(plain_record, self.records[start:end]))
         part.extend(records, self.tokens[start:end], sum(map(record_size, records)))
         part.unsealed = 0
         return part

@@ -51,6 +51,11 @@ def record_size(record: Record) -> int:
     return size
 
 
+def plain_record(record: Any) -> Record:
+    """Return a record as a named tuple; C may have made it in one piece with what it is from."""
+    return record if isinstance(record, Record) else record.record
+
+
 def header_size(header: Header) -> int:
     """Return the most bytes that ``header`` can take in a record."""
     # UTF-8 takes at most three bytes for each of a str's UTF-16 units, four for one character.

@@ -5,13 +5,13 @@ overflow policy can still choose among it. Runs on the loop thread.
 """
 
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any, Final, Protocol
 
 from kiel_logging.clients import Producer
 from kiel_logging.delivery.batch import Batch
 from kiel_logging.errors import RecordTooLarge
 from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.handler.pipeline.slices import group, records_of, sizes_of
 from kiel_logging.network.resolver import Resolve
 from kiel_logging.network.tokens import RunAside
 from kiel_logging.partitioners import BuiltIn
@@ -25,24 +25,21 @@ WINDOW: Final = 4
 _MOST_KNOWN: Final = 16_384
 """Keys whose partitions are remembered; they repeat: users, hosts, loggers."""
 
-_record_of: Final = attrgetter("record")
-_size_of: Final = attrgetter("size")
 
-
-class _Group:
+class _Group(list[Item]):
     """The items of a slice that go to one partition."""
 
-    __slots__ = ("items", "place")
+    __slots__ = ("place",)
 
     def __init__(self, place: TopicPartition) -> None:
+        super().__init__()
         self.place = place
-        self.items: list[Item] = []
 
 
 class Ledger(Protocol):
     """Whoever is told what became of the items."""
 
-    def delivered(self, items: Sequence[Item], place: TopicPartition, base_offset: int) -> None:
+    def delivered(self, items: list[Item], place: TopicPartition, base_offset: int) -> None:
         """The brokers have them, the first one at ``base_offset``."""
 
     def failed(self, items: Sequence[Item], error: Exception) -> None:
@@ -78,7 +75,8 @@ class Feed(Producer):
         self._most_bytes = self._options.max_request_size - BATCH_OVERHEAD
         partitioner = self._options.partitioner
         self._is_steady = isinstance(partitioner, BuiltIn) and partitioner.steady
-        self._known: dict[tuple[str, Any], _Group] = {}
+        self._known: dict[str, dict[Any, _Group]] = {}
+        self._known_keys = 0
         self._groups: dict[TopicPartition, _Group] = {}
         self._groups_revision = self._groups_seals = 0
         self._keyless: list[str] = []
@@ -114,40 +112,34 @@ class Feed(Producer):
         self._connected = True
         self._sender.poke()
 
-    def take(self, items: Sequence[Item]) -> None:
+    def take(self, items: list[Item]) -> None:
         """Buffer ``items``, in order; what can't be sent counts as failed."""
-        known = self._known_groups()
-        filled: list[_Group] = []
-        for item in items:
-            group = known.get((item.topic, item.key)) or self._find_group(item)
-            if group is not None:
-                if not group.items:
-                    filled.append(group)
-                group.items.append(item)
+        filled = group(items, self._known_groups(), self._find_group)
         now = self._clock()
-        for group in filled:
-            self._append(group, now)
+        for each in filled:
+            self._append(each, now)
         self._sender.poke()
 
-    def _append(self, group: _Group, now: float) -> None:
-        items, group.items = group.items, []
-        sizes = list(map(_size_of, items))
+    def _append(self, found: _Group, now: float) -> None:
+        items: list[Item] = found[:]
+        found.clear()
+        sizes = sizes_of(items)
         if max(sizes) > self._most_bytes:
             items = [item for item in items if self._is_small(item)]
             if not items:
                 return  # a batch has at least one record
-            sizes = list(map(_size_of, items))
-        records = list(map(_record_of, items))
-        self._accumulator.extend(group.place, records, sizes, items, now)
+            sizes = sizes_of(items)
+        self._accumulator.extend(found.place, records_of(items), sizes, items, now)
 
-    def _known_groups(self) -> dict[tuple[str, Any], _Group]:
-        """Return where those records go whose like were placed before."""
+    def _known_groups(self) -> dict[str, dict[Any, _Group]]:
+        """Return where those records go whose like were placed before: topic -> key -> group."""
         revision, seals = self._sender.cluster.topology.revision, self._accumulator.seals
-        if revision != self._groups_revision or len(self._known) > _MOST_KNOWN:
-            self._known, self._groups, self._groups_revision = {}, {}, revision
+        if revision != self._groups_revision or self._known_keys > _MOST_KNOWN:
+            self._known, self._groups, self._known_keys = {}, {}, 0
+            self._groups_revision = revision
         if seals != self._groups_seals:
             for topic in self._keyless:
-                self._known.pop((topic, None), None)
+                self._known.get(topic, {}).pop(None, None)
             self._keyless, self._groups_seals = [], seals
         return self._known
 
@@ -166,12 +158,15 @@ class Feed(Producer):
         except Exception as error:  # a partitioner of the user's may raise anything
             self._sender.settlement.refuse(item, error, topic)
             return None
-        group = self._groups.get(place) or self._groups.setdefault(place, _Group(place))
+        found = self._groups.get(place)
+        if found is None:
+            found = self._groups[place] = _Group(place)
         if self._is_steady:
-            self._known[topic, key] = group
+            self._known.setdefault(topic, {})[key] = found
+            self._known_keys += 1
             if key is None:
                 self._keyless.append(topic)
-        return group
+        return found
 
     def _is_small(self, item: Item) -> bool:
         """Whether ``item`` fits into a request; it is refused when it does not."""

@@ -8,6 +8,7 @@ from collections import deque
 from typing import Final, Protocol
 
 from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.handler.pipeline.slices import take
 
 
 class Queue(Protocol):
@@ -54,13 +55,7 @@ class Newest:
         return len(self.items)
 
     def take(self, most: int) -> list[Item]:
-        taken: list[Item] = []
-        pop, keep = self.items.popleft, taken.append
-        try:
-            for _ in range(most):
-                keep(pop())
-        except IndexError:
-            pass
+        taken = take(self.items.popleft, most)
         self._taken += len(taken)
         return taken
 

@@ -8,7 +8,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any, Final
 
 from kiel_logging.errors import BufferFull, ProducerClosed
@@ -22,6 +21,7 @@ from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loss_report import LossReport
 from kiel_logging.handler.pipeline.losses import Loss, Losses
+from kiel_logging.handler.pipeline.slices import memory_of, plain
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import TopicPartition
@@ -30,7 +30,6 @@ SLICE: Final = 256
 """Records fed before the GIL is let go, so that no logging thread waits for long."""
 
 _ALL: Final = 2**31
-_memory_of: Final = attrgetter("memory")
 
 OnError = Callable[[Exception, int], object]
 
@@ -132,7 +131,7 @@ class Shipper:
 
     def _feed(self, items: list[Item]) -> None:
         if self._stamper.chained:
-            items = [*self._first_words(items), *items]
+            items = [*self._first_words(items), *plain(items)]
         self.feed.take(self._stamper.stamp(items))
 
     def _first_words(self, items: Sequence[Item]) -> list[Item]:
@@ -159,9 +158,9 @@ class Shipper:
 
     # What became of them: the feed's ledger.
 
-    def delivered(self, items: Sequence[Item], place: TopicPartition, base_offset: int) -> None:
+    def delivered(self, items: list[Item], place: TopicPartition, base_offset: int) -> None:
         """Count what the brokers acknowledged, tell who awaits it."""
-        self._handoff.delivered(len(items), sum(map(_memory_of, items)))
+        self._handoff.delivered(len(items), memory_of(items))
         if self._tallies:
             self._tallies.delivered(items, place, base_offset)
         self._well = True
@@ -171,7 +170,7 @@ class Shipper:
 
     def failed(self, items: Sequence[Item], error: Exception) -> None:
         """Count what is given up, tell who wants to know, hand it to the fallback."""
-        self._handoff.failed(len(items), sum(map(_memory_of, items)))
+        self._handoff.failed(len(items), memory_of(list(items)))
         self._well = False
         self._go_on()
         self._note_failures(items, type(error).__name__)
