@@ -9,6 +9,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <limits.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -1293,6 +1294,36 @@ write_any(Buffer *buffer, PyObject *record, int64_t base, int64_t offset)
     return write_record(buffer, record, timestamp - base, offset);
 }
 
+/* latest_timestamp(records) -> int, of at least one. */
+static PyObject *
+latest_timestamp(PyObject *module, PyObject *records)
+{
+    (void)module;
+    if (!PyList_CheckExact(records) || PyList_GET_SIZE(records) == 0) {
+        PyErr_SetString(PyExc_TypeError, "latest_timestamp() takes a list of Records");
+        return NULL;
+    }
+    long long latest = LLONG_MIN;
+    for (Py_ssize_t index = 0; index < PyList_GET_SIZE(records); index++) {
+        PyObject *record = PyList_GET_ITEM(records, index);
+        long long timestamp = 0;
+        if (Py_IS_TYPE(record, &QUICK_ITEM)) {
+            timestamp = ((QuickItem *)record)->timestamp;
+        }
+        else if (is_record(record)) {
+            timestamp = PyLong_AsLongLong(PyTuple_GET_ITEM(record, 3));
+        }
+        else {
+            PyErr_SetString(PyExc_TypeError, "latest_timestamp() takes a list of Records");
+        }
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
+        latest = timestamp > latest ? timestamp : latest;
+    }
+    return PyLong_FromLongLong(latest);
+}
+
 /* encode_records(records, base_timestamp, first_offset_delta) -> bytes */
 static PyObject *
 encode_records(PyObject *module, PyObject *args)
@@ -1771,6 +1802,7 @@ static PyMethodDef METHODS[] = {
      "encode_records(records, base_timestamp, first_offset_delta) -> bytes"},
     {"group", (PyCFunction)(void (*)(void))group, METH_FASTCALL,
      "group(items, known, find) -> list"},
+    {"latest_timestamp", latest_timestamp, METH_O, "latest_timestamp(records) -> int"},
     {"memory_of", memory_of, METH_O, "memory_of(items) -> int"},
     {"murmur2", murmur2, METH_O, "murmur2(key) -> int"},
     {"records_of", records_of, METH_O, "records_of(items) -> list"},

@@ -90,7 +90,8 @@ class Accumulator:
         self._queues: dict[TopicPartition, _Queue] = {}
         self._held: dict[str, deque[Held]] = {}
         self._batch_limits: dict[str, int] = {}
-        self._by_age: list[Batch] = []
+        self._by_age: list[tuple[int, int, Batch]] = []
+        self._remembered = 0
         self._compact_at = _FEW
         self._open: set[TopicPartition] = set()
         self._due: dict[TopicPartition, None] = {}
@@ -266,7 +267,7 @@ class Accumulator:
         if oldest.deadline > now:
             return [oldest.deadline]
         # The oldest is overdue and in flight; those behind it still have to expire in time.
-        return [batch.deadline for batch in self._by_age if batch.state is State.QUEUED]
+        return [batch.deadline for *_, batch in self._by_age if batch.state is State.QUEUED]
 
     def expire(self, now: float) -> list[Batch]:
         """Return the queued batches whose time is over, no longer queued; fail() is the caller's.
@@ -296,26 +297,27 @@ class Accumulator:
         """Yield queued batches past their deadline, oldest first; they leave the heap."""
         in_flight = []
         while (oldest := self._oldest()) is not None and oldest.deadline <= now:
-            heapq.heappop(self._by_age)
+            known = heapq.heappop(self._by_age)
             if oldest.state is State.QUEUED:
                 yield oldest
             else:
-                in_flight.append(oldest)
-        for batch in in_flight:
-            heapq.heappush(self._by_age, batch)
+                in_flight.append(known)
+        for known in in_flight:
+            heapq.heappush(self._by_age, known)
 
     def _remember(self, batch: Batch) -> None:
-        heapq.heappush(self._by_age, batch)
+        self._remembered += 1
+        heapq.heappush(self._by_age, (batch.arrival, self._remembered, batch))
         if len(self._by_age) > self._compact_at:
             # One that is stuck at the top would keep all that ended since.
-            self._by_age = [known for known in self._by_age if not known.ended]
+            self._by_age = [known for known in self._by_age if not known[-1].ended]
             heapq.heapify(self._by_age)
             self._compact_at = 2 * len(self._by_age) + _FEW
 
     def _oldest(self) -> Batch | None:
-        while self._by_age and self._by_age[0].ended:
+        while self._by_age and self._by_age[0][-1].ended:
             heapq.heappop(self._by_age)
-        return self._by_age[0] if self._by_age else None
+        return self._by_age[0][-1] if self._by_age else None
 
     # Batches go out.
 

@@ -96,10 +96,6 @@ class Batch:
     def __len__(self) -> int:
         return len(self.records)
 
-    def __lt__(self, other: "Batch") -> bool:
-        """Older first."""
-        return self.arrival < other.arrival
-
     @property
     def ended(self) -> bool:
         """Whether its fate is decided, or that of its parts is what counts."""

@@ -11,11 +11,12 @@ kio doesn't know stays an int.
 """
 
 import dataclasses
+import itertools
 import struct
 import types
 import typing
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -24,26 +25,33 @@ from kio.schema.errors import ErrorCode
 from kiel_logging.errors import ProtocolError
 
 _Read: TypeAlias = Callable[[bytes, int], tuple[Any, int]]
+_Step: TypeAlias = Callable[[bytes, int, dict[str, Any]], int]
+"""Reads into values, by name; returns the next offset."""
 
 
 class Reader(NamedTuple):
     """How one type is read: ``read(buffer, offset) -> (value, next offset)``.
 
     ``least`` is the fewest bytes that a value takes: it bounds how long an array can be.
+    ``format`` is struct's character for one that always takes as many, empty for the others;
+    ``convert`` is what is made of struct's value, None for nothing.
     """
 
     read: _Read
     least: int
+    format: str = ""
+    convert: Callable[[Any], Any] | None = None
 
 
-def _fixed(format_: str) -> Reader:
-    layout = struct.Struct(format_)
+def _fixed(format_: str, convert: Callable[[Any], Any] | None = None) -> Reader:
+    layout = struct.Struct(">" + format_)
     unpack, size = layout.unpack_from, layout.size
 
     def read(buffer: bytes, offset: int) -> tuple[Any, int]:
-        return unpack(buffer, offset)[0], offset + size
+        (value,) = unpack(buffer, offset)
+        return value if convert is None else convert(value), offset + size
 
-    return Reader(read, size)
+    return Reader(read, size, format_, convert)
 
 
 def _mapped(reader: Reader, convert: Callable[[Any], Any]) -> Reader:
@@ -56,6 +64,9 @@ def _mapped(reader: Reader, convert: Callable[[Any], Any]) -> Reader:
 
 def read_unsigned_varint(buffer: bytes, offset: int) -> tuple[int, int]:
     """Read at most five bytes, the longest that 32 bits take."""
+    value = buffer[offset]
+    if value < 0x80:  # nearly all of them
+        return value, offset + 1
     value = 0
     for shift in range(0, 35, 7):
         byte = buffer[offset]
@@ -71,9 +82,9 @@ def _compact_length(buffer: bytes, offset: int) -> tuple[int, int]:
     return length - 1, offset
 
 
-_INT8: Final = _fixed(">b")
-_INT16: Final = _fixed(">h")
-_INT32: Final = _fixed(">i")
+_INT8: Final = _fixed("b")
+_INT16: Final = _fixed("h")
+_INT32: Final = _fixed("i")
 _COMPACT_LENGTH: Final = Reader(_compact_length, 1)
 
 
@@ -114,26 +125,26 @@ def _text(blob: bytes | None) -> str | None:
     return None if blob is None else blob.decode()
 
 
+_ERRORS: Final[dict[int, ErrorCode]] = {code.value: code for code in ErrorCode}
+
+
 def _error(code: int) -> ErrorCode | int:
-    try:
-        return ErrorCode(code)
-    except ValueError:
-        return code
+    return _ERRORS.get(code, code)
 
 
 _PRIMITIVES: Final = {
     "int8": _INT8,
     "int16": _INT16,
     "int32": _INT32,
-    "int64": _fixed(">q"),
-    "uint16": _fixed(">H"),
-    "uint32": _fixed(">I"),
-    "bool": _fixed(">?"),
-    "uuid": _mapped(_fixed(">16s"), lambda raw: uuid.UUID(bytes=raw)),
-    "error_code": _mapped(_INT16, _error),
+    "int64": _fixed("q"),
+    "uint16": _fixed("H"),
+    "uint32": _fixed("I"),
+    "bool": _fixed("?"),
+    "uuid": _fixed("16s", lambda raw: uuid.UUID(bytes=raw)),
+    "error_code": _fixed("h", _error),
     "timedelta_i32": _INT32,
-    "timedelta_i64": _fixed(">q"),
-    "datetime_i64": _fixed(">q"),
+    "timedelta_i64": _fixed("q"),
+    "datetime_i64": _fixed("q"),
 }
 
 # (flexible?) -> the length that strings and bytes have (KIP-482).
@@ -163,15 +174,50 @@ def entity_reader(entity: type) -> Reader:
         else:
             fields.append((field.name, reader))
 
+    steps = _steps(fields)
+
     def read(buffer: bytes, offset: int) -> tuple[Any, int]:
-        values = {}
-        for name, reader in fields:
-            values[name], offset = reader.read(buffer, offset)
+        values: dict[str, Any] = {}
+        for step in steps:
+            offset = step(buffer, offset, values)
         if flexible:
             offset = _read_tagged(buffer, offset, tagged, values)
         return entity(**values), offset
 
     return Reader(read, sum(reader.least for _, reader in fields) + flexible)
+
+
+def _steps(fields: Sequence[tuple[str, Reader]]) -> list[_Step]:
+    """Return what reads ``fields``: those of a fixed size that stand together at once."""
+    steps: list[_Step] = []
+    for is_fixed, group in itertools.groupby(fields, lambda field: bool(field[1].format)):
+        run = list(group)
+        steps += [_read_together(dict(run))] if is_fixed else itertools.starmap(_read_one, run)
+    return steps
+
+
+def _read_one(name: str, reader: Reader) -> _Step:
+    read = reader.read
+
+    def step(buffer: bytes, offset: int, values: dict[str, Any]) -> int:
+        values[name], offset = read(buffer, offset)
+        return offset
+
+    return step
+
+
+def _read_together(fields: Mapping[str, Reader]) -> _Step:
+    layout = struct.Struct(">" + "".join(reader.format for reader in fields.values()))
+    unpack, size, names = layout.unpack_from, layout.size, tuple(fields)
+    converted = [(name, reader.convert) for name, reader in fields.items() if reader.convert]
+
+    def step(buffer: bytes, offset: int, values: dict[str, Any]) -> int:
+        values.update(zip(names, unpack(buffer, offset), strict=True))
+        for name, convert in converted:
+            values[name] = convert(values[name])
+        return offset + size
+
+    return step
 
 
 def _field_reader(hint: Any, metadata: Any, flexible: bool) -> Reader:
@@ -186,7 +232,7 @@ def _field_reader(hint: Any, metadata: Any, flexible: bool) -> Reader:
         entity = entity_reader(typing.cast(type, hint))
         return _nullable(entity) if optional else entity
     primitive = _primitive(metadata["kafka_type"], flexible)
-    return primitive if optional else _not_null(primitive)
+    return primitive if optional or primitive.format else _not_null(primitive)
 
 
 def _not_null(reader: Reader) -> Reader:

@@ -73,12 +73,11 @@ def encode_batch(
 ) -> bytes:
     """Return ``records`` (at least one) as the bytes of one record batch."""
     payload = codec.compress(encode_records(records, records[0].timestamp, 0))
-    timestamps = [record.timestamp for record in records]
     after_crc = _AFTER_CRC.pack(
         codec.bits,
         len(records) - 1,
-        timestamps[0],
-        max(timestamps),
+        records[0].timestamp,
+        latest_timestamp(records),
         producer_id,
         producer_epoch,
         base_sequence,
@@ -92,6 +91,11 @@ def encode_batch(
         crc32c(payload, crc32c(after_crc)),
     )
     return b"".join((before_crc, after_crc, payload))
+
+
+def latest_timestamp_in_python(records: Sequence[Record]) -> int:
+    """Return the latest of the timestamps of ``records``, which are at least one."""
+    return max(record.timestamp for record in records)
 
 
 def encode_records_in_python(
@@ -126,7 +130,10 @@ def _encode_records(
 
 try:
     from kiel_logging._accelerator import encode_records as encode_records_in_c
+    from kiel_logging._accelerator import latest_timestamp as latest_timestamp_in_c
 except ImportError:  # there was no C compiler
     encode_records: Callable[[Any, int, int], bytes] = encode_records_in_python
+    latest_timestamp: Callable[[Any], int] = latest_timestamp_in_python
 else:
     encode_records = encode_records_in_c
+    latest_timestamp = latest_timestamp_in_c
