@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 
 .PHONY: test unit lint types demo kafka chaos soak away bench bench-full clean
 
-$(VENV)/.installed: setup.py pyproject.toml kiel_logging/_accelerator.c
+$(VENV)/.installed: setup.py pyproject.toml $(wildcard kiel_logging/accelerator/*)
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --editable '.[dev,demo]'
 	touch $@
@@ -41,7 +41,7 @@ away: $(VENV)/.installed  ## a million log calls while the brokers are away, fou
 	$(RUN) -m benchmarks.broker_away $(ARGS)
 
 # Apart from the tests': kafka-logging-handler installs a package that is called `tests`.
-$(BENCH_VENV)/.installed: setup.py pyproject.toml kiel_logging/_accelerator.c
+$(BENCH_VENV)/.installed: setup.py pyproject.toml $(wildcard kiel_logging/accelerator/*)
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[bench]'
 	touch $@

@@ -52,6 +52,7 @@ EXTRAS = {
 EXTRAS["dev"] = [*EXTRAS["test"], *EXTRAS["lint"]]
 
 HERE = Path(__file__).parent
+ACCELERATOR = HERE / "kiel_logging" / "accelerator"
 CONSTANTS = (HERE / "kiel_logging" / "constants.py").read_text(encoding="utf-8")
 VERSION = re.search(r'^VERSION: Final = "(.+)"$', CONSTANTS, re.MULTILINE)
 assert VERSION is not None
@@ -68,7 +69,12 @@ setup(
     package_data={"kiel_logging": ["py.typed", "*.pyi"]},
     # Faster where there is a C compiler, or a wheel; without it everything works as well.
     ext_modules=[
-        Extension("kiel_logging._accelerator", ["kiel_logging/_accelerator.c"], optional=True)
+        Extension(
+            "kiel_logging._accelerator",
+            sorted(str(path.relative_to(HERE)) for path in ACCELERATOR.glob("*.c")),
+            depends=sorted(str(path.relative_to(HERE)) for path in ACCELERATOR.glob("*.h")),
+            optional=True,
+        )
     ],
     install_requires=[
         "crc32c>=2.3",

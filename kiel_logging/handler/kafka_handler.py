@@ -204,7 +204,7 @@ class KafkaHandler(logging.Handler):
         self._plan = Plan(
             buffer_records=check_whole("buffer_records", buffer_records, least=1),
             buffer_memory=check_whole("buffer_memory", buffer_memory, least=SMALLEST_MEMORY),
-            batch_size=batch_size,
+            batch_size=check_whole("batch_size", batch_size, least=1),
             overflow=_overflow(overflow),
             block_timeout=_positive("block_timeout_ms", block_timeout_ms) / 1000,
             producer_options={

@@ -39,7 +39,7 @@ log.setLevel("INFO")
 logging.getLogger("asyncio").setLevel("ERROR")
 
 def say(**facts):
-    print(json.dumps(facts), flush=True)
+    os.write(1, json.dumps(facts).encode() + b"\\n")  # at once: others may write there
 
 def fork(work):
     child = os.fork()

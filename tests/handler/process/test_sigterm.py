@@ -274,7 +274,8 @@ def interrupted(self, *arguments):
 handled = []
 signal.signal(signal.SIGTERM, lambda number, frame: log.info("from the signal's handler"))
 handler = make()
-if "{method}" == "convert": handler.setFormatter(logging.Formatter())  # no short way
+if "{method}" in ("convert", "append"):
+    handler.setFormatter(logging.Formatter())  # no short way
 {kind}.{method} = interrupted
 log.info("first")
 handled.append("one")

@@ -1,0 +1,178 @@
+/* QuickHandle: KafkaHandler.handle() for a record that needs no care, with all that it calls, in one
+ * call. */
+
+#include "accelerator.h"
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *own;      /* the handler's attributes */
+    PyObject *settings; /* of convert() */
+    PyObject *here;     /* its depth is 0 where the program works for itself */
+    PyObject *tallies;  /* empty where nobody awaits a receipt */
+    PyObject *counts, *queue, *append, *told;
+    PyObject *with_care; /* KafkaHandler.handle(), for all other records */
+} QuickHandle;
+
+static int
+quick_init(PyObject *self, PyObject *args, PyObject *named)
+{
+    QuickHandle *quick = (QuickHandle *)self;
+    static char *names[] = {"own", "settings", "here", "tallies", "counts",
+                            "queue", "append", "told", "with_care", NULL};
+    PyObject *own, *settings, *here, *tallies, *counts, *queue, *append, *told, *with_care;
+    if (quick->own != NULL) {
+        PyErr_SetString(PyExc_TypeError, "QuickHandle() is made once");
+        return -1;
+    }
+    if (!PyArg_ParseTupleAndKeywords(args, named, "O!O!OO!O!OOOO", names, &PyDict_Type, &own,
+                                     &PyTuple_Type, &settings, &here, &PyDict_Type, &tallies,
+                                     &COUNTS, &counts, &queue, &append, &told, &with_care)) {
+        return -1;
+    }
+    if (!are_settings(settings)) {
+        return -1;
+    }
+    quick->own = Py_NewRef(own);
+    quick->settings = Py_NewRef(settings);
+    quick->here = Py_NewRef(here);
+    quick->tallies = Py_NewRef(tallies);
+    quick->counts = Py_NewRef(counts);
+    quick->queue = Py_NewRef(queue);
+    quick->append = Py_NewRef(append);
+    quick->told = Py_NewRef(told);
+    quick->with_care = Py_NewRef(with_care);
+    return 0;
+}
+
+static int
+quick_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    QuickHandle *quick = (QuickHandle *)self;
+    Py_VISIT(quick->own);
+    Py_VISIT(quick->settings);
+    Py_VISIT(quick->here);
+    Py_VISIT(quick->tallies);
+    Py_VISIT(quick->counts);
+    Py_VISIT(quick->queue);
+    Py_VISIT(quick->append);
+    Py_VISIT(quick->told);
+    Py_VISIT(quick->with_care);
+    return 0;
+}
+
+static int
+quick_clear(PyObject *self)
+{
+    QuickHandle *quick = (QuickHandle *)self;
+    Py_CLEAR(quick->own);
+    Py_CLEAR(quick->settings);
+    Py_CLEAR(quick->here);
+    Py_CLEAR(quick->tallies);
+    Py_CLEAR(quick->counts);
+    Py_CLEAR(quick->queue);
+    Py_CLEAR(quick->append);
+    Py_CLEAR(quick->told);
+    Py_CLEAR(quick->with_care);
+    return 0;
+}
+
+static void
+quick_dealloc(PyObject *self)
+{
+    PyObject_GC_UnTrack(self);
+    quick_clear(self);
+    Py_TYPE(self)->tp_free(self);
+}
+
+/* Whether nothing about the handler, or where it is called, needs the care of Python. */
+static int
+may_be_quick(const QuickHandle *quick)
+{
+    const Counts *counts = (const Counts *)quick->counts;
+    if (counts->crowded || counts->closed || PyDict_GET_SIZE(quick->tallies) > 0) {
+        return 0;
+    }
+    PyObject *filters = PyDict_GetItemWithError(quick->own, N_filters);
+    if (filters == NULL || !PyList_CheckExact(filters) || PyList_GET_SIZE(filters) > 0 ||
+        PyDict_GetItemWithError(quick->own, N_formatter) != Py_None ||
+        PyDict_Contains(quick->own, N_emit) != 0) { /* a test has put its own there */
+        return 0;
+    }
+    PyObject *depth = PyObject_GetAttr(quick->here, N_depth);
+    int result = depth != NULL && PyLong_CheckExact(depth) && PyLong_AsLong(depth) == 0;
+    Py_XDECREF(depth);
+    return result;
+}
+
+/* Queue the item if there is plenty of room; return how many are queued, 0 if there is not, -1
+ * with an error. No Python code runs in here, so nobody comes in between. */
+static Py_ssize_t
+queue_up(const QuickHandle *quick, PyObject *item)
+{
+    Counts *counts = (Counts *)quick->counts;
+    Py_ssize_t memory = number_of(item, I_MEMORY);
+    if (counts->closed || counts->kept - counts->ended >= counts->many_records ||
+        counts->bytes_kept - counts->bytes_ended + memory > counts->many_bytes) {
+        return 0;
+    }
+    PyObject *done = PyObject_CallOneArg(quick->append, item);
+    if (done == NULL) {
+        return -1;
+    }
+    Py_DECREF(done);
+    counts->emitted++;
+    counts->kept++;
+    counts->bytes_kept += memory;
+    return PyObject_Size(quick->queue);
+}
+
+static PyObject *
+quick_call(PyObject *self, PyObject *args, PyObject *named)
+{
+    QuickHandle *quick = (QuickHandle *)self;
+    if (PyTuple_GET_SIZE(args) != 1 || named != NULL || quick->own == NULL ||
+        !may_be_quick(quick)) {
+        PyErr_Clear();
+        return quick->own == NULL ? PyErr_Format(PyExc_TypeError, "QuickHandle() was not made")
+                                  : PyObject_Call(quick->with_care, args, named);
+    }
+    PyObject *record = PyTuple_GET_ITEM(args, 0), *item = quick_item_from(quick->settings, record);
+    if (item == NULL) {
+        return NULL;
+    }
+    Py_ssize_t queued = item == Py_None ? 0 : queue_up(quick, item);
+    Py_DECREF(item);
+    if (queued < 0) {
+        return NULL;
+    }
+    if (queued == 0) {
+        return PyObject_CallOneArg(quick->with_care, record);
+    }
+    if (queued == 1 || queued == ((Counts *)quick->counts)->batch_size) {
+        PyObject *number = PyLong_FromSsize_t(queued);
+        PyObject *done = number == NULL ? NULL : PyObject_CallOneArg(quick->told, number);
+        Py_XDECREF(number);
+        if (done == NULL) {
+            return NULL;
+        }
+        Py_DECREF(done);
+    }
+#if PY_VERSION_HEX >= 0x030c0000
+    return Py_NewRef(record);
+#else
+    Py_RETURN_TRUE;
+#endif
+}
+
+PyTypeObject QUICK_HANDLE = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "kiel_logging._accelerator.QuickHandle",
+    .tp_basicsize = sizeof(QuickHandle),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_new = PyType_GenericNew,
+    .tp_init = quick_init,
+    .tp_dealloc = quick_dealloc,
+    .tp_traverse = quick_traverse,
+    .tp_clear = quick_clear,
+    .tp_call = quick_call,
+};
