@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 
 from kiel_logging.handler.conversion.compose import compose, dump_if_simple
+from kiel_logging.handler.pipeline import slices
+from kiel_logging.handler.pipeline.counts import Counts
 from kiel_logging.partitioners import murmur2_hash
 from kiel_logging.proof.stamper import stamp
 from kiel_logging.records import Record
-from kiel_logging.wire.record_batch import encode_records
+from kiel_logging.wire.record_batch import encode_records, latest_timestamp
+from tests.handler.conversion.test_conversion import conversion
 
 PURE = """
 import sys
@@ -26,10 +29,17 @@ from kiel_logging.handler.conversion import compose
 from kiel_logging import partitioners
 from kiel_logging.proof import stamper
 from kiel_logging.wire import record_batch
+from kiel_logging.handler import quick_handle
+from kiel_logging.handler.pipeline import counts, slices
 assert stamper.stamp is stamper.stamp_in_python
 assert compose.compose is compose.compose_in_python
 assert record_batch.encode_records is record_batch.encode_records_in_python
 assert partitioners.murmur2_hash.__wrapped__ is partitioners.murmur2_in_python
+assert record_batch.latest_timestamp is record_batch.latest_timestamp_in_python
+assert counts.Counts is counts.CountsInPython
+for name in ("take", "group", "records_of", "sizes_of", "memory_of"):
+    assert getattr(slices, name) is getattr(slices, name + "_in_python")
+assert not quick_handle.IN_C
 """
 
 
@@ -72,6 +82,24 @@ GOOD = (1.0, b'"', "text", b"", {}, 0, {}, frozenset(), dump_if_simple, b"}")
         lambda: encode_records([Record(b"", b"", (("\ud800", b""),), 0)], 0, 0),
         lambda: encode_records([Record(b"", b"", (), 2**64)], 0, 0),
         lambda: murmur2_hash("text"),  # type: ignore[arg-type]
+        lambda: latest_timestamp(()),
+        lambda: latest_timestamp([]),
+        lambda: latest_timestamp([object()]),
+        lambda: latest_timestamp([Record(b"", b"", (), 2**64)]),
+        lambda: Counts(),  # type: ignore[call-arg]
+        lambda: Counts("1", 2, 3),  # type: ignore[arg-type]
+        lambda: slices.take([].pop, "x"),  # type: ignore[arg-type]
+        lambda: slices.take([].pop),  # type: ignore[call-arg]
+        lambda: slices.group((ITEM,), {}, list),  # type: ignore[arg-type]
+        lambda: slices.group([object()], {}, list),  # type: ignore[list-item]
+        lambda: slices.group([ITEM], {"logs": []}, list),  # type: ignore[dict-item,list-item]
+        lambda: slices.group([ITEM], {"logs": {None: ()}}, list),  # type: ignore[dict-item,list-item]
+        lambda: slices.group([("logs", [], *ITEM[2:])], {"logs": {}}, list),  # type: ignore[list-item]
+        *[
+            lambda function=function, items=items: function(items)
+            for function in (slices.records_of, slices.sizes_of, slices.memory_of)
+            for items in ((), [object()], [(1, 2)])
+        ],
         lambda: stamp(),  # type: ignore[call-arg]
         *[
             lambda place=place: stamp(*STAMP[:place], object(), *STAMP[place + 1 :])
@@ -110,3 +138,32 @@ def test_a_value_that_changes_its_record_while_it_is_dumped() -> None:
     if compose is sys.modules["kiel_logging.handler.conversion.compose"].compose_in_python:
         pytest.skip("in Python nothing can go wrong")
     assert compose(1.0, b'"', "", b"", own, 0, {}, frozenset(), change, b"}") is None
+
+
+def test_a_quick_handle_is_made_of_what_it_needs() -> None:
+    """It refuses anything else, and to be made twice."""
+    if compose is sys.modules["kiel_logging.handler.conversion.compose"].compose_in_python:
+        pytest.skip("there is no C compiler")
+    module = importlib.import_module("kiel_logging._accelerator")
+    good: dict[str, Any] = {
+        "own": {},
+        "settings": conversion().settings_in_c,
+        "here": None,
+        "tallies": {},
+        "counts": Counts(1, 1, 1),
+        "queue": [],
+        "append": len,
+        "told": len,
+        "with_care": len,
+    }
+    for name in ("own", "settings", "tallies", "counts"):
+        with pytest.raises(TypeError):
+            module.QuickHandle(**{**good, name: object()})
+    with pytest.raises(TypeError):
+        module.QuickHandle(**{**good, "settings": ()})
+    with pytest.raises(TypeError, match="not made"):
+        module.QuickHandle.__new__(module.QuickHandle)(1)
+    made = module.QuickHandle(**good)
+    with pytest.raises(TypeError, match="once"):
+        made.__init__(**good)
+    assert made("four") == 4  # it has no filters, as a handler has: with care, then

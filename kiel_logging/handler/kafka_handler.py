@@ -27,6 +27,7 @@ from kiel_logging.handler.pipeline.tallies import Tallies, with_awaited
 from kiel_logging.handler.process import forking as forking  # registers what happens at a fork
 from kiel_logging.handler.process import live_handlers
 from kiel_logging.handler.process.exits import flush_on_sigterm as on_sigterm
+from kiel_logging.handler.quick_handle import quick_handle
 from kiel_logging.handler.receipts import Receipts, check_timeout
 from kiel_logging.handler.sealing import seal_choice
 from kiel_logging.handler.shipping import as_shipping, here, is_shipping
@@ -56,16 +57,6 @@ DEFAULT_DELIVERY_TIMEOUT_MS: Final = 2**31 - 1
 """No limit: a record leaves by being delivered, by the overflow policy, or by ``close()``."""
 
 _PASSED_THROUGH: Final = frozenset(inspect.signature(Producer).parameters)
-
-try:
-    from kiel_logging._accelerator import QuickHandle as _QuickHandle
-except ImportError:  # there was no C compiler
-    QuickHandle: "type[_QuickHandle] | None" = None
-else:
-    QuickHandle = _QuickHandle
-
-_THE_WAY: Final = ("handle", "filter", "emit", "format")
-"""Of a record through a handler: whoever overrides any of it means it."""
 
 _DROP_REASONS: Final = ((InvalidTopic, "invalid_topic"), (KeyTypeError, "invalid_key"))
 _UNSERIALISABLE: Final = "unserialisable"
@@ -284,27 +275,16 @@ class KafkaHandler(logging.Handler):
     # On the threads that log.
 
     def _take_the_quick_way(self) -> None:
-        """Put C's ``handle()`` in front of this class's, where both do the same."""
-        self.__dict__.pop("handle", None)
-        settings, handoff = self._conversion.settings_in_c, self._pipeline.handoff
-        queue = handoff.quick_queue
-        if QuickHandle is None or settings is None or queue is None or not self._is_plain():
-            return
-        self.__dict__["handle"] = QuickHandle(
-            own=self.__dict__,
-            settings=settings,
-            here=here,
+        """Have C handle records, where it can."""
+        handle = quick_handle(
+            self,
+            KafkaHandler,
+            settings=self._conversion.settings_in_c,
             tallies=self._tallies,
-            counts=handoff.counts,
-            queue=queue,
-            append=queue.append,
-            told=handoff.tell,
-            with_care=self.handle,
+            handoff=self._pipeline.handoff,
         )
-
-    def _is_plain(self) -> bool:
-        """Whether no subclass has its own way with records."""
-        return all(getattr(type(self), name) is getattr(KafkaHandler, name) for name in _THE_WAY)
+        if handle is not None:
+            self.__dict__["handle"] = handle
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Filter and emit ``record``, without the handler's lock.

@@ -1,0 +1,58 @@
+"""``handle()`` in one call of C, in front of the handler's own, where both do the same.
+
+It converts, checks for room and queues, without any Python code in between; so it needs no lock.
+Whatever needs care it leaves to the handler's own ``handle()``: a record that is no plain one, a
+handler with filters or a formatter, a full buffer, a receipt that is waited for.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from kiel_logging.handler.pipeline.handoff import Handoff
+from kiel_logging.handler.shipping import here
+
+try:
+    from kiel_logging._accelerator import QuickHandle
+except ImportError:  # there was no C compiler
+    IN_C = False
+else:
+    IN_C = True
+
+_THE_WAY: Final = ("handle", "filter", "emit", "format")
+"""Of a record through a handler: a subclass that overrides any of it means it."""
+
+
+def quick_handle(
+    handler: logging.Handler,
+    base: type[logging.Handler],
+    *,
+    settings: tuple[Any, ...] | None,
+    tallies: dict[Any, Any],
+    handoff: Handoff,
+) -> Callable[[logging.LogRecord], Any] | None:
+    """Return what can take the place of ``handler.handle``; None where nothing can.
+
+    Args:
+        handler: whose records they are.
+        base: the class whose ways it does.
+        settings: how C converts; None where it can't.
+        tallies: empty while nobody awaits a receipt.
+        handoff: where the items go.
+    """
+    queue, kind = handoff.quick_queue, type(handler)
+    if not IN_C or settings is None or queue is None:
+        return None
+    if any(getattr(kind, name) is not getattr(base, name) for name in _THE_WAY):
+        return None
+    return QuickHandle(
+        own=handler.__dict__,
+        settings=settings,
+        here=here,
+        tallies=tallies,
+        counts=handoff.counts,
+        queue=queue,
+        append=queue.append,
+        told=handoff.tell,
+        with_care=kind.handle.__get__(handler),
+    )

@@ -1,0 +1,230 @@
+"""What C does to many items at once is what Python does, for items of either kind."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kiel_logging.handler.pipeline import slices
+from kiel_logging.handler.pipeline.counts import Counts, CountsInPython
+from kiel_logging.handler.pipeline.item import Item, make_item
+from kiel_logging.proof.stamper import Stamper
+from kiel_logging.records import Header, Record
+from kiel_logging.wire.record_batch import (
+    encode_records,
+    encode_records_in_python,
+    latest_timestamp,
+    latest_timestamp_in_python,
+    plain_record,
+)
+from tests.handler.conversion.test_conversion import conversion
+
+KEYS: list[Any] = [None, "ada", b"bob", 7, "漢", ""]
+HEADERS: list[tuple[Header, ...]] = [(), (("level", b"INFO"),)]
+
+quick_only = pytest.mark.skipif(
+    slices.group is slices.group_in_python, reason="there is no C compiler"
+)
+
+
+@pytest.fixture(autouse=True)
+def no_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has imported OpenTelemetry: C has nothing to do with spans."""
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
+
+
+def plain_item(topic: str, key: Any, value: bytes, headers: tuple[Header, ...], when: int) -> Item:
+    """As Python makes one."""
+    data = key.encode() if isinstance(key, str) else b"7" if key == 7 else key
+    return make_item(topic, key, Record(data, value, headers, when), logging.INFO)
+
+
+def quick_item(message: str = "x", key: Any = None, when: float = 1.5) -> Any:
+    """As only C makes one: through a handler's quick way."""
+    from kiel_logging._accelerator import QuickHandle
+
+    made = conversion(topic="logs", key_field="user")
+    assert made.settings_in_c is not None
+    queue: deque[Any] = deque()
+
+    class Here:
+        depth = 0
+
+    handle = QuickHandle(
+        own={"filters": [], "formatter": None},
+        settings=made.settings_in_c,
+        here=Here(),
+        tallies={},
+        counts=Counts(100, 10**6, 100),
+        queue=queue,
+        append=queue.append,
+        told=lambda queued: None,
+        with_care=lambda record: pytest.fail("it needs care"),
+    )
+    record = logging.LogRecord("shop", logging.INFO, "/a.py", 7, message, (), None)
+    record.created = when
+    record.user = key
+    handle(record)
+    (item,) = queue
+    return item
+
+
+plain_items = st.builds(
+    plain_item,
+    st.sampled_from(["logs", "audit"]),
+    st.sampled_from(KEYS),
+    st.binary(max_size=20),
+    st.sampled_from(HEADERS),
+    st.integers(0, 2**60),
+)
+
+
+@st.composite
+def mixtures(draw: st.DrawFn) -> list[Any]:
+    """Items of both kinds."""
+    made = draw(st.lists(plain_items, max_size=8))
+    if slices.group is not slices.group_in_python:
+        shown = [key for key in KEYS if not isinstance(key, bytes)]  # JSON has no bytes
+        for key in draw(st.lists(st.sampled_from(shown), max_size=8)):
+            place = draw(st.integers(0, len(made)))
+            made.insert(place, quick_item(draw(st.text(max_size=5)), key, draw(st.floats(0, 1e9))))
+    return made
+
+
+# -- one by one -----------------------------------------------------------------------------------
+
+
+@given(st.lists(plain_items, max_size=5), st.integers(0, 7))
+def test_take(items: list[Item], most: int) -> None:
+    """As many as are asked for, or as there are; the rest stays."""
+    for take in (slices.take, slices.take_in_python):
+        queue = deque(items)
+        assert take(queue.popleft, most) == items[:most]
+        assert list(queue) == items[most:]
+
+
+def test_take_does_not_hide_what_is_wrong() -> None:
+    """Only an IndexError is an end."""
+    for take in (slices.take, slices.take_in_python):
+        with pytest.raises(ZeroDivisionError):
+            take(lambda: 1 // 0, 1)  # type: ignore[arg-type,return-value]
+
+
+class Named(list[Any]):
+    """A group."""
+
+    __slots__ = ("name",)
+
+
+def grouped(group: Callable[..., list[Any]], items: list[Any]) -> tuple[Any, Any, Any]:
+    """What comes of it: groups by topic and key, those that were filled, who was asked for."""
+    known: dict[str, dict[Any, list[Any]]] = {"logs": {"ada": Named(), None: Named()}}
+    asked: list[Any] = []
+
+    def find(item: Any) -> list[Any] | None:
+        asked.append((item.topic, item.key))
+        if item.key == b"bob":
+            return None  # it is held, or refused
+        return known.setdefault(item.topic, {}).setdefault(item.key, Named())
+
+    filled = group(items, known, find)
+    places = {(topic, key): found for topic in known for key, found in known[topic].items()}
+    return places, filled, asked
+
+
+@given(mixtures())
+def test_group(items: list[Any]) -> None:
+    """Each item is in the group of its topic and key, in order; who is not known is asked for."""
+    places, filled, asked = grouped(slices.group, items)
+    assert (places, filled, asked) == grouped(slices.group_in_python, items)
+    for (topic, key), found in places.items():
+        assert found == [item for item in items if (item.topic, item.key) == (topic, key)]
+    assert sum(map(len, filled)) == sum(item.key != b"bob" for item in items)
+
+
+def test_group_does_not_hide_what_is_wrong() -> None:
+    """An exception of whoever is asked."""
+    items = [plain_item("logs", "ada", b"", (), 0)]
+    for group in (slices.group, slices.group_in_python):
+        with pytest.raises(ZeroDivisionError):
+            group(items, {}, lambda item: 1 // 0)  # type: ignore[arg-type,return-value]
+
+
+@given(mixtures())
+def test_what_is_asked_of_all(items: list[Any]) -> None:
+    """Records, sizes and memory."""
+    records = slices.records_of(items)
+    assert list(map(plain_record, records)) == slices.records_of_in_python(items)
+    assert slices.sizes_of(items) == slices.sizes_of_in_python(items)
+    assert slices.memory_of(items) == slices.memory_of_in_python(items)
+
+
+@given(mixtures().filter(bool))
+def test_what_is_encoded(items: list[Any]) -> None:
+    """A QuickItem's bytes are those of its record, stamped or not."""
+    for stamped in (False, True):
+        if stamped:
+            items = Stamper("0" * 32).stamp(items)
+        records = slices.records_of(items)
+        plain = list(map(plain_record, records))
+        latest = latest_timestamp(records)
+        assert latest == latest_timestamp_in_python(plain)
+        assert encode_records(records, 0, 3) == encode_records_in_python(plain, 0, 3)
+
+
+# -- items in one piece ---------------------------------------------------------------------------
+
+
+@quick_only
+def test_a_stamp_is_what_python_gives() -> None:
+    """The same headers and the same size, in the order of the items."""
+    items = [quick_item("a"), quick_item("b"), quick_item("c")]
+    expected = Stamper("0" * 32).stamp(slices.plain(items))
+    assert slices.plain(Stamper("0" * 32).stamp(items)) == expected
+    assert [item.record.headers[1] for item in items] == [
+        ("kiel-sequence", b"1"),
+        ("kiel-sequence", b"2"),
+        ("kiel-sequence", b"3"),
+    ]
+
+
+@quick_only
+def test_an_item_is_stamped_once() -> None:
+    """It would have two numbers."""
+    items = [quick_item()]
+    Stamper("0" * 32).stamp(items)
+    with pytest.raises(ValueError, match="stamp"):
+        Stamper("0" * 32).stamp(items)
+
+
+@quick_only
+def test_nobody_else_makes_one() -> None:
+    """Not by its type, and what is in it does not change."""
+    item = quick_item()
+    with pytest.raises(TypeError):
+        type(item)()
+    for name in ("key", "size", "memory", "level", "timestamp", "topic", "record"):
+        with pytest.raises(AttributeError):
+            setattr(item, name, 1)
+
+
+# -- counts ---------------------------------------------------------------------------------------
+
+
+def test_counts_are_the_same_in_python() -> None:
+    """Attributes, and what they begin with."""
+    names = CountsInPython.__slots__
+    both = [kind(7, 9, 3) for kind in (Counts, CountsInPython)]
+    first, second = [[getattr(counts, name) for name in names] for counts in both]
+    assert first == second
+    for counts in both:
+        counts.kept += 5
+        counts.crowded = True
+        assert (counts.kept, counts.crowded, counts.many_records) == (5, True, 7)
