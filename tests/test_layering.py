@@ -68,7 +68,7 @@ ONLY: dict[str, set[str]] = {
 }
 
 SOURCES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
-COMPILED = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.c")}
+COMPILED = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("*.pyi")}
 LAYERED = {
     name: path
     for name, path in SOURCES.items()
@@ -78,7 +78,7 @@ LAYERED = {
 
 def layer_of(name: str) -> str:
     """``wire/varint.py`` is of the layer wire, ``clients.py`` of clients."""
-    return name.split("/")[0].removesuffix(".py").removesuffix(".c")
+    return name.split("/")[0].removesuffix(".py").removesuffix(".pyi")
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -103,7 +103,7 @@ def module_of(imported: str) -> str | None:
         return None
     for end in range(len(parts), 0, -1):
         stem = "/".join(parts[1:end])
-        for candidate in (f"{stem}.py", f"{stem}.c", f"{stem}/__init__.py".lstrip("/")):
+        for candidate in (f"{stem}.py", f"{stem}.pyi", f"{stem}/__init__.py".lstrip("/")):
             if candidate in SOURCES or candidate in COMPILED:
                 return candidate
     raise AssertionError(f"{imported} comes from nowhere")

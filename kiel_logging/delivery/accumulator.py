@@ -14,8 +14,10 @@ Tokens are opaque: they come back with the batch.
 """
 
 import heapq
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD, Batch, State
@@ -211,11 +213,16 @@ class Accumulator:
         if batch.has_room(size := sum(sizes), limit):
             batch.extend(records, tokens, size)
             return
-        for record, size, token in zip(records, sizes, tokens, strict=True):
-            if len(batch) and not batch.has_room(size, limit):
-                batch = self._new_batch(topic_partition, queue, arrival, deadline)
-            batch.extend([record], [token], size)
-            arrival += 1
+        ends, start, before = list(accumulate(sizes)), 0, 0
+        while start < len(records):
+            end = bisect_right(ends, before + batch.room(limit), start)
+            if end == start and not len(batch):
+                end += 1  # a batch has at least one record
+            if end > start:
+                batch.extend(records[start:end], tokens[start:end], ends[end - 1] - before)
+                start, before = end, ends[end - 1]
+            if start < len(records):
+                batch = self._new_batch(topic_partition, queue, arrival + start, deadline)
 
     def _new_batch(
         self, topic_partition: TopicPartition, queue: _Queue, arrival: int, deadline: float

@@ -107,8 +107,12 @@ class Batch:
         return self.unsealed < len(self.records)
 
     def has_room(self, size: int, limit: int) -> bool:
-        """Whether a record of ``size`` bytes may join without passing ``limit``."""
-        return self.attempts == 0 and self.size + size <= limit
+        """Whether records of ``size`` bytes may join without passing ``limit``."""
+        return size <= self.room(limit)
+
+    def room(self, limit: int) -> int:
+        """Return how many more bytes may join without passing ``limit``."""
+        return limit - self.size if self.attempts == 0 else 0
 
     def extend(self, records: Sequence[Record], tokens: Sequence[Any], size: int) -> None:
         """Add records of ``size`` bytes in all, each with what its owner wants back in the end."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kiel_logging.delivery.accumulator import Accumulator, Ended
 from kiel_logging.delivery.batch import Batch, State, memory_of
@@ -694,3 +696,29 @@ def test_what_ended_is_forgotten_although_something_older_is_stuck() -> None:
         acc.complete(acc.drain(LOGS_1))
     assert len(acc._by_age) < 200
     assert acc.buffered == 1
+
+
+# -- many at once ---------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 120), max_size=12), max_size=5),
+    st.integers(BATCH_OVERHEAD + 30, 400),
+)
+def test_many_at_once_are_queued_as_one_by_one(calls: list[list[int]], limit: int) -> None:
+    """The same batches, whatever the sizes of their records."""
+    at_once, one_by_one = (accumulator(10**6, limit) for _ in range(2))
+    for values in filter(None, calls):
+        records = [record(b"x" * size) for size in values]
+        at_once.extend(LOGS_0, records, list(map(record_size, records)), values, 0.0)
+        for one, token in zip(records, values, strict=True):
+            one_by_one.append(LOGS_0, one, token, 0.0)
+    first, second = (acc.take_queued() for acc in (at_once, one_by_one))
+    assert [vars_of(batch) for batch in first] == [vars_of(batch) for batch in second]
+    assert all(batch.size <= limit or len(batch) == 1 for batch in first)
+    assert counters(at_once) == counters(one_by_one)
+
+
+def vars_of(batch: Batch) -> dict[str, Any]:
+    """All that a batch is."""
+    return {name: getattr(batch, name) for name in Batch.__slots__}

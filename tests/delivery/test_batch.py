@@ -158,6 +158,10 @@ def test_attempts_are_counted_and_the_last_error_is_kept() -> None:
         assert (made.attempts, made.last_error) == (attempt, error)
 
 
+# -- a split ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("records", range(2, 8))
 def test_a_split_makes_two_halves_in_order(records: int) -> None:
     """Neither is empty, so that splitting comes to an end (KAFKA-8350)."""
     made = batch(records)

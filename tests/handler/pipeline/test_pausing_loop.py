@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
+from kiel_logging.handler.pipeline.pausing_loop import MOST_SKIPPED, PausingLoop
 
 PATIENCE = 20.0
 ROOT = Path(__file__).parents[3]
@@ -172,3 +173,25 @@ def test_a_child_lets_go_of_it_and_the_parent_goes_on() -> None:
         "in the parent: True",
         "and again: True",
     ]
+
+
+def test_a_busy_loop_looks_for_what_comes_from_outside() -> None:
+    """Not every time, for that lets the GIL go, but every few times."""
+    loop = PausingLoop()
+    here, there = socket.socketpair()
+    seen: list[int] = []
+    with loop.working(), here, there:
+        loop.add_reader(here, lambda: seen.append(rounds))
+        there.send(b"x")
+        rounds = 0
+
+        async def work() -> None:
+            nonlocal rounds
+            while not seen:
+                rounds += 1
+                await asyncio.sleep(0)
+
+        loop.run_until_complete(work())
+        loop.remove_reader(here)
+    loop.close()
+    assert 1 < seen[0] <= MOST_SKIPPED + 2
