@@ -5,6 +5,7 @@
     <instance>.spool            rows; SQLite's -wal and -shm beside it while it is open
     <instance>.lock             held by the process that the file belongs to (``claim.py``)
     <instance>.spool.damaged    what is left of a file that can't be trusted: for people
+    <instance>.<place>.spool.damaged    a single record that can't be
     <instance>.spool.salvaged   what was read from one, for the moment before it takes its name
 
 An instance's name begins with the time of its making, so names sort by age. A file of another
@@ -24,6 +25,7 @@ from typing import Final
 from kiel_logging.errors import SpoolDamaged, SpoolError
 from kiel_logging.handler.spool.claim import Claim
 from kiel_logging.handler.spool.faults import system_fault
+from kiel_logging.handler.spool.row import Row
 from kiel_logging.handler.spool.salvage import salvage
 from kiel_logging.handler.spool.schema import NORMAL, OtherVersion, files_of, remove
 from kiel_logging.handler.spool.store import Store
@@ -62,6 +64,29 @@ class SpoolDirectory:
 
     def __repr__(self) -> str:
         return f"<SpoolDirectory {self.path} stores={len(self._claims)}>"
+
+    def check(self) -> None:
+        """See whether a spool can be made here; nothing is left of it.
+
+        Raises:
+            SpoolError: it can't.
+        """
+        self.release(self.make())
+
+    @property
+    def has_files(self) -> bool:
+        """Whether anything is here, which may be a living process's."""
+        return bool(self._instances())
+
+    def set_aside(self, store: Store, row: Row, error: SpoolDamaged) -> None:
+        """Keep the payload of a damaged ``row`` for people, and take it out of ``store``."""
+        aside = store.path.with_suffix(f".{row.place}{_DAMAGED}")
+        try:
+            aside.write_bytes(row.payload)
+        except OSError as failure:
+            raise system_fault(aside, failure) from failure
+        store.remove([row.place])
+        self._report(f"record {row.place} for {row.topic} in {store.path}: {error}; it is in {aside}")
 
     def make(self) -> Store:
         """Return a new store, this process's own.
