@@ -61,7 +61,9 @@ def _refuse_without(mode: object, max_bytes: object, synchronous: object) -> Non
     }
     for name, is_given in given.items():
         if is_given:
-            raise ConfigurationError(f"{name} is of no use without spool_dir: give both, or neither")
+            raise ConfigurationError(
+                f"{name} is of no use without spool_dir: give both, or neither"
+            )
 
 
 def _check_contradictions(delivery_timeout_ms: float, required_acks: int) -> None:
@@ -78,10 +80,9 @@ def _check_contradictions(delivery_timeout_ms: float, required_acks: int) -> Non
 
 
 def _path(directory: object) -> Path:
-    if isinstance(directory, str | os.PathLike) and (path := os.fspath(directory)):
-        if isinstance(path, str) and "\0" not in path:
-            # Of now: the program may go to another directory.
-            return Path(path).absolute()
+    path = os.fspath(directory) if isinstance(directory, str | os.PathLike) else None
+    if isinstance(path, str) and path and "\0" not in path:
+        return Path(path).absolute()  # of now: the program may go to another directory
     raise ConfigurationError(f"spool_dir={directory!r} must be the path of a directory")
 
 

@@ -86,7 +86,7 @@ class SpoolDirectory:
         except OSError as failure:
             raise system_fault(aside, failure) from failure
         store.remove([row.place])
-        self._report(f"record {row.place} for {row.topic} in {store.path}: {error}; it is in {aside}")
+        self._report(f"{store.path}, record {row.place} for {row.topic}: {error}; it is in {aside}")
 
     def make(self) -> Store:
         """Return a new store, this process's own.

@@ -6,8 +6,7 @@ at a time reads and removes; any may append.
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from kiel_logging.errors import SpoolDamaged, SpoolError
@@ -34,9 +33,16 @@ class SpoolFile:
         self._making = False
         self._failure = ""
         self._look_at = 0.0
+        self._held: Store | None = None
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<SpoolFile {self._store!r}>"
+
+    @property
+    def instance(self) -> str:
+        """Whose file it is; "" while there is none."""
+        return "" if self._store is None else self._store.instance
 
     @property
     def last_place(self) -> int:
@@ -77,6 +83,8 @@ class SpoolFile:
         return self._make(store)
 
     def _make(self, gone: Store | None) -> Store:
+        if self._closed:
+            raise SpoolError("the spool is closed: log before the handler is closed")
         if self._making:  # a signal handler logs on top of it
             raise SpoolError("the spool is just being made: this record has to wait in memory")
         if self._failure and time.monotonic() < self._look_at:
@@ -101,26 +109,35 @@ class SpoolFile:
 
     def read(self, after: int, most: int, most_bytes: int) -> list[Row]:
         """Return the rows behind the place ``after``, in order; see Store."""
-        with self._saving():
-            return [] if self._store is None else self._store.read(after, most, most_bytes)
-        return self.read(after, most, most_bytes)
-
-    def remove(self, places: Iterable[int]) -> None:
-        """Remove the rows at ``places``; those that are not there don't matter."""
-        with self._saving():
-            if self._store is not None:
-                self._store.remove(places)
-
-    @contextmanager
-    def _saving(self) -> Iterator[None]:
-        """Go on with what can be saved of a file that is damaged."""
         store = self._store
+        if store is None:
+            return []
         try:
-            yield
+            return store.read(after, most, most_bytes)
         except SpoolDamaged as error:
-            assert store is not None
-            with self._lock:
-                self._store = self._directory.save(store, error)
+            self._save(store, error)
+            return self.read(after, most, most_bytes)
+
+    def remove(self, places: Sequence[int]) -> None:
+        """Remove the rows at ``places``; those that are not there don't matter."""
+        store = self._store
+        if store is None:
+            return
+        try:
+            store.remove(places)
+        except SpoolDamaged as error:
+            self._save(store, error)
+            self.remove(places)
+
+    def _save(self, store: Store, error: SpoolDamaged) -> None:
+        """Go on with what can be saved of a file that is damaged."""
+        with self._lock:
+            self._store = None
+            self._store = self._directory.save(store, error)
+
+    def count_by_topic(self) -> dict[str, int]:
+        """Return how many rows there are of each topic."""
+        return {} if self._store is None else self._store.count_by_topic()
 
     def set_aside(self, row: Row, error: SpoolDamaged) -> None:
         """Take out a row that is damaged."""
@@ -129,6 +146,7 @@ class SpoolFile:
 
     def close(self) -> None:
         """Release it: others may adopt it if there is anything in it."""
+        self._closed = True
         store, self._store = self._store, None
         if store is not None:
             self._directory.release(store)

@@ -101,7 +101,9 @@ def unpack(payload: bytes) -> Unpacked:
     try:
         return _unpack(payload)
     except (struct.error, ValueError, IndexError) as error:
-        raise SpoolDamaged(f"a record makes no sense ({error}): whoever wrote it is wrong") from error
+        raise SpoolDamaged(
+            f"a record makes no sense ({error}): whoever wrote it is wrong"
+        ) from error
 
 
 def _unpack(payload: bytes) -> Unpacked:
