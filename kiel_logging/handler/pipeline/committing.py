@@ -5,6 +5,7 @@ be written keeps both and goes to the hand-off, where the overflow policy decide
 into the logging call.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -23,6 +24,10 @@ from kiel_logging.proof import headers
 from kiel_logging.proof.stamper import Stamper
 
 _Make = Callable[[int], Item | None]
+
+
+_A_MOMENT: Final = 0.001
+"""Seconds in which whoever logs lets go of the hand-off's lock."""
 
 
 class _NotBegunError(Exception):
@@ -152,12 +157,18 @@ class Committing:
         ticket = self._tickets.give(item.awaited)
         stamping = _Stamping(self._streams, lambda _sequence: item, ticket, ended=False)
         try:
-            return self._commit(item.topic, stamping, ticket)
+            return self._commit(item.topic, stamping, ticket, self._keep_in_memory)
         except BaseException:  # a signal handler's, perhaps when it was written and not told of
             self._wake(True)
             raise
 
-    def _commit(self, topic: str, stamping: _Stamping, ticket: int) -> Sequence[Item]:
+    def _commit(
+        self,
+        topic: str,
+        stamping: _Stamping,
+        ticket: int,
+        keep: Callable[[_Stamping], Sequence[Item]],
+    ) -> Sequence[Item]:
         self._handoff.commit(1)
         while True:
             try:
@@ -171,7 +182,7 @@ class Committing:
                 self._handoff.commit(-1)
                 self._tickets.take(ticket)
                 as_shipping(self._complain, error)
-                return self._keep_in_memory(stamping)
+                return keep(stamping)
             else:
                 self._tell()
                 return ()
@@ -192,7 +203,7 @@ class Committing:
             return
         stamping = _Stamping(self._streams, lambda _sequence: event, ended=False)
         stamping.begins = True
-        self._commit(topic, stamping, 0)
+        self._commit(topic, stamping, 0, self._keep_in_memory)
 
     def say(self, word_of: Callable[[int], Word], topic: str) -> None:
         """Write what the handler has to say; for the worker. ``word_of`` gets the last number."""
@@ -201,7 +212,14 @@ class Committing:
             return self._events.make(word_of(sequence), topic)
 
         ended = word_of(0).name == headers.END
-        self._commit(topic, _Stamping(self._streams, make, ended=ended), 0)
+        self._commit(topic, _Stamping(self._streams, make, ended=ended), 0, self._keep_own)
+
+    def _keep_own(self, stamping: _Stamping) -> Sequence[Item]:
+        """Queue what the handler says, closed or not."""
+        assert stamping.item is not None, "what was committed was stamped"
+        while not self._handoff.put_own(stamping.item):
+            time.sleep(_A_MOMENT)
+        return ()
 
     def _tell(self) -> None:
         """Wake the loop thread, unless it was told since it last began to read."""

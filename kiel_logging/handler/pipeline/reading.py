@@ -36,6 +36,7 @@ class _Read(NamedTuple):
     items: list[Placed]
     last: int
     lost: int
+    damage: SpoolDamaged | None
 
 
 class Ahead:
@@ -98,15 +99,16 @@ class Ahead:
     def _load(self, after: int) -> _Read:
         """Read and unpack, on the worker's thread."""
         items: list[Placed] = []
-        lost = 0
+        lost, damage = 0, None
         rows = self._file.read(after, ROWS, BYTES)
         for row in rows:
             try:
                 items.append(item_of(row, self._home, self._awaited_of))
             except SpoolDamaged as error:
-                self._file.set_aside(row, error)
+                aside = self._file.set_aside(row)
                 lost += 1
-        return _Read(items, rows[-1].place if rows else after, lost)
+                damage = SpoolDamaged(f"{error}; it is in {aside}, as others may be")
+        return _Read(items, rows[-1].place if rows else after, lost, damage)
 
     def _loaded(self, found: _Read | None, error: Exception | None) -> None:
         if found is None:
@@ -114,6 +116,8 @@ class Ahead:
             self._complain(error)
             asyncio.get_running_loop().call_later(AGAIN, self._let_read)
             return
+        if found.damage is not None:
+            self._complain(found.damage)
         self._reading = False
         self.ready += found.items
         self.after = max(self.after, found.last)

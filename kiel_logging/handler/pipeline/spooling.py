@@ -7,6 +7,7 @@ the order of each key holds. The disk itself is the worker's.
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -100,7 +101,7 @@ class Spool:
         return f"<Spool {self.path} {self._handoff.disk}>"
 
     def _report(self, message: str) -> None:
-        self._internal_log.complain("spool", message)
+        self._internal_log.say(logging.ERROR, message)
 
     def complain(self, error: Exception) -> None:
         """Tell what is wrong, at most once in a while; on any thread."""

@@ -33,8 +33,8 @@ def spool_choice(
     max_bytes: object,
     synchronous: object,
     *,
-    delivery_timeout_ms: float,
-    required_acks: int,
+    delivery_timeout_ms: object,
+    required_acks: object,
 ) -> SpoolChoice | None:
     """Return what was chosen; None where there is to be no spool.
 
@@ -66,13 +66,14 @@ def _refuse_without(mode: object, max_bytes: object, synchronous: object) -> Non
             )
 
 
-def _check_contradictions(delivery_timeout_ms: float, required_acks: int) -> None:
+def _check_contradictions(delivery_timeout_ms: object, required_acks: object) -> None:
     if required_acks == 0:
         raise ConfigurationError(
             "spool_dir and required_acks=0 contradict each other: brokers that acknowledge nothing "
             "never let a record leave the disk; set required_acks to -1 or 1"
         )
-    if delivery_timeout_ms < _NO_LIMIT:
+    # Whether they are numbers at all the Producer checks.
+    if isinstance(delivery_timeout_ms, int | float) and delivery_timeout_ms < _NO_LIMIT:
         raise ConfigurationError(
             f"spool_dir and delivery_timeout_ms={delivery_timeout_ms!r} contradict each other: "
             "what is spooled waits until the brokers take it; leave delivery_timeout_ms out"

@@ -78,15 +78,19 @@ class SpoolDirectory:
         """Whether anything is here, which may be a living process's."""
         return bool(self._instances())
 
-    def set_aside(self, store: Store, row: Row, error: SpoolDamaged) -> None:
-        """Keep the payload of a damaged ``row`` for people, and take it out of ``store``."""
+    def set_aside(self, store: Store, row: Row) -> Path:
+        """Keep the payload of a damaged ``row`` for people, and take it out of ``store``.
+
+        Returns:
+            The file that has it.
+        """
         aside = store.path.with_suffix(f".{row.place}{_DAMAGED}")
         try:
             aside.write_bytes(row.payload)
         except OSError as failure:
             raise system_fault(aside, failure) from failure
         store.remove([row.place])
-        self._report(f"{store.path}, record {row.place} for {row.topic}: {error}; it is in {aside}")
+        return aside
 
     def make(self) -> Store:
         """Return a new store, this process's own.

@@ -7,6 +7,7 @@ at a time reads and removes; any may append.
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from kiel_logging.errors import SpoolDamaged, SpoolError
@@ -139,10 +140,9 @@ class SpoolFile:
         """Return how many rows there are of each topic."""
         return {} if self._store is None else self._store.count_by_topic()
 
-    def set_aside(self, row: Row, error: SpoolDamaged) -> None:
-        """Take out a row that is damaged."""
-        if self._store is not None:
-            self._directory.set_aside(self._store, row, error)
+    def set_aside(self, row: Row) -> Path | None:
+        """Take out a row that is damaged; return the file that has it now."""
+        return None if self._store is None else self._directory.set_aside(self._store, row)
 
     def close(self) -> None:
         """Release it: others may adopt it if there is anything in it."""
