@@ -98,6 +98,7 @@ class Shipper:
             max_records=max_records,
             max_bytes=max_bytes,
             options=producer_options,
+            keeps=spool is not None,
         )
 
     def start(self) -> None:
