@@ -5,6 +5,7 @@
     <instance>.spool            rows; SQLite's -wal and -shm beside it while it is open
     <instance>.lock             held by the process that the file belongs to (``claim.py``)
     <instance>.spool.damaged    what is left of a file that can't be trusted: for people
+    <instance>.spool.making     one that is not whole yet: without any row
     <instance>.<place>.spool.damaged    a single record that can't be
     <instance>.spool.salvaged   what was read from one, for the moment before it takes its name
 
@@ -27,7 +28,14 @@ from kiel_logging.handler.spool.claim import Claim
 from kiel_logging.handler.spool.faults import system_fault
 from kiel_logging.handler.spool.row import Row
 from kiel_logging.handler.spool.salvage import salvage
-from kiel_logging.handler.spool.schema import NORMAL, OtherVersion, files_of, remove
+from kiel_logging.handler.spool.schema import (
+    MAKING,
+    NORMAL,
+    OtherVersion,
+    files_of,
+    remove,
+    remove_unfinished,
+)
 from kiel_logging.handler.spool.store import Store
 
 _SPOOL: Final = ".spool"
@@ -136,7 +144,7 @@ class SpoolDirectory:
         found = set()
         try:
             for path in self.path.iterdir():
-                for ending in (_SPOOL, _SALVAGED):
+                for ending in (_SPOOL, _SALVAGED, _SPOOL + MAKING, _SALVAGED + MAKING):
                     if path.name.endswith(ending):
                         found.add(path.name.removesuffix(ending))
         except FileNotFoundError:  # nothing was ever spooled
@@ -168,6 +176,8 @@ class SpoolDirectory:
 
     def _open(self, path: Path) -> Store | None:
         """Open a file of ours; set it aside and open what can be saved of it, if it is damaged."""
+        for unfinished in (path, path.with_suffix(_SALVAGED)):
+            remove_unfinished(unfinished)
         self._finish_salvage(path)
         if not path.exists():
             return None
