@@ -111,7 +111,8 @@ class _Synced(logging.FileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         super().emit(record)
-        os.fsync(self.stream.fileno())
+        if self.stream is not None:
+            os.fsync(self.stream.fileno())
 
 
 if __name__ == "__main__":

@@ -133,6 +133,7 @@ class Committing:
         self._batch_size = batch_size
         self._complain = complain
         self._committer = Committer(file)
+        self._writing: set[_Stamping] = set()
         self._since = 0
         self.dead: deque[int] = deque()
         self.told = False
@@ -170,6 +171,26 @@ class Committing:
         keep: Callable[[_Stamping], Sequence[Item]],
     ) -> Sequence[Item]:
         self._handoff.commit(1)
+        self._writing.add(stamping)
+        try:
+            return self._write(topic, stamping, ticket, keep)
+        finally:
+            self._writing.discard(stamping)
+
+    def is_writing(self, after: int, before: int) -> bool:
+        """Whether somebody sees to a record with a place between the two just now."""
+        for one in self._writing.copy():
+            if one.item is not None and after < one.item.place < before:
+                return True
+        return False
+
+    def _write(
+        self,
+        topic: str,
+        stamping: _Stamping,
+        ticket: int,
+        keep: Callable[[_Stamping], Sequence[Item]],
+    ) -> Sequence[Item]:
         while True:
             try:
                 self._committer.commit(topic, stamping)

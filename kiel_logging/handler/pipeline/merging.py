@@ -42,6 +42,7 @@ class Merging(OwnRows):
         super().__init__(*common, **more)
         self._memory: list[tuple[int, Placed]] = []
         self._dead: set[int] = set()
+        self._skipped: set[int] = set()
         self._fed_place = 0
         self._more = False
         self._gap_since: float | None = None
@@ -68,7 +69,11 @@ class Merging(OwnRows):
         while len(items) < most and (source := self._next_source()) is not None:
             item = heappop(self._memory)[1] if source is self._memory else self._pop_row(rows)
             items.append(item)
-            self._fed_place = max(self._fed_place, item.place)
+            if item.place > self._fed_place:
+                self._fed_place = item.place
+            elif item.place in self._skipped:
+                self._skipped.discard(item.place)
+                self.handoff.lost_on_disk(-1)
             self._gap_since = None
         self.from_disk(rows)
         self.fed(items)
@@ -126,32 +131,38 @@ class Merging(OwnRows):
         now = time.monotonic()
         if self._looking:
             return
-        if self._gap_since is None:
+        if self._gap_since is None or self.committing.is_writing(self._fed_place, place):
             self._gap_since = now
             asyncio.get_running_loop().call_later(_PATIENCE * 1.1, self.changed)
         elif now - self._gap_since >= _PATIENCE:
             self._looking, self._gap_since = True, None
             after, file = self._fed_place, self.file
 
-            def found(items: list[Placed] | None, error: Exception | None) -> None:
+            def looked(items: list[Placed] | None, error: Exception | None) -> None:
                 self._looking = False
                 if error is not None:
                     self.complain(error)
+                found = {item.place for item in items or ()}
                 for item in items or ():
                     self.from_disk([item])
                     heappush(self._memory, (item.place, item))
-                self._skip(place)
+                self._skip(place, found)
                 self.changed()
 
             def look() -> list[Placed]:
                 rows = [row for row in file.read(after, ROWS, BYTES) if row.place < place]
                 return [item_of(row, self, self.tickets.take) for row in rows]
 
-            self.worker.submit(look, found)
+            self.worker.submit(look, looked)
 
-    def _skip(self, place: int) -> None:
-        self._fed_place = max(self._fed_place, place - 1)
+    def _skip(self, place: int, found: set[int]) -> None:
+        """Go on at ``place``; count what is not there in front of it, until it turns up."""
+        missing = set(range(self._fed_place + 1, place)) - self._dead - found
+        missing -= {each for each, _ in self._memory}
+        self._skipped |= missing
+        self.handoff.lost_on_disk(len(missing))
         self._dead = {one for one in self._dead if one >= place}
+        self._fed_place = max(self._fed_place, place - 1)
 
     # What the handler says, which is written as all else is.
 
