@@ -399,6 +399,8 @@ class Producer:
 class _Futures:
     """Tokens are futures of RecordMetadata; one that was cancelled is left alone."""
 
+    keeps = False
+
     def __init__(self, let_in: Callable[[], None]) -> None:
         self._let_in = let_in
 

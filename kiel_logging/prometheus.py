@@ -23,7 +23,7 @@ except ImportError as error:
 
 _COUNTERS: Final[dict[str, tuple[str, Callable[[Stats], int]]]] = {
     "kiel_logging_records_emitted": (
-        "Log records given to the handler: delivered, dropped, failed, buffered or in flight.",
+        "Log records given to the handler: the sum of what became of them, and of what waits.",
         lambda stats: stats.emitted,
     ),
     "kiel_logging_records_delivered": (
@@ -38,6 +38,10 @@ _COUNTERS: Final[dict[str, tuple[str, Callable[[Stats], int]]]] = {
         "Log records, of those dropped or failed, that the fallback handler took.",
         lambda stats: stats.fallback,
     ),
+    "kiel_logging_records_recovered": (
+        "Log records of processes that died, found in spool_dir and delivered. Not emitted.",
+        lambda stats: stats.recovered,
+    ),
     "kiel_logging_records_diverted": (
         "Log records that were made while shipping others, and shown elsewhere. Not emitted.",
         lambda stats: stats.diverted,
@@ -51,6 +55,10 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[Stats], int]]]] = {
     "kiel_logging_records_in_flight": (
         "Log records that were sent and not yet acknowledged.",
         lambda stats: stats.in_flight,
+    ),
+    "kiel_logging_records_spooled": (
+        "Log records that are on disk and not in memory.",
+        lambda stats: stats.spooled,
     ),
     "kiel_logging_memory_bytes": (
         "Memory that the log records take that are buffered or in flight.",

@@ -100,6 +100,8 @@ def test_what_was_delivered(make_handler: MakeHandler) -> None:
         "records_diverted_total": 0,
         "records_buffered": 0,
         "records_in_flight": 0,
+        "records_spooled": 0,
+        "records_recovered_total": 0,
         "memory_bytes": 0,
     }
 
@@ -178,7 +180,7 @@ def test_the_ledger_adds_up_in_every_scrape(
         emit(handler, *[logging.INFO] * 10)
         samples = scrape(collector)
         found = of("kafka", samples)
-        ends = ("delivered_total", "failed_total", "buffered", "in_flight")
+        ends = ("delivered_total", "failed_total", "buffered", "in_flight", "spooled")
         rest = sum(found[f"records_{end}"] for end in ends)
         assert found["records_emitted_total"] == rest + sum(dropped(samples).values())
 
@@ -282,9 +284,19 @@ def test_the_exposition_names_and_explains(make_handler: MakeHandler) -> None:
     assert types == {
         **{
             f"kiel_logging_records_{what}_total": "counter"
-            for what in ("emitted", "delivered", "dropped", "failed", "fallback", "diverted")
+            for what in (
+                "emitted",
+                "delivered",
+                "dropped",
+                "failed",
+                "fallback",
+                "diverted",
+                "recovered",
+            )
         },
-        **{f"kiel_logging_records_{what}": "gauge" for what in ("buffered", "in_flight")},
+        **{
+            f"kiel_logging_records_{what}": "gauge" for what in ("buffered", "in_flight", "spooled")
+        },
         "kiel_logging_memory_bytes": "gauge",
     }
     assert helps.keys() == types.keys()

@@ -34,7 +34,13 @@ NO_OFFSET: Final = -1
 
 
 class Deliveries(Protocol):
-    """Whoever wants to know what became of the records: told once for each token."""
+    """Whoever wants to know what became of the records: told once for each token.
+
+    Attributes:
+        keeps: whether what is not sent because the producer is closed is kept elsewhere.
+    """
+
+    keeps: bool
 
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
         """The brokers have ``batch``; its first record is at ``base_offset``, if that is known."""
@@ -169,6 +175,9 @@ class Settlement:
     def _report(self, tokens: Sequence[Any], error: Exception, where: object) -> None:
         # Whoever holds the futures hears of it too; nobody may.
         count = len(tokens)
+        if self._deliveries.keeps and isinstance(error, ProducerClosed):
+            self._deliveries.failed(tokens, error)
+            return
         report(logging.ERROR, "%d messages for %s were not delivered: %s", count, where, error)
         self._deliveries.failed(tokens, error)
 

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +32,8 @@ from kiel_logging.handler.quick_handle import quick_handle
 from kiel_logging.handler.receipts import Receipts, check_timeout
 from kiel_logging.handler.sealing import seal_choice
 from kiel_logging.handler.shipping import as_shipping, here, is_shipping
+from kiel_logging.handler.spool.choice import DEFAULT_MAX_BYTES, spool_choice
+from kiel_logging.handler.spool.schema import NORMAL
 from kiel_logging.options import (
     DEFAULT_MAX_REQUEST_SIZE,
     Brokers,
@@ -126,6 +129,13 @@ class KafkaHandler(logging.Handler):
             at once, or for a full buffer at most every 10 s.
         internal_logger: a logger, or its name, for what was logged while shipping and for what the
             handler has to say; stderr by default.
+        spool_dir: a directory, on a local disk, for what memory can't hold, what the brokers don't
+            take in time, and what is left at the end; the next process with this directory sends
+            what the ones before it left.
+        spool: "overflow", or "always": each record is on disk before its logging call returns,
+            so that a SIGKILL loses nothing.
+        spool_max_bytes: most bytes of records in the file of one process; None for no bound.
+        spool_synchronous: "normal", or "full" for commits that survive a power cut.
         chain: whether each record also bears a digest of itself and of the one before it, so that
             ``kiel-logging verify`` finds what was taken out or changed; and whether the streams
             have a first and a last word.
@@ -142,6 +152,7 @@ class KafkaHandler(logging.Handler):
 
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
+        SpoolError: there can be no files in ``spool_dir``.
     """
 
     def __init__(
@@ -175,6 +186,10 @@ class KafkaHandler(logging.Handler):
         fallback: logging.Handler | str | None = None,
         on_error: OnError | None = None,
         internal_logger: logging.Logger | str | None = None,
+        spool_dir: str | os.PathLike[str] | None = None,
+        spool: str | None = None,
+        spool_max_bytes: int | None = DEFAULT_MAX_BYTES,
+        spool_synchronous: str = NORMAL,
         chain: bool = False,
         chain_key: Secretive | None = None,
         flush_on_sigterm: bool = False,
@@ -216,6 +231,14 @@ class KafkaHandler(logging.Handler):
             internal_log=self._internal_log,
             fallback=self.fallback,
             on_error=self._tell_on_error,
+            spool=spool_choice(
+                spool_dir,
+                spool,
+                spool_max_bytes,
+                spool_synchronous,
+                delivery_timeout_ms=delivery_timeout_ms,
+                required_acks=required_acks,
+            ),
         )
         self._pipeline = Pipeline(self._plan)
         self._conversion = Conversion(
@@ -235,11 +258,14 @@ class KafkaHandler(logging.Handler):
             keep_source=self.fallback is not None,
         )
         self._convert_at_once = self._conversion.convert_at_once
-        super().__init__(_level(level))
+        level = _level(level)
+        self._pipeline.check_spool()
+        super().__init__(level)
         self._closed = False
         self._patience: _Patience | None = None
         self._take_the_quick_way()
         live_handlers.add(self)
+        self._pipeline.send_what_is_left()
         if self.flushes_on_sigterm:
             on_sigterm()
 
@@ -269,7 +295,8 @@ class KafkaHandler(logging.Handler):
             f"<KafkaHandler{name} ({logging.getLevelName(self.level)}) to {brokers}"
             f" {'closed' if self._closed else 'open'} emitted={stats.emitted}"
             f" delivered={stats.delivered} dropped={stats.dropped_total} failed={stats.failed}"
-            f" buffered={stats.buffered} in_flight={stats.in_flight}>"
+            f" buffered={stats.buffered} in_flight={stats.in_flight}"
+            f"{'' if self._plan.spool is None else f' spooled={stats.spooled}'}>"
         )
 
     # On the threads that log.
@@ -531,12 +558,16 @@ class KafkaHandler(logging.Handler):
         super().close()
 
     def tell_what_is_lost(self) -> None:
-        """Say on stderr how many records did not reach Kafka, if any."""
-        stats = self.stats()
-        if stats.undelivered:
+        """Say on stderr how many records did not reach Kafka, if any, and how many will."""
+        stats, kept = self.stats(), self._pipeline.on_disk
+        if kept and self._plan.spool is not None:
             write_to_stderr(
-                f"kiel_logging: {stats.undelivered} log records did not reach Kafka: {stats}"
+                f"kiel_logging: {kept} log records are on disk in {self._plan.spool.path} and "
+                "will be sent by the next start"
             )
+        if stats.undelivered > kept:
+            lost = stats.undelivered - kept
+            write_to_stderr(f"kiel_logging: {lost} log records did not reach Kafka: {stats}")
 
     def stats(self) -> Stats:
         """Return how many records were emitted, and what became of them.

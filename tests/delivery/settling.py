@@ -25,6 +25,8 @@ LOGS_0, LOGS_1 = TopicPartition("logs", 0), TopicPartition("logs", 1)
 class Ends:
     """Who wants to know what became of the records: keeps what it is told."""
 
+    keeps = False
+
     def __init__(self) -> None:
         self.delivered_at: dict[Any, int] = {}
         self.errors: dict[Any, Exception] = {}

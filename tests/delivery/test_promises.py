@@ -80,6 +80,8 @@ class Request:
 class Ends:
     """Notes every end, and finds out when one is told twice."""
 
+    keeps = False
+
     def __init__(self) -> None:
         self.delivered_tokens: list[int] = []
         self.failed_tokens: list[int] = []

@@ -80,7 +80,7 @@ def keys(cluster: ThreadedFakeCluster, topic: str = "logs") -> list[bytes | None
 def total(stats: Stats) -> int:
     """What `emitted` must always be."""
     ended = stats.delivered + stats.failed + stats.dropped_total
-    return ended + stats.buffered + stats.in_flight
+    return ended + stats.buffered + stats.in_flight + stats.spooled
 
 
 def stop_broker(cluster: ThreadedFakeCluster) -> None:

@@ -56,6 +56,7 @@ class Feed(Producer):
         max_records: most records of the handler, of which the window is a part.
         max_bytes: most memory of the handler.
         options: the Producer's.
+        keeps: whether the ledger keeps what is not sent because this is closed.
     """
 
     def __init__(
@@ -67,9 +68,10 @@ class Feed(Producer):
         max_records: int,
         max_bytes: int,
         options: dict[str, Any],
+        keeps: bool = False,
     ) -> None:
         super().__init__(**options)
-        self._wire_up(_Deliveries(ledger), resolve, run_aside)
+        self._wire_up(_Deliveries(ledger, keeps=keeps), resolve, run_aside)
         self._window_records = max(1, max_records // WINDOW)
         self._window_bytes = max(1, max_bytes // WINDOW)
         self._most_bytes = self._options.max_request_size - BATCH_OVERHEAD
@@ -186,7 +188,8 @@ class Feed(Producer):
 class _Deliveries:
     """Tokens are items."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, keeps: bool) -> None:
+        self.keeps = keeps
         self._ledger = ledger
 
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:

@@ -1,7 +1,7 @@
 """Where the threads meet: from those that log to the one that ships. Bounded, and the ledger.
 
 The law: every record that a handler was given is counted in ``emitted``, and from then on in
-exactly one of delivered, dropped, failed, buffered and in flight.
+exactly one of delivered, dropped, failed, buffered, in flight and spooled.
 
 Whoever logs holds the lock, for an instant. The loop thread never takes it: it has counters of its
 own, which nobody else writes. So it goes on working whoever is held up, a signal handler included
@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
 from kiel_logging.handler.pipeline.counts import Counts
+from kiel_logging.handler.pipeline.disk_ledger import DiskLedger
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.queues import Lowest, Newest, Oldest, Queue
 from kiel_logging.handler.pipeline.stats import Stats
@@ -55,6 +56,7 @@ class Handoff:
             when a batch is full; never for each record, for that would be a system call each.
         overflow: one of OVERFLOW.
         block_timeout: seconds that ``put()`` waits for room, with "block".
+        spools_all: whether records come here only when they can't be spooled.
 
     Attributes:
         counts: of what came and went; ``counts.crowded`` says whether it may soon be full, or is:
@@ -71,18 +73,21 @@ class Handoff:
         wake: Callable[[bool], None],
         overflow: str = DROP_NEWEST,
         block_timeout: float = 0.0,
+        spools_all: bool = False,
     ) -> None:
         self._max_records = max_records
         self._max_bytes = max_bytes
         self.counts = Counts(max_records * 7 // 8, max_bytes * 7 // 8, batch_size)
         self._wake = wake
         self._queue = OVERFLOW[overflow]()
-        self.quick_queue = self._queue.items if type(self._queue) is Newest else None
-        self._drops_newest = overflow == DROP_NEWEST
+        is_plain = type(self._queue) is Newest and not spools_all
+        self.quick_queue = self._queue.items if is_plain else None
+        self._drops_newest = overflow == DROP_NEWEST and not spools_all
         self._block_timeout = block_timeout if overflow == BLOCK else 0.0
         self._lock = threading.RLock()
         # Written by those who log, under the lock.
         self._dropped: dict[tuple[str, int], int] = {}
+        self.disk = DiskLedger()
         # Written by the loop thread alone.
         self._delivered = 0
         self._failed = 0
@@ -246,6 +251,13 @@ class Handoff:
             self.counts.closed = True
         self._tell_of_room()
 
+    def commit(self, records: int) -> None:
+        """Count ``records`` that go to disk and not through memory; -1 for one that could not."""
+        with self._lock:
+            # No call in here: a signal handler finds both counts changed, or none.
+            self.counts.emitted += records
+            self.disk.committed += records
+
     # On the loop thread.
 
     def take(self, most: int) -> list[Item]:
@@ -294,6 +306,22 @@ class Handoff:
         self.counts.bytes_ended += memory
         self._tell_of_room()
 
+    def lost_on_disk(self, records: int) -> None:
+        """Count records that were on disk alone, and are there no more."""
+        self._failed += records
+        self.disk.removed += records
+
+    def leave(self, records: int, memory: int) -> None:
+        """Count records that are on disk alone from now on."""
+        self.counts.ended += records
+        self.counts.bytes_ended += memory
+        self._tell_of_room()
+
+    def come_back(self, records: int, memory: int) -> None:
+        """Count records that were on disk alone and are in memory as well."""
+        self.counts.ended -= records
+        self.counts.bytes_ended -= memory
+
     def _tell_of_room(self) -> None:
         for _ in range(len(self._waiting)):  # not who comes back to wait again
             try:
@@ -312,16 +340,20 @@ class Handoff:
                 # The loop thread goes on counting: each of its counters is read once, and what it
                 # began with after what came of it.
                 delivered, failed, own = self._delivered, self._failed, self._own
-                outstanding = self.counts.kept + own - delivered - failed
+                committed, spooled = self.disk.committed, self.disk.spooled
+                outstanding = self.counts.kept + committed + own - delivered - failed
             # It may be behind what was settled here.
-            in_flight = min(in_flight, outstanding)
+            spooled = max(0, min(spooled, outstanding))
+            in_flight = min(in_flight, outstanding - spooled)
             return Stats(
                 emitted=emitted + own,
                 delivered=delivered,
                 dropped=_by_reason(dropped),
                 failed=failed,
-                buffered=outstanding - in_flight,
+                buffered=outstanding - in_flight - spooled,
                 in_flight=in_flight,
+                spooled=spooled,
+                recovered=self.disk.recovered,
                 memory=memory,
                 fallback=fallback,
                 diverted=diverted,

@@ -19,8 +19,8 @@ from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
 from kiel_logging.handler.pipeline.shipper import Shipper
 from kiel_logging.handler.shipping import as_shipping, mark_this_thread_as_shipping, shipping
 
-_GRACE: Final = 0.5
-"""Seconds that another thread waits beyond a timeout for the loop to say that it is over."""
+GRACE: Final = 0.5
+"""Seconds in which a loop that is not held up says so."""
 
 
 _A_MOMENT: Final = 0.01
@@ -41,9 +41,14 @@ class LoopThread:
     Args:
         shipper: what runs there.
         on_start: called once, before the thread starts.
+        grace: seconds that another thread waits beyond a timeout for the loop to say that it is
+            over.
     """
 
-    def __init__(self, shipper: Shipper, on_start: Callable[[], None]) -> None:
+    def __init__(
+        self, shipper: Shipper, on_start: Callable[[], None], grace: float = GRACE
+    ) -> None:
+        self._grace = grace
         self._shipper = shipper
         self._on_start = on_start
         self._lock = threading.RLock()
@@ -94,7 +99,7 @@ class LoopThread:
         except BaseException:  # a signal handler's, while the thread begins: let it
             time.sleep(_A_MOMENT)
             raise
-        self._loop.call_soon_threadsafe(self._shipper.feed.start)
+        self._loop.call_soon_threadsafe(self._shipper.start)
         self._state = State.RUNNING
 
     def _run(self) -> None:
@@ -136,7 +141,7 @@ class LoopThread:
             with contextlib.suppress(RuntimeError):  # it ended by itself
                 loop.call_soon_threadsafe(loop.stop)
             if threading.current_thread() is not self._thread:
-                self._thread.join(max(0.0, deadline - time.monotonic()) + _GRACE)
+                self._thread.join(max(0.0, deadline - time.monotonic()) + self._grace)
         elif loop is not None and not loop.is_closed():
             with loop.working():
                 _end_tasks(loop)
@@ -169,7 +174,7 @@ class LoopThread:
         except RuntimeError:
             work.close()
             return None
-        done.wait(timeout + _GRACE)
+        done.wait(timeout + self._grace)
         return results[0] if results else None
 
     def _run_here(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -177,7 +182,7 @@ class LoopThread:
             work.close()  # nothing was ever to be sent, or this thread has a loop to run
             return None
         with shipping, self._loop.working():
-            self._loop.call_soon(self._shipper.feed.start)
+            self._loop.call_soon(self._shipper.start)
             return self._loop.run_until_complete(work)
 
     # At a fork.

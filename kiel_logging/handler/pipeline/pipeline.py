@@ -3,6 +3,7 @@
 A handler has one at a time. In a forked child it makes a new one, and leaves the parent's alone.
 """
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable
@@ -11,15 +12,18 @@ from typing import Any
 
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
+from kiel_logging.handler.pipeline.equipment import Put, equip_to_commit, equip_to_overflow
 from kiel_logging.handler.pipeline.events import ConvertOwn, Event
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, Handoff
 from kiel_logging.handler.pipeline.item import Item
-from kiel_logging.handler.pipeline.loop_thread import LoopThread
+from kiel_logging.handler.pipeline.loop_thread import GRACE, LoopThread
 from kiel_logging.handler.pipeline.losses import Losses
 from kiel_logging.handler.pipeline.shipper import OnError, Shipper
+from kiel_logging.handler.pipeline.spooling import KEEPING, Spool
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.process.exits import flush_at_the_end_of_a_worker
+from kiel_logging.handler.spool.choice import SpoolChoice
 from kiel_logging.proof.chain import Seal
 from kiel_logging.proof.stamper import Stamper
 
@@ -31,7 +35,8 @@ _inherited: list["Pipeline"] = []
 class Plan:
     """What a pipeline is made from; outlives it.
 
-    Bounds are in records and bytes, ``block_timeout`` in seconds. ``seal`` is for a chain.
+    Bounds are in records and bytes, ``block_timeout`` in seconds. ``seal`` is for a chain,
+    ``spool`` for records on disk.
     """
 
     buffer_records: int
@@ -47,6 +52,7 @@ class Plan:
     internal_log: InternalLog
     fallback: Fallback | None
     on_error: OnError
+    spool: SpoolChoice | None = None
 
 
 class Pipeline:
@@ -67,13 +73,18 @@ class Pipeline:
             wake=self._wake,
             overflow=plan.overflow,
             block_timeout=plan.block_timeout,
+            spools_all=plan.spool is not None and plan.spool.always,
         )
-        self.put = self.handoff.put
+        self.put: Put = self.handoff.put
+        self._spool: Spool | None = None
+        if plan.spool is not None:
+            self._spool = Spool(plan.spool, self.handoff, plan.internal_log, plan.on_error)
+        stamper = Stamper(self.instance, plan.seal)
         self._shipper = Shipper(
             self.handoff,
             self._drops,
             plan.tallies,
-            stamper=Stamper(self.instance, plan.seal),
+            stamper=stamper,
             name=plan.name,
             convert=plan.convert_own,
             internal_log=plan.internal_log,
@@ -82,8 +93,28 @@ class Pipeline:
             max_records=plan.buffer_records,
             max_bytes=plan.buffer_memory,
             producer_options=plan.producer_options,
+            spool=self._spool,
         )
-        self._loop_thread = LoopThread(self._shipper, self._on_start)
+        grace = GRACE
+        if self._spool is not None:
+            grace += 2 * KEEPING
+            self._equip(self._spool, plan, stamper)
+        self._loop_thread = LoopThread(self._shipper, self._on_start, grace)
+        self._going_on = contextlib.ExitStack()
+
+    def _equip(self, spool: Spool, plan: Plan, stamper: Stamper) -> None:
+        parts = (spool, self._shipper, self.handoff, stamper, self.instance)
+        if plan.spool is None or not plan.spool.always:
+            equip_to_overflow(*parts)
+            return
+        self.put = equip_to_commit(
+            *parts,
+            convert=plan.convert_own,
+            name=plan.name,
+            internal_log=plan.internal_log,
+            wake=self._wake,
+            batch_size=plan.batch_size,
+        )
 
     def __repr__(self) -> str:
         if not hasattr(self, "_loop_thread"):
@@ -121,16 +152,20 @@ class Pipeline:
         What came meanwhile is not this flush's.
         """
         self._see_to_what_is_queued()
-        return 0 if self._loop_thread.flush(timeout) else self.handoff.outstanding
+        return 0 if self._loop_thread.flush(timeout) else self._undelivered
 
     def finish(self, timeout: float) -> int:
         """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
         self._see_to_what_is_queued()
-        return 0 if self._loop_thread.finish(timeout) else self.handoff.outstanding
+        return 0 if self._loop_thread.finish(timeout) else self._undelivered
+
+    @property
+    def _undelivered(self) -> int:
+        return self.handoff.outstanding + self.handoff.disk.spooled
 
     def _see_to_what_is_queued(self) -> None:
         """Start the thread for what was queued and not told of: a signal came in between."""
-        if len(self.handoff):
+        if len(self.handoff) or (self._spool is not None and self._spool.own.waiting):
             self._loop_thread.wake(True)
 
     def hurry(self) -> bool:
@@ -163,13 +198,42 @@ class Pipeline:
 
     def pause(self, timeout: float) -> bool:
         """Hold the loop thread still; return whether ``go_on()`` has to be called."""
-        return self._loop_thread.pause(timeout)
+        with contextlib.ExitStack() as stack:
+            if self._loop_thread.pause(timeout):
+                stack.callback(self._loop_thread.go_on)
+            if self._spool is not None:
+                stack.callback(self._spool.pause(timeout))
+            self._going_on = stack.pop_all()
+        return True
 
     def go_on(self) -> None:
         """Let it work again."""
-        self._loop_thread.go_on()
+        self._going_on.close()
 
     def abandon(self) -> None:
         """Leave it to the parent, of which this process is a forked child."""
         _inherited.append(self)
         self._loop_thread.abandon()
+        if self._spool is not None:
+            self._spool.abandon()
+
+    # The spool.
+
+    def check_spool(self) -> None:
+        """See whether there can be one, if there is to be one.
+
+        Raises:
+            SpoolError: there can't.
+        """
+        if self._spool is not None:
+            self._spool.check()
+
+    def send_what_is_left(self) -> None:
+        """Start at once if processes that are no more may have left something."""
+        if self._spool is not None and self._spool.has_files:
+            self._loop_thread.wake(True)
+
+    @property
+    def on_disk(self) -> int:
+        """How many records of this process are on disk."""
+        return self.handoff.disk.on_disk

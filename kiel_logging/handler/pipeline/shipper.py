@@ -7,7 +7,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from kiel_logging.errors import BufferFull, ProducerClosed
@@ -22,6 +23,7 @@ from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loss_report import LossReport
 from kiel_logging.handler.pipeline.losses import Loss, Losses
 from kiel_logging.handler.pipeline.slices import memory_of, plain
+from kiel_logging.handler.pipeline.spooling import Spool
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import TopicPartition
@@ -54,6 +56,7 @@ class Shipper:
         max_records: most records that the handler buffers.
         max_bytes: most memory that it takes.
         producer_options: the Producer's.
+        spool: what stands between the hand-off and the feed; None for nothing.
     """
 
     def __init__(
@@ -71,8 +74,10 @@ class Shipper:
         max_records: int,
         max_bytes: int,
         producer_options: dict[str, Any],
+        spool: Spool | None = None,
     ) -> None:
         self._handoff = handoff
+        self._spool = spool
         self._stamper = stamper
         self._name = name
         self._events = Events(convert, internal_log)
@@ -96,7 +101,14 @@ class Shipper:
             max_records=max_records,
             max_bytes=max_bytes,
             options=producer_options,
+            keeps=spool is not None,
         )
+
+    def start(self) -> None:
+        """The loop runs; perhaps not for the first time."""
+        self.feed.start()
+        if self._spool is not None:
+            self._spool.start()
 
     # Feeding.
 
@@ -106,14 +118,15 @@ class Shipper:
             self._lingering.cancel()
             self._lingering = None
         if full:
-            self._start_feeding()
+            self.start_feeding()
         else:
-            self._lingering = self._later(self.feed.linger, self._start_feeding)
+            self._lingering = self._later(self.feed.linger, self.start_feeding)
 
     def _later(self, delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(delay, callback)
 
-    def _start_feeding(self) -> None:
+    def start_feeding(self) -> None:
+        """Feed what there is, soon."""
         self._lingering = None
         asyncio.get_running_loop().call_soon(self._feed_slice)
 
@@ -128,19 +141,29 @@ class Shipper:
         if self._move(SLICE) == SLICE:
             asyncio.get_running_loop().call_soon(self._feed_slice)
         else:
-            self._stalled = len(self._handoff) > 0
+            self._stalled = self._waits()
             self.feed.send_now()
 
-    def _move(self, most: int) -> int:
-        items = self._handoff.take(min(most, self.feed.room))
-        if items:
-            self._feed(items)
-        return len(items)
+    def _waits(self) -> bool:
+        return len(self._handoff) > 0 if self._spool is None else self._spool.waiting
 
-    def _feed(self, items: list[Item]) -> None:
+    def _move(self, most: int) -> int:
+        most = min(most, self.feed.room)
+        if self._spool is not None:
+            stamped: Sequence[Item] = self._spool.take(most)
+        else:
+            stamped = self.stamp(self._handoff.take(most))
+        if stamped:
+            self.feed.take(stamped)
+        return len(stamped)
+
+    def stamp(self, items: list[Item]) -> list[Item]:
+        """Return ``items`` as the next ones of their streams, first words in front."""
+        if self._stamper.chained or self._spool is not None:
+            items = plain(items)
         if self._stamper.chained:
-            items = [*self._first_words(items), *plain(items)]
-        self.feed.take(self._stamper.stamp(items))
+            items = [*self._first_words(items), *items]
+        return self._stamper.stamp(items)
 
     def _first_words(self, items: Sequence[Item]) -> list[Item]:
         """Return what is to be said in front of streams that begin with ``items``."""
@@ -148,27 +171,32 @@ class Shipper:
         if not new:
             return []
         word = events.start(self._name())
-        made = [self._own(word, topic) for topic in new]
+        made = [self.own(word, topic) for topic in new]
         return [event for event in made if event is not None]
 
-    def _own(self, word: Word, topic: str) -> Event | None:
+    def own(self, word: Word, topic: str) -> Event | None:
         """Return a counted event, which is to be fed."""
         event = self._events.make(word, topic)
         if event is not None:
             self._handoff.count_own(event.memory)
         return event
 
-    def _say(self, word: Word, topic: str) -> None:
-        """Put an event into a stream, in front of what is queued."""
-        event = self._own(word, topic)
+    def _say(self, word_of: Callable[[int], Word], topic: str) -> None:
+        """Put an event into a stream, in front of what is queued; ``word_of`` gets the last number
+        before it."""
+        if self._spool is not None:
+            self._spool.own.say(word_of, topic)
+            return
+        event = self.own(word_of(self._stamper.sequence(topic)), topic)
         if event is not None:
-            self._feed([event])
+            self.feed.take(self.stamp([event]))
 
     # What became of them: the feed's ledger.
 
     def delivered(self, items: list[Item], place: TopicPartition, base_offset: int) -> None:
         """Count what the brokers acknowledged, tell who awaits it."""
-        self._handoff.delivered(len(items), memory_of(items))
+        ours = items if self._spool is None else self._spool.delivered(items)
+        self._handoff.delivered(len(ours), memory_of(ours))
         if self._tallies:
             self._tallies.delivered(items, place, base_offset)
         self._well = True
@@ -178,6 +206,14 @@ class Shipper:
 
     def failed(self, items: Sequence[Item], error: Exception) -> None:
         """Count what is given up, tell who wants to know, hand it to the fallback."""
+        if self._tallies:
+            self._tallies.lost(items, f"{type(error).__name__}: {error}", error)
+        if self._spool is not None:
+            items = self._spool.failed(items, error)
+        if items:
+            self._lose(items, error)
+
+    def _lose(self, items: Sequence[Item], error: Exception) -> None:
         self._handoff.failed(len(items), memory_of(list(items)))
         self._well = False
         self._go_on()
@@ -187,8 +223,6 @@ class Shipper:
                 if item.source is not None:
                     self._fallback.take(item.source)
         self._on_error(error, len(items))
-        if self._tallies:
-            self._tallies.lost(items, f"{type(error).__name__}: {error}", error)
 
     def _note_failures(self, items: Sequence[Item], reason: str) -> None:
         """See to it that the streams are told what they lack.
@@ -207,7 +241,7 @@ class Shipper:
     def _go_on(self) -> None:
         if self._stalled and self.feed.room:
             self._stalled = False
-            self._start_feeding()
+            self.start_feeding()
         if self._progress is not None and not self._progress.done():
             self._progress.set_result(None)
 
@@ -245,10 +279,13 @@ class Shipper:
         """Put the summary of what each stream lacks into it, behind what is queued."""
         self._summarising = None
         for topic, loss in self._report.to_summarise(time.monotonic()).items():
+            if self._spool is not None:
+                self._say(partial(_drops, loss), topic)
+                continue
             event = self._events.make(events.drops(loss), topic)
             if event is not None and not self._handoff.put_own(event):
                 self._report.put_back(topic, loss)
-        self._start_feeding()
+        self.start_feeding()
 
     def put_back(self, event: Event) -> None:
         """It had to make room, or did not arrive: what it told is to be told by another."""
@@ -261,22 +298,23 @@ class Shipper:
         ``records`` of it were found on disk; ``last`` is the last number it is known to have given.
         """
         if self._stamper.chained:
-            self._say(events.recovery(instance, records, last), topic)
+            self._say(lambda _last: events.recovery(instance, records, last), topic)
 
     # The end.
 
     async def flush(self, timeout: float) -> bool:
         """Send what is there now; return whether all of it was delivered or given up in time."""
         deadline = time.monotonic() + timeout
-        mark = self._handoff.mark()
-        while not self._handoff.passed(mark) and (left := deadline - time.monotonic()) > 0:
+        queue = self._handoff if self._spool is None else self._spool.own
+        mark = queue.mark()
+        while not queue.passed(mark) and (left := deadline - time.monotonic()) > 0:
             if self._move(SLICE):
                 await asyncio.sleep(0)
             else:
                 self.feed.send_now()
                 await self._wait_for_progress(left)
         left = max(0.0, deadline - time.monotonic())
-        return await self.feed.flush(left) == 0 and self._handoff.passed(mark)
+        return await self.feed.flush(left) == 0 and queue.passed(mark)
 
     async def _wait_for_progress(self, timeout: float) -> None:
         if self._progress is None or self._progress.done():
@@ -290,22 +328,32 @@ class Shipper:
         if self._summarising is not None:
             self._summarising.cancel()
             self._summarising = None
-        if not self._handoff.outstanding and (self._well or self._stamper.chained):
+        if self._nothing_left() and (self._well or self._stamper.chained):
             for topic, loss in self._report.to_summarise(time.monotonic(), at_once=True).items():
-                self._say(events.drops(loss), topic)
+                self._say(partial(_drops, loss), topic)
         # A summary may have come meanwhile.
         await self.flush(max(0.0, deadline - time.monotonic()))
-        if self._stamper.chained and not self._handoff.outstanding:
+        if self._stamper.chained and self._nothing_left():
             self._say_last_words()
-        return await self.flush(max(0.0, deadline - time.monotonic()))
+        done = await self.flush(max(0.0, deadline - time.monotonic()))
+        if self._spool is not None:
+            await self._spool.keep()
+        return done
+
+    def _nothing_left(self) -> bool:
+        return not self._handoff.outstanding and not self._handoff.disk.on_disk
 
     def _say_last_words(self) -> None:
         """End the streams that lack nothing they were not told of."""
-        for topic in self._stamper.topics:
-            last = self._stamper.sequence(topic)
+        for topic, last in self._sequences().items():
             if last != self._last_words.get(topic) and not self._report.lacks(topic):
                 self._last_words[topic] = last + 1
-                self._say(events.end(last + 1), topic)
+                self._say(_end, topic)
+
+    def _sequences(self) -> Mapping[str, int]:
+        if self._spool is not None:
+            return self._spool.own.sequences()
+        return {topic: self._stamper.sequence(topic) for topic in self._stamper.topics}
 
     async def close(self, timeout: float) -> None:
         """Deliver what is there within ``timeout`` seconds, give up the rest."""
@@ -313,10 +361,21 @@ class Shipper:
         await self.finish(timeout)
         self._closing = True
         await self.feed.close(max(0.0, deadline - time.monotonic()))
-        if rest := self._handoff.take(_ALL):
+        rest = self._handoff.take(_ALL) if self._spool is None else self._spool.own.rest()
+        if rest:
             self.failed(rest, ProducerClosed("the handler was closed before these were sent"))
+        if self._spool is not None:
+            await self._spool.close()
         if (loss := self._report.rest()) is not None:
             self._tell(loss)
         for timer in (self._lingering, self._telling, self._summarising):
             if timer is not None:
                 timer.cancel()
+
+
+def _end(last: int) -> Word:
+    return events.end(last + 1)
+
+
+def _drops(loss: Loss, _last: int) -> Word:
+    return events.drops(loss)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Stats:
     """A handler's ledger at one moment, in records.
 
-    ``emitted == delivered + dropped_total + failed + buffered + in_flight``, always.
+    ``emitted == delivered + dropped_total + failed + buffered + in_flight + spooled``, always.
 
     Attributes:
         emitted: given to the handler.
@@ -18,6 +18,8 @@ class Stats:
             logged with its reason.
         buffered: waiting to be sent.
         in_flight: sent and not yet acknowledged.
+        spooled: on disk alone, with ``spool_dir``.
+        recovered: of processes that died, delivered by this one; not counted in ``emitted``.
         memory: bytes that those in the buffer and in flight take.
         fallback: how many of the dropped and failed ones the fallback handler took.
         diverted: made while shipping, and shown elsewhere; not counted in ``emitted``.
@@ -32,6 +34,8 @@ class Stats:
     memory: int
     fallback: int = 0
     diverted: int = 0
+    spooled: int = 0
+    recovered: int = 0
 
     @property
     def dropped_total(self) -> int:

@@ -19,17 +19,34 @@ what is beneath it:
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol, TypeAlias
 
 from kiel_logging.errors import SpoolError
 from kiel_logging.handler.spool.row import Row
 from kiel_logging.handler.spool.statements import MOST_ROWS
-from kiel_logging.handler.spool.store import Store
 
 Stamp: TypeAlias = Callable[[int, bytes | None], tuple[bytes, bytes | None]]
 """``stamp(place, state)`` returns the payload of the record at ``place``, and its stream's new
 state, or None where there is none to keep. It may be called more than once: it changes nothing."""
+
+
+class File(Protocol):
+    """Where rows go: a Store, or a SpoolFile, which makes one when it is needed."""
+
+    @property
+    def last_place(self) -> int:
+        """The highest place so far."""
+
+    def streams(self) -> dict[str, bytes]:
+        """Return the last state of each stream."""
+
+    def append(self, rows: Sequence[Row], streams: Mapping[str, bytes]) -> None:
+        """Add rows, all or none; raise SpoolError."""
+
+    def holds(self, place: int) -> bool:
+        """Whether there is a row at ``place``."""
+
 
 _MOST: Final = MOST_ROWS // 2
 """Records in a transaction, each of which may have a stream of its own."""
@@ -50,7 +67,7 @@ class _Entry:
 class Committer:
     """Gives places and stamps, and commits. Nobody else may append to ``store``."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: File) -> None:
         self._store = store
         self._ordering = threading.RLock()
         self._last_place = store.last_place
@@ -65,6 +82,10 @@ class Committer:
     def last_place(self) -> int:
         """The place that was given last; not all up to it need be on disk."""
         return self._last_place
+
+    def states(self) -> dict[str, bytes]:
+        """Return where each stream stands, by topic."""
+        return {topic: state for topic, state in self._states.copy().items() if state is not None}
 
     def commit(self, topic: str, stamp: Stamp) -> Row:
         """Give a record of ``topic`` its place and return its row as soon as it is on disk.

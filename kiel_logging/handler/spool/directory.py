@@ -5,6 +5,8 @@
     <instance>.spool            rows; SQLite's -wal and -shm beside it while it is open
     <instance>.lock             held by the process that the file belongs to (``claim.py``)
     <instance>.spool.damaged    what is left of a file that can't be trusted: for people
+    <instance>.spool.making     one that is not whole yet: without any row
+    <instance>.<place>.spool.damaged    a single record that can't be
     <instance>.spool.salvaged   what was read from one, for the moment before it takes its name
 
 An instance's name begins with the time of its making, so names sort by age. A file of another
@@ -24,8 +26,16 @@ from typing import Final
 from kiel_logging.errors import SpoolDamaged, SpoolError
 from kiel_logging.handler.spool.claim import Claim
 from kiel_logging.handler.spool.faults import system_fault
+from kiel_logging.handler.spool.row import Row
 from kiel_logging.handler.spool.salvage import salvage
-from kiel_logging.handler.spool.schema import NORMAL, OtherVersion, files_of, remove
+from kiel_logging.handler.spool.schema import (
+    MAKING,
+    NORMAL,
+    OtherVersion,
+    files_of,
+    remove,
+    remove_unfinished,
+)
 from kiel_logging.handler.spool.store import Store
 
 _SPOOL: Final = ".spool"
@@ -62,6 +72,33 @@ class SpoolDirectory:
 
     def __repr__(self) -> str:
         return f"<SpoolDirectory {self.path} stores={len(self._claims)}>"
+
+    def check(self) -> None:
+        """See whether a spool can be made here; nothing is left of it.
+
+        Raises:
+            SpoolError: it can't.
+        """
+        self.release(self.make())
+
+    @property
+    def has_files(self) -> bool:
+        """Whether anything is here, which may be a living process's."""
+        return bool(self._instances())
+
+    def set_aside(self, store: Store, row: Row) -> Path:
+        """Keep the payload of a damaged ``row`` for people, and take it out of ``store``.
+
+        Returns:
+            The file that has it.
+        """
+        aside = store.path.with_suffix(f".{row.place}{_DAMAGED}")
+        try:
+            aside.write_bytes(row.payload)
+        except OSError as failure:
+            raise system_fault(aside, failure) from failure
+        store.remove([row.place])
+        return aside
 
     def make(self) -> Store:
         """Return a new store, this process's own.
@@ -107,7 +144,7 @@ class SpoolDirectory:
         found = set()
         try:
             for path in self.path.iterdir():
-                for ending in (_SPOOL, _SALVAGED):
+                for ending in (_SPOOL, _SALVAGED, _SPOOL + MAKING, _SALVAGED + MAKING):
                     if path.name.endswith(ending):
                         found.add(path.name.removesuffix(ending))
         except FileNotFoundError:  # nothing was ever spooled
@@ -139,6 +176,8 @@ class SpoolDirectory:
 
     def _open(self, path: Path) -> Store | None:
         """Open a file of ours; set it aside and open what can be saved of it, if it is damaged."""
+        for unfinished in (path, path.with_suffix(_SALVAGED)):
+            remove_unfinished(unfinished)
         self._finish_salvage(path)
         if not path.exists():
             return None

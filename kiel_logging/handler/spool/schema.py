@@ -5,6 +5,7 @@ statement. SQLite runs a statement whole or not at all, and CPython runs nothing
 meanwhile: no signal handler and no ``__del__`` finds a transaction half done.
 """
 
+import errno
 import os
 import sqlite3
 from collections.abc import Mapping
@@ -19,6 +20,9 @@ NORMAL: Final = "normal"
 FULL: Final = "full"
 SYNCHRONOUS: Final[Mapping[str, str]] = {NORMAL: "NORMAL", FULL: "FULL"}
 """What a commit survives: the end of the process, or a power cut as well."""
+
+MAKING: Final = ".making"
+"""What the name of a file ends with that is not whole yet."""
 
 APPLICATION_ID: Final = int.from_bytes(b"kisp", "big")
 VERSION: Final = 1
@@ -69,26 +73,34 @@ class OtherVersion(SpoolError):
 def make(path: Path, instance: str, synchronous: str = NORMAL) -> sqlite3.Connection:
     """Make the file ``path``, which must not be there, for nobody's eyes but this user's.
 
+    Under another name first: whoever dies meanwhile leaves no file that looks damaged.
+
     Args:
         instance: of the process, letters and figures.
 
     Raises:
         SpoolError: it can't be made; nothing is left of it.
     """
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise system_fault(path, error) from error
+    unfinished = path.with_name(path.name + MAKING)
     connection = None
     try:
-        connection = _connect(path, synchronous)
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        connection = _connect(unfinished, synchronous)
         connection.executescript(
             _TABLES.format(application_id=APPLICATION_ID, version=VERSION, instance=instance)
         )
+        connection.close()
+        unfinished.rename(path)
+        connection = _connect(path, synchronous)
     except sqlite3.Error as error:
         _close(connection)
-        remove(path)
+        remove_unfinished(path)
         raise fault(path, error) from error
+    except OSError as error:
+        remove_unfinished(path)
+        raise system_fault(path, error) from error
     return connection
 
 
@@ -121,6 +133,13 @@ def files_of(path: Path) -> list[Path]:
 def remove(path: Path) -> None:
     """Remove the file ``path``, and SQLite's beside it, which nobody has open."""
     for one in files_of(path):
+        one.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what is left of making the file ``path``."""
+    unfinished = path.with_name(path.name + MAKING)
+    for one in (*files_of(unfinished), unfinished.with_name(unfinished.name + "-journal")):
         one.unlink(missing_ok=True)
 
 

@@ -104,6 +104,10 @@ class Store:
         """Return the last state of each stream, by topic; they outlive their rows."""
         return dict(self._ask("SELECT topic, state FROM streams"))
 
+    def count_by_topic(self) -> dict[str, int]:
+        """Return how many rows there are of each topic."""
+        return dict(self._ask("SELECT topic, count(*) FROM rows GROUP BY topic"))
+
     # Rows come in.
 
     def append(self, rows: Sequence[Row], streams: Mapping[str, bytes] = _NO_STREAMS) -> None:

@@ -227,20 +227,20 @@ class Ship:
 
     def __init__(self) -> None:
         self.did: list[tuple[str, str]] = []
-        self.on_feed: Callable[[], object] = bool
+        self.on_start: Callable[[], object] = bool
 
     def note(self, what: str) -> None:
         """It happened here."""
         self.did.append((what, threading.current_thread().name))
 
     @property
-    def feed(self) -> Ship:
-        """Itself; a start looks it up when the thread runs, but does not count as running yet."""
-        on_feed, self.on_feed = self.on_feed, bool
-        on_feed()
-        return self
+    def start(self) -> Callable[[], None]:
+        """What a start looks up when the thread runs, but does not count as running yet."""
+        on_start, self.on_start = self.on_start, bool
+        on_start()
+        return self.connect
 
-    def start(self) -> None:
+    def connect(self) -> None:
         """Connect."""
         self.note("start")
 
@@ -301,7 +301,7 @@ def test_a_flush_in_the_middle_of_a_start_is_done_by_the_thread() -> None:
     """A signal handler's, or another thread's: no two threads run the loop."""
     ship = Ship()
     thread = loop_thread(ship)
-    ship.on_feed = lambda: thread.flush(20)
+    ship.on_start = lambda: thread.flush(20)
     thread.wake(False)
     thread.stop(20)
     assert ("flush", "kiel_logging") in ship.did

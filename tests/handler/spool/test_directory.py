@@ -426,3 +426,13 @@ input()
             os.kill(child, 9)
     assert isinstance(adopted, Store)
     directory.release(adopted)
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
+def test_a_file_that_was_being_made(tmp_path: Path, ending: str) -> None:
+    """Has no row: whoever comes removes it, and there is nothing to tell."""
+    told = Told()
+    (tmp_path / "20260101T000000000000Zaa.spool.making").write_bytes(b"SQLite")
+    (tmp_path / f"20260101T000000000000Zaa.spool.making{ending}").touch()
+    assert list(told.directory(tmp_path).adopt()) == []
+    assert (list(tmp_path.iterdir()), told) == ([], [])

@@ -1,0 +1,229 @@
+"""``spool="always"``, on the loop thread: rows, and what could not be written, by their places.
+
+A place may stay empty for a moment, or for ever: a signal handler's record on top of a commit is on
+disk before the one beneath it, and a commit that an exception tore away may never be written. So a
+gap is waited for, and then skipped. What turns up later is sent all the same.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from heapq import heappop, heappush
+from typing import Any, Final, NamedTuple
+
+from kiel_logging.handler.pipeline.committing import Committing
+from kiel_logging.handler.pipeline.events import Word
+from kiel_logging.handler.pipeline.own_rows import TOGETHER, OwnRows
+from kiel_logging.handler.pipeline.placed import Placed, item_of
+from kiel_logging.handler.pipeline.reading import BYTES, ROWS
+
+_PATIENCE: Final = 0.1
+"""Seconds that a gap is waited for."""
+
+_FEW: Final = 256
+"""Records from the hand-off that are sorted in among the rows at a time."""
+
+
+class _Mark(NamedTuple):
+    queued: int
+    place: int
+    said: int
+
+
+class Merging(OwnRows):
+    """This process's own file, which those who log write to, and the hand-off beside it.
+
+    ``committing`` is to be set before anything is taken.
+    """
+
+    committing: Committing
+
+    def __init__(self, *common: Any, **more: Any) -> None:
+        super().__init__(*common, **more)
+        self._memory: list[tuple[int, Placed]] = []
+        self._dead: set[int] = set()
+        self._skipped: set[int] = set()
+        self._fed_place = 0
+        self._more = False
+        self._gap_since: float | None = None
+        self._looking = False
+        self._to_say = self._said = self._said_place = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is not with the feed yet."""
+        return (
+            self._fed_place < self.committing.last_place
+            or bool(self._memory)
+            or len(self.handoff) > 0
+            or self._said < self._to_say
+        )
+
+    # To the feed.
+
+    def take(self, most: int) -> list[Placed]:
+        """Return up to ``most`` stamped items that come next."""
+        self._gather()
+        items: list[Placed] = []
+        rows: list[Placed] = []
+        while len(items) < most and (source := self._next_source()) is not None:
+            item = heappop(self._memory)[1] if source is self._memory else self._pop_row(rows)
+            items.append(item)
+            if item.place > self._fed_place:
+                self._fed_place = item.place
+            elif item.place in self._skipped:
+                self._skipped.discard(item.place)
+                self.handoff.lost_on_disk(-1)
+            self._gap_since = None
+        self.from_disk(rows)
+        self.fed(items)
+        return items
+
+    def _pop_row(self, rows: list[Placed]) -> Placed:
+        rows.append(self.ahead.ready.popleft())
+        return rows[-1]
+
+    def _gather(self) -> None:
+        """Learn what is new."""
+        committing, ahead = self.committing, self.ahead
+        while committing.dead:
+            self._dead.add(committing.dead.popleft())
+        if len(self._memory) < _FEW:
+            self._sort_in(_FEW)
+        if committing.told:
+            committing.told, self._more = False, True
+        if (self._more or not ahead.dry) and ahead.wish():
+            self._more = False
+        if ahead.lost:
+            lost, ahead.lost = ahead.lost, 0
+            self.handoff.lost_on_disk(lost)
+
+    def _sort_in(self, most: int) -> int:
+        items = self.handoff.take(most)
+        for item in items:
+            assert isinstance(item, Placed), "all that comes here was given a place"
+            heappush(self._memory, (item.place, item))
+        return len(items)
+
+    def _next_source(self) -> Any:
+        """Return which of the two has what comes next; None while that is not there."""
+        ready = self.ahead.ready
+        place: int = self.committing.last_place + 1
+        source: Any = None
+        if ready:
+            place, source = ready[0].place, ready
+        if self._memory and self._memory[0][0] < place:
+            place, source = self._memory[0][0], self._memory
+        while self._fed_place + 1 in self._dead:
+            self._fed_place += 1
+            self._dead.discard(self._fed_place)
+        if place <= self._fed_place + 1:
+            return source
+        if source is not None or self._is_dry():
+            self._wait_for(place)
+        return None
+
+    def _is_dry(self) -> bool:
+        return self.ahead.dry and not self._more and not self.ahead.reading
+
+    def _wait_for(self, place: int) -> None:
+        """Something is missing in front of ``place``: see whether it comes, and then go on."""
+        now = time.monotonic()
+        if self._looking:
+            return
+        if self._gap_since is None or self.committing.is_writing(self._fed_place, place):
+            self._gap_since = now
+            asyncio.get_running_loop().call_later(_PATIENCE * 1.1, self.changed)
+        elif now - self._gap_since >= _PATIENCE:
+            self._looking, self._gap_since = True, None
+            after, file = self._fed_place, self.file
+
+            def looked(items: list[Placed] | None, error: Exception | None) -> None:
+                self._looking = False
+                if error is not None:
+                    self.complain(error)
+                found = {item.place for item in items or ()}
+                for item in items or ():
+                    self.from_disk([item])
+                    heappush(self._memory, (item.place, item))
+                self._skip(place, found)
+                self.changed()
+
+            def look() -> list[Placed]:
+                rows = [row for row in file.read(after, ROWS, BYTES) if row.place < place]
+                return [item_of(row, self, self.tickets.take) for row in rows]
+
+            self.worker.submit(look, looked)
+
+    def _skip(self, place: int, found: set[int]) -> None:
+        """Go on at ``place``; count what is not there in front of it, until it turns up."""
+        missing = set(range(self._fed_place + 1, place)) - self._dead - found
+        missing -= {each for each, _ in self._memory}
+        self._skipped |= missing
+        self.handoff.lost_on_disk(len(missing))
+        self._dead = {one for one in self._dead if one >= place}
+        self._fed_place = max(self._fed_place, place - 1)
+
+    # What the handler says, which is written as all else is.
+
+    def say(self, word_of: Callable[[int], Word], topic: str) -> None:
+        """Put what the handler says behind all that has a number."""
+        self._to_say += 1
+        committing = self.committing
+
+        def said(place: int | None, error: Exception | None) -> None:
+            self._said += 1
+            self._said_place = max(self._said_place, place or 0)
+            if error is not None:
+                self.complain(error)
+            self.changed()
+
+        def work() -> int:
+            committing.say(word_of, topic)
+            return committing.last_place
+
+        self.worker.submit(work, said)
+
+    def sequences(self) -> Mapping[str, int]:
+        """Return the last number of each stream."""
+        return {topic: state.sequence for topic, state in self.committing.states().items()}
+
+    def mark(self) -> _Mark:
+        """Return a mark behind all that there is now."""
+        return _Mark(self.handoff.mark(), self.committing.last_place, self._to_say)
+
+    def passed(self, mark: _Mark) -> bool:
+        """Whether all that was there at ``mark`` is with the feed."""
+        place = max(mark.place, self._said_place)
+        return (
+            self.handoff.passed(mark.queued)
+            and self._said >= mark.said
+            and self._fed_place >= place
+            and not (self._memory and self._memory[0][0] <= place)
+        )
+
+    # To disk.
+
+    def tend(self, *, quiet: bool) -> None:
+        """What could not be written waits in memory."""
+
+    async def keep(self, deadline: float) -> None:
+        """Write whatever is in memory, until ``deadline``."""
+        while self._sort_in(TOGETHER):
+            pass
+        items = [item for _, item in sorted(self._memory) if not item.on_disk]
+        for start in range(0, len(items), TOGETHER):
+            some = items[start : start + TOGETHER]
+            if not await self.append(some, {}, deadline):
+                return
+            left = {place for place, _ in self._memory} | self.window.keys()
+            self.written(item for item in some if item.place in left)
+            self.removal.add([item.place for item in some if item.place not in left])
+        await self.write_window(deadline)
+
+    def rest(self) -> list[Placed]:
+        """Return what was not fed and is not on disk."""
+        while self._sort_in(TOGETHER):
+            pass
+        items, self._memory = [item for _, item in sorted(self._memory)], []
+        return self.leave(items)

@@ -1,0 +1,309 @@
+"""The disk between the hand-off and the feed, on the loop thread: which source comes next.
+
+Sources, in this order: what processes that are no more have left, oldest first; this process's own
+rows; the hand-off. While one has anything that is not with the feed, those behind it wait, so that
+the order of each key holds. The disk itself is the worker's.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from kiel_logging.errors import ProducerClosed
+from kiel_logging.handler.internal_log import PERIOD, InternalLog
+from kiel_logging.handler.pipeline.adopted import Adopted, Stream, streams_of
+from kiel_logging.handler.pipeline.handoff import Handoff
+from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.handler.pipeline.own_rows import Own, ask
+from kiel_logging.handler.pipeline.placed import Placed
+from kiel_logging.handler.spool.choice import SpoolChoice
+from kiel_logging.handler.spool.directory import SpoolDirectory
+from kiel_logging.handler.spool.file import SpoolFile
+from kiel_logging.handler.spool.worker import Worker
+
+QUIET: Final = 5.0
+"""Seconds without an acknowledgement after which what waits is written, in ``overflow`` mode."""
+
+LOOK_EVERY: Final = 60.0
+"""Seconds between two looks for files of processes that died meanwhile."""
+
+KEEPING: Final = 5.0
+"""Seconds that writing what is left may take at the end, beyond what delivering it may."""
+
+_TENDING: Final = 0.05
+"""Seconds between two looks at what can't be fed."""
+
+
+class _Found(NamedTuple):
+    file: SpoolFile
+    streams: list[Stream]
+
+
+class Spool:
+    """What a pipeline with a spool has beside its hand-off.
+
+    Args:
+        choice: where, and how.
+        handoff: where records are counted.
+        internal_log: where it is told what is wrong.
+        on_error: called with it, and with 0 records, for none is lost by it.
+
+    Attributes:
+        file: this process's own.
+        worker: does all work on files.
+        own: this process's own rows; to be set.
+        changed: called when there may be more to feed; to be set.
+        recovered: called for each stream that is adopted; to be set.
+    """
+
+    own: Own
+    changed: Callable[[], None]
+    recovered: Callable[[str, str, int, int], None]
+
+    def __init__(
+        self,
+        choice: SpoolChoice,
+        handoff: Handoff,
+        internal_log: InternalLog,
+        on_error: Callable[[Exception, int], object],
+    ) -> None:
+        self.path = choice.path
+        self._handoff = handoff
+        self._internal_log = internal_log
+        self._on_error = on_error
+        self._told_at = -PERIOD
+        self.file = SpoolFile(self._directory(choice))
+        self._others = self._directory(choice)
+        self.worker = Worker(self._call)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._adopted: Adopted | None = None
+        self._ending: list[Adopted] = []
+        self._left: set[str] = set()
+        self._looking = False
+        self._looked = False
+        self._tending: asyncio.TimerHandle | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._quiet_since: float | None = None
+        self._closing = False
+
+    def _directory(self, choice: SpoolChoice) -> SpoolDirectory:
+        return SpoolDirectory(
+            choice.path,
+            max_bytes=choice.max_bytes,
+            synchronous=choice.synchronous,
+            report=self._report,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Spool {self.path} {self._handoff.disk}>"
+
+    def _report(self, message: str) -> None:
+        self._internal_log.say(logging.ERROR, message)
+
+    def complain(self, error: Exception) -> None:
+        """Tell what is wrong, at most once in a while; on any thread."""
+        self._internal_log.complain("spool", str(error))
+        now = time.monotonic()
+        if now >= self._told_at + PERIOD:
+            self._told_at = now
+            self._on_error(error, 0)
+
+    def _call(self, function: Callable[..., object], *arguments: Any) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(function, *arguments)
+
+    # Life.
+
+    def check(self) -> None:
+        """See whether there can be a spool.
+
+        Raises:
+            SpoolError: there can't.
+        """
+        self._others.check()
+
+    @property
+    def has_files(self) -> bool:
+        """Whether anything is there, perhaps of the living."""
+        return self._others.has_files
+
+    def start(self) -> None:
+        """Look for what was left; on the loop, which is the same each time."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._look()
+
+    def _look(self) -> None:
+        """Adopt the oldest file, if there is one."""
+        if self._looking or self._closing or self._adopted is not None:
+            return
+        self._looking = True
+        self.worker.submit(self._adopt, self._found)
+
+    def _adopt(self) -> _Found | None:
+        for store in self._others.adopt():
+            file = SpoolFile(self._others, store)
+            if store.instance in self._left:
+                file.close()
+                continue
+            return _Found(file, streams_of(file))
+        return None
+
+    def _found(self, found: _Found | None, error: Exception | None) -> None:
+        self._looking = False
+        if error is not None:
+            self.complain(error)
+        if found is None:
+            self._looked = True
+            self._later(LOOK_EVERY, self._look)
+        else:
+            self._adopted = Adopted(
+                found.file, self.worker, changed=self._on_change, complain=self.complain
+            )
+            for topic, records, state in found.streams:
+                self.recovered(topic, state.instance, records, state.sequence)
+        self._on_change()
+
+    def _later(self, delay: float, callback: Callable[[], None]) -> None:
+        self._timers = [asyncio.get_running_loop().call_later(delay, callback)]
+
+    def _on_change(self) -> None:
+        for one in [one for one in self._ending if one.done]:
+            self._ending.remove(one)
+            self.worker.submit(one.file.close, self._closed)
+        self.changed()
+
+    def _closed(self, _result: None, error: Exception | None) -> None:
+        if error is not None:
+            self.complain(error)
+
+    # To the feed.
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is not with the feed yet."""
+        return self._adopted is not None or not self._looked or self.own.waiting
+
+    def take(self, most: int) -> list[Placed]:
+        """Return up to ``most`` stamped items that come next."""
+        items = self._take(most) if most > 0 else []
+        if not items:
+            self._tend_soon()
+        return items
+
+    def _take(self, most: int) -> list[Placed]:
+        adopted = self._adopted
+        if adopted is not None:
+            if (items := adopted.take(most)) or not adopted.fed:
+                return items
+            self._end(adopted)
+        if self._looking or not self._looked:
+            return []
+        return self.own.take(most)
+
+    def _end(self, adopted: Adopted) -> None:
+        """All of it is fed: go on to the next."""
+        self._adopted = None
+        self._ending.append(adopted)
+        if adopted.given_up:
+            self._left.add(adopted.file.instance)
+        self._look()
+        self._call(self._on_change)
+
+    def _tend_soon(self) -> None:
+        if self._tending is None and self.waiting and not self._closing:
+            loop = asyncio.get_running_loop()
+            self._tending = loop.call_later(_TENDING, self._tend)
+
+    def _tend(self) -> None:
+        self._tending = None
+        now = time.monotonic()
+        if not self.waiting or self._quiet_since is None:
+            self._quiet_since = now
+        self.own.tend(quiet=now - self._quiet_since >= QUIET)
+        self._tend_soon()
+
+    # What became of them.
+
+    def delivered(self, items: Sequence[Item]) -> list[Placed]:
+        """Let go of what the brokers have; return which of them are this process's own."""
+        self._quiet_since = time.monotonic()
+        own, others = self._parted(items)
+        self.own.delivered(own)
+        for item in others:
+            item.home.delivered([item])
+        self._handoff.disk.recovered += len(others)
+        return own
+
+    def failed(self, items: Sequence[Item], error: Exception) -> list[Placed]:
+        """Let go of what is given up; return which of them are this process's own, and lost."""
+        own, others = self._parted(items)
+        if isinstance(error, ProducerClosed):  # the next start sends what is on disk
+            return self.own.leave(own)
+        self.own.delivered(own)
+        for item in others:
+            item.home.delivered([item])
+        return own
+
+    def _parted(self, items: Sequence[Item]) -> tuple[list[Placed], list[Placed]]:
+        own: list[Placed] = []
+        others: list[Placed] = []
+        for item in items:
+            assert isinstance(item, Placed), "all that is fed was given a place"
+            (own if item.home is self.own else others).append(item)
+        return own, others
+
+    # The end.
+
+    async def keep(self) -> None:
+        """Write whatever of this process's is in memory, and remove what was delivered."""
+        if self._loop is not None:
+            deadline = self._loop.time() + KEEPING
+            await self.own.keep(deadline)
+            await self._drain(deadline)
+
+    async def _drain(self, deadline: float) -> None:
+        for removal in (self.own.removal, *(one.removal for one in self._adoptions())):
+            await removal.drain(deadline)
+
+    def _adoptions(self) -> list[Adopted]:
+        return [*self._ending, *([] if self._adopted is None else [self._adopted])]
+
+    async def close(self) -> None:
+        """Release all files, within a bounded time."""
+        self._closing = True
+        for timer in (*self._timers, self._tending):
+            if timer is not None:
+                timer.cancel()
+        if self._loop is None:
+            return
+        await self._drain(self._loop.time() + KEEPING)
+        for file in (self.file, *(one.file for one in self._adoptions())):
+            closing = ask(self.worker, file.close)
+            await asyncio.wait([closing], timeout=KEEPING)
+            if closing.done() and isinstance(error := closing.exception(), Exception):
+                self.complain(error)
+        self.worker.close(0.0)
+
+    # At a fork.
+
+    def pause(self, timeout: float) -> Callable[[], None]:
+        """Let nobody be in SQLite until what is returned is called, by this thread.
+
+        Raises:
+            TimeoutError: somebody works all of ``timeout`` seconds.
+        """
+        with contextlib.ExitStack() as stack:
+            self.worker.pause(timeout)
+            stack.callback(self.worker.go_on)
+            self.file.pause(timeout)
+            stack.callback(self.file.go_on)
+            return stack.pop_all().close
+
+    def abandon(self) -> None:
+        """Leave it all to the parent, of which this process is a forked child."""
+        self.file.abandon()
+        self._others.abandon()

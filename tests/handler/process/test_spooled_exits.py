@@ -1,0 +1,231 @@
+"""Processes that spool: how they end, and what their children have of it.
+
+Each test runs a program against brokers in this process.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from kiel_logging import KafkaHandler
+from tests.handler.process.child import STRICT, run, run_by_hand, said
+from tests.handler.shipped import MakeHandler, messages, start_broker, stop_broker
+from tests.support.stamps import audited
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+MODES = pytest.mark.parametrize("mode", ["overflow", "always"])
+
+QUICKLY = {"close_timeout_ms": 100, "linger_ms": 1}
+
+
+def sent_by_the_next(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, count: int
+) -> list[str]:
+    """What is in the topic when another process has sent what was left."""
+    start_broker(cluster)
+    handler: KafkaHandler = make_handler(spool_dir=spool)
+    cluster.stored("logs", count)
+    assert handler.flush() == 0
+    return messages(cluster)
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [
+        ("", 0),
+        ("raise RuntimeError('boom')", 1),
+        ("sys.exit(3)", 3),
+    ],
+    ids=["nothing", "exception", "sys.exit"],
+)
+def test_an_end_without_brokers(
+    cluster: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    tmp_path: Path,
+    mode: str,
+    ending: str,
+    status: int,
+) -> None:
+    """However a program ends by itself, what it logged is on disk, and that is said."""
+    stop_broker(cluster)
+    code = "for number in range(1000): log.info('%d', number)\n" + ending
+    spool = str(tmp_path)
+    done = run(code, brokers=cluster.addresses, spool_dir=spool, spool=mode, **QUICKLY)
+    assert done.returncode == status
+    assert f"1000 log records are on disk in {spool}" in done.stderr
+    assert "did not reach" not in done.stderr
+    found = sent_by_the_next(cluster, make_handler, tmp_path, 1000)
+    assert found == [str(number) for number in range(1000)]
+
+
+@MODES
+def test_development_mode_finds_nothing(
+    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str
+) -> None:
+    """Nothing is left open."""
+    done = run(
+        "for number in range(10): log.info('%d', number)",
+        *STRICT,
+        brokers=cluster.addresses,
+        spool_dir=str(tmp_path),
+        spool=mode,
+        chain=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert messages(cluster) == [str(number) for number in range(10)]
+    assert list(tmp_path.iterdir()) == []
+    assert not audited(cluster.records("logs")).failures(strict=True)
+
+
+@pytest.mark.parametrize("synchronous", ["normal", "full"])
+def test_a_sigkill_loses_nothing(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, synchronous: str
+) -> None:
+    """Whose call returned, with "always"."""
+    stop_broker(cluster)
+    code = """
+make()
+for number in range(500): log.info("%d", number)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = run_by_hand(
+        code,
+        brokers=cluster.addresses,
+        spool_dir=str(tmp_path),
+        spool="always",
+        spool_synchronous=synchronous,
+    )
+    assert done.returncode == -signal.SIGKILL
+    found = sent_by_the_next(cluster, make_handler, tmp_path, 500)
+    assert found == [str(number) for number in range(500)]
+
+
+@MODES
+def test_sigterm(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str
+) -> None:
+    """With flush_on_sigterm what could not be delivered in time is on disk."""
+    stop_broker(cluster)
+    code = """
+make(flush_on_sigterm=True)
+for number in range(500): log.info("%d", number)
+terminate()
+"""
+    done = run_by_hand(
+        code, brokers=cluster.addresses, spool_dir=str(tmp_path), spool=mode, **QUICKLY
+    )
+    assert done.returncode == -signal.SIGTERM
+    assert f"500 log records are on disk in {tmp_path}" in done.stderr
+    assert "did not reach" not in done.stderr
+    found = sent_by_the_next(cluster, make_handler, tmp_path, 500)
+    assert found == [str(number) for number in range(500)]
+
+
+@MODES
+def test_a_worker_of_multiprocessing(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str
+) -> None:
+    """It closes nothing at its end, and what it logged is on disk all the same."""
+    stop_broker(cluster)
+    code = """
+import multiprocessing
+make()
+
+def work():
+    for number in range(500): log.info("%d", number)
+
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+say(status=child.exitcode)
+"""
+    done = run_by_hand(
+        code, brokers=cluster.addresses, spool_dir=str(tmp_path), spool=mode, **QUICKLY
+    )
+    assert (done.returncode, said(done)) == (0, {"status": 0})
+    assert f"500 log records are on disk in {tmp_path}" in done.stderr
+    found = sent_by_the_next(cluster, make_handler, tmp_path, 500)
+    assert found == [str(number) for number in range(500)]
+
+
+@MODES
+@pytest.mark.parametrize("away", [False, True], ids=["brokers", "no brokers"])
+def test_forks_while_spooling(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str, away: bool
+) -> None:
+    """Each process has a file of its own: all records of all of them arrive, once."""
+    if away:
+        stop_broker(cluster)
+    code = """
+handler = make(buffer_records=200, overflow="block", block_timeout_ms=60_000)
+forked = threading.Event()
+logged = []
+
+def burst(thread):
+    number = 0
+    while number < 1000 or (number < 20_000 and not forked.is_set()):
+        log.info("parent %d %d", thread, number)
+        number += 1
+    logged.append((thread, number))
+
+def work():
+    for number in range(300):
+        log.info("child %d %d", os.getpid(), number)
+
+threads = [threading.Thread(target=burst, args=(thread,)) for thread in range(2)]
+for thread in threads: thread.start()
+children = [fork(work) for _ in range(4)]
+statuses = wait(*children)
+forked.set()
+for thread in threads: thread.join()
+say(children=children, statuses=statuses, logged=logged)
+"""
+    quickly = {**QUICKLY, "close_timeout_ms": 500} if away else {}
+    done = run_by_hand(
+        code, brokers=cluster.addresses, spool_dir=str(tmp_path), spool=mode, **quickly
+    )
+    told = said(done)
+    assert (done.returncode, told["statuses"]) == (0, [0] * 4)
+    assert "did not reach" not in done.stderr
+    expected = Counter(f"child {c} {number}" for c in told["children"] for number in range(300))
+    for thread, count in told["logged"]:
+        expected.update(f"parent {thread} {number}" for number in range(count))
+    if away:
+        sent_by_the_next(cluster, make_handler, tmp_path, expected.total())
+    assert Counter(messages(cluster)) == expected
+    assert not audited(cluster.records("logs")).failures(strict=True)
+
+
+@MODES
+def test_a_signal_handler_logs_on_top(
+    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str
+) -> None:
+    """Wherever the program is, in the middle of a commit for one: all of it arrives."""
+    code = """
+make(buffer_records=1000, overflow="block")
+count = 0
+
+def on_top(number, frame):
+    global count
+    log.info("signal %d", count)
+    count += 1
+    signal.setitimer(signal.ITIMER_REAL, 0.0003)
+
+log.info("0")
+signal.signal(signal.SIGALRM, on_top)
+signal.setitimer(signal.ITIMER_REAL, 0.0003)
+for number in range(1, 5000): log.info("%d", number)
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+say(count=count)
+"""
+    done = run_by_hand(code, brokers=cluster.addresses, spool_dir=str(tmp_path), spool=mode)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = [*map(str, range(5000)), *(f"signal {n}" for n in range(said(done)["count"]))]
+    assert Counter(messages(cluster)) == Counter(expected)
+    assert not audited(cluster.records("logs")).failures(strict=True)
+    assert list(tmp_path.iterdir()) == []

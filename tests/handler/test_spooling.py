@@ -1,0 +1,521 @@
+"""``spool_dir`` from the outside: what is delivered, in which order, and what is left on disk."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiel_logging import KafkaHandler, Stats
+from kiel_logging.errors import NotAcknowledged, SpoolError
+from kiel_logging.handler.pipeline.stream_state import StreamState
+from kiel_logging.handler.spool.directory import SpoolDirectory
+from kiel_logging.handler.spool.payload import pack
+from kiel_logging.handler.spool.row import Row
+from kiel_logging.proof.stamper import Stamper
+from kiel_logging.records import Record
+from tests.handler.shipped import (
+    MakeHandler,
+    logger_to,
+    messages,
+    refuse_everything,
+    start_broker,
+    stop_broker,
+    stored,
+    total,
+)
+from tests.support.stamps import audited, events
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from tests.support.waiting import until
+
+MODES = ("overflow", "always")
+IMPATIENT: dict[str, Any] = {"close_timeout_ms": 200}
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    """A directory that is yet to be made."""
+    return tmp_path / "spool"
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> str:
+    """Each of them."""
+    return str(request.param)
+
+
+@pytest.fixture(params=[False, True], ids=["numbers", "chain"])
+def chain(request: pytest.FixtureRequest) -> bool:
+    """Without and with one."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def away(cluster: ThreadedFakeCluster) -> Iterator[ThreadedFakeCluster]:
+    """The cluster, whose broker can't be reached yet."""
+    stop_broker(cluster)
+    return cluster
+
+
+def files(spool: Path) -> list[str]:
+    """What is in a directory, by the endings."""
+    return sorted(path.suffix for path in spool.iterdir())
+
+
+def log(handler: logging.Handler, *numbers: int) -> None:
+    """Log them."""
+    logger = logger_to(handler)
+    for number in numbers:
+        logger.info("%d", number)
+
+
+def numbers(cluster: ThreadedFakeCluster) -> list[int]:
+    """Those of the topic."""
+    return [int(text) for text in messages(cluster)]
+
+
+def leave(cluster: ThreadedFakeCluster, directory: Path, *which: int, **options: Any) -> None:
+    """Log, in a handler of its own that finds no broker, and end it."""
+    options = {"close_timeout_ms": 50, "linger_ms": 1, **options}
+    handler = KafkaHandler(cluster.addresses, "logs", spool_dir=directory, **options)
+    with closing(handler):
+        log(handler, *which)
+    assert handler.stats().spooled == len(which) + bool(options.get("chain"))
+
+
+def is_complete(cluster: ThreadedFakeCluster) -> bool:
+    """What `kiel-logging verify` says of the topic."""
+    return not audited(cluster.records("logs")).failures(strict=False)
+
+
+# -- in order ------------------------------------------------------------------------------------
+
+
+def test_nothing_is_left_when_all_is_delivered(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str, chain: bool
+) -> None:
+    """Neither a file nor a count."""
+    handler = make_handler(spool_dir=spool, spool=mode, chain=chain)
+    log(handler, *range(500))
+    assert handler.flush() == 0
+    stats = handler.stats()
+    assert (stats.spooled, stats.memory, stats.delivered) == (0, 0, 500 + chain)
+    handler.close()
+    assert numbers(cluster) == list(range(500))
+    assert files(spool) == []
+    assert is_complete(cluster)
+
+
+def test_an_outage(
+    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str, chain: bool
+) -> None:
+    """Ten times more than memory holds: all of it arrives, once and in order."""
+    handler = make_handler(
+        spool_dir=spool, spool=mode, chain=chain, buffer_records=200, overflow="block"
+    )
+    log(handler, *range(2000))
+    stats = handler.stats()
+    assert stats.spooled >= 1800
+    assert (total(stats), stats.emitted) == (2000 + chain, 2000 + chain)
+    start_broker(away)
+    log(handler, *range(2000, 2100))
+    assert handler.flush(20.0) == 0
+    handler.close()
+    assert numbers(away) == list(range(2100))
+    assert is_complete(away)
+    assert files(spool) == []
+
+
+def test_what_is_left_is_sent_by_the_next(
+    away: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    mode: str,
+    chain: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In front of its own records; and the end says how many there are, and where."""
+    leave(away, spool, *range(300), spool=mode, chain=chain, buffer_records=400)
+    told = capsys.readouterr().err
+    assert f"{300 + chain} log records are on disk in {spool}" in told
+    assert "not delivered" not in told
+    assert files(spool) == [".lock", ".spool"]
+    start_broker(away)
+    handler = make_handler(spool_dir=spool, spool=mode, chain=chain)
+    log(handler, 300)
+    assert handler.flush() == 0
+    assert numbers(away) == list(range(301))
+    assert handler.stats().recovered == 300 + chain
+    handler.close()
+    assert files(spool) == []
+    verdict = audited(away.records("logs"))
+    assert is_complete(away)
+    assert len(verdict.streams) == 2
+
+
+@pytest.mark.parametrize("times", [3])
+def test_generations(
+    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str, times: int
+) -> None:
+    """Several in a row that find no broker: the oldest comes first."""
+    for generation in range(times):
+        leave(away, spool, *range(generation * 10, generation * 10 + 10), spool=mode)
+    start_broker(away)
+    make_handler(spool_dir=spool, spool=mode)  # and logs nothing
+    away.stored("logs", times * 10)
+    assert numbers(away) == list(range(times * 10))
+
+
+def test_memory_goes_to_disk_when_nothing_is_acknowledged(
+    cluster: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For a while, though it has room; but for what is with the producer."""
+    monkeypatch.setattr("kiel_logging.handler.pipeline.spooling.QUIET", 0.1)
+    cluster.on_broker(0, lambda broker: broker.stall("Produce"))
+    handler = make_handler(spool_dir=spool, buffer_records=100)
+    log(handler, *range(40))
+    until(lambda: handler.stats().spooled == 15)
+    assert total(handler.stats()) == 40
+    cluster.on_broker(0, lambda broker: broker.resume())
+    assert handler.flush() == 0
+    assert numbers(cluster) == list(range(40))
+
+
+def test_the_ledger_always_holds(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+) -> None:
+    """Whoever asks, and whenever: while threads log, and brokers come and go."""
+    handler = make_handler(spool_dir=spool, spool=mode, buffer_records=200, overflow="drop_oldest")
+    over = threading.Event()
+
+    def log_on() -> None:
+        logger = logger_to(handler)
+        for number in range(3000):
+            logger.info("%d", number)
+
+    def ask() -> list[Stats]:
+        wrong = []
+        while not over.is_set():
+            stats = handler.stats()
+            if total(stats) != stats.emitted or min(stats.buffered, stats.spooled) < 0:
+                wrong.append(stats)
+        return wrong
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = pool.submit(ask)
+        logging_on = [pool.submit(log_on) for _ in range(2)]
+        for _ in range(3):
+            stop_broker(cluster)
+            start_broker(cluster)
+        for one in logging_on:
+            one.result()
+        assert handler.flush(20.0) == 0
+        over.set()
+        assert asking.result() == []
+    stats = handler.stats()
+    assert (stats.spooled, stats.buffered, stats.emitted) == (0, 0, 6000)
+
+
+def test_a_call_that_an_exception_tears_away(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path
+) -> None:
+    """Holds nobody up for long: what was given its place and is nowhere is counted as failed."""
+    handler = make_handler(spool_dir=spool, spool="always")
+    log(handler, 1)
+    file = handler._pipeline._spool.file  # type: ignore[union-attr]
+    append = file.append
+
+    def torn(*_rows: object) -> None:
+        file.append = append  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+
+    file.append = torn  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        log(handler, 2)
+    log(handler, 3)
+    assert handler.flush() == 0
+    stats = handler.stats()
+    assert (stats.delivered, stats.failed, total(stats)) == (2, 1, 3)
+    assert numbers(cluster) == [1, 3]
+
+
+# -- receipts ------------------------------------------------------------------------------------
+
+
+def test_receipts_see_through_the_disk(
+    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+) -> None:
+    """Each record's offset is told, whichever way it went."""
+    handler = make_handler(
+        spool_dir=spool, spool=mode, buffer_records=100, overflow="block", retry_backoff_max_ms=10
+    )
+    logger = logger_to(handler)
+    with handler.receipts(timeout=20.0) as receipts:
+        for number in range(500):
+            logger.info("%d", number)
+        assert handler.stats().spooled
+        start_broker(away)
+    assert [one.offset for one in receipts] == list(range(500))
+    assert [one.message for one in receipts] == [str(number) for number in range(500)]
+
+
+def test_receipts_of_what_stays_on_disk(
+    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+) -> None:
+    """Are told as undelivered, for the brokers don't have it."""
+    handler = make_handler(spool_dir=spool, spool=mode, **IMPATIENT)
+    logger = logger_to(handler)
+    with pytest.raises(NotAcknowledged), handler.receipts(timeout=0.1):
+        logger.info("x")
+
+
+# -- what goes wrong -----------------------------------------------------------------------------
+
+
+def test_a_full_spool(
+    away: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    mode: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The overflow policy takes over, what is dropped is counted and told; the order holds."""
+    errors: list[tuple[str, int]] = []
+    handler = make_handler(
+        spool_dir=spool,
+        spool=mode,
+        spool_max_bytes=1024 * 1024,
+        buffer_records=100,
+        overflow="block",
+        block_timeout_ms=30,
+        on_error=lambda error, count: errors.append((type(error).__name__, count)),
+    )
+    logger = logger_to(handler)
+    for number in range(250):
+        logger.info("%d", number, extra={"pad": "x" * 10_000})
+    stats = handler.stats()
+    assert total(stats) == stats.emitted == 250
+    assert stats.spooled >= 50
+    assert stats.dropped_total > 0
+    start_broker(away)
+    assert handler.flush(20.0) == 0
+    handler.close()
+    assert ("SpoolFull", 0) in errors
+    assert "more don't fit" in capsys.readouterr().err
+    found = numbers(away)
+    assert found == sorted(set(found))
+    assert len(found) == 250 - stats.dropped_total
+
+
+def test_a_file_in_the_place_of_the_directory(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
+    """Is told at once: the program would believe that it has a spool."""
+    (tmp_path / "file").touch()
+    with pytest.raises(SpoolError, match="choose another spool_dir"):
+        KafkaHandler(cluster.addresses, "logs", spool_dir=tmp_path / "file")
+
+
+def test_a_directory_that_vanishes(
+    cluster: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    mode: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before anything was spooled: it is made again."""
+    handler = make_handler(spool_dir=spool, spool=mode)
+    spool.rmdir()
+    log(handler, *range(10))
+    assert handler.flush() == 0
+    assert numbers(cluster) == list(range(10))
+
+
+def test_a_directory_that_is_replaced_by_a_file(
+    cluster: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Records go on in memory only, which is told; and nothing is raised."""
+    errors: list[Exception] = []
+    handler = make_handler(
+        spool_dir=spool, spool="always", chain=True, on_error=lambda e, _: errors.append(e)
+    )
+    spool.rmdir()
+    spool.touch()
+    log(handler, *range(100))
+    assert handler.flush() == 0
+    handler.close()
+    assert numbers(cluster) == list(range(100))
+    assert is_complete(cluster)
+    assert [type(error) for error in errors] == [SpoolError]
+    assert "choose another spool_dir" in capsys.readouterr().err
+
+
+def test_a_file_that_vanishes_while_it_is_in_use(
+    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+) -> None:
+    """What is in it is sent as long as the process runs, and no record is lost."""
+    handler = make_handler(spool_dir=spool, spool=mode, buffer_records=100, overflow="block")
+    log(handler, *range(500))
+    until(lambda: handler.stats().spooled > 0)
+    for path in spool.iterdir():
+        path.unlink()
+    start_broker(away)
+    log(handler, *range(500, 520))
+    assert handler.flush(20.0) == 0
+    assert numbers(away) == list(range(520))
+
+
+def damaged(spool: Path) -> None:
+    """Cut the only file short."""
+    (path,) = spool.glob("*.spool")
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def test_a_file_that_was_cut_short(
+    away: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    mode: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What can be read is sent, the rest is set aside and told."""
+    leave(away, spool, *range(2000), spool=mode, buffer_records=4000)
+    damaged(spool)
+    start_broker(away)
+    handler = make_handler(spool_dir=spool, spool=mode)
+    log(handler, 2000)
+    assert handler.flush(20.0) == 0
+    found = numbers(away)
+    assert found == sorted(found)
+    assert found[-1] == 2000
+    assert 1 < len(found) < 2000
+    assert ".damaged" in files(spool)
+    assert "see to the disk" in capsys.readouterr().err
+
+
+def test_a_record_that_was_changed(
+    away: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Is set aside alone; all others are sent."""
+    leave(away, spool, *range(50))
+    (path,) = spool.glob("*.spool")
+    content = path.read_bytes().replace(b'"message":"7"', b'"message":"?"')
+    path.write_bytes(content)
+    start_broker(away)
+    handler = make_handler(spool_dir=spool)
+    away.stored("logs", 49)
+    handler.close()
+    assert numbers(away) == [number for number in range(50) if number != 7]
+    assert files(spool) == [".damaged"]
+    assert "not what was written" in capsys.readouterr().err
+
+
+def test_a_file_of_another_version(
+    cluster: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Stays where it is, and holds nobody up."""
+    directory = SpoolDirectory(spool, report=print)
+    store = directory.make()
+    store._connection.execute("PRAGMA user_version = 99")  # as another release may have it
+    store.append([Row(1, "logs", b"?")])
+    directory.release(store)
+    handler = make_handler(spool_dir=spool)
+    log(handler, 1)
+    assert handler.flush() == 0
+    handler.close()
+    assert numbers(cluster) == [1]
+    assert ".spool" in files(spool)
+    assert "has format 99" in capsys.readouterr().err
+
+
+def test_what_the_brokers_refuse_is_given_up(
+    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+) -> None:
+    """As without a spool: it would be refused again."""
+    leave(away, spool, 1, 2, spool=mode)
+    handler = make_handler(spool_dir=spool, spool=mode)
+    log(handler, 3, 4)
+    refuse_everything(away)
+    start_broker(away)
+    until(lambda: handler.stats().failed == 2)
+    assert handler.flush() == 0
+    handler.close()
+    assert files(spool) == []
+    assert handler.stats().recovered == 0
+
+
+# -- what is told in the streams -----------------------------------------------------------------
+
+
+def test_a_recovery_is_told_in_a_chain(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+) -> None:
+    """Once for each stream of the dead, with the last number that it gave."""
+    directory = SpoolDirectory(spool, report=print)
+    store = directory.make()
+    stamper = Stamper("ab" * 16)
+    record, state = stamper.stamped(Record(None, b'{"logger":"x","message":"1"}', (), 1), None)
+    kept = StreamState("ab" * 16, state).to_bytes()
+    store.append([Row(1, "logs", pack(record, None, 20))], {"logs": kept})
+    directory.release(store)
+    handler = make_handler(spool_dir=spool, spool=mode, chain=True)
+    cluster.stored("logs", 3)
+    handler.close()
+    told = [details for name, details in events(cluster.records("logs")) if name == "recovery"]
+    assert told == ['{"instance":"%s","records":1,"last":1}' % ("ab" * 16)]
+
+
+def test_a_stream_that_ended_needs_no_recovery(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+) -> None:
+    """Though its file was left, as by a worker that ends without closing anything."""
+    first = make_handler(spool_dir=spool, spool=mode, chain=True)
+    log(first, 1)
+    assert first.finish() == 0
+    first._pipeline.handoff.close()  # as if it were gone
+    assert "end" in [name for name, _ in events(cluster.records("logs"))]
+    first.close()
+    second = make_handler(spool_dir=spool, spool=mode, chain=True)
+    log(second, 2)
+    second.close()
+    assert "recovery" not in [name for name, _ in events(cluster.records("logs"))]
+    assert is_complete(cluster)
+
+
+def test_two_handlers_have_one_directory(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+) -> None:
+    """Each its own file; neither takes the other's."""
+    handlers = [make_handler(spool_dir=spool, spool=mode) for _ in range(2)]
+    for number in range(50):
+        for handler in handlers:
+            log(handler, number)
+    assert [handler.flush() for handler in handlers] == [0, 0]
+    assert sorted(numbers(cluster)) == sorted([*range(50), *range(50)])
+    assert [handler.stats().recovered for handler in handlers] == [0, 0]
+
+
+def test_it_is_shown(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+) -> None:
+    """A handler's repr has one number more."""
+    assert "spooled=0>" in repr(make_handler(spool_dir=spool, spool=mode))
+    assert "spooled" not in repr(make_handler())
+    assert stored(cluster) == []
