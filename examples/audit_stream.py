@@ -7,6 +7,8 @@ import logging
 import logging.config
 import os
 import sys
+import tempfile
+from pathlib import Path
 
 audit = logging.getLogger("audit")
 
@@ -14,17 +16,17 @@ CONFIG = {
     "version": 1,
     "disable_existing_loggers": False,
     "handlers": {
+        # The stream is its own: it hears the logger "audit", and no level can silence that.
         "audit": {
-            "class": "kiel_logging.KafkaHandler",
+            "class": "kiel_logging.AuditHandler",
             "brokers": os.environ.get("KAFKA_BROKERS", "localhost:9092"),
             "topic": "audit",
             "key_field": "actor",  # one actor's deeds stay in order
-            "required_acks": -1,
+            "spool_dir": os.environ.get("SPOOL_DIR", Path(tempfile.gettempdir()) / "audit-spool"),
             "compression": "gzip",
         },
     },
-    # The stream is its own: no other logger's level or handlers have a say in it.
-    "loggers": {"audit": {"level": "INFO", "handlers": ["audit"], "propagate": False}},
+    "root": {"level": "ERROR"},
 }
 
 

@@ -11,6 +11,7 @@ from kiel_logging import constants
 if TYPE_CHECKING:
     from kiel_logging.clients import Producer
     from kiel_logging.errors import KielError
+    from kiel_logging.handler.audit_handler import AuditHandler
     from kiel_logging.handler.kafka_handler import KafkaHandler
     from kiel_logging.handler.pipeline.stats import Stats
     from kiel_logging.handler.receipts import Receipts
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __version__ = constants.VERSION
 
 __all__ = [
+    "AuditHandler",
     "KafkaHandler",
     "KielError",
     "Producer",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AuditHandler": "kiel_logging.handler.audit_handler",
     "KafkaHandler": "kiel_logging.handler.kafka_handler",
     "KielError": "kiel_logging.errors",
     "Producer": "kiel_logging.clients",

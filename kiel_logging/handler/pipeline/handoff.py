@@ -80,8 +80,9 @@ class Handoff:
         self.counts = Counts(max_records * 7 // 8, max_bytes * 7 // 8, batch_size)
         self._wake = wake
         self._queue = OVERFLOW[overflow]()
-        is_plain = type(self._queue) is Newest and not spools_all
-        self.quick_queue = self._queue.items if is_plain else None
+        self.quick_queue: deque[Item] | None = None
+        if type(self._queue) is Newest and not spools_all:
+            self.quick_queue = self._queue.items
         self._drops_newest = overflow == DROP_NEWEST and not spools_all
         self._block_timeout = block_timeout if overflow == BLOCK else 0.0
         self._lock = threading.RLock()

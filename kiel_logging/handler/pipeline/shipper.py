@@ -150,7 +150,7 @@ class Shipper:
     def _move(self, most: int) -> int:
         most = min(most, self.feed.room)
         if self._spool is not None:
-            stamped: Sequence[Item] = self._spool.take(most)
+            stamped: list[Any] = self._spool.take(most)
         else:
             stamped = self.stamp(self._handoff.take(most))
         if stamped:
@@ -195,7 +195,7 @@ class Shipper:
 
     def delivered(self, items: list[Item], place: TopicPartition, base_offset: int) -> None:
         """Count what the brokers acknowledged, tell who awaits it."""
-        ours = items if self._spool is None else self._spool.delivered(items)
+        ours: list[Any] = items if self._spool is None else self._spool.delivered(items)
         self._handoff.delivered(len(ours), memory_of(ours))
         if self._tallies:
             self._tallies.delivered(items, place, base_offset)

@@ -1,0 +1,88 @@
+"""An audit stream in a Tornado app, from the request to the verified topic.
+
+A transfer is confirmed when what was logged of it is stored, or is on disk to be stored later. In
+the end ``kiel-logging verify`` shows that the topic has all of it, as it was written.
+
+KAFKA_BROKERS=localhost:9092 python examples/audit_app.py
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from tornado.httpclient import AsyncHTTPClient
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from kiel_logging import AuditHandler
+from kiel_logging.cli import main as kiel_logging_command
+from kiel_logging.errors import NotAcknowledged
+
+BROKERS = os.environ.get("KAFKA_BROKERS", "localhost:9092")
+TOPIC = os.environ.get("TOPIC", "audit")
+SPOOL = os.environ.get("SPOOL_DIR", str(Path(tempfile.gettempdir()) / "audit-spool"))
+KEY = {"env": "AUDIT_KEY"}
+"""Nobody without it can change a record such that ``verify`` does not see it."""
+
+audit = logging.getLogger("audit")
+
+
+class Transfer(RequestHandler):
+    """Moves money, and leaves a trace of it."""
+
+    def initialize(self, stream: AuditHandler) -> None:
+        """``stream`` is where it leaves it."""
+        self.stream = stream
+
+    async def post(self, source: str, target: str, amount: str) -> None:
+        """Answer 201 with the places of the records, 202 when they are not stored yet."""
+        trace = {"account": source, "target": target, "amount": amount}
+        try:
+            async with self.stream.receipts(timeout=10.0) as receipts:
+                audit.info("transfer from %s to %s begun", source, target, extra=trace)
+                await asyncio.sleep(0)  # where the money is moved
+                audit.debug("transfer from %s to %s done", source, target, extra=trace)
+        except NotAcknowledged as error:
+            self.set_status(202)
+            self.write({"waiting": len(error.undelivered)})
+            return
+        self.set_status(201)
+        self.write({"stored": [f"{one.topic}[{one.partition}]@{one.offset}" for one in receipts]})
+
+
+async def serve(stream: AuditHandler) -> None:
+    """Serve three transfers, and show what their clients are told."""
+    sockets = bind_sockets(0, "127.0.0.1")
+    application = Application(
+        [(r"/transfer/(\w+)/(\w+)/(\d+)", Transfer, {"stream": stream})], log_function=str
+    )
+    server = HTTPServer(application)
+    server.add_sockets(sockets)
+    port = sockets[0].getsockname()[1]
+    for path in ("ada/bob/10", "bob/eve/7", "ada/eve/3"):
+        url = f"http://127.0.0.1:{port}/transfer/{path}"
+        response = await AsyncHTTPClient().fetch(url, method="POST", body=b"")
+        print(path, response.code, response.body.decode())
+    server.stop()
+
+
+def main() -> int:
+    """Serve, close the stream, and return what ``kiel-logging verify`` says of the topic."""
+    os.environ.setdefault("AUDIT_KEY", "from a secret store")
+    stream = AuditHandler(
+        BROKERS, TOPIC, spool_dir=SPOOL, spool="always", key_field="account", chain_key=KEY
+    )
+    audit.setLevel(logging.CRITICAL)  # as a careless dictConfig would: the stream has it all
+    with closing(stream):
+        asyncio.run(serve(stream))
+    topic = ["--brokers", BROKERS, "--topic", TOPIC]
+    return kiel_logging_command(["verify", *topic, "--key-env", KEY["env"]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

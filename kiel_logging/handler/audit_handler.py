@@ -1,0 +1,104 @@
+"""AuditHandler: KafkaHandler's safe choices in one name, and a logger that can't be silenced."""
+
+import logging
+import os
+from typing import Any, Final
+
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.handler.audit_logger import install, uninstall
+from kiel_logging.handler.conversion.topic_choice import Topic
+from kiel_logging.handler.kafka_handler import KafkaHandler
+from kiel_logging.handler.pipeline.handoff import BLOCK
+from kiel_logging.options import Brokers
+
+DEFAULT_LOGGER: Final = "audit"
+
+_SAFE: Final[dict[str, Any]] = {
+    "required_acks": -1,
+    "idempotence": True,
+    "overflow": BLOCK,
+    "chain": True,
+    "level": logging.NOTSET,
+}
+"""What can't be chosen."""
+
+_WHY: Final = {
+    "required_acks": "a record counts as delivered when all in-sync replicas have it",
+    "idempotence": "a retry must not repeat a record",
+    "overflow": "who logs waits for room, and then goes to disk, before anything is dropped",
+    "chain": "what is taken out or changed later has to be found",
+    "level": "a level would keep records out of the stream",
+}
+
+
+class AuditHandler(KafkaHandler):
+    """Ships everything that is logged to one logger, and lets nobody silence it.
+
+    It waits for all in-sync replicas, with idempotence; where memory is full the caller waits up to
+    ``block_timeout_ms`` while records go to disk; records are a chain, which
+    ``kiel-logging verify`` checks. With ``spool="always"`` each is on disk before its call returns.
+
+    The logger ``logger`` gets a class of its own, see AuditLogger: it makes every record, whatever
+    its level, ``disabled``, ``logging.disable()`` or a later ``dictConfig`` say. These decide what
+    other handlers get. It does not propagate, until it is told to.
+
+    In a dictConfig this entry among the handlers is enough; the logger need not be named.
+
+    Args:
+        brokers: as KafkaHandler takes them.
+        topic: as KafkaHandler takes it.
+        spool_dir: where records go that memory can't hold; has to be given.
+        logger: the name of the stream's own logger.
+        options: whatever else KafkaHandler takes, but for what would make it less safe.
+
+    Attributes:
+        logger: what ``logging.getLogger()`` returns for that name.
+
+    Raises:
+        ConfigurationError: names the option, the value and what is allowed.
+        SpoolError: there can be no files in ``spool_dir``.
+    """
+
+    def __init__(
+        self,
+        brokers: Brokers = (),
+        topic: Topic = "",
+        *,
+        spool_dir: str | os.PathLike[str] | None = None,
+        logger: str = DEFAULT_LOGGER,
+        **options: Any,
+    ) -> None:
+        _refuse_less(options)
+        if spool_dir is None:
+            raise ConfigurationError(
+                "AuditHandler needs spool_dir, a directory on a local disk: what memory can't hold "
+                "while the brokers are away has nowhere else to go"
+            )
+        super().__init__(brokers, topic, spool_dir=spool_dir, **{**options, **_SAFE})
+        try:
+            self.logger = install(logger, self)
+        except BaseException:
+            self.close()
+            raise
+
+    def setLevel(self, level: int | str) -> None:  # noqa: N802 # logging's name
+        """Change nothing, and say so: the stream has all levels."""
+        logging._checkLevel(level)  # type: ignore[attr-defined] # what is none is told as always
+        self._internal_log.complain(
+            "level", f"{self.name or 'an AuditHandler'} ships all levels: setLevel() has no effect"
+        )
+
+    def close(self) -> None:
+        """As KafkaHandler's; the logger gives it nothing any more."""
+        uninstall(self)
+        super().close()
+
+
+def _refuse_less(options: dict[str, Any]) -> None:
+    for name, safe in _SAFE.items():
+        for given in (name, "acks") if name == "required_acks" else (name,):
+            if given in options and options[given] != safe:
+                raise ConfigurationError(
+                    f"{given}={options[given]!r} is not for AuditHandler, which has {safe!r}: "
+                    f"{_WHY[name]}. KafkaHandler takes it"
+                )

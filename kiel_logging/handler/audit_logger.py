@@ -1,0 +1,176 @@
+"""The logger of an audit stream: what is logged to it arrives, whatever is done to loggers.
+
+The law: an audit handler gets every record, of any level, that is logged to its logger. Levels,
+``disabled``, ``logging.disable()``, ``propagate``, filters and ``dictConfig`` decide what other
+handlers get, as always, and nothing else.
+
+It is the logger that ``logging.getLogger(name)`` returns, also to who asked before: its class is
+changed. So nobody has to log in another way, and nobody holds a logger that is not heard.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Any, Final
+
+from kiel_logging.errors import ConfigurationError
+
+_LOWEST: Final = 1
+"""What children of it without a level of their own go by. 0 would be their parents' parent's."""
+
+
+class AuditLogger(logging.Logger):
+    """A logger with audit handlers, which ``install()`` makes of one without.
+
+    A child of it that is made later is an ordinary logger: what it logs comes here as long as the
+    child has no level of its own, propagates, and is not disabled. ``getChild()`` returns one for
+    which all that does not matter either.
+
+    Attributes:
+        audits: those that get all that is logged here.
+    """
+
+    audits: tuple[logging.Handler, ...] = ()
+
+    # What is set here counts for the other handlers.
+
+    @property
+    def handlers(self) -> list[logging.Handler]:
+        """The audit handlers, and in the logger's own list, which is behind it, the others."""
+        return [*self.audits, *self._other_handlers]
+
+    @handlers.setter
+    def handlers(self, value: list[logging.Handler]) -> None:
+        self.__dict__["handlers"] = value
+
+    @property
+    def _other_handlers(self) -> list[logging.Handler]:
+        found: list[logging.Handler] = self.__dict__["handlers"]
+        return found
+
+    def addHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802 # logging's name
+        """Add another handler."""
+        if hdlr not in self.handlers:
+            self._other_handlers.append(hdlr)
+
+    def removeHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802 # logging's name
+        """Remove another handler; the audit handlers stay until they are closed."""
+        if hdlr in self._other_handlers:
+            self._other_handlers.remove(hdlr)
+
+    @property
+    def level(self) -> int:
+        """The lowest level, while there is an audit handler; what others get is set elsewhere."""
+        return _LOWEST if self.audits else self._level_for_others
+
+    @level.setter
+    def level(self, value: int) -> None:
+        self.__dict__["level"] = value
+
+    @property
+    def _level_for_others(self) -> int:
+        return int(self.__dict__.get("level", logging.NOTSET))
+
+    @property
+    def disabled(self) -> bool:
+        """Never, while there is an audit handler."""
+        return not self.audits and self._disabled_for_others
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        self.__dict__["disabled"] = value
+
+    @property
+    def _disabled_for_others(self) -> bool:
+        return bool(self.__dict__.get("disabled", False))
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 # logging's name
+        """Always, while there is an audit handler: every record is made."""
+        return bool(self.audits) or super().isEnabledFor(level)
+
+    def getChild(self, suffix: str) -> "AuditLogger":  # noqa: N802 # logging's name
+        """Return a logger of the same stream, which can be silenced as little as this one."""
+        child = super().getChild(suffix)
+        for audit in self.audits:
+            _add(child, audit)
+        return child  # type: ignore[return-value] # of this class, unless the stream is closed
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Give ``record`` to the audit handlers, and to others if they are to have it."""
+        audits = self.audits
+        if not audits:
+            super().handle(record)
+            return
+        passed: Any = self.filter(record)
+        if isinstance(passed, logging.LogRecord):  # Python 3.12: a filter may replace it
+            record = passed
+        for audit in audits:
+            audit.handle(record)
+        if passed and self._is_for_others(record.levelno):
+            for handler in self._others():
+                if record.levelno >= handler.level:
+                    handler.handle(record)
+
+    def _is_for_others(self, level: int) -> bool:
+        if self._disabled_for_others or self.manager.disable >= level:
+            return False
+        return level >= (self._level_for_others or _effective_level(self.parent))
+
+    def _others(self) -> Iterator[logging.Handler]:
+        logger: logging.Logger | None = self
+        while logger is not None:
+            yield from (one for one in logger.handlers if one not in self.audits)
+            logger = logger.parent if logger.propagate else None
+
+
+def _effective_level(logger: logging.Logger | None) -> int:
+    return logging.NOTSET if logger is None else logger.getEffectiveLevel()
+
+
+def install(name: str, audit: logging.Handler) -> logging.Logger:
+    """Return the logger ``name``, to which ``audit`` hears from now on.
+
+    Raises:
+        ConfigurationError: there is no such logger, or it is the root.
+    """
+    if not isinstance(name, str) or name in ("", "root"):
+        raise ConfigurationError(
+            f"logger={name!r} must be the name of a logger that is the audit stream's own, and so "
+            "not the root"
+        )
+    for child in _children_of(name):
+        _add(child, audit)
+    return _add(logging.getLogger(name), audit)
+
+
+def _children_of(name: str) -> list[logging.Logger]:
+    known = list(logging.Logger.manager.loggerDict.items())
+    return [
+        logger
+        for each, logger in known
+        if each.startswith(f"{name}.") and isinstance(logger, logging.Logger)
+    ]
+
+
+def _add(logger: logging.Logger, audit: logging.Handler) -> logging.Logger:
+    if not isinstance(logger, AuditLogger):
+        logger.__class__ = _audit_class(type(logger))
+        logger.propagate = False  # whoever wants the stream elsewhere as well says so afterwards
+    assert isinstance(logger, AuditLogger)
+    logger.audits = (*(one for one in logger.audits if one is not audit), audit)
+    logger.removeHandler(audit)  # it may have been added by hand
+    logger.manager._clear_cache()  # type: ignore[attr-defined]
+    return logger
+
+
+def uninstall(audit: logging.Handler) -> None:
+    """Let no logger give anything to ``audit`` any more: it is closed."""
+    for logger in list(logging.Logger.manager.loggerDict.values()):
+        if isinstance(logger, AuditLogger) and audit in logger.audits:
+            logger.audits = tuple(one for one in logger.audits if one is not audit)
+
+
+def _audit_class(kind: type[logging.Logger]) -> type[AuditLogger]:
+    """Return AuditLogger, with what the program's own class of loggers can do besides."""
+    if kind is logging.Logger:
+        return AuditLogger
+    return type(f"Audit{kind.__name__}", (AuditLogger, kind), {})

@@ -1,0 +1,347 @@
+"""AuditHandler: the safe choices, and a logger that nobody silences."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiel_logging import AuditHandler
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.handler.audit_logger import AuditLogger
+from tests.handler.shipped import QUICK, Collecting, messages, stored
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+MakeAudit = Callable[..., AuditHandler]
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """Of a logger that no other test has."""
+    name = f"audit-{uuid.uuid4().hex}"
+    yield name
+    for known in [each for each in logging.Logger.manager.loggerDict if each.startswith(name)]:
+        del logging.Logger.manager.loggerDict[known]
+
+
+@pytest.fixture
+def make(cluster: ThreadedFakeCluster, tmp_path: Path, name: str) -> Iterator[MakeAudit]:
+    """Makes audit handlers for the cluster and the logger."""
+    made: list[AuditHandler] = []
+
+    def make(**options: Any) -> AuditHandler:
+        given = {**QUICK, "spool_dir": tmp_path / "spool", "logger": name, **options}
+        made.append(AuditHandler(cluster.addresses, "logs", **given))
+        return made[-1]
+
+    yield make
+    for handler in made:
+        handler.close()
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Whatever a test does to the root logger and to logging.disable()."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    logging.disable(logging.NOTSET)
+
+
+# -- the safe choices -----------------------------------------------------------------------------
+
+
+def test_all_that_is_logged_is_stored_as_a_chain(
+    make: MakeAudit, cluster: ThreadedFakeCluster
+) -> None:
+    """With a first and a last word."""
+    handler = make()
+    handler.logger.info("paid")
+    handler.close()
+    said = [(each["logger"], each["function"]) for each in stored(cluster)]
+    assert said[0] == ("kiel_logging", "start")
+    assert said[-1] == ("kiel_logging", "end")
+    assert messages(cluster) == ["paid"]
+    for parts in cluster.records("logs").values():
+        assert all("kiel-chain" in dict(record.headers) for record in parts)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("required_acks", 1),
+        ("acks", 0),
+        ("idempotence", False),
+        ("overflow", "drop_newest"),
+        ("chain", False),
+        ("level", "ERROR"),
+    ],
+)
+def test_what_would_make_it_less_safe_is_refused(
+    make: MakeAudit, option: str, value: object
+) -> None:
+    """By name, with the reason, and with what takes it."""
+    with pytest.raises(ConfigurationError, match=f"{option}=.*AuditHandler.*KafkaHandler takes it"):
+        make(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("required_acks", -1), ("chain", True), ("overflow", "block")]
+)
+def test_a_safe_choice_may_be_named(make: MakeAudit, option: str, value: object) -> None:
+    """It is what it would be."""
+    make(**{option: value})
+
+
+def test_it_needs_a_directory(make: MakeAudit) -> None:
+    """A default might be lost with the machine's temporary files."""
+    with pytest.raises(ConfigurationError, match="spool_dir"):
+        make(spool_dir=None)
+
+
+@pytest.mark.parametrize("logger", ["", "root", None, 7])
+def test_a_logger_of_its_own(make: MakeAudit, logger: object) -> None:
+    """Not the root, whose levels are everybody's."""
+    with pytest.raises(ConfigurationError, match="logger="):
+        make(logger=logger)
+
+
+# -- nobody silences it ---------------------------------------------------------------------------
+
+
+def raise_level(logger: logging.Logger) -> None:
+    logger.setLevel(logging.CRITICAL)
+
+
+def raise_root_level(logger: logging.Logger) -> None:
+    logging.getLogger().setLevel(logging.CRITICAL)
+
+
+def disable_logging(logger: logging.Logger) -> None:
+    logging.disable(logging.CRITICAL)
+
+
+def disable(logger: logging.Logger) -> None:
+    logger.disabled = True
+
+
+def clear_handlers(logger: logging.Logger) -> None:
+    for handler in logger.handlers[:]:
+        logger.removeHandler(handler)
+    logger.handlers.clear()
+    logger.handlers = []
+
+
+def filter_all(logger: logging.Logger) -> None:
+    logger.addFilter(lambda record: False)
+
+
+def configure_anew(logger: logging.Logger) -> None:
+    logging.config.dictConfig(
+        {"version": 1, "incremental": True, "loggers": {logger.name: {"level": "CRITICAL"}}}
+    )
+
+
+def raise_the_handlers_level(logger: logging.Logger) -> None:
+    logger.handlers[0].setLevel(logging.CRITICAL)
+
+
+SILENCERS = [
+    raise_level,
+    raise_root_level,
+    disable_logging,
+    disable,
+    clear_handlers,
+    filter_all,
+    configure_anew,
+    raise_the_handlers_level,
+]
+
+
+@pytest.mark.parametrize("silence", SILENCERS, ids=lambda silence: silence.__name__)
+def test_nobody_silences_it(
+    make: MakeAudit,
+    cluster: ThreadedFakeCluster,
+    silence: Callable[[logging.Logger], None],
+    name: str,
+) -> None:
+    """Whatever is done to its logger, to all loggers, or to itself."""
+    before = logging.getLogger(name)
+    handler = make()
+    child = logging.getLogger(f"{name}.payments")
+    silence(before)
+    for logger in (before, logging.getLogger(name), handler.logger):
+        logger.debug("deed")
+    assert before.isEnabledFor(logging.DEBUG)
+    if silence is not disable_logging:  # it stops a child before anybody else is asked
+        child.info("deed")
+    assert handler.flush() == 0
+    assert messages(cluster) == ["deed"] * (4 if silence is not disable_logging else 3)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("silence", SILENCERS[:-2], ids=lambda silence: silence.__name__)
+def test_nobody_silences_its_children(
+    make: MakeAudit,
+    cluster: ThreadedFakeCluster,
+    silence: Callable[[logging.Logger], None],
+    earlier: bool,
+    name: str,
+) -> None:
+    """Those that it makes, and those that were there before."""
+    if earlier:
+        logging.getLogger(f"{name}.payments")
+    handler = make()
+    child = handler.logger.getChild("payments")
+    child.propagate = False
+    silence(child)
+    child.debug("deed")
+    assert handler.flush() == 0
+    assert messages(cluster) == ["deed"]
+
+
+def test_a_full_dict_config_does_not_disable_it(
+    cluster: ThreadedFakeCluster, tmp_path: Path, name: str
+) -> None:
+    """One entry among the handlers makes the stream; loggers that exist are disabled then."""
+    logger = logging.getLogger(name)
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "handlers": {
+                "audit": {
+                    "class": "kiel_logging.AuditHandler",
+                    "brokers": cluster.addresses,
+                    "topic": "logs",
+                    "spool_dir": str(tmp_path),
+                    "logger": name,
+                    **QUICK,
+                }
+            },
+            "root": {"level": "CRITICAL"},
+        }
+    )
+    logger.info("deed")
+    [handler] = logger.handlers
+    assert isinstance(handler, AuditHandler)
+    handler.close()
+    assert messages(cluster) == ["deed"]
+
+
+def test_it_is_named_among_the_handlers_of_its_logger(
+    make: MakeAudit, cluster: ThreadedFakeCluster
+) -> None:
+    """Nothing is there twice."""
+    handler = make()
+    handler.logger.addHandler(handler)
+    handler.logger.info("deed")
+    assert handler.logger.handlers == [handler]
+    assert handler.flush() == 0
+    assert messages(cluster) == ["deed"]
+
+
+def test_a_level_for_the_handler_is_told_of(
+    make: MakeAudit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no effect."""
+    handler = make()
+    handler.setLevel("ERROR")
+    assert handler.level == logging.NOTSET
+    assert "all levels" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="LOUD"):
+        handler.setLevel("LOUD")
+
+
+# -- other handlers -------------------------------------------------------------------------------
+
+
+def test_other_handlers_go_by_the_rules(make: MakeAudit) -> None:
+    """Levels, filters, disabled and propagate are theirs."""
+    handler, own, above = make(), Collecting(), Collecting()
+    logger, root = handler.logger, logging.getLogger()
+    logger.addHandler(own)
+    root.addHandler(above)
+    root.setLevel(logging.WARNING)
+    logger.info("quiet")  # the root's level, where it has none of its own
+    logger.warning("loud")
+    logger.setLevel(logging.INFO)
+    logger.info("as it likes")
+    logger.propagate = True
+    logger.info("everywhere")
+    logger.disabled = True
+    logger.info("nowhere else")
+    logger.disabled = False
+    own.setLevel(logging.ERROR)
+    logger.info("above only")
+    logging.disable(logging.CRITICAL)
+    logger.info("nowhere else")
+    logging.disable(logging.NOTSET)
+    logger.addFilter(lambda record: False)
+    logger.error("nowhere else")
+    assert own.messages == ["loud", "as it likes", "everywhere"]
+    assert above.messages == ["everywhere", "above only"]
+
+
+def test_a_closed_handler_leaves_an_ordinary_logger(
+    make: MakeAudit, cluster: ThreadedFakeCluster
+) -> None:
+    """What was said of its level counts again."""
+    handler, other = make(), Collecting()
+    logger = handler.logger
+    logger.setLevel(logging.ERROR)
+    logger.addHandler(other)
+    handler.close()
+    assert logger.handlers == [other]
+    assert not logger.isEnabledFor(logging.INFO)
+    logger.info("x")
+    logger.error("y")
+    logger.disabled = True
+    logger.error("z")
+    assert other.messages == ["y"]
+    assert messages(cluster) == []
+
+
+def test_two_streams_of_one_logger(
+    make: MakeAudit, cluster: ThreadedFakeCluster, tmp_path: Path
+) -> None:
+    """Each has all of it, until it is closed."""
+    first, second = make(), make(spool_dir=tmp_path / "other")
+    assert first.logger is second.logger
+    first.logger.info("to both")
+    first.close()
+    second.logger.info("to one")
+    second.close()
+    assert sorted(messages(cluster)) == ["to both", "to both", "to one"]
+
+
+class Verbose(logging.Logger):
+    """A program's own class of loggers."""
+
+    def trace(self, text: str) -> None:
+        """Below DEBUG."""
+        self.log(5, text)
+
+
+def test_a_logger_class_of_the_program(
+    make: MakeAudit, cluster: ThreadedFakeCluster, name: str
+) -> None:
+    """It goes on to have what it had."""
+    manager = logging.Logger.manager
+    previous = manager.loggerClass
+    manager.setLoggerClass(Verbose)
+    try:
+        logger = logging.getLogger(name)
+    finally:
+        manager.loggerClass = previous
+    handler = make()
+    assert isinstance(logger, AuditLogger)
+    assert isinstance(logger, Verbose)
+    logger.trace("deep")
+    assert handler.flush() == 0
+    assert messages(cluster) == ["deep"]

@@ -1,0 +1,35 @@
+"""The example of an audit stream, from a request to the topic that was verified."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.kafka import KafkaCluster
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "audit_app.py"
+
+
+def test_the_audit_app(kafka_4: KafkaCluster, topic: str, tmp_path: Path) -> None:
+    """Every transfer is confirmed, and the verdict is that nothing is missing."""
+    kafka_4.create_topic(topic, partitions=3)
+    finished = subprocess.run(
+        [sys.executable, str(EXAMPLE)],
+        env={
+            **os.environ,
+            "KAFKA_BROKERS": ",".join(kafka_4.bootstrap),
+            "TOPIC": topic,
+            "SPOOL_DIR": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.count(" 201 ") == 3
+    assert finished.stdout.count(f"{topic}[") == 6
+    assert "complete" in finished.stdout
+    assert list(tmp_path.iterdir()) == []
