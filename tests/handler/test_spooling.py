@@ -205,7 +205,7 @@ def test_the_ledger_always_holds(
 
     def ask() -> list[Stats]:
         wrong = []
-        while not over.is_set():
+        while not over.wait(0.001):
             stats = handler.stats()
             if total(stats) != stats.emitted or min(stats.buffered, stats.spooled) < 0:
                 wrong.append(stats)
@@ -213,14 +213,16 @@ def test_the_ledger_always_holds(
 
     with ThreadPoolExecutor(4) as pool:
         asking = pool.submit(ask)
-        logging_on = [pool.submit(log_on) for _ in range(2)]
-        for _ in range(3):
-            stop_broker(cluster)
-            start_broker(cluster)
-        for one in logging_on:
-            one.result()
-        assert handler.flush(20.0) == 0
-        over.set()
+        try:
+            logging_on = [pool.submit(log_on) for _ in range(2)]
+            for _ in range(3):
+                stop_broker(cluster)
+                start_broker(cluster)
+            for one in logging_on:
+                one.result()
+            assert handler.flush(20.0) == 0
+        finally:
+            over.set()
         assert asking.result() == []
     stats = handler.stats()
     assert (stats.spooled, stats.buffered, stats.failed) == (0, 0, 0)

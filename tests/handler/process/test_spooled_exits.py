@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,62 @@ say(count=count)
     assert Counter(messages(cluster)) == Counter(expected)
     assert not audited(cluster.records("logs")).failures(strict=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@MODES
+def test_a_disk_that_takes_no_more(cluster: ThreadedFakeCluster, tmp_path: Path, mode: str) -> None:
+    """A limit on the size of files, as a full disk: no call raises, memory does what it can."""
+    stop_broker(cluster)
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+errors = []
+handler = make(on_error=lambda error, count: errors.append(type(error).__name__))
+for number in range(3000): log.info("%d", number)
+stats = handler.stats()
+say(emitted=stats.emitted, dropped=stats.dropped_total)
+handler.close()
+stats = handler.stats()
+say(spooled=stats.spooled, failed=stats.failed, errors=sorted(set(errors)))
+"""
+    done = run_by_hand(
+        code,
+        brokers=cluster.addresses,
+        spool_dir=str(tmp_path / "spool"),
+        spool=mode,
+        **QUICKLY,
+    )
+    assert done.returncode == 0, done.stderr
+    told = said(done)
+    assert (told["emitted"], told["dropped"]) == (3000, 0)
+    assert told["spooled"] + told["failed"] == 3000
+    assert 0 < told["spooled"] < 3000
+    assert "SpoolError" in told["errors"]
+    assert "a limit on the size of files" in done.stderr
+    assert f"{told['spooled']} log records are on disk" in done.stderr
+    assert f"{told['failed']} log records did not reach Kafka" in done.stderr
+
+
+@MODES
+def test_two_programs_on_one_directory(
+    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str
+) -> None:
+    """What others left is sent once, by whichever has it first; and each sends its own."""
+    stop_broker(cluster)
+    for program in range(4):
+        code = f"for number in range(200): log.info('left {program} %d', number)"
+        spool = str(tmp_path)
+        run(code, brokers=cluster.addresses, spool_dir=spool, spool=mode, **QUICKLY)
+    start_broker(cluster)
+
+    def send(program: int) -> str:
+        code = f"for number in range(200): log.info('own {program} %d', number)"
+        return run(code, brokers=cluster.addresses, spool_dir=str(tmp_path), spool=mode).stderr
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(send, range(2))) == ["", ""]
+    assert list(tmp_path.iterdir()) == []
+    expected = [f"left {program} {number}" for program in range(4) for number in range(200)]
+    expected += [f"own {program} {number}" for program in range(2) for number in range(200)]
+    assert Counter(messages(cluster)) == Counter(expected)
+    assert not audited(cluster.records("logs")).failures(strict=True)
