@@ -15,10 +15,10 @@ import pytest
 
 from kiel_logging import KafkaHandler, Stats
 from kiel_logging.errors import NotAcknowledged, SpoolError
-from kiel_logging.handler.pipeline.stream_state import StreamState
 from kiel_logging.handler.spool.directory import SpoolDirectory
 from kiel_logging.handler.spool.payload import pack
 from kiel_logging.handler.spool.row import Row
+from kiel_logging.handler.spooling.stream_state import StreamState
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import Record
 from tests.handler.shipped import (
@@ -180,7 +180,7 @@ def test_memory_goes_to_disk_when_nothing_is_acknowledged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """For a while, though it has room; but for what is with the producer."""
-    monkeypatch.setattr("kiel_logging.handler.pipeline.spooling.QUIET", 0.1)
+    monkeypatch.setattr("kiel_logging.handler.spooling.sources.QUIET", 0.1)
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
     handler = make_handler(spool_dir=spool, buffer_records=100)
     log(handler, *range(40))

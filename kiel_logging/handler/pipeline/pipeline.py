@@ -12,18 +12,18 @@ from typing import Any
 
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.pipeline.equipment import Put, equip_to_commit, equip_to_overflow
 from kiel_logging.handler.pipeline.events import ConvertOwn, Event
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loop_thread import GRACE, LoopThread
 from kiel_logging.handler.pipeline.losses import Losses
 from kiel_logging.handler.pipeline.shipper import OnError, Shipper
-from kiel_logging.handler.pipeline.spooling import KEEPING, Spool
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.process.exits import flush_at_the_end_of_a_worker
 from kiel_logging.handler.spool.choice import SpoolChoice
+from kiel_logging.handler.spooling.equipment import Put, equip_to_commit, equip_to_overflow
+from kiel_logging.handler.spooling.sources import KEEPING, Spool
 from kiel_logging.proof.chain import Seal
 from kiel_logging.proof.stamper import Stamper
 

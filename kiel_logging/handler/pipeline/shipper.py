@@ -23,8 +23,8 @@ from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loss_report import LossReport
 from kiel_logging.handler.pipeline.losses import Loss, Losses
 from kiel_logging.handler.pipeline.slices import memory_of, plain
-from kiel_logging.handler.pipeline.spooling import Spool
 from kiel_logging.handler.pipeline.tallies import Tallies
+from kiel_logging.handler.spooling.sources import Spool
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import TopicPartition
 

@@ -15,11 +15,11 @@ from kiel_logging.handler.pipeline import events
 from kiel_logging.handler.pipeline.events import Event, Events, Word
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
-from kiel_logging.handler.pipeline.placed import Placed, Tickets, placed, row_of
-from kiel_logging.handler.pipeline.stream_state import StreamState, read_state
 from kiel_logging.handler.shipping import as_shipping
 from kiel_logging.handler.spool.committer import Committer
 from kiel_logging.handler.spool.file import SpoolFile
+from kiel_logging.handler.spooling.placed import Placed, Tickets, placed, row_of
+from kiel_logging.handler.spooling.stream_state import StreamState, read_state
 from kiel_logging.proof import headers
 from kiel_logging.proof.stamper import Stamper
 

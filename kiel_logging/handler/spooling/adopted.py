@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from kiel_logging.handler.pipeline.placed import Placed, nobody
-from kiel_logging.handler.pipeline.reading import Ahead, Complain, Removal
-from kiel_logging.handler.pipeline.stream_state import StreamState, read_state
 from kiel_logging.handler.spool.file import SpoolFile
 from kiel_logging.handler.spool.worker import Worker
+from kiel_logging.handler.spooling.placed import Placed, nobody
+from kiel_logging.handler.spooling.reading import Ahead, Complain, Removal
+from kiel_logging.handler.spooling.stream_state import StreamState, read_state
 
 _MOST_FAILURES: Final = 3
 """So often a file may fail in a row before it is left to another process."""

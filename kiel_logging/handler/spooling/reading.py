@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 
 from kiel_logging.errors import SpoolDamaged
 from kiel_logging.handler.pipeline.awaited import Awaited
-from kiel_logging.handler.pipeline.placed import Placed, item_of
 from kiel_logging.handler.spool.file import SpoolFile
 from kiel_logging.handler.spool.worker import Worker
+from kiel_logging.handler.spooling.placed import Placed, item_of
 
 ROWS: Final = 512
 """Rows that are read at once."""

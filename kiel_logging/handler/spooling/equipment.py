@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.pipeline.committing import Committing
 from kiel_logging.handler.pipeline.events import ConvertOwn, Events
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
-from kiel_logging.handler.pipeline.merging import Merging
-from kiel_logging.handler.pipeline.overflowing import Overflowing
-from kiel_logging.handler.pipeline.placed import Tickets
 from kiel_logging.handler.pipeline.shipper import Shipper
-from kiel_logging.handler.pipeline.spooling import Spool
+from kiel_logging.handler.spooling.committing import Committing
+from kiel_logging.handler.spooling.merging import Merging
+from kiel_logging.handler.spooling.overflowing import Overflowing
+from kiel_logging.handler.spooling.placed import Tickets
+from kiel_logging.handler.spooling.sources import Spool
 from kiel_logging.proof.stamper import Stamper
 
 Put = Callable[[Item], Sequence[Item]]

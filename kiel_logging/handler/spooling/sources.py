@@ -14,15 +14,15 @@ from typing import Any, Final, NamedTuple
 
 from kiel_logging.errors import ProducerClosed
 from kiel_logging.handler.internal_log import PERIOD, InternalLog
-from kiel_logging.handler.pipeline.adopted import Adopted, Stream, streams_of
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
-from kiel_logging.handler.pipeline.own_rows import Own, ask
-from kiel_logging.handler.pipeline.placed import Placed
 from kiel_logging.handler.spool.choice import SpoolChoice
 from kiel_logging.handler.spool.directory import SpoolDirectory
 from kiel_logging.handler.spool.file import SpoolFile
 from kiel_logging.handler.spool.worker import Worker
+from kiel_logging.handler.spooling.adopted import Adopted, Stream, streams_of
+from kiel_logging.handler.spooling.own_rows import Own, ask
+from kiel_logging.handler.spooling.placed import Placed
 
 QUIET: Final = 5.0
 """Seconds without an acknowledgement after which what waits is written, in ``overflow`` mode."""

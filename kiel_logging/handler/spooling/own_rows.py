@@ -13,10 +13,10 @@ from typing import Any, Final, Protocol
 from kiel_logging.errors import SpoolError
 from kiel_logging.handler.pipeline.events import Word
 from kiel_logging.handler.pipeline.handoff import Handoff
-from kiel_logging.handler.pipeline.placed import Placed, Tickets, row_of
-from kiel_logging.handler.pipeline.reading import Ahead, Complain, Removal
 from kiel_logging.handler.spool.file import SpoolFile
 from kiel_logging.handler.spool.worker import Worker
+from kiel_logging.handler.spooling.placed import Placed, Tickets, row_of
+from kiel_logging.handler.spooling.reading import Ahead, Complain, Removal
 
 TOGETHER: Final = 1024
 """Records that are written in one transaction."""

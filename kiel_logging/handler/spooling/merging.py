@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 from typing import Any, Final, NamedTuple
 
-from kiel_logging.handler.pipeline.committing import Committing
 from kiel_logging.handler.pipeline.events import Word
-from kiel_logging.handler.pipeline.own_rows import TOGETHER, OwnRows
-from kiel_logging.handler.pipeline.placed import Placed, item_of
-from kiel_logging.handler.pipeline.reading import BYTES, ROWS
+from kiel_logging.handler.spooling.committing import Committing
+from kiel_logging.handler.spooling.own_rows import TOGETHER, OwnRows
+from kiel_logging.handler.spooling.placed import Placed, item_of
+from kiel_logging.handler.spooling.reading import BYTES, ROWS
 
 _PATIENCE: Final = 0.1
 """Seconds that a gap is waited for."""

@@ -16,11 +16,11 @@ from typing import Any, Final
 
 from kiel_logging.handler.pipeline.events import Event, Word
 from kiel_logging.handler.pipeline.item import Item
-from kiel_logging.handler.pipeline.own_rows import TOGETHER, OwnRows, memory_of
-from kiel_logging.handler.pipeline.placed import Placed, placed, row_of
-from kiel_logging.handler.pipeline.reading import AGAIN
-from kiel_logging.handler.pipeline.stream_state import StreamState
 from kiel_logging.handler.spool.row import Row
+from kiel_logging.handler.spooling.own_rows import TOGETHER, OwnRows, memory_of
+from kiel_logging.handler.spooling.placed import Placed, placed, row_of
+from kiel_logging.handler.spooling.reading import AGAIN
+from kiel_logging.handler.spooling.stream_state import StreamState
 from kiel_logging.proof.headers import END
 from kiel_logging.proof.stamper import Stamper
 
