@@ -92,7 +92,7 @@ class AuditLogger(logging.Logger):
         child = super().getChild(suffix)
         for audit in self.audits:
             _add(child, audit)
-        return child  # type: ignore[return-value] # of this class, unless the stream is closed
+        return child
 
     def handle(self, record: logging.LogRecord) -> None:
         """Give ``record`` to the audit handlers, and to others if they are to have it."""

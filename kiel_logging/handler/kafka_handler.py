@@ -1,7 +1,5 @@
 """KafkaHandler: the ``logging.Handler``. Runs on the threads that log; waits for nothing there."""
 
-import difflib
-import inspect
 import logging
 import os
 import sys
@@ -10,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, Self
 
-from kiel_logging.clients import Producer
 from kiel_logging.credentials import Secretive, hidden
 from kiel_logging.errors import ConfigurationError, InvalidTopic, KeyTypeError
 from kiel_logging.handler.conversion.conversion import Conversion
@@ -18,8 +15,16 @@ from kiel_logging.handler.conversion.topic_choice import Topic
 from kiel_logging.handler.conversion.value_choice import Format, check_callable
 from kiel_logging.handler.fallback import Fallback, fallback_target
 from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
+from kiel_logging.handler.option_checks import (
+    check_flag,
+    check_positive,
+    level_choice,
+    logger_choice,
+    overflow_choice,
+    refuse_unknown,
+)
 from kiel_logging.handler.pipeline.awaited import CUT_SHORT, Awaited
-from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, CLOSED, DROP_NEWEST, OVERFLOW
+from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, CLOSED, DROP_NEWEST
 from kiel_logging.handler.pipeline.item import Item, level_of
 from kiel_logging.handler.pipeline.pipeline import Pipeline, Plan
 from kiel_logging.handler.pipeline.shipper import OnError
@@ -59,18 +64,8 @@ DEFAULT_CLOSE_TIMEOUT_MS: Final = 10_000.0
 DEFAULT_DELIVERY_TIMEOUT_MS: Final = 2**31 - 1
 """No limit: a record leaves by being delivered, by the overflow policy, or by ``close()``."""
 
-_PASSED_THROUGH: Final = frozenset(inspect.signature(Producer).parameters)
-
 _DROP_REASONS: Final = ((InvalidTopic, "invalid_topic"), (KeyTypeError, "invalid_key"))
 _UNSERIALISABLE: Final = "unserialisable"
-
-_ALIASES: Final = {
-    "acks": "required_acks",
-    "bootstrap_servers": "brokers",
-    "compression_type": "compression",
-    "enable_idempotence": "idempotence",
-}
-"""What other clients call options of ours."""
 
 
 class _Patience(NamedTuple):
@@ -199,11 +194,11 @@ class KafkaHandler(logging.Handler):
         secrets = hidden({"chain_key": chain_key})
         del chain_key
         producer_options = hidden(producer_options)
-        _refuse_unknown(producer_options)
-        self._close_timeout = _positive("close_timeout_ms", close_timeout_ms) / 1000
-        self._internal_log = InternalLog(_logger(internal_logger))
+        refuse_unknown(producer_options, KafkaHandler)
+        self._close_timeout = check_positive("close_timeout_ms", close_timeout_ms) / 1000
+        self._internal_log = InternalLog(logger_choice(internal_logger))
         self._notify = check_callable("on_error", on_error)
-        self.flushes_on_sigterm = _flag("flush_on_sigterm", flush_on_sigterm)
+        self.flushes_on_sigterm = check_flag("flush_on_sigterm", flush_on_sigterm)
         target = fallback_target(fallback)
         self.fallback = None if target is None else Fallback(self, target, self._internal_log)
         self._tallies = Tallies()
@@ -211,8 +206,8 @@ class KafkaHandler(logging.Handler):
             buffer_records=check_whole("buffer_records", buffer_records, least=1),
             buffer_memory=check_whole("buffer_memory", buffer_memory, least=SMALLEST_MEMORY),
             batch_size=check_whole("batch_size", batch_size, least=1),
-            overflow=_overflow(overflow),
-            block_timeout=_positive("block_timeout_ms", block_timeout_ms) / 1000,
+            overflow=overflow_choice(overflow),
+            block_timeout=check_positive("block_timeout_ms", block_timeout_ms) / 1000,
             producer_options={
                 "brokers": brokers,
                 "partitioner": "murmur2" if partitioner is None else partitioner,
@@ -258,7 +253,7 @@ class KafkaHandler(logging.Handler):
             keep_source=self.fallback is not None,
         )
         self._convert_at_once = self._conversion.convert_at_once
-        level = _level(level)
+        level = level_choice(level)
         self._pipeline.check_spool()
         super().__init__(level)
         self._closed = False
@@ -601,60 +596,3 @@ class KafkaHandler(logging.Handler):
 
 def _drop_reason(error: Exception) -> str:
     return next((name for kind, name in _DROP_REASONS if isinstance(error, kind)), _UNSERIALISABLE)
-
-
-def _refuse_unknown(options: dict[str, Any]) -> None:
-    for name in options:
-        if name not in _PASSED_THROUGH:
-            known = [*inspect.signature(KafkaHandler).parameters, *_PASSED_THROUGH]
-            nearest = [_ALIASES[name]] if name in _ALIASES else _nearest(name, known)
-            hint = f": did you mean {nearest[0]!r}?" if nearest else ""
-            raise ConfigurationError(f"KafkaHandler has no option {name!r}{hint}")
-
-
-def _nearest(name: str, known: Iterable[str]) -> list[str]:
-    return difflib.get_close_matches(name, list(known), n=1)
-
-
-def _overflow(value: object) -> str:
-    if isinstance(value, str) and value in OVERFLOW:
-        return value
-    nearest = _nearest(str(value), OVERFLOW)
-    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
-    raise ConfigurationError(
-        f"overflow={value!r} must be one of {', '.join(map(repr, OVERFLOW))}{hint}"
-    )
-
-
-def _level(value: Any) -> Any:
-    """Return a level, or what logging itself will say is none."""
-    known = logging.getLevelNamesMapping()
-    if not isinstance(value, str) or value in known:
-        return value
-    nearest = _nearest(value.upper(), known)
-    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
-    raise ConfigurationError(
-        f"level={value!r} must be a number, or one of {', '.join(map(repr, known))}{hint}"
-    )
-
-
-def _logger(value: object) -> logging.Logger | None:
-    if value is None or isinstance(value, logging.Logger):
-        return value
-    if isinstance(value, str) and value:
-        return logging.getLogger(value)
-    raise ConfigurationError(
-        f"internal_logger={value!r} must be a logging.Logger, the name of one, or None for stderr"
-    )
-
-
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{name}={value!r} must be True or False")
-    return value
-
-
-def _positive(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 2**31:
-        raise ConfigurationError(f"{name}={value!r} must be a number of milliseconds above 0")
-    return value

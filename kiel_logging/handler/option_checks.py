@@ -1,0 +1,86 @@
+"""KafkaHandler's own options, checked; those of its conversion, spool and chain have their places.
+
+Every check raises ConfigurationError, which names the option, the value and what is allowed.
+"""
+
+import difflib
+import inspect
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from kiel_logging.clients import Producer
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.handler.pipeline.handoff import OVERFLOW
+
+_PASSED_THROUGH: Final = frozenset(inspect.signature(Producer).parameters)
+
+_ALIASES: Final = {
+    "acks": "required_acks",
+    "bootstrap_servers": "brokers",
+    "compression_type": "compression",
+    "enable_idempotence": "idempotence",
+}
+"""What other clients call options of ours."""
+
+
+def refuse_unknown(options: Mapping[str, Any], handler: type) -> None:
+    """See that ``options``, which ``handler`` does not name, are the Producer's."""
+    for name in options:
+        if name not in _PASSED_THROUGH:
+            known = [*inspect.signature(handler).parameters, *_PASSED_THROUGH]
+            nearest = [_ALIASES[name]] if name in _ALIASES else _nearest(name, known)
+            hint = f": did you mean {nearest[0]!r}?" if nearest else ""
+            raise ConfigurationError(f"KafkaHandler has no option {name!r}{hint}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, list(known), n=1)
+
+
+def overflow_choice(value: object) -> str:
+    """Return ``value`` if it is a policy."""
+    if isinstance(value, str) and value in OVERFLOW:
+        return value
+    nearest = _nearest(str(value), OVERFLOW)
+    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
+    raise ConfigurationError(
+        f"overflow={value!r} must be one of {', '.join(map(repr, OVERFLOW))}{hint}"
+    )
+
+
+def level_choice(value: Any) -> Any:
+    """Return a level, or what logging itself will say is none."""
+    known = logging.getLevelNamesMapping()
+    if not isinstance(value, str) or value in known:
+        return value
+    nearest = _nearest(value.upper(), known)
+    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
+    raise ConfigurationError(
+        f"level={value!r} must be a number, or one of {', '.join(map(repr, known))}{hint}"
+    )
+
+
+def logger_choice(value: object) -> logging.Logger | None:
+    """Return the logger that ``internal_logger`` stands for."""
+    if value is None or isinstance(value, logging.Logger):
+        return value
+    if isinstance(value, str) and value:
+        return logging.getLogger(value)
+    raise ConfigurationError(
+        f"internal_logger={value!r} must be a logging.Logger, the name of one, or None for stderr"
+    )
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Return ``value`` if it is True or False."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name}={value!r} must be True or False")
+    return value
+
+
+def check_positive(name: str, value: object) -> float:
+    """Return ``value`` if it is a number of milliseconds above 0."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 2**31:
+        raise ConfigurationError(f"{name}={value!r} must be a number of milliseconds above 0")
+    return value
