@@ -118,6 +118,8 @@ class Shipper:
             self._lingering.cancel()
             self._lingering = None
         if full:
+            if self._spool is not None:
+                self._spool.own.hurry()
             self.start_feeding()
         else:
             self._lingering = self._later(self.feed.linger, self.start_feeding)
@@ -308,6 +310,8 @@ class Shipper:
         queue = self._handoff if self._spool is None else self._spool.own
         mark = queue.mark()
         while not queue.passed(mark) and (left := deadline - time.monotonic()) > 0:
+            if self._spool is not None:
+                self._spool.own.hurry()
             if self._move(SLICE):
                 await asyncio.sleep(0)
             else:

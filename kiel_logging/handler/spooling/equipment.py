@@ -57,6 +57,7 @@ def equip_to_commit(
         spool.file,
         spool.worker,
         tickets,
+        linger=shipper.feed.linger,
         changed=spool.changed,
         complain=spool.complain,
     )

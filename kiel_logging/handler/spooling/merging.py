@@ -33,13 +33,18 @@ class _Mark(NamedTuple):
 class Merging(OwnRows):
     """This process's own file, which those who log write to, and the hand-off beside it.
 
-    ``committing`` is to be set before anything is taken.
+    ``committing`` is to be set before anything is taken. ``linger`` is in seconds: rows are read
+    no more often, but for ``hurry()``.
     """
 
     committing: Committing
 
-    def __init__(self, *common: Any, **more: Any) -> None:
+    def __init__(self, *common: Any, linger: float, **more: Any) -> None:
         super().__init__(*common, **more)
+        self._linger = linger
+        self._hurried = False
+        self._read_at = 0.0
+        self._later: asyncio.TimerHandle | None = None
         self._memory: list[tuple[int, Placed]] = []
         self._dead: set[int] = set()
         self._skipped: set[int] = set()
@@ -92,11 +97,30 @@ class Merging(OwnRows):
             self._sort_in(_FEW)
         if committing.told:
             committing.told, self._more = False, True
-        if (self._more or not ahead.dry) and ahead.wish():
-            self._more = False
+        if (self._more or not ahead.dry) and self._may_read() and ahead.wish():
+            self._more = self._hurried = False
+            self._read_at = time.monotonic() + self._linger
         if ahead.lost:
             lost, ahead.lost = ahead.lost, 0
             self.handoff.lost_on_disk(lost)
+
+    def _may_read(self) -> bool:
+        """Whether enough time has passed since the last read: rows that come one by one are not
+        worth one each, which would keep those who commit from the GIL."""
+        delay = self._read_at - time.monotonic()
+        if self._hurried or delay <= 0 or len(self.ahead.ready) > 0:
+            return True
+        if self._later is None:
+            self._later = asyncio.get_running_loop().call_later(delay, self._let_read)
+        return False
+
+    def _let_read(self) -> None:
+        self._later = None
+        self.changed()
+
+    def hurry(self) -> None:
+        """Somebody waits for what is on disk, or there is a batch of it."""
+        self._hurried = True
 
     def _sort_in(self, most: int) -> int:
         items = self.handoff.take(most)

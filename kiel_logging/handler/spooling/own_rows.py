@@ -34,6 +34,9 @@ class Own(Protocol):
     def tend(self, *, quiet: bool) -> None:
         """See to what can't be fed; ``quiet``: the brokers have taken nothing for a while."""
 
+    def hurry(self) -> None:
+        """Don't wait for more."""
+
     def say(self, word_of: Callable[[int], Word], topic: str) -> None:
         """Put what the handler says behind all that has a number."""
 
@@ -102,6 +105,9 @@ class OwnRows:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.disk} window={len(self.window)}>"
+
+    def hurry(self) -> None:
+        """Nothing waits for more."""
 
     def from_disk(self, items: Sequence[Placed]) -> None:
         """Count what was read and is fed."""
