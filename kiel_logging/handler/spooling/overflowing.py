@@ -17,7 +17,7 @@ from typing import Any, Final
 from kiel_logging.handler.pipeline.events import Event, Word
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.spool.row import Row
-from kiel_logging.handler.spooling.own_rows import TOGETHER, OwnRows, memory_of
+from kiel_logging.handler.spooling.own_rows import FEW, TOGETHER, OwnRows, memory_of
 from kiel_logging.handler.spooling.placed import Placed, placed, row_of
 from kiel_logging.handler.spooling.reading import AGAIN
 from kiel_logging.handler.spooling.stream_state import StreamState
@@ -193,6 +193,8 @@ class Overflowing(OwnRows):
             one.writing = False
             if error is None:
                 self._written(one)
+            elif len(one.items) > FEW:
+                self._halve(one)
             else:
                 self._retry_at = time.monotonic() + AGAIN
                 self.complain(error)
@@ -202,6 +204,13 @@ class Overflowing(OwnRows):
             self.changed()
 
         self.worker.submit(work, written)
+
+    def _halve(self, one: _Slice) -> None:
+        """It did not fit: perhaps a part of it does."""
+        items = list(one.items)
+        middle = len(items) // 2
+        one.items = deque(items[:middle])
+        self._slices.insert(1, _Slice(items[middle:]))
 
     def _state(self, topic: str) -> bytes:
         state = self._stamper.state(topic)

@@ -21,6 +21,10 @@ from kiel_logging.handler.spooling.reading import Ahead, Complain, Removal
 TOGETHER: Final = 1024
 """Records that are written in one transaction."""
 
+FEW: Final = 16
+"""As many are not tried in parts when the disk does not take them."""
+
+
 memory_of: Final = attrgetter("memory")
 place_of: Final = attrgetter("place")
 
@@ -149,19 +153,30 @@ class OwnRows:
     async def write_window(self, deadline: float) -> bool:
         """Write what is with the feed and not on disk; return whether that went well."""
         items = sorted(self.window.values(), key=place_of)
-        for start in range(0, len(items), TOGETHER):
-            some = items[start : start + TOGETHER]
-            if not await self.append(some, {}, deadline):
+        start, most = 0, TOGETHER
+        while start < len(items):
+            some = items[start : start + most]
+            if await self.append(some, {}, deadline, quietly=most > FEW):
+                gone = [item.place for item in some if item.place not in self.window]
+                self.written(item for item in some if item.place in self.window)
+                self.removal.add(gone)
+                start += len(some)
+            elif most > FEW and asyncio.get_running_loop().time() < deadline:
+                most //= 2  # perhaps a part of it fits
+            else:
                 return False
-            gone = [item.place for item in some if item.place not in self.window]
-            self.written(item for item in some if item.place in self.window)
-            self.removal.add(gone)
         return True
 
     async def append(
-        self, items: Sequence[Placed], states: Mapping[str, bytes], deadline: float
+        self,
+        items: Sequence[Placed],
+        states: Mapping[str, bytes],
+        deadline: float,
+        *,
+        quietly: bool = False,
     ) -> bool:
-        """Write ``items`` in time; return whether it is done."""
+        """Write ``items`` in time; return whether it is done. ``quietly`` if it will be tried in
+        other ways."""
         file = self.file
 
         def work() -> None:
@@ -175,7 +190,8 @@ class OwnRows:
         try:
             writing.result()
         except SpoolError as error:
-            self.complain(error)
+            if not quietly:
+                self.complain(error)
             return False
         return True
 

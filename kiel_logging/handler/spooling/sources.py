@@ -33,7 +33,7 @@ LOOK_EVERY: Final = 60.0
 KEEPING: Final = 5.0
 """Seconds that writing what is left may take at the end, beyond what delivering it may."""
 
-_TENDING: Final = 0.05
+_TENDING: Final = 0.01
 """Seconds between two looks at what can't be fed."""
 
 

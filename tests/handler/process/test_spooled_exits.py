@@ -238,7 +238,7 @@ def test_a_disk_that_takes_no_more(cluster: ThreadedFakeCluster, tmp_path: Path,
     stop_broker(cluster)
     code = """
 import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 errors = []
 handler = make(on_error=lambda error, count: errors.append(type(error).__name__))
 for number in range(3000): log.info("%d", number)
