@@ -208,12 +208,11 @@ class Shipper:
 
     def failed(self, items: Sequence[Item], error: Exception) -> None:
         """Count what is given up, tell who wants to know, hand it to the fallback."""
-        if self._tallies:
+        lost = items if self._spool is None else self._spool.failed(items, error)
+        if lost:
+            self._lose(lost, error)
+        if self._tallies:  # last: whoever waits finds all of it done
             self._tallies.lost(items, f"{type(error).__name__}: {error}", error)
-        if self._spool is not None:
-            items = self._spool.failed(items, error)
-        if items:
-            self._lose(items, error)
 
     def _lose(self, items: Sequence[Item], error: Exception) -> None:
         self._handoff.failed(len(items), memory_of(list(items)))
