@@ -67,7 +67,7 @@ FULL: Final = Plan(
         "message_size": (100, 1_000, 10_000, 100_000),
         "extras": (0, 5, 50),
     },
-    growth_records=20_000,
+    growth_records=30_000,
     growth_peers=(NULL, BEST, "kafka-python", "aiokafka", OURS),
     growth_rounds=2,
 )
