@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import sys
 import threading
@@ -297,6 +298,7 @@ def _tear_after_take(committer: Committer, moment: int) -> bool:
                 raise KeyboardInterrupt
 
     torn = False
+    gc.disable()  # what is raised in a callback of its (hypothesis has one) nobody gets
     sys.setprofile(profile)
     try:
         committer.commit("audit", counted)
@@ -304,6 +306,7 @@ def _tear_after_take(committer: Committer, moment: int) -> bool:
         torn = True
     finally:
         sys.setprofile(None)
+        gc.enable()
     join(other)
     return torn
 
