@@ -15,7 +15,7 @@ import pytest
 
 from kiel_logging.handler.conversion.compose import compose, dump_if_simple
 from kiel_logging.handler.pipeline import slices
-from kiel_logging.handler.pipeline.counts import Counts
+from kiel_logging.handler.pipeline.counts import Counts, queue_up
 from kiel_logging.partitioners import murmur2_hash
 from kiel_logging.proof.stamper import stamp
 from kiel_logging.records import Record
@@ -37,6 +37,7 @@ assert record_batch.encode_records is record_batch.encode_records_in_python
 assert partitioners.murmur2_hash.__wrapped__ is partitioners.murmur2_in_python
 assert record_batch.latest_timestamp is record_batch.latest_timestamp_in_python
 assert counts.Counts is counts.CountsInPython
+assert counts.queue_up is counts.queue_up_in_python
 for name in ("take", "group", "records_of", "sizes_of", "memory_of"):
     assert getattr(slices, name) is getattr(slices, name + "_in_python")
 assert not quick_handle.IN_C
@@ -61,6 +62,7 @@ def test_all_works_without_it() -> None:
 
 ITEM = ("logs", None, Record(None, None, (), 0), 36, 36)
 STAMP = ([ITEM], ("kiel-instance", b"a"), "kiel-sequence", {"logs": 1})
+QUEUED: Any = (Counts(1, 1, 1), [], [].append, ITEM)
 GOOD = (1.0, b'"', "text", b"", {}, 0, {}, frozenset(), dump_if_simple, b"}")
 
 
@@ -88,6 +90,11 @@ GOOD = (1.0, b'"', "text", b"", {}, 0, {}, frozenset(), dump_if_simple, b"}")
         lambda: latest_timestamp([Record(b"", b"", (), 2**64)]),
         lambda: Counts(),  # type: ignore[call-arg]
         lambda: Counts("1", 2, 3),  # type: ignore[arg-type]
+        *[
+            lambda place=place: queue_up(*QUEUED[:place], object(), *QUEUED[place + 1 :])
+            for place in (0, 3)
+        ],
+        lambda: queue_up(*QUEUED[:3], ITEM[:4]),  # type: ignore[arg-type]
         lambda: slices.take([].pop, "x"),  # type: ignore[arg-type]
         lambda: slices.take([].pop),  # type: ignore[call-arg]
         lambda: slices.group((ITEM,), {}, list),  # type: ignore[arg-type]

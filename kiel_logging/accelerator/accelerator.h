@@ -26,7 +26,7 @@ enum { I_TOPIC = 0, I_KEY, I_RECORD, I_SIZE, I_COUNT, I_MEMORY = 4, R_HEADERS = 
 static inline int
 is_blob(PyObject *value)
 {
-    return value == Py_None || PyBytes_CheckExact(value);
+    return value == Py_None || PyBytes_Check(value);
 }
 
 static inline int
@@ -118,7 +118,7 @@ is_item(PyObject *item)
         return 1;
     }
     return PyTuple_Check(item) && PyTuple_GET_SIZE(item) >= I_COUNT &&
-           PyUnicode_CheckExact(PyTuple_GET_ITEM(item, I_TOPIC)) &&
+           PyUnicode_Check(PyTuple_GET_ITEM(item, I_TOPIC)) &&
            is_record(PyTuple_GET_ITEM(item, I_RECORD)) &&
            PyLong_CheckExact(PyTuple_GET_ITEM(item, I_SIZE));
 }
@@ -144,6 +144,10 @@ typedef struct {
 
 extern PyTypeObject COUNTS, QUICK_HANDLE;
 
+/* Queue the item if there is plenty of room; return how many are queued, 0 if there is not, -1
+ * with an error. No Python code runs in here, so nobody comes in between. */
+Py_ssize_t queue_up(Counts *counts, PyObject *queue, PyObject *append, PyObject *item);
+
 /* -- the module's functions -------------------------------------------------------------------- */
 
 extern PyObject *N_message, *N_open_telemetry, *N_depth, *N_filters, *N_formatter, *N_emit;
@@ -151,6 +155,7 @@ extern PyObject *N_message, *N_open_telemetry, *N_depth, *N_filters, *N_formatte
 PyObject *compose(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *convert(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *group(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *queue_up_method(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *stamp(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *encode_records(PyObject *module, PyObject *args);

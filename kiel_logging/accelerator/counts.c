@@ -38,3 +38,39 @@ PyTypeObject COUNTS = {
     .tp_init = counts_init,
     .tp_members = COUNTS_MEMBERS,
 };
+
+Py_ssize_t
+queue_up(Counts *counts, PyObject *queue, PyObject *append, PyObject *item)
+{
+    long long memory = number_of(item, I_MEMORY);
+    if (memory == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (counts->closed || counts->kept - counts->ended >= counts->many_records ||
+        counts->bytes_kept - counts->bytes_ended + memory > counts->many_bytes) {
+        return 0;
+    }
+    PyObject *done = PyObject_CallOneArg(append, item);
+    if (done == NULL) {
+        return -1;
+    }
+    Py_DECREF(done);
+    counts->emitted++;
+    counts->kept++;
+    counts->bytes_kept += memory;
+    return PyObject_Size(queue);
+}
+
+/* queue_up(counts, queue, append, item) -> int: as queue_up_in_python(). */
+PyObject *
+queue_up_method(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 4 || !Py_IS_TYPE(args[0], &COUNTS) || !is_item(args[3]) ||
+        (PyTuple_Check(args[3]) && PyTuple_GET_SIZE(args[3]) <= I_MEMORY)) {
+        PyErr_SetString(PyExc_TypeError, "queue_up(): arguments of other types were expected");
+        return NULL;
+    }
+    Py_ssize_t queued = queue_up((Counts *)args[0], args[1], args[2], args[3]);
+    return queued < 0 ? NULL : PyLong_FromSsize_t(queued);
+}

@@ -4,6 +4,9 @@
 
 #include <math.h>
 
+/* Bytes of a text: six times as many are reserved for it. Longer ones are cut, mostly. */
+enum { MOST_TEXT = 4 * 1024 * 1024 };
+
 static const char HEX[] = "0123456789abcdef";
 
 static int
@@ -42,6 +45,9 @@ write_text(Buffer *buffer, PyObject *text)
             return FAILED;
         }
         PyErr_Clear();
+        return NEEDS_CARE;
+    }
+    if (size > MOST_TEXT) {
         return NEEDS_CARE;
     }
     char *at = buffer_reserve(buffer, (size_t)size * 6 + 2);

@@ -12,9 +12,11 @@ enum {
 };
 enum { NO_PLACE = 255, MOST_NAMES = 64, MOST_EXTRAS = 500 };
 
-/* A record's attributes, borrowed, in the order in which logging sets them. */
+/* A record's attributes, in the order in which logging sets them: references of our own, for others
+ * may change the record whenever Python code runs, or the garbage collector. */
 typedef struct {
     PyObject *values[MOST_NAMES];
+    Py_ssize_t count;
     const unsigned char *places;
 } Attributes;
 
@@ -30,17 +32,35 @@ read_attributes(Attributes *attributes, PyObject *own, PyObject *settings)
 {
     PyObject *names = setting(settings, S_NAMES), *name, *value;
     Py_ssize_t place = 0, count = PyTuple_GET_SIZE(names);
-    for (Py_ssize_t index = 0; index < count; index++) {
-        if (!PyDict_Next(own, &place, &name, &value) || name != PyTuple_GET_ITEM(names, index)) {
+    for (attributes->count = 0; attributes->count < count; attributes->count++) {
+        if (!PyDict_Next(own, &place, &name, &value) ||
+            name != PyTuple_GET_ITEM(names, attributes->count)) {
             return 0;
         }
-        attributes->values[index] = value;
+        attributes->values[attributes->count] = Py_NewRef(value);
     }
     attributes->places = (const unsigned char *)PyBytes_AS_STRING(setting(settings, S_PLACES));
     return 1;
 }
 
-/* Return a new reference to the (head, tail) of the record's call site; NULL with an error. */
+static void
+release_attributes(Attributes *attributes)
+{
+    while (attributes->count > 0) {
+        Py_DECREF(attributes->values[--attributes->count]);
+    }
+}
+
+/* Whether it is equal to nothing that would be written in another way, and looking it up runs no
+ * code of the program's. */
+static int
+is_of_a_site(PyObject *value)
+{
+    return PyUnicode_CheckExact(value) || PyLong_CheckExact(value) || value == Py_None;
+}
+
+/* Return a new reference to the (head, tail) of the record's call site; NULL with an error, or
+ * without one where it needs care. */
 static PyObject *
 site_of(const Attributes *attributes, PyObject *settings)
 {
@@ -50,7 +70,12 @@ site_of(const Attributes *attributes, PyObject *settings)
         return NULL;
     }
     for (Py_ssize_t index = 0; index < count; index++) {
-        PyTuple_SET_ITEM(place, index, Py_NewRef(attribute(attributes, (int)(P_SITE + index))));
+        PyObject *value = attribute(attributes, (int)(P_SITE + index));
+        if (!is_of_a_site(value)) {
+            Py_DECREF(place);
+            return NULL;
+        }
+        PyTuple_SET_ITEM(place, index, Py_NewRef(value));
     }
     PyObject *site = Py_XNewRef(PyDict_GetItemWithError(setting(settings, S_SITES), place));
     if (site == NULL && !PyErr_Occurred()) {
@@ -120,10 +145,9 @@ stored_key(PyObject *key)
 
 /* Whether nothing about the record needs the care of Python. */
 static int
-is_simple(PyObject *record, PyObject *own, const Attributes *attributes, PyObject *settings)
+is_simple(PyObject *own, const Attributes *attributes, PyObject *settings)
 {
-    return (PyObject *)Py_TYPE(record) == setting(settings, S_LOG_RECORD) &&
-           attribute(attributes, P_EXC_INFO) == Py_None &&
+    return attribute(attributes, P_EXC_INFO) == Py_None &&
            attribute(attributes, P_EXC_TEXT) == Py_None &&
            attribute(attributes, P_STACK_INFO) == Py_None &&
            PyFloat_CheckExact(attribute(attributes, P_CREATED)) &&
@@ -270,6 +294,9 @@ quick_item_of(const Found *found)
 static PyObject *
 converted(PyObject *settings, PyObject *record, PyObject *(*make)(const Found *))
 {
+    if ((PyObject *)Py_TYPE(record) != setting(settings, S_LOG_RECORD)) {
+        Py_RETURN_NONE;
+    }
     PyObject *own = PyObject_GenericGetDict(record, NULL);
     if (own == NULL) {
         return NULL;
@@ -278,9 +305,10 @@ converted(PyObject *settings, PyObject *record, PyObject *(*make)(const Found *)
     Found found = {.settings = settings};
     PyObject *made = NULL;
     if (read_attributes(&attributes, own, settings) &&
-        is_simple(record, own, &attributes, settings) && find(&found, own, &attributes)) {
+        is_simple(own, &attributes, settings) && find(&found, own, &attributes)) {
         made = make(&found);
     }
+    release_attributes(&attributes);
     Py_DECREF(own);
     if (made == NULL && PyErr_Occurred()) {
         if (!PyErr_ExceptionMatches(PyExc_Exception)) {

@@ -14,6 +14,8 @@ static PyMethodDef METHODS[] = {
     {"latest_timestamp", latest_timestamp, METH_O, "latest_timestamp(records) -> int"},
     {"memory_of", memory_of, METH_O, "memory_of(items) -> int"},
     {"murmur2", murmur2, METH_O, "murmur2(key) -> int"},
+    {"queue_up", (PyCFunction)(void (*)(void))queue_up_method, METH_FASTCALL,
+     "queue_up(counts, queue, append, item) -> int"},
     {"records_of", records_of, METH_O, "records_of(items) -> list"},
     {"sizes_of", sizes_of, METH_O, "sizes_of(items) -> list"},
     {"stamp", (PyCFunction)(void (*)(void))stamp, METH_FASTCALL,

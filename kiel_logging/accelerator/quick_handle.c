@@ -104,28 +104,6 @@ may_be_quick(const QuickHandle *quick)
     return result;
 }
 
-/* Queue the item if there is plenty of room; return how many are queued, 0 if there is not, -1
- * with an error. No Python code runs in here, so nobody comes in between. */
-static Py_ssize_t
-queue_up(const QuickHandle *quick, PyObject *item)
-{
-    Counts *counts = (Counts *)quick->counts;
-    Py_ssize_t memory = number_of(item, I_MEMORY);
-    if (counts->closed || counts->kept - counts->ended >= counts->many_records ||
-        counts->bytes_kept - counts->bytes_ended + memory > counts->many_bytes) {
-        return 0;
-    }
-    PyObject *done = PyObject_CallOneArg(quick->append, item);
-    if (done == NULL) {
-        return -1;
-    }
-    Py_DECREF(done);
-    counts->emitted++;
-    counts->kept++;
-    counts->bytes_kept += memory;
-    return PyObject_Size(quick->queue);
-}
-
 static PyObject *
 quick_call(PyObject *self, PyObject *args, PyObject *named)
 {
@@ -140,7 +118,7 @@ quick_call(PyObject *self, PyObject *args, PyObject *named)
     if (item == NULL) {
         return NULL;
     }
-    Py_ssize_t queued = item == Py_None ? 0 : queue_up(quick, item);
+    Py_ssize_t queued = item == Py_None ? 0 : queue_up((Counts *)quick->counts, quick->queue, quick->append, item);
     Py_DECREF(item);
     if (queued < 0) {
         return NULL;

@@ -280,6 +280,10 @@ class KafkaHandler(logging.Handler):
             del properties  # a mapping that has secrets
         return cls(topic=topic, **options)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy has: its ``handle()`` is its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "handle"}
+
     def __repr__(self) -> str:
         if not hasattr(self, "_patience"):  # an option was wrong, and a tool shows where
             return "<KafkaHandler being made>"

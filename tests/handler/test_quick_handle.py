@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import enum
 import gc
+import json
 import logging
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,8 +22,9 @@ from kiel_logging.handler.pipeline.slices import plain
 from kiel_logging.handler.quick_handle import IN_C
 from kiel_logging.handler.shipping import as_shipping
 from tests.handler.process.child import run_by_hand, said
-from tests.handler.shipped import HELD_BACK, MakeHandler, logger_to, messages
+from tests.handler.shipped import HELD_BACK, MakeHandler, logger_to, messages, stored
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(not IN_C, reason="there is no C compiler")
 
@@ -314,3 +319,156 @@ say(parent=handler.stats().emitted)
     program = run_by_hand(code, brokers=cluster.addresses)
     assert said(program) == {"child": 1, "quick": True, "parent": 1}
     assert sorted(messages(cluster)) == ["child", "parent"]
+
+
+# -- what others make of it -----------------------------------------------------------------------
+
+
+class Topics(enum.StrEnum):
+    """Names, as programs keep them."""
+
+    LOGS = "logs"
+
+
+class Bytes(bytes):
+    """What another library returns."""
+
+
+class Text(str):
+    """The same."""
+
+
+SUBCLASSES: dict[str, dict[str, Any]] = {
+    "a constant topic": {"topic": Topics.LOGS},
+    "a topic": {"topic": lambda record: Topics.LOGS},
+    "what a format makes": {"format": lambda fields, record: Bytes(b"x")},
+    "what a serializer makes": {"serializer": lambda fields: Bytes(b"x")},
+    "a key, as bytes": {"key_maker": lambda fields: Bytes(b"k")},
+    "a key, as text": {"key_maker": lambda fields: Text("k")},
+    "a key in a field": {"key_field": "it"},
+    "a header": {"headers": {"it": "it"}},
+}
+
+
+@pytest.mark.parametrize("options", SUBCLASSES.values(), ids=SUBCLASSES)
+def test_texts_and_bytes_of_other_classes(
+    make_handler: MakeHandler, options: dict[str, Any]
+) -> None:
+    """They arrive, and whatever was logged beside them."""
+    handler = make_handler(**options)
+    logger = logger_to(handler)
+    for extra in ({}, {"it": Bytes(b"x")}, {"it": Text("x")}, {"it": Topics.LOGS}, {}):
+        logger.info("x", extra=extra)
+    assert handler.flush() == 0
+    assert handler.stats().delivered == 5
+
+
+class Unhashable(str):
+    """No key for a table."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_key_that_can_not_be_looked_up(make_handler: MakeHandler) -> None:
+    """All of its slice is given up, and counted: none is lost in silence."""
+    handler = make_handler(
+        key_maker=lambda fields: Unhashable("k") if fields["message"] == "bad" else "k"
+    )
+    logger = logger_to(handler)
+    logger.info("good")
+    assert handler.flush() == 0
+    logger.info("bad")
+    logger.info("good")
+    assert handler.flush() == 0
+    stats = handler.stats()
+    assert (stats.emitted, stats.buffered) == (stats.delivered + stats.failed, 0)
+    assert stats.failed >= 1
+
+
+def test_a_record_that_changes_while_it_is_converted(handler: KafkaHandler) -> None:
+    """What was read is what is written; nothing that is gone."""
+    record = logging.LogRecord("x", 20, "/a.py", 1, "as it was %09d", (1,), None, "f")
+
+    class Name(str):
+        """Its hash is asked for where call sites are looked up."""
+
+        def __hash__(self) -> int:
+            record.msg, record.args = "another", ()
+            return super().__hash__()
+
+    record.name = Name("shop")
+    handler.handle(record)
+    [item] = queued(handler)
+    assert b"as it was 000000001" in item.record.value or b"another" in item.record.value
+
+
+@pytest.mark.parametrize("name", ["lineno", "process", "thread"])
+@pytest.mark.parametrize("value", [True, 1.0])
+def test_a_number_of_another_kind_is_written_as_it_is(
+    make_handler: MakeHandler, name: str, value: object
+) -> None:
+    """Though it is equal to one that was there before."""
+    handler = make_handler(**HELD_BACK)
+    for each in (1, value):
+        record = logging.LogRecord("x", 20, "/a.py", 1, "x", (), None, "f")
+        setattr(record, name, each)
+        handler.handle(record)
+    first, second = (
+        {k: json.loads(one.record.value)[k] for k in FIELDS} for one in queued(handler)
+    )
+    field = {"lineno": "line"}.get(name, name)
+    assert (first[field], second[field]) == (1, value)
+    assert type(second[field]) is type(value)
+
+
+FIELDS = ("line", "process", "thread")
+
+
+def test_a_record_without_a_dict(handler: KafkaHandler) -> None:
+    """Whatever it is, it is counted."""
+
+    class Slots:
+        __slots__ = tuple(logging.makeLogRecord({}).__dict__)
+        getMessage = logging.LogRecord.getMessage  # noqa: N815
+
+    record = Slots()
+    for name, value in logging.makeLogRecord({"msg": "x"}).__dict__.items():
+        setattr(record, name, value)
+    handler.handle(record)  # type: ignore[arg-type]
+    assert handler.stats().emitted == 1
+
+
+def test_a_copy_has_its_own_way(handler: KafkaHandler) -> None:
+    """What is set on it counts for it."""
+    other = copy.copy(handler)
+    other.setFormatter(logging.Formatter("F %(message)s"))
+    other.handle(logging.makeLogRecord({"msg": "x"}))
+    assert b"F x" in queued(handler)[0].record.value
+
+
+def test_a_factory_of_the_program(cluster: ThreadedFakeCluster) -> None:
+    """What it adds is an extra, also where it was there before the package."""
+    before = """
+import logging
+def make(*arguments, **named):
+    record = logging.LogRecord(*arguments, **named)
+    record.request = "r7"
+    return record
+logging.setLogRecordFactory(make)
+"""
+    program = run_by_hand("make()\nlog.info('x')", brokers=cluster.addresses, before=before)
+    assert program.stderr == ""
+    assert [fields["request"] for fields in stored(cluster)] == ["r7"]
+
+
+def test_who_comes_in_between_does_not_keep_the_reader_asleep(make_handler: MakeHandler) -> None:
+    """A record beside one that needs care: whoever is the first wakes it."""
+    handler = make_handler()
+    logger = logger_to(handler)
+    logger.info("warm")
+    assert handler.flush() == 0
+    logger.info("care", extra={"it": object()})
+    thread = threading.Thread(target=logger.info, args=("plain",))
+    thread.start()
+    thread.join()
+    until(lambda: handler.stats().delivered == 3)

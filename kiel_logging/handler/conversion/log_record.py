@@ -17,7 +17,10 @@ from typing import Any, Final
 
 HOST: Final = socket.gethostname()
 
-RESERVED: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+OWN_ATTRIBUTES: Final = tuple(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
+"""Those that logging gives a record, in order; not what a factory of the program's adds."""
+
+RESERVED: Final = frozenset(OWN_ATTRIBUTES) | {"message", "asctime"}
 """The attributes that logging itself gives a record, on the running Python; others are extras."""
 
 EXTRA: Final = "extra"

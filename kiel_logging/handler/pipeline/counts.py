@@ -5,6 +5,10 @@ and ``bytes_ended``. Each change is one step, between two of Python's: ``x.kept 
 attribute lets nobody in between.
 """
 
+from collections.abc import Callable, Sized
+
+from kiel_logging.handler.pipeline.item import Item
+
 
 class CountsInPython:
     """Counts of one hand-off.
@@ -45,7 +49,30 @@ class CountsInPython:
         self.crowded = self.closed = False
 
 
+def queue_up_in_python(
+    counts: CountsInPython, queue: Sized, append: Callable[[Item], None], item: Item
+) -> int:
+    """Queue ``item`` if there is plenty of room; return how many are queued, 0 if there is not.
+
+    Whoever comes on top of this may count one as the last that does the same as well: then the
+    reader is woken twice, and never not at all.
+    """
+    memory, queued = item.memory, len(queue) + 1
+    if (
+        counts.closed
+        or counts.kept - counts.ended >= counts.many_records
+        or counts.bytes_kept - counts.bytes_ended + memory > counts.many_bytes
+    ):
+        return 0
+    # Nothing can be raised from here on, before it is queued: it is counted, and there.
+    counts.emitted += 1
+    counts.kept += 1
+    counts.bytes_kept += memory
+    append(item)
+    return queued
+
+
 try:
-    from kiel_logging._accelerator import Counts as Counts
+    from kiel_logging._accelerator import Counts, queue_up
 except ImportError:  # there was no C compiler
-    Counts = CountsInPython  # type: ignore[assignment,misc]
+    Counts, queue_up = CountsInPython, queue_up_in_python  # type: ignore[assignment,misc]

@@ -82,6 +82,7 @@ class Feed(Producer):
         self._groups: dict[TopicPartition, _Group] = {}
         self._groups_revision = self._groups_seals = 0
         self._keyless: list[str] = []
+        self._away: list[Item] = []
 
     def __repr__(self) -> str:
         if not hasattr(self, "_window_bytes"):
@@ -116,11 +117,25 @@ class Feed(Producer):
 
     def take(self, items: list[Item]) -> None:
         """Buffer ``items``, in order; what can't be sent counts as failed."""
-        filled = group(items, self._known_groups(), self._find_group)
+        self._away = []
+        try:
+            filled = group(items, self._known_groups(), self._find_group)
+        except Exception as error:  # a key of the user's may raise when it is looked up
+            self._refuse_all(items, error)
+            return
         now = self._clock()
         for each in filled:
             self._append(each, now)
         self._sender.poke()
+
+    def _refuse_all(self, items: list[Item], error: Exception) -> None:
+        """Give up all but those that are held, or were refused already."""
+        for each in self._groups.values():
+            each.clear()
+        away = set(map(id, self._away))
+        for item in items:
+            if id(item) not in away:
+                self._sender.settlement.refuse(item, error, item.topic)
 
     def _append(self, found: _Group, now: float) -> None:
         items: list[Item] = found[:]
@@ -147,6 +162,12 @@ class Feed(Producer):
 
     def _find_group(self, item: Item) -> _Group | None:
         """Return where ``item`` goes; None when it is held, or refused."""
+        found = self._place(item)
+        if found is None:
+            self._away.append(item)
+        return found
+
+    def _place(self, item: Item) -> _Group | None:
         topic, key, accumulator = item.topic, item.key, self._accumulator
         try:
             if (

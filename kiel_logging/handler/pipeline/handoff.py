@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
-from kiel_logging.handler.pipeline.counts import Counts
+from kiel_logging.handler.pipeline.counts import Counts, queue_up
 from kiel_logging.handler.pipeline.disk_ledger import DiskLedger
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.queues import Lowest, Newest, Oldest, Queue
@@ -142,19 +142,8 @@ class Handoff:
     def put(self, item: Item) -> Sequence[Item]:
         """Queue ``item``; return what was dropped for want of room: it, others, or nothing."""
         try:
-            admission: tuple[Sequence[Item], int] | None = None
             with self._lock:
-                # ``_missing`` and ``_accept`` without their calls: most records' way.
-                counts = self.counts
-                if (
-                    counts.kept - counts.ended < counts.many_records
-                    and counts.bytes_kept - counts.bytes_ended + item.memory <= counts.many_bytes
-                    and not counts.closed
-                ):
-                    counts.emitted += 1
-                    counts.kept += 1
-                    counts.bytes_kept += item.memory
-                    admission = [], self._queue.append(item)
+                admission = self._admit_at_once(item)
             dropped, queued = admission or self._admit(item) or self._wait_and_admit(item)
             if not dropped:
                 self.tell(queued)
@@ -164,6 +153,21 @@ class Handoff:
             self._wake(True)
             raise
         return dropped
+
+    def _admit_at_once(self, item: Item) -> tuple[Sequence[Item], int] | None:
+        """Queue ``item`` where there is plenty of room; None where that takes a closer look."""
+        queue = self.quick_queue
+        if queue is not None:
+            queued = queue_up(self.counts, queue, queue.append, item)
+            return ((), queued) if queued else None
+        counts = self.counts
+        if (
+            counts.kept - counts.ended < counts.many_records
+            and counts.bytes_kept - counts.bytes_ended + item.memory <= counts.many_bytes
+            and not counts.closed
+        ):
+            return (), self._accept(item)
+        return None
 
     def tell(self, queued: int) -> None:
         """Wake the reader if this many, with the one that came last, are a reason to."""

@@ -154,10 +154,17 @@ class Shipper:
         if self._spool is not None:
             stamped: list[Any] = self._spool.take(most)
         else:
-            stamped = self.stamp(self._handoff.take(most))
+            stamped = self._stamp_all(self._handoff.take(most))
         if stamped:
             self.feed.take(stamped)
         return len(stamped)
+
+    def _stamp_all(self, items: list[Item]) -> list[Item]:
+        try:
+            return self.stamp(items)
+        except Exception as error:  # whatever it is: no record is lost in silence
+            self.failed(items, error)
+            return []
 
     def stamp(self, items: list[Item]) -> list[Item]:
         """Return ``items`` as the next ones of their streams, first words in front."""
