@@ -1,5 +1,6 @@
 """AuditHandler: KafkaHandler's safe choices in one name, and a logger that can't be silenced."""
 
+import atexit
 import logging
 import os
 from typing import Any, Final
@@ -9,6 +10,7 @@ from kiel_logging.handler.audit_logger import install, uninstall
 from kiel_logging.handler.conversion.topic_choice import Topic
 from kiel_logging.handler.kafka_handler import KafkaHandler
 from kiel_logging.handler.pipeline.handoff import BLOCK
+from kiel_logging.handler.process.live_handlers import live_handlers
 from kiel_logging.options import Brokers
 
 DEFAULT_LOGGER: Final = "audit"
@@ -36,7 +38,11 @@ class AuditHandler(KafkaHandler):
 
     It waits for all in-sync replicas, with idempotence; where memory is full the caller waits up to
     ``block_timeout_ms`` while records go to disk; records are a chain, which
-    ``kiel-logging verify`` checks. With ``spool="always"`` each is on disk before its call returns.
+    ``kiel-logging verify`` checks; SIGTERM delivers what is buffered before it ends the process.
+    With ``spool="always"`` each is on disk before its call returns.
+
+    A ``dictConfig`` closes the handlers of before, as logging has it. This one it does not close,
+    unless it makes another one for the same logger, brokers and topic, which takes its place.
 
     The logger ``logger`` gets a class of its own, see AuditLogger: it makes every record, whatever
     its level, ``disabled``, ``logging.disable()`` or a later ``dictConfig`` say. These decide what
@@ -74,18 +80,36 @@ class AuditHandler(KafkaHandler):
                 "AuditHandler needs spool_dir, a directory on a local disk: what memory can't hold "
                 "while the brokers are away has nowhere else to go"
             )
-        super().__init__(brokers, topic, spool_dir=spool_dir, **{**options, **_SAFE})
+        options = {"flush_on_sigterm": True, **options, **_SAFE}
+        super().__init__(brokers, topic, spool_dir=spool_dir, **options)
+        self._destination = (str(brokers), topic)
         try:
             self.logger = install(logger, self)
         except BaseException:
             self.close()
             raise
+        _keep_from_dict_config(self)
+        self._replace_others()
+
+    def _replace_others(self) -> None:
+        """Close those of the same stream: a ``dictConfig`` that runs again makes it again."""
+        for other in self.logger.audits:
+            same = isinstance(other, AuditHandler) and other._destination == self._destination
+            if other is not self and same:
+                other.close()
 
     def setLevel(self, level: int | str) -> None:  # noqa: N802 # logging's name
         """Change nothing, and say so: the stream has all levels."""
         logging._checkLevel(level)  # type: ignore[attr-defined] # what is none is told as always
         self._internal_log.complain(
             "level", f"{self.name or 'an AuditHandler'} ships all levels: setLevel() has no effect"
+        )
+
+    def addFilter(self, filter: Any) -> None:  # noqa: A002, N802 # logging's names
+        """Change nothing, and say so: the stream has all records."""
+        del filter
+        self._internal_log.complain(
+            "filter", f"{self.name or 'an AuditHandler'} ships all records: filters have no effect"
         )
 
     def close(self) -> None:
@@ -102,3 +126,17 @@ def _refuse_less(options: dict[str, Any]) -> None:
                     f"{given}={options[given]!r} is not for AuditHandler, which has {safe!r}: "
                     f"{_WHY[name]}. KafkaHandler takes it"
                 )
+
+
+def _keep_from_dict_config(handler: AuditHandler) -> None:
+    """Take ``handler`` off the list of those that ``logging.shutdown()`` closes: a ``dictConfig``,
+    whoever calls it, begins by that."""
+    handlers: list[Any] = logging._handlerList  # type: ignore[attr-defined]
+    handlers[:] = [reference for reference in handlers if reference() is not handler]
+
+
+@atexit.register  # and so before logging closes those on its list
+def _give_back() -> None:
+    for handler in live_handlers():
+        if isinstance(handler, AuditHandler):
+            logging._addHandlerRef(handler)  # type: ignore[attr-defined]

@@ -100,12 +100,12 @@ class AuditLogger(logging.Logger):
         if not audits:
             super().handle(record)
             return
-        passed: Any = self.filter(record)
+        for audit in audits:  # before any filter can change the record
+            audit.handle(record)
+        passed: Any = self._is_for_others(record.levelno) and self.filter(record)
         if isinstance(passed, logging.LogRecord):  # Python 3.12: a filter may replace it
             record = passed
-        for audit in audits:
-            audit.handle(record)
-        if passed and self._is_for_others(record.levelno):
+        if passed:
             for handler in self._others():
                 if record.levelno >= handler.level:
                     handler.handle(record)
@@ -126,7 +126,7 @@ def _effective_level(logger: logging.Logger | None) -> int:
     return logging.NOTSET if logger is None else logger.getEffectiveLevel()
 
 
-def install(name: str, audit: logging.Handler) -> logging.Logger:
+def install(name: str, audit: logging.Handler) -> AuditLogger:
     """Return the logger ``name``, to which ``audit`` hears from now on.
 
     Raises:
@@ -151,7 +151,7 @@ def _children_of(name: str) -> list[logging.Logger]:
     ]
 
 
-def _add(logger: logging.Logger, audit: logging.Handler) -> logging.Logger:
+def _add(logger: logging.Logger, audit: logging.Handler) -> AuditLogger:
     if not isinstance(logger, AuditLogger):
         logger.__class__ = _audit_class(type(logger))
         logger.propagate = False  # whoever wants the stream elsewhere as well says so afterwards

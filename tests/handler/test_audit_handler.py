@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from kiel_logging import AuditHandler
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.audit_logger import AuditLogger
+from tests.handler.process.child import run_by_hand
 from tests.handler.shipped import QUICK, Collecting, messages, stored
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
@@ -234,6 +236,107 @@ def test_a_full_dict_config_does_not_disable_it(
     assert messages(cluster) == ["deed"]
 
 
+@pytest.mark.parametrize("disable", [False, True])
+def test_a_later_dict_config_does_not_end_it(
+    make: MakeAudit, cluster: ThreadedFakeCluster, disable: bool
+) -> None:
+    """Though it closes all handlers that it finds."""
+    handler = make()
+    handler.logger.info("before")
+    logging.config.dictConfig(
+        {"version": 1, "disable_existing_loggers": disable, "root": {"level": "INFO"}}
+    )
+    handler.logger.info("after")
+    assert handler.flush() == 0
+    assert messages(cluster) == ["before", "after"]
+
+
+def test_the_same_dict_config_again_replaces_it(
+    cluster: ThreadedFakeCluster, tmp_path: Path, name: str
+) -> None:
+    """One handler has the stream; each record is there once."""
+    audit = {
+        "class": "kiel_logging.AuditHandler",
+        "brokers": cluster.addresses,
+        "topic": "logs",
+        "spool_dir": str(tmp_path),
+        "logger": name,
+        **QUICK,
+    }
+    logger = logging.getLogger(name)
+    for number in range(3):
+        logging.config.dictConfig({"version": 1, "handlers": {"audit": audit}})
+        logger.info("deed %d", number)
+    [handler] = logger.handlers
+    handler.close()
+    assert sorted(messages(cluster)) == ["deed 0", "deed 1", "deed 2"]
+
+
+def test_what_is_logged_while_the_program_ends(
+    cluster: ThreadedFakeCluster, tmp_path: Path
+) -> None:
+    """Logging closes it, after all that was registered later than logging."""
+    code = f"""
+import atexit, logging.config
+atexit.register(lambda: logging.getLogger("audit").info("at exit"))
+from kiel_logging import AuditHandler
+AuditHandler(options["brokers"], "logs", spool_dir={str(tmp_path)!r})
+logging.config.dictConfig({{"version": 1}})
+logging.getLogger("audit").info("deed")
+"""
+    program = run_by_hand(code, brokers=cluster.addresses)
+    assert (program.returncode, program.stderr) == (0, "")
+    assert messages(cluster) == ["deed", "at exit"]
+    assert stored(cluster)[-1]["function"] == "end"
+
+
+def test_sigterm_delivers_first(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
+    """As a container is stopped."""
+    code = f"""
+from kiel_logging import AuditHandler
+AuditHandler(options["brokers"], "logs", spool_dir={str(tmp_path)!r}, linger_ms=60_000)
+for number in range(100): logging.getLogger("audit").info("%d", number)
+terminate()
+"""
+    program = run_by_hand(code, brokers=cluster.addresses)
+    assert program.returncode == -signal.SIGTERM
+    assert messages(cluster) == [str(number) for number in range(100)]
+
+
+def falsify(record: logging.LogRecord) -> bool:
+    """Make another record of it."""
+    record.msg = "nothing happened"
+    return False
+
+
+def stumble(record: logging.LogRecord) -> bool:
+    """Not able to do what it is for."""
+    raise RuntimeError("no way")
+
+
+@pytest.mark.parametrize("where", ["logger", "handler"])
+def test_filters_do_not_change_what_it_gets(
+    make: MakeAudit, cluster: ThreadedFakeCluster, where: str
+) -> None:
+    """They come after it."""
+    handler = make()
+    (handler.logger if where == "logger" else handler).addFilter(falsify)
+    handler.logger.info("ada deleted everything")
+    assert handler.flush() == 0
+    assert messages(cluster) == ["ada deleted everything"]
+
+
+def test_a_filter_that_raises_comes_too_late(make: MakeAudit, cluster: ThreadedFakeCluster) -> None:
+    """Its exception is the program's; the record is stored."""
+    handler, other = make(), Collecting()
+    handler.logger.addHandler(other)
+    handler.logger.addFilter(stumble)
+    with pytest.raises(RuntimeError):
+        handler.logger.error("deed")
+    assert handler.flush() == 0
+    assert messages(cluster) == ["deed"]
+
+
 def test_it_is_named_among_the_handlers_of_its_logger(
     make: MakeAudit, cluster: ThreadedFakeCluster
 ) -> None:
@@ -311,13 +414,18 @@ def test_two_streams_of_one_logger(
     make: MakeAudit, cluster: ThreadedFakeCluster, tmp_path: Path
 ) -> None:
     """Each has all of it, until it is closed."""
-    first, second = make(), make(spool_dir=tmp_path / "other")
+    cluster.add_topic("copy", 1)
+    first = make()
+    second = AuditHandler(
+        cluster.addresses, "copy", spool_dir=tmp_path / "other", logger=first.logger.name, **QUICK
+    )
     assert first.logger is second.logger
     first.logger.info("to both")
     first.close()
     second.logger.info("to one")
     second.close()
-    assert sorted(messages(cluster)) == ["to both", "to both", "to one"]
+    assert messages(cluster) == ["to both"]
+    assert messages(cluster, "copy") == ["to both", "to one"]
 
 
 class Verbose(logging.Logger):

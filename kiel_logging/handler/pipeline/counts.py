@@ -73,6 +73,7 @@ def queue_up_in_python(
 
 
 try:
-    from kiel_logging._accelerator import Counts, queue_up
+    from kiel_logging._accelerator import Counts as Counts
+    from kiel_logging._accelerator import queue_up as queue_up
 except ImportError:  # there was no C compiler
     Counts, queue_up = CountsInPython, queue_up_in_python  # type: ignore[assignment,misc]

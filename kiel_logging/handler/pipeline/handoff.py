@@ -159,14 +159,14 @@ class Handoff:
         queue = self.quick_queue
         if queue is not None:
             queued = queue_up(self.counts, queue, queue.append, item)
-            return ((), queued) if queued else None
+            return ([], queued) if queued else None
         counts = self.counts
         if (
             counts.kept - counts.ended < counts.many_records
             and counts.bytes_kept - counts.bytes_ended + item.memory <= counts.many_bytes
             and not counts.closed
         ):
-            return (), self._accept(item)
+            return [], self._accept(item)
         return None
 
     def tell(self, queued: int) -> None:
