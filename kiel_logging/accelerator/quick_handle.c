@@ -104,6 +104,33 @@ may_be_quick(const QuickHandle *quick)
     return result;
 }
 
+static int
+call_with(PyObject *function, long long number)
+{
+    PyObject *argument = PyLong_FromLongLong(number);
+    PyObject *done = argument == NULL ? NULL : PyObject_CallOneArg(function, argument);
+    Py_XDECREF(argument);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* Tell of what is queued. A signal handler may raise before that has even begun: then the reader is
+ * woken as for a full batch, or nobody would wake it. */
+static int
+tell(const QuickHandle *quick, Py_ssize_t queued)
+{
+    if (call_with(quick->told, queued) == 0) {
+        return 0;
+    }
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    if (call_with(quick->told, ((Counts *)quick->counts)->batch_size) < 0) {
+        PyErr_Clear();
+    }
+    PyErr_Restore(type, value, trace);
+    return -1;
+}
+
 static PyObject *
 quick_call(PyObject *self, PyObject *args, PyObject *named)
 {
@@ -126,14 +153,9 @@ quick_call(PyObject *self, PyObject *args, PyObject *named)
     if (queued == 0) {
         return PyObject_CallOneArg(quick->with_care, record);
     }
-    if (queued == 1 || queued == ((Counts *)quick->counts)->batch_size) {
-        PyObject *number = PyLong_FromSsize_t(queued);
-        PyObject *done = number == NULL ? NULL : PyObject_CallOneArg(quick->told, number);
-        Py_XDECREF(number);
-        if (done == NULL) {
-            return NULL;
-        }
-        Py_DECREF(done);
+    if ((queued == 1 || queued == ((Counts *)quick->counts)->batch_size) &&
+        tell(quick, queued) < 0) {
+        return NULL;
     }
 #if PY_VERSION_HEX >= 0x030c0000
     return Py_NewRef(record);

@@ -49,7 +49,7 @@ WITH_CARE = {"key_maker": lambda fields: fields["level"]}
 """Options with which no record takes the short way, which has few moments or none."""
 
 
-@pytest.mark.parametrize(("options", "least"), [({}, 5), (WITH_CARE, 20)], ids=["short", "long"])
+@pytest.mark.parametrize(("options", "least"), [({}, 0), (WITH_CARE, 20)], ids=["short", "long"])
 @pytest.mark.parametrize("overflow", ["drop_newest", "drop_lowest"])
 def test_a_call_cut_short_costs_no_other(
     cluster: ThreadedFakeCluster,

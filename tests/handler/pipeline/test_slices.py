@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -32,12 +31,6 @@ HEADERS: list[tuple[Header, ...]] = [(), (("level", b"INFO"),)]
 quick_only = pytest.mark.skipif(
     slices.group is slices.group_in_python, reason="there is no C compiler"
 )
-
-
-@pytest.fixture(autouse=True)
-def no_spans(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has imported OpenTelemetry: C has nothing to do with spans."""
-    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
 
 
 def plain_item(topic: str, key: Any, value: bytes, headers: tuple[Header, ...], when: int) -> Item:
