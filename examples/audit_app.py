@@ -10,9 +10,7 @@ import asyncio
 import logging
 import os
 import sys
-import tempfile
 from contextlib import closing
-from pathlib import Path
 
 from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
@@ -25,7 +23,7 @@ from kiel_logging.errors import NotAcknowledged
 
 BROKERS = os.environ.get("KAFKA_BROKERS", "localhost:9092")
 TOPIC = os.environ.get("TOPIC", "audit")
-SPOOL = os.environ.get("SPOOL_DIR", str(Path(tempfile.gettempdir()) / "audit-spool"))
+SPOOL = os.environ.get("SPOOL_DIR", "audit-spool")
 KEY = {"env": "AUDIT_KEY"}
 """Nobody without it can change a record such that ``verify`` does not see it."""
 

@@ -7,8 +7,6 @@ import logging
 import logging.config
 import os
 import sys
-import tempfile
-from pathlib import Path
 
 audit = logging.getLogger("audit")
 
@@ -22,7 +20,7 @@ CONFIG = {
             "brokers": os.environ.get("KAFKA_BROKERS", "localhost:9092"),
             "topic": "audit",
             "key_field": "actor",  # one actor's deeds stay in order
-            "spool_dir": os.environ.get("SPOOL_DIR", Path(tempfile.gettempdir()) / "audit-spool"),
+            "spool_dir": os.environ.get("SPOOL_DIR", "audit-spool"),
             "compression": "gzip",
         },
     },

@@ -3,6 +3,7 @@
 #include "json.h"
 
 #include <math.h>
+#include <stdint.h>
 
 /* Bytes of a text: six times as many are reserved for it. Longer ones are cut, mostly. */
 enum { MOST_TEXT = 4 * 1024 * 1024 };
@@ -13,6 +14,22 @@ static int
 must_escape(unsigned char character)
 {
     return character < 0x20 || character == '"' || character == '\\';
+}
+
+/* Whether one of eight characters must be, or perhaps one: a byte is below another, or the same as
+ * another, where the subtraction of each borrows (Bit Twiddling Hacks, "haszero" and "hasless"). */
+static int
+any_to_escape(const char *eight)
+{
+    const uint64_t each = UINT64_C(0x0101010101010101), high = each << 7;
+    uint64_t bytes, quotes, slashes;
+    memcpy(&bytes, eight, 8);
+    quotes = bytes ^ (each * '"');
+    slashes = bytes ^ (each * '\\');
+    return (((bytes - each * 0x20) & ~bytes) | ((quotes - each) & ~quotes) |
+            ((slashes - each) & ~slashes)) & high
+               ? 1
+               : 0;
 }
 
 static char *
@@ -55,13 +72,22 @@ write_text(Buffer *buffer, PyObject *text)
         return FAILED;
     }
     *at++ = '"';
-    for (Py_ssize_t index = 0; index < size; index++) {
-        unsigned char character = (unsigned char)data[index];
-        if (must_escape(character)) {
-            at = write_escaped(at, character);
+    Py_ssize_t index = 0;
+    while (index < size) {
+        if (size - index >= 8 && !any_to_escape(data + index)) {
+            memcpy(at, data + index, 8);
+            at += 8;
+            index += 8;
+            continue;
         }
-        else {
-            *at++ = (char)character;
+        for (Py_ssize_t end = Py_MIN(index + 8, size); index < end; index++) {
+            unsigned char character = (unsigned char)data[index];
+            if (must_escape(character)) {
+                at = write_escaped(at, character);
+            }
+            else {
+                *at++ = (char)character;
+            }
         }
     }
     *at++ = '"';
