@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import shutil
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +25,7 @@ from kiel_logging.handler.spooling.stream_state import StreamState
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import Record
 from tests.handler.shipped import (
+    QUICK,
     MakeHandler,
     logger_to,
     messages,
@@ -522,3 +526,99 @@ def test_it_is_shown(
     assert "spooled=0>" in repr(make_handler(spool_dir=spool, spool=mode))
     assert "spooled" not in repr(make_handler())
     assert stored(cluster) == []
+
+
+# -- a directory that goes bad while it is in use ------------------------------------------------
+
+
+def _replace_by_a_file(spool: Path) -> None:
+    shutil.rmtree(spool)
+    spool.touch()
+
+
+def _close_to_everybody(spool: Path) -> None:
+    spool.chmod(0)
+
+
+BAD_ENDS = (_replace_by_a_file, _close_to_everybody)
+
+
+@pytest.mark.parametrize("go_bad", BAD_ENDS)
+def test_a_directory_that_goes_bad_raises_nothing(
+    spool: Path, mode: str, go_bad: Callable[[Path], None]
+) -> None:
+    """Into a logging call, whatever the system says; records go on in memory, none is lost."""
+    if go_bad is _close_to_everybody and os.getuid() == 0:
+        _as_nobody(lambda path: _go_bad(path, mode, go_bad))
+    else:
+        _go_bad(spool, mode, go_bad)
+
+
+def _go_bad(spool: Path, mode: str, go_bad: Callable[[Path], None]) -> None:
+    logging.raiseExceptions = True
+    errors: list[Exception] = []
+    with ThreadedFakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        handler = KafkaHandler(
+            cluster.addresses,
+            "logs",
+            spool_dir=spool,
+            spool=mode,
+            chain=True,
+            on_error=lambda error, _: errors.append(error),
+            **{**QUICK, "close_timeout_ms": 500},
+        )
+        with closing(handler):
+            log(handler, 0)
+            assert handler.flush() == 0
+            until(lambda: handler.stats().spooled == 0)
+            go_bad(spool)
+            handler._pipeline._spool.file._look_at = 0.0  # type: ignore[union-attr] # a second later
+            log(handler, *range(1, 20))
+            assert handler.flush() == 0
+        assert numbers(cluster) == list(range(20))
+        assert is_complete(cluster)
+        assert {type(error) for error in errors} <= {SpoolError}
+        assert bool(errors) == (mode == "always")
+    if spool.is_dir():
+        spool.chmod(0o700)
+
+
+def _as_nobody(work: Callable[[Path], None]) -> None:
+    """Run ``work`` in a child that is not root, with a directory of its own."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        Path(base).chmod(0o777)
+        child = multiprocessing.get_context("fork").Process(
+            target=_be_nobody_and, args=(work, Path(base) / "spool")
+        )
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+
+
+def _be_nobody_and(work: Callable[[Path], None], path: Path) -> None:
+    os.setgid(65534)
+    os.setuid(65534)
+    work(path)
+
+
+def test_whatever_a_commit_raises(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path
+) -> None:
+    """Stays where it is: the record keeps its number and goes through memory."""
+    handler = make_handler(spool_dir=spool, spool="always", chain=True)
+    log(handler, 1)
+    file = handler._pipeline._spool.file  # type: ignore[union-attr]
+    append = file.append
+
+    def broken(*_rows: object) -> None:
+        file.append = append  # type: ignore[method-assign]
+        raise ZeroDivisionError
+
+    file.append = broken  # type: ignore[method-assign]
+    log(handler, 2, 3)
+    assert handler.flush() == 0
+    assert numbers(cluster) == [1, 2, 3]
+    assert total(handler.stats()) == handler.stats().emitted
+    handler.finish()
+    assert is_complete(cluster)

@@ -169,7 +169,7 @@ class SpoolDirectory:
             raise system_fault(path, error) from error
         finally:
             if store is None:
-                claim.release(remove=not path.exists())
+                claim.release(remove=_is_gone(path))
             else:
                 self._claims[store] = claim
         return store
@@ -227,12 +227,20 @@ class SpoolDirectory:
         return self._keep(claim, store.path, lambda: self._save(store.path, error))
 
     def release(self, store: Store) -> None:
-        """Close a store; remove its file if no row is in it, else let others adopt it."""
+        """Close a store; remove its file if no row is in it, else let others adopt it.
+
+        Raises:
+            SpoolError: something of it can't be removed; it is let go all the same.
+        """
         claim = self._claims.pop(store)
         try:
             store.close(delete_if_empty=True)
+        except NotADirectoryError:
+            pass  # it is gone, and the directory with it
+        except OSError as error:
+            raise system_fault(store.path, error) from error
         finally:
-            claim.release(remove=not store.path.exists())
+            claim.release(remove=_is_gone(store.path))
 
     def abandon(self) -> None:
         """Leave all stores to the parent, of which this process is a forked child."""
@@ -251,6 +259,14 @@ class SpoolDirectory:
 
     def _lock_of(self, instance: str) -> Path:
         return self.path / f"{instance}.lock"
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether ``path`` is surely not there: a directory may be closed to us."""
+    try:
+        return not path.exists()
+    except OSError:
+        return False
 
 
 def new_instance() -> str:
