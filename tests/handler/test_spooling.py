@@ -195,6 +195,25 @@ def test_memory_goes_to_disk_when_nothing_is_acknowledged(
     assert numbers(cluster) == list(range(40))
 
 
+def test_what_is_not_taken_at_once_goes_to_disk(
+    cluster: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though nobody logs any more after a take that took a part: one burst, and that is all."""
+    monkeypatch.setattr("kiel_logging.handler.spooling.sources.QUIET", 0.1)
+    handler = make_handler(spool_dir=spool, buffer_records=400, linger_ms=50)
+    log(handler, 0)
+    assert handler.flush() == 0
+    stop_broker(cluster)
+    log(handler, *range(1, 391))
+    until(lambda: handler.stats().spooled == 290)
+    start_broker(cluster)
+    assert handler.flush(20.0) == 0
+    assert numbers(cluster) == list(range(391))
+
+
 def test_the_ledger_always_holds(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:

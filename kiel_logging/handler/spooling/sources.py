@@ -190,8 +190,7 @@ class Spool:
     def take(self, most: int) -> list[Placed]:
         """Return up to ``most`` stamped items that come next."""
         items = self._take(most) if most > 0 else []
-        if not items:
-            self._tend_soon()
+        self._tend_soon()  # after a part as well: nobody may take any more for long
         return items
 
     def _take(self, most: int) -> list[Placed]:
