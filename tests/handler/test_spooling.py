@@ -35,6 +35,7 @@ from tests.handler.shipped import (
     stored,
     total,
 )
+from tests.support.fake_cluster import ErrorCode
 from tests.support.stamps import audited, events
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
@@ -476,7 +477,10 @@ def test_what_the_brokers_refuse_is_given_up(
 ) -> None:
     """As without a spool: it would be refused again."""
     leave(away, spool, 1, 2, spool=mode)
-    handler = make_handler(spool_dir=spool, spool=mode)
+    errors: list[int] = []
+    handler = make_handler(
+        spool_dir=spool, spool=mode, on_error=lambda _, count: errors.append(count)
+    )
     log(handler, 3, 4)
     refuse_everything(away)
     start_broker(away)
@@ -485,6 +489,68 @@ def test_what_the_brokers_refuse_is_given_up(
     handler.close()
     assert files(spool) == []
     assert handler.stats().recovered == 0
+    assert sum(errors) == 4  # of the dead as well
+
+
+REPAIRABLE = (
+    ErrorCode.topic_authorization_failed,
+    ErrorCode.cluster_authorization_failed,
+    ErrorCode.unknown_server_error,
+)
+
+
+@pytest.mark.parametrize("code", REPAIRABLE, ids=lambda code: str(code.name))
+def test_what_somebody_may_put_right_is_waited_for(
+    away: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    mode: str,
+    code: ErrorCode,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing leaves the disk for it, neither the dead's nor one's own; all arrives, in order."""
+    monkeypatch.setattr("kiel_logging.handler.spooling.held.FIRST", 0.05)
+    leave(away, spool, *range(10), spool=mode)
+    errors: list[tuple[type[Exception], int]] = []
+    handler = make_handler(
+        spool_dir=spool, spool=mode, on_error=lambda error, n: errors.append((type(error), n))
+    )
+    log(handler, *range(10, 20))
+    away.call(lambda c: c.produce_error(code, times=3))
+    start_broker(away)
+    assert handler.flush(20.0) == 0
+    away.stored("logs", 20)
+    log(handler, 20)
+    assert handler.flush() == 0
+    stats = handler.stats()
+    assert (stats.failed, stats.delivered, stats.recovered) == (0, 11, 10)
+    assert {count for _, count in errors} == {0}
+    handler.close()
+    assert numbers(away) == list(range(21))
+    assert files(spool) == []
+
+
+def test_what_is_refused_until_the_end_stays_on_disk(
+    cluster: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For the next start, which may have the right to."""
+    monkeypatch.setattr("kiel_logging.handler.spooling.held.FIRST", 0.05)
+    code = ErrorCode.topic_authorization_failed
+    cluster.call(lambda c: c.produce_error(code, times=10**6))
+    with closing(make_handler(spool_dir=spool, spool=mode, **IMPATIENT)) as handler:
+        log(handler, *range(10))
+        assert handler.flush(0.3) == 10
+    stats = handler.stats()
+    assert (stats.spooled, stats.failed, total(stats)) == (10, 0, 10)
+    cluster.on_broker(0, lambda broker: broker.node.produce_faults.clear())
+    second = make_handler(spool_dir=spool, spool=mode)
+    log(second, 10)
+    assert second.flush(20.0) == 0
+    assert numbers(cluster) == list(range(11))
 
 
 # -- what is told in the streams -----------------------------------------------------------------
