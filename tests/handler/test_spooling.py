@@ -484,12 +484,13 @@ def test_what_the_brokers_refuse_is_given_up(
     log(handler, 3, 4)
     refuse_everything(away)
     start_broker(away)
-    until(lambda: handler.stats().failed == 2)
+    until(lambda: handler.stats().failed == 4)  # of the dead as well
     assert handler.flush() == 0
+    assert total(handler.stats()) == handler.stats().emitted == 4
     handler.close()
     assert files(spool) == []
     assert handler.stats().recovered == 0
-    assert sum(errors) == 4  # of the dead as well
+    assert sum(errors) == 4
 
 
 REPAIRABLE = (

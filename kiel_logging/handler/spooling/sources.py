@@ -267,7 +267,8 @@ class Spool:
         self.own.delivered(own)
         for item in others:
             item.home.delivered([item])
-        if others:  # which no count of this process's knows
+        if others:
+            self._handoff.failed_for_others(len(others))
             self._report(f"{len(others)} records of processes that died were refused: {error}")
             self._on_error(error, len(others))
         return own
