@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import shutil
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +25,7 @@ from kiel_logging.handler.spooling.stream_state import StreamState
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import Record
 from tests.handler.shipped import (
+    QUICK,
     MakeHandler,
     logger_to,
     messages,
@@ -31,6 +35,7 @@ from tests.handler.shipped import (
     stored,
     total,
 )
+from tests.support.fake_cluster import ErrorCode
 from tests.support.stamps import audited, events
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
@@ -189,6 +194,25 @@ def test_memory_goes_to_disk_when_nothing_is_acknowledged(
     cluster.on_broker(0, lambda broker: broker.resume())
     assert handler.flush() == 0
     assert numbers(cluster) == list(range(40))
+
+
+def test_what_is_not_taken_at_once_goes_to_disk(
+    cluster: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though nobody logs any more after a take that took a part: one burst, and that is all."""
+    monkeypatch.setattr("kiel_logging.handler.spooling.sources.QUIET", 0.1)
+    handler = make_handler(spool_dir=spool, buffer_records=400, linger_ms=50)
+    log(handler, 0)
+    assert handler.flush() == 0
+    stop_broker(cluster)
+    log(handler, *range(1, 391))
+    until(lambda: handler.stats().spooled == 290)
+    start_broker(cluster)
+    assert handler.flush(20.0) == 0
+    assert numbers(cluster) == list(range(391))
 
 
 def test_the_ledger_always_holds(
@@ -453,15 +477,81 @@ def test_what_the_brokers_refuse_is_given_up(
 ) -> None:
     """As without a spool: it would be refused again."""
     leave(away, spool, 1, 2, spool=mode)
-    handler = make_handler(spool_dir=spool, spool=mode)
+    errors: list[int] = []
+    handler = make_handler(
+        spool_dir=spool, spool=mode, on_error=lambda _, count: errors.append(count)
+    )
     log(handler, 3, 4)
     refuse_everything(away)
     start_broker(away)
-    until(lambda: handler.stats().failed == 2)
+    until(lambda: handler.stats().failed == 4)  # of the dead as well
     assert handler.flush() == 0
+    assert total(handler.stats()) == handler.stats().emitted == 4
     handler.close()
     assert files(spool) == []
     assert handler.stats().recovered == 0
+    assert sum(errors) == 4
+
+
+REPAIRABLE = (
+    ErrorCode.topic_authorization_failed,
+    ErrorCode.cluster_authorization_failed,
+    ErrorCode.unknown_server_error,
+)
+
+
+@pytest.mark.parametrize("code", REPAIRABLE, ids=lambda code: str(code.name))
+def test_what_somebody_may_put_right_is_waited_for(
+    away: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    mode: str,
+    code: ErrorCode,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing leaves the disk for it, neither the dead's nor one's own; all arrives, in order."""
+    monkeypatch.setattr("kiel_logging.handler.spooling.held.FIRST", 0.05)
+    leave(away, spool, *range(10), spool=mode)
+    errors: list[tuple[type[Exception], int]] = []
+    handler = make_handler(
+        spool_dir=spool, spool=mode, on_error=lambda error, n: errors.append((type(error), n))
+    )
+    log(handler, *range(10, 20))
+    away.call(lambda c: c.produce_error(code, times=3))
+    start_broker(away)
+    assert handler.flush(20.0) == 0
+    away.stored("logs", 20)
+    log(handler, 20)
+    assert handler.flush() == 0
+    stats = handler.stats()
+    assert (stats.failed, stats.delivered, stats.recovered) == (0, 11, 10)
+    assert {count for _, count in errors} == {0}
+    handler.close()
+    assert numbers(away) == list(range(21))
+    assert files(spool) == []
+
+
+def test_what_is_refused_until_the_end_stays_on_disk(
+    cluster: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For the next start, which may have the right to."""
+    monkeypatch.setattr("kiel_logging.handler.spooling.held.FIRST", 0.05)
+    code = ErrorCode.topic_authorization_failed
+    cluster.call(lambda c: c.produce_error(code, times=10**6))
+    with closing(make_handler(spool_dir=spool, spool=mode, **IMPATIENT)) as handler:
+        log(handler, *range(10))
+        assert handler.flush(0.3) == 10
+    stats = handler.stats()
+    assert (stats.spooled, stats.failed, total(stats)) == (10, 0, 10)
+    cluster.on_broker(0, lambda broker: broker.node.produce_faults.clear())
+    second = make_handler(spool_dir=spool, spool=mode)
+    log(second, 10)
+    assert second.flush(20.0) == 0
+    assert numbers(cluster) == list(range(11))
 
 
 # -- what is told in the streams -----------------------------------------------------------------
@@ -522,3 +612,99 @@ def test_it_is_shown(
     assert "spooled=0>" in repr(make_handler(spool_dir=spool, spool=mode))
     assert "spooled" not in repr(make_handler())
     assert stored(cluster) == []
+
+
+# -- a directory that goes bad while it is in use ------------------------------------------------
+
+
+def _replace_by_a_file(spool: Path) -> None:
+    shutil.rmtree(spool)
+    spool.touch()
+
+
+def _close_to_everybody(spool: Path) -> None:
+    spool.chmod(0)
+
+
+BAD_ENDS = (_replace_by_a_file, _close_to_everybody)
+
+
+@pytest.mark.parametrize("go_bad", BAD_ENDS)
+def test_a_directory_that_goes_bad_raises_nothing(
+    spool: Path, mode: str, go_bad: Callable[[Path], None]
+) -> None:
+    """Into a logging call, whatever the system says; records go on in memory, none is lost."""
+    if go_bad is _close_to_everybody and os.getuid() == 0:
+        _as_nobody(lambda path: _go_bad(path, mode, go_bad))
+    else:
+        _go_bad(spool, mode, go_bad)
+
+
+def _go_bad(spool: Path, mode: str, go_bad: Callable[[Path], None]) -> None:
+    logging.raiseExceptions = True
+    errors: list[Exception] = []
+    with ThreadedFakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        handler = KafkaHandler(
+            cluster.addresses,
+            "logs",
+            spool_dir=spool,
+            spool=mode,
+            chain=True,
+            on_error=lambda error, _: errors.append(error),
+            **{**QUICK, "close_timeout_ms": 500},
+        )
+        with closing(handler):
+            log(handler, 0)
+            assert handler.flush() == 0
+            until(lambda: handler.stats().spooled == 0)
+            go_bad(spool)
+            handler._pipeline._spool.file._look_at = 0.0  # type: ignore[union-attr] # a second later
+            log(handler, *range(1, 20))
+            assert handler.flush() == 0
+        assert numbers(cluster) == list(range(20))
+        assert is_complete(cluster)
+        assert {type(error) for error in errors} <= {SpoolError}
+        assert bool(errors) == (mode == "always")
+    if spool.is_dir():
+        spool.chmod(0o700)
+
+
+def _as_nobody(work: Callable[[Path], None]) -> None:
+    """Run ``work`` in a child that is not root, with a directory of its own."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        Path(base).chmod(0o777)
+        child = multiprocessing.get_context("fork").Process(
+            target=_be_nobody_and, args=(work, Path(base) / "spool")
+        )
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+
+
+def _be_nobody_and(work: Callable[[Path], None], path: Path) -> None:
+    os.setgid(65534)
+    os.setuid(65534)
+    work(path)
+
+
+def test_whatever_a_commit_raises(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path
+) -> None:
+    """Stays where it is: the record keeps its number and goes through memory."""
+    handler = make_handler(spool_dir=spool, spool="always", chain=True)
+    log(handler, 1)
+    file = handler._pipeline._spool.file  # type: ignore[union-attr]
+    append = file.append
+
+    def broken(*_rows: object) -> None:
+        file.append = append  # type: ignore[method-assign]
+        raise ZeroDivisionError
+
+    file.append = broken  # type: ignore[method-assign]
+    log(handler, 2, 3)
+    assert handler.flush() == 0
+    assert numbers(cluster) == [1, 2, 3]
+    assert total(handler.stats()) == handler.stats().emitted
+    handler.finish()
+    assert is_complete(cluster)

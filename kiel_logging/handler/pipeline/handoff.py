@@ -311,6 +311,11 @@ class Handoff:
         self.counts.bytes_ended += memory
         self._tell_of_room()
 
+    def failed_for_others(self, records: int) -> None:
+        """Count records of processes that died, as if they had been logged here."""
+        self._own += records
+        self._failed += records
+
     def lost_on_disk(self, records: int) -> None:
         """Count records that were on disk alone, and are there no more."""
         self._failed += records

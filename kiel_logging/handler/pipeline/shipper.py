@@ -214,7 +214,14 @@ class Shipper:
             self._summarise_when_well()
 
     def failed(self, items: Sequence[Item], error: Exception) -> None:
-        """Count what is given up, tell who wants to know, hand it to the fallback."""
+        """Count what is given up, tell who wants to know, hand it to the fallback.
+
+        What a spool holds is not given up.
+        """
+        if self._spool is not None and self._spool.holds(items, error):
+            self._well = False
+            self._go_on()
+            return
         lost = items if self._spool is None else self._spool.failed(items, error)
         if lost:
             self._lose(lost, error)
@@ -315,7 +322,19 @@ class Shipper:
         deadline = time.monotonic() + timeout
         queue = self._handoff if self._spool is None else self._spool.own
         mark = queue.mark()
-        while not queue.passed(mark) and (left := deadline - time.monotonic()) > 0:
+        while True:
+            await self._feed_up_to(queue, mark, deadline)
+            left = max(0.0, deadline - time.monotonic())
+            done = await self.feed.flush(left) == 0 and queue.passed(mark)
+            if self._holds_nothing():
+                return done
+            if time.monotonic() >= deadline:
+                return False  # else it was refused meanwhile, and will be sent again
+
+    async def _feed_up_to(self, queue: Any, mark: Any, deadline: float) -> None:
+        while not (queue.passed(mark) and self._holds_nothing()):
+            if (left := deadline - time.monotonic()) <= 0:
+                return
             if self._spool is not None:
                 self._spool.own.hurry()
             if self._move(SLICE):
@@ -323,8 +342,9 @@ class Shipper:
             else:
                 self.feed.send_now()
                 await self._wait_for_progress(left)
-        left = max(0.0, deadline - time.monotonic())
-        return await self.feed.flush(left) == 0 and queue.passed(mark)
+
+    def _holds_nothing(self) -> bool:
+        return self._spool is None or not self._spool.held
 
     async def _wait_for_progress(self, timeout: float) -> None:
         if self._progress is None or self._progress.done():
@@ -371,7 +391,7 @@ class Shipper:
         await self.finish(timeout)
         self._closing = True
         await self.feed.close(max(0.0, deadline - time.monotonic()))
-        rest = self._handoff.take(_ALL) if self._spool is None else self._spool.own.rest()
+        rest = self._handoff.take(_ALL) if self._spool is None else self._spool.rest()
         if rest:
             self.failed(rest, ProducerClosed("the handler was closed before these were sent"))
         if self._spool is not None:

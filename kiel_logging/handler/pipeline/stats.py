@@ -15,7 +15,8 @@ class Stats:
         delivered: acknowledged by the brokers.
         dropped: never handed to the producer: reason -> name of the level -> how many.
         failed: given up by the producer, or left over when the handler was closed; each was
-            logged with its reason.
+            logged with its reason. Those of processes that died, which the brokers refused, are
+            among them, and in ``emitted``.
         buffered: waiting to be sent.
         in_flight: sent and not yet acknowledged.
         spooled: on disk alone, with ``spool_dir``.

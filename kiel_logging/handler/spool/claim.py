@@ -49,11 +49,21 @@ class Claim:
         return None
 
     def release(self, *, remove: bool = False) -> None:
-        """Let another process have it; ``remove`` the lock's file when there is nothing to have."""
-        if remove:
-            # First: whoever opens it from now on makes a new one, and who did before will see that.
-            self._path.unlink(missing_ok=True)
-        os.close(self._file)
+        """Let another process have it; ``remove`` the lock's file when there is nothing to have.
+
+        Raises:
+            SpoolError: the lock's file can't be removed; it is let go all the same.
+        """
+        try:
+            if remove:
+                # First: whoever opens it from now on makes a new one; who did before will see that.
+                self._path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            pass  # it is gone, and its directory with it
+        except OSError as error:
+            raise system_fault(self._path, error) from error
+        finally:
+            os.close(self._file)
 
     def abandon(self) -> None:
         """Leave it to the parent, of which this process is a forked child.

@@ -17,6 +17,7 @@ one process may have the same path.
 """
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,10 @@ from kiel_logging.handler.spool.store import Store
 _SPOOL: Final = ".spool"
 _SALVAGED: Final = ".spool.salvaged"
 _DAMAGED: Final = ".spool.damaged"
+_LOCK: Final = ".lock"
+
+_INSTANCE: Final = re.compile(r"\d{8}T\d{12}Z[0-9a-f]{12}")
+"""What ``new_instance()`` returns: a lock of another name is not ours to remove."""
 
 Report = Callable[[str], object]
 
@@ -110,9 +115,7 @@ class SpoolDirectory:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise system_fault(self.path, error) from error
-        instance = new_instance()
-        claim = Claim.take(self._lock_of(instance))
-        assert claim is not None, "an instance is new"
+        instance, claim = self._claim_new()
         try:
             store = Store.make(
                 self._file_of(instance),
@@ -126,10 +129,19 @@ class SpoolDirectory:
         self._claims[store] = claim
         return store
 
+    def _claim_new(self) -> tuple[str, Claim]:
+        """Return the name of a new instance, and the claim to it."""
+        while True:
+            instance = new_instance()
+            # Whoever sweeps may take a lock that was made a moment ago and is not held yet.
+            if (claim := Claim.take(self._lock_of(instance))) is not None:
+                return instance, claim
+
     def adopt(self) -> Iterator[Store]:
         """Yield the stores of processes that are no more, oldest first; to be released.
 
-        What is wrong with one is reported, and the next one comes.
+        What is wrong with one is reported, and the next one comes. A lock without a file, of a
+        process that was killed before it made one, is removed.
         """
         for instance in self._instances():
             try:
@@ -147,6 +159,8 @@ class SpoolDirectory:
                 for ending in (_SPOOL, _SALVAGED, _SPOOL + MAKING, _SALVAGED + MAKING):
                     if path.name.endswith(ending):
                         found.add(path.name.removesuffix(ending))
+                if path.suffix == _LOCK and _INSTANCE.fullmatch(path.stem):
+                    found.add(path.stem)
         except FileNotFoundError:  # nothing was ever spooled
             return []
         except OSError as error:
@@ -169,7 +183,7 @@ class SpoolDirectory:
             raise system_fault(path, error) from error
         finally:
             if store is None:
-                claim.release(remove=not path.exists())
+                claim.release(remove=_is_gone(path))
             else:
                 self._claims[store] = claim
         return store
@@ -227,12 +241,20 @@ class SpoolDirectory:
         return self._keep(claim, store.path, lambda: self._save(store.path, error))
 
     def release(self, store: Store) -> None:
-        """Close a store; remove its file if no row is in it, else let others adopt it."""
+        """Close a store; remove its file if no row is in it, else let others adopt it.
+
+        Raises:
+            SpoolError: something of it can't be removed; it is let go all the same.
+        """
         claim = self._claims.pop(store)
         try:
             store.close(delete_if_empty=True)
+        except NotADirectoryError:
+            pass  # it is gone, and the directory with it
+        except OSError as error:
+            raise system_fault(store.path, error) from error
         finally:
-            claim.release(remove=not store.path.exists())
+            claim.release(remove=_is_gone(store.path))
 
     def abandon(self) -> None:
         """Leave all stores to the parent, of which this process is a forked child."""
@@ -250,7 +272,15 @@ class SpoolDirectory:
         return self.path / f"{instance}{_SPOOL}"
 
     def _lock_of(self, instance: str) -> Path:
-        return self.path / f"{instance}.lock"
+        return self.path / f"{instance}{_LOCK}"
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether ``path`` is surely not there: a directory may be closed to us."""
+    try:
+        return not path.exists()
+    except OSError:
+        return False
 
 
 def new_instance() -> str:

@@ -12,6 +12,7 @@ from typing import Final
 
 from kiel_logging.errors import SpoolDamaged, SpoolError
 from kiel_logging.handler.spool.directory import SpoolDirectory
+from kiel_logging.handler.spool.faults import system_fault
 from kiel_logging.handler.spool.row import Row
 from kiel_logging.handler.spool.store import Store
 
@@ -66,9 +67,15 @@ class SpoolFile:
             SpoolError: there is no file, or the disk failed.
         """
         store = self._store
-        if store is None or time.monotonic() >= self._look_at:
-            store = self._present(store)
-        store.append(rows, streams)
+        try:
+            if store is None or time.monotonic() >= self._look_at:
+                store = self._present(store)
+            store.append(rows, streams)
+        except OSError as error:
+            raise self._fault(error) from error
+
+    def _fault(self, error: OSError) -> SpoolError:
+        return system_fault(self._directory.path, error)
 
     def _present(self, store: Store | None) -> Store:
         """Return the store, or one in its place when nothing of it is there."""
@@ -100,6 +107,9 @@ class SpoolFile:
                     self._directory.release(gone)
                 self._store = self._directory.make()
                 self._failure = ""
+            except OSError as error:
+                self._failure = str(fault := self._fault(error))
+                raise fault from error
             except SpoolError as error:
                 self._failure = str(error)
                 raise
@@ -134,7 +144,10 @@ class SpoolFile:
         """Go on with what can be saved of a file that is damaged."""
         with self._lock:
             self._store = None
-            self._store = self._directory.save(store, error)
+            try:
+                self._store = self._directory.save(store, error)
+            except OSError as failure:
+                raise self._fault(failure) from failure
 
     def count_by_topic(self) -> dict[str, int]:
         """Return how many rows there are of each topic."""
@@ -149,7 +162,10 @@ class SpoolFile:
         self._closed = True
         store, self._store = self._store, None
         if store is not None:
-            self._directory.release(store)
+            try:
+                self._directory.release(store)
+            except OSError as error:
+                raise self._fault(error) from error
 
     # At a fork.
 

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from kiel_logging.errors import SpoolError
 from kiel_logging.handler.pipeline import events
 from kiel_logging.handler.pipeline.events import Event, Events, Word
 from kiel_logging.handler.pipeline.handoff import Handoff
@@ -25,6 +24,8 @@ from kiel_logging.proof.stamper import Stamper
 
 _Make = Callable[[int], Item | None]
 
+
+_UNSERIALISABLE: Final = "unserialisable"
 
 _A_MOMENT: Final = 0.001
 """Seconds in which whoever logs lets go of the hand-off's lock."""
@@ -52,13 +53,20 @@ class _Stamping:
         self.item: Placed | None = None
 
     def __call__(self, place: int, state: bytes | None) -> tuple[bytes, bytes]:
+        self.item = None  # until it is sure that there is one
         item = self._make(0 if state is None else self._stamper.sequence(state))
         if item is None or (self.begins and state is not None):
             raise _NothingToSayError
         if state is None and not self.begins and self._stamper.needs_first_word(item.topic):
             raise _NotBegunError
-        self.item, state = self._stamper.stamped(item, place, state, ended=self._ended)
-        return row_of(self.item, self._ticket).payload, state
+        made, state = self._stamper.stamped(item, place, state, ended=self._ended)
+        payload = row_of(made, self._ticket).payload
+        self.item = made
+        return payload, state
+
+    def unstamped(self) -> Item | None:
+        """Return what it was to be made of."""
+        return self._make(0)
 
 
 class _Streams:
@@ -199,7 +207,7 @@ class Committing:
             except _NothingToSayError:
                 self._handoff.commit(-1)
                 return ()
-            except SpoolError as error:
+            except Exception as error:  # a SpoolError; whatever it is, nobody who logs gets it
                 self._handoff.commit(-1)
                 self._tickets.take(ticket)
                 as_shipping(self._complain, error)
@@ -209,12 +217,22 @@ class Committing:
                 return ()
 
     def _keep_in_memory(self, stamping: _Stamping) -> Sequence[Item]:
-        assert stamping.item is not None, "what was committed was stamped"
+        if stamping.item is None:
+            return self._give_up(stamping)
         dropped = self._handoff.put(stamping.item)
         self.dead.extend(one.place for one in dropped if isinstance(one, Placed))
         if dropped:
             self._tell()  # of the places that stay empty
         return dropped
+
+    def _give_up(self, stamping: _Stamping) -> Sequence[Item]:
+        """What can't be stamped has no place either, and can't be sent."""
+        item = stamping.unstamped()
+        if item is None or stamping.begins:
+            self._streams.wordless.update(() if item is None else (item.topic,))
+            return ()
+        self._handoff.drop(_UNSERIALISABLE, item.level)
+        return (item,)
 
     def _begin(self, topic: str) -> None:
         """Say the first word of a stream, unless another thread did."""
@@ -237,7 +255,8 @@ class Committing:
 
     def _keep_own(self, stamping: _Stamping) -> Sequence[Item]:
         """Queue what the handler says, closed or not."""
-        assert stamping.item is not None, "what was committed was stamped"
+        if stamping.item is None:
+            return ()
         while not self._handoff.put_own(stamping.item):
             time.sleep(_A_MOMENT)
         return ()

@@ -181,6 +181,7 @@ class Overflowing(OwnRows):
 
     def _write(self, one: _Slice) -> None:
         one.writing = True
+        one.fed.clear()  # while it was not written the last time: those are in the window
         items, file = tuple(one.items), self.file
         tickets = [self.tickets.give(item.awaited) for item in items]
         states = {topic: self._state(topic) for topic in {item.topic for item in items}}

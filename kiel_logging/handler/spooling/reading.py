@@ -119,7 +119,8 @@ class Ahead:
         if found.damage is not None:
             self._complain(found.damage)
         self._reading = False
-        self.ready += found.items
+        # What was fed from memory since the read began has moved `after` on.
+        self.ready += [item for item in found.items if item.place > self.after]
         self.after = max(self.after, found.last)
         self.dry = not found.items and not found.lost
         self.lost += found.lost

@@ -21,6 +21,7 @@ from kiel_logging.handler.spool.directory import SpoolDirectory
 from kiel_logging.handler.spool.file import SpoolFile
 from kiel_logging.handler.spool.worker import Worker
 from kiel_logging.handler.spooling.adopted import Adopted, Stream, streams_of
+from kiel_logging.handler.spooling.held import Held, is_of_the_record
 from kiel_logging.handler.spooling.own_rows import Own, ask
 from kiel_logging.handler.spooling.placed import Placed
 
@@ -56,6 +57,7 @@ class Spool:
         worker: does all work on files.
         own: this process's own rows; to be set.
         changed: called when there may be more to feed; to be set.
+        held: what was refused, and is in front of all else.
         recovered: called for each stream that is adopted; to be set.
     """
 
@@ -88,6 +90,7 @@ class Spool:
         self._timers: list[asyncio.TimerHandle] = []
         self._quiet_since: float | None = None
         self._closing = False
+        self.held: Final = Held(self._rank, self._on_change)
 
     def _directory(self, choice: SpoolChoice) -> SpoolDirectory:
         return SpoolDirectory(
@@ -185,16 +188,17 @@ class Spool:
     @property
     def waiting(self) -> bool:
         """Whether anything is not with the feed yet."""
-        return self._adopted is not None or not self._looked or self.own.waiting
+        return self._adopted is not None or not self._looked or bool(self.held) or self.own.waiting
 
     def take(self, most: int) -> list[Placed]:
         """Return up to ``most`` stamped items that come next."""
         items = self._take(most) if most > 0 else []
-        if not items:
-            self._tend_soon()
+        self._tend_soon()  # after a part as well: nobody may take any more for long
         return items
 
     def _take(self, most: int) -> list[Placed]:
+        if self.held:
+            return self.held.take(most)
         adopted = self._adopted
         if adopted is not None:
             if (items := adopted.take(most)) or not adopted.fed:
@@ -231,12 +235,29 @@ class Spool:
     def delivered(self, items: Sequence[Item]) -> list[Placed]:
         """Let go of what the brokers have; return which of them are this process's own."""
         self._quiet_since = time.monotonic()
+        self.held.went_well()
         own, others = self._parted(items)
         self.own.delivered(own)
         for item in others:
             item.home.delivered([item])
         self._handoff.disk.recovered += len(others)
         return own
+
+    def holds(self, items: Sequence[Any], error: Exception) -> bool:
+        """Keep what is refused for another reason than itself, and feed it again later.
+
+        Returns:
+            Whether it is kept.
+        """
+        if isinstance(error, ProducerClosed) or is_of_the_record(error):
+            return False
+        self.held.hold(items)
+        self.complain(error)
+        return True
+
+    def _rank(self, home: object) -> int:
+        found = self._adoptions()
+        return found.index(home) if isinstance(home, Adopted) and home in found else len(found)
 
     def failed(self, items: Sequence[Item], error: Exception) -> list[Placed]:
         """Let go of what is given up; return which of them are this process's own, and lost."""
@@ -246,6 +267,10 @@ class Spool:
         self.own.delivered(own)
         for item in others:
             item.home.delivered([item])
+        if others:
+            self._handoff.failed_for_others(len(others))
+            self._report(f"{len(others)} records of processes that died were refused: {error}")
+            self._on_error(error, len(others))
         return own
 
     def _parted(self, items: Sequence[Item]) -> tuple[list[Placed], list[Placed]]:
@@ -272,9 +297,15 @@ class Spool:
     def _adoptions(self) -> list[Adopted]:
         return [*self._ending, *([] if self._adopted is None else [self._adopted])]
 
+    def rest(self) -> list[Placed]:
+        """Return what is not with the feed: of this process's, and what is not on disk of it."""
+        held, _ = self._parted(self.held.rest())
+        return [*held, *self.own.rest()]
+
     async def close(self) -> None:
         """Release all files, within a bounded time."""
         self._closing = True
+        self.held.close()
         for timer in (*self._timers, self._tending):
             if timer is not None:
                 timer.cancel()

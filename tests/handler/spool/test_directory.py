@@ -8,6 +8,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -157,6 +158,52 @@ def test_files_that_are_nobody_s_business(tmp_path: Path, told: Told) -> None:
     before = names(tmp_path)
     assert list(told.directory(tmp_path).adopt()) == []
     assert names(tmp_path) == before
+
+
+def test_a_lock_without_a_file_is_removed(tmp_path: Path, told: Told) -> None:
+    """Of a process that was killed in between; but not while somebody holds it."""
+    held, lone = (tmp_path / f"{new_instance()}.lock" for _ in range(2))
+    lone.touch()
+    claim = Claim.take(held)
+    assert claim is not None
+    assert list(told.directory(tmp_path).adopt()) == []
+    assert names(tmp_path) == [held.name]
+    claim.release()
+    assert list(told.directory(tmp_path).adopt()) == []
+    assert names(tmp_path) == []
+
+
+def test_a_sweep_between_a_lock_s_making_and_its_holding(
+    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made it makes another."""
+    take, sweeps = Claim.take, []
+
+    def swept(path: Path) -> Claim | None:
+        if not sweeps:
+            sweeps.append(path)
+            path.touch()
+            rival = take(path)
+            assert rival is not None
+            with closing_claim(rival):
+                return take(path)
+        return take(path)
+
+    monkeypatch.setattr(Claim, "take", swept)
+    directory = told.directory(tmp_path)
+    store = directory.make()
+    assert store.path.stem != sweeps[0].stem
+    directory.release(store)
+    assert names(tmp_path) == []
+
+
+@contextmanager
+def closing_claim(claim: Claim) -> Iterator[None]:
+    """Removed and let go in the end."""
+    try:
+        yield
+    finally:
+        claim.release(remove=True)
 
 
 def test_a_live_process_s_file_is_its_own(tmp_path: Path, told: Told) -> None:

@@ -1,0 +1,134 @@
+"""What is written in ``overflow`` mode, and what is taken for written: without threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from kiel_logging.errors import SpoolError
+from kiel_logging.handler.pipeline.handoff import Handoff
+from kiel_logging.handler.pipeline.item import make_item
+from kiel_logging.handler.spool.row import Row
+from kiel_logging.handler.spooling.overflowing import Overflowing
+from kiel_logging.handler.spooling.placed import Tickets
+from kiel_logging.proof.stamper import Stamper
+from kiel_logging.records import Record
+
+
+class Disk:
+    """A file, which may be full, and the worker that writes to it when it is told to."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.rows: list[Row] = []
+        self._jobs: deque[tuple[Callable[[], Any], Callable[..., Any]]] = deque()
+
+    def append(self, rows: Sequence[Row], _states: Mapping[str, bytes]) -> None:
+        """Keep the rows."""
+        if self.full:
+            raise SpoolError("no room")
+        self.rows += rows
+
+    def read(self, after: int, most: int, _most_bytes: int) -> list[Row]:
+        """Return some."""
+        return [row for row in self.rows if row.place > after][:most]
+
+    @property
+    def places(self) -> list[int]:
+        """Where there are rows."""
+        return [row.place for row in self.rows]
+
+    def submit(self, job: Callable[[], Any], then: Callable[..., Any]) -> None:
+        """Do it later."""
+        self._jobs.append((job, then))
+
+    def work(self) -> None:
+        """Do what comes next."""
+        job, then = self._jobs.popleft()
+        try:
+            result = job()
+        except SpoolError as error:
+            then(None, error)
+        else:
+            then(result, None)
+
+    def work_off(self) -> None:
+        """Do all of it."""
+        while self._jobs:
+            self.work()
+
+
+def overflowing(disk: Any) -> Overflowing:
+    """One to whose hand-off records can be given."""
+    handoff = Handoff(max_records=1000, max_bytes=10**8, batch_size=10, wake=lambda _full: None)
+    stamper = Stamper("ab" * 16)
+    return Overflowing(
+        handoff,
+        disk,
+        disk,
+        Tickets(),
+        stamper=stamper,
+        instance="ab" * 16,
+        stamp=stamper.stamp,
+        own=lambda _word, _topic: None,
+        changed=lambda: None,
+        complain=lambda _error: None,
+    )
+
+
+def log(own: Overflowing, records: int) -> None:
+    """Put so many into its hand-off."""
+    for number in range(records):
+        own.handoff.put(make_item("logs", None, Record(None, b"%d" % number, (), 0)))
+
+
+def test_what_was_fed_while_a_write_failed_is_not_on_disk() -> None:
+    """Though the rest of its slice is written later: it would not be written at the end."""
+
+    async def main() -> None:
+        disk = Disk()
+        own = overflowing(disk)
+        disk.full = True
+        log(own, 10)
+        own.tend(quiet=True)
+        fed = own.take(4)
+        disk.work()
+        assert list(own.window) == [1, 2, 3, 4]
+        disk.full, own._retry_at = False, 0.0
+        own.tend(quiet=True)
+        disk.work()
+        assert disk.places == [5, 6, 7, 8, 9, 10]
+        assert [item.on_disk for item in fed] == [False] * 4
+        assert list(own.window) == [1, 2, 3, 4]
+        assert own.disk.written == 6
+
+    asyncio.run(main())
+
+
+def test_what_was_fed_from_memory_is_not_read_again() -> None:
+    """Though a read was under way that began before it was known to be on disk."""
+
+    async def main() -> None:
+        disk = Disk()
+        own = overflowing(disk)
+        log(own, 10)
+        own.tend(quiet=True)
+        disk.work()
+        assert own.take(5) == []
+        disk.work()  # all ten are read
+        log(own, 10)
+        own.tend(quiet=True)  # writes the next ten
+        places = [item.place for item in own.take(5)]  # and reads on, behind them
+        places += [item.place for item in own.take(5)]
+        places += [item.place for item in own.take(4)]  # from memory
+        assert places == list(range(1, 15))
+        disk.work()
+        disk.work()
+        while own.waiting:
+            places += [item.place for item in own.take(100)]
+            disk.work_off()
+        assert places == list(range(1, 21))
+
+    asyncio.run(main())
