@@ -14,6 +14,8 @@ from typing import Final
 
 from kiel_logging.handler.spool.faults import system_fault
 
+_CLOSED: Final = -1
+
 
 class Claim:
     """The right to a spool file."""
@@ -63,14 +65,20 @@ class Claim:
         except OSError as error:
             raise system_fault(self._path, error) from error
         finally:
-            os.close(self._file)
+            self._close()
 
     def abandon(self) -> None:
         """Leave it to the parent, of which this process is a forked child.
 
         Closed and not unlocked, for that would unlock the parent's as well.
         """
-        os.close(self._file)
+        self._close()
+
+    def _close(self) -> None:
+        """Close it once: a second time the number may be that of another file, or of a socket."""
+        file, self._file = self._file, _CLOSED
+        if file != _CLOSED:
+            os.close(file)
 
 
 def _is_at(path: Path, file: int) -> bool:

@@ -24,6 +24,12 @@ from kiel_logging.handler.conversion.trace_ids import trace_ids
 TRACER = TracerProvider(shutdown_on_exit=False).get_tracer("tests")
 UNSAMPLED = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("tests")
 
+
+@pytest.fixture(autouse=True)
+def no_spans() -> None:
+    """Here somebody has imported OpenTelemetry."""
+
+
 SAMPLED = 1
 """The lowest bit of the flags; the next one says that the trace id is random."""
 
