@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -635,7 +636,7 @@ def test_a_directory_that_goes_bad_raises_nothing(
 ) -> None:
     """Into a logging call, whatever the system says; records go on in memory, none is lost."""
     if go_bad is _close_to_everybody and os.getuid() == 0:
-        _as_nobody(lambda path: _go_bad(path, mode, go_bad))
+        _as_nobody(partial(_go_bad, mode=mode, go_bad=go_bad))
     else:
         _go_bad(spool, mode, go_bad)
 
@@ -674,7 +675,7 @@ def _as_nobody(work: Callable[[Path], None]) -> None:
     """Run ``work`` in a child that is not root, with a directory of its own."""
     with tempfile.TemporaryDirectory(dir="/tmp") as base:
         Path(base).chmod(0o777)
-        child = multiprocessing.get_context("fork").Process(
+        child = multiprocessing.get_context("spawn").Process(
             target=_be_nobody_and, args=(work, Path(base) / "spool")
         )
         child.start()
