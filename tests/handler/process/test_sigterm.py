@@ -274,7 +274,7 @@ def interrupted(self, *arguments):
 handled = []
 signal.signal(signal.SIGTERM, lambda number, frame: log.info("from the signal's handler"))
 handler = make()
-if "{method}" in ("convert", "append"):
+if "{method}" in ("convert", "_admit_at_once"):
     handler.setFormatter(logging.Formatter())  # no short way
 {kind}.{method} = interrupted
 log.info("first")
