@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import logging.config
@@ -53,6 +54,16 @@ def loop_threads() -> set[threading.Thread]:
 
 
 # -- without Kafka --------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def no_garbage() -> None:
+    """What other tests have left is not finalised in these, by a loop thread whose turn it is.
+
+    asyncio logs of tasks that were destroyed, for which it waits for logging's module lock; dictConfig
+    holds that while it waits for the loop thread.
+    """
+    gc.collect()
 
 
 def test_a_start_without_kafka(cluster: ThreadedFakeCluster) -> None:
