@@ -60,8 +60,8 @@ def loop_threads() -> set[threading.Thread]:
 def no_garbage() -> None:
     """What other tests have left is not finalised in these, by a loop thread whose turn it is.
 
-    asyncio logs of tasks that were destroyed, for which it waits for logging's module lock; dictConfig
-    holds that while it waits for the loop thread.
+    asyncio logs of tasks that were destroyed, and waits for logging's module lock to do so.
+    dictConfig holds that while it waits for the loop thread.
     """
     gc.collect()
 
