@@ -89,9 +89,10 @@ def test_fifty_sigkills(kafka_4: KafkaCluster, topic: str, tmp_path: Path, chain
     }
     kills = _KILLS if chain else 5
     expected: set[int] = set()
-    first = 0
+    first = came_to_it = 0
     for kill in range(kills):
         last = kill_at_random(options, first, tmp_path / f"told-{kill}", chance)
+        came_to_it += last >= first
         expected.update(range(first, last + 1))
         first = last + 2  # the one behind it may be on disk, and was not told
     with closing(KafkaHandler(**options)) as handler:
@@ -107,7 +108,7 @@ def test_fifty_sigkills(kafka_4: KafkaCluster, topic: str, tmp_path: Path, chain
     status, told = verify(kafka_4, topic)
     assert (status, told["verdict"]) == (0, "complete")
     assert set(told["counts"]) <= {"repeated"}
-    assert len(told["instances"]) == kills + 1
+    assert kills / 2 < came_to_it < len(told["instances"]) <= kills + 1
 
 
 @pytest.mark.timeout(240)
