@@ -114,8 +114,8 @@ call_with(PyObject *function, long long number)
     return done == NULL ? -1 : 0;
 }
 
-/* Tell of what is queued. A signal handler may raise before that has even begun: then the reader is
- * woken as for a full batch, or nobody would wake it. */
+/* Tell of what is queued. A signal handler may raise meanwhile, or before that has even begun: then
+ * the reader is woken as for a full batch, or nobody would wake it. */
 static int
 tell(const QuickHandle *quick, Py_ssize_t queued)
 {

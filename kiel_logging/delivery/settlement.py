@@ -174,11 +174,9 @@ class Settlement:
 
     def _report(self, tokens: Sequence[Any], error: Exception, where: object) -> None:
         # Whoever holds the futures hears of it too; nobody may.
-        count = len(tokens)
-        if self._deliveries.keeps and isinstance(error, ProducerClosed):
-            self._deliveries.failed(tokens, error)
-            return
-        report(logging.ERROR, "%d messages for %s were not delivered: %s", count, where, error)
+        if not (self._deliveries.keeps and isinstance(error, ProducerClosed)):
+            count = len(tokens)
+            report(logging.ERROR, "%d messages for %s were not delivered: %s", count, where, error)
         self._deliveries.failed(tokens, error)
 
     def expire(self, now: float) -> None:

@@ -369,6 +369,12 @@ def test_there_is_no_last_word_for_who_is_not_told_what_is_missing(
     assert counts(cluster, "shop") == {"unfinished": 1}
 
 
+def tell_of_recovery(handler: KafkaHandler, *what: object) -> None:
+    """As the spool does, on the loop thread, when it has adopted a file."""
+    pipeline = handler._pipeline
+    pipeline._loop_thread.call(pipeline._shipper.tell_of_recovery, *what)
+
+
 def test_a_recovery(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
     """Whoever took the spool of one that died says how far that one came."""
     dead = make_handler(chain=True)
@@ -377,7 +383,7 @@ def test_a_recovery(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> 
     (instance,) = {marks(record)["instance"] for record in stored_records(cluster)}
     assert counts(cluster) == {"unfinished": 1}
     heir = make_handler(chain=True)
-    heir._pipeline.tell_of_recovery("logs", instance, 1, 2)
+    tell_of_recovery(heir, "logs", instance, 1, 2)
     cluster.stored("logs", 4)
     heir.close()
     assert counts(cluster) == {}
@@ -392,7 +398,7 @@ def test_without_a_chain_nobody_vouches_for_others(
 ) -> None:
     """Anybody could."""
     handler = make_handler()
-    handler._pipeline.tell_of_recovery("logs", "0" * 32, 1, 2)
+    tell_of_recovery(handler, "logs", "0" * 32, 1, 2)
     logger_to(handler).info("x")
     handler.close()
     assert events(cluster.records("logs")) == []

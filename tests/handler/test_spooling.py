@@ -254,20 +254,25 @@ def test_the_ledger_always_holds(
     assert stats.delivered + stats.dropped_total == stats.emitted >= 6000
 
 
+def break_the_next_write(handler: KafkaHandler, error: type[BaseException]) -> None:
+    """Let it raise; those behind it go well."""
+    file = handler._pipeline._spool.file  # type: ignore[union-attr]
+    append = file.append
+
+    def broken(*_rows: object) -> None:
+        file.append = append  # type: ignore[method-assign]
+        raise error
+
+    file.append = broken  # type: ignore[method-assign]
+
+
 def test_a_call_that_an_exception_tears_away(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path
 ) -> None:
     """Holds nobody up for long: what was given its place and is nowhere is counted as failed."""
     handler = make_handler(spool_dir=spool, spool="always")
     log(handler, 1)
-    file = handler._pipeline._spool.file  # type: ignore[union-attr]
-    append = file.append
-
-    def torn(*_rows: object) -> None:
-        file.append = append  # type: ignore[method-assign]
-        raise KeyboardInterrupt
-
-    file.append = torn  # type: ignore[method-assign]
+    break_the_next_write(handler, KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         log(handler, 2)
     log(handler, 3)
@@ -695,14 +700,7 @@ def test_whatever_a_commit_raises(
     """Stays where it is: the record keeps its number and goes through memory."""
     handler = make_handler(spool_dir=spool, spool="always", chain=True)
     log(handler, 1)
-    file = handler._pipeline._spool.file  # type: ignore[union-attr]
-    append = file.append
-
-    def broken(*_rows: object) -> None:
-        file.append = append  # type: ignore[method-assign]
-        raise ZeroDivisionError
-
-    file.append = broken  # type: ignore[method-assign]
+    break_the_next_write(handler, ZeroDivisionError)
     log(handler, 2, 3)
     assert handler.flush() == 0
     assert numbers(cluster) == [1, 2, 3]

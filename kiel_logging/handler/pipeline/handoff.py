@@ -170,15 +170,14 @@ class Handoff:
         return None
 
     def tell(self, queued: int) -> None:
-        """Wake the reader if this many, with the one that came last, are a reason to."""
-        try:
-            if queued == self.counts.batch_size:
-                self._wake(True)
-            elif queued == 1:
-                self._wake(False)
-        except BaseException:  # as in put()
+        """Wake the reader if this many, with the one that came last, are a reason to.
+
+        Whoever calls it sees to what is raised meanwhile, as ``put()`` does.
+        """
+        if queued == self.counts.batch_size:
             self._wake(True)
-            raise
+        elif queued == 1:
+            self._wake(False)
 
     def _admit(self, item: Item, *, may_wait: bool = True) -> _Admission | None:
         """Queue ``item`` or drop something; None when it has to wait for room."""

@@ -141,11 +141,6 @@ class Pipeline:
         else:
             self.note_drop(item.topic, BUFFER_FULL, item.level)
 
-    def tell_of_recovery(self, topic: str, instance: str, records: int, last: int) -> None:
-        """See to it that the readers of ``topic`` are told what is left of an instance that died;
-        see Shipper."""
-        self._loop_thread.call(self._shipper.tell_of_recovery, topic, instance, records, last)
-
     def flush(self, timeout: float) -> int:
         """Deliver what is there within ``timeout`` seconds; return how many records are left.
 

@@ -72,21 +72,11 @@ def plain(items: Sequence[Item]) -> list[Item]:
 
 
 try:
-    from kiel_logging._accelerator import (
-        group as group,
-    )
-    from kiel_logging._accelerator import (
-        memory_of as memory_of,
-    )
-    from kiel_logging._accelerator import (
-        records_of as records_of,
-    )
-    from kiel_logging._accelerator import (
-        sizes_of as sizes_of,
-    )
-    from kiel_logging._accelerator import (
-        take as take,
-    )
+    from kiel_logging._accelerator import group as group
+    from kiel_logging._accelerator import memory_of as memory_of
+    from kiel_logging._accelerator import records_of as records_of
+    from kiel_logging._accelerator import sizes_of as sizes_of
+    from kiel_logging._accelerator import take as take
 except ImportError:  # there was no C compiler
     group, memory_of, records_of, sizes_of, take = (
         group_in_python,

@@ -10,6 +10,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from kiel_logging.errors import ProducerClosed
@@ -237,9 +239,7 @@ class Spool:
         self._quiet_since = time.monotonic()
         self.held.went_well()
         own, others = self._parted(items)
-        self.own.delivered(own)
-        for item in others:
-            item.home.delivered([item])
+        self._let_go(own, others)
         self._handoff.disk.recovered += len(others)
         return own
 
@@ -264,14 +264,17 @@ class Spool:
         own, others = self._parted(items)
         if isinstance(error, ProducerClosed):  # the next start sends what is on disk
             return self.own.leave(own)
-        self.own.delivered(own)
-        for item in others:
-            item.home.delivered([item])
+        self._let_go(own, others)
         if others:
             self._handoff.failed_for_others(len(others))
             self._report(f"{len(others)} records of processes that died were refused: {error}")
             self._on_error(error, len(others))
         return own
+
+    def _let_go(self, own: Sequence[Placed], others: Sequence[Placed]) -> None:
+        self.own.delivered(own)
+        for home, items in groupby(others, attrgetter("home")):
+            home.delivered(list(items))
 
     def _parted(self, items: Sequence[Item]) -> tuple[list[Placed], list[Placed]]:
         own: list[Placed] = []

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,3 +117,42 @@ def said(program: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     for line in program.stdout.splitlines():
         facts.update(json.loads(line))
     return facts
+
+
+def burst(make: str, *, threads: int, least: int, own: int) -> str:
+    """Code of a parent whose threads log, `least` records each, while it forks four children.
+
+    Each child logs `own` records. What was logged is said, for `logged_in()`.
+    """
+    return f"""
+{make}
+forked = threading.Event()
+logged = []
+
+def burst(thread):
+    number = 0
+    while number < {least} or (number < 20_000 and not forked.is_set()):
+        log.info("parent %d %d", thread, number)
+        number += 1
+    logged.append((thread, number))
+
+def work():
+    for number in range({own}):
+        log.info("child %d %d", os.getpid(), number)
+
+threads = [threading.Thread(target=burst, args=(thread,)) for thread in range({threads})]
+for thread in threads: thread.start()
+children = [fork(work) for _ in range(4)]
+statuses = wait(*children)
+forked.set()
+for thread in threads: thread.join()
+say(children=children, statuses=statuses, logged=logged)
+"""
+
+
+def logged_in(told: dict[str, Any], own: int) -> Counter[str]:
+    """The messages of all processes of a `burst()`."""
+    logged = Counter(f"child {c} {number}" for c in told["children"] for number in range(own))
+    for thread, count in told["logged"]:
+        logged.update(f"parent {thread} {number}" for number in range(count))
+    return logged

@@ -11,7 +11,7 @@ import pytest
 
 from kiel_logging.wire.messages import Api
 from kiel_logging.wire.versions import SUPPORTED
-from tests.handler.process.child import STRICT, run_by_hand, said
+from tests.handler.process.child import STRICT, burst, logged_in, run_by_hand, said
 from tests.handler.shipped import messages
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
@@ -20,37 +20,11 @@ from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 def test_children_of_a_parent_whose_threads_log(cluster: ThreadedFakeCluster) -> None:
     """Whatever the parent's threads do at the fork: all records of all processes arrive once."""
-    code = """
-handler = make()
-forked = threading.Event()
-logged = []
-
-def burst(thread):
-    number = 0
-    while number < 100 or (number < 20_000 and not forked.is_set()):
-        log.info("parent %d %d", thread, number)
-        number += 1
-    logged.append((thread, number))
-
-def work():
-    for number in range(200):
-        log.info("child %d %d", os.getpid(), number)
-
-threads = [threading.Thread(target=burst, args=(thread,)) for thread in range(3)]
-for thread in threads: thread.start()
-children = [fork(work) for _ in range(4)]
-statuses = wait(*children)
-forked.set()
-for thread in threads: thread.join()
-say(children=children, statuses=statuses, logged=logged)
-"""
+    code = burst("handler = make()", threads=3, least=100, own=200)
     program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
     told = said(program)
     assert (program.returncode, program.stderr, told["statuses"]) == (0, "", [0] * 4)
-    expected = Counter(f"child {c} {number}" for c in told["children"] for number in range(200))
-    for thread, count in told["logged"]:
-        expected.update(f"parent {thread} {number}" for number in range(count))
-    assert Counter(messages(cluster)) == expected
+    assert Counter(messages(cluster)) == logged_in(told, 200)
 
 
 def test_a_child_counts_from_zero(cluster: ThreadedFakeCluster) -> None:

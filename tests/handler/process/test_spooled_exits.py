@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kiel_logging import KafkaHandler
-from tests.handler.process.child import STRICT, run, run_by_hand, said
+from tests.handler.process.child import STRICT, burst, logged_in, run, run_by_hand, said
 from tests.handler.shipped import MakeHandler, messages, start_broker, stop_broker
 from tests.support.stamps import audited
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
@@ -162,30 +162,8 @@ def test_forks_while_spooling(
     """Each process has a file of its own: all records of all of them arrive, once."""
     if away:
         stop_broker(cluster)
-    code = """
-handler = make(buffer_records=200, overflow="block", block_timeout_ms=60_000)
-forked = threading.Event()
-logged = []
-
-def burst(thread):
-    number = 0
-    while number < 1000 or (number < 20_000 and not forked.is_set()):
-        log.info("parent %d %d", thread, number)
-        number += 1
-    logged.append((thread, number))
-
-def work():
-    for number in range(300):
-        log.info("child %d %d", os.getpid(), number)
-
-threads = [threading.Thread(target=burst, args=(thread,)) for thread in range(2)]
-for thread in threads: thread.start()
-children = [fork(work) for _ in range(4)]
-statuses = wait(*children)
-forked.set()
-for thread in threads: thread.join()
-say(children=children, statuses=statuses, logged=logged)
-"""
+    make = 'make(buffer_records=200, overflow="block", block_timeout_ms=60_000)'
+    code = burst(make, threads=2, least=1000, own=300)
     quickly = {**QUICKLY, "close_timeout_ms": 500} if away else {}
     done = run_by_hand(
         code, brokers=cluster.addresses, spool_dir=str(tmp_path), spool=mode, **quickly
@@ -193,9 +171,7 @@ say(children=children, statuses=statuses, logged=logged)
     told = said(done)
     assert (done.returncode, told["statuses"]) == (0, [0] * 4)
     assert "did not reach" not in done.stderr
-    expected = Counter(f"child {c} {number}" for c in told["children"] for number in range(300))
-    for thread, count in told["logged"]:
-        expected.update(f"parent {thread} {number}" for number in range(count))
+    expected = logged_in(told, 300)
     if away:
         sent_by_the_next(cluster, make_handler, tmp_path, expected.total())
     assert Counter(messages(cluster)) == expected
