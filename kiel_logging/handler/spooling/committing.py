@@ -168,6 +168,7 @@ class Committing:
         try:
             return self._commit(item.topic, stamping, ticket, self._keep_in_memory)
         except BaseException:  # a signal handler's, perhaps when it was written and not told of
+            self.told = True
             self._wake(True)
             raise
 

@@ -1,13 +1,14 @@
 """``spool="always"``, on the loop thread: rows, and what could not be written, by their places.
 
 A place may stay empty for a moment, or for ever: a signal handler's record on top of a commit is on
-disk before the one beneath it, and a commit that an exception tore away may never be written. So a
-gap is waited for, and then skipped. What turns up later is sent all the same.
+disk before the one beneath it, and a commit that an exception tore away may never be written. So
+what is missing is waited for while somebody writes it, then looked for, and at last given up. What
+turns up later is sent all the same.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any, Final, NamedTuple
 
@@ -15,10 +16,11 @@ from kiel_logging.handler.pipeline.events import Word
 from kiel_logging.handler.spooling.committing import Committing
 from kiel_logging.handler.spooling.own_rows import TOGETHER, OwnRows
 from kiel_logging.handler.spooling.placed import Placed, item_of
+from kiel_logging.handler.spooling.places import Places
 from kiel_logging.handler.spooling.reading import BYTES, ROWS
 
 _PATIENCE: Final = 0.1
-"""Seconds that a gap is waited for."""
+"""Seconds that what is nowhere is waited for."""
 
 _FEW: Final = 256
 """Records from the hand-off that are sorted in among the rows at a time."""
@@ -46,19 +48,18 @@ class Merging(OwnRows):
         self._read_at = 0.0
         self._later: asyncio.TimerHandle | None = None
         self._memory: list[tuple[int, Placed]] = []
-        self._dead: set[int] = set()
-        self._skipped: set[int] = set()
-        self._fed_place = 0
+        self._places: Final = Places()
         self._more = False
-        self._gap_since: float | None = None
-        self._looking = False
+        self._searching = False
+        self._patient_until: float | None = None
+        self._again: asyncio.TimerHandle | None = None
         self._to_say = self._said = self._said_place = 0
 
     @property
     def waiting(self) -> bool:
         """Whether anything is not with the feed yet."""
         return (
-            self._fed_place < self.committing.last_place
+            self._places.fed < self.committing.last_place
             or bool(self._memory)
             or len(self.handoff) > 0
             or self._said < self._to_say
@@ -74,12 +75,9 @@ class Merging(OwnRows):
         while len(items) < most and (source := self._next_source()) is not None:
             item = heappop(self._memory)[1] if source is self._memory else self._pop_row(rows)
             items.append(item)
-            if item.place > self._fed_place:
-                self._fed_place = item.place
-            elif item.place in self._skipped:
-                self._skipped.discard(item.place)
+            if self._places.feed(item.place):
                 self.handoff.lost_on_disk(-1)
-            self._gap_since = None
+            self._patient_until = None
         self.from_disk(rows)
         self.fed(items)
         return items
@@ -92,7 +90,7 @@ class Merging(OwnRows):
         """Learn what is new."""
         committing, ahead = self.committing, self.ahead
         while committing.dead:
-            self._dead.add(committing.dead.popleft())
+            self._places.stays_empty(committing.dead.popleft())
         if len(self._memory) < _FEW:
             self._sort_in(_FEW)
         if committing.told:
@@ -100,9 +98,6 @@ class Merging(OwnRows):
         if (self._more or not ahead.dry) and self._may_read() and ahead.wish():
             self._more = self._hurried = False
             self._read_at = time.monotonic() + self._linger
-        if ahead.lost:
-            lost, ahead.lost = ahead.lost, 0
-            self.handoff.lost_on_disk(lost)
 
     def _may_read(self) -> bool:
         """Whether enough time has passed since the last read: rows that come one by one are not
@@ -131,62 +126,74 @@ class Merging(OwnRows):
 
     def _next_source(self) -> Any:
         """Return which of the two has what comes next; None while that is not there."""
-        ready = self.ahead.ready
+        ahead = self.ahead
         place: int = self.committing.last_place + 1
         source: Any = None
-        if ready:
-            place, source = ready[0].place, ready
+        if ahead.ready:
+            place, source = ahead.ready[0].place, ahead.ready
         if self._memory and self._memory[0][0] < place:
             place, source = self._memory[0][0], self._memory
-        while self._fed_place + 1 in self._dead:
-            self._fed_place += 1
-            self._dead.discard(self._fed_place)
-        if place <= self._fed_place + 1:
+        if place <= self._places.next:
             return source
-        if source is not None or self._is_dry():
-            self._wait_for(place)
+        if place <= ahead.after + 1 or self._is_dry():
+            self._search(place)
         return None
 
     def _is_dry(self) -> bool:
         return self.ahead.dry and not self._more and not self.ahead.reading
 
-    def _wait_for(self, place: int) -> None:
-        """Something is missing in front of ``place``: see whether it comes, and then go on."""
+    def _search(self, place: int) -> None:
+        """Something is missing in front of ``place``, and will not be read any more."""
         now = time.monotonic()
-        if self._looking:
+        if self._searching or now < (self._patient_until or 0.0):
             return
-        if self._gap_since is None or self.committing.is_writing(self._fed_place, place):
-            self._gap_since = now
-            asyncio.get_running_loop().call_later(_PATIENCE * 1.1, self.changed)
-        elif now - self._gap_since >= _PATIENCE:
-            self._looking, self._gap_since = True, None
-            after, file = self._fed_place, self.file
+        if self.committing.is_writing(self._places.fed, place):
+            self._search_again()
+            return
+        while self._sort_in(TOGETHER):
+            pass
+        self._searching = True
+        known = {item.place for item in self.ahead.ready} | {each for each, _ in self._memory}
+        after, last = self._places.fed, self.ahead.after
 
-            def looked(items: list[Placed] | None, error: Exception | None) -> None:
-                self._looking = False
-                if error is not None:
-                    self.complain(error)
-                found = {item.place for item in items or ()}
-                for item in items or ():
-                    self.from_disk([item])
-                    heappush(self._memory, (item.place, item))
-                self._skip(place, found)
-                self.changed()
+        def look() -> list[Placed]:
+            rows = self.file.read(after, ROWS, BYTES)
+            late = [row for row in rows if row.place <= last and row.place not in known]
+            return [item_of(row, self, self.tickets.take) for row in late]
 
-            def look() -> list[Placed]:
-                rows = [row for row in file.read(after, ROWS, BYTES) if row.place < place]
-                return [item_of(row, self, self.tickets.take) for row in rows]
+        def looked(items: list[Placed] | None, error: Exception | None) -> None:
+            self._searching = False
+            if error is not None:
+                self.complain(error)
+            self._found(items or [], place)
+            self.changed()
 
-            self.worker.submit(look, looked)
+        self.worker.submit(look, looked)
 
-    def _skip(self, place: int, found: set[int]) -> None:
-        """Go on at ``place``; count what is not there in front of it, until it turns up."""
-        missing = set(range(self._fed_place + 1, place)) - self._dead - found
-        missing -= {each for each, _ in self._memory}
-        self._skipped |= missing
-        self.handoff.lost_on_disk(len(missing))
-        self._dead = {one for one in self._dead if one >= place}
-        self._fed_place = max(self._fed_place, place - 1)
+    def _search_again(self) -> None:
+        if self._again is None:
+            self._again = asyncio.get_running_loop().call_later(_PATIENCE * 1.1, self._let_search)
+
+    def _let_search(self) -> None:
+        self._again = None
+        self.changed()
+
+    def _found(self, items: Sequence[Placed], place: int) -> None:
+        """Go on with what came late; without what is nowhere, twice in a row."""
+        for item in items:
+            self.from_disk([item])
+            heappush(self._memory, (item.place, item))
+        if items:
+            self._patient_until = None
+        elif self._patient_until is None:
+            self._patient_until = time.monotonic() + _PATIENCE
+            self._more = True  # perhaps nobody told of it
+            self._search_again()
+        else:
+            self._patient_until = None
+            if self._memory:
+                place = min(place, self._memory[0][0])
+            self.handoff.lost_on_disk(self._places.skip_to(place))
 
     # What the handler says, which is written as all else is.
 
@@ -222,7 +229,7 @@ class Merging(OwnRows):
         return (
             self.handoff.passed(mark.queued)
             and self._said >= mark.said
-            and self._fed_place >= place
+            and self._places.fed >= place
             and not (self._memory and self._memory[0][0] <= place)
         )
 

@@ -2,62 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kiel_logging.errors import SpoolError
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import make_item
-from kiel_logging.handler.spool.row import Row
 from kiel_logging.handler.spooling.overflowing import Overflowing
 from kiel_logging.handler.spooling.placed import Tickets
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import Record
-
-
-class Disk:
-    """A file, which may be full, and the worker that writes to it when it is told to."""
-
-    def __init__(self) -> None:
-        self.full = False
-        self.rows: list[Row] = []
-        self._jobs: deque[tuple[Callable[[], Any], Callable[..., Any]]] = deque()
-
-    def append(self, rows: Sequence[Row], _states: Mapping[str, bytes]) -> None:
-        """Keep the rows."""
-        if self.full:
-            raise SpoolError("no room")
-        self.rows += rows
-
-    def read(self, after: int, most: int, _most_bytes: int) -> list[Row]:
-        """Return some."""
-        return [row for row in self.rows if row.place > after][:most]
-
-    @property
-    def places(self) -> list[int]:
-        """Where there are rows."""
-        return [row.place for row in self.rows]
-
-    def submit(self, job: Callable[[], Any], then: Callable[..., Any]) -> None:
-        """Do it later."""
-        self._jobs.append((job, then))
-
-    def work(self) -> None:
-        """Do what comes next."""
-        job, then = self._jobs.popleft()
-        try:
-            result = job()
-        except SpoolError as error:
-            then(None, error)
-        else:
-            then(result, None)
-
-    def work_off(self) -> None:
-        """Do all of it."""
-        while self._jobs:
-            self.work()
+from tests.handler.spooling.disk import Disk, run
 
 
 def overflowing(disk: Any) -> Overflowing:
@@ -104,7 +57,7 @@ def test_what_was_fed_while_a_write_failed_is_not_on_disk() -> None:
         assert list(own.window) == [1, 2, 3, 4]
         assert own.disk.written == 6
 
-    asyncio.run(main())
+    run(main)
 
 
 def test_what_was_fed_from_memory_is_not_read_again() -> None:
@@ -131,4 +84,4 @@ def test_what_was_fed_from_memory_is_not_read_again() -> None:
             disk.work_off()
         assert places == list(range(1, 21))
 
-    asyncio.run(main())
+    run(main)

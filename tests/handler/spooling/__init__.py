@@ -1,0 +1,1 @@
+"""Between the hand-off, the disk and the feed."""
