@@ -185,8 +185,8 @@ def test_memory_goes_to_disk_when_nothing_is_acknowledged(
     spool: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """For a while, though it has room; but for what is with the producer."""
-    monkeypatch.setattr("kiel_logging.handler.spooling.sources.QUIET", 0.1)
+    """For a while, though it has room; what is with the producer is in both."""
+    monkeypatch.setattr("kiel_logging.handler.spooling.tending.QUIET", 0.1)
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
     handler = make_handler(spool_dir=spool, buffer_records=100)
     log(handler, *range(40))
@@ -204,7 +204,7 @@ def test_what_is_not_taken_at_once_goes_to_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Though nobody logs any more after a take that took a part: one burst, and that is all."""
-    monkeypatch.setattr("kiel_logging.handler.spooling.sources.QUIET", 0.1)
+    monkeypatch.setattr("kiel_logging.handler.spooling.tending.QUIET", 0.1)
     handler = make_handler(spool_dir=spool, buffer_records=400, linger_ms=50)
     log(handler, 0)
     assert handler.flush() == 0

@@ -236,7 +236,13 @@ class Merging(OwnRows):
     # To disk.
 
     def tend(self, *, quiet: bool) -> None:
-        """What could not be written waits in memory."""
+        """What could not be written waits in memory; what is long with the feed is tried again."""
+        if quiet:
+            self.secure_window()
+
+    def states_of(self, _items: Sequence[Placed]) -> Mapping[str, bytes]:
+        """They were written with others, or will be."""
+        return {}
 
     async def keep(self, deadline: float) -> None:
         """Write whatever is in memory, until ``deadline``."""

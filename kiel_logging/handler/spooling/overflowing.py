@@ -160,8 +160,10 @@ class Overflowing(OwnRows):
     # To disk.
 
     def tend(self, *, quiet: bool) -> None:
-        """Write the next slice, if it is time to."""
+        """Write the next slice, if it is time to; what is with the feed, if it stays there."""
         self._spill(force=quiet or not self.handoff.half_empty)
+        if quiet:
+            self.secure_window()
 
     def _spill(self, *, force: bool) -> _Slice | None:
         """Return the slice that is being written."""
@@ -184,7 +186,7 @@ class Overflowing(OwnRows):
         one.fed.clear()  # while it was not written the last time: those are in the window
         items, file = tuple(one.items), self.file
         tickets = [self.tickets.give(item.awaited) for item in items]
-        states = {topic: self._state(topic) for topic in {item.topic for item in items}}
+        states = self.states_of(items)
 
         def work() -> None:
             rows: list[Row] = list(map(row_of, items, tickets))
@@ -212,6 +214,10 @@ class Overflowing(OwnRows):
         middle = len(items) // 2
         one.items = deque(items[:middle])
         self._slices.insert(1, _Slice(items[middle:]))
+
+    def states_of(self, items: Sequence[Placed]) -> Mapping[str, bytes]:
+        """Return where the streams of ``items`` stand."""
+        return {topic: self._state(topic) for topic in {item.topic for item in items}}
 
     def _state(self, topic: str) -> bytes:
         state = self._stamper.state(topic)

@@ -6,7 +6,9 @@ waits in memory; when its end is known its row is removed and counted no more.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, Protocol
 
@@ -16,7 +18,7 @@ from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.spool.file import SpoolFile
 from kiel_logging.handler.spool.worker import Worker
 from kiel_logging.handler.spooling.placed import Placed, Tickets, row_of
-from kiel_logging.handler.spooling.reading import Ahead, Complain, Removal
+from kiel_logging.handler.spooling.reading import AGAIN, Ahead, Complain, Removal
 
 TOGETHER: Final = 1024
 """Records that are written in one transaction."""
@@ -54,6 +56,8 @@ class Own(Protocol):
         """Whether all that was there at ``mark`` is with the feed."""
 
     removal: Removal
+    window: dict[int, Placed]
+    """What is with the feed, and not on disk, by its place."""
 
     @property
     def waiting(self) -> bool:
@@ -102,6 +106,8 @@ class OwnRows:
         self.changed = changed
         self.complain = complain
         self.window: dict[int, Placed] = {}
+        self._securing = False
+        self._secure_again_at = 0.0
         self.ahead = Ahead(
             file, self, worker, awaited_of=tickets.take, changed=changed, complain=complain
         )
@@ -150,22 +156,60 @@ class OwnRows:
         self.handoff.leave(len(kept), sum(map(memory_of, kept)))
         return [item for item in items if not item.on_disk]
 
+    def states_of(self, items: Sequence[Placed]) -> Mapping[str, bytes]:
+        """Return the states of streams that are to be written with ``items``."""
+        raise NotImplementedError
+
+    def _now_on_disk(self, items: Sequence[Placed]) -> None:
+        """What was with the feed was written; some of it may have arrived meanwhile."""
+        gone = [item.place for item in items if item.place not in self.window]
+        self.written(item for item in items if item.place in self.window)
+        self.removal.add(gone)
+
+    def secure_window(self) -> None:
+        """Begin to write what is with the feed, unless that is under way: it may be long there."""
+        if self._securing or not self.window or time.monotonic() < self._secure_again_at:
+            return
+        self._securing = True
+        items, file = list(islice(self.window.values(), TOGETHER)), self.file
+        states = self.states_of(items)
+
+        def work() -> None:
+            file.append(list(map(row_of, items)), states)
+
+        def written(_result: None, error: Exception | None) -> None:
+            self._securing = False
+            if error is None:
+                self._now_on_disk(items)
+            else:
+                self._secure_again_at = time.monotonic() + AGAIN
+                self.complain(error)
+
+        self.worker.submit(work, written)
+
     async def write_window(self, deadline: float) -> bool:
         """Write what is with the feed and not on disk; return whether that went well."""
+        if not await self._until_written(deadline):
+            return False
         items = sorted(self.window.values(), key=place_of)
         start, most = 0, TOGETHER
         while start < len(items):
             some = items[start : start + most]
-            if await self.append(some, {}, deadline, quietly=most > FEW):
-                gone = [item.place for item in some if item.place not in self.window]
-                self.written(item for item in some if item.place in self.window)
-                self.removal.add(gone)
+            states = self.states_of(some)
+            if await self.append(some, states, deadline, quietly=most > FEW):
+                self._now_on_disk(some)
                 start += len(some)
             elif most > FEW and asyncio.get_running_loop().time() < deadline:
                 most //= 2  # perhaps a part of it fits
             else:
                 return False
         return True
+
+    async def _until_written(self, deadline: float) -> bool:
+        """Wait for what was begun."""
+        done = ask(self.worker, lambda: None)
+        await asyncio.wait([done], timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
+        return done.done()
 
     async def append(
         self,

@@ -26,18 +26,13 @@ from kiel_logging.handler.spooling.adopted import Adopted, Stream, streams_of
 from kiel_logging.handler.spooling.held import Held, is_of_the_record
 from kiel_logging.handler.spooling.own_rows import Own, ask
 from kiel_logging.handler.spooling.placed import Placed
-
-QUIET: Final = 5.0
-"""Seconds without an acknowledgement after which what waits is written, in ``overflow`` mode."""
+from kiel_logging.handler.spooling.tending import Tending
 
 LOOK_EVERY: Final = 60.0
 """Seconds between two looks for files of processes that died meanwhile."""
 
 KEEPING: Final = 5.0
 """Seconds that writing what is left may take at the end, beyond what delivering it may."""
-
-_TENDING: Final = 0.01
-"""Seconds between two looks at what can't be fed."""
 
 
 class _Found(NamedTuple):
@@ -88,9 +83,8 @@ class Spool:
         self._left: set[str] = set()
         self._looking = False
         self._looked = False
-        self._tending: asyncio.TimerHandle | None = None
+        self._tending: Final = Tending(self)
         self._timers: list[asyncio.TimerHandle] = []
-        self._quiet_since: float | None = None
         self._closing = False
         self.held: Final = Held(self._rank, self._on_change)
 
@@ -195,7 +189,7 @@ class Spool:
     def take(self, most: int) -> list[Placed]:
         """Return up to ``most`` stamped items that come next."""
         items = self._take(most) if most > 0 else []
-        self._tend_soon()  # after a part as well: nobody may take any more for long
+        self._tending.see()  # after a part as well: nobody may take any more for long
         return items
 
     def _take(self, most: int) -> list[Placed]:
@@ -219,27 +213,23 @@ class Spool:
         self._look()
         self._call(self._on_change)
 
-    def _tend_soon(self) -> None:
-        if self._tending is None and self.waiting and not self._closing:
-            loop = asyncio.get_running_loop()
-            self._tending = loop.call_later(_TENDING, self._tend)
+    @property
+    def unsecured(self) -> bool:
+        """Whether anything is with the feed, and in memory alone."""
+        return bool(self.own.window)
 
-    def _tend(self) -> None:
-        self._tending = None
-        now = time.monotonic()
-        if not self.waiting or self._quiet_since is None:
-            self._quiet_since = now
-        self.own.tend(quiet=now - self._quiet_since >= QUIET)
-        self._tend_soon()
+    def tend(self, *, quiet: bool) -> None:
+        """See to what can't be fed; ``quiet``: the brokers have taken nothing for a while."""
+        self.own.tend(quiet=quiet)
 
     # What became of them.
 
     def delivered(self, items: Sequence[Item]) -> list[Placed]:
         """Let go of what the brokers have; return which of them are this process's own."""
-        self._quiet_since = time.monotonic()
         self.held.went_well()
         own, others = self._parted(items)
         self._let_go(own, others)
+        self._tending.went_well()
         self._handoff.disk.recovered += len(others)
         return own
 
@@ -309,9 +299,9 @@ class Spool:
         """Release all files, within a bounded time."""
         self._closing = True
         self.held.close()
-        for timer in (*self._timers, self._tending):
-            if timer is not None:
-                timer.cancel()
+        self._tending.close()
+        for timer in self._timers:
+            timer.cancel()
         if self._loop is None:
             return
         await self._drain(self._loop.time() + KEEPING)

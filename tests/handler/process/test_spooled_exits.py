@@ -17,6 +17,7 @@ from tests.handler.process.child import STRICT, burst, logged_in, run, run_by_ha
 from tests.handler.shipped import MakeHandler, messages, start_broker, stop_broker
 from tests.support.stamps import audited
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from tests.support.waiting import until
 
 MODES = pytest.mark.parametrize("mode", ["overflow", "always"])
 
@@ -104,6 +105,34 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert done.returncode == -signal.SIGKILL
     found = sent_by_the_next(cluster, make_handler, tmp_path, 500)
     assert found == [str(number) for number in range(500)]
+
+
+def test_a_sigkill_in_a_long_silence_loses_nothing(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path
+) -> None:
+    """With "overflow", what the brokers have not taken for a while is on disk, all of it."""
+    cluster.on_broker(0, lambda broker: broker.stall("Produce"))
+    code = """
+import time
+from kiel_logging.handler.spooling import tending
+tending.QUIET = 0.1
+handler = make(chain=True)
+for number in range(3000): log.info("%d", number)
+file = handler._pipeline._spool.file
+while file._store is None or file._store.rows < 3001: time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = run_by_hand(
+        code, brokers=cluster.addresses, spool_dir=str(tmp_path), buffer_records=4000
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+    cluster.on_broker(0, lambda broker: broker.resume())
+    handler = make_handler(spool_dir=tmp_path, chain=True)
+    until(lambda: handler.stats().recovered == 3001)
+    handler.close()
+    sent = dict.fromkeys(messages(cluster))  # the broker may store what it had when it stalled
+    assert [text for text in sent if text.isdigit()] == [str(number) for number in range(3000)]
+    assert not audited(cluster.records("logs")).failures(strict=False)
 
 
 @MODES

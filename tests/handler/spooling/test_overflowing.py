@@ -85,3 +85,68 @@ def test_what_was_fed_from_memory_is_not_read_again() -> None:
         assert places == list(range(1, 21))
 
     run(main)
+
+
+def test_what_is_long_with_the_feed_is_written() -> None:
+    """Once; its row goes when it arrives, also when that is while it is written."""
+
+    async def main() -> None:
+        disk = Disk()
+        own = overflowing(disk)
+        log(own, 4)
+        fed = own.take(4)
+        own.tend(quiet=False)
+        assert disk.places == []
+        own.tend(quiet=True)
+        own.tend(quiet=True)  # under way
+        own.delivered(fed[:1])
+        disk.work_off()
+        assert disk.places == [1, 2, 3, 4]
+        assert [item.on_disk for item in fed] == [False, True, True, True]
+        own.tend(quiet=True)
+        own.delivered(fed[1:])
+        own.removal.begin()
+        disk.work_off()
+        assert disk.places == []
+        assert (own.disk.spooled, own.window) == (0, {})
+
+    run(main)
+
+
+def test_what_is_with_the_feed_is_tried_again() -> None:
+    """When the disk takes it no more, and then does."""
+
+    async def main() -> None:
+        disk = Disk()
+        own = overflowing(disk)
+        log(own, 4)
+        own.take(4)
+        disk.full = True
+        own.tend(quiet=True)
+        disk.work_off()
+        assert list(own.window) == [1, 2, 3, 4]
+        disk.full, own._secure_again_at = False, 0.0
+        own.tend(quiet=True)
+        disk.work_off()
+        assert (disk.places, own.window) == ([1, 2, 3, 4], {})
+
+    run(main)
+
+
+def test_what_is_written_of_the_feed_is_not_read_again() -> None:
+    """Behind it is what was in the hand-off."""
+
+    async def main() -> None:
+        disk = Disk()
+        own = overflowing(disk)
+        log(own, 8)
+        places = [item.place for item in own.take(4)]
+        own.tend(quiet=True)
+        disk.work_off()
+        assert sorted(disk.places) == [1, 2, 3, 4, 5, 6, 7, 8]
+        while own.waiting:
+            places += [item.place for item in own.take(100)]
+            disk.work_off()
+        assert places == [1, 2, 3, 4, 5, 6, 7, 8]
+
+    run(main)
