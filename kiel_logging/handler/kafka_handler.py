@@ -4,12 +4,12 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, Self
 
 from kiel_logging.credentials import Secretive, hidden
-from kiel_logging.errors import ConfigurationError, InvalidTopic, KeyTypeError
+from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.conversion.conversion import Conversion
 from kiel_logging.handler.conversion.topic_choice import Topic
 from kiel_logging.handler.conversion.value_choice import Format, check_callable
@@ -24,8 +24,8 @@ from kiel_logging.handler.option_checks import (
     refuse_unknown,
 )
 from kiel_logging.handler.pipeline.awaited import CUT_SHORT, Awaited
-from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, CLOSED, DROP_NEWEST
-from kiel_logging.handler.pipeline.item import Item, level_of
+from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, DROP_NEWEST
+from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.pipeline import Pipeline, Plan
 from kiel_logging.handler.pipeline.shipper import OnError
 from kiel_logging.handler.pipeline.stats import Stats
@@ -36,9 +36,10 @@ from kiel_logging.handler.process.exits import flush_on_sigterm as on_sigterm
 from kiel_logging.handler.quick_handle import quick_handle
 from kiel_logging.handler.receipts import Receipts, check_timeout
 from kiel_logging.handler.sealing import seal_choice
-from kiel_logging.handler.shipping import as_shipping, here, is_shipping
+from kiel_logging.handler.shipping import here, is_shipping
 from kiel_logging.handler.spool.choice import DEFAULT_MAX_BYTES, spool_choice
 from kiel_logging.handler.spool.schema import NORMAL
+from kiel_logging.handler.unshipped import Unshipped
 from kiel_logging.options import (
     DEFAULT_MAX_REQUEST_SIZE,
     Brokers,
@@ -63,9 +64,6 @@ DEFAULT_BLOCK_TIMEOUT_MS: Final = 5_000.0
 DEFAULT_CLOSE_TIMEOUT_MS: Final = 10_000.0
 DEFAULT_DELIVERY_TIMEOUT_MS: Final = 2**31 - 1
 """No limit: a record leaves by being delivered, by the overflow policy, or by ``close()``."""
-
-_DROP_REASONS: Final = ((InvalidTopic, "invalid_topic"), (KeyTypeError, "invalid_key"))
-_UNSERIALISABLE: Final = "unserialisable"
 
 
 class _Patience(NamedTuple):
@@ -197,11 +195,19 @@ class KafkaHandler(logging.Handler):
         refuse_unknown(producer_options, KafkaHandler)
         self._close_timeout = check_positive("close_timeout_ms", close_timeout_ms) / 1000
         self._internal_log = InternalLog(logger_choice(internal_logger))
-        self._notify = check_callable("on_error", on_error)
         self.flushes_on_sigterm = check_flag("flush_on_sigterm", flush_on_sigterm)
         target = fallback_target(fallback)
         self.fallback = None if target is None else Fallback(self, target, self._internal_log)
         self._tallies = Tallies()
+        self._unshipped = Unshipped(
+            self,
+            pipeline=self._pipeline_now,
+            topic_of=self._topic_of,
+            tallies=self._tallies,
+            fallback=self.fallback,
+            internal_log=self._internal_log,
+            notify=check_callable("on_error", on_error),
+        )
         self._plan = Plan(
             buffer_records=check_whole("buffer_records", buffer_records, least=1),
             buffer_memory=check_whole("buffer_memory", buffer_memory, least=SMALLEST_MEMORY),
@@ -225,7 +231,7 @@ class KafkaHandler(logging.Handler):
             convert_own=self._convert_own,
             internal_log=self._internal_log,
             fallback=self.fallback,
-            on_error=self._tell_on_error,
+            on_error=self._unshipped.tell_on_error,
             spool=spool_choice(
                 spool_dir,
                 spool,
@@ -346,15 +352,15 @@ class KafkaHandler(logging.Handler):
         elif self._tallies:
             self._put(item, record)
         elif dropped := pipeline.put(item):
-            self._account_for(dropped)
+            self._unshipped.account_for(dropped)
 
     def _emit_with_care(self, record: logging.LogRecord) -> None:
         if is_shipping():
             self._internal_log.divert(record)
         elif self._closed:
-            self._refuse_after_close(record)
+            self._unshipped.refuse(record)
         elif self._pipeline.handoff.will_drop():
-            self._drop(record, BUFFER_FULL)
+            self._unshipped.drop(record, BUFFER_FULL)
         else:
             self._convert_and_put(record)
 
@@ -364,7 +370,7 @@ class KafkaHandler(logging.Handler):
             item = self._conversion.convert(record, self.formatter)
         except Exception as error:
             here.depth = depth
-            self._drop_for(error, record)
+            self._unshipped.take(record, error)
             return
         finally:
             here.depth = depth
@@ -374,85 +380,29 @@ class KafkaHandler(logging.Handler):
         if self._tallies and (awaited := self._tallies.awaited(record)) is not None:
             self._put_awaited(item, awaited)
         elif dropped := self._pipeline.put(item):
-            self._account_for(dropped)
+            self._unshipped.account_for(dropped)
 
     def _put_awaited(self, item: Item, awaited: Awaited) -> None:
         try:
             awaited.begin()
             if dropped := self._pipeline.put(with_awaited(item, awaited)):
-                self._account_for(dropped)
+                self._unshipped.account_for(dropped)
             if awaited.is_urgent:
                 self._pipeline.hurry()
         except BaseException as error:
             awaited.lost(CUT_SHORT, error)
             raise
 
-    def _drop_for(self, error: Exception, record: logging.LogRecord) -> None:
-        self._drop(record, _drop_reason(error), error)
-        self.handleError(record)
-        self._tell_on_error(error, 1)
-
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 # logging's name
         """Tell what went wrong with ``record``, as logging does, but at most once in 10 s."""
         if self._internal_log.may_complain("a log record could not be converted"):
             super().handleError(record)
 
-    def _drop(self, record: logging.LogRecord, reason: str, error: Exception | None = None) -> None:
-        """Count ``record`` as lost; it never became an item."""
-        level = level_of(record)
-        self._pipeline.handoff.drop(reason, level)
-        as_shipping(self._tell_of_drop, record, reason, level)
-        self._lose(record, reason, error)
-
-    def _lose(self, record: logging.LogRecord, reason: str, error: Exception | None = None) -> None:
-        if self._tallies and (awaited := self._tallies.awaited(record)) is not None:
-            awaited.begin()
-            awaited.lost(reason, error)
-
-    def _tell_of_drop(self, record: logging.LogRecord, reason: str, level: int) -> None:
-        self._pipeline.note_drop(self._topic_of(record), reason, level)
-        if self.fallback is not None:
-            self.fallback.take(record)
+    def _pipeline_now(self) -> Pipeline:
+        return self._pipeline
 
     def _topic_of(self, record: logging.LogRecord) -> str:
-        try:
-            return self._conversion.topic(record)
-        except Exception:
-            return ""
-
-    def _account_for(self, dropped: Sequence[Item]) -> None:
-        if self._pipeline.handoff.closed:
-            self._say_that_it_is_closed()
-        as_shipping(self._tell_of_shed, dropped)
-        if self._tallies:
-            self._tallies.lost(dropped, CLOSED if self._pipeline.handoff.closed else BUFFER_FULL)
-
-    def _tell_of_shed(self, dropped: Sequence[Item]) -> None:
-        for item in dropped:
-            if not self._pipeline.handoff.closed:
-                self._pipeline.note_shed(item)
-            if self.fallback is not None and item.source is not None:
-                self.fallback.take(item.source)
-
-    def _refuse_after_close(self, record: logging.LogRecord) -> None:
-        self._pipeline.handoff.drop(CLOSED, level_of(record))
-        self._say_that_it_is_closed()
-        if self.fallback is not None:
-            self.fallback.take(record)
-        self._lose(record, CLOSED)
-
-    def _say_that_it_is_closed(self) -> None:
-        self._internal_log.complain(
-            CLOSED, f"{self.name or 'the handler'} is closed: what is logged to it is dropped"
-        )
-
-    def _tell_on_error(self, error: Exception, records: int) -> None:
-        if self._notify is None:
-            return
-        try:
-            as_shipping(self._notify, error, records)
-        except Exception as failure:
-            self._internal_log.complain("on_error", f"on_error raised {failure!r}")
+        return self._conversion.topic(record)
 
     # On the loop thread.
 
@@ -596,7 +546,3 @@ class KafkaHandler(logging.Handler):
         self._internal_log.diverted = 0
         if self.fallback is not None:
             self.fallback.taken = 0
-
-
-def _drop_reason(error: Exception) -> str:
-    return next((name for kind, name in _DROP_REASONS if isinstance(error, kind)), _UNSERIALISABLE)

@@ -1,0 +1,122 @@
+"""What becomes of a record that is not shipped: counted, told, and given to the fallback.
+
+On the threads that log; what the loop thread gives up is the shipper's (``pipeline/shipper.py``).
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from kiel_logging.errors import InvalidTopic, KeyTypeError
+from kiel_logging.handler.fallback import Fallback
+from kiel_logging.handler.internal_log import InternalLog
+from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, CLOSED
+from kiel_logging.handler.pipeline.item import Item, level_of
+from kiel_logging.handler.pipeline.pipeline import Pipeline
+from kiel_logging.handler.pipeline.shipper import OnError
+from kiel_logging.handler.pipeline.tallies import Tallies
+from kiel_logging.handler.shipping import as_shipping
+
+_REASONS: Final = ((InvalidTopic, "invalid_topic"), (KeyTypeError, "invalid_key"))
+_UNSERIALISABLE: Final = "unserialisable"
+
+
+class Unshipped:
+    """Accounts for a handler's records that never come to the loop thread.
+
+    Args:
+        handler: whose records they are.
+        pipeline: returns the one that it has now.
+        topic_of: returns the topic that a record would go to; may raise.
+        tallies: told of what somebody awaits.
+        fallback: gets the records.
+        internal_log: where it is told.
+        notify: the program's ``on_error``.
+    """
+
+    def __init__(
+        self,
+        handler: logging.Handler,
+        *,
+        pipeline: Callable[[], Pipeline],
+        topic_of: Callable[[logging.LogRecord], str],
+        tallies: Tallies,
+        fallback: Fallback | None,
+        internal_log: InternalLog,
+        notify: OnError | None,
+    ) -> None:
+        self._handler = handler
+        self._pipeline = pipeline
+        self._topic_of = topic_of
+        self._tallies = tallies
+        self._fallback = fallback
+        self._internal_log = internal_log
+        self._notify = notify
+
+    def __repr__(self) -> str:
+        return f"<Unshipped of {self._handler.name or 'a handler'}>"
+
+    def take(self, record: logging.LogRecord, error: Exception) -> None:
+        """``record`` could not be converted."""
+        reason = next((name for kind, name in _REASONS if isinstance(error, kind)), _UNSERIALISABLE)
+        self.drop(record, reason, error)
+        self._handler.handleError(record)
+        self.tell_on_error(error, 1)
+
+    def drop(self, record: logging.LogRecord, reason: str, error: Exception | None = None) -> None:
+        """Count ``record`` as lost; it never became an item."""
+        level = level_of(record)
+        self._pipeline().handoff.drop(reason, level)
+        as_shipping(self._tell, record, reason, level)
+        self._lose(record, reason, error)
+
+    def _tell(self, record: logging.LogRecord, reason: str, level: int) -> None:
+        try:
+            topic = self._topic_of(record)
+        except Exception:
+            topic = ""
+        self._pipeline().note_drop(topic, reason, level)
+        if self._fallback is not None:
+            self._fallback.take(record)
+
+    def _lose(self, record: logging.LogRecord, reason: str, error: Exception | None = None) -> None:
+        if self._tallies and (awaited := self._tallies.awaited(record)) is not None:
+            awaited.begin()
+            awaited.lost(reason, error)
+
+    def account_for(self, dropped: Sequence[Item]) -> None:
+        """There was no room for these, which are counted."""
+        closed = self._pipeline().handoff.closed
+        if closed:
+            self._say_that_it_is_closed()
+        as_shipping(self._tell_of_shed, dropped, closed)
+        if self._tallies:
+            self._tallies.lost(dropped, CLOSED if closed else BUFFER_FULL)
+
+    def _tell_of_shed(self, dropped: Sequence[Item], closed: bool) -> None:
+        for item in dropped:
+            if not closed:
+                self._pipeline().note_shed(item)
+            if self._fallback is not None and item.source is not None:
+                self._fallback.take(item.source)
+
+    def refuse(self, record: logging.LogRecord) -> None:
+        """``record`` comes after the handler was closed."""
+        self._pipeline().handoff.drop(CLOSED, level_of(record))
+        self._say_that_it_is_closed()
+        if self._fallback is not None:
+            self._fallback.take(record)
+        self._lose(record, CLOSED)
+
+    def _say_that_it_is_closed(self) -> None:
+        name = self._handler.name or "the handler"
+        self._internal_log.complain(CLOSED, f"{name} is closed: what is logged to it is dropped")
+
+    def tell_on_error(self, error: Exception, records: int) -> None:
+        """Tell the program, whatever it makes of it; on any thread."""
+        if self._notify is None:
+            return
+        try:
+            as_shipping(self._notify, error, records)
+        except Exception as failure:
+            self._internal_log.complain("on_error", f"on_error raised {failure!r}")
