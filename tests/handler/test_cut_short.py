@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from itertools import count, takewhile
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,7 @@ from kiel_logging.handler.shipping import is_shipping
 from tests.handler.pipeline.interruption import interrupt
 from tests.handler.shipped import HELD_BACK, Collecting, MakeHandler, logger_to, messages, total
 from tests.support.fake_cluster import FakeCluster
+from tests.support.stamps import audited
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 pytestmark = pytest.mark.filterwarnings(
@@ -36,12 +38,12 @@ def exceed() -> None:
     raise TimeLimit
 
 
-def cut_short(work: Callable[[], object], moment: int) -> bool:
+def cut_short(work: Callable[[], object], moment: int, end: Callable[[], None] = exceed) -> bool:
     """Run `work()` until the given moment; return whether it lasted so long."""
     came = True
-    with contextlib.suppress(TimeLimit):
+    with contextlib.suppress(TimeLimit, TimeoutError):
         # Within the package: Python's own threading may not stand it.
-        came = interrupt(work, exceed, moment, "kiel_logging.")
+        came = interrupt(work, end, moment, "kiel_logging.")
     return came
 
 
@@ -96,6 +98,41 @@ def test_a_record_that_is_dropped_and_a_call_cut_short(
     )
     handler.close()
     assert messages(cluster).count("right") == len(moments)
+
+
+@pytest.mark.parametrize("how", [TimeLimit, TimeoutError], ids=lambda how: how.__name__)
+@pytest.mark.parametrize("mode", ["overflow", "always"])
+def test_a_chain_and_a_call_cut_short(
+    cluster: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    tmp_path: Path,
+    mode: str,
+    how: type[BaseException],
+) -> None:
+    """Nor does a stream lack anything that nobody told of, or say anything twice."""
+
+    def exceed_so() -> None:
+        raise how
+
+    handler = make_handler(spool_dir=tmp_path, spool=mode, chain=True, linger_ms=0)
+    logger = logger_to(handler)
+    logger.info("first")
+
+    def is_cut_short_at(moment: int) -> bool:
+        came = cut_short(lambda: logger.info("cut short"), moment, exceed_so)
+        logger.info("whole")
+        return came
+
+    moments = len(list(takewhile(is_cut_short_at, count(1))))
+    assert moments > (50 if mode == "always" else 0)
+    assert handler.flush() == 0
+    stats = handler.stats()
+    assert (total(stats), stats.failed, stats.spooled) == (stats.emitted, 0, 0)
+    handler.close()
+    found = messages(cluster)
+    assert found.count("whole") == moments + 1
+    assert not audited(cluster.records("logs")).failures(strict=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest"])

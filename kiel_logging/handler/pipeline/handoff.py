@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
 from kiel_logging.handler.pipeline.counts import Counts, queue_up
@@ -36,6 +36,12 @@ OVERFLOW: Final[Mapping[str, Callable[[], Queue]]] = {
     BLOCK: Newest,
 }
 """What gives way when the buffer is full."""
+
+
+class Committed(Protocol):
+    """Something that knows whether it is counted, whatever tears the counting away."""
+
+    counted: bool
 
 
 class _Admission(NamedTuple):
@@ -255,12 +261,21 @@ class Handoff:
             self.counts.closed = True
         self._tell_of_room()
 
-    def commit(self, records: int) -> None:
-        """Count ``records`` that go to disk and not through memory; -1 for one that could not."""
+    def commit(self, one: Committed) -> None:
+        """Count a record that goes to disk and not through memory."""
         with self._lock:
-            # No call in here: a signal handler finds both counts changed, or none.
-            self.counts.emitted += records
-            self.disk.committed += records
+            # No call in here: a signal handler finds all of it changed, or nothing.
+            self.counts.emitted += 1
+            self.disk.committed += 1
+            one.counted = True
+
+    def take_back(self, one: Committed) -> None:
+        """It does not, after all."""
+        with self._lock:
+            if one.counted:  # no call from here on
+                one.counted = False
+                self.counts.emitted -= 1
+                self.disk.committed -= 1
 
     # On the loop thread.
 

@@ -14,6 +14,7 @@ what is beneath it:
   away holds nobody up.
 - What a writer took and did not write, because an exception of a signal handler (KeyboardInterrupt)
   tore it away, is written by the thread whose it is.
+- Whoever is torn away itself writes what has its place before the exception goes on.
 """
 
 import contextlib
@@ -52,16 +53,36 @@ _MOST: Final = MOST_ROWS // 2
 """Records in a transaction, each of which may have a stream of its own."""
 
 
-class _Entry:
-    """A record that has its place. Settled when it is on disk, or surely is not."""
+_NOWHERE: Final = Row(0, "", b"")
+
+
+class Entry:
+    """A record on its way to disk.
+
+    Attributes:
+        row: with the place that it was given; 0 as long as it has none.
+        state: of its stream, behind it.
+        settled: whether it is on disk, or surely is not.
+        error: why it is not.
+    """
 
     __slots__ = ("error", "row", "settled", "state")
 
-    def __init__(self, row: Row, state: bytes | None) -> None:
-        self.row = row
-        self.state = state
+    def __init__(self) -> None:
+        self.row = _NOWHERE
+        self.state: bytes | None = None
         self.error: SpoolError | None = None
         self.settled = False
+
+    @property
+    def has_place(self) -> bool:
+        """Whether nobody else gets its place any more."""
+        return self.row.place > 0
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether it surely is."""
+        return self.settled and self.error is None
 
 
 class Committer:
@@ -73,7 +94,7 @@ class Committer:
         self._last_place = store.last_place
         self._states: dict[str, bytes | None] = dict(store.streams())
         self._writing = threading.RLock()
-        self._pending: deque[_Entry] = deque()
+        self._pending: deque[Entry] = deque()
 
     def __repr__(self) -> str:
         return f"<Committer place={self._last_place} pending={len(self._pending)}>"
@@ -87,55 +108,70 @@ class Committer:
         """Return where each stream stands, by topic."""
         return {topic: state for topic, state in self._states.copy().items() if state is not None}
 
-    def commit(self, topic: str, stamp: Stamp) -> Row:
+    def commit(self, topic: str, stamp: Stamp, entry: Entry | None = None) -> Row:
         """Give a record of ``topic`` its place and return its row as soon as it is on disk.
+
+        Args:
+            topic: of the record.
+            stamp: makes its payload.
+            entry: a new one, which tells what became of it whatever is raised.
 
         Raises:
             SpoolFull: there is no room for it; what ``stamp`` returned last is not on disk.
             SpoolError: nor is it here; the disk failed.
         """
-        entry = self._enter(topic, stamp)
-        if not entry.settled:
-            with self._writing:
-                if not entry.settled:
-                    self._write(self._take(entry))
+        entry = Entry() if entry is None else entry
+        try:
+            self._enter(entry, topic, stamp)
+            self._settle(entry)
+        except BaseException:  # stamp()'s, or a signal handler's
+            if entry.has_place:
+                self._settle(entry)
+            raise
         if entry.error is not None:
             raise entry.error
         return entry.row
 
-    def _enter(self, topic: str, stamp: Stamp) -> _Entry:
+    def _enter(self, entry: Entry, topic: str, stamp: Stamp) -> None:
         with self._ordering:
             while True:
                 place = self._last_place + 1
                 payload, state = stamp(place, self._states.get(topic))
-                entry = _Entry(Row(place, topic, payload), state)
+                row = Row(place, topic, payload)
                 # No call from here to append(): somebody on top was here before, or comes after.
                 if self._last_place == place - 1:
+                    entry.row, entry.state = row, state
                     self._last_place = place
                     if state is not None:
                         self._states[topic] = state
                     self._pending.append(entry)
-                    return entry
+                    return
 
-    def _take(self, own: _Entry) -> list[_Entry]:
+    def _settle(self, entry: Entry) -> None:
+        if not entry.settled:
+            with self._writing:
+                if not entry.settled:
+                    self._write(self._take(entry))
+
+    def _take(self, own: Entry) -> list[Entry]:
         """Return what is to be written now, ``own`` with it: nobody else takes any of it."""
-        taken: list[_Entry] = []
+        taken: list[Entry] = []
         with contextlib.suppress(IndexError):  # for somebody on top may take the rest
             while True:
                 taken.append(self._pending.popleft())
         if own.settled or own in taken:
             return taken
         # Whoever took it was torn away, perhaps after it was written.
-        if self._store.holds(own.row.place):
+        if self._is_there(own):
             own.settled = True
             return taken
         return [own, *taken]
 
-    def _write(self, entries: Sequence[_Entry]) -> None:
+    def _write(self, entries: Sequence[Entry]) -> None:
         for start in range(0, len(entries), _MOST):
             self._write_together(entries[start : start + _MOST])
 
-    def _write_together(self, entries: Sequence[_Entry]) -> None:
+    def _write_together(self, entries: Sequence[Entry]) -> None:
         try:
             states = {one.row.topic: one.state for one in entries if one.state is not None}
             self._store.append([one.row for one in entries], states)
@@ -144,6 +180,13 @@ class Committer:
                 for one in entries:
                     self._write_together([one])
                 return
-            entries[0].error = error
+            # An OSError may have been a signal handler's (TimeoutError), when it was written.
+            entries[0].error = None if self._is_there(entries[0]) else error
         for one in entries:
             one.settled = True
+
+    def _is_there(self, entry: Entry) -> bool:
+        try:
+            return self._store.holds(entry.row.place)
+        except SpoolError:
+            return False

@@ -15,7 +15,7 @@ from kiel_logging.handler.pipeline.events import Event, Events, Word
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.shipping import as_shipping
-from kiel_logging.handler.spool.committer import Committer
+from kiel_logging.handler.spool.committer import Committer, Entry
 from kiel_logging.handler.spool.file import SpoolFile
 from kiel_logging.handler.spooling.placed import Placed, Tickets, placed, row_of
 from kiel_logging.handler.spooling.stream_state import StreamState, read_state
@@ -31,6 +31,10 @@ _A_MOMENT: Final = 0.001
 """Seconds in which whoever logs lets go of the hand-off's lock."""
 
 
+_TRIES: Final = 2
+"""So often a record is given a place: what came in between may have been the program's own."""
+
+
 class _NotBegunError(Exception):
     """A chain has no first word yet."""
 
@@ -40,16 +44,25 @@ class _NothingToSayError(Exception):
 
 
 class _Stamping:
-    """Stamps one record, perhaps several times; keeps the last result."""
+    """A record on its way: stamped, perhaps several times; the last result counts.
 
-    __slots__ = ("_ended", "_make", "_stamper", "_ticket", "begins", "item")
+    Attributes:
+        begins: whether it is the first word of its stream.
+        entry: what became of it.
+        item: what was made of it; on its way to disk only when ``entry`` has a place.
+        counted: whether the hand-off has counted it as committed.
+    """
+
+    __slots__ = ("_ended", "_make", "_stamper", "begins", "counted", "entry", "item", "ticket")
 
     def __init__(self, stamper: "_Streams", make: _Make, ticket: int = 0, *, ended: bool) -> None:
         self._stamper = stamper
         self._make = make
-        self._ticket = ticket
         self._ended = ended
+        self.ticket = ticket
         self.begins = False
+        self.counted = False
+        self.entry = Entry()
         self.item: Placed | None = None
 
     def __call__(self, place: int, state: bytes | None) -> tuple[bytes, bytes]:
@@ -60,13 +73,17 @@ class _Stamping:
         if state is None and not self.begins and self._stamper.needs_first_word(item.topic):
             raise _NotBegunError
         made, state = self._stamper.stamped(item, place, state, ended=self._ended)
-        payload = row_of(made, self._ticket).payload
+        payload = row_of(made, self.ticket).payload
         self.item = made
         return payload, state
 
     def unstamped(self) -> Item | None:
         """Return what it was to be made of."""
         return self._make(0)
+
+
+_Keep = Callable[[_Stamping], Sequence[Item]]
+"""Takes what can't be written; returns what was dropped for it."""
 
 
 class _Streams:
@@ -166,59 +183,54 @@ class Committing:
         ticket = self._tickets.give(item.awaited)
         stamping = _Stamping(self._streams, lambda _sequence: item, ticket, ended=False)
         try:
-            return self._commit(item.topic, stamping, ticket, self._keep_in_memory)
+            return self._commit(item.topic, stamping, self._keep_in_memory)
         except BaseException:  # a signal handler's, perhaps when it was written and not told of
             self.told = True
             self._wake(True)
             raise
 
-    def _commit(
-        self,
-        topic: str,
-        stamping: _Stamping,
-        ticket: int,
-        keep: Callable[[_Stamping], Sequence[Item]],
-    ) -> Sequence[Item]:
-        self._handoff.commit(1)
+    def _commit(self, topic: str, stamping: _Stamping, keep: _Keep) -> Sequence[Item]:
         self._writing.add(stamping)
         try:
-            return self._write(topic, stamping, ticket, keep)
+            self._handoff.commit(stamping)
+            return self._write(topic, stamping, keep)
+        except BaseException:
+            if not stamping.entry.has_place:
+                self._take_back(stamping)
+            raise
         finally:
             self._writing.discard(stamping)
 
+    def _take_back(self, stamping: _Stamping) -> None:
+        """It does not go to disk."""
+        self._handoff.take_back(stamping)
+        self._tickets.take(stamping.ticket)
+
     def is_writing(self, after: int, before: int) -> bool:
         """Whether somebody sees to a record with a place between the two just now."""
-        for one in self._writing.copy():
-            if one.item is not None and after < one.item.place < before:
-                return True
-        return False
+        return any(after < one.entry.row.place < before for one in self._writing.copy())
 
-    def _write(
-        self,
-        topic: str,
-        stamping: _Stamping,
-        ticket: int,
-        keep: Callable[[_Stamping], Sequence[Item]],
-    ) -> Sequence[Item]:
-        while True:
+    def _write(self, topic: str, stamping: _Stamping, keep: _Keep) -> Sequence[Item]:
+        tries = 0
+        while not stamping.entry.on_disk:
             try:
-                self._committer.commit(topic, stamping)
+                self._committer.commit(topic, stamping, stamping.entry)
             except _NotBegunError:
                 self._begin(topic)
             except _NothingToSayError:
-                self._handoff.commit(-1)
+                self._take_back(stamping)
                 return ()
             except Exception as error:  # a SpoolError; whatever it is, nobody who logs gets it
-                self._handoff.commit(-1)
-                self._tickets.take(ticket)
+                tries += 1
                 as_shipping(self._complain, error)
-                return keep(stamping)
-            else:
-                self._tell()
-                return ()
+                if not stamping.entry.on_disk and (stamping.entry.has_place or tries == _TRIES):
+                    self._take_back(stamping)
+                    return keep(stamping)
+        self._tell()
+        return ()
 
     def _keep_in_memory(self, stamping: _Stamping) -> Sequence[Item]:
-        if stamping.item is None:
+        if stamping.item is None or not stamping.entry.has_place:
             return self._give_up(stamping)
         dropped = self._handoff.put(stamping.item)
         self.dead.extend(one.place for one in dropped if isinstance(one, Placed))
@@ -243,7 +255,7 @@ class Committing:
             return
         stamping = _Stamping(self._streams, lambda _sequence: event, ended=False)
         stamping.begins = True
-        self._commit(topic, stamping, 0, self._keep_in_memory)
+        self._commit(topic, stamping, self._keep_in_memory)
 
     def say(self, word_of: Callable[[int], Word], topic: str) -> None:
         """Write what the handler has to say; for the worker. ``word_of`` gets the last number."""
@@ -252,11 +264,11 @@ class Committing:
             return self._events.make(word_of(sequence), topic)
 
         ended = word_of(0).name == headers.END
-        self._commit(topic, _Stamping(self._streams, make, ended=ended), 0, self._keep_own)
+        self._commit(topic, _Stamping(self._streams, make, ended=ended), self._keep_own)
 
     def _keep_own(self, stamping: _Stamping) -> Sequence[Item]:
         """Queue what the handler says, closed or not."""
-        if stamping.item is None:
+        if stamping.item is None or not stamping.entry.has_place:
             return ()
         while not self._handoff.put_own(stamping.item):
             time.sleep(_A_MOMENT)

@@ -202,9 +202,8 @@ def test_all_that_came_late_is_found_at_once() -> None:
     run(main)
 
 
-@pytest.mark.usefixtures("impatient")
-def test_what_was_torn_away_is_given_up() -> None:
-    """And counted, when it is neither on disk nor in memory."""
+def test_what_is_torn_away_is_written_before_the_call_ends() -> None:
+    """Ctrl-C costs nothing that has its place."""
 
     async def main() -> None:
         disk = Interrupting()
@@ -214,6 +213,33 @@ def test_what_was_torn_away_is_given_up() -> None:
         with pytest.raises(KeyboardInterrupt):
             own.log(1)
         own.log(2)
+        assert own.sent() == [0, 1, 2]
+
+    run(main)
+
+
+def tear(disk: Interrupting, own: Own, number: int) -> None:
+    """Log it; two exceptions in a row keep it from being written."""
+
+    def twice() -> None:
+        disk.before = interrupt
+        interrupt()
+
+    disk.before = twice
+    with pytest.raises(KeyboardInterrupt):
+        own.log(number)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_is_nowhere_is_given_up() -> None:
+    """And counted, when it is neither on disk nor in memory."""
+
+    async def main() -> None:
+        disk = Interrupting()
+        own = Own(disk)
+        own.log(0)
+        tear(disk, own, 1)
+        own.log(2)
         assert own.sent() == [0, 2]
         assert own.lost == 1
         assert not own.waiting
@@ -222,16 +248,14 @@ def test_what_was_torn_away_is_given_up() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_the_last_one_was_torn_away() -> None:
+def test_the_last_one_is_nowhere() -> None:
     """Nobody waits for ever for what comes behind it."""
 
     async def main() -> None:
         disk = Interrupting()
         own = Own(disk)
         own.log(0)
-        disk.before = interrupt
-        with pytest.raises(KeyboardInterrupt):
-            own.log(1)
+        tear(disk, own, 1)
         assert own.sent() == [0]
         assert not own.waiting
         assert own.lost == 1
