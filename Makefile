@@ -15,8 +15,8 @@ $(VENV)/.installed: setup.py pyproject.toml $(wildcard kiel_logging/accelerator/
 test: lint types  ## everything, Apache Kafka and all examples of hypothesis included
 	KIEL_THOROUGH=1 $(RUN) -m pytest
 
-unit: $(VENV)/.installed  ## what needs no Kafka: seconds
-	$(RUN) -m pytest -m 'not kafka'
+unit: $(VENV)/.installed  ## what needs neither Kafka nor programs of its own: a few minutes
+	$(RUN) -m pytest -m 'not kafka and not programs'
 
 lint: $(VENV)/.installed
 	$(RUN) -m ruff check .

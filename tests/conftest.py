@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import settings
@@ -12,6 +14,18 @@ from tornado.ioloop import IOLoop
 import tests.support.examples  # noqa: F401 # registers the profile
 
 settings.load_profile("ours")
+
+
+PROGRAMS: Final = [
+    Path(__file__).parent / name for name in ("handler/process", "demo", "examples", "benchmarks")
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start programs, by where they are."""
+    for item in items:
+        if any(folder in item.path.parents for folder in PROGRAMS):
+            item.add_marker("programs")
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ class Unshipped:
         self._notify = notify
 
     def __repr__(self) -> str:
-        return f"<Unshipped of {self._handler.name or 'a handler'}>"
+        return f"<Unshipped of {self._handler!r}>"
 
     def take(self, record: logging.LogRecord, error: Exception) -> None:
         """``record`` could not be converted."""

@@ -123,7 +123,7 @@ def test_what_comes_later_is_another_flush_s(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
     """A flush ends when what was there before it is delivered, though others never stop logging."""
-    handler = make_handler(batch_size=5)
+    handler = make_handler(batch_size=5, buffer_records=500, overflow="block")
     logger = logger_to(handler)
     over = threading.Event()
 

@@ -327,7 +327,7 @@ def test_what_comes_before_the_start_comes_once(no_threads: NoThreads) -> None:
 
 def test_flush_waits_for_what_is_being_fed(cluster: ThreadedFakeCluster) -> None:
     """When flush() comes while records are on their way into the producer, it waits for all."""
-    gate, count = Gate(), 20 * SLICE
+    gate, count = Gate(), 3 * SLICE
     handler = KafkaHandler(cluster.addresses, "logs", partitioner=gate, **QUICK)
     with closing(handler):
         logger = logger_to(handler)
@@ -346,7 +346,7 @@ def test_a_burst_before_the_end_is_delivered(
     cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """flush() and close(), as logging.shutdown() calls them, lose nothing of a burst."""
-    gate, count = Gate(), 20 * SLICE
+    gate, count = Gate(), 3 * SLICE
     handler = KafkaHandler(cluster.addresses, "logs", partitioner=gate, **QUICK)
     logger = logger_to(handler)
     logger.info("first")
