@@ -69,7 +69,8 @@ def _table(verdict: TopicVerdict, *, strict: bool, width: int) -> Table:
 def _cells(stream: StreamVerdict, *, strict: bool, width: int) -> Iterator[str]:
     yield stream.instance if width >= _WIDE else stream.instance[:_SHORT] + "…"
     start = stream.start
-    yield escape(f"{start.host} {start.handler} ({start.process})") if start else ""
+    parts = (start.host, start.handler, f"({start.process})") if start else ()
+    yield escape(" ".join(filter(None, parts)))
     yield "yes" if stream.chained else "no"
     yield f"{stream.records:,}"
     yield f"{stream.first:,}-{stream.last:,}" if stream.last else ""

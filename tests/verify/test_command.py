@@ -168,6 +168,17 @@ def test_the_report_can_be_read_without_a_terminal(
     assert captured.err == ""
 
 
+def test_a_handler_without_a_name(
+    cluster: Cluster, topic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Leaves no gap where it would be."""
+    nameless = Stamper()
+    start = nameless.event("start", handler="", host="web-1", process=42)
+    produce(cluster.brokers, topic, [start, nameless.end()])
+    assert verify(cluster, topic) == 0
+    assert "web-1 (42)" in capsys.readouterr().out
+
+
 def test_many_instances_hide_nothing(
     cluster: Cluster, topic: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
