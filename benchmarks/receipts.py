@@ -24,7 +24,7 @@ MANY: Final = 100
 _COMPRESSION: Final = "snappy"
 _TIMEOUT: Final = 60.0
 _WARM_UP: Final = 20
-_FIELDS: Final = {"user_id": "ada", "total": "9.90", "path": "/cart/checkout"}
+_FIELDS: Final = {"user_id": "ada", "total": "9.90", "page": "/cart/checkout"}
 
 Step = Callable[[], Awaitable[None]]
 

@@ -23,7 +23,7 @@ from benchmarks.surroundings import surroundings
 from kiel_logging import KafkaHandler
 
 TOPIC: Final = "benchmark.spooled"
-_FIELDS: Final = {"user_id": "ada", "total": "9.90", "path": "/cart/checkout"}
+_FIELDS: Final = {"user_id": "ada", "total": "9.90", "page": "/cart/checkout"}
 _FILE: Final = "FileHandler"
 _FSYNC: Final = "FileHandler, fsync for each record"
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s " + " ".join(

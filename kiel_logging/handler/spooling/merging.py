@@ -93,17 +93,18 @@ class Merging(OwnRows):
             self._places.stays_empty(committing.dead.popleft())
         if len(self._memory) < _FEW:
             self._sort_in(_FEW)
-        if committing.told:
-            committing.told, self._more = False, True
-        if (self._more or not ahead.dry) and self._may_read() and ahead.wish():
-            self._more = self._hurried = False
+        if (committing.told or self._more or not ahead.dry) and ahead.idle and self._may_read():
+            # Before it reads: what it may not see any more is told of again. And not before it is
+            # about to: each record that is told of costs whoever logs it a system call.
+            committing.told = self._more = self._hurried = False
+            ahead.wish()
             self._read_at = time.monotonic() + self._linger
 
     def _may_read(self) -> bool:
         """Whether enough time has passed since the last read: rows that come one by one are not
         worth one each, which would keep those who commit from the GIL."""
         delay = self._read_at - time.monotonic()
-        if self._hurried or delay <= 0 or len(self.ahead.ready) > 0:
+        if self._hurried or delay <= 0 or self.ahead.more:
             return True
         if self._later is None:
             self._later = asyncio.get_running_loop().call_later(delay, self._let_read)
@@ -140,7 +141,8 @@ class Merging(OwnRows):
         return None
 
     def _is_dry(self) -> bool:
-        return self.ahead.dry and not self._more and not self.ahead.reading
+        news = self.committing.told or self._more
+        return self.ahead.dry and not news and not self.ahead.reading
 
     def _search(self, place: int) -> None:
         """Something is missing in front of ``place``, and will not be read any more."""

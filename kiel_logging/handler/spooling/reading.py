@@ -37,6 +37,7 @@ class _Read(NamedTuple):
     last: int
     lost: int
     damage: SpoolDamaged | None
+    more: bool
 
 
 class Ahead:
@@ -53,6 +54,7 @@ class Ahead:
         ready: what was read and not taken.
         after: the last place that was read.
         dry: whether there was nothing behind it the last time.
+        more: whether there was probably more than was read the last time.
         lost: rows that were set aside, since somebody last looked.
     """
 
@@ -76,6 +78,7 @@ class Ahead:
         self.ready: deque[Placed] = deque()
         self.after = 0
         self.dry = False
+        self.more = False
         self.lost = 0
 
     @property
@@ -83,18 +86,17 @@ class Ahead:
         """Whether a read is under way."""
         return self._reading
 
-    def wish(self) -> bool:
-        """See to it that something is ready soon, if there is anything.
+    @property
+    def idle(self) -> bool:
+        """Whether a wish would be of any use."""
+        return not self._reading and len(self.ready) < ROWS
 
-        Returns:
-            Whether a read begins now.
-        """
-        if self._reading or len(self.ready) >= ROWS:
-            return False
-        self._reading, self.dry = True, False
-        after = self.after
-        self._worker.submit(lambda: self._load(after), self._loaded)
-        return True
+    def wish(self) -> None:
+        """See to it that something is ready soon, if there is anything."""
+        if self.idle:
+            self._reading, self.dry = True, False
+            after = self.after
+            self._worker.submit(lambda: self._load(after), self._loaded)
 
     def _load(self, after: int) -> _Read:
         """Read and unpack, on the worker's thread."""
@@ -108,7 +110,8 @@ class Ahead:
                 aside = self._file.set_aside(row)
                 lost += 1
                 damage = SpoolDamaged(f"{error}; it is in {aside}, as others may be")
-        return _Read(items, rows[-1].place if rows else after, lost, damage)
+        more = len(rows) == ROWS or sum(len(row.payload) for row in rows) * 2 > BYTES
+        return _Read(items, rows[-1].place if rows else after, lost, damage, more)
 
     def _loaded(self, found: _Read | None, error: Exception | None) -> None:
         if found is None:
@@ -123,6 +126,7 @@ class Ahead:
         self.ready += [item for item in found.items if item.place > self.after]
         self.after = max(self.after, found.last)
         self.dry = not found.items and not found.lost
+        self.more = found.more
         self.lost += found.lost
         self._changed()
 
