@@ -707,3 +707,25 @@ def test_whatever_a_commit_raises(
     assert total(handler.stats()) == handler.stats().emitted
     handler.finish()
     assert is_complete(cluster)
+
+
+def test_a_disk_that_fails_is_asked_once_a_second(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path
+) -> None:
+    """Though it would go well again: what is logged meanwhile goes through memory, in order."""
+    handler = make_handler(spool_dir=spool, spool="always", chain=True)
+    log(handler, 1)
+    assert handler.flush() == 0
+    pipeline: Any = handler._pipeline
+    breaker = pipeline._spool.own.committing._committer._store
+    breaker._now = lambda: 100.0  # no second passes
+    break_the_next_write(handler, SpoolError)
+    log(handler, 2, 3, 4)
+    asked_of_the_disk = breaker._file.last_place
+    breaker._now = lambda: 101.0
+    log(handler, 5)
+    assert handler.flush() == 0
+    assert (asked_of_the_disk, breaker._file.last_place) == (2, 6)  # with the chain's first word
+    assert numbers(cluster) == [1, 2, 3, 4, 5]
+    handler.finish()
+    assert is_complete(cluster)

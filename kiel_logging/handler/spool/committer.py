@@ -180,8 +180,7 @@ class Committer:
                 for one in entries:
                     self._write_together([one])
                 return
-            # An OSError may have been a signal handler's (TimeoutError), when it was written.
-            entries[0].error = None if self._is_there(entries[0]) else error
+            entries[0].error = error
         for one in entries:
             one.settled = True
 

@@ -147,7 +147,7 @@ class SpoolDirectory:
             try:
                 store = self._adopt(instance)
             except SpoolError as error:
-                self._report_once(self._file_of(instance), str(error))
+                self.report_once(self._file_of(instance), str(error))
                 continue
             if store is not None:
                 yield store
@@ -164,7 +164,7 @@ class SpoolDirectory:
         except FileNotFoundError:  # nothing was ever spooled
             return []
         except OSError as error:
-            self._report_once(self.path, str(system_fault(self.path, error)))
+            self.report_once(self.path, str(system_fault(self.path, error)))
         return sorted(found)
 
     def _adopt(self, instance: str) -> Store | None:
@@ -194,13 +194,14 @@ class SpoolDirectory:
             remove_unfinished(unfinished)
         self._finish_salvage(path)
         if not path.exists():
+            remove(path)  # what its owner had no time for
             return None
         try:
             return Store.open(path, synchronous=self._synchronous)
         except SpoolDamaged as error:
             return self._save(path, error)
         except OtherVersion as error:
-            self._report_once(path, str(error))
+            self.report_once(path, str(error))
             return None
 
     def _save(self, path: Path, error: SpoolDamaged) -> Store | None:
@@ -229,6 +230,7 @@ class SpoolDirectory:
         if path.exists():  # the process ended before it had saved all
             remove(copy)
         else:
+            remove(path)  # a -wal that was not moved would be taken for the copy's
             copy.replace(path)
 
     def save(self, store: Store, error: SpoolDamaged) -> Store | None:
@@ -263,7 +265,8 @@ class SpoolDirectory:
             claim.abandon()
         self._claims.clear()
 
-    def _report_once(self, path: Path, message: str) -> None:
+    def report_once(self, path: Path, message: str) -> None:
+        """Tell what is wrong with ``path``, unless it was told before."""
         if path not in self._reported:
             self._reported.add(path)
             self._report(message)

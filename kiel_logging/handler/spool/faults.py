@@ -2,6 +2,7 @@
 
 import errno
 import sqlite3
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -50,8 +51,20 @@ _OF_THE_SYSTEM: Final[Mapping[int, str]] = {
     errno.EFBIG: _REFUSED,
 }
 
+_WITHOUT_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+
+_PERHAPS_FULL: Final = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+"""What SQLite says where a file beside the spool can't be made or grow, and of a quota."""
+
+_A_LITTLE: Final = 64 * 1024
+"""More bytes than what SQLite has beside a file takes at first (32 KB)."""
+
 _PRIMARY: Final = 0xFF
 """The part of SQLite's extended result codes that says which kind of error it is."""
+
+
+class NoRoom(SpoolError):
+    """The file system is full, or this user may not have more of it: it may be another time."""
 
 
 def fault(path: Path, error: sqlite3.Error) -> SpoolError:
@@ -60,12 +73,31 @@ def fault(path: Path, error: sqlite3.Error) -> SpoolError:
     if number is None:  # not SQLite's, but of Python's module around it: no connection any more
         return SpoolError(f"the spool {path} is closed ({error}): log before the handler is closed")
     kind = number & _PRIMARY
-    made = SpoolDamaged if _OF_SQLITE.get(kind) is _DAMAGED else SpoolError
+    advice = _OF_SQLITE.get(kind, _OTHER)
+    if kind in _PERHAPS_FULL and _is_full(path.parent):
+        advice = _FULL
     name = getattr(error, "sqlite_errorname", number)
-    return made(f"the spool {path} failed ({error}, {name}): {_OF_SQLITE.get(kind, _OTHER)}")
+    return _made(f"the spool {path} failed ({error}, {name})", advice)
 
 
 def system_fault(path: Path, error: OSError) -> SpoolError:
     """Return what went wrong with ``path``, a spool's directory or a file in it."""
     advice = _OF_THE_SYSTEM.get(error.errno or 0, _OTHER)
-    return SpoolError(f"can't spool to {path} ({error.strerror or error}): {advice}")
+    return _made(f"can't spool to {path} ({error.strerror or error})", advice)
+
+
+def _made(what: str, advice: str) -> SpoolError:
+    return _KINDS.get(advice, SpoolError)(f"{what}: {advice}")
+
+
+_KINDS: Final[Mapping[str, type[SpoolError]]] = {_DAMAGED: SpoolDamaged, _FULL: NoRoom}
+
+
+def _is_full(directory: Path) -> bool:
+    """Ask the file system itself, for SQLite keeps to itself what the system said to it."""
+    try:
+        with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+            file.write(bytes(_A_LITTLE))
+    except OSError as error:
+        return error.errno in _WITHOUT_ROOM
+    return False

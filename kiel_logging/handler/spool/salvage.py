@@ -37,6 +37,7 @@ def salvage(damaged: Path, copy: Path) -> int:
         store.append((), _streams(connection))
         _copy(_readable(connection, _FORWARDS, 0), store.append)
         _copy(_readable(connection, _BACKWARDS, store.last_place), store.append)
+        store.checkpoint()
         return store.rows
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import quote
 
 from kiel_logging.errors import SpoolDamaged, SpoolError
-from kiel_logging.handler.spool.faults import fault, system_fault
+from kiel_logging.handler.spool.faults import NoRoom, fault, system_fault
 
 NORMAL: Final = "normal"
 FULL: Final = "full"
@@ -42,6 +42,12 @@ PRAGMA secure_delete = FAST;
 PRAGMA temp_store = MEMORY;
 PRAGMA journal_size_limit = 8388608;
 """
+
+CHECKPOINT: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
+"""Moves all of the write-ahead log into the file: without it the file alone is worth nothing."""
+
+ALONE: Final = "PRAGMA locking_mode = EXCLUSIVE;"
+"""Lets SQLite do without a -shm, for want of room: then nobody else can look at the file."""
 
 # An older state never replaces a newer one: a signal handler may have committed on top of a frame
 # that is about to.
@@ -91,13 +97,15 @@ def make(path: Path, instance: str, synchronous: str = NORMAL) -> sqlite3.Connec
         connection.executescript(
             _TABLES.format(application_id=APPLICATION_ID, version=VERSION, instance=instance)
         )
+        connection.execute(CHECKPOINT)  # closing does it too, but tells of no failure
         connection.close()
         unfinished.rename(path)
         connection = _connect(path, synchronous)
     except sqlite3.Error as error:
+        failure = fault(path, error)  # first: it asks whether there is room
         _close(connection)
         remove_unfinished(path)
-        raise fault(path, error) from error
+        raise failure from error
     except OSError as error:
         remove_unfinished(path)
         raise system_fault(path, error) from error
@@ -112,13 +120,21 @@ def open_checked(path: Path, synchronous: str = NORMAL) -> sqlite3.Connection:
         OtherVersion: another release made it.
         SpoolError: it can't be opened.
     """
+    try:
+        return _opened(path, synchronous)
+    except NoRoom:
+        return _opened(path, synchronous, ALONE)
+
+
+def _opened(path: Path, synchronous: str, mode: str = "") -> sqlite3.Connection:
     connection = None
     try:
-        connection = _connect(path, synchronous)
+        connection = _connect(path, synchronous, mode)
         _check(path, connection)
     except sqlite3.Error as error:
+        failure = fault(path, error)  # as above
         _close(connection)
-        raise fault(path, error) from error
+        raise failure from error
     except SpoolError:
         _close(connection)
         raise
@@ -148,10 +164,10 @@ def _close(connection: sqlite3.Connection | None) -> None:
         connection.close()
 
 
-def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+def _connect(path: Path, synchronous: str, mode: str = "") -> sqlite3.Connection:
     connection = connect(path)
     try:
-        connection.executescript(_SETTINGS.format(synchronous=SYNCHRONOUS[synchronous]))
+        connection.executescript(mode + _SETTINGS.format(synchronous=SYNCHRONOUS[synchronous]))
     except BaseException:
         connection.close()
         raise

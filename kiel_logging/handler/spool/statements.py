@@ -1,10 +1,13 @@
 """SQL for any number of rows and places, each as one statement. Pure.
 
+Many places are kept as runs: ranges without a gap, in order.
+
 The law: numbers are rounded up to a power of two, with parameters that do nothing. SQLite's module
 keeps what it has compiled, and a statement for each number would take megabytes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from kiel_logging.handler.spool.row import Row
@@ -15,6 +18,10 @@ MOST_ROWS: Final = 4096
 TOTALS: Final = "SELECT count(*), coalesce(sum(length(topic) + length(payload)), 0) FROM rows"
 READ: Final = "SELECT place, topic, payload FROM rows WHERE place > ? ORDER BY place LIMIT ?"
 IN_BETWEEN: Final = "place BETWEEN ? AND ?"
+ANY_IN_BETWEEN: Final = "SELECT 1 FROM rows WHERE place > ? AND place < ? LIMIT 1"
+
+_NO_PLACE: Final = 2**63 - 1
+"""Behind all places."""
 
 _A_RUN: Final = 16
 """So many places in a row are removed as a range."""
@@ -45,10 +52,10 @@ def insertion(
     return "INSERT INTO incoming VALUES (?,?,?,?)" + ",(?,?,?,?)" * (count + padding - 1), values
 
 
-def choices(places: Iterable[int]) -> Iterator[tuple[str, Sequence[int]]]:
-    """Yield conditions, with their parameters, that together choose the rows at ``places``."""
+def choices(runs: Iterable[range]) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yield conditions, with their parameters, that together choose the rows at ``runs``."""
     singles: list[int] = []
-    for run in _runs(sorted(set(places))):
+    for run in runs:
         if len(run) >= _A_RUN:
             yield IN_BETWEEN, (run.start, run.stop - 1)
         else:
@@ -59,13 +66,36 @@ def choices(places: Iterable[int]) -> Iterator[tuple[str, Sequence[int]]]:
         yield f"place IN (?{',?' * (len(some) - 1)})", some
 
 
-def _runs(places: Sequence[int]) -> Iterator[range]:
-    """Yield the unbroken ranges in ``places``, which are sorted."""
-    start = 0
-    for end in range(1, len(places) + 1):
-        if end == len(places) or places[end] != places[end - 1] + 1:
-            yield range(places[start], places[end - 1] + 1)
-            start = end
+def runs_of(places: Iterable[int]) -> list[range]:
+    """Return ``places``, in any order, as runs."""
+    return merged((), [range(place, place + 1) for place in places])
+
+
+def merged(runs: Iterable[range], more: Iterable[range]) -> list[range]:
+    """Return both as runs."""
+    found: list[range] = []
+    for run in sorted([*runs, *more], key=attrgetter("start")):
+        if found and run.start <= found[-1].stop:
+            found[-1] = range(found[-1].start, max(found[-1].stop, run.stop))
+        else:
+            found.append(run)
+    return found
+
+
+def cut(runs: Iterable[range]) -> Iterator[range]:
+    """Yield ``runs`` in parts of which none holds up for long who waits for its end."""
+    for run in runs:
+        for start in range(run.start, run.stop, MOST_ROWS):
+            yield range(start, min(start + MOST_ROWS, run.stop))
+
+
+def gaps(runs: Iterable[range]) -> Iterator[tuple[int, int]]:
+    """Yield what lies between, before and behind ``runs``: after which place, before which."""
+    after = 0
+    for run in runs:
+        yield after, run.start
+        after = run.stop - 1
+    yield after, _NO_PLACE
 
 
 def _power_of_two(number: int) -> int:

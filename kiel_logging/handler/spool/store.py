@@ -20,14 +20,17 @@ from kiel_logging.errors import SpoolDamaged, SpoolFull
 from kiel_logging.handler.spool.faults import fault
 from kiel_logging.handler.spool.leaking import leak
 from kiel_logging.handler.spool.row import ROW_OVERHEAD, Row, size_of
-from kiel_logging.handler.spool.schema import NORMAL, make, open_checked, remove
+from kiel_logging.handler.spool.schema import CHECKPOINT, NORMAL, make, open_checked, remove
 from kiel_logging.handler.spool.statements import (
+    ANY_IN_BETWEEN,
     MOST_ROWS,
     READ,
     TOTALS,
     as_many_as_fit,
     choices,
+    gaps,
     insertion,
+    runs_of,
 )
 
 _SPARE_PAGES: Final = 4096
@@ -175,7 +178,16 @@ class Store:
 
     def remove(self, places: Iterable[int]) -> None:
         """Remove the rows at ``places``; those that are not there don't matter."""
-        for which, some in choices(places):
+        self.remove_runs(runs_of(places))
+
+    def remove_runs(self, runs: Iterable[range]) -> None:
+        """Remove the rows at ``runs``, one after the other.
+
+        Raises:
+            NoRoom: the write-ahead log can't grow, as it has to for this as well.
+            SpoolError: the disk failed.
+        """
+        for which, some in choices(runs):
             self._remove(which, some)
         self._give_back()
 
@@ -214,6 +226,30 @@ class Store:
                     raise fault(self.path, error) from error
 
     # The end of it.
+
+    def checkpoint(self) -> None:
+        """Have all that there is in the one file, which may be given another name when closed.
+
+        Raises:
+            SpoolError: it does not take it.
+        """
+        self._ask(CHECKPOINT)
+
+    def drop(self, runs: Iterable[range]) -> bool:
+        """Close and remove the file if it has no rows but those at ``runs``: this takes no room.
+
+        Returns:
+            Whether it is gone.
+        """
+        with self._lock:
+            if any(self._ask(ANY_IN_BETWEEN, *gap) for gap in gaps(runs)):
+                return False
+            # First: what raises leaves all as it is, and SQLite moves nothing into it any more.
+            self.path.unlink(missing_ok=True)
+            self._connection.close()
+            remove(self.path)
+            self._rows = self._size = 0
+            return True
 
     def close(self, *, delete_if_empty: bool = False) -> None:
         """Close the file; remove it if there is no row in it, when asked to."""

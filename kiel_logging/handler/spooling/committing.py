@@ -15,6 +15,7 @@ from kiel_logging.handler.pipeline.events import Event, Events, Word
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.shipping import as_shipping
+from kiel_logging.handler.spool.breaker import Breaker
 from kiel_logging.handler.spool.committer import Committer, Entry
 from kiel_logging.handler.spool.file import SpoolFile
 from kiel_logging.handler.spooling.placed import Placed, Tickets, placed, row_of
@@ -157,7 +158,7 @@ class Committing:
         self._wake = wake
         self._batch_size = batch_size
         self._complain = complain
-        self._committer = Committer(file)
+        self._committer = Committer(Breaker(file))
         self._writing: set[_Stamping] = set()
         self._since = 0
         self.dead: deque[int] = deque()

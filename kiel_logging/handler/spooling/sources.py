@@ -20,6 +20,7 @@ from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.spool.choice import SpoolChoice
 from kiel_logging.handler.spool.directory import SpoolDirectory
+from kiel_logging.handler.spool.faults import NoRoom
 from kiel_logging.handler.spool.file import SpoolFile
 from kiel_logging.handler.spool.worker import Worker
 from kiel_logging.handler.spooling.adopted import Adopted, Stream, streams_of
@@ -120,9 +121,12 @@ class Spool:
         """See whether there can be a spool.
 
         Raises:
-            SpoolError: there can't.
+            SpoolError: there can't, ever.
         """
-        self._others.check()
+        try:
+            self._others.check()
+        except NoRoom as error:  # there may be another time, and what is there can be sent
+            self.complain(error)
 
     @property
     def has_files(self) -> bool:

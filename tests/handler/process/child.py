@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,20 +84,27 @@ def run(
 
 
 def run_by_hand(
-    code: str, *switches: str, brokers: list[str], before: str = "", **options: Any
+    code: str,
+    *switches: str,
+    brokers: list[str],
+    before: str = "",
+    prefix: Sequence[str] = (),
+    **options: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program that calls `make()` for a handler, and may `fork()`, `wait()` and `say()`.
 
-    `before` is what it does before it imports us.
+    `before` is what it does before it imports us, `prefix` the command that starts it.
     """
     setup = _BY_HAND.format(options={"brokers": brokers, "topic": "logs", **options})
-    return run_program(before + setup + code, *switches)
+    return run_program(before + setup + code, *switches, prefix=prefix)
 
 
-def run_program(code: str, *switches: str) -> subprocess.CompletedProcess[str]:
+def run_program(
+    code: str, *switches: str, prefix: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run `code` to its end; its children too, should it not come to one."""
     with subprocess.Popen(
-        [sys.executable, *switches, *_FORKS, "-c", _WITHOUT_HYPOTHESIS + code],
+        [*prefix, sys.executable, *switches, *_FORKS, "-c", _WITHOUT_HYPOTHESIS + code],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -40,10 +40,11 @@ class Told(list[str]):
         return SpoolDirectory(path, report=self.append, **options)
 
 
-def program(code: str) -> subprocess.Popen[str]:
+def program(code: str, *prefix: str) -> subprocess.Popen[str]:
     """Start `code`, which has `path` and `say()`, in a process of its own."""
+    switches = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", code],
+        [*prefix, sys.executable, *switches, "-c", code],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -52,9 +53,9 @@ def program(code: str) -> subprocess.Popen[str]:
     )
 
 
-def run(code: str) -> Any:
-    """Run `code` to its end; return what it printed, which is JSON."""
-    with program(code) as running:
+def run(code: str, *prefix: str) -> Any:
+    """Run `code` to its end, by another program; return what it printed, which is JSON."""
+    with program(code, *prefix) as running:
         out, errors = running.communicate(timeout=PATIENCE)
     assert (running.returncode, errors) == (0, "")
     return json.loads(out)

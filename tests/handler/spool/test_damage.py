@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -174,6 +175,18 @@ def test_what_was_written_last_is_not_lost_with_the_log_s_end(tmp_path: Path) ->
     assert told == []
 
 
+def _a_log(path: Path) -> Path:
+    """The -wal of a process that was killed, with rows in it."""
+    path.mkdir()
+    store = Told().directory(path).make()
+    store.append([_row(place) for place in range(7, 9)])
+    log = Path(f"{store.path}-wal")
+    copy = path / "copy"
+    shutil.copy(log, copy)
+    store.close()
+    return copy
+
+
 @pytest.mark.parametrize("moved", [True, False])
 def test_a_rescue_that_was_cut_short_is_made_again(tmp_path: Path, moved: bool) -> None:
     """Or made an end of, when the damaged file was out of the way already."""
@@ -184,6 +197,7 @@ def test_a_rescue_that_was_cut_short_is_made_again(tmp_path: Path, moved: bool) 
     part.close()
     if moved:
         path.replace(path.with_suffix(".spool.damaged"))
+        shutil.copy(_a_log(tmp_path / "other"), f"{path}-wal")  # of the damaged file
     (adopted,) = Told().directory(tmp_path).adopt()
     assert (adopted.instance, adopted.rows) == (instance, 1 if moved else ROWS)
     assert not copy.exists()

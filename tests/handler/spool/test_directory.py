@@ -173,6 +173,18 @@ def test_a_lock_without_a_file_is_removed(tmp_path: Path, told: Told) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("ending", ["-wal", "-shm"])
+def test_what_sqlite_had_beside_a_file_that_is_gone(
+    tmp_path: Path, told: Told, ending: str
+) -> None:
+    """Is removed with the lock: its owner was killed while it removed the file."""
+    instance = new_instance()
+    (tmp_path / f"{instance}.lock").touch()
+    (tmp_path / f"{instance}.spool{ending}").touch()
+    assert list(told.directory(tmp_path).adopt()) == []
+    assert names(tmp_path) == []
+
+
 def test_a_sweep_between_a_lock_s_making_and_its_holding(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,33 +10,34 @@ from pathlib import Path
 import pytest
 
 from kiel_logging.errors import KielError, SpoolDamaged, SpoolError, SpoolFull
-from kiel_logging.handler.spool.faults import fault, system_fault
+from kiel_logging.handler.spool.faults import NoRoom, fault, system_fault
 from kiel_logging.handler.spool.store import Store
 from tests.handler.spool.sample import row, run
 
 SYSTEM = [
-    (errno.ENOSPC, "no room left"),
-    (errno.EDQUOT, "no room left"),
-    (errno.EROFS, "is read-only"),
-    (errno.EACCES, "this user may not write there"),
-    (errno.ENOTDIR, "part of the path is a file"),
-    (errno.EIO, "see the system's log"),
-    (errno.EMFILE, "see what SQLite and the system say"),
+    (errno.ENOSPC, NoRoom, "no room left"),
+    (errno.EDQUOT, NoRoom, "no room left"),
+    (errno.EROFS, SpoolError, "is read-only"),
+    (errno.EACCES, SpoolError, "this user may not write there"),
+    (errno.ENOTDIR, SpoolError, "part of the path is a file"),
+    (errno.EIO, SpoolError, "see the system's log"),
+    (errno.EMFILE, SpoolError, "see what SQLite and the system say"),
 ]
 
 
-@pytest.mark.parametrize(("number", "advice"), SYSTEM)
-def test_the_system_s_errors_come_with_advice(number: int, advice: str) -> None:
+@pytest.mark.parametrize(("number", "kind", "advice"), SYSTEM)
+def test_the_system_s_errors_come_with_advice(number: int, kind: type, advice: str) -> None:
     """And say what they are."""
     error = system_fault(Path("/spool"), OSError(number, os.strerror(number)))
-    assert type(error) is SpoolError
+    assert type(error) is kind
     assert str(error).startswith(f"can't spool to /spool ({os.strerror(number)}): ")
     assert advice in str(error)
 
 
 SQLITE = [
-    (sqlite3.SQLITE_FULL, SpoolError, "make room there"),
+    (sqlite3.SQLITE_FULL, NoRoom, "make room there"),
     (sqlite3.SQLITE_IOERR_WRITE, SpoolError, "see the system's log"),
+    (sqlite3.SQLITE_CANTOPEN, SpoolError, "it was removed, or may not be opened"),
     (sqlite3.SQLITE_BUSY, SpoolError, "another program holds the file locked"),
     (sqlite3.SQLITE_READONLY_DBMOVED, SpoolError, "this user may not write there"),
     (sqlite3.SQLITE_CORRUPT_INDEX, SpoolDamaged, "see to the disk"),
@@ -59,6 +60,7 @@ def test_sqlite_s_errors_come_with_advice(number: int, kind: type, advice: str) 
 def test_all_are_errors_of_the_spool() -> None:
     """One ``except`` catches them."""
     assert issubclass(SpoolFull, SpoolError)
+    assert issubclass(NoRoom, SpoolError)
     assert issubclass(SpoolDamaged, SpoolError)
     assert issubclass(SpoolError, KielError)
 

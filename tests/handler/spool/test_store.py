@@ -13,7 +13,7 @@ import pytest
 
 from kiel_logging.errors import SpoolError, SpoolFull
 from kiel_logging.handler.spool.row import ROW_OVERHEAD, Row, size_of
-from kiel_logging.handler.spool.statements import MOST_ROWS, choices, insertion
+from kiel_logging.handler.spool.statements import MOST_ROWS, choices, insertion, runs_of
 from kiel_logging.handler.spool.store import Store
 from tests.handler.pipeline.interruption import Trial, interrupt, interrupt_everywhere
 from tests.handler.spool.sample import row, rows
@@ -102,7 +102,7 @@ def test_what_is_removed_is_gone(store: Store, removed: Any, left: list[int]) ->
 def test_thousands_are_removed_in_few_statements() -> None:
     """A range counts once, and what is scattered goes together."""
     scattered = range(10_001, 30_001, 2)
-    chosen = list(choices([*range(1, 9_000), *scattered]))
+    chosen = list(choices(runs_of([*range(1, 9_000), *scattered])))
     assert [len(values) for _, values in chosen] == [2, MOST_ROWS, MOST_ROWS, 2048]
     assert {place for _, values in chosen[1:] for place in values} == set(scattered)
 
