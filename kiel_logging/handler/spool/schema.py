@@ -33,10 +33,14 @@ _OLDEST_SQLITE: Final = (3, 32)
 _PATIENCE: Final = 1.0
 """Seconds that a statement waits for somebody who should not have locked the file."""
 
-# About 4 MB of write-ahead log before it goes into the file (wal_autocheckpoint's default). What
-# made it longer is cut off. secure_delete, which Debian turns on, writes zeros over all removed
-# rows: twice the work; FAST does so only where that costs nothing.
+# A commit writes whole pages: small ones make it a fifth faster (93 us instead of 115), though a
+# thousand rows together a tenth slower; with still smaller ones rows of 500 bytes would take twice
+# their place. About 4 MB of write-ahead log before it goes into the file, as with SQLite's own page
+# size. What made it longer is cut off. secure_delete, which Debian turns on, writes zeros over all
+# removed rows: twice the work; FAST does so only where that costs nothing.
 _SETTINGS: Final = """
+PRAGMA page_size = 2048;
+PRAGMA wal_autocheckpoint = 2000;
 PRAGMA synchronous = {synchronous};
 PRAGMA secure_delete = FAST;
 PRAGMA temp_store = MEMORY;

@@ -33,10 +33,10 @@ from kiel_logging.handler.spool.statements import (
     runs_of,
 )
 
-_SPARE_PAGES: Final = 4096
-"""Unused pages, of 4 KB, that are worth giving back to the file system."""
+_SPARE_PAGES: Final = 8192
+"""Unused pages, of 2 KB, that are worth giving back to the file system."""
 
-_FEW_PAGES: Final = 1024
+_FEW_PAGES: Final = 2048
 """Used pages that are quickly written anew meanwhile."""
 
 _NO_STREAMS: Final[Mapping[str, bytes]] = MappingProxyType({})
