@@ -2,7 +2,8 @@
 
 Sources, in this order: what processes that are no more have left, oldest first; this process's own
 rows; the hand-off. While one has anything that is not with the feed, those behind it wait, so that
-the order of each key holds. The disk itself is the worker's.
+the order of each key holds. What is of a topic that the brokers refuse steps aside (``held.py``).
+The disk itself is the worker's.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from kiel_logging.errors import ProducerClosed
-from kiel_logging.handler.internal_log import PERIOD, InternalLog
+from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.spool.choice import SpoolChoice
@@ -23,7 +24,7 @@ from kiel_logging.handler.spool.directory import SpoolDirectory
 from kiel_logging.handler.spool.file import SpoolFile
 from kiel_logging.handler.spool.worker import Worker
 from kiel_logging.handler.spooling.adopted import Adopted, Stream, streams_of
-from kiel_logging.handler.spooling.held import Held, is_of_the_record
+from kiel_logging.handler.spooling.held import PART, Held, is_of_the_record
 from kiel_logging.handler.spooling.own_rows import Own, ask
 from kiel_logging.handler.spooling.placed import Placed
 
@@ -53,13 +54,15 @@ class Spool:
         handoff: where records are counted.
         internal_log: where it is told what is wrong.
         on_error: called with it, and with 0 records, for none is lost by it.
+        max_records: most records that the handler buffers.
+        max_bytes: most memory that it takes.
 
     Attributes:
         file: this process's own.
         worker: does all work on files.
         own: this process's own rows; to be set.
         changed: called when there may be more to feed; to be set.
-        held: what was refused, and is in front of all else.
+        held: what was refused, and is in front of all else of its topics.
         recovered: called for each stream that is adopted; to be set.
     """
 
@@ -73,12 +76,14 @@ class Spool:
         handoff: Handoff,
         internal_log: InternalLog,
         on_error: Callable[[Exception, int], object],
+        *,
+        max_records: int,
+        max_bytes: int,
     ) -> None:
         self.path = choice.path
         self._handoff = handoff
         self._internal_log = internal_log
         self._on_error = on_error
-        self._told_at = -PERIOD
         self.file = SpoolFile(self._directory(choice))
         self._others = self._directory(choice)
         self.worker = Worker(self._call)
@@ -92,7 +97,12 @@ class Spool:
         self._timers: list[asyncio.TimerHandle] = []
         self._quiet_since: float | None = None
         self._closing = False
-        self.held: Final = Held(self._rank, self._on_change)
+        self.held: Final = Held(
+            self._rank,
+            self._on_change,
+            most_records=max(1, max_records // PART),
+            most_bytes=max(1, max_bytes // PART),
+        )
 
     def _directory(self, choice: SpoolChoice) -> SpoolDirectory:
         return SpoolDirectory(
@@ -108,12 +118,10 @@ class Spool:
     def _report(self, message: str) -> None:
         self._internal_log.say(logging.ERROR, message)
 
-    def complain(self, error: Exception) -> None:
-        """Tell what is wrong, at most once in a while; on any thread."""
-        self._internal_log.complain("spool", str(error))
-        now = time.monotonic()
-        if now >= self._told_at + PERIOD:
-            self._told_at = now
+    def complain(self, error: Exception, about: str = "spool") -> None:
+        """Tell what is wrong, ``about`` one thing at most once in a while; on any thread."""
+        if self._internal_log.may_complain(about):
+            self._report(str(error))
             self._on_error(error, 0)
 
     def _call(self, function: Callable[..., object], *arguments: Any) -> None:
@@ -199,8 +207,17 @@ class Spool:
         return items
 
     def _take(self, most: int) -> list[Placed]:
-        if self.held:
-            return self.held.take(most)
+        items = self.held.take(most)
+        most = min(most - len(items), self.held.room)
+        if most > 0:
+            found = self._take_next(most)
+            passing = self.held.let_pass(found)
+            if len(passing) < len(found):
+                self.changed()  # nobody else would look at what comes behind those that wait
+            items += passing
+        return items
+
+    def _take_next(self, most: int) -> list[Placed]:
         adopted = self._adopted
         if adopted is not None:
             if (items := adopted.take(most)) or not adopted.fed:
@@ -220,14 +237,14 @@ class Spool:
         self._call(self._on_change)
 
     def _tend_soon(self) -> None:
-        if self._tending is None and self.waiting and not self._closing:
+        if self._tending is None and self.own.waiting and not self._closing:
             loop = asyncio.get_running_loop()
             self._tending = loop.call_later(_TENDING, self._tend)
 
     def _tend(self) -> None:
         self._tending = None
         now = time.monotonic()
-        if not self.waiting or self._quiet_since is None:
+        if not self.own.waiting or self._quiet_since is None:
             self._quiet_since = now
         self.own.tend(quiet=now - self._quiet_since >= QUIET)
         self._tend_soon()
@@ -237,7 +254,8 @@ class Spool:
     def delivered(self, items: Sequence[Item]) -> list[Placed]:
         """Let go of what the brokers have; return which of them are this process's own."""
         self._quiet_since = time.monotonic()
-        self.held.went_well()
+        if items:
+            self.held.went_well(items[0].topic)  # they were one batch
         own, others = self._parted(items)
         self._let_go(own, others)
         self._handoff.disk.recovered += len(others)
@@ -251,8 +269,9 @@ class Spool:
         """
         if isinstance(error, ProducerClosed) or is_of_the_record(error):
             return False
-        self.held.hold(items)
-        self.complain(error)
+        self.held.hold(items, error)
+        for topic in {item.topic for item in items}:
+            self.complain(error, f"topic {topic!r} waits")
         return True
 
     def _rank(self, home: object) -> int:
