@@ -41,6 +41,9 @@ _TENDING: Final = 0.01
 """Seconds between two looks at what can't be fed."""
 
 
+Withdraw = Callable[[str, Exception], Sequence[Any]]
+
+
 class _Found(NamedTuple):
     file: SpoolFile
     streams: list[Stream]
@@ -261,17 +264,20 @@ class Spool:
         self._handoff.disk.recovered += len(others)
         return own
 
-    def holds(self, items: Sequence[Any], error: Exception) -> bool:
+    def holds(self, items: Sequence[Any], error: Exception, withdraw: Withdraw) -> bool:
         """Keep what is refused for another reason than itself, and feed it again later.
+
+        What the feed has behind it is withdrawn: it would overtake, were it not refused.
 
         Returns:
             Whether it is kept.
         """
         if isinstance(error, ProducerClosed) or is_of_the_record(error):
             return False
-        self.held.hold(items, error)
-        for topic in {item.topic for item in items}:
+        for topic in dict.fromkeys(item.topic for item in items):
+            items = [*items, *withdraw(topic, error)]
             self.complain(error, f"topic {topic!r} waits")
+        self.held.hold(items, error)
         return True
 
     def _rank(self, home: object) -> int:
