@@ -12,6 +12,7 @@ import pytest
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import NotAcknowledged, TopicAuthorizationFailed
 from tests.handler.shipped import MakeHandler, logger_to, messages, total
+from tests.support.fake_broker import FakeBroker
 from tests.support.fake_cluster import ErrorCode
 from tests.support.stamps import audited
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
@@ -58,6 +59,16 @@ def forbid(cluster: ThreadedFakeCluster, topic: str = "bad", times: int = FOREVE
     """Nobody may write to it, until `allow()`."""
     code = ErrorCode.topic_authorization_failed
     cluster.call(lambda c: c.produce_error(code, times=times, only=(topic, 0)))
+
+
+def forbid_the_record(cluster: ThreadedFakeCluster) -> None:
+    """All may be written, but for what comes next."""
+
+    def change(broker: FakeBroker) -> None:
+        broker.node.produce_faults.clear()
+        broker.produce_error(ErrorCode.policy_violation, only=("bad", 0))
+
+    cluster.on_broker(0, change)
 
 
 def allow(cluster: ThreadedFakeCluster) -> None:
@@ -206,6 +217,23 @@ def test_what_is_on_its_way_does_not_overtake_what_is_refused(
     log(handler, "bad", *range(100))
     assert handler.flush(20.0) == 0
     assert numbers(cluster, "bad") == list(range(100))
+
+
+@pytest.mark.usefixtures("soon_again")
+def test_a_record_that_can_never_be_stored_is_in_nobody_s_way(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+) -> None:
+    """It was held, and is the first that is sent again: it is given up, the others arrive."""
+    forbid(cluster)
+    handler = make_handler("{area}", spool_dir=spool, spool=mode)
+    log(handler, "bad", 0)
+    until_held(handler, 1)
+    log(handler, "bad", *range(1, 10))
+    until_held(handler, 10)
+    forbid_the_record(cluster)
+    assert handler.flush(20.0) == 0
+    assert handler.stats().failed == 1
+    assert numbers(cluster, "bad") == list(range(1, 10))
 
 
 @pytest.mark.usefixtures("soon_again")

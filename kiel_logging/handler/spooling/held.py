@@ -69,15 +69,32 @@ def _later(delay: float, callback: Callable[[], None]) -> Timer:
 
 
 class _Line:
-    """What is held of one topic, and what stands behind it."""
+    """What is held of one topic, and what stands behind it.
 
-    __slots__ = ("delay", "error", "items", "timer")
+    Its first is tried alone: the others would only be in the way of other topics, were it refused.
+
+    Attributes:
+        delay: seconds that it waited the last time; 0 after the brokers took something.
+        timer: runs while nothing may be fed; None otherwise.
+        trial: whether one may be fed, to see what becomes of it.
+        well: whether all may be fed.
+    """
+
+    __slots__ = ("delay", "error", "items", "timer", "trial", "well")
 
     def __init__(self) -> None:
         self.items: deque[Placed] = deque()
         self.delay = 0.0
         self.timer: Timer | None = None
+        self.trial = self.well = False
         self.error: Exception | None = None
+
+    def take(self, most: int) -> list[Placed]:
+        """Return up to ``most`` of those that may be fed."""
+        may = len(self.items) if self.well else int(self.trial)
+        found = [self.items.popleft() for _ in range(min(most, may, len(self.items)))]
+        self.trial = self.trial and not found
+        return found
 
     def tell(self, items: Iterable[Placed]) -> None:
         """Let those who await ``items`` know why they have to wait."""
@@ -145,6 +162,7 @@ class Held:
         line.items = deque(sorted((*line.items, *items), key=self._order))
         line.error = error
         line.tell(line.items)
+        line.trial = line.well = False
         if line.timer is not None:
             return  # they were under way together with those that were refused before
         line.delay = min(MOST, line.delay * 2 or FIRST)
@@ -154,17 +172,17 @@ class Held:
         return self._rank(item.home), item.place
 
     def _go_on(self, line: _Line) -> None:
-        line.timer = None
+        line.timer, line.trial = None, True
         self._resume()
 
     def let_pass(self, items: list[Placed]) -> list[Placed]:
         """Return those that need not wait; the others stand behind what is held of their topics."""
-        if not self._records:
+        if not self._lines:
             return items
         passing, behind = [], []
         for item in items:
             line = self._lines.get(item.topic)
-            if line is None or not line.items:
+            if line is None or (line.well and not line.items):
                 passing.append(item)
                 continue
             line.items.append(item)
@@ -177,19 +195,31 @@ class Held:
         """Return up to ``most`` of those whose time has come."""
         found: list[Placed] = []
         for line in self._lines.values():
-            if line.timer is None:
-                count = min(most - len(found), len(line.items))
-                found += [line.items.popleft() for _ in range(count)]
+            found += line.take(most - len(found))
         self._count(found, -1)
         return found
 
     def went_well(self, topic: str) -> None:
-        """The brokers took something of ``topic``."""
+        """The brokers took something of ``topic``: all of it may be fed, unless it waits."""
         line = self._lines.get(topic)
         if line is None:
             return
         line.delay = 0.0
-        if not line.items and line.timer is None:
+        if line.timer is None:
+            line.well = True
+            self._go_on_or_forget(topic, line)
+
+    def ended(self, topic: str) -> None:
+        """Something of ``topic`` is given up, which may be what was tried: try the next."""
+        line = self._lines.get(topic)
+        if line is not None and line.timer is None:
+            line.trial = True
+            self._go_on_or_forget(topic, line)
+
+    def _go_on_or_forget(self, topic: str, line: _Line) -> None:
+        if line.items:
+            self._resume()
+        else:
             del self._lines[topic]
 
     def rest(self) -> list[Placed]:

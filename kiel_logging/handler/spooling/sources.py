@@ -289,6 +289,8 @@ class Spool:
         own, others = self._parted(items)
         if isinstance(error, ProducerClosed):  # the next start sends what is on disk
             return self.own.leave(own)
+        for topic in {item.topic for item in items}:
+            self.held.ended(topic)
         self._let_go(own, others)
         if others:
             self._handoff.failed_for_others(len(others))

@@ -84,6 +84,13 @@ class Case:
         """Take, and name what there is."""
         return [(item.topic, item.place) for item in self.held.take(most)]
 
+    def all_of(self, topic: str) -> list[int]:
+        """Wait, take one, for which it goes well, and then the others; return their places."""
+        self.clock.advance(MOST)
+        places = [item.place for item in self.held.take(1)]
+        self.held.went_well(topic)
+        return places + [place for other, place in self.take() if other == topic]
+
     def let_pass(self, *items: Placed) -> list[tuple[str, int]]:
         """Name those that pass."""
         return [(item.topic, item.place) for item in self.held.let_pass(list(items))]
@@ -115,11 +122,11 @@ def test_nothing_waits_while_nothing_is_held() -> None:
 def test_what_is_held_is_fed_when_its_time_comes() -> None:
     """Not before, and whoever feeds is told."""
     case = Case()
-    case.hold(*some("a", 1, 2))
+    case.hold(*some("a", 1))
     case.clock.advance(FIRST - 0.1)
     assert (case.take(), case.resumed) == ([], 0)
     case.clock.advance(0.2)
-    assert (case.take(), case.resumed) == ([("a", 1), ("a", 2)], 1)
+    assert (case.take(), case.resumed) == ([("a", 1)], 1)
     assert not case.held
 
 
@@ -128,20 +135,75 @@ def test_other_topics_pass() -> None:
     case = Case()
     case.hold(*some("a", 1))
     assert case.let_pass(*some("b", 2), *some("a", 3), *some("b", 4)) == [("b", 2), ("b", 4)]
+    assert case.all_of("a") == [1, 3]
+
+
+def test_one_is_tried_first() -> None:
+    """All wait for what becomes of it; who feeds is told when it went well."""
+    case = Case()
+    case.hold(*some("a", 1, 2))
     case.clock.advance(FIRST)
-    assert case.take() == [("a", 1), ("a", 3)]
+    assert case.take() == [("a", 1)]
+    assert case.let_pass(*some("a", 3)) == []
+    assert (case.take(), case.resumed) == ([], 1)
+    case.held.went_well("a")
+    assert (case.take(), case.resumed) == ([("a", 2), ("a", 3)], 2)
 
 
-def test_a_topic_that_was_fed_again_passes() -> None:
-    """Behind what was held of it."""
+def test_nothing_passes_the_only_one_that_is_tried() -> None:
+    """Though nothing is held meanwhile."""
     case = Case()
     case.hold(*some("a", 1))
-    case.hold(*some("b", 2))
-    case.held.went_well("b")  # another partition: b goes on to wait
     case.clock.advance(FIRST)
-    assert case.take() == [("a", 1), ("b", 2)]
-    case.hold(*some("b", 2))
+    assert case.take() == [("a", 1)]
+    assert case.let_pass(*some("a", 2)) == []
+    case.hold(*some("a", 1))
+    assert case.all_of("a") == [1, 2]
+
+
+def test_when_what_is_tried_is_given_up_the_next_is_tried() -> None:
+    """Nobody says that it went well, nor that it was refused."""
+    case = Case()
+    case.hold(*some("a", 1, 2, 3))
+    case.clock.advance(FIRST)
+    assert case.take() == [("a", 1)]
+    case.held.ended("a")
+    assert (case.take(), case.resumed) == ([("a", 2)], 2)
+    case.held.ended("a")
+    assert (case.take(), case.resumed) == ([("a", 3)], 3)
+    case.held.ended("a")
+    assert case.let_pass(*some("a", 4)) == [("a", 4)]
+
+
+def test_a_topic_that_was_taken_again_passes() -> None:
+    """Behind what was held of it."""
+    case = Case()
+    case.hold(*some("a", 1), *some("b", 2))
+    assert case.all_of("a") == [1]
     assert case.let_pass(*some("a", 3), *some("b", 4)) == [("a", 3)]
+
+
+def test_what_goes_well_while_it_waits() -> None:
+    """Is another partition: it goes on to wait."""
+    case = Case()
+    case.hold(*some("a", 1))
+    case.held.went_well("a")
+    case.held.ended("a")
+    assert (case.take(), case.let_pass(*some("a", 2))) == ([], [])
+
+
+def test_it_may_be_refused_after_it_went_well() -> None:
+    """Then all that is left waits again, and one is tried again."""
+    case = Case()
+    case.hold(*some("a", 1, 2, 3))
+    case.clock.advance(FIRST)
+    case.take()
+    case.held.went_well("a")
+    assert case.take(1) == [("a", 2)]
+    case.hold(*some("a", 2))
+    assert case.take() == []
+    case.clock.advance(FIRST)
+    assert case.take() == [("a", 2)]
 
 
 def test_what_did_not_fit_comes_next() -> None:
@@ -149,7 +211,10 @@ def test_what_did_not_fit_comes_next() -> None:
     case = Case()
     case.hold(*some("a", 1, 2, 3))
     case.clock.advance(FIRST)
-    assert case.take(2) == [("a", 1), ("a", 2)]
+    assert case.take(0) == []
+    assert case.take(1) == [("a", 1)]
+    case.held.went_well("a")
+    assert case.take(1) == [("a", 2)]
     assert case.let_pass(*some("a", 4)) == []
     assert case.take() == [("a", 3), ("a", 4)]
 
@@ -160,16 +225,14 @@ def test_what_is_refused_again_comes_in_front_of_what_stands_behind() -> None:
     case.hold(*some("a", 2))
     case.let_pass(*some("a", 3))
     case.hold(*some("a", 1))
-    case.clock.advance(FIRST)
-    assert case.take() == [("a", 1), ("a", 2), ("a", 3)]
+    assert case.all_of("a") == [1, 2, 3]
 
 
 def test_the_dead_come_first() -> None:
     """Places are those of a file: homes have an order, too."""
     case = Case()
     case.hold(one("a", 1, home=2), one("a", 7, home=1), one("a", 9, home=0))
-    case.clock.advance(FIRST)
-    assert case.take() == [("a", 9), ("a", 7), ("a", 1)]
+    assert case.all_of("a") == [9, 7, 1]
 
 
 # -- how long ------------------------------------------------------------------------------------
@@ -231,9 +294,8 @@ def test_there_is_room_for_so_many_records() -> None:
     assert case.held.room == 1
     case.hold(*some("b", 4, 5))
     assert case.held.room == 0
-    case.clock.advance(FIRST)
-    case.take(2)
-    assert case.held.room == 1
+    case.all_of("a")
+    assert case.held.room == 3  # one of b is tried as well
     case.held.rest()
     assert case.held.room == 4
 
