@@ -405,14 +405,18 @@ class Accumulator:
 
     # The end.
 
-    def take_queued(self, topic: str | None = None) -> list[Batch]:
-        """Return the queued batches (of ``topic``), no longer queued, for the caller to fail()."""
+    def take_queued(self, topic: str | None = None, *, fresh: bool = False) -> list[Batch]:
+        """Return the queued batches (of ``topic``), no longer queued, for the caller to fail().
+
+        ``fresh`` leaves those that have numbers, or that the brokers may have.
+        """
         taken: list[Batch] = []
         for topic_partition, queue in self._queues.items():
             if topic is None or topic_partition.topic == topic:
-                taken += queue.batches
-                queue.batches.clear()
-                self._due.pop(topic_partition, None)
+                kept = [one for one in queue.batches if fresh and (one.stamp or one.ambiguous)]
+                taken += [one for one in queue.batches if one not in kept]
+                queue.batches = deque(kept)
+                self._note_due(topic_partition, queue)
                 self._open.discard(topic_partition)
         return taken
 

@@ -163,13 +163,7 @@ class Receipts(Sequence[Receipt]):
     def _end(self) -> None:
         assert self._tally is not None
         self._tallies.end(self._tally)
-        waiting = (
-            f"not acknowledged within {self._timeout:g} s: the brokers are slow or away; "
-            "the handler goes on trying"
-        )
-        outcomes = [
-            one.outcome or Undelivered(one.message, one.level, waiting) for one in self._tally.all()
-        ]
+        outcomes = [one.end(self._timeout) for one in self._tally.all()]
         self._undelivered = tuple(one for one in outcomes if isinstance(one, Undelivered))
         self._stored = tuple(one for one in outcomes if isinstance(one, Receipt))
         # Tasks that outlive the block have it in their context.

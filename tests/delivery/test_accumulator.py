@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kiel_logging.delivery.accumulator import Accumulator, Ended
 from kiel_logging.delivery.batch import Batch, State, memory_of
+from kiel_logging.delivery.idempotence import Identity, Stamp
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
 
@@ -614,6 +615,23 @@ def test_take_queued_of_one_topic_leaves_the_others() -> None:
         acc.fail(batch)
     assert acc.ready(0.0) == [AUDIT_0]
     assert counters(acc) == (1, 0, EACH)
+
+
+@pytest.mark.parametrize("ambiguous", [False, True])
+@pytest.mark.parametrize("numbered", [False, True])
+def test_take_queued_may_leave_what_was_sent(numbered: bool, ambiguous: bool) -> None:
+    """What has numbers, or may be with the brokers: it is due as before."""
+    acc = accumulator(max_batch_bytes=full_after(1))
+    append(acc, "a", "b", "c")
+    acc.seal()
+    first = drained(acc)
+    first.stamp = Stamp(Identity(7, 0), 0) if numbered else None
+    first.ambiguous = ambiguous
+    acc.reenqueue(first, ERROR, 0.0)
+    taken = [batch.tokens for batch in acc.take_queued("logs", fresh=True)]
+    stays = numbered or ambiguous
+    assert taken == ([["b"], ["c"]] if stays else [["a"], ["b"], ["c"]])
+    assert acc.ready(0.0) == ([LOGS_0] if stays else [])
 
 
 def test_after_take_queued_it_can_be_used_again() -> None:

@@ -18,6 +18,10 @@ from kiel_logging.records import Receipt, TopicPartition, Undelivered
 AWAITED_MEMORY: Final = 300
 """Bytes that an Awaited takes with its outcome, its text aside (tracemalloc, CPython 3.11)."""
 
+_SLOW: Final = "the brokers are slow or away; the handler goes on trying"
+_KEPT: Final = "it is kept on disk and will be sent again"
+_KEPT_IN_MEMORY: Final = "it is kept, on disk when the handler is closed, and will be sent again"
+
 CUT_SHORT: Final = "the logging call was cut short, so that it may be stored or not"
 
 
@@ -30,13 +34,14 @@ class Awaited:
         outcome: what became of it; None while that isn't known.
     """
 
-    __slots__ = ("_tallies", "level", "message", "outcome")
+    __slots__ = ("_held", "_tallies", "level", "message", "outcome")
 
     def __init__(self, record: logging.LogRecord, tallies: "Sequence[Tally]") -> None:
         self._tallies = tallies
         self.message = as_shipping(_text, record)
         self.level = level_of(record)
         self.outcome: Receipt | Undelivered | None = None
+        self._held: tuple[str, Exception] | None = None
 
     def __repr__(self) -> str:
         return f"<Awaited {self.message!r} {self.outcome}>"
@@ -66,6 +71,20 @@ class Awaited:
     def lost(self, reason: str, error: BaseException | None = None) -> None:
         """It won't be delivered, or nobody can tell."""
         self._settle(Undelivered(self.message, self.level, reason, error))
+
+    def held(self, error: Exception, *, on_disk: bool) -> None:
+        """The brokers don't take it now, which is no end: it is kept, and sent again."""
+        self._held = (_KEPT if on_disk else _KEPT_IN_MEMORY, error)
+
+    def end(self, timeout: float) -> Receipt | Undelivered:
+        """Return its outcome, or what is known of it after ``timeout`` seconds."""
+        if self.outcome is not None:
+            return self.outcome
+        late, error, why = f"not acknowledged within {timeout:g} s: ", None, _SLOW
+        if self._held is not None:
+            kept, error = self._held
+            why = f"the brokers don't take it ({type(error).__name__}: {error}); {kept}"
+        return Undelivered(self.message, self.level, late + why, error)
 
     def _settle(self, outcome: Receipt | Undelivered) -> None:
         if self.outcome is None:

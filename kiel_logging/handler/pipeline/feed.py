@@ -200,6 +200,19 @@ class Feed(Producer):
             return False
         return True
 
+    def withdraw(self, topic: str, error: Exception) -> list[Item]:
+        """Return what was taken for ``topic`` and surely not sent, in the order of each partition.
+
+        It ends here, which nobody is told of.
+        """
+        accumulator = self._accumulator
+        items: list[Item] = []
+        for batch in accumulator.take_queued(topic, fresh=True):
+            accumulator.fail(batch)
+            items += batch.tokens
+        items += [ended.token for ended in accumulator.give_up_held(topic, error)]
+        return items
+
     def send_now(self) -> None:
         """Don't wait for more."""
         self._accumulator.seal()

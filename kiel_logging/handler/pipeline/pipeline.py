@@ -78,7 +78,14 @@ class Pipeline:
         self.put: Put = self.handoff.put
         self._spool: Spool | None = None
         if plan.spool is not None:
-            self._spool = Spool(plan.spool, self.handoff, plan.internal_log, plan.on_error)
+            self._spool = Spool(
+                plan.spool,
+                self.handoff,
+                plan.internal_log,
+                plan.on_error,
+                max_records=plan.buffer_records,
+                max_bytes=plan.buffer_memory,
+            )
         stamper = Stamper(self.instance, plan.seal)
         self._shipper = Shipper(
             self.handoff,

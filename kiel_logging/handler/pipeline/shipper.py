@@ -218,7 +218,7 @@ class Shipper:
 
         What a spool holds is not given up.
         """
-        if self._spool is not None and self._spool.holds(items, error):
+        if self._spool is not None and self._spool.holds(items, error, self.feed.withdraw):
             self._well = False
             self._go_on()
             return

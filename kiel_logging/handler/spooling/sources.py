@@ -2,20 +2,20 @@
 
 Sources, in this order: what processes that are no more have left, oldest first; this process's own
 rows; the hand-off. While one has anything that is not with the feed, those behind it wait, so that
-the order of each key holds. The disk itself is the worker's.
+the order of each key holds. What is of a topic that the brokers refuse steps aside (``held.py``).
+The disk itself is the worker's.
 """
 
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from kiel_logging.errors import ProducerClosed
-from kiel_logging.handler.internal_log import PERIOD, InternalLog
+from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.spool.choice import SpoolChoice
@@ -24,7 +24,7 @@ from kiel_logging.handler.spool.faults import NoRoom
 from kiel_logging.handler.spool.file import SpoolFile
 from kiel_logging.handler.spool.worker import Worker
 from kiel_logging.handler.spooling.adopted import Adopted, Stream, streams_of
-from kiel_logging.handler.spooling.held import Held, is_of_the_record
+from kiel_logging.handler.spooling.held import PART, Held, is_of_the_record
 from kiel_logging.handler.spooling.own_rows import Own, ask
 from kiel_logging.handler.spooling.placed import Placed
 from kiel_logging.handler.spooling.tending import Tending
@@ -34,6 +34,9 @@ LOOK_EVERY: Final = 60.0
 
 KEEPING: Final = 5.0
 """Seconds that writing what is left may take at the end, beyond what delivering it may."""
+
+
+Withdraw = Callable[[str, Exception], Sequence[Any]]
 
 
 class _Found(NamedTuple):
@@ -49,13 +52,15 @@ class Spool:
         handoff: where records are counted.
         internal_log: where it is told what is wrong.
         on_error: called with it, and with 0 records, for none is lost by it.
+        max_records: most records that the handler buffers.
+        max_bytes: most memory that it takes.
 
     Attributes:
         file: this process's own.
         worker: does all work on files.
         own: this process's own rows; to be set.
         changed: called when there may be more to feed; to be set.
-        held: what was refused, and is in front of all else.
+        held: what was refused, and is in front of all else of its topics.
         recovered: called for each stream that is adopted; to be set.
     """
 
@@ -69,12 +74,14 @@ class Spool:
         handoff: Handoff,
         internal_log: InternalLog,
         on_error: Callable[[Exception, int], object],
+        *,
+        max_records: int,
+        max_bytes: int,
     ) -> None:
         self.path = choice.path
         self._handoff = handoff
         self._internal_log = internal_log
         self._on_error = on_error
-        self._told_at = -PERIOD
         self.file = SpoolFile(self._directory(choice))
         self._others = self._directory(choice)
         self.worker = Worker(self._call)
@@ -84,10 +91,15 @@ class Spool:
         self._left: set[str] = set()
         self._looking = False
         self._looked = False
-        self._tending: Final = Tending(self)
+        self._tending: Final = Tending(lambda: self.own)
         self._timers: list[asyncio.TimerHandle] = []
         self._closing = False
-        self.held: Final = Held(self._rank, self._on_change)
+        self.held: Final = Held(
+            self._rank,
+            self._on_change,
+            most_records=max(1, max_records // PART),
+            most_bytes=max(1, max_bytes // PART),
+        )
 
     def _directory(self, choice: SpoolChoice) -> SpoolDirectory:
         return SpoolDirectory(
@@ -103,12 +115,10 @@ class Spool:
     def _report(self, message: str) -> None:
         self._internal_log.say(logging.ERROR, message)
 
-    def complain(self, error: Exception) -> None:
-        """Tell what is wrong, at most once in a while; on any thread."""
-        self._internal_log.complain("spool", str(error))
-        now = time.monotonic()
-        if now >= self._told_at + PERIOD:
-            self._told_at = now
+    def complain(self, error: Exception, about: str = "spool") -> None:
+        """Tell what is wrong, ``about`` one thing at most once in a while; on any thread."""
+        if self._internal_log.may_complain(about):
+            self._report(str(error))
             self._on_error(error, 0)
 
     def _call(self, function: Callable[..., object], *arguments: Any) -> None:
@@ -197,8 +207,17 @@ class Spool:
         return items
 
     def _take(self, most: int) -> list[Placed]:
-        if self.held:
-            return self.held.take(most)
+        items = self.held.take(most)
+        most = min(most - len(items), self.held.room)
+        if most > 0:
+            found = self._take_next(most)
+            passing = self.held.let_pass(found)
+            if len(passing) < len(found):
+                self.changed()  # nobody else would look at what comes behind those that wait
+            items += passing
+        return items
+
+    def _take_next(self, most: int) -> list[Placed]:
         adopted = self._adopted
         if adopted is not None:
             if (items := adopted.take(most)) or not adopted.fed:
@@ -217,36 +236,32 @@ class Spool:
         self._look()
         self._call(self._on_change)
 
-    @property
-    def unsecured(self) -> bool:
-        """Whether anything is with the feed, and in memory alone."""
-        return bool(self.own.window)
-
-    def tend(self, *, quiet: bool) -> None:
-        """See to what can't be fed; ``quiet``: the brokers have taken nothing for a while."""
-        self.own.tend(quiet=quiet)
-
     # What became of them.
 
     def delivered(self, items: Sequence[Item]) -> list[Placed]:
         """Let go of what the brokers have; return which of them are this process's own."""
-        self.held.went_well()
+        if items:
+            self.held.went_well(items[0].topic)  # they were one batch
         own, others = self._parted(items)
         self._let_go(own, others)
         self._tending.went_well()
         self._handoff.disk.recovered += len(others)
         return own
 
-    def holds(self, items: Sequence[Any], error: Exception) -> bool:
+    def holds(self, items: Sequence[Any], error: Exception, withdraw: Withdraw) -> bool:
         """Keep what is refused for another reason than itself, and feed it again later.
+
+        What the feed has behind it is withdrawn: it would overtake, were it not refused.
 
         Returns:
             Whether it is kept.
         """
         if isinstance(error, ProducerClosed) or is_of_the_record(error):
             return False
-        self.held.hold(items)
-        self.complain(error)
+        for topic in dict.fromkeys(item.topic for item in items):
+            items = [*items, *withdraw(topic, error)]
+            self.complain(error, f"topic {topic!r} waits")
+        self.held.hold(items, error)
         return True
 
     def _rank(self, home: object) -> int:
@@ -258,6 +273,8 @@ class Spool:
         own, others = self._parted(items)
         if isinstance(error, ProducerClosed):  # the next start sends what is on disk
             return self.own.leave(own)
+        for topic in {item.topic for item in items}:
+            self.held.ended(topic)
         self._let_go(own, others)
         if others:
             self._handoff.failed_for_others(len(others))

@@ -2,7 +2,10 @@
 
 import asyncio
 import time
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
+
+from kiel_logging.handler.spooling.own_rows import Own
 
 QUIET: Final = 5.0
 """Seconds without an acknowledgement after which what is in memory is written."""
@@ -11,26 +14,11 @@ _OFTEN: Final = 0.01
 """Seconds between two looks at what can't be fed."""
 
 
-class Tended(Protocol):
-    """Whose memory it is."""
-
-    @property
-    def waiting(self) -> bool:
-        """Whether anything is not with the feed yet."""
-
-    @property
-    def unsecured(self) -> bool:
-        """Whether anything is with the feed, and not on disk."""
-
-    def tend(self, *, quiet: bool) -> None:
-        """See to what can't be fed; ``quiet``: the brokers have taken nothing for a while."""
-
-
 class Tending:
-    """Calls ``tend()`` of one when it is time to; on the loop thread."""
+    """Calls ``tend()`` of a process's own rows when it is time to; on the loop thread."""
 
-    def __init__(self, tended: Tended) -> None:
-        self._tended = tended
+    def __init__(self, own: Callable[[], Own]) -> None:
+        self._own = own
         self._since: float | None = None
         self._often: asyncio.TimerHandle | None = None
         self._seldom: asyncio.TimerHandle | None = None
@@ -46,8 +34,8 @@ class Tending:
 
     def see(self) -> None:
         """Something was fed, or can't be: look at it again after a while."""
-        tended = self._tended
-        waiting, unsecured = tended.waiting, tended.unsecured
+        own = self._own()
+        waiting, unsecured = own.waiting, bool(own.window)
         if not (waiting or unsecured) or self._closed:
             self._since = None
             return
@@ -65,13 +53,13 @@ class Tending:
 
     def _look_again(self) -> None:
         self._often = None
-        self._tended.tend(quiet=self._quiet)
+        self._own().tend(quiet=self._quiet)
         self.see()
 
     def _look_for_quiet(self) -> None:
         self._seldom = None
         if self._quiet:
-            self._tended.tend(quiet=True)
+            self._own().tend(quiet=True)
         self.see()
 
     def close(self) -> None:

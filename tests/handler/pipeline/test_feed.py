@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from kiel_logging.errors import UnknownTopic
+from kiel_logging.handler.pipeline.daemons import resolve_on_a_daemon, run_on_a_daemon
+from kiel_logging.handler.pipeline.feed import Feed
+from kiel_logging.handler.pipeline.item import Item, make_item
+from kiel_logging.records import Record, TopicPartition
 from tests.handler.shipped import MakeHandler, logger_to, messages
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
@@ -103,3 +109,37 @@ def test_a_record_too_large_leaves_nothing_behind(
     handler.flush()
     assert handler.stats().failed == 1
     assert handler._pipeline._shipper.feed._accumulator.take_queued() == []
+
+
+class Unheard:
+    """A ledger that is told nothing."""
+
+    def delivered(self, items: list[Item], place: TopicPartition, base_offset: int) -> None:
+        """Not expected."""
+        raise AssertionError(f"{items} were delivered")
+
+    def failed(self, items: Sequence[Item], error: Exception) -> None:
+        """Nor this."""
+        raise AssertionError(f"{items} failed")
+
+
+def test_what_is_withdrawn_is_as_if_it_had_not_been_taken() -> None:
+    """Of one topic, in order, though its partitions aren't known yet; nobody is told of an end."""
+    asyncio.run(_withdraw())
+
+
+async def _withdraw() -> None:
+    feed = Feed(
+        Unheard(),
+        resolve_on_a_daemon,
+        run_on_a_daemon,
+        max_records=40,
+        max_bytes=10**6,
+        options={"brokers": ["localhost:1"]},
+    )
+    items = [make_item(topic, None, Record(None, b"v", (), 0)) for topic in ("a", "b", "a", "b")]
+    feed.take(items)
+    assert feed.room == 6
+    assert feed.withdraw("a", UnknownTopic("a does not exist")) == [items[0], items[2]]
+    assert feed.room == 8
+    assert feed.withdraw("a", UnknownTopic("a does not exist")) == []
