@@ -145,7 +145,7 @@ def test_others_are_found_behind_much_that_has_to_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """More than is taken at once; and nobody logs any more, nor is anything acknowledged."""
-    monkeypatch.setattr("kiel_logging.handler.spooling.sources.QUIET", 3600.0)
+    monkeypatch.setattr("kiel_logging.handler.spooling.tending.QUIET", 3600.0)
     forbid(cluster)
     options: dict[str, Any] = {"buffer_records": 400, "linger_ms": 60_000, "batch_size": 151}
     handler = make_handler("{area}", spool_dir=spool, **options, **IMPATIENT)

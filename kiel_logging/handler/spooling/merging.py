@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from kiel_logging.handler.pipeline.events import Word
 from kiel_logging.handler.spooling.committing import Committing
@@ -26,10 +26,15 @@ _FEW: Final = 256
 """Records from the hand-off that are sorted in among the rows at a time."""
 
 
-class _Mark(NamedTuple):
-    queued: int
-    place: int
-    said: int
+class _Mark:
+    """Behind what is queued in the hand-off, what has its place, and what is about to be said."""
+
+    __slots__ = ("place", "queued", "said")
+
+    def __init__(self, queued: int, place: int, said: int) -> None:
+        self.queued = queued
+        self.place = place
+        self.said: int | None = said
 
 
 class Merging(OwnRows):
@@ -227,12 +232,14 @@ class Merging(OwnRows):
 
     def passed(self, mark: _Mark) -> bool:
         """Whether all that was there at ``mark`` is with the feed."""
-        place = max(mark.place, self._said_place)
+        if mark.said is not None and self._said >= mark.said:
+            # Once: what is said later is not this mark's.
+            mark.place, mark.said = max(mark.place, self._said_place), None
         return (
-            self.handoff.passed(mark.queued)
-            and self._said >= mark.said
-            and self._places.fed >= place
-            and not (self._memory and self._memory[0][0] <= place)
+            mark.said is None
+            and self.handoff.passed(mark.queued)
+            and self._places.fed >= mark.place
+            and not (self._memory and self._memory[0][0] <= mark.place)
         )
 
     # To disk.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.pipeline.events import Events
+from kiel_logging.handler.pipeline.events import Events, recovery
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item, make_item
 from kiel_logging.handler.spool.row import Row
@@ -312,5 +312,27 @@ def test_a_damaged_row_is_lost_once() -> None:
         assert own.sent() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
         assert [row.place for row in disk.aside] == [5]
         assert own.lost == 1
+
+    run(main)
+
+
+def test_a_mark_is_not_behind_what_is_said_later() -> None:
+    """But it is behind what was about to be said."""
+
+    async def main() -> None:
+        disk = Disk()
+        own = Own(disk)
+        own.log(0, 1)
+        own.say(lambda _last: recovery(INSTANCE, 1, 1), "logs")
+        mark = own.mark()
+        own.take(0)
+        disk.work()  # is said
+        assert not own.passed(mark)
+        own.sent()
+        assert own.passed(mark)
+        own.say(lambda _last: recovery(INSTANCE, 1, 1), "logs")
+        disk.work_off()
+        assert own.waiting
+        assert own.passed(mark)
 
     run(main)
