@@ -20,7 +20,7 @@ AWAITED_MEMORY: Final = 300
 
 _SLOW: Final = "the brokers are slow or away; the handler goes on trying"
 _KEPT: Final = "it is kept on disk and will be sent again"
-_KEPT_IN_MEMORY: Final = "it is kept, on disk when the handler is closed, and will be sent again"
+_KEPT_IN_MEMORY: Final = "it is kept and will be sent again"
 
 CUT_SHORT: Final = "the logging call was cut short, so that it may be stored or not"
 

@@ -161,9 +161,14 @@ class Overflowing(OwnRows):
 
     def tend(self, *, quiet: bool) -> None:
         """Write the next slice, if it is time to; what is with the feed, if it stays there."""
-        self._spill(force=quiet or not self.handoff.half_empty)
         if quiet:
             self.secure_window()
+        self._spill(force=quiet or not self.handoff.half_empty)
+
+    @property
+    def _may_secure(self) -> bool:
+        is_writing = bool(self._slices) and self._slices[0].writing  # what was fed of it, too
+        return super()._may_secure and not is_writing
 
     def _spill(self, *, force: bool) -> _Slice | None:
         """Return the slice that is being written."""
@@ -204,6 +209,7 @@ class Overflowing(OwnRows):
             for item, ticket in zip(items, tickets, strict=True):
                 if error is not None or item.place <= self._fed_place:
                     self.tickets.take(ticket)
+            self._secure()  # had to wait for this
             self.changed()
 
         self.worker.submit(work, written)

@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
+from math import inf
 from operator import attrgetter
 from typing import Any, Final, Protocol
 
@@ -42,6 +43,9 @@ class Own(Protocol):
 
     def hurry(self) -> None:
         """Don't wait for more."""
+
+    def secure_window(self) -> None:
+        """Begin to write what is with the feed: it may be there for long."""
 
     def say(self, word_of: Callable[[int], Word], topic: str) -> None:
         """Put what the handler says behind all that has a number."""
@@ -108,6 +112,7 @@ class OwnRows:
         self.window: dict[int, Placed] = {}
         self._securing = False
         self._secure_again_at = 0.0
+        self._secure_up_to = 0
         self.ahead = Ahead(
             file, self, worker, awaited_of=tickets.take, changed=changed, complain=complain
         )
@@ -166,9 +171,18 @@ class OwnRows:
         self.written(item for item in items if item.place in self.window)
         self.removal.add(gone)
 
+    @property
+    def _may_secure(self) -> bool:
+        """Whether nothing that is with the feed is being written already."""
+        return not self._securing and time.monotonic() >= self._secure_again_at
+
     def secure_window(self) -> None:
-        """Begin to write what is with the feed, unless that is under way: it may be long there."""
-        if self._securing or not self.window or time.monotonic() < self._secure_again_at:
+        """Begin to write what is with the feed: it may be there for long."""
+        self._secure_up_to = max(self.window, default=0)
+        self._secure()
+
+    def _secure(self) -> None:
+        if not self._may_secure or min(self.window, default=inf) > self._secure_up_to:
             return
         self._securing = True
         items, file = list(islice(self.window.values(), TOGETHER)), self.file
@@ -181,6 +195,7 @@ class OwnRows:
             self._securing = False
             if error is None:
                 self._now_on_disk(items)
+                self._secure()
             else:
                 self._secure_again_at = time.monotonic() + AGAIN
                 self.complain(error)

@@ -258,10 +258,13 @@ class Spool:
         """
         if isinstance(error, ProducerClosed) or is_of_the_record(error):
             return False
-        for topic in dict.fromkeys(item.topic for item in items):
-            items = [*items, *withdraw(topic, error)]
+        topics = {item.topic for item in items}
+        self.held.hold(
+            [*items, *(one for topic in topics for one in withdraw(topic, error))], error
+        )
+        self.own.secure_window()
+        for topic in topics:
             self.complain(error, f"topic {topic!r} waits")
-        self.held.hold(items, error)
         return True
 
     def _rank(self, home: object) -> int:

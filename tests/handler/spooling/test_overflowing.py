@@ -13,9 +13,9 @@ from kiel_logging.records import Record
 from tests.handler.spooling.disk import Disk, run
 
 
-def overflowing(disk: Any) -> Overflowing:
+def overflowing(disk: Any, most: int = 1000) -> Overflowing:
     """One to whose hand-off records can be given."""
-    handoff = Handoff(max_records=1000, max_bytes=10**8, batch_size=10, wake=lambda _full: None)
+    handoff = Handoff(max_records=most, max_bytes=10**8, batch_size=10, wake=lambda _full: None)
     stamper = Stamper("ab" * 16)
     return Overflowing(
         handoff,
@@ -45,12 +45,12 @@ def test_what_was_fed_while_a_write_failed_is_not_on_disk() -> None:
         own = overflowing(disk)
         disk.full = True
         log(own, 10)
-        own.tend(quiet=True)
+        own._spill(force=True)
         fed = own.take(4)
         disk.work()
         assert list(own.window) == [1, 2, 3, 4]
         disk.full, own._retry_at = False, 0.0
-        own.tend(quiet=True)
+        own._spill(force=True)
         disk.work()
         assert disk.places == [5, 6, 7, 8, 9, 10]
         assert [item.on_disk for item in fed] == [False] * 4
@@ -148,5 +148,45 @@ def test_what_is_written_of_the_feed_is_not_read_again() -> None:
             places += [item.place for item in own.take(100)]
             disk.work_off()
         assert places == [1, 2, 3, 4, 5, 6, 7, 8]
+
+    run(main)
+
+
+def test_what_is_being_written_is_not_written_twice() -> None:
+    """What is fed of a slice that is on its way to disk waits until that is done."""
+
+    async def main() -> None:
+        disk = Disk()
+        own = overflowing(disk)
+        log(own, 8)
+        fed = own.take(2)
+        log(own, 4)
+        own.tend(quiet=False)
+        own._spill(force=True)  # 3 to 12
+        fed += own.take(3)
+        own.secure_window()
+        disk.work()
+        assert sorted(disk.places) == [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+        disk.work()
+        assert sorted(disk.places) == list(range(1, 13))
+        assert own.window == {}
+        assert [item.on_disk for item in fed] == [True] * 5
+
+    run(main)
+
+
+def test_all_that_is_with_the_feed_is_written() -> None:
+    """More than goes together."""
+
+    async def main() -> None:
+        disk = Disk()
+        own = overflowing(disk, most=10_000)
+        log(own, 3000)
+        own.take(2500)
+        own.secure_window()
+        own.take(500)
+        disk.work_off()
+        assert sorted(disk.places)[:2500] == list(range(1, 2501))
+        assert min(own.window, default=2501) > 2500
 
     run(main)
