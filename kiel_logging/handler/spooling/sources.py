@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from kiel_logging.errors import ProducerClosed
 from kiel_logging.handler.internal_log import InternalLog
@@ -23,25 +23,18 @@ from kiel_logging.handler.spool.directory import SpoolDirectory
 from kiel_logging.handler.spool.faults import NoRoom
 from kiel_logging.handler.spool.file import SpoolFile
 from kiel_logging.handler.spool.worker import Worker
-from kiel_logging.handler.spooling.adopted import Adopted, Stream, streams_of
+from kiel_logging.handler.spooling.adopted import Adopted, Stream
+from kiel_logging.handler.spooling.adopting import Adopting
 from kiel_logging.handler.spooling.held import PART, Held, is_of_the_record
 from kiel_logging.handler.spooling.own_rows import Own, ask
 from kiel_logging.handler.spooling.placed import Placed
 from kiel_logging.handler.spooling.tending import Tending
-
-LOOK_EVERY: Final = 60.0
-"""Seconds between two looks for files of processes that died meanwhile."""
 
 KEEPING: Final = 5.0
 """Seconds that writing what is left may take at the end, beyond what delivering it may."""
 
 
 Withdraw = Callable[[str, Exception], Sequence[Any]]
-
-
-class _Found(NamedTuple):
-    file: SpoolFile
-    streams: list[Stream]
 
 
 class Spool:
@@ -86,14 +79,14 @@ class Spool:
         self._others = self._directory(choice)
         self.worker = Worker(self._call)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._adopted: Adopted | None = None
-        self._ending: list[Adopted] = []
-        self._left: set[str] = set()
-        self._looking = False
-        self._looked = False
+        self._adopting: Final = Adopting(
+            self._others,
+            self.worker,
+            recovered=self._on_recovery,
+            changed=self._on_change,
+            complain=self.complain,
+        )
         self._tending: Final = Tending(lambda: self.own)
-        self._timers: list[asyncio.TimerHandle] = []
-        self._closing = False
         self.held: Final = Held(
             self._rank,
             self._on_change,
@@ -147,58 +140,21 @@ class Spool:
         """Look for what was left; on the loop, which is the same each time."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            self._look()
+            self._adopting.look()
 
-    def _look(self) -> None:
-        """Adopt the oldest file, if there is one."""
-        if self._looking or self._closing or self._adopted is not None:
-            return
-        self._looking = True
-        self.worker.submit(self._adopt, self._found)
-
-    def _adopt(self) -> _Found | None:
-        for store in self._others.adopt():
-            file = SpoolFile(self._others, store)
-            if store.instance in self._left:
-                file.close()
-                continue
-            return _Found(file, streams_of(file))
-        return None
-
-    def _found(self, found: _Found | None, error: Exception | None) -> None:
-        self._looking = False
-        if error is not None:
-            self.complain(error)
-        if found is None:
-            self._looked = True
-            self._later(LOOK_EVERY, self._look)
-        else:
-            self._adopted = Adopted(
-                found.file, self.worker, changed=self._on_change, complain=self.complain
-            )
-            for topic, records, state in found.streams:
-                self.recovered(topic, state.instance, records, state.sequence)
-        self._on_change()
-
-    def _later(self, delay: float, callback: Callable[[], None]) -> None:
-        self._timers = [asyncio.get_running_loop().call_later(delay, callback)]
+    def _on_recovery(self, stream: Stream) -> None:
+        state = stream.state
+        self.recovered(stream.topic, state.instance, stream.records, state.sequence)
 
     def _on_change(self) -> None:
-        for one in [one for one in self._ending if one.done]:
-            self._ending.remove(one)
-            self.worker.submit(one.file.close, self._closed)
         self.changed()
-
-    def _closed(self, _result: None, error: Exception | None) -> None:
-        if error is not None:
-            self.complain(error)
 
     # To the feed.
 
     @property
     def waiting(self) -> bool:
         """Whether anything is not with the feed yet."""
-        return self._adopted is not None or not self._looked or bool(self.held) or self.own.waiting
+        return self._adopting.waiting or bool(self.held) or self.own.waiting
 
     def take(self, most: int) -> list[Placed]:
         """Return up to ``most`` stamped items that come next."""
@@ -218,23 +174,8 @@ class Spool:
         return items
 
     def _take_next(self, most: int) -> list[Placed]:
-        adopted = self._adopted
-        if adopted is not None:
-            if (items := adopted.take(most)) or not adopted.fed:
-                return items
-            self._end(adopted)
-        if self._looking or not self._looked:
-            return []
-        return self.own.take(most)
-
-    def _end(self, adopted: Adopted) -> None:
-        """All of it is fed: go on to the next."""
-        self._adopted = None
-        self._ending.append(adopted)
-        if adopted.given_up:
-            self._left.add(adopted.file.instance)
-        self._look()
-        self._call(self._on_change)
+        items = self._adopting.take(most)
+        return self.own.take(most) if items is None else items
 
     # What became of them.
 
@@ -268,7 +209,7 @@ class Spool:
         return True
 
     def _rank(self, home: object) -> int:
-        found = self._adoptions()
+        found = self._adopting.files
         return found.index(home) if isinstance(home, Adopted) and home in found else len(found)
 
     def failed(self, items: Sequence[Item], error: Exception) -> list[Placed]:
@@ -308,11 +249,8 @@ class Spool:
             await self._drain(deadline)
 
     async def _drain(self, deadline: float) -> None:
-        for removal in (self.own.removal, *(one.removal for one in self._adoptions())):
+        for removal in (self.own.removal, *(one.removal for one in self._adopting.files)):
             await removal.drain(deadline)
-
-    def _adoptions(self) -> list[Adopted]:
-        return [*self._ending, *([] if self._adopted is None else [self._adopted])]
 
     def rest(self) -> list[Placed]:
         """Return what is not with the feed: of this process's, and what is not on disk of it."""
@@ -321,15 +259,13 @@ class Spool:
 
     async def close(self) -> None:
         """Release all files, within a bounded time."""
-        self._closing = True
         self.held.close()
         self._tending.close()
-        for timer in self._timers:
-            timer.cancel()
+        self._adopting.close()
         if self._loop is None:
             return
         await self._drain(self._loop.time() + KEEPING)
-        for file in (self.file, *(one.file for one in self._adoptions())):
+        for file in (self.file, *(one.file for one in self._adopting.files)):
             closing = ask(self.worker, file.close)
             await asyncio.wait([closing], timeout=KEEPING)
             if closing.done() and isinstance(error := closing.exception(), Exception):

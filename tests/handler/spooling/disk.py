@@ -17,7 +17,33 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(main())
 
 
-class Disk:
+class Tasks:
+    """A worker that works when it is told to."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[tuple[Callable[[], Any], Callable[..., Any]]] = deque()
+
+    def submit(self, job: Callable[[], Any], then: Callable[..., Any]) -> None:
+        """Do it later."""
+        self._jobs.append((job, then))
+
+    def work(self) -> None:
+        """Do what comes next."""
+        job, then = self._jobs.popleft()
+        try:
+            result = job()
+        except SpoolError as error:
+            then(None, error)
+        else:
+            then(result, None)
+
+    def work_off(self) -> None:
+        """Do all of it."""
+        while self._jobs:
+            self.work()
+
+
+class Disk(Tasks):
     """A file, which may be full, and the worker that works on it when it is told to.
 
     Attributes:
@@ -28,13 +54,11 @@ class Disk:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.full = False
         self.rows: list[Row] = []
         self.aside: list[Row] = []
         self.removed: list[int] = []
-        self._jobs: deque[tuple[Callable[[], Any], Callable[..., Any]]] = deque()
-
-    # The file.
 
     @property
     def last_place(self) -> int:
@@ -74,24 +98,3 @@ class Disk:
     def places(self) -> list[int]:
         """Where there are rows."""
         return [row.place for row in self.rows]
-
-    # The worker.
-
-    def submit(self, job: Callable[[], Any], then: Callable[..., Any]) -> None:
-        """Do it later."""
-        self._jobs.append((job, then))
-
-    def work(self) -> None:
-        """Do what comes next."""
-        job, then = self._jobs.popleft()
-        try:
-            result = job()
-        except SpoolError as error:
-            then(None, error)
-        else:
-            then(result, None)
-
-    def work_off(self) -> None:
-        """Do all of it."""
-        while self._jobs:
-            self.work()
