@@ -413,9 +413,10 @@ class Accumulator:
         taken: list[Batch] = []
         for topic_partition, queue in self._queues.items():
             if topic is None or topic_partition.topic == topic:
-                kept = [one for one in queue.batches if fresh and (one.stamp or one.ambiguous)]
-                taken += [one for one in queue.batches if one not in kept]
-                queue.batches = deque(kept)
+                kept: deque[Batch] = deque()
+                for one in queue.batches:
+                    (kept if fresh and (one.stamp or one.ambiguous) else taken).append(one)
+                queue.batches = kept
                 self._note_due(topic_partition, queue)
                 self._open.discard(topic_partition)
         return taken
