@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, Self
 
@@ -478,6 +479,10 @@ class KafkaHandler(logging.Handler):
             Whether another thread does so, which can be waited for.
         """
         return self._pipeline.hurry()
+
+    def let_go(self) -> AbstractContextManager[None]:
+        """Let the loop thread go on for a block, whatever a frame beneath has that it needs."""
+        return self._pipeline.let_go()
 
     def _time_left(self) -> float:
         patience = self._patience

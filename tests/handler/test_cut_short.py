@@ -135,6 +135,33 @@ def test_a_chain_and_a_call_cut_short(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("mode", ["overflow", "always"])
+def test_whoever_waits_on_top_of_a_call(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str
+) -> None:
+    """A signal handler that flushes, and takes receipts, is not kept from it by what is beneath."""
+    handler = make_handler(spool_dir=tmp_path, spool=mode, chain=True, linger_ms=0)
+    logger = logger_to(handler)
+    logger.info("first")
+    flushed: list[int] = []
+
+    def wait_for_it() -> None:
+        with handler.receipts(timeout=20.0):
+            logger.info("on top")
+        flushed.append(handler.flush(20.0))
+
+    moments = 0
+    while interrupt(lambda: logger.info("beneath"), wait_for_it, moments + 1, "kiel_logging."):
+        moments += 1
+    assert moments > (50 if mode == "always" else 0)
+    assert flushed == [0] * moments
+    handler.close()
+    found = messages(cluster)
+    assert (found.count("on top"), found.count("beneath")) == (moments, moments + 1)
+    assert not audited(cluster.records("logs")).failures(strict=True)
+    assert handler.stats().emitted == total(handler.stats())
+
+
 @pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest"])
 def test_a_full_buffer_and_a_call_cut_short(make_handler: MakeHandler, overflow: str) -> None:
     """Nor that there is no room."""

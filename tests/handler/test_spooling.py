@@ -694,14 +694,16 @@ def _be_nobody_and(work: Callable[[Path], None], path: Path) -> None:
     work(path)
 
 
-def test_whatever_a_commit_raises(
+def test_what_a_signal_handler_raises_is_the_program_s(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path
 ) -> None:
-    """Stays where it is: the record keeps its number and goes through memory."""
+    """A time limit for one: it goes on; the record has its number, and is sent."""
     handler = make_handler(spool_dir=spool, spool="always", chain=True)
     log(handler, 1)
     break_the_next_write(handler, ZeroDivisionError)
-    log(handler, 2, 3)
+    with pytest.raises(ZeroDivisionError):
+        log(handler, 2)
+    log(handler, 3)
     assert handler.flush() == 0
     assert numbers(cluster) == [1, 2, 3]
     assert total(handler.stats()) == handler.stats().emitted
@@ -709,23 +711,54 @@ def test_whatever_a_commit_raises(
     assert is_complete(cluster)
 
 
-def test_a_disk_that_fails_is_asked_once_a_second(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path
+def test_a_whole_stream_beside_one_that_is_refused(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
-    """Though it would go well again: what is logged meanwhile goes through memory, in order."""
-    handler = make_handler(spool_dir=spool, spool="always", chain=True)
-    log(handler, 1)
-    assert handler.flush() == 0
-    pipeline: Any = handler._pipeline
-    breaker = pipeline._spool.own.committing._committer._store
-    breaker._now = lambda: 100.0  # no second passes
-    break_the_next_write(handler, SpoolError)
-    log(handler, 2, 3, 4)
-    asked_of_the_disk = breaker._file.last_place
-    breaker._now = lambda: 101.0
-    log(handler, 5)
-    assert handler.flush() == 0
-    assert (asked_of_the_disk, breaker._file.last_place) == (2, 6)  # with the chain's first word
-    assert numbers(cluster) == [1, 2, 3, 4, 5]
-    handler.finish()
-    assert is_complete(cluster)
+    """It has no last word, and nothing on disk: the next start says what became of it."""
+    cluster.add_topic("bad", 1)
+    code = ErrorCode.topic_authorization_failed
+    cluster.call(lambda c: c.produce_error(code, times=10**6, only=("bad", 0)))
+    options: dict[str, Any] = {"spool_dir": spool, "spool": mode, "chain": True}
+    first = KafkaHandler(cluster.addresses, "{area}", **options, **{**QUICK, **IMPATIENT})
+    with closing(first):
+        for area in ("logs", "bad"):
+            logger_to(first).info("1", extra={"area": area})
+        cluster.stored("logs", 2)
+    cluster.on_broker(0, lambda broker: broker.node.produce_faults.clear())
+    second = make_handler("logs", spool_dir=spool, spool=mode, chain=True)
+    until(lambda: second.stats().recovered == 2)
+    second.close()
+    assert [audited(cluster.records(topic)).failures(strict=True) for topic in ("logs", "bad")] == [
+        (),
+        (),
+    ]
+
+
+def test_more_streams_than_one_statement_takes(
+    away: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All states are written at the end, some at a time."""
+    for module in ("file", "store"):
+        monkeypatch.setattr(f"kiel_logging.handler.spool.{module}.MOST_ROWS", 4)
+    monkeypatch.setattr("kiel_logging.handler.spooling.overflowing.MOST_ROWS", 4)
+    monkeypatch.setattr("kiel_logging.handler.spooling.own_rows.TOGETHER", 2)
+    monkeypatch.setattr("kiel_logging.handler.spooling.overflowing.TOGETHER", 2)
+    areas = [f"area{number}" for number in range(10)]
+    first = KafkaHandler(
+        away.addresses, "{area}", spool_dir=spool, chain=True, **{**QUICK, **IMPATIENT}
+    )
+    with closing(first):
+        for area in areas:
+            logger_to(first).info("1", extra={"area": area})
+    assert first.stats().spooled == 20
+    for area in areas:
+        away.add_topic(area, 1)
+    start_broker(away)
+    second = make_handler("logs", spool_dir=spool, chain=True)
+    until(lambda: second.stats().recovered == 20)
+    second.close()
+    assert [len(away.records(area)[0]) for area in areas] == [5] * 10
+    assert not any(audited(away.records(area)).failures(strict=True) for area in areas)

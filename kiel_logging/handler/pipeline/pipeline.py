@@ -154,12 +154,21 @@ class Pipeline:
         What came meanwhile is not this flush's.
         """
         self._see_to_what_is_queued()
-        return 0 if self._loop_thread.flush(timeout) else self._undelivered
+        with self.let_go():
+            return 0 if self._loop_thread.flush(timeout) else self._undelivered
 
     def finish(self, timeout: float) -> int:
         """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
         self._see_to_what_is_queued()
-        return 0 if self._loop_thread.finish(timeout) else self._undelivered
+        with self.let_go():
+            return 0 if self._loop_thread.finish(timeout) else self._undelivered
+
+    def let_go(self) -> contextlib.AbstractContextManager[None]:
+        """Let the loop thread go on for a block, whatever a frame beneath has that it needs.
+
+        For whoever waits for it, perhaps in a signal handler on top of a logging call.
+        """
+        return contextlib.nullcontext() if self._spool is None else self._spool.own.let_go()
 
     @property
     def _undelivered(self) -> int:
@@ -188,7 +197,8 @@ class Pipeline:
         """Take no more records, deliver what is there within ``timeout`` seconds, and end."""
         self.handoff.close()
         self._see_to_what_is_queued()
-        self._loop_thread.stop(timeout)
+        with self.let_go():
+            self._loop_thread.stop(timeout)
 
     def stats(self, *, fallback: int, diverted: int) -> Stats:
         """Return the ledger."""

@@ -4,8 +4,8 @@ The law: what failed fails again at once, for a second: nobody asks the disk. Af
 Where it was room that was wanting, whatever is smaller is tried all the same, and only what is as
 large, or larger, is not: of records that did not fit together each may fit alone.
 
-``SpoolFull``, which asks no disk, is no failure of one. What the worker writes does not come
-through here: it holds nobody up, and should try as long as it may.
+``SpoolFull``, which asks no disk, is no failure of one, nor is ``PlaceTaken``. What the worker
+writes does not come through here: it holds nobody up, and should try as long as it may.
 """
 
 import time
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from kiel_logging.errors import SpoolError, SpoolFull
 from kiel_logging.handler.spool.committer import File
-from kiel_logging.handler.spool.faults import NoRoom
+from kiel_logging.handler.spool.faults import NoRoom, PlaceTaken
 from kiel_logging.handler.spool.row import Row, size_of
 
 PERIOD: Final = 1.0
@@ -64,7 +64,7 @@ class Breaker:
             raise failure.again()
         try:
             self._file.append(rows, streams)
-        except SpoolFull:
+        except (SpoolFull, PlaceTaken):
             raise
         except SpoolError as error:
             least = _size(rows) if isinstance(error, NoRoom) else 0

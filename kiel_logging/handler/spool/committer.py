@@ -15,15 +15,18 @@ what is beneath it:
 - What a writer took and did not write, because an exception of a signal handler (KeyboardInterrupt)
   tore it away, is written by the thread whose it is.
 - Whoever is torn away itself writes what has its place before the exception goes on.
+- Whoever waits on top, for a flush, writes what is beneath and lets go of its locks meanwhile.
 """
 
 import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Final, Protocol, TypeAlias
 
 from kiel_logging.errors import SpoolError
+from kiel_logging.handler.spool.letting_go import let_go
 from kiel_logging.handler.spool.row import Row
 from kiel_logging.handler.spool.statements import MOST_ROWS
 
@@ -123,10 +126,9 @@ class Committer:
         entry = Entry() if entry is None else entry
         try:
             self._enter(entry, topic, stamp)
-            self._settle(entry)
+            self.settle(entry)
         except BaseException:  # stamp()'s, or a signal handler's
-            if entry.has_place:
-                self._settle(entry)
+            self.settle(entry)
             raise
         if entry.error is not None:
             raise entry.error
@@ -147,11 +149,16 @@ class Committer:
                     self._pending.append(entry)
                     return
 
-    def _settle(self, entry: Entry) -> None:
-        if not entry.settled:
+    def settle(self, entry: Entry) -> None:
+        """Write it, if it has a place and nobody did; perhaps on top of who is about to."""
+        if entry.has_place and not entry.settled:
             with self._writing:
                 if not entry.settled:
                     self._write(self._take(entry))
+
+    def let_go(self) -> AbstractContextManager[None]:
+        """Let others commit for a block, though a frame beneath may be about to."""
+        return let_go(self._ordering, self._writing)
 
     def _take(self, own: Entry) -> list[Entry]:
         """Return what is to be written now, ``own`` with it: nobody else takes any of it."""
@@ -172,6 +179,8 @@ class Committer:
             self._write_together(entries[start : start + _MOST])
 
     def _write_together(self, entries: Sequence[Entry]) -> None:
+        # Somebody on top may have written some of what was taken beneath.
+        entries = [one for one in entries if not one.settled]
         try:
             states = {one.row.topic: one.state for one in entries if one.state is not None}
             self._store.append([one.row for one in entries], states)
@@ -180,7 +189,8 @@ class Committer:
                 for one in entries:
                     self._write_together([one])
                 return
-            entries[0].error = error
+            for one in entries:
+                one.error = None if one.settled else error
         for one in entries:
             one.settled = True
 

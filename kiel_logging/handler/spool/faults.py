@@ -22,6 +22,7 @@ _LOCKED: Final = (
     "another program holds the file locked: nobody but the program that logs may write to it"
 )
 _DAMAGED: Final = "what is in the file is not what was written to it: see to the disk"
+_TAKEN: Final = "each place is given once: whoever appended the rows is wrong"
 _OTHER: Final = "see what SQLite and the system say of it"
 
 _OF_SQLITE: Final[Mapping[int, str]] = {
@@ -32,7 +33,7 @@ _OF_SQLITE: Final[Mapping[int, str]] = {
     sqlite3.SQLITE_READONLY: _NOT_ALLOWED,
     sqlite3.SQLITE_PERM: _NOT_ALLOWED,
     sqlite3.SQLITE_CANTOPEN: "it was removed, or may not be opened: leave the files of spool_dir",
-    sqlite3.SQLITE_CONSTRAINT: "each place is given once: whoever appended the rows is wrong",
+    sqlite3.SQLITE_CONSTRAINT: _TAKEN,
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
 }
@@ -67,6 +68,10 @@ class NoRoom(SpoolError):
     """The file system is full, or this user may not have more of it: it may be another time."""
 
 
+class PlaceTaken(SpoolError):
+    """There is a row in that place: whoever came on top wrote it."""
+
+
 def fault(path: Path, error: sqlite3.Error) -> SpoolError:
     """Return what went wrong with the spool file ``path``."""
     number = getattr(error, "sqlite_errorcode", None)
@@ -90,7 +95,11 @@ def _made(what: str, advice: str) -> SpoolError:
     return _KINDS.get(advice, SpoolError)(f"{what}: {advice}")
 
 
-_KINDS: Final[Mapping[str, type[SpoolError]]] = {_DAMAGED: SpoolDamaged, _FULL: NoRoom}
+_KINDS: Final[Mapping[str, type[SpoolError]]] = {
+    _DAMAGED: SpoolDamaged,
+    _FULL: NoRoom,
+    _TAKEN: PlaceTaken,
+}
 
 
 def _is_full(directory: Path) -> bool:

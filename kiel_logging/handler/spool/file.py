@@ -10,7 +10,7 @@ as a whole goes as soon as it has no other row, which takes none.
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -18,8 +18,9 @@ from typing import Final
 from kiel_logging.errors import SpoolDamaged, SpoolError
 from kiel_logging.handler.spool.directory import SpoolDirectory
 from kiel_logging.handler.spool.faults import NoRoom, system_fault
+from kiel_logging.handler.spool.letting_go import let_go
 from kiel_logging.handler.spool.row import Row
-from kiel_logging.handler.spool.statements import cut, merged, runs_of
+from kiel_logging.handler.spool.statements import MOST_ROWS, cut, merged, runs_of
 from kiel_logging.handler.spool.store import Store
 
 _AGAIN: Final = 1.0
@@ -145,7 +146,10 @@ class SpoolFile:
         """Return a new store, with what the one before it knew of the streams."""
         made = self._directory.make()
         try:
-            made.append((), self._states)
+            rest = list(self._states.items())
+            while rest:
+                some, rest = rest[:MOST_ROWS], rest[MOST_ROWS:]
+                made.append((), dict(some))
         except SpoolError:
             self._directory.release(made)
             raise
@@ -245,6 +249,13 @@ class SpoolFile:
                 self._directory.release(store)
             except OSError as error:
                 raise self._fault(error) from error
+
+    @contextlib.contextmanager
+    def let_go(self) -> Iterator[None]:
+        """Let others work on it for a block, though a frame beneath may have it."""
+        store = self._store
+        with let_go(self._lock), contextlib.nullcontext() if store is None else store.let_go():
+            yield
 
     # At a fork.
 

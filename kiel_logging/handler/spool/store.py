@@ -12,6 +12,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -19,6 +20,7 @@ from typing import Any, Final
 from kiel_logging.errors import SpoolDamaged, SpoolFull
 from kiel_logging.handler.spool.faults import fault
 from kiel_logging.handler.spool.leaking import leak
+from kiel_logging.handler.spool.letting_go import let_go
 from kiel_logging.handler.spool.row import ROW_OVERHEAD, Row, size_of
 from kiel_logging.handler.spool.schema import CHECKPOINT, NORMAL, make, open_checked, remove
 from kiel_logging.handler.spool.statements import (
@@ -277,6 +279,10 @@ class Store:
     def go_on(self) -> None:
         """Let it work again."""
         self._lock.release()
+
+    def let_go(self) -> AbstractContextManager[None]:
+        """Let others work on it for a block, though a frame beneath may have it."""
+        return let_go(self._lock)
 
     def abandon(self) -> None:
         """Leave it to the parent, of which this process is a forked child: not even close it."""

@@ -7,9 +7,12 @@ into the logging call.
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Final
 
+from kiel_logging.errors import SpoolError
 from kiel_logging.handler.pipeline import events
 from kiel_logging.handler.pipeline.events import Event, Events, Word
 from kiel_logging.handler.pipeline.handoff import Handoff
@@ -32,10 +35,6 @@ _A_MOMENT: Final = 0.001
 """Seconds in which whoever logs lets go of the hand-off's lock."""
 
 
-_TRIES: Final = 2
-"""So often a record is given a place: what came in between may have been the program's own."""
-
-
 class _NotBegunError(Exception):
     """A chain has no first word yet."""
 
@@ -50,11 +49,22 @@ class _Stamping:
     Attributes:
         begins: whether it is the first word of its stream.
         entry: what became of it.
+        thread: whose it is.
         item: what was made of it; on its way to disk only when ``entry`` has a place.
         counted: whether the hand-off has counted it as committed.
     """
 
-    __slots__ = ("_ended", "_make", "_stamper", "begins", "counted", "entry", "item", "ticket")
+    __slots__ = (
+        "_ended",
+        "_make",
+        "_stamper",
+        "begins",
+        "counted",
+        "entry",
+        "item",
+        "thread",
+        "ticket",
+    )
 
     def __init__(self, stamper: "_Streams", make: _Make, ticket: int = 0, *, ended: bool) -> None:
         self._stamper = stamper
@@ -64,6 +74,7 @@ class _Stamping:
         self.begins = False
         self.counted = False
         self.entry = Entry()
+        self.thread = get_ident()
         self.item: Placed | None = None
 
     def __call__(self, place: int, state: bytes | None) -> tuple[bytes, bytes]:
@@ -209,10 +220,31 @@ class Committing:
 
     def is_writing(self, after: int, before: int) -> bool:
         """Whether somebody sees to a record with a place between the two just now."""
-        return any(after < one.entry.row.place < before for one in self._writing.copy())
+        entries = [one.entry for one in self._writing.copy()]
+        return any(after < one.row.place < before and not one.on_disk for one in entries)
+
+    @contextmanager
+    def let_go(self) -> Iterator[None]:
+        """Let others do for a block what a frame beneath keeps them from, which is written first.
+
+        For whoever waits for them, perhaps in a signal handler on top of a commit.
+        """
+        this_thread = get_ident()
+        beneath = [one for one in self._writing.copy() if one.thread == this_thread]
+        for one in beneath:
+            self._committer.settle(one.entry)
+        # What has no place yet was not logged, should the process end now.
+        uncounted = [one for one in beneath if one.counted and not one.entry.has_place]
+        for one in uncounted:
+            self._handoff.take_back(one)
+        try:
+            with self._committer.let_go():
+                yield
+        finally:
+            for one in uncounted:
+                self._handoff.commit(one)
 
     def _write(self, topic: str, stamping: _Stamping, keep: _Keep) -> Sequence[Item]:
-        tries = 0
         while not stamping.entry.on_disk:
             try:
                 self._committer.commit(topic, stamping, stamping.entry)
@@ -221,12 +253,10 @@ class Committing:
             except _NothingToSayError:
                 self._take_back(stamping)
                 return ()
-            except Exception as error:  # a SpoolError; whatever it is, nobody who logs gets it
-                tries += 1
+            except SpoolError as error:  # all else is a signal handler's, and the program's
                 as_shipping(self._complain, error)
-                if not stamping.entry.on_disk and (stamping.entry.has_place or tries == _TRIES):
-                    self._take_back(stamping)
-                    return keep(stamping)
+                self._take_back(stamping)
+                return keep(stamping)
         self._tell()
         return ()
 

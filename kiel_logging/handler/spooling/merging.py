@@ -7,8 +7,9 @@ turns up later is sent all the same.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any, Final
 
@@ -122,6 +123,12 @@ class Merging(OwnRows):
     def hurry(self) -> None:
         """Somebody waits for what is on disk, or there is a batch of it."""
         self._hurried = True
+
+    @contextlib.contextmanager
+    def let_go(self) -> Iterator[None]:
+        """Let others do for a block what a frame beneath, of this thread, keeps them from."""
+        with self.committing.let_go(), self.file.let_go():
+            yield
 
     def _sort_in(self, most: int) -> int:
         items = self.handoff.take(most)

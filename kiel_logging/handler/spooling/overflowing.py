@@ -17,6 +17,7 @@ from typing import Any, Final
 from kiel_logging.handler.pipeline.events import Event, Word
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.spool.row import Row
+from kiel_logging.handler.spool.statements import MOST_ROWS
 from kiel_logging.handler.spooling.own_rows import FEW, TOGETHER, OwnRows, memory_of
 from kiel_logging.handler.spooling.placed import Placed, placed, row_of
 from kiel_logging.handler.spooling.reading import AGAIN
@@ -252,13 +253,20 @@ class Overflowing(OwnRows):
         while loop.time() < deadline and self._spill(force=True) is not None:
             await asyncio.sleep(_A_MOMENT)
         await self.write_window(deadline)
-        if self._ended and self.disk.written:
-            states = {
-                topic: StreamState(self._instance, state, ended=True).to_bytes()
-                for topic in self._ended
-                if (state := self._stamper.state(topic)) is not None
-            }
-            await self.append((), states, deadline)
+        if self.disk.written:
+            await self._write_states(deadline)
+
+    async def _write_states(self, deadline: float) -> None:
+        """Tell the next start where all streams stand, those too that have no row."""
+        states = {
+            topic: StreamState(self._instance, state, ended=topic in self._ended).to_bytes()
+            for topic in self._stamper.topics
+            if (state := self._stamper.state(topic)) is not None
+        }
+        rest = list(states.items())
+        while rest:
+            some, rest = rest[:MOST_ROWS], rest[MOST_ROWS:]
+            await self.append((), dict(some), deadline)
 
     def rest(self) -> list[Placed]:
         """Return what was not fed and is not on disk."""

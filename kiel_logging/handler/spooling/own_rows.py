@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice
 from math import inf
 from operator import attrgetter
@@ -67,6 +68,9 @@ class Own(Protocol):
     def waiting(self) -> bool:
         """Whether anything is not with the feed yet."""
 
+    def let_go(self) -> AbstractContextManager[None]:
+        """Let others do for a block what a frame beneath, of this thread, keeps them from."""
+
     async def keep(self, deadline: float) -> None:
         """Write whatever is in memory, until ``deadline``."""
 
@@ -123,6 +127,10 @@ class OwnRows:
 
     def hurry(self) -> None:
         """Nothing waits for more."""
+
+    def let_go(self) -> AbstractContextManager[None]:
+        """Nobody who logs keeps others from anything."""
+        return contextlib.nullcontext()
 
     def from_disk(self, items: Sequence[Placed]) -> None:
         """Count what was read and is fed."""

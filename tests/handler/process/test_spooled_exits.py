@@ -157,6 +157,23 @@ terminate()
 
 
 @MODES
+def test_sigterm_while_it_logs(cluster: ThreadedFakeCluster, tmp_path: Path, mode: str) -> None:
+    """Wherever it comes, in the middle of a commit for one: the stream is whole and has ended."""
+    code = """
+make(flush_on_sigterm=True, chain=True, close_timeout_ms=50_000)
+timer = threading.Timer(0.2, terminate)
+timer.start()
+while True: log.info("again")
+"""
+    for _ in range(4):
+        done = run_by_hand(code, brokers=cluster.addresses, spool_dir=str(tmp_path), spool=mode)
+        assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+    verdict = audited(cluster.records("logs"))
+    assert not verdict.failures(strict=True)
+    assert len(verdict.streams) == 4
+
+
+@MODES
 def test_a_worker_of_multiprocessing(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str
 ) -> None:
