@@ -210,10 +210,7 @@ class Handoff:
         )
 
     def _accept(self, item: Item) -> int:
-        self.counts.emitted += 1
-        self.counts.kept += 1
-        self.counts.bytes_kept += item.memory
-        return self._queue.append(item)
+        return self._queue.append(item, self.counts)
 
     def _refuse(self, item: Item, reason: str, shed: Sequence[Item] = ()) -> _Admission:
         self._count_drop(reason, item.level)
@@ -260,6 +257,10 @@ class Handoff:
         with self._lock:
             self.counts.closed = True
         self._tell_of_room()
+
+    def holds(self, item: Item) -> bool:
+        """Whether it is queued; takes long."""
+        return self._queue.holds(item)
 
     def commit(self, one: Committed) -> None:
         """Count a record that goes to disk and not through memory."""

@@ -11,14 +11,25 @@ from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import take
 
 
+class Kept(Protocol):
+    """Who counts what is queued: see ``counts.py``."""
+
+    emitted: int
+    kept: int
+    bytes_kept: int
+
+
 class Queue(Protocol):
     """A queue of items with one reader, in the order in which they came."""
 
     def __len__(self) -> int:
         """How many are queued."""
 
-    def append(self, item: Item) -> int:
-        """Queue ``item`` behind all others; return how many are queued."""
+    def append(self, item: Item, counts: Kept) -> int:
+        """Queue ``item`` behind all others, and count it; return how many are queued.
+
+        Whatever is raised by a signal handler, it is counted and there, or neither.
+        """
 
     def take(self, most: int) -> list[Item]:
         """Return up to ``most`` items, oldest first, no longer queued; for the one reader."""
@@ -28,6 +39,9 @@ class Queue(Protocol):
 
         Either enough to free ``records`` and ``memory`` bytes, or none at all.
         """
+
+    def holds(self, item: Item) -> bool:
+        """Whether it is queued; takes long."""
 
     def mark(self) -> int:
         """Return a mark behind all that is queued now."""
@@ -50,8 +64,13 @@ class Newest:
     def __len__(self) -> int:
         return len(self.items)
 
-    def append(self, item: Item) -> int:
-        queued = len(self.items) + 1  # before: nobody who comes in between makes it two
+    def append(self, item: Item, counts: Kept) -> int:
+        # Before: nobody who comes in between makes it two.
+        queued, memory = len(self.items) + 1, item.memory
+        # No call from here to append().
+        counts.emitted += 1
+        counts.kept += 1
+        counts.bytes_kept += memory
         self.items.append(item)
         return queued
 
@@ -63,6 +82,9 @@ class Newest:
     def shed(self, item: Item, records: int, memory: int) -> list[Item]:
         del item, records, memory
         return []
+
+    def holds(self, item: Item) -> bool:
+        return any(one is item for one in tuple(self.items))
 
     def mark(self) -> int:
         return self._taken + len(self.items)  # the reader is who asks
@@ -82,10 +104,16 @@ class Oldest(Newest):
         self._memory_taken = 0
         self._memory_shed = 0
 
-    def append(self, item: Item) -> int:
-        self._memory_in += item.memory
+    def append(self, item: Item, counts: Kept) -> int:
+        queued, memory = len(self.items) + 1, item.memory
+        # No call from here to append().
+        counts.emitted += 1
+        counts.kept += 1
+        counts.bytes_kept += memory
+        self._memory_in += memory
         self._appended += 1
-        return super().append(item)
+        self.items.append(item)
+        return queued
 
     def take(self, most: int) -> list[Item]:
         taken = super().take(most)
@@ -149,9 +177,13 @@ class Lowest:
     def __len__(self) -> int:
         return sum(len(level.items) for level in self._levels)
 
-    def append(self, item: Item) -> int:
-        level = self._level(item.level)
-        level.memory_in += item.memory
+    def append(self, item: Item, counts: Kept) -> int:
+        level, memory = self._level(item.level), item.memory
+        # No call from here to append().
+        counts.emitted += 1
+        counts.kept += 1
+        counts.bytes_kept += memory
+        level.memory_in += memory
         self._appended += 1
         level.items.append((self._appended, item))
         return len(self)
@@ -169,6 +201,9 @@ class Lowest:
             if self._levels is levels:
                 self._levels = more
                 return new
+
+    def holds(self, item: Item) -> bool:
+        return any(one is item for level in self._levels for _, one in tuple(level.items))
 
     def take(self, most: int) -> list[Item]:
         taken: list[Item] = []

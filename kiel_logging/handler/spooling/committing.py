@@ -207,11 +207,16 @@ class Committing:
             self._handoff.commit(stamping)
             return self._write(topic, stamping, keep)
         except BaseException:
-            if not stamping.entry.has_place:
+            if not stamping.entry.has_place or self._is_kept(stamping):
                 self._take_back(stamping)
             raise
         finally:
             self._writing.discard(stamping)
+
+    def _is_kept(self, stamping: _Stamping) -> bool:
+        """Whether it is in memory in place of the disk; if nowhere, it is missed in its place."""
+        item = stamping.item
+        return stamping.entry.error is not None and item is not None and self._handoff.holds(item)
 
     def _take_back(self, stamping: _Stamping) -> None:
         """It does not go to disk."""
@@ -255,8 +260,9 @@ class Committing:
                 return ()
             except SpoolError as error:  # all else is a signal handler's, and the program's
                 as_shipping(self._complain, error)
+                dropped = keep(stamping)
                 self._take_back(stamping)
-                return keep(stamping)
+                return dropped
         self._tell()
         return ()
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any, Final
 
+from kiel_logging.errors import SpoolError
 from kiel_logging.handler.pipeline.events import Word
 from kiel_logging.handler.spooling.committing import Committing
 from kiel_logging.handler.spooling.own_rows import TOGETHER, OwnRows
@@ -207,7 +208,18 @@ class Merging(OwnRows):
             self._patient_until = None
             if self._memory:
                 place = min(place, self._memory[0][0])
-            self.handoff.lost_on_disk(self._places.skip_to(place))
+            self._give_up(self._places.skip_to(place))
+
+    def _give_up(self, records: int) -> None:
+        if records:
+            self.handoff.lost_on_disk(records)
+            self.complain(
+                SpoolError(
+                    f"{records} log records have their numbers and are neither on disk nor in "
+                    "memory: their calls were cut short, or the file was damaged; verify misses "
+                    "them"
+                )
+            )
 
     # What the handler says, which is written as all else is.
 

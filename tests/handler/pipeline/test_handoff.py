@@ -862,3 +862,22 @@ def test_the_sum_holds_under_threads(overflow: str) -> None:
     assert last.dropped_total == len(loggers.dropped) + THREADS * EACH // 50
     assert len({*taken, *loggers.dropped}) == len(taken) + len(loggers.dropped)
     assert repr(queue) == "<Handoff queued=0 outstanding=0 bytes=0>"
+
+
+@pytest.mark.parametrize("overflow", list(OVERFLOW))
+def test_a_call_that_is_torn_away_leaves_no_ghost(overflow: str) -> None:
+    """Where there is little room: what is counted is queued, or was dropped."""
+
+    def tear() -> None:
+        raise KeyboardInterrupt
+
+    moment, came = 0, True
+    while came:
+        moment += 1
+        queue = handoff(overflow=overflow, max_records=8)
+        put_all(queue, *(item(number, 100, INFO) for number in range(7)))
+        with contextlib.suppress(KeyboardInterrupt):
+            came = interrupt(lambda: queue.put(item("x", 100, INFO)), tear, moment)  # noqa: B023
+        assert queue.outstanding == len(queue)
+        assert queue.memory == len(queue) * 100
+    assert moment > 10

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from kiel_logging.handler.pipeline.counts import Counts
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.queues import Lowest, Newest, Oldest, Queue
@@ -21,11 +22,16 @@ from tests.support.examples import examples
 every_queue = pytest.mark.parametrize("make", [Newest, Oldest, Lowest])
 
 
+def counts() -> Any:
+    """Somebody who counts."""
+    return Counts(10**9, 10**9, 1)
+
+
 def filled(make: Callable[[], Queue], *items: tuple[str, int, int]) -> Queue:
     """A queue of (key, level, memory)."""
     queue = make()
     for key, level, memory in items:
-        queue.append(item(key, memory, level))
+        queue.append(item(key, memory, level), counts())
     return queue
 
 
@@ -143,7 +149,7 @@ class Notes:
         """Its key is its place among all."""
         number = len(self.appended)
         self.appended.append(number)
-        self.queue.append(item(number, 100, level))
+        self.queue.append(item(number, 100, level), counts())
 
     def make_room(self) -> None:
         """Two go for an ERROR, if the policy lets them."""
