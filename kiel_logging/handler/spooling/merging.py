@@ -24,6 +24,10 @@ from kiel_logging.handler.spooling.reading import BYTES, ROWS
 _PATIENCE: Final = 0.1
 """Seconds that what is nowhere is waited for."""
 
+_LONG: Final = 60.0
+"""Seconds after which whoever seems to write something is taken for gone: an exception may have
+torn away what should have told."""
+
 _FEW: Final = 256
 """Records from the hand-off that are sorted in among the rows at a time."""
 
@@ -60,6 +64,7 @@ class Merging(OwnRows):
         self._searching = False
         self._patient_until: float | None = None
         self._again: asyncio.TimerHandle | None = None
+        self._stands = 0, time.monotonic()
         self._to_say = self._said = self._said_place = 0
 
     @property
@@ -162,7 +167,7 @@ class Merging(OwnRows):
         now = time.monotonic()
         if self._searching or now < (self._patient_until or 0.0):
             return
-        if self.committing.is_writing(self._places.fed, place):
+        if self.committing.is_writing(self._places.fed, place) and not self._is_long(now):
             self._search_again()
             return
         while self._sort_in(TOGETHER):
@@ -184,6 +189,11 @@ class Merging(OwnRows):
             self.changed()
 
         self.worker.submit(look, looked)
+
+    def _is_long(self, now: float) -> bool:
+        if self._stands[0] != self._places.fed:
+            self._stands = self._places.fed, now
+        return now - self._stands[1] >= _LONG
 
     def _search_again(self) -> None:
         if self._again is None:

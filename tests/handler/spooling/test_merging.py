@@ -13,7 +13,7 @@ from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item, make_item
 from kiel_logging.handler.spool.row import Row
 from kiel_logging.handler.spooling import merging
-from kiel_logging.handler.spooling.committing import Committing
+from kiel_logging.handler.spooling.committing import Committing, _Stamping
 from kiel_logging.handler.spooling.merging import Merging
 from kiel_logging.handler.spooling.placed import Placed, Tickets
 from kiel_logging.proof.stamper import Stamper
@@ -334,5 +334,26 @@ def test_a_mark_is_not_behind_what_is_said_later() -> None:
         disk.work_off()
         assert own.waiting
         assert own.passed(mark)
+
+    run(main)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_seems_to_write_for_ever_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What should have told that it was torn away was torn away as well."""
+
+    async def main() -> None:
+        disk = Interrupting()
+        own = Own(disk)
+        own.log(0)
+        tear(disk, own, 1)
+        gone = _Stamping(own.committing._streams, lambda _sequence: None, ended=False)
+        gone.entry.row = Row(2, "logs", b"")
+        own.committing._writing.add(gone)
+        own.log(2)
+        assert own.sent() == [0]
+        monkeypatch.setattr(merging, "_LONG", 0.0)
+        assert own.sent() == [2]
+        assert own.lost == 1
 
     run(main)
