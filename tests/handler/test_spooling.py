@@ -741,9 +741,8 @@ def test_more_streams_than_one_statement_takes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All states are written at the end, some at a time."""
-    for module in ("file", "store"):
+    for module in ("statements", "store"):
         monkeypatch.setattr(f"kiel_logging.handler.spool.{module}.MOST_ROWS", 4)
-    monkeypatch.setattr("kiel_logging.handler.spooling.overflowing.MOST_ROWS", 4)
     monkeypatch.setattr("kiel_logging.handler.spooling.own_rows.TOGETHER", 2)
     monkeypatch.setattr("kiel_logging.handler.spooling.overflowing.TOGETHER", 2)
     areas = [f"area{number}" for number in range(10)]

@@ -20,7 +20,7 @@ from kiel_logging.handler.spool.directory import SpoolDirectory
 from kiel_logging.handler.spool.faults import NoRoom, system_fault
 from kiel_logging.handler.spool.letting_go import let_go
 from kiel_logging.handler.spool.row import Row
-from kiel_logging.handler.spool.statements import MOST_ROWS, cut, merged, runs_of
+from kiel_logging.handler.spool.statements import cut, in_parts, merged, runs_of
 from kiel_logging.handler.spool.store import Store
 
 _AGAIN: Final = 1.0
@@ -146,10 +146,8 @@ class SpoolFile:
         """Return a new store, with what the one before it knew of the streams."""
         made = self._directory.make()
         try:
-            rest = list(self._states.items())
-            while rest:
-                some, rest = rest[:MOST_ROWS], rest[MOST_ROWS:]
-                made.append((), dict(some))
+            for states in in_parts(self._states):
+                made.append((), states)
         except SpoolError:
             self._directory.release(made)
             raise

@@ -52,6 +52,14 @@ def insertion(
     return "INSERT INTO incoming VALUES (?,?,?,?)" + ",(?,?,?,?)" * (count + padding - 1), values
 
 
+def in_parts(streams: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
+    """Yield the states of ``streams``, as many at a time as one statement takes."""
+    rest = list(streams.items())
+    while rest:
+        some, rest = rest[:MOST_ROWS], rest[MOST_ROWS:]
+        yield dict(some)
+
+
 def choices(runs: Iterable[range]) -> Iterator[tuple[str, Sequence[int]]]:
     """Yield conditions, with their parameters, that together choose the rows at ``runs``."""
     singles: list[int] = []

@@ -17,7 +17,7 @@ from typing import Any, Final
 from kiel_logging.handler.pipeline.events import Event, Word
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.spool.row import Row
-from kiel_logging.handler.spool.statements import MOST_ROWS
+from kiel_logging.handler.spool.statements import in_parts
 from kiel_logging.handler.spooling.own_rows import FEW, TOGETHER, OwnRows, memory_of
 from kiel_logging.handler.spooling.placed import Placed, placed, row_of
 from kiel_logging.handler.spooling.reading import AGAIN
@@ -263,10 +263,8 @@ class Overflowing(OwnRows):
             for topic in self._stamper.topics
             if (state := self._stamper.state(topic)) is not None
         }
-        rest = list(states.items())
-        while rest:
-            some, rest = rest[:MOST_ROWS], rest[MOST_ROWS:]
-            await self.append((), dict(some), deadline)
+        for some in in_parts(states):
+            await self.append((), some, deadline)
 
     def rest(self) -> list[Placed]:
         """Return what was not fed and is not on disk."""
