@@ -1,7 +1,6 @@
-"""The directory of all journals: this process's own, and those of processes that are gone.
+"""The directory of all instances: this process's own one, and those of processes that are gone.
 
-``Journal`` is the writer's side, for any thread. ``Directory`` and ``Orphan`` are for the thread
-that ships, and for commands.
+``Journal`` is for all threads; ``Directory`` and ``Orphan`` are for the thread that ships.
 """
 
 import contextlib
@@ -17,47 +16,36 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from kiel_logging.errors import SpoolError
+from kiel_logging.errors import SpoolError, SpoolFull
 from kiel_logging.journal.frames import FORMAT
-from kiel_logging.journal.locks import UNPUBLISHED, Claim, claim, content, is_locked
-from kiel_logging.journal.segments import FULL, failure
+from kiel_logging.journal.locks import Claim, claim, content, is_locked
+from kiel_logging.journal.segments import failure
 from kiel_logging.journal.stream import DAMAGED, LocalStream, Stream
 
-OWNER: Final = "owner.lock"
-SHIPPER: Final = "shipper.lock"
-LOCKS: Final = (OWNER, SHIPPER)
-
+OWNER, SHIPPER = LOCKS = ("owner.lock", "shipper.lock")
 SEGMENT_BYTES: Final = 8 * 1024 * 1024
 _LEAST_SEGMENT_BYTES: Final = 64 * 1024
 _MOST_OPEN: Final = 64
 _INSTANCE: Final = re.compile(r"[0-9a-f]{32}")
-_FORGOTTEN: Final = 3600.0
-"""Seconds after which a directory that its process did not finish making is removed."""
-
-_NETWORK: Final = {
-    *("9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gfs2", "lustre"),
-    *("ncpfs", "nfs", "nfs4", "ocfs2", "smb3", "smbfs", "virtiofs"),
-}
 _OCTAL: Final = re.compile(r"\\(\d{3})")
-_MOUNTS: Final = Path("/proc/self/mountinfo")
+_NETWORK: Final = re.compile(r"nfs.*|cifs|smb.*|9p|afs|ceph|lustre|fuse\.(sshfs|glusterfs)")
 
 
 class Journal:
-    """What one writer appends, by topic. Touches no file before the first append.
+    """All that one writer appends, by topic. Touches no file before the first append.
 
     Args:
         root: the directory of all instances.
         instance: 32 hex digits that no other writer has.
-        max_bytes: most bytes that are appended and not acknowledged; None for no bound.
-        synchronous: whether files and directories are to survive a power cut; see
-            ``LocalStream.sync()``.
-        segment_bytes: a segment that has more is followed by another.
-        about: more to know of the writer, for people; goes to its lock's file as JSON.
+        max_bytes: the most that may be appended and not acknowledged; None for no bound.
+        synchronous: whether ``LocalStream.sync()`` will be called.
+        segment_bytes: a larger segment is followed by another.
+        about: further facts for people, in the file of the owner's lock.
 
     Attributes:
         bytes: appended and not acknowledged.
-        lock: held while something is appended.
-        short_of_room: whether the last append failed because the disk was full.
+        failing: whether the disk refused the last append.
+        lock: held during each append.
     """
 
     def __init__(
@@ -79,97 +67,78 @@ class Journal:
         self.segment_bytes: Final = segment_bytes
         self.lock: Final = threading.RLock()
         self.bytes = 0
-        self.short_of_room = False
+        self.failing = False
         self._about: Final = dict(about or {})
         self._streams: Final[dict[str, LocalStream]] = {}
+        self._opened: Final[dict[LocalStream, None]] = {}
         self._claims: list[Claim] = []
         self._opening = self._closed = False
-        self._open: Final[dict[LocalStream, None]] = {}
-        """Streams with an open descriptor, the one that was opened first in front."""
 
     def __repr__(self) -> str:
         return f"<Journal {self.path} streams={len(self._streams)} bytes={self.bytes}>"
 
     def stream(self, topic: str) -> LocalStream:
-        """Return the stream of a topic, the same each time. For any thread.
+        """Return the stream of a topic, always the same one.
 
         Raises:
             ValueError: no directory can have this name.
         """
-        stream = self._streams.get(topic)
-        if stream is None:
-            if topic in ("", ".", "..", *LOCKS) or "/" in topic or "\0" in topic:
-                raise ValueError(f"{topic!r} can't be the name of a stream's directory")
-            stream = self._streams.setdefault(topic, LocalStream(self, topic))
-        return stream
+        if (stream := self._streams.get(topic)) is not None:
+            return stream
+        if topic in ("", ".", "..", *LOCKS) or "/" in topic or "\0" in topic:
+            raise ValueError(f"{topic!r} can't be the name of a stream's directory")
+        return self._streams.setdefault(topic, LocalStream(self, topic))
 
     def streams(self) -> list[LocalStream]:
-        """Return all streams that were asked for."""
+        """Return the streams that were asked for."""
         return list(self._streams.values())
 
     def open(self) -> None:
-        """Make the instance's directory and take both of its locks, unless that is done.
-
-        The directory gets its name when the locks are held: under that name other processes never
-        see it without them. It is made again if somebody removed it.
+        """Make the directory and take both locks, if that is not done, or was undone.
 
         Raises:
-            SpoolError: it can't be made, or another process sends what is in it.
+            SpoolError: there is none to be had, or the journal is closed.
         """
         with self.lock:
-            if self._claims and all(one.is_held for one in self._claims):
+            if len(self._claims) == len(LOCKS) and all(one.is_held for one in self._claims):
                 return
-            if self._closed:
-                raise SpoolError("the spool is closed: log before the handler is closed")
-            if self._opening:  # a signal handler appends on top of it
-                raise SpoolError("the journal is just being made: this record has to wait")
+            if self._closed or self._opening:  # the latter: by the frame beneath a signal handler
+                raise SpoolError(f"the journal {self.path} is closed, or not open yet: log later")
             self._opening = True
-            self._release()
             try:
-                self._make()
-            except BaseException as error:
-                self._release()
-                if not isinstance(error, OSError):
-                    raise
-                self.short_of_room = error.errno in FULL
+                self._take_locks()
+            except OSError as error:
                 raise failure(self.path, error) from error
             finally:
                 self._opening = False
 
-    def _make(self) -> None:
-        made = self.path if self.path.exists() else self.path.with_name(self.instance + UNPUBLISHED)
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made.mkdir(mode=0o700, exist_ok=True)
+    def _take_locks(self) -> None:
+        self._release()
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in LOCKS:
-            if (taken := claim(made / name)) is None:
-                raise SpoolError(
-                    f"another process took {self.path} over, as its locks were gone: start a new "
-                    "instance, and close only descriptors that the program opened itself"
-                )
+            if (taken := claim(self.path / name)) is None:
+                # The name was seen before it was locked; or the program closed all descriptors.
+                raise SpoolError(f"another process takes {self.path} for a dead one's: log later")
             self._claims.append(taken)
         about = {"format": FORMAT, "instance": self.instance, "pid": os.getpid()}
         about |= {"host": socket.gethostname(), "started": time.time(), **self._about}
         self._claims[0].write(json.dumps(about, default=str).encode() + b"\n")
-        if made != self.path:
-            made.rename(self.path)
-        for one in self._claims:
-            one.path = self.path / one.path.name
 
     def keep_open(self, stream: LocalStream) -> None:
-        """Count the descriptor of ``stream``, and drop the oldest one of more than 64.
+        """Bound the open descriptors: with more than 64, close the one that was opened first.
 
-        The order is that of opening: to keep that of use would cost every append more than it
-        costs to open a busy stream's segment anew, once in 64 times. Called with the lock held.
+        Not the one used last, for to know that would cost each append more than it costs to open
+        a busy stream's segment again.
         """
-        self._open.pop(stream, None)
-        self._open[stream] = None
-        while len(self._open) > _MOST_OPEN:
-            oldest = next(iter(self._open))
-            del self._open[oldest]
+        self._opened.pop(stream, None)
+        self._opened[stream] = None
+        while len(self._opened) > _MOST_OPEN:
+            oldest = next(iter(self._opened))
+            del self._opened[oldest]
             oldest.reopen()
 
     def close(self) -> None:
-        """Remove all streams that are acknowledged, and the directory if none is left; unlock it.
+        """Remove streams that are acknowledged, the directory if no other is left; unlock it.
 
         Raises:
             SpoolError: something can't be removed; it is unlocked all the same.
@@ -177,67 +146,60 @@ class Journal:
         with self.lock:
             self._closed = True
             try:
-                if all([stream.close() for stream in self._streams.values()]) and self._claims:
+                left = [stream for stream in self.streams() if not stream.close()]
+                if self._claims and not left:
                     _remove_instance(self.path)
-            except OSError as error:
-                raise failure(self.path, error) from error
             finally:
-                self._open.clear()
-                self._release()
+                self.abandon()
+
+    def abandon(self) -> None:
+        """Close all descriptors and touch no file: for a forked child, whose parent has them.
+
+        Takes no lock, which a thread of the parent may have held. The parent's record locks stay.
+        """
+        self._closed = True
+        for stream in self.streams():
+            stream.abandon()
+        self._release()
 
     def _release(self) -> None:
         while self._claims:
             self._claims.pop().release()
 
-    def abandon(self) -> None:
-        """Leave all files to the parent, of which this process is a forked child.
-
-        Takes no lock, for a thread that this process does not have may hold it. Closing the
-        descriptors of locks here does not unlock them: record locks are the parent's alone.
-        """
-        self._closed = True
-        for stream in self._streams.values():
-            stream.abandon()
-        self._open.clear()
-        self._release()
-
 
 class Orphan:
-    """An instance whose writer is gone; this process alone sends what it left.
+    """An instance whose writer is gone. This process has its locks until ``release()``.
 
     Attributes:
         instance: its name.
-        started: when its writer did, in seconds since 1970; the directory's age if unknown.
+        about: what its writer said of itself; empty where that can't be read.
+        started: when the writer did, in seconds since 1970.
     """
 
-    def __init__(self, path: Path, claims: list[Claim], started: float) -> None:
+    def __init__(self, path: Path, claims: list[Claim], about: Mapping[str, Any]) -> None:
         self.path: Final = path
         self.instance: Final = path.name
-        self.started: Final = started
+        self.about: Final = about
+        self.started: Final = _started(path, about)
         self._claims: Final = claims
-        self._streams: Final = _streams_of(path)
+        self._streams: Final = streams_of(path)
 
     def __repr__(self) -> str:
         return f"<Orphan {self.instance} streams={len(self._streams)}>"
 
     def streams(self) -> list[Stream]:
-        """Return the streams that are left, loaded."""
+        """Return the streams that are left."""
         return list(self._streams.values())
 
     def remove_stream(self, topic: str) -> None:
-        """Remove a stream that is acknowledged, but for what was set aside of it.
-
-        Raises:
-            SpoolError: something of it can't be removed.
-        """
-        self._streams[topic].remove()
-        del self._streams[topic]
+        """Remove a stream that is acknowledged, but for what was set aside; raise SpoolError."""
+        self._streams.pop(topic).remove()
 
     def remove(self) -> bool:
-        """Remove all streams that are acknowledged, then the directory; and release it.
+        """Remove streams that are acknowledged, the directory if no other is left; release it.
 
         Returns:
-            Whether nothing is left but what was set aside.
+            Whether nothing is left to be sent.
 
         Raises:
             SpoolError: something can't be removed; it is released all the same.
@@ -248,8 +210,6 @@ class Orphan:
                     self.remove_stream(stream.topic)
             if not self._streams:
                 _remove_instance(self.path)
-        except OSError as error:
-            raise failure(self.path, error) from error
         finally:
             self.release()
         return not self._streams
@@ -261,35 +221,26 @@ class Orphan:
 
 
 class Instance(NamedTuple):
-    """What a command shows of an instance. ``age`` is in seconds."""
+    """What a command shows of an instance; ``started`` is in seconds since 1970."""
 
     path: Path
     is_alive: bool
     is_shipped: bool
     about: Mapping[str, Any]
+    started: float
     streams: list[Stream]
-    bytes: int
-    age: float
 
 
 class Directory:
-    """All instances below one directory.
-
-    Args:
-        root: the directory.
-        report: takes a sentence for people.
-    """
+    """All instances in a directory. ``report`` takes sentences for people, each one once."""
 
     def __init__(self, root: Path, report: Callable[[str], object] = lambda _: None) -> None:
         self.root: Final = root
         self._report: Final = report
         self._reported: Final[set[str]] = set()
 
-    def __repr__(self) -> str:
-        return f"<Directory {self.root}>"
-
     def check(self) -> list[str]:
-        """See whether journals can be made here; make the directory. A full disk is no error.
+        """Make the directory, and see whether journals can be made there; a full disk is no error.
 
         Returns:
             Warnings for people.
@@ -304,172 +255,159 @@ class Directory:
             probe.mkdir()
             probe.rmdir()
         except OSError as error:
-            if error.errno not in FULL:
-                raise failure(root, error) from error
-        try:
-            link, status = root.lstat(), root.stat()
-        except OSError:  # it could not be made: the disk is full
-            return []
-        if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
+            if not isinstance(problem := failure(root, error), SpoolFull):
+                raise problem from error
+            if not root.exists():
+                return [str(problem)]
+        if root.is_symlink() and root.lstat().st_uid not in (0, os.geteuid()):
             raise SpoolError(
                 f"{root} is a symbolic link of another user, who may point it anywhere: give the "
                 "directory itself as spool_dir"
             )
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mode = root.stat().st_mode
+        if mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise SpoolError(
-                f"{root} may be written to by other users, who might remove or add records: "
+                f"other users may write to {root}, and so remove records or forge them: "
                 f"chmod 700 {root}, or choose another spool_dir"
             )
-        return [*_readable(root, status.st_mode), *_on_network(root)]
+        warnings = []
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            warnings.append(f"other users may look into {root}: chmod 700 {root}")
+        if _NETWORK.fullmatch(kind := _file_system_of(root)):
+            warnings.append(
+                f"{root} is on {kind}, where neither locks nor appends are what they are on a "
+                "local disk: choose a spool_dir on a local one"
+            )
+        return warnings
 
     @property
     def has_instances(self) -> bool:
-        """Whether there is anything, be it a living process's."""
-        return bool(self._names())
+        """Whether there is any instance, be it a living writer's."""
+        return bool(self._instances())
 
-    def _names(self) -> list[str]:
-        """Return the instances that are directories of this user."""
+    def _instances(self) -> list[Path]:
+        """Return the directories of instances that belong to this user."""
         found = []
         try:
             with os.scandir(self.root) as entries:
                 for entry in entries:
-                    if _INSTANCE.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
-                        if entry.stat(follow_symlinks=False).st_uid == os.geteuid():
-                            found.append(entry.name)
-                    elif entry.name.endswith(UNPUBLISHED):
-                        _remove_unfinished(Path(entry.path))
+                    status = entry.stat(follow_symlinks=False)
+                    is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+                    if is_own and _INSTANCE.fullmatch(entry.name):
+                        found.append(Path(entry.path))
         except FileNotFoundError:
             pass
         except OSError as error:
-            self._report_once(self.root.name, str(failure(self.root, error)))
+            self._report_once(failure(self.root, error))
         return found
 
     def orphans(self) -> list[Orphan]:
-        """Claim all instances whose writer is gone and that nobody else sends; oldest first."""
+        """Return, and lock, the instances whose writer is gone and that nobody else sends.
+
+        The oldest comes first. One that can't be sent is reported.
+        """
         found = []
-        for name in self._names():
+        for path in self._instances():
             try:
-                if (orphan := self._claim(self.root / name)) is not None:
+                if (orphan := _claim(path)) is not None:
                     found.append(orphan)
             except SpoolError as error:
-                if (self.root / name).exists():  # if not, another process has sent all of it
-                    self._report_once(name, str(error))
+                if path.exists():  # if not, another process has sent all of it
+                    self._report_once(error)
         return sorted(found, key=lambda orphan: (orphan.started, orphan.instance))
 
-    def _claim(self, path: Path) -> Orphan | None:
-        if _is_kept(path):
-            return None
-        with contextlib.ExitStack() as releasing:
-            claims: list[Claim] = []
-            for name in LOCKS:
-                if (taken := claim(path / name)) is None:
-                    return None
-                claims.append(taken)
-                releasing.callback(taken.release)
-                # Read by the claim's descriptor: to close another one would give up the lock.
-                about = _about(claims[0].read())
-                if (other := about.get("format", FORMAT)) != FORMAT:
-                    raise SpoolError(
-                        f"the journal {path} has format {other} and this release of kiel_logging "
-                        f"reads format {FORMAT}: the release that made it can send it"
-                    )
-            orphan = Orphan(path, claims, _started(path, about))
-            releasing.pop_all()
-            return orphan
-
     def instances(self) -> list[Instance]:
-        """Return all instances, oldest first, for a command."""
+        """Return all instances, the oldest first, for commands; raise SpoolError."""
         found = []
-        for name in self._names():
-            path = self.root / name
-            about = _about(content(path / OWNER))
-            streams = list(_streams_of(path).values())
-            size = sum(stream.size(stream.position) for stream in streams)
-            age = time.time() - _started(path, about)
-            alive, shipped = (is_locked(path / lock) for lock in LOCKS)
-            found.append(Instance(path, alive, shipped, about, streams, size, age))
-        return sorted(found, key=lambda one: -one.age)
+        for path in self._instances():
+            alive, shipped = (is_locked(path / name) for name in LOCKS)
+            about = _parsed(content(path / OWNER))
+            streams = list(streams_of(path).values())
+            found.append(Instance(path, alive, shipped, about, _started(path, about), streams))
+        return sorted(found, key=lambda instance: instance.started)
 
-    def _report_once(self, name: str, message: str) -> None:
-        if name not in self._reported:
-            self._reported.add(name)
-            self._report(message)
+    def _report_once(self, error: SpoolError) -> None:
+        if (text := str(error)) not in self._reported:
+            self._reported.add(text)
+            self._report(text)
 
 
-def _streams_of(path: Path) -> dict[str, Stream]:
-    """Return the streams of an instance, but for those of which damage alone is kept."""
+def _claim(path: Path) -> Orphan | None:
+    """Return an instance with both of its locks; None if it is another's, or nothing is left."""
+    if _topics_in(path) and not streams_of(path):
+        return None  # all was sent, and what was set aside is for people
+    claims: list[Claim] = []
+    with contextlib.ExitStack() as releasing:
+        for name in LOCKS:
+            if (taken := claim(path / name)) is None:
+                return None
+            claims.append(taken)
+            releasing.callback(taken.release)
+            # By the claim's own descriptor, for to close another would give up the lock.
+            about = _parsed(claims[0].read())
+            if (other := about.get("format", FORMAT)) != FORMAT:
+                raise SpoolError(
+                    f"the journal {path} has format {other} and this release of kiel_logging reads "
+                    f"format {FORMAT}: the release that made it can send it"
+                )
+        orphan = Orphan(path, claims, about)
+        releasing.pop_all()
+        return orphan
+
+
+def streams_of(path: Path) -> dict[str, Stream]:
+    """Return the streams of an instance, unless only what was set aside is left of them."""
     found = {}
     try:
-        for directory in _topics_of(path):
-            if os.listdir(directory) != [DAMAGED]:  # noqa: PTH208 - names
-                found[directory.name] = Stream(directory, path.name)
-                found[directory.name].load()
+        for topic in _topics_in(path):
+            if os.listdir(topic) != [DAMAGED]:  # noqa: PTH208
+                found[topic.name] = Stream(topic, path.name)
+                found[topic.name].load()
     except OSError as error:
         raise failure(path, error) from error
     return found
 
 
-def _topics_of(path: Path) -> list[Path]:
-    return sorted(one for one in path.iterdir() if one.is_dir() and not one.is_symlink())
-
-
-def _is_kept(path: Path) -> bool:
-    """Whether all of an instance was sent, and the rest is there for people."""
-    return bool(_topics_of(path)) and not _streams_of(path)
+def _topics_in(path: Path) -> list[Path]:
+    try:
+        return sorted(one for one in path.iterdir() if one.is_dir() and not one.is_symlink())
+    except OSError as error:
+        raise failure(path, error) from error
 
 
 def _remove_instance(path: Path) -> None:
-    """Remove a directory without streams, while its locks are held."""
-    for name in LOCKS:
-        (path / name).unlink(missing_ok=True)
-    if not _topics_of(path):
-        path.rmdir()
-
-
-def _remove_unfinished(path: Path) -> None:
-    """Remove a directory whose process was killed while it made it."""
-    with contextlib.suppress(OSError):
-        if time.time() - path.stat().st_mtime > _FORGOTTEN:
-            _remove_instance(path)
-
-
-def _about(content: bytes) -> Mapping[str, Any]:
+    """Remove an instance without streams, while its locks are held; raise SpoolError."""
     try:
-        about = json.loads(content)
-    except ValueError:  # damaged: its frames tell their format themselves
-        return {}
-    return about if isinstance(about, dict) else {}
+        for name in LOCKS:
+            (path / name).unlink(missing_ok=True)
+        if not _topics_in(path):
+            path.rmdir()
+    except OSError as error:
+        raise failure(path, error) from error
+
+
+def _parsed(about: bytes) -> Mapping[str, Any]:
+    with contextlib.suppress(ValueError):  # if it is damaged, frames tell their format as well
+        if isinstance(parsed := json.loads(about), dict):
+            return parsed
+    return {}
 
 
 def _started(path: Path, about: Mapping[str, Any]) -> float:
-    started = about.get("started")
-    if isinstance(started, int | float):
-        return float(started)
-    try:
+    if isinstance(started := about.get("started"), int | float):
+        return started
+    with contextlib.suppress(OSError):
         return path.stat().st_mtime
-    except OSError:
-        return 0.0
+    return 0.0
 
 
-def _readable(root: Path, mode: int) -> list[str]:
-    if not mode & (stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH):
-        return []
-    return [f"{root} is open to other users, who may see which topics there are: chmod 700 {root}"]
-
-
-def _on_network(root: Path) -> list[str]:
-    """Return a warning if ``root`` is on a file system of another machine, as far as Linux says."""
-    kind = ""
+def _file_system_of(path: Path) -> str:
+    """Return the type of the file system that ``path`` is on, where Linux tells; else ""."""
+    kind, longest = "", -1
     with contextlib.suppress(OSError, ValueError, IndexError):
-        best = -1
-        for line in _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-            place, _, rest = line.partition(" - ")
-            mount = Path(_OCTAL.sub(lambda code: chr(int(code[1], 8)), place.split()[4]))
-            if len(mount.parts) >= best and root.resolve().is_relative_to(mount):
-                best, kind = len(mount.parts), rest.split()[0]
-    if kind not in _NETWORK:
-        return []
-    return [
-        f"{root} is on {kind}, where locks and appends may not be what they are on a local disk: "
-        "choose a spool_dir on a local one"
-    ]
+        for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+            where, _, what = line.partition(" - ")
+            mount = Path(_OCTAL.sub(lambda code: chr(int(code[1], 8)), where.split()[4]))
+            if len(mount.parts) >= longest and path.resolve().is_relative_to(mount):
+                kind, longest = what.split()[0], len(mount.parts)
+    return kind

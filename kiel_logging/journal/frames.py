@@ -1,8 +1,9 @@
-"""Frames: how a record becomes bytes in a segment, and how a block of bytes is read. Pure.
+"""Frames: how a record becomes bytes of a segment, and how bytes are read. Pure.
 
-The package's documentation has the format and the invariants that both functions rely on.
+The package's documentation has the format, and the invariants that make it readable.
 """
 
+import itertools
 import struct
 from typing import Any, Final, NamedTuple
 
@@ -11,42 +12,32 @@ from crc32c import crc32c
 from kiel_logging.errors import SpoolError
 
 FORMAT: Final = 1
-"""The version of everything below an instance's directory."""
-
-RECORD: Final = 1
-"""The kind of a frame that holds a record of the program."""
-EVENT: Final = 2
-"""The kind of a frame that holds a record which the handler itself made."""
-STATE: Final = 3
-"""The kind of a frame without a record: numbering continues behind its sequence and digest."""
-
+RECORD, EVENT, STATE = 1, 2, 3
 MAX_BODY: Final = 128 * 1024 * 1024
-"""Bytes. A length field above it is damaged; nothing is allocated for it."""
+"""Bytes. A length above it is damaged; nothing is read or allocated for it."""
 
 _PREFIX: Final = b"KJ"
 _STEM: Final = _PREFIX + bytes([FORMAT])
-MAGIC: Final = _STEM + b"\xc5"
 _STUFFED: Final = _STEM + b"\0"
+MAGIC: Final = _STEM + b"\xc5"
 
 _HEADER: Final = struct.Struct(">4sII")
-_CHECKED_LENGTH: Final = struct.Struct(">I")
 _FIXED: Final = struct.Struct(">BBBiqQQ")
 _SIZE: Final = struct.Struct(">i")
-_SIZES: Final = struct.Struct(">ii")
+_SIZES: Final = struct.Struct(">Ii")
 SMALLEST: Final = _HEADER.size + _FIXED.size + 3 * _SIZE.size
-"""Bytes of a frame with neither key, value, headers nor digest."""
+"""Bytes of a frame without digest, key, value and headers."""
 
-_KINDS: Final = (RECORD, EVENT, STATE)
 _NONE, _BYTES, _TEXT, _NUMBER = range(4)
 _LEVELS: Final = range(-(2**31), 2**31)
 
 
 class Frame(NamedTuple):
-    """One entry of a stream.
+    """One entry of a stream; see the package's documentation for the kinds.
 
-    ``key`` goes to a partitioner, ``data`` is the key as bytes. ``timestamp`` is in milliseconds.
-    ``waiter`` is a number that only the process which appended the frame understands; 0 for none.
-    ``sequence`` is 0 before the record is numbered. ``digest`` has 32 bytes, or none.
+    A partitioner gets ``key``; ``data`` is the key as bytes. ``timestamp`` is in milliseconds.
+    Only the process that appended the frame understands ``waiter``; 0 for none. ``sequence`` is 0
+    for a record that is not numbered yet. ``digest`` has 32 bytes or none.
     """
 
     kind: int
@@ -62,17 +53,16 @@ class Frame(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """Bytes that were most likely one frame; they take one number, as a record does."""
+    """Bytes before an entry's end that were one frame, most likely, and take its number."""
 
-    offset: int
     size: int
 
 
 class Scan(NamedTuple):
-    """All that ``scan()`` understood.
+    """All that was understood of a block.
 
-    ``ends`` has the offset behind each entry, ``size`` counts the bytes that need not be read
-    again, ``foreign`` is the format of a frame at ``size`` that another release wrote.
+    ``ends`` has the offset behind each entry. ``size`` counts the bytes that need not be read
+    again. ``foreign`` is the format of a frame at ``size`` that another release wrote.
     """
 
     entries: list[Frame | Damage]
@@ -82,12 +72,12 @@ class Scan(NamedTuple):
 
 
 def seed(instance: str, topic: str) -> int:
-    """Return the start value of all checksums of one stream."""
+    """Return the start value of all checksums of a stream."""
     return crc32c(f"{instance}/{topic}".encode())
 
 
 def encode(frame: Frame, seed: int) -> bytes:
-    """Return ``frame`` as bytes. A key of a type of the user's is stored as its bytes.
+    """Return ``frame`` as bytes. A key of a type of the user's becomes its bytes.
 
     Raises:
         SpoolError: it has more than MAX_BODY bytes.
@@ -112,7 +102,7 @@ def encode(frame: Frame, seed: int) -> bytes:
 
 
 def _checksum(body: bytes | memoryview, seed: int) -> int:
-    return crc32c(body, crc32c(_CHECKED_LENGTH.pack(len(body)), seed))
+    return crc32c(body, crc32c(len(body).to_bytes(4, "big"), seed))
 
 
 def _kind_of(key: Any, data: bytes | None) -> int:
@@ -120,9 +110,7 @@ def _kind_of(key: Any, data: bytes | None) -> int:
         return _NONE
     if type(key) is str and key.encode("utf-8", "surrogatepass") == data:
         return _TEXT
-    if type(key) is int and str(key).encode() == data:
-        return _NUMBER
-    return _BYTES
+    return _NUMBER if type(key) is int and b"%d" % key == data else _BYTES
 
 
 def _sized(content: bytes | None) -> bytes:
@@ -130,31 +118,30 @@ def _sized(content: bytes | None) -> bytes:
 
 
 def scan(block: bytes, seed: int, *, ended: bool) -> Scan:
-    """Return the entries at the start of ``block``, which begins where a frame begins.
+    """Return the entries of ``block``, which starts where a frame starts.
 
-    With ``ended`` nothing will ever follow the block. Without it, its last bytes may be the front
-    of a write that is going on: they are left for the next time until a whole frame follows.
+    With ``ended`` nothing will follow the block. Without it, bytes at its end that can't be read
+    may be the front of a write that is going on, and are left until a whole frame follows.
 
-    Never raises, and looks at each byte a fixed number of times, whatever the bytes are.
+    Never raises, and takes time in proportion to the block, whatever the bytes are.
     """
     entries: list[Frame | Damage] = []
     ends: list[int] = []
     at = 0
     while at < len(block):
+        starts = [at]
         entry, end = _entry(block, at, seed)
-        pieces = [at]
-        while entry is None and end < len(block):  # continue at the next magic
-            pieces.append(end)
+        while entry is None and end < len(block):
+            starts.append(end)
             entry, end = _entry(block, end, seed)
         if entry is None:
-            if len(pieces) == 1 and (foreign := _foreign(block, at)) is not None:
+            foreign = _foreign(block, at) if len(starts) == 1 else None
+            if foreign is not None or not ended:
                 return Scan(entries, ends, at, foreign)
-            if not ended:
-                break
-            pieces.append(end)
-        for start, behind in zip(pieces, pieces[1:], strict=False):
+            starts.append(end)
+        for start, behind in itertools.pairwise(starts):
             if _was_whole(block, start, behind):
-                entries.append(Damage(start, behind - start))
+                entries.append(Damage(behind - start))
                 ends.append(behind)
         if entry is not None:
             entries.append(entry)
@@ -166,24 +153,24 @@ def scan(block: bytes, seed: int, *, ended: bool) -> Scan:
 def _entry(block: bytes, at: int, seed: int) -> tuple[Frame | Damage | None, int]:
     """Return the entry at ``at`` and its end; or None and the offset of the next magic.
 
-    The checksum decides, not the magic: a flipped bit in the magic costs nothing. Neither does one
-    in the length, for the next magic shows as well where a frame ends.
+    The checksum decides, not the magic, so a bit that flips in the magic costs nothing. Neither
+    does one in the length, for the next magic shows as well where the frame ends.
 
-    The search for a magic inside of a frame comes before its checksum. So a checksum is computed
-    over bytes between two magics only, and lengths that lie cost no time.
+    The search for a magic inside the frame has to come before its checksum: then checksums are
+    computed over bytes between two magics only, and lengths that lie cost no time.
     """
     body = at + _HEADER.size
-    if at + SMALLEST <= len(block):
-        _, length, checksum = _HEADER.unpack_from(block, at)
-        end = body + length
-        if end <= len(block) and length <= MAX_BODY and block.find(MAGIC, body, end) < 0:
-            if _checksum(memoryview(block)[body:end], seed) == checksum:
-                return _decode(block, at, end), end
-        following = _next_magic(block, at + 1)
-        if following > body and _checksum(memoryview(block)[body:following], seed) == checksum:
-            return _decode(block, at, following), following
-        return None, following
-    return None, _next_magic(block, at + 1)
+    if at + SMALLEST > len(block):
+        return None, _next_magic(block, at + 1)
+    _, length, checksum = _HEADER.unpack_from(block, at)
+    end = body + length
+    if end > len(block) or length > MAX_BODY or block.find(MAGIC, body, end) >= 0:
+        end = body
+    following = _next_magic(block, at + 1)
+    for stop in (end, following):
+        if stop > body and _checksum(memoryview(block)[body:stop], seed) == checksum:
+            return _decode(block, at, stop), stop
+    return None, following
 
 
 def _next_magic(block: bytes, at: int) -> int:
@@ -191,8 +178,13 @@ def _next_magic(block: bytes, at: int) -> int:
     return len(block) if found < 0 else found
 
 
+def _foreign(block: bytes, at: int) -> int | None:
+    version = block[at + 2 : at + 3]
+    return version[0] if block.startswith(_PREFIX, at) and version not in (b"", _STEM[2:]) else None
+
+
 def _was_whole(block: bytes, start: int, end: int) -> bool:
-    """Return whether bytes that can't be read were once a whole frame, most likely.
+    """Return whether bytes that can't be read were a whole frame once.
 
     A write that was cut short has fewer bytes than its frame declares.
     """
@@ -202,19 +194,12 @@ def _was_whole(block: bytes, start: int, end: int) -> bool:
     return bool(magic != MAGIC or _HEADER.size + length <= end - start)
 
 
-def _foreign(block: bytes, at: int) -> int | None:
-    """Return the format of another release's frame at ``at``; None if there is none."""
-    if block[at : at + 2] == _PREFIX and at + 2 < len(block) and block[at + 2] != FORMAT:
-        return block[at + 2]
-    return None
-
-
 def _decode(block: bytes, start: int, end: int) -> Frame | Damage:
-    """Return the frame whose checksum is good; a Damage if it still makes no sense."""
+    """Return a frame whose checksum is good; a Damage if it makes no sense all the same."""
     try:
         return _decode_body(block[start + _HEADER.size : end].replace(_STUFFED, _STEM))
     except (struct.error, ValueError):
-        return Damage(start, end - start)
+        return Damage(end - start)
 
 
 def _decode_body(body: bytes) -> Frame:
@@ -232,7 +217,7 @@ def _decode_body(body: bytes) -> Frame:
         name, at = body[at : at + name_size].decode("utf-8", "surrogatepass"), at + name_size
         headers.append((name, None if size < 0 else body[at : at + size]))
         at += max(size, 0)
-    if at != len(body) or kind not in _KINDS:
+    if at != len(body) or kind not in (RECORD, EVENT, STATE):
         raise ValueError(f"kind {kind}, {len(body)} bytes, of which {at} were understood")
     key = _key_of(key_kind, data)
     return Frame(kind, key, data, value, tuple(headers), timestamp, level, waiter, sequence, digest)
@@ -245,8 +230,6 @@ def _take(body: bytes, at: int) -> tuple[bytes | None, int]:
 
 
 def _key_of(kind: int, data: bytes | None) -> Any:
-    if data is None:
-        return None
-    if kind == _TEXT:
+    if kind == _TEXT and data is not None:
         return data.decode("utf-8", "surrogatepass")
-    return int(data) if kind == _NUMBER else data
+    return int(data) if kind == _NUMBER and data is not None else data

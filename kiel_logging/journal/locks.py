@@ -1,12 +1,12 @@
-"""Locks between processes: the files whose lock says that an instance has an owner, or a shipper.
+"""Locks between processes: who owns an instance, and who ships it.
 
-They are POSIX record locks (``fcntl.lockf``), not ``flock``: a record lock belongs to one process
-and ends with it. An ``flock`` is shared with forked children, so a child that outlives its parent
-would keep the parent's records from being sent.
+They are POSIX record locks (``fcntl.lockf``): one belongs to a process and ends with it. An
+``flock`` is shared with forked children, so a child that outlives its parent would keep the
+parent's records from being sent.
 
-Record locks have two traps. They do not exclude the process that holds them, and closing *any*
-descriptor of the file gives them up. So a registry of this module says which locks this process
-holds, and a file in it is never opened again here.
+Record locks have two traps. They do not exclude the process that has them, and closing *any*
+descriptor of the file gives them up. So a registry says which locks this process has, and a file
+that is in it is never opened again here.
 """
 
 import fcntl
@@ -16,16 +16,13 @@ from typing import Final
 
 from kiel_logging.journal.segments import Descriptor, failure
 
-UNPUBLISHED: Final = ".new"
-"""What the name of an instance's directory ends with while it is being made."""
-
 _MOST: Final = 64 * 1024
-"""Bytes that are read of a lock's file."""
 
-_held: Final[dict[tuple[int, str, str], object]] = {}
-"""Process id, instance, name of the lock -> whoever holds it. A forked child holds none.
+_taken: Final[dict[tuple[int, str, str], object]] = {}
+"""Process id, instance and name of each lock that is held, or just being asked for.
 
-Instances are unique, so neither symbolic links nor renamed directories make two keys of a lock.
+An instance has one directory, so a symbolic link does not make another key. The process id makes
+a forked child hold none.
 """
 
 
@@ -33,8 +30,8 @@ class Claim:
     """A lock that this process holds until ``release()``, or until it ends."""
 
     def __init__(self, path: Path, descriptor: Descriptor) -> None:
-        self.path = path
-        self.descriptor: Descriptor | None = descriptor
+        self.path: Final = path
+        self._descriptor: Descriptor | None = descriptor
         self._key: Final = _key_of(path)
 
     def __repr__(self) -> str:
@@ -42,51 +39,48 @@ class Claim:
 
     @property
     def is_held(self) -> bool:
-        """Whether the lock is still there for other processes to see.
-
-        It is not after the program closed all descriptors, or removed the file.
-        """
-        return self.descriptor is not None and _is_at(self.path, self.descriptor)
+        """Whether other processes see the lock: its descriptor is open, its file still there."""
+        return self._descriptor is not None and _is_at(self.path, self._descriptor)
 
     def read(self) -> bytes:
-        """Return what is in the lock's file."""
-        assert self.descriptor is not None, "it is released"
-        return self.descriptor.read(_MOST, 0)
+        """Return the content of the lock's file; raise OSError."""
+        assert self._descriptor is not None
+        return os.pread(self._descriptor.number, _MOST, 0)
 
     def write(self, content: bytes) -> None:
-        """Put ``content`` into the lock's file; raise OSError."""
-        assert self.descriptor is not None, "it is released"
-        os.ftruncate(self.descriptor.number, 0)
-        os.pwrite(self.descriptor.number, content, 0)
+        """Replace the content of the lock's file; raise OSError."""
+        assert self._descriptor is not None
+        os.ftruncate(self._descriptor.number, 0)
+        os.pwrite(self._descriptor.number, content, 0)
 
     def release(self) -> None:
-        """Let other processes have the lock."""
-        self.descriptor = None
-        _held.pop(self._key, None)
+        """Let others have the lock."""
+        self._descriptor = None
+        _taken.pop(self._key, None)
 
 
 def claim(path: Path) -> Claim | None:
-    """Return the lock whose file is ``path``, made if need be; None while it is held, here too.
+    """Return the lock whose file is ``path``, made if need be; None while anybody holds it.
 
     Raises:
-        SpoolError: there are no files, or no locks, to be had there.
+        SpoolError: no file, or no lock, can be had there.
     """
-    key, holder = _key_of(path), object()
-    if _held.setdefault(key, holder) is not holder:
+    key, mark = _key_of(path), object()
+    if _taken.setdefault(key, mark) is not mark:
         return None
-    claimed = descriptor = None
+    taken = descriptor = None
     try:
         descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT)
         # Its last owner may have removed the file before it was locked here.
         if _lock(descriptor) and _is_at(path, descriptor):
-            _held[key] = claimed = Claim(path, descriptor)
+            taken = Claim(path, descriptor)
     except OSError as error:
         raise failure(path, error) from error
     finally:
-        if claimed is None:
-            descriptor = None  # closed while the registry still keeps other threads away
-            del _held[key]
-    return claimed
+        if taken is None:
+            descriptor = None  # closed first: it must not give up a lock that comes later
+            del _taken[key]
+    return taken
 
 
 def _lock(descriptor: Descriptor) -> bool:
@@ -98,29 +92,23 @@ def _lock(descriptor: Descriptor) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process, this one included, holds the lock whose file is ``path``."""
-    if not path.exists():
-        return False
-    found = claim(path)
-    if found is None:
-        return True
-    found.release()
-    return False
+    """Return whether any process, this one included, holds the lock whose file is ``path``."""
+    found = claim(path) if path.exists() else None
+    if found is not None:
+        found.release()
+    return found is None and path.exists()
 
 
 def content(path: Path) -> bytes:
-    """Return what is in the file of a lock; nothing if it can't be read."""
-    held = _held.get(_key_of(path))
+    """Return the content of a lock's file; nothing where it can't be read, or is held here."""
     try:
-        return (
-            held.read() if isinstance(held, Claim) else Descriptor(path, os.O_RDONLY).read(_MOST, 0)
-        )
+        return b"" if _key_of(path) in _taken else path.read_bytes()
     except OSError:
         return b""
 
 
 def _key_of(path: Path) -> tuple[int, str, str]:
-    return os.getpid(), path.parent.name.removesuffix(UNPUBLISHED), path.name
+    return os.getpid(), path.parent.name, path.name
 
 
 def _is_at(path: Path, descriptor: Descriptor) -> bool:
