@@ -388,7 +388,7 @@ def _remove_instance(path: Path) -> None:
 
 def _parsed(about: bytes) -> Mapping[str, Any]:
     with contextlib.suppress(ValueError):  # if it is damaged, frames tell their format as well
-        if isinstance(parsed := json.loads(about), dict):
+        if isinstance(parsed := json.loads(about.partition(b"\n")[0]), dict):
             return parsed
     return {}
 

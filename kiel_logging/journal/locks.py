@@ -48,9 +48,8 @@ class Claim:
         return os.pread(self._descriptor.number, _MOST, 0)
 
     def write(self, content: bytes) -> None:
-        """Replace the content of the lock's file; raise OSError."""
+        """Write over the content of the lock's file; raise OSError."""
         assert self._descriptor is not None
-        os.ftruncate(self._descriptor.number, 0)
         os.pwrite(self._descriptor.number, content, 0)
 
     def release(self) -> None:

@@ -1,5 +1,6 @@
 """Segment files: names, descriptors, and errors of the disk with advice."""
 
+import contextlib
 import errno
 import os
 from collections.abc import Mapping
@@ -77,27 +78,19 @@ class Descriptor:
     def __repr__(self) -> str:
         return f"<Descriptor {self.number} {self.path}>"
 
-    def status(self) -> os.stat_result:
-        """Return the file's status; raise SpoolError if the number is no longer the file's."""
+    def status(self) -> os.stat_result | None:
+        """Return the file's status; None if the number is closed, or another file's."""
         try:
             status = os.fstat(self.number)
-            if (status.st_dev, status.st_ino) == self._file:
-                return status
         except OSError:
-            pass
-        raise SpoolError(
-            f"the descriptor of {self.path} was closed: close only descriptors that the program "
-            "opened itself"
-        )
+            return None
+        return status if (status.st_dev, status.st_ino) == self._file else None
 
     def write(self, data: bytes) -> int:
-        """Return how many bytes one ``write(2)`` took; raise OSError, or as ``status()``."""
-        self.status()
+        """Return how many bytes one ``write(2)`` took; ask for the ``status()`` just before."""
         return os.write(self.number, data)
 
     def __del__(self) -> None:
-        try:
-            self.status()
-            os.close(self.number)
-        except Exception:  # noqa: S110 - closed by the program, or never opened
-            pass
+        with contextlib.suppress(Exception):  # it was never opened, or Python is at its end
+            if self.status() is not None:
+                os.close(self.number)

@@ -160,7 +160,9 @@ class Stream:
         try:
             descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT)
             at = (self._counter + 1) % 2 * _SLOT_DISTANCE
-            both = self.checkpoint is None or descriptor.status().st_size < 2 * _SLOT_DISTANCE
+            both = (
+                self.checkpoint is None or os.fstat(descriptor.number).st_size < 2 * _SLOT_DISTANCE
+            )
             if both:
                 slot, at = slot.ljust(_SLOT_DISTANCE, b"\0") * 2, 0
             written = os.pwrite(descriptor.number, slot, at)
@@ -254,7 +256,7 @@ class Stream:
     def _scan(self, position: Position, most_bytes: int, *, ended: bool) -> tuple[Scan, bool]:
         """Return what is at ``position``, and whether the segment has nothing behind that."""
         descriptor = self._reader(position.segment)
-        rest = max(0, descriptor.status().st_size - position.offset)
+        rest = max(0, os.fstat(descriptor.number).st_size - position.offset)
         while True:
             block = os.pread(descriptor.number, min(most_bytes, rest), position.offset)
             is_end = len(block) >= rest or not block
@@ -279,7 +281,7 @@ class Stream:
         """
         try:
             target = Descriptor(self.path / DAMAGED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            if target.status().st_size + damage.size > _MOST_SET_ASIDE:
+            if os.fstat(target.number).st_size + damage.size > _MOST_SET_ASIDE:
                 return None
             source = self._reader(end.segment)
             target.write(os.pread(source.number, damage.size, end.offset - damage.size))
@@ -317,8 +319,9 @@ class LocalStream(Stream):
         self._journal: Final = journal
         self._counted = 0
         """How many of ``Journal.bytes`` are of this stream."""
-        self._appends = self._written = self._synced = 0
-        self._repairing = False
+        self._written = self._synced = 0
+        self._torn = False
+        """Whether the last segment ends with the front of a frame; then nothing is appended."""
         self._syncing: Final = threading.RLock()
 
     @property
@@ -347,8 +350,8 @@ class LocalStream(Stream):
                     f"the spool {journal.path} has {journal.bytes} of {journal.max_bytes} bytes, "
                     f"and {size} more don't fit: see to the brokers, or raise spool_max_bytes"
                 )
-            if self._repairing:
-                raise SpoolFull(f"the last write to {self.path} is being undone: log again later")
+            if self._torn:
+                raise SpoolFull(f"the last write to {self.path} can't be undone yet: log later")
             journal.failing = True
             try:
                 self._append(data, size, records)
@@ -360,46 +363,36 @@ class LocalStream(Stream):
 
     def _append(self, data: bytes, size: int, records: int) -> None:
         number = self._segment
+        known = self._sizes.get(number, 0)  # before fstat: a signal handler may come between
         descriptor = self._descriptors.get(number)
-        if descriptor is None:
+        status = descriptor.status() if descriptor is not None else None
+        if descriptor is None or status is None:
             number, descriptor = self._open()
-        self._appends += 1
-        appends = self._appends
+            known = self._sizes[number]
+            status = os.fstat(descriptor.number)
         try:
-            self._sizes[number] += size
             self._counted += size
             self._journal.bytes += size
             self.appended += records
             if descriptor.write(data) < size:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301
         except BaseException:
-            absent = self._absent(descriptor, number, size, appends)
-            if absent:
-                self._sizes[number] -= absent
-                self._counted -= absent
-                self._journal.bytes -= absent
+            # Some bytes may be in the file, or all, where a signal handler raised right behind the
+            # system call. Handlers on top that came to their end have added theirs to the size.
+            now = descriptor.status() or status
+            landed = now.st_size - status.st_size - (self._sizes[number] - known)
+            if 0 < landed < size and self._sizes[number] == known:
+                self._torn = True  # from here on no signal handler appends behind them
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor.number, status.st_size)
+                    landed, self._torn = 0, False
+            if landed < size:
+                self._counted -= size - landed
+                self._journal.bytes -= size - landed
                 self.appended -= records
-                self.reopen()
+            self._sizes[number] += landed
             raise
-
-    def _absent(self, descriptor: Descriptor, number: int, size: int, appends: int) -> int:
-        """Return how many of the bytes of a write that raised are not in the file.
-
-        None are absent where a signal handler raised right behind the write. A front of them is
-        cut off, unless something was appended behind; then readers skip it.
-        """
-        try:
-            absent = self._sizes[number] - descriptor.status().st_size
-        except SpoolError:
-            return size
-        if 0 < absent < size:
-            self._repairing = True  # so no signal handler appends behind it from here on
-            with contextlib.suppress(OSError):
-                if self._appends == appends:
-                    os.ftruncate(descriptor.number, self._sizes[number] - size)
-                    absent = size
-            self._repairing = False
-        return absent
+        self._sizes[number] += size
 
     def _open(self) -> tuple[int, Descriptor]:
         """Open the current segment; make it, and what it needs, if it is not there.
@@ -451,10 +444,9 @@ class LocalStream(Stream):
         number = self._segment
         try:
             descriptor = self._descriptors.get(number)
-            if descriptor is None and number in self._sizes:
+            if number in self._sizes and (descriptor is None or descriptor.status() is None):
                 descriptor = self._reader(number)
             if descriptor is not None:
-                descriptor.status()
                 os.fdatasync(descriptor.number)
         except OSError as error:
             raise failure(self.path, error) from error
@@ -486,24 +478,22 @@ class LocalStream(Stream):
             if released := checkpoint is not None and checkpoint.position >= (number, size):
                 least = 1 if journal.failing else least // _EARLY
             removed = self._has_no_name()
-            if size < least and not removed:
+            if size < least and not removed and not self._torn:
                 return
             if journal.synchronous:
                 self._sync_segment()  # sync() might wait for a thread that waits for this lock
             if not removed:
                 self.reopen()
             self._segment += 1
+            self._torn = False
         if released and checkpoint is not None:
             self.release(checkpoint)
 
     def _has_no_name(self) -> bool:
         """Whether the current segment's file was removed."""
         descriptor = self._descriptors.get(self._segment)
-        try:
-            return descriptor is not None and descriptor.status().st_nlink == 0
-        except SpoolError:
-            self.reopen()
-            return False
+        status = descriptor.status() if descriptor is not None else None
+        return status is not None and status.st_nlink == 0
 
     def abandon(self) -> None:
         """Close the descriptors; touch no file."""
