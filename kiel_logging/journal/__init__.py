@@ -20,7 +20,7 @@ On disk
 
 A frame (numbers are big endian)::
 
-    magic     4   "KJ", the format (1), 0xC5
+    magic     4   "KJ", the format (1), 0xC5; other formats differ in their number alone
     length    4   of the body, at most 128 MiB
     checksum  4   CRC-32C of length and body; it starts with the CRC-32C of "instance/topic"
     body:

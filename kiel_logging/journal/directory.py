@@ -221,7 +221,7 @@ class Orphan:
 
 
 class Instance(NamedTuple):
-    """What a command shows of an instance; ``started`` is in seconds since 1970."""
+    """An instance as a command shows it; ``started`` is in seconds since 1970."""
 
     path: Path
     is_alive: bool
@@ -302,7 +302,7 @@ class Directory:
         return found
 
     def orphans(self) -> list[Orphan]:
-        """Return, and lock, the instances whose writer is gone and that nobody else sends.
+        """Return, and lock, the instances whose writer is gone and that no other process sends.
 
         The oldest comes first. One that can't be sent is reported.
         """
@@ -387,7 +387,7 @@ def _remove_instance(path: Path) -> None:
 
 
 def _parsed(about: bytes) -> Mapping[str, Any]:
-    with contextlib.suppress(ValueError):  # if it is damaged, frames tell their format as well
+    with contextlib.suppress(ValueError):  # if it is damaged, the frames have their format too
         if isinstance(parsed := json.loads(about.partition(b"\n")[0]), dict):
             return parsed
     return {}
@@ -402,7 +402,7 @@ def _started(path: Path, about: Mapping[str, Any]) -> float:
 
 
 def _file_system_of(path: Path) -> str:
-    """Return the type of the file system that ``path`` is on, where Linux tells; else ""."""
+    """Return the type of the file system that ``path`` is on, where Linux lists it; else ""."""
     kind, longest = "", -1
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():

@@ -16,8 +16,7 @@ RECORD, EVENT, STATE = 1, 2, 3
 MAX_BODY: Final = 128 * 1024 * 1024
 """Bytes. A length above it is damaged; nothing is read or allocated for it."""
 
-_PREFIX: Final = b"KJ"
-_STEM: Final = _PREFIX + bytes([FORMAT])
+_STEM: Final = b"KJ" + bytes([FORMAT])
 _STUFFED: Final = _STEM + b"\0"
 MAGIC: Final = _STEM + b"\xc5"
 
@@ -179,8 +178,10 @@ def _next_magic(block: bytes, at: int) -> int:
 
 
 def _foreign(block: bytes, at: int) -> int | None:
-    version = block[at + 2 : at + 3]
-    return version[0] if block.startswith(_PREFIX, at) and version not in (b"", _STEM[2:]) else None
+    """Return the format of a magic that is another release's."""
+    magic = block[at : at + len(MAGIC)]
+    is_magic = magic[:2] == MAGIC[:2] and magic[3:] == MAGIC[3:]
+    return magic[2] if is_magic and magic != MAGIC else None
 
 
 def _was_whole(block: bytes, start: int, end: int) -> bool:

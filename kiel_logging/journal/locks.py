@@ -1,4 +1,4 @@
-"""Locks between processes: who owns an instance, and who ships it.
+"""Locks between processes: one says that an instance has an owner, one that it has a shipper.
 
 They are POSIX record locks (``fcntl.lockf``): one belongs to a process and ends with it. An
 ``flock`` is shared with forked children, so a child that outlives its parent would keep the

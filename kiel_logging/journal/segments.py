@@ -63,8 +63,7 @@ class Descriptor:
     So another thread may drop it while ``write()`` is going on, without a lock.
 
     Programs may close descriptors that they don't know, as daemons do. The number may then be that
-    of a file of the program: this object knows its own file, and neither writes to another one
-    nor closes it.
+    of a file of the program: this object knows its own file, and leaves any other one alone.
     """
 
     __slots__ = ("_file", "number", "path")

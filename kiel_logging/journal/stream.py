@@ -103,7 +103,7 @@ class Stream:
         self._synchronous: Final = synchronous
         self._sizes: dict[int, int] = {}
         self._segment = START.segment
-        """The last segment: the others are finished, nobody appends to them any more."""
+        """The last segment. All others are finished: no append goes there any more."""
         self._descriptors: dict[int, Descriptor] = {}
         """To append to the last segment, and to read segments that lost their names."""
         self._counter = self._older = 0
@@ -209,7 +209,7 @@ class Stream:
     def read(self, position: Position, most_bytes: int = _BLOCK, *, ended: bool = False) -> Run:
         """Return the entries at ``position``: those in about ``most_bytes``, or a larger one.
 
-        With ``ended`` nobody appends any more. Without it, the end of the last segment may be the
+        With ``ended`` there will be no append. Without it, the end of the last segment may be the
         front of a write that is going on, and is left for the next time. A run without entries
         means that there are none.
 
@@ -249,7 +249,7 @@ class Stream:
 
     @property
     def is_acknowledged(self) -> bool:
-        """Whether nothing is behind the checkpoint; nobody may append meanwhile."""
+        """Whether nothing is behind the checkpoint; there must be no append meanwhile."""
         run = self.read(self.position, ended=True)
         return not run.entries and run.foreign is None
 

@@ -214,7 +214,7 @@ def test_the_front_of_a_write_is_left_for_the_next_time(cut: int) -> None:
 
 
 def test_the_end_of_an_ended_stream_is_consumed() -> None:
-    """Nobody will append the rest of a torn frame."""
+    """The rest of a torn frame will never come."""
     block = THREE[0] + THREE[1][:-1]
     assert scan(block, SEED, ended=True).size == len(block)
 

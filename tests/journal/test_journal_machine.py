@@ -38,7 +38,7 @@ _INSTANCES = itertools.count()
 
 
 class Written(NamedTuple):
-    """What is in a file: a frame that stands whole, or the front of one."""
+    """Bytes of a file: a frame that stands whole, or the front of one, without a value."""
 
     segment: int
     start: int
@@ -191,12 +191,12 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(jump=st.integers(0, 5))
     def append_state(self, jump: int) -> None:
-        """Numbering goes on behind numbers that were given without the journal."""
+        """Numbering continues behind numbers that were given without the journal."""
         self.life.last += jump + 1
         state = frame(None, kind=STATE, sequence=self.life.last, digest=bytes(32))
         data = encode(state, self.stream.seed)
         self.stream.append(data, 0)
-        self.note_bytes(len(data), None)
+        self.note_bytes(len(data), b"state")
 
     @rule(data=st.data(), count=st.integers(1, 3), stays=st.booleans())
     def append_to_a_full_disk(self, data: Any, count: int, stays: bool) -> None:
@@ -290,7 +290,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule()
     def look_for_orphans_while_the_owner_lives(self) -> None:
-        """Its journal is nobody else's."""
+        """The owner keeps its journal."""
         for orphan in self.directory.orphans():
             assert orphan.instance != self.journal.instance
             orphan.release()
@@ -385,7 +385,8 @@ class JournalMachine(RuleBasedStateMachine):
             (name, written)
             for name, life in lives
             for written in life.written
-            if written.value is not None
+            if written.value in life.numbers
+            and not self.is_behind_a_torn_frame(life, written)
             and segment_path(self.root / name / TOPIC, written.segment).exists()
         ]
         if places:
@@ -396,9 +397,14 @@ class JournalMachine(RuleBasedStateMachine):
             self.lives[name].damaged.add(written.value)
             self.lives[name].flipped.add("segment")
 
+    def is_behind_a_torn_frame(self, life: Life, written: Written) -> bool:
+        """Two faults in a row may look like one."""
+        place = (written.segment, written.start, None)
+        return any((one.segment, one.end, one.value) == place for one in life.written)
+
     @rule(data=st.data())
     def flip_a_bit_of_a_checkpoint(self, data: Any) -> None:
-        """The other slot tells where to continue."""
+        """The other slot has a position to continue from."""
         lives = [
             (name, life)
             for name, life in self.lives.items()
