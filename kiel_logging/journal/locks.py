@@ -40,7 +40,7 @@ class Claim:
     @property
     def is_held(self) -> bool:
         """Whether other processes see the lock: its descriptor is open, its file still there."""
-        return self._descriptor is not None and _is_at(self.path, self._descriptor)
+        return self._descriptor is not None and _is_at(self._descriptor)
 
     def read(self) -> bytes:
         """Return the content of the lock's file; raise OSError."""
@@ -71,7 +71,7 @@ def claim(path: Path) -> Claim | None:
     try:
         descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT)
         # Its last owner may have removed the file before it was locked here.
-        if _lock(descriptor) and _is_at(path, descriptor):
+        if _lock(descriptor) and _is_at(descriptor):
             taken = Claim(path, descriptor)
     except OSError as error:
         raise failure(path, error) from error
@@ -110,8 +110,9 @@ def _key_of(path: Path) -> tuple[int, str, str]:
     return os.getpid(), path.parent.name, path.name
 
 
-def _is_at(path: Path, descriptor: Descriptor) -> bool:
+def _is_at(descriptor: Descriptor) -> bool:
+    status = descriptor.status()
     try:
-        return os.path.samestat(os.fstat(descriptor.number), path.lstat())
+        return status is not None and os.path.samestat(status, descriptor.path.lstat())
     except OSError:
         return False

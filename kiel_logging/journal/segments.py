@@ -70,7 +70,7 @@ class Descriptor:
 
     def __init__(self, path: Path, flags: int) -> None:
         self.path: Final = path
-        self.number: Final = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self.number = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         status = os.fstat(self.number)
         self._file: Final = (status.st_dev, status.st_ino)
 
@@ -79,11 +79,12 @@ class Descriptor:
 
     def status(self) -> os.stat_result | None:
         """Return the file's status; None if the number is closed, or another file's."""
-        try:
+        with contextlib.suppress(OSError):
             status = os.fstat(self.number)
-        except OSError:
-            return None
-        return status if (status.st_dev, status.st_ino) == self._file else None
+            if (status.st_dev, status.st_ino) == self._file:
+                return status
+        self.number = -1  # for good: the same file may be opened under the number again
+        return None
 
     def write(self, data: bytes) -> int:
         """Return how many bytes one ``write(2)`` took; ask for the ``status()`` just before."""
