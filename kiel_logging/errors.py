@@ -16,7 +16,7 @@
     │   └── ProducerClosed                     after close()
     ├── BufferFull                         buffer_memory is used up: the brokers are too slow
     ├── SpoolError                         the disk, the rights, or the file system of spool_dir
-    │   ├── SpoolFull                          spool_max_bytes is used up: the brokers are too slow
+    │   ├── SpoolFull                          spool_max_bytes is used up, or the disk is full
     │   └── SpoolDamaged                       a spool file is no longer what was written to it
     ├── BrokerError                        a broker or the way to it; retried where that may help
     │   ├── BrokerUnreachable                  no connection could be made
@@ -44,7 +44,7 @@
 
 A message says what is wrong, whose fault it is and what to do about it. No module but
 ``network/connection.py`` translates foreign errors of the network, none but
-``handler/spool/faults.py`` those of the disk.
+``handler/spool/faults.py`` and ``journal/segments.py`` those of the disk.
 """
 
 from collections.abc import Sequence
@@ -109,7 +109,7 @@ class SpoolError(KielError):
 
 
 class SpoolFull(SpoolError):
-    """``spool_max_bytes`` is used up by records that the brokers have not taken yet."""
+    """``spool_max_bytes`` is used up by records that the brokers have not taken, or the disk is."""
 
 
 class SpoolDamaged(SpoolError):

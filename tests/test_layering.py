@@ -36,10 +36,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {*VALUES, "partitioners", "security", "serializers", "topics", "wire"},
     "wire": {*VALUES},
     "proof": {*VALUES, "wire"},
+    "journal": {*VALUES},
     "delivery": {*VALUES, "wire"},
     "network": {*VALUES, *CHOICES, "wire", "delivery"},
     "clients": {*VALUES, *CHOICES, "wire", "delivery", "network"},
-    "handler": {*VALUES, *CHOICES, "wire", "proof", "delivery", "network", "clients"},
+    "handler": {*VALUES, *CHOICES, "wire", "proof", "delivery", "journal", "network", "clients"},
     "prometheus": {"handler"},
     # Commands, which nobody but the command line imports.
     "confluent": {*VALUES},
@@ -54,17 +55,17 @@ PURE = {"wire", "proof", "delivery"}
 PURE_MODULES = {
     f"verify/{name}.py"
     for name in ("audit", "events", "judge", "looking", "names", "pages", "stream", "verdict")
-}
+} | {"journal/frames.py"}
 IMPURE = {"tornado", "asyncio", "threading", "socket", "ssl", "time", "random", "selectors"}
 THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
 
 # Who else than the free may know of these.
 ONLY: dict[str, set[str]] = {
     "tornado": {"network", "clients", "handler/pipeline/loop_thread.py"},
-    "threading": {"handler"},
+    "threading": {"handler", "journal"},
     "ssl": {"clients", "network", "security"},
     "sqlite3": {f"handler/spool/{name}.py" for name in ("faults", "salvage", "schema", "store")},
-    "fcntl": {"handler/spool/claim.py"},
+    "fcntl": {"handler/spool/claim.py", "journal/locks.py"},
 }
 
 SOURCES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
