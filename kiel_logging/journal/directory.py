@@ -18,8 +18,8 @@ from typing import Any, Final, NamedTuple
 
 from kiel_logging.errors import SpoolError, SpoolFull
 from kiel_logging.journal.frames import FORMAT
-from kiel_logging.journal.locks import Claim, claim, content, is_locked
-from kiel_logging.journal.segments import failure
+from kiel_logging.journal.locks import Claim, claim, peek
+from kiel_logging.journal.segments import failing_at, failure
 from kiel_logging.journal.stream import DAMAGED, LocalStream, Stream
 
 OWNER, SHIPPER = LOCKS = ("owner.lock", "shipper.lock")
@@ -106,9 +106,8 @@ class Journal:
                 raise SpoolError(f"the journal {self.path} is closed, or not open yet: log later")
             self._opening = True
             try:
-                self._take_locks()
-            except OSError as error:
-                raise failure(self.path, error) from error
+                with failing_at(self.path):
+                    self._take_locks()
             finally:
                 self._opening = False
 
@@ -320,8 +319,8 @@ class Directory:
         """Return all instances, the oldest first, for commands; raise SpoolError."""
         found = []
         for path in self._instances():
-            alive, shipped = (is_locked(path / name) for name in LOCKS)
-            about = _parsed(content(path / OWNER))
+            (alive, content), (shipped, _) = (peek(path / name) for name in LOCKS)
+            about = _parsed(content)
             streams = list(streams_of(path).values())
             found.append(Instance(path, alive, shipped, about, _started(path, about), streams))
         return sorted(found, key=lambda instance: instance.started)
@@ -358,32 +357,26 @@ def _claim(path: Path) -> Orphan | None:
 def streams_of(path: Path) -> dict[str, Stream]:
     """Return the streams of an instance, unless only what was set aside is left of them."""
     found = {}
-    try:
+    with failing_at(path):
         for topic in _topics_in(path):
             if os.listdir(topic) != [DAMAGED]:  # noqa: PTH208
                 found[topic.name] = Stream(topic, path.name)
                 found[topic.name].load()
-    except OSError as error:
-        raise failure(path, error) from error
     return found
 
 
 def _topics_in(path: Path) -> list[Path]:
-    try:
+    with failing_at(path):
         return sorted(one for one in path.iterdir() if one.is_dir() and not one.is_symlink())
-    except OSError as error:
-        raise failure(path, error) from error
 
 
 def _remove_instance(path: Path) -> None:
     """Remove an instance without streams, while its locks are held; raise SpoolError."""
-    try:
+    with failing_at(path):
         for name in LOCKS:
             (path / name).unlink(missing_ok=True)
         if not _topics_in(path):
             path.rmdir()
-    except OSError as error:
-        raise failure(path, error) from error
 
 
 def _parsed(about: bytes) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from kiel_logging.journal.segments import Descriptor, failure
+from kiel_logging.journal.segments import Descriptor, failing_at
 
 _MOST: Final = 64 * 1024
 
@@ -33,9 +33,6 @@ class Claim:
         self.path: Final = path
         self._descriptor: Descriptor | None = descriptor
         self._key: Final = _key_of(path)
-
-    def __repr__(self) -> str:
-        return f"<Claim {self.path.parent.name}/{self.path.name}>"
 
     @property
     def is_held(self) -> bool:
@@ -69,12 +66,11 @@ def claim(path: Path) -> Claim | None:
         return None
     taken = descriptor = None
     try:
-        descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT)
-        # Its last owner may have removed the file before it was locked here.
-        if _lock(descriptor) and _is_at(descriptor):
-            taken = Claim(path, descriptor)
-    except OSError as error:
-        raise failure(path, error) from error
+        with failing_at(path):
+            descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT)
+            # Its last owner may have removed the file before it was locked here.
+            if _lock(descriptor) and _is_at(descriptor):
+                taken = Claim(path, descriptor)
     finally:
         if taken is None:
             descriptor = None  # closed first: it must not give up a lock that comes later
@@ -90,20 +86,14 @@ def _lock(descriptor: Descriptor) -> bool:
     return True
 
 
-def is_locked(path: Path) -> bool:
-    """Return whether any process, this one included, holds the lock whose file is ``path``."""
-    found = claim(path) if path.exists() else None
-    if found is not None:
-        found.release()
-    return found is None and path.exists()
-
-
-def content(path: Path) -> bytes:
-    """Return the content of a lock's file; nothing where it can't be read, or is held here."""
-    try:
-        return b"" if _key_of(path) in _taken else path.read_bytes()
-    except OSError:
-        return b""
+def peek(path: Path) -> tuple[bool, bytes]:
+    """Return whether any process holds a lock, and its content; nothing if it is held here."""
+    if _key_of(path) in _taken or not path.exists():
+        return path.exists(), b""
+    if (free := claim(path)) is not None:
+        free.release()
+    with failing_at(path):
+        return free is None, path.read_bytes()
 
 
 def _key_of(path: Path) -> tuple[int, str, str]:

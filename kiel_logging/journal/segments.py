@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,15 @@ def failure(path: Path, error: OSError) -> SpoolError:
     kind = SpoolFull if error.errno in _NO_ROOM else SpoolError
     advice = _ADVICE.get(error.errno or 0, "see the system's log for what is wrong with its disk")
     return kind(f"can't spool to {path} ({error.strerror or error}): {advice}")
+
+
+@contextlib.contextmanager
+def failing_at(path: Path) -> Iterator[None]:
+    """Raise errors of the system, about ``path``, as SpoolError."""
+    try:
+        yield
+    except OSError as error:
+        raise failure(path, error) from error
 
 
 def segment_path(directory: Path, number: int) -> Path:
@@ -73,9 +82,6 @@ class Descriptor:
         self.number = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         status = os.fstat(self.number)
         self._file: Final = (status.st_dev, status.st_ino)
-
-    def __repr__(self) -> str:
-        return f"<Descriptor {self.number} {self.path}>"
 
     def status(self) -> os.stat_result | None:
         """Return the file's status; None if the number is closed, or another file's."""

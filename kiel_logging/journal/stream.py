@@ -20,6 +20,7 @@ from kiel_logging.journal import frames
 from kiel_logging.journal.frames import Damage, Frame, Scan
 from kiel_logging.journal.segments import (
     Descriptor,
+    failing_at,
     failure,
     segment_path,
     segments_in,
@@ -115,13 +116,11 @@ class Stream:
     def load(self) -> None:
         """Look which segments there are, and read the checkpoint; raise SpoolError."""
         content = b""
-        try:
+        with failing_at(self.path):
             self._sizes = segments_in(self.path)
             self._segment = max(self._sizes, default=START.segment)
             with contextlib.suppress(FileNotFoundError):
                 content = (self.path / CHECKPOINT).read_bytes()
-        except OSError as error:
-            raise failure(self.path, error) from error
         slots = sorted(slot for at in (0, _SLOT_DISTANCE) if (slot := self._slot(content, at)))
         self._counter, self.checkpoint = slots[-1] if slots else (0, None)
         self._older = slots[0][1].segment if len(slots) > 1 else 0
@@ -156,22 +155,15 @@ class Stream:
         """
         slot = _SLOT.pack(self._counter + 1, *checkpoint)
         slot += self._slot_sum(slot)
+        at, older = (self._counter + 1) % 2 * _SLOT_DISTANCE, self.checkpoint
         path = self.path / CHECKPOINT
-        try:
+        with failing_at(path):
             descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT)
-            at = (self._counter + 1) % 2 * _SLOT_DISTANCE
-            both = (
-                self.checkpoint is None or os.fstat(descriptor.number).st_size < 2 * _SLOT_DISTANCE
-            )
-            if both:
-                slot, at = slot.ljust(_SLOT_DISTANCE, b"\0") * 2, 0
-            written = os.pwrite(descriptor.number, slot, at)
-        except OSError as error:
-            raise failure(path, error) from error
-        if written < len(slot):
-            raise SpoolFull(f"the checkpoint {path} was cut short: make room on its disk")
-        newer = checkpoint if both or self.checkpoint is None else self.checkpoint
-        self._older, self._counter, self.checkpoint = newer.segment, self._counter + 1, checkpoint
+            if older is None or os.fstat(descriptor.number).st_size < 2 * _SLOT_DISTANCE:
+                slot, at, older = slot.ljust(_SLOT_DISTANCE, b"\0") * 2, 0, checkpoint  # both
+            if os.pwrite(descriptor.number, slot, at) < len(slot):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._older, self._counter, self.checkpoint = older.segment, self._counter + 1, checkpoint
 
     def release(self, checkpoint: Checkpoint) -> None:
         """Store ``checkpoint``, and remove the segments before it.
@@ -187,12 +179,10 @@ class Stream:
         if released and self._older <= released[-1]:
             # If the newer slot is damaged some day, the older one has to know where to continue.
             self.store(checkpoint)
-        try:
+        with failing_at(self.path):
             if released and self._synchronous:  # a power cut must not undo the checkpoint alone
                 os.fdatasync(Descriptor(self.path / CHECKPOINT, os.O_RDWR).number)
             self._remove(released)
-        except OSError as error:
-            raise failure(self.path, error) from error
 
     def _remove(self, numbers: list[int]) -> None:
         for number in numbers:
@@ -223,14 +213,12 @@ class Stream:
             number, offset = position
             following = next((one for one in list(self._sizes) if one > number), None)
             ends_here = ended or number < self._segment  # asked before the bytes are read
-            try:
-                scan, is_end = self._scan(position, most_bytes, ended=ends_here)
-            except FileNotFoundError:
-                scan, is_end = Scan([], [], 0), True
-                if following is not None:
-                    missing.append(number)
-            except OSError as error:
-                raise failure(self.path, error) from error
+            with failing_at(self.path):
+                try:
+                    scan, is_end = self._scan(position, most_bytes, ended=ends_here)
+                except FileNotFoundError:
+                    scan, is_end = Scan([], [], 0), True
+                    missing += [] if following is None else [number]
             position = Position(number, offset + scan.size)
             foreign = scan.foreign if is_end else None
             if scan.entries or foreign is not None or (is_end and following is None):
@@ -291,15 +279,11 @@ class Stream:
 
     def remove(self) -> None:
         """Remove all files but those that were set aside; raise SpoolError."""
-        try:
+        with failing_at(self.path), contextlib.suppress(FileNotFoundError):
             self._remove(list(self._sizes))
             (self.path / CHECKPOINT).unlink(missing_ok=True)
             if not (self.path / DAMAGED).exists():
                 self.path.rmdir()
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise failure(self.path, error) from error
 
 
 class LocalStream(Stream):
@@ -442,14 +426,12 @@ class LocalStream(Stream):
 
     def _sync_segment(self) -> None:
         number = self._segment
-        try:
+        with failing_at(self.path):
             descriptor = self._descriptors.get(number)
             if number in self._sizes and (descriptor is None or descriptor.status() is None):
                 descriptor = self._reader(number)
             if descriptor is not None:
                 os.fdatasync(descriptor.number)
-        except OSError as error:
-            raise failure(self.path, error) from error
 
     # For the thread that ships.
 

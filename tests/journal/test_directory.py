@@ -15,7 +15,7 @@ import pytest
 from kiel_logging.errors import SpoolError
 from kiel_logging.journal.directory import OWNER, SHIPPER, Directory, Journal, Orphan
 from kiel_logging.journal.frames import encode
-from kiel_logging.journal.locks import claim, is_locked
+from kiel_logging.journal.locks import claim, peek
 from kiel_logging.journal.segments import segment_path
 from kiel_logging.journal.stream import CHECKPOINT, DAMAGED, START
 from tests.journal.sample import (
@@ -175,7 +175,7 @@ def test_to_look_for_orphans_does_not_give_up_ones_own_locks(
     assert directory.orphans() == []
     (instance,) = directory.instances()
     assert (instance.is_alive, instance.is_shipped) == (True, True)
-    assert is_locked(journal.path / OWNER)
+    assert peek(journal.path / OWNER) == (True, b"")
     code = f"print(json.dumps(len(Directory(Path({str(tmp_path)!r})).orphans())))"
     assert output(code) == 0
     journal.abandon()
@@ -252,7 +252,7 @@ def test_an_orphan_of_another_format_stays(
         assert directory.orphans() == []
     (text,) = reports
     assert re.search("has format 99 .* the release that made it can send it", text)
-    assert not is_locked(path / OWNER)
+    assert peek(path / OWNER) == (False, b'{"format": 99}\n')
     assert (path / TOPIC / CHECKPOINT).exists()
     reports.clear()
 
