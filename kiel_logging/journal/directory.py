@@ -13,6 +13,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +24,6 @@ from kiel_logging.journal.segments import failing_at, failure
 from kiel_logging.journal.stream import DAMAGED, LocalStream, Stream
 
 OWNER, SHIPPER = LOCKS = ("owner.lock", "shipper.lock")
-SEGMENT_BYTES: Final = 8 * 1024 * 1024
 _LEAST_SEGMENT_BYTES: Final = 64 * 1024
 _MOST_OPEN: Final = 64
 _INSTANCE: Final = re.compile(r"[0-9a-f]{32}")
@@ -31,6 +31,7 @@ _OCTAL: Final = re.compile(r"\\(\d{3})")
 _NETWORK: Final = re.compile(r"nfs.*|cifs|smb.*|9p|afs|ceph|lustre|fuse\.(sshfs|glusterfs)")
 
 
+@dataclass(eq=False)
 class Journal:
     """All that one writer appends, by topic. Touches no file before the first append.
 
@@ -48,34 +49,26 @@ class Journal:
         lock: held during each append.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        instance: str,
-        *,
-        max_bytes: int | None = None,
-        synchronous: bool = False,
-        segment_bytes: int = SEGMENT_BYTES,
-        about: Mapping[str, Any] | None = None,
-    ) -> None:
-        if max_bytes is not None:
-            segment_bytes = min(segment_bytes, max(_LEAST_SEGMENT_BYTES, max_bytes // 8))
-        self.path: Final = root / instance
-        self.instance: Final = instance
-        self.max_bytes: Final = max_bytes
-        self.synchronous: Final = synchronous
-        self.segment_bytes: Final = segment_bytes
-        self.lock: Final = threading.RLock()
+    root: Path
+    instance: str
+    _: KW_ONLY
+    max_bytes: int | None = None
+    synchronous: bool = False
+    segment_bytes: int = 8 * 1024 * 1024
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.max_bytes is not None:
+            most = max(_LEAST_SEGMENT_BYTES, self.max_bytes // 8)
+            self.segment_bytes = min(self.segment_bytes, most)
+        self.path = self.root / self.instance
+        self.lock = threading.RLock()
         self.bytes = 0
         self.failing = False
-        self._about: Final = dict(about or {})
-        self._streams: Final[dict[str, LocalStream]] = {}
-        self._opened: Final[dict[LocalStream, None]] = {}
+        self._streams: dict[str, LocalStream] = {}
+        self._opened: dict[LocalStream, None] = {}
         self._claims: list[Claim] = []
         self._opening = self._closed = False
-
-    def __repr__(self) -> str:
-        return f"<Journal {self.path} streams={len(self._streams)} bytes={self.bytes}>"
 
     def stream(self, topic: str) -> LocalStream:
         """Return the stream of a topic, always the same one.
@@ -112,15 +105,16 @@ class Journal:
                 self._opening = False
 
     def _take_locks(self) -> None:
-        self._release()
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _release(self._claims)
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o700, exist_ok=True)
         for name in LOCKS:
             if (taken := claim(self.path / name)) is None:
                 # The name was seen before it was locked; or the program closed all descriptors.
                 raise SpoolError(f"another process takes {self.path} for a dead one's: log later")
             self._claims.append(taken)
         about = {"format": FORMAT, "instance": self.instance, "pid": os.getpid()}
-        about |= {"host": socket.gethostname(), "started": time.time(), **self._about}
+        about |= {"host": socket.gethostname(), "started": time.time(), **self.about}
         self._claims[0].write(json.dumps(about, default=str).encode() + b"\n")
 
     def keep_open(self, stream: LocalStream) -> None:
@@ -159,11 +153,7 @@ class Journal:
         self._closed = True
         for stream in self.streams():
             stream.abandon()
-        self._release()
-
-    def _release(self) -> None:
-        while self._claims:
-            self._claims.pop().release()
+        _release(self._claims)
 
 
 class Orphan:
@@ -182,9 +172,6 @@ class Orphan:
         self.started: Final = _started(path, about)
         self._claims: Final = claims
         self._streams: Final = streams_of(path)
-
-    def __repr__(self) -> str:
-        return f"<Orphan {self.instance} streams={len(self._streams)}>"
 
     def streams(self) -> list[Stream]:
         """Return the streams that are left."""
@@ -215,8 +202,12 @@ class Orphan:
 
     def release(self) -> None:
         """Let other processes send what is left."""
-        while self._claims:
-            self._claims.pop().release()
+        _release(self._claims)
+
+
+def _release(claims: list[Claim]) -> None:
+    while claims:
+        claims.pop().release()
 
 
 class Instance(NamedTuple):
@@ -332,9 +323,7 @@ class Directory:
 
 
 def _claim(path: Path) -> Orphan | None:
-    """Return an instance with both of its locks; None if it is another's, or nothing is left."""
-    if _topics_in(path) and not streams_of(path):
-        return None  # all was sent, and what was set aside is for people
+    """Return an instance with both of its locks; None if they are not free, or nothing is left."""
     claims: list[Claim] = []
     with contextlib.ExitStack() as releasing:
         for name in LOCKS:
@@ -351,7 +340,10 @@ def _claim(path: Path) -> Orphan | None:
                 )
         orphan = Orphan(path, claims, about)
         releasing.pop_all()
+    if orphan.streams():
         return orphan
+    orphan.remove()
+    return None
 
 
 def streams_of(path: Path) -> dict[str, Stream]:

@@ -110,7 +110,7 @@ def said(running: subprocess.Popen[str]) -> str:
 
 
 _IMPORTS: Final = """
-import json, os, signal, sys, threading
+import json, os, signal, sys, threading, time
 from pathlib import Path
 from kiel_logging.errors import *
 from kiel_logging.journal.directory import *

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -200,6 +201,34 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_none(tmp_path: Path) -> None
     again.release()
 
 
+def test_a_lock_that_is_removed_while_it_is_taken_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process would make a new file, and lock that."""
+    path = tmp_path / OWNER
+    lockf = fcntl.lockf
+    monkeypatch.setattr(fcntl, "lockf", lambda *args: (path.unlink(), lockf(*args)))
+    assert claim(path) is None
+    monkeypatch.undo()
+    taken = claim(path)
+    assert taken is not None
+    taken.release()
+
+
+def test_a_forked_child_may_claim_what_its_dead_parent_had(tmp_path: Path) -> None:
+    """Its parent's entries in the registry are not the child's."""
+    code = f"""
+if (parent := os.getpid()) and os.fork():
+    os.kill(parent, signal.SIGKILL)
+journal.abandon()
+while os.getppid() == parent:
+    time.sleep(0.001)
+print(len(Directory(Path({str(tmp_path)!r})).orphans()), flush=True)
+"""
+    with program(writer(tmp_path) + code) as running:
+        assert said(running) == "1"
+
+
 # -- orphans --------------------------------------------------------------------------------------
 
 
@@ -329,8 +358,8 @@ def test_the_rest_of_an_instance_is_removed(
     path.mkdir()
     for name in rest:
         (path / name).mkdir() if name == TOPIC else (path / name).touch()
-    (orphan,) = directory.orphans()
-    assert orphan.remove()
+    for orphan in directory.orphans():
+        assert orphan.remove()
     assert list(tmp_path.iterdir()) == []
 
 

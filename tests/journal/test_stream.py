@@ -522,8 +522,10 @@ def test_a_directory_that_is_removed_is_made_again(stream: LocalStream, tmp_path
     stream.store(Checkpoint(1, SIZE, 1, bytes(32)))
     for path in sorted(tmp_path.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
+    tmp_path.rmdir()
     stream.roll_if_due()
     fill(stream, 3)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
     assert numbers(stream) == [1, 2, 3]
     assert loaded(stream).checkpoint == Checkpoint(1, SIZE, 1, bytes(32))
     assert {path.name for path in stream._journal.path.iterdir()} == {
@@ -734,6 +736,25 @@ def test_a_checkpoint_is_on_the_disk_before_segments_go(synchronous: LocalStream
     with patch("os.fdatasync", lambda _: seen.append(segments(synchronous))):
         synchronous.release(Checkpoint(1, 2 * SIZE, 2, bytes(32)))
     assert (seen, segments(synchronous)) == ([[1]], [])
+
+
+def test_names_are_on_the_disk_before_records(tmp_path: Path) -> None:
+    """A file that has no name after a power cut is of no use."""
+    journal = Journal(tmp_path, INSTANCE, synchronous=True)
+    named: list[tuple[Path, list[str]]] = []
+
+    def fsync(number: int) -> None:
+        path = Path(f"/proc/self/fd/{number}").readlink()
+        named.append((path, sorted(one.name for one in path.iterdir())))
+
+    with patch("os.fsync", fsync):
+        fill(journal.stream(TOPIC), 1)
+    assert named == [
+        (journal.path / TOPIC, ["00000001.log", CHECKPOINT]),
+        (journal.path, [TOPIC, "owner.lock", "shipper.lock"]),
+        (tmp_path, [INSTANCE]),
+    ]
+    journal.abandon()
 
 
 def test_a_frame_is_what_was_given(stream: LocalStream) -> None:
