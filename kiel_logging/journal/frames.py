@@ -165,11 +165,13 @@ def _entry(block: bytes, at: int, seed: int) -> tuple[Frame | Damage | None, int
     end = body + length
     if end > len(block) or length > MAX_BODY or block.find(MAGIC, body, end) >= 0:
         end = body
-    following = _next_magic(block, at + 1)
-    for stop in (end, following):
-        if stop > body and _checksum(memoryview(block)[body:stop], seed) == checksum:
-            return _decode(block, at, stop), stop
-    return None, following
+    view = memoryview(block)
+    if end > body and _checksum(view[body:end], seed) == checksum:
+        return _decode(block, at, end), end
+    end = _next_magic(block, at + 1)
+    if end > body and _checksum(view[body:end], seed) == checksum:
+        return _decode(block, at, end), end
+    return None, end
 
 
 def _next_magic(block: bytes, at: int) -> int:

@@ -85,10 +85,12 @@ class Descriptor:
 
     def status(self) -> os.stat_result | None:
         """Return the file's status; None if the number is closed, or another file's."""
-        with contextlib.suppress(OSError):
+        try:
             status = os.fstat(self.number)
             if (status.st_dev, status.st_ino) == self._file:
                 return status
+        except OSError:
+            pass
         self.number = -1  # for good: the same file may be opened under the number again
         return None
 
