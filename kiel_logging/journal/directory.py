@@ -71,11 +71,7 @@ class Journal:
         self._opening = self._closed = False
 
     def stream(self, topic: str) -> LocalStream:
-        """Return the stream of a topic, always the same one.
-
-        Raises:
-            ValueError: no directory can have this name.
-        """
+        """Return the stream of a topic, always the same one; raise ValueError for a bad name."""
         if (stream := self._streams.get(topic)) is not None:
             return stream
         if topic in ("", ".", "..", *LOCKS) or "/" in topic or "\0" in topic:
@@ -87,11 +83,7 @@ class Journal:
         return list(self._streams.values())
 
     def open(self) -> None:
-        """Make the directory and take both locks, if that is not done, or was undone.
-
-        Raises:
-            SpoolError: there is none to be had, or the journal is closed.
-        """
+        """Make the directory and take both locks, unless they are there; raise SpoolError."""
         with self.lock:
             if len(self._claims) == len(LOCKS) and all(one.is_held for one in self._claims):
                 return
@@ -131,10 +123,9 @@ class Journal:
             oldest.reopen()
 
     def close(self) -> None:
-        """Remove streams that are acknowledged, the directory if no other is left; unlock it.
+        """Remove streams that are acknowledged, and the directory if no other is left; unlock it.
 
-        Raises:
-            SpoolError: something can't be removed; it is unlocked all the same.
+        If something can't be removed, raise SpoolError; it is unlocked all the same.
         """
         with self.lock:
             self._closed = True
@@ -182,13 +173,9 @@ class Orphan:
         self._streams.pop(topic).remove()
 
     def remove(self) -> bool:
-        """Remove streams that are acknowledged, the directory if no other is left; release it.
+        """Remove streams that are acknowledged; release it; return whether no other is left.
 
-        Returns:
-            Whether nothing is left to be sent.
-
-        Raises:
-            SpoolError: something can't be removed; it is released all the same.
+        If something can't be removed, raise SpoolError; it is released all the same.
         """
         try:
             for stream in self.streams():

@@ -56,11 +56,8 @@ class Claim:
 
 
 def claim(path: Path) -> Claim | None:
-    """Return the lock whose file is ``path``, made if need be; None while anybody holds it.
-
-    Raises:
-        SpoolError: no file, or no lock, can be had there.
-    """
+    """Return the lock whose file is ``path``, made if need be; None while it is held; raise
+    SpoolError if no file, or no lock, can be had there."""
     key, mark = _key_of(path), object()
     if _taken.setdefault(key, mark) is not mark:
         return None

@@ -148,11 +148,7 @@ class Stream:
         return START if self.checkpoint is None else self.checkpoint.position
 
     def store(self, checkpoint: Checkpoint) -> None:
-        """Write the older slot; this takes no room on the disk.
-
-        Raises:
-            SpoolError: it can't be written; the newer slot is as it was.
-        """
+        """Write the older slot, which takes no room on the disk; raise SpoolError."""
         slot = _SLOT.pack(self._counter + 1, *checkpoint)
         slot += self._slot_sum(slot)
         at, older = (self._counter + 1) % 2 * _SLOT_DISTANCE, self.checkpoint
@@ -166,11 +162,7 @@ class Stream:
         self._older, self._counter, self.checkpoint = older.segment, self._counter + 1, checkpoint
 
     def release(self, checkpoint: Checkpoint) -> None:
-        """Store ``checkpoint``, and remove the segments before it.
-
-        Raises:
-            SpoolError: the checkpoint can't be stored, or a segment not be removed.
-        """
+        """Store ``checkpoint``, then remove the segments before it; raise SpoolError."""
         number = checkpoint.segment
         if number < self._segment and checkpoint.offset >= self._sizes.get(number, 0):
             checkpoint = checkpoint._replace(segment=number + 1, offset=0)
@@ -201,10 +193,7 @@ class Stream:
 
         With ``ended`` there will be no append. Without it, the end of the last segment may be the
         front of a write that is going on, and is left for the next time. A run without entries
-        means that there are none.
-
-        Raises:
-            SpoolError: the disk failed.
+        means that there are none. Raise SpoolError if the disk fails.
         """
         missing: list[int] = []
         if self.checkpoint is not None and position.segment not in self._sizes:
@@ -262,10 +251,9 @@ class Stream:
             return self._descriptors[number]
 
     def set_aside(self, damage: Damage, end: Position) -> Path | None:
-        """Append the bytes of ``damage``, which ends at ``end``, to a file for people.
+        """Append the bytes of ``damage``, which ends at ``end``, to a file for people; return it.
 
-        Returns:
-            The file; None if the disk does not take them, or there are too many already.
+        Return None if the disk does not take them, or there are too many already.
         """
         try:
             target = Descriptor(self.path / DAMAGED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -447,10 +435,7 @@ class LocalStream(Stream):
         """Start the next segment if this one is large, or if nothing in it is needed any more.
 
         Takes no room on the disk: the next append makes the file. Call it when something was
-        acknowledged, and now and then.
-
-        Raises:
-            SpoolError: the disk failed.
+        acknowledged, and now and then. Raise SpoolError if the disk fails.
         """
         journal = self._journal
         with journal.lock:

@@ -233,6 +233,8 @@ HOSTILE_BODIES: dict[str, bytes] = {
     "more than is understood": encode(frame(), SEED)[12:] + b"?",
     "a value that is longer than the body": encode(frame(), SEED)[12:47] + b"\x7f\xff\xff\xff",
     "two thousand million headers": encode(frame(None), SEED)[12:-4] + b"\x7f\xff\xff\xff",
+    "headers that lead back": encode(frame(None), SEED)[12:-4]
+    + b"\x7f\xff\xff\xff\xff\xff\xff\xf8\xff\xff\xff\xff",
     "a header of huge size": encode(frame(None), SEED)[12:-4] + b"\0\0\0\1" + b"\xff" * 8,
     "a number that is none": encode(frame(key=1, data=b"1"), SEED)[12:].replace(b"\0011", b"\1x"),
     "a text that is none": encode(frame(key="a", data=b"a"), SEED)[12:].replace(b"\1a", b"\1\xff"),
