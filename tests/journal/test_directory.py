@@ -36,7 +36,7 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to
 
 
 class Reports(list[str]):
-    """What a directory reports."""
+    """The sentences that a directory reported."""
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def send_all(orphan: Orphan) -> list[int]:
     return found
 
 
-# -- a process of its own -------------------------------------------------------------------------
+# -- processes ----------------------------------------------------------------------------------
 
 
 def writer(root: Path) -> str:

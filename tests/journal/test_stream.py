@@ -218,7 +218,7 @@ def test_a_damaged_slot_leaves_the_other_one(stream: LocalStream, slot: int) -> 
 
 
 def test_two_damaged_slots_are_no_checkpoint(stream: LocalStream) -> None:
-    """Which is told; the next one that is stored is good."""
+    """The stream says so; the next one that is stored is good."""
     fill(stream, 1)
     for slot in SLOTS:
         damage(stream.path / CHECKPOINT, slot + 20)
@@ -284,13 +284,18 @@ def test_nothing_is_removed_if_the_checkpoint_can_not_be_written(stream: LocalSt
     assert segments(stream) == [1, 2]
 
 
-def test_a_checkpoint_file_that_was_removed_is_made_again(stream: LocalStream) -> None:
-    """By the next one that is stored."""
+@pytest.mark.parametrize("slot", SLOTS)
+def test_a_checkpoint_file_that_was_removed_is_made_again(stream: LocalStream, slot: int) -> None:
+    """By the next one that is stored, with both slots."""
     fill_segments(stream, 2)
+    stream.store(Checkpoint(1, 2 * SIZE, 2, bytes(32)))
+    stream.store(Checkpoint(2, 0, 2, bytes(32)))
     (stream.path / CHECKPOINT).unlink()
-    stream.release(Checkpoint(1, 2 * SIZE, 2, bytes(32)))
+    stream.release(Checkpoint(2, 0, 2, bytes(32)))
     assert segments(stream) == [2]
+    damage(stream.path / CHECKPOINT, slot + 20)
     assert numbers(loaded(stream), loaded(stream).position) == [3, 4]
+    assert not loaded(stream).checkpoint_missing
 
 
 def test_a_segment_is_removed_early_if_all_of_it_is_acknowledged(stream: LocalStream) -> None:
@@ -675,7 +680,7 @@ def test_what_is_synced_is_not_synced_again(synchronous: LocalStream) -> None:
 
 
 def test_a_signal_handler_syncs_on_top_of_a_sync(synchronous: LocalStream) -> None:
-    """With a call of its own, for the frame beneath it can't end before."""
+    """It calls fdatasync itself, for the frame beneath can't end before it."""
     calls = []
 
     def fdatasync(number: int) -> None:
@@ -719,7 +724,7 @@ def test_a_segment_that_is_not_open_is_synced(synchronous: LocalStream, prepare:
 
 
 def test_a_disk_that_can_not_sync(synchronous: LocalStream) -> None:
-    """Is told, and asked again the next time; the record is in the file all the same."""
+    """Is an error, and asked again the next time; the record is in the file all the same."""
     until = synchronous.append(encode(numbered(2), synchronous.seed))
     failing = OSError(errno.EIO, "Input/output error")
     with patch("os.fdatasync", side_effect=failing), pytest.raises(SpoolError, match="its disk"):
