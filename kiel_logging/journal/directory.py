@@ -297,10 +297,14 @@ class Directory:
         """Return all instances, the oldest first, for commands; raise SpoolError."""
         found = []
         for path in self._instances():
-            (alive, content), (shipped, _) = (peek(path / name) for name in LOCKS)
-            about = _parsed(content)
-            streams = list(streams_of(path).values())
-            found.append(Instance(path, alive, shipped, about, _started(path, about), streams))
+            try:
+                (alive, content), (shipped, _) = (peek(path / name) for name in LOCKS)
+                about, streams = _parsed(content), list(streams_of(path).values())
+            except SpoolError:
+                if path.exists():  # if not, its process has just come to its end
+                    raise
+            else:
+                found.append(Instance(path, alive, shipped, about, _started(path, about), streams))
         return sorted(found, key=lambda instance: instance.started)
 
     def _report_once(self, error: SpoolError) -> None:

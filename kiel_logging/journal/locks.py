@@ -50,26 +50,28 @@ class Claim:
         os.pwrite(self._descriptor.number, content, 0)
 
     def release(self) -> None:
-        """Let others have the lock."""
-        self._descriptor = None
-        _taken.pop(self._key, None)
+        """Let others have the lock; so does dropping the claim."""
+        if self._descriptor is not None:
+            self._descriptor = None
+            _taken.pop(self._key, None)
+
+    __del__ = release
 
 
 def claim(path: Path) -> Claim | None:
     """Return the lock whose file is ``path``, made if need be; None while it is held; raise
     SpoolError if no file, or no lock, can be had there."""
     key, mark = _key_of(path), object()
-    if _taken.setdefault(key, mark) is not mark:
-        return None
     taken = descriptor = None
     try:
-        with failing_at(path):
-            descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT)
-            # Its last owner may have removed the file before it was locked here.
-            if _lock(descriptor) and _is_at(descriptor):
-                taken = Claim(path, descriptor)
+        if _taken.setdefault(key, mark) is mark:
+            with failing_at(path):
+                descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT)
+                # Its last owner may have removed the file before it was locked here.
+                if _lock(descriptor) and _is_at(descriptor):
+                    taken = Claim(path, descriptor)
     finally:
-        if taken is None:
+        if taken is None and _taken.get(key) is mark:
             descriptor = None  # closed first: it must not give up a lock that comes later
             del _taken[key]
     return taken

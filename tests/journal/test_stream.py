@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -629,6 +630,28 @@ def test_an_exception_of_a_signal_handler_leaves_right_counts(stream: LocalStrea
     assert (
         stream._journal.bytes == stream.size(START) == segment_path(stream.path, 1).stat().st_size
     )
+
+
+def test_an_exception_of_a_signal_handler_while_the_journal_is_made(tmp_path: Path) -> None:
+    """Wherever it comes, the next append makes what is missing."""
+
+    def on_signal(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGALRM, on_signal)
+    try:
+        for number in range(100):
+            journal = Journal(tmp_path, f"{number:032x}", synchronous=number % 2 == 0)
+            stream = journal.stream(TOPIC)
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, 0.00002 * (number + 1))
+                while True:
+                    fill(stream, 1)
+            fill(stream, 1)
+            assert stream.appended == len(numbers(stream))
+            journal.abandon()
+    finally:
+        signal.signal(signal.SIGALRM, old)
 
 
 # -- synchronous ----------------------------------------------------------------------------------
