@@ -155,6 +155,15 @@ def test_each_entry_has_the_position_behind_it(stream: LocalStream) -> None:
     assert stream.read(START).ends == [Position(1, SIZE), Position(1, 2 * SIZE)]
 
 
+def test_damage_at_the_end_of_a_finished_segment_takes_its_number(stream: LocalStream) -> None:
+    """No write is going on there, though the stream has not ended."""
+    fill_segments(stream, 2)
+    damage(segment_path(stream.path, 1), 2 * SIZE - 1)
+    run = stream.read(START)
+    assert values(run.entries) == [b"record 1", b"?"]
+    assert values(stream.read(run.position).entries) == [b"record 3", b"record 4"]
+
+
 def test_a_missing_segment_is_skipped_and_told(stream: LocalStream) -> None:
     """By its number; those behind it are read."""
     fill_segments(stream, 4)
