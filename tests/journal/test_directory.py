@@ -217,7 +217,9 @@ def test_a_lock_that_is_removed_while_it_is_taken_is_none(
 
 def test_a_forked_child_may_claim_what_its_dead_parent_had(tmp_path: Path) -> None:
     """Its parent's entries in the registry are not the child's."""
+    leave(tmp_path, 1, instance="f" * 32)
     code = f"""
+orphans = Directory(Path({str(tmp_path)!r})).orphans()
 if (parent := os.getpid()) and os.fork():
     os.kill(parent, signal.SIGKILL)
 journal.abandon()
@@ -226,7 +228,7 @@ while os.getppid() == parent:
 print(len(Directory(Path({str(tmp_path)!r})).orphans()), flush=True)
 """
     with program(writer(tmp_path) + code) as running:
-        assert said(running) == "1"
+        assert said(running) == "2"
 
 
 # -- orphans --------------------------------------------------------------------------------------
@@ -404,6 +406,7 @@ def test_what_is_not_acknowledged_is_left(tmp_path: Path, directory: Directory) 
     journal.close()
     (orphan,) = directory.orphans()
     assert [stream.topic for stream in orphan.streams()] == ["b"]
+    assert orphan.about["pid"] == os.getpid()
     orphan.release()
 
 
