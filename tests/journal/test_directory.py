@@ -6,10 +6,12 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -351,6 +353,21 @@ def test_what_was_set_aside_stays(tmp_path: Path, directory: Directory) -> None:
     assert [instance.streams for instance in directory.instances()] == [[]]
 
 
+def test_an_orphan_that_another_process_removes_meanwhile(
+    tmp_path: Path, directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is no orphan, and nothing is wrong."""
+    path = leave(tmp_path, 1)
+
+    def remove_and_open(*args: Any) -> int:
+        monkeypatch.undo()
+        shutil.rmtree(path)
+        return os.open(*args)
+
+    monkeypatch.setattr(os, "open", remove_and_open)
+    assert directory.orphans() == []
+
+
 @pytest.mark.parametrize("rest", [(), ("owner.lock",), (TOPIC,), (TOPIC, f"{TOPIC}/{CHECKPOINT}")])
 def test_the_rest_of_an_instance_is_removed(
     tmp_path: Path, directory: Directory, rest: tuple[str, ...]
@@ -556,8 +573,8 @@ def test_a_link_of_this_user_is_followed(tmp_path: Path) -> None:
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+31 30 0:41 / {path}/local rw - tmpfs tmpfs rw
 30 22 0:40 / {path} rw,relatime shared:9 - {kind} server:/export rw
-31 22 0:41 / {path}/local rw - tmpfs tmpfs rw
 """
 
 
