@@ -244,8 +244,8 @@ class JournalMachine(RuleBasedStateMachine):
             written = short(size)(descriptor, data)
             if size == len(data):
                 self.note(*beneath)
-            elif behind and size_above == len(above[1]):
-                self.note_bytes(size, None)  # it can't be undone
+            elif size_above == len(above[1]):
+                self.note_bytes(size, None)  # it is not undone, as something was appended on top
             if behind:
                 self.try_to_append(*above, short(size_above))
             return written
@@ -386,7 +386,7 @@ class JournalMachine(RuleBasedStateMachine):
             for name, life in lives
             for written in life.written
             if written.value in life.numbers
-            and not self.is_behind_a_torn_frame(life, written)
+            and not self.is_beside_a_torn_frame(life, written)
             and segment_path(self.root / name / TOPIC, written.segment).exists()
         ]
         if places:
@@ -397,10 +397,12 @@ class JournalMachine(RuleBasedStateMachine):
             self.lives[name].damaged.add(written.value)
             self.lives[name].flipped.add("segment")
 
-    def is_behind_a_torn_frame(self, life: Life, written: Written) -> bool:
+    def is_beside_a_torn_frame(self, life: Life, written: Written) -> bool:
         """Two faults in a row may look like one."""
-        place = (written.segment, written.start, None)
-        return any((one.segment, one.end, one.value) == place for one in life.written)
+        torn = [one for one in life.written if one.value is None]
+        behind = any((one.segment, one.end) == (written.segment, written.start) for one in torn)
+        before = any((one.segment, one.start) == (written.segment, written.end) for one in torn)
+        return behind or before
 
     @rule(data=st.data())
     def flip_a_bit_of_a_checkpoint(self, data: Any) -> None:
