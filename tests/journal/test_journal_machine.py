@@ -314,10 +314,11 @@ class JournalMachine(RuleBasedStateMachine):
         self.note_bytes(size, None)
         self.crash()
 
-    @precondition(lambda self: self.shipper.waiting)
+    @precondition(lambda self: self.shipper.waiting and "checkpoint" not in self.life.flipped)
     @rule(data=st.data())
     def crash_in_a_checkpoint(self, data: Any) -> None:
-        """At any byte of the slot."""
+        """At any byte of the slot; the other one has to be good then."""
+        self.life.flipped.add("checkpoint")
         path = self.stream.path / CHECKPOINT
         before = path.read_bytes()
         self.shipper.acknowledge(len(self.shipper.waiting), remove=False)
