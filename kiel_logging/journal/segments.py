@@ -94,10 +94,6 @@ class Descriptor:
         self.number = -1  # for good: the same file may be opened under the number again
         return None
 
-    def write(self, data: bytes) -> int:
-        """Return how many bytes one ``write(2)`` took; ask for the ``status()`` just before."""
-        return os.write(self.number, data)
-
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # it was never opened, or Python is at its end
             if self.status() is not None:

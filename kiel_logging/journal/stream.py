@@ -260,7 +260,7 @@ class Stream:
             if os.fstat(target.number).st_size + damage.size > _MOST_SET_ASIDE:
                 return None
             source = self._reader(end.segment)
-            target.write(os.pread(source.number, damage.size, end.offset - damage.size))
+            os.write(target.number, os.pread(source.number, damage.size, end.offset - damage.size))
         except (OSError, SpoolError):
             return None
         return target.path
@@ -346,17 +346,18 @@ class LocalStream(Stream):
             self._counted += size
             self._journal.bytes += size
             self.appended += records
-            if descriptor.write(data) < size:
+            before = self._sizes[number]  # no signal handler comes between this line and the next
+            if os.write(descriptor.number, data) < size:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301
         except BaseException:
             # Some bytes may be in the file, or all, where a signal handler raised right behind the
             # system call. Handlers on top that came to their end have added theirs to the size.
             now = descriptor.status() or status
             landed = now.st_size - status.st_size - (self._sizes[number] - known)
-            if 0 < landed < size and self._sizes[number] == known:
+            if 0 < landed < size and self._sizes[number] == before:
                 self._torn = True  # from here on no signal handler appends behind them
                 with contextlib.suppress(OSError):
-                    os.ftruncate(descriptor.number, status.st_size)
+                    os.ftruncate(descriptor.number, now.st_size - landed)
                     landed, self._torn = 0, False
             if landed < size:
                 self._counted -= size - landed

@@ -97,13 +97,17 @@ class Shipper:
             (self.stream.release if remove else self.stream.store)(acknowledged)
 
 
-def short(size: int) -> Callable[[Descriptor, bytes], int]:
-    """Make a ``Descriptor.write`` for a disk that has room for so many bytes."""
+WRITE = os.write
+STATUS = Descriptor.status
 
-    def write(descriptor: Descriptor, data: bytes) -> int:
+
+def short(size: int) -> Callable[[int, bytes], int]:
+    """Make an ``os.write`` for a disk that has room for so many bytes."""
+
+    def write(number: int, data: bytes) -> int:
         if size == 0:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return os.write(descriptor.number, data[:size])
+        return WRITE(number, data[:size])
 
     return write
 
@@ -205,7 +209,7 @@ class JournalMachine(RuleBasedStateMachine):
         size = data.draw(st.integers(0, len(made) - 1))
         refusing = OSError(errno.EIO, "Input/output error") if stays else None
         with (
-            patch.object(Descriptor, "write", short(size)),
+            patch("os.write", short(size)),
             patch("os.ftruncate", side_effect=refusing, wraps=os.ftruncate),
             pytest.raises(SpoolFull),
         ):
@@ -221,42 +225,52 @@ class JournalMachine(RuleBasedStateMachine):
         """A signal handler raises, in front of the system call or behind it."""
         value, data = self.make()
 
-        def write(descriptor: Descriptor, data: bytes) -> int:
+        def write(number: int, data: bytes) -> int:
             if behind:
-                os.write(descriptor.number, data)
+                WRITE(number, data)
             raise KeyboardInterrupt
 
-        with patch.object(Descriptor, "write", write), pytest.raises(KeyboardInterrupt):
+        with patch("os.write", write), pytest.raises(KeyboardInterrupt):
             self.stream.append(data)
         if behind:
             self.note(value, data)
 
-    @rule(data=st.data(), behind=st.booleans())
-    def append_on_top(self, data: Any, behind: bool) -> None:
+    @rule(data=st.data(), moment=st.sampled_from(["before fstat", "before write", "behind write"]))
+    def append_on_top(self, data: Any, moment: str) -> None:
         """A signal handler appends on top of an append; each is whole, or cut short."""
         beneath, above = self.make(), self.make()
         size = data.draw(st.integers(1, len(beneath[1])))
         size_above = data.draw(st.just(len(above[1])) | st.integers(0, len(above[1]) - 1))
+        moments = [moment]
 
-        def write(descriptor: Descriptor, data: bytes) -> int:
-            if not behind:
+        def append_above(now: str) -> None:
+            if moments == [now]:
+                moments.clear()
                 self.try_to_append(*above, short(size_above))
-            written = short(size)(descriptor, data)
+
+        def status(descriptor: Descriptor) -> os.stat_result | None:
+            is_segment = descriptor.path.suffix == ".log"
+            append_above("before fstat" if is_segment else "")
+            found = STATUS(descriptor)
+            append_above("before write" if is_segment else "")
+            return found
+
+        def write(number: int, data: bytes) -> int:
+            written = short(size)(number, data)
             if size == len(data):
                 self.note(*beneath)
-            elif size_above == len(above[1]):
-                self.note_bytes(size, None)  # it is not undone, as something was appended on top
-            if behind:
-                self.try_to_append(*above, short(size_above))
+            elif moments and size_above == len(above[1]):
+                self.note_bytes(size, None)  # it is not undone, as something is appended behind
+            append_above("behind write")
             return written
 
-        self.try_to_append(*beneath, write)
-        if size == len(beneath[1]):
-            assert beneath[0] in self.life.numbers
+        with patch.object(Descriptor, "status", status):
+            self.try_to_append(*beneath, write)
+        assert (beneath[0] in self.life.numbers) == (size == len(beneath[1]))
 
     def try_to_append(self, value: bytes, data: bytes, write: Any) -> None:
         """As the handler does, which has the record wait in memory where there is no room."""
-        with patch.object(Descriptor, "write", write):
+        with patch("os.write", write):
             try:
                 self.stream.append(data)
             except SpoolFull:
