@@ -6,12 +6,12 @@ the package gets are checked values in the units it computes with: seconds and b
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.partitioners import Partitioner, partitioner
-from kiel_logging.security import SecurityOptions, security_options
+from kiel_logging.partitioners import Partitioner
+from kiel_logging.partitioners import partitioner as partitioner_choice
+from kiel_logging.security import SECURITY, SecurityOptions, security_options
 from kiel_logging.serializers import Serializer, json_serializer
 from kiel_logging.wire.compression import Codec, codec
 
@@ -34,6 +34,18 @@ DEFAULT_MAX_BLOCK_MS: Final = 60_000.0
 DEFAULT_MAX_REQUEST_SIZE: Final = 1_048_576
 DEFAULT_BUFFER_MEMORY: Final = 32 * 1024 * 1024
 _SMALLEST_REQUEST: Final = 1024
+
+_TIMES: Final = {
+    "linger_ms": DEFAULT_LINGER_MS,
+    "request_timeout_ms": DEFAULT_REQUEST_TIMEOUT_MS,
+    "delivery_timeout_ms": DEFAULT_DELIVERY_TIMEOUT_MS,
+    "retry_backoff_ms": DEFAULT_RETRY_BACKOFF_MS,
+    "retry_backoff_max_ms": DEFAULT_RETRY_BACKOFF_MAX_MS,
+    "metadata_max_age_ms": DEFAULT_METADATA_MAX_AGE_MS,
+    "topic_creation_timeout_ms": DEFAULT_TOPIC_CREATION_TIMEOUT_MS,
+    "connect_timeout_ms": DEFAULT_CONNECT_TIMEOUT_MS,
+    "max_block_ms": DEFAULT_MAX_BLOCK_MS,
+}
 
 _INT32: Final = 2**31 - 1
 _MAY_BE_ZERO: Final = ("linger_ms", "max_block_ms", "topic_creation_timeout_ms")
@@ -80,34 +92,36 @@ class ProducerOptions:
 
 
 def producer_options(
-    *,
     brokers: Brokers,
-    key_maker: KeyMaker | None,
-    partitioner_choice: str | Partitioner | None,
-    serializer: Serializer | None,
-    compression: str | None,
-    compression_level: int | None,
-    batch_size: int,
-    required_acks: int,
-    ack_timeout: int,
-    client_id: str,
-    max_request_size: int,
-    buffer_memory: int,
-    idempotence: bool | None,
-    security: Mapping[str, object] = MappingProxyType({}),
-    **milliseconds: float,
+    *,
+    key_maker: KeyMaker | None = None,
+    partitioner: str | Partitioner | None = None,
+    serializer: Serializer | None = None,
+    compression: str | None = None,
+    compression_level: int | None = None,
+    batch_size: int = 1,
+    required_acks: int = 1,
+    ack_timeout: int = 500,
+    client_id: str = DEFAULT_CLIENT_ID,
+    max_request_size: int = DEFAULT_MAX_REQUEST_SIZE,
+    buffer_memory: int = DEFAULT_BUFFER_MEMORY,
+    idempotence: bool | None = None,
+    **times_and_security: Any,
 ) -> ProducerOptions:
-    """Check what the Producer was given.
+    """Check the options of a Producer; see there.
 
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
     """
+    given = times_and_security
+    security = {name: given.pop(name) for name in SECURITY.intersection(given)}
+    milliseconds: dict[str, float] = {**_TIMES, **given}
     durations = {name: _seconds(name, value) for name, value in milliseconds.items()}
     _check_times(milliseconds)
     return ProducerOptions(
         brokers=parse_brokers(brokers),
         key_maker=_check_callable("key_maker", key_maker) or _no_key,
-        partitioner=partitioner(partitioner_choice),
+        partitioner=partitioner_choice(partitioner),
         serializer=_check_callable("serializer", serializer) or json_serializer,
         codec=codec(compression, compression_level),
         batch_size=check_whole("batch_size", batch_size, least=1),

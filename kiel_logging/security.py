@@ -3,6 +3,7 @@
 Kafka's own names. What is kept shows no secret; files and variables are read when they are needed.
 """
 
+import inspect
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -120,6 +121,10 @@ def security_options(
         else None,
         sasl=_sasl(given) if protocol in (SASL_PLAINTEXT, SASL_SSL) else None,
     )
+
+
+SECURITY: Final = frozenset(inspect.signature(security_options).parameters)
+"""The names of the options of security."""
 
 
 def _protocol(value: object) -> str:

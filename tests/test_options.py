@@ -17,7 +17,7 @@ from tests.support.examples import examples
 GIVEN: dict[str, Any] = {
     "brokers": "kafka",
     "key_maker": None,
-    "partitioner_choice": None,
+    "partitioner": None,
     "serializer": None,
     "compression": None,
     "compression_level": None,
@@ -65,7 +65,7 @@ def test_defaults_are_filled_in() -> None:
 
 def test_callables_are_taken_as_they_are() -> None:
     """Key maker, partitioner and serializer."""
-    options = checked(key_maker=repr, partitioner_choice=max, serializer=text_serializer)
+    options = checked(key_maker=repr, partitioner=max, serializer=text_serializer)
     assert (options.key_maker, options.partitioner) == (repr, max)
     assert options.serializer is text_serializer
 
@@ -133,7 +133,7 @@ def test_a_bad_value_is_refused(name: str, value: Any, allowed: str) -> None:
 def test_a_bad_partitioner_is_refused(choice: Any) -> None:
     """Under the name that the option has outside."""
     with pytest.raises(ConfigurationError) as refused:
-        checked(partitioner_choice=choice)
+        checked(partitioner=choice)
     assert f"partitioner={choice!r} is not known" in str(refused.value)
 
 

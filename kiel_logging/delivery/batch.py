@@ -13,13 +13,10 @@ was sent before, to the byte.
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NamedTuple
 
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD, plain_record, record_size
-
-if TYPE_CHECKING:
-    from kiel_logging.delivery.idempotence import Stamp
 
 RECORD_MEMORY_OVERHEAD: Final = 250
 """Bytes of the Python objects around a record's bytes (tracemalloc, CPython 3.11)."""
@@ -28,6 +25,20 @@ RECORD_MEMORY_OVERHEAD: Final = 250
 def memory_of(record: Record) -> int:
     """Return the bytes of memory that a queued record takes."""
     return record_size(record) + RECORD_MEMORY_OVERHEAD
+
+
+class Identity(NamedTuple):
+    """Who a batch is from, as the brokers see it."""
+
+    producer_id: int
+    epoch: int
+
+
+class Stamp(NamedTuple):
+    """What a batch bears from its first attempt on."""
+
+    identity: Identity
+    base_sequence: int
 
 
 class State(Enum):

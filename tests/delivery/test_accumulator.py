@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.delivery.accumulator import Accumulator, Ended
-from kiel_logging.delivery.batch import Batch, State, memory_of
-from kiel_logging.delivery.idempotence import Identity, Stamp
+from kiel_logging.delivery.batch import Batch, Identity, Stamp, State, memory_of
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
 

@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.accumulator import Accumulator
-from kiel_logging.delivery.batch import Batch
-from kiel_logging.delivery.idempotence import Idempotence, Stamp
+from kiel_logging.delivery.batch import Batch, Stamp
+from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.settlement import Settlement
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.errors import ConnectionLost

@@ -7,8 +7,7 @@ import logging
 import pytest
 from kio.schema.errors import ErrorCode
 
-from kiel_logging.delivery.batch import Batch, State
-from kiel_logging.delivery.idempotence import Identity
+from kiel_logging.delivery.batch import Batch, Identity, State
 from kiel_logging.errors import (
     BrokerRejected,
     DeliveryTimeout,

@@ -126,7 +126,7 @@ class Pipeline:
     def __repr__(self) -> str:
         if not hasattr(self, "_loop_thread"):
             return "<Pipeline being made>"
-        return f"<Pipeline {self._loop_thread!r} {self._shipper.feed!r} {self.handoff!r}>"
+        return f"<Pipeline {self._loop_thread!r} {self._shipper.outbox!r} {self.handoff!r}>"
 
     def _on_start(self) -> None:
         flush_at_the_end_of_a_worker()
@@ -203,7 +203,7 @@ class Pipeline:
     def stats(self, *, fallback: int, diverted: int) -> Stats:
         """Return the ledger."""
         return self.handoff.stats(
-            self._shipper.feed.in_flight, fallback=fallback, diverted=diverted
+            self._shipper.outbox.in_flight, fallback=fallback, diverted=diverted
         )
 
     # At a fork.

@@ -11,17 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from kiel_logging import options as opt
 from kiel_logging.errors import BufferFull, ProducerClosed
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.pipeline import events
 from kiel_logging.handler.pipeline.daemons import resolve_on_a_daemon, run_on_a_daemon
 from kiel_logging.handler.pipeline.events import ConvertOwn, Event, Events, Word
-from kiel_logging.handler.pipeline.feed import Feed
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loss_report import LossReport
 from kiel_logging.handler.pipeline.losses import Loss, Losses
+from kiel_logging.handler.pipeline.outbox import Outbox
 from kiel_logging.handler.pipeline.slices import memory_of, plain
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.spooling.sources import Spool
@@ -56,7 +57,7 @@ class Shipper:
         max_records: most records that the handler buffers.
         max_bytes: most memory that it takes.
         producer_options: the Producer's.
-        spool: what stands between the hand-off and the feed; None for nothing.
+        spool: what stands between the hand-off and the outbox; None for nothing.
     """
 
     def __init__(
@@ -94,19 +95,19 @@ class Shipper:
         self._well = False
         self._closing = False
         self._progress: asyncio.Future[None] | None = None
-        self.feed = Feed(
+        self.outbox = Outbox(
             self,
+            opt.producer_options(**producer_options),
             resolve_on_a_daemon,
             run_on_a_daemon,
             max_records=max_records,
             max_bytes=max_bytes,
-            options=producer_options,
             keeps=spool is not None,
         )
 
     def start(self) -> None:
         """The loop runs; perhaps not for the first time."""
-        self.feed.start()
+        self.outbox.engine.start()
         if self._spool is not None:
             self._spool.start()
 
@@ -122,7 +123,7 @@ class Shipper:
                 self._spool.own.hurry()
             self.start_feeding()
         else:
-            self._lingering = self._later(self.feed.linger, self.start_feeding)
+            self._lingering = self._later(self.outbox.linger, self.start_feeding)
 
     def _later(self, delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(delay, callback)
@@ -144,19 +145,19 @@ class Shipper:
             asyncio.get_running_loop().call_soon(self._feed_slice)
         else:
             self._stalled = self._waits()
-            self.feed.send_now()
+            self.outbox.engine.send_now()
 
     def _waits(self) -> bool:
         return len(self._handoff) > 0 if self._spool is None else self._spool.waiting
 
     def _move(self, most: int) -> int:
-        most = min(most, self.feed.room)
+        most = min(most, self.outbox.room)
         if self._spool is not None:
             stamped: list[Any] = self._spool.take(most)
         else:
             stamped = self._stamp_all(self._handoff.take(most))
         if stamped:
-            self.feed.take(stamped)
+            self.outbox.take(stamped)
         return len(stamped)
 
     def _stamp_all(self, items: list[Item]) -> list[Item]:
@@ -198,9 +199,9 @@ class Shipper:
             return
         event = self.own(word_of(self._stamper.sequence(topic)), topic)
         if event is not None:
-            self.feed.take(self.stamp([event]))
+            self.outbox.take(self.stamp([event]))
 
-    # What became of them: the feed's ledger.
+    # What became of them: the outbox's ledger.
 
     def delivered(self, items: list[Item], place: TopicPartition, base_offset: int) -> None:
         """Count what the brokers acknowledged, tell who awaits it."""
@@ -218,7 +219,7 @@ class Shipper:
 
         What a spool holds is not given up.
         """
-        if self._spool is not None and self._spool.holds(items, error, self.feed.withdraw):
+        if self._spool is not None and self._spool.holds(items, error, self.outbox.withdraw):
             self._well = False
             self._go_on()
             return
@@ -254,7 +255,7 @@ class Shipper:
             self.put_back(event)
 
     def _go_on(self) -> None:
-        if self._stalled and self.feed.room:
+        if self._stalled and self.outbox.room:
             self._stalled = False
             self.start_feeding()
         if self._progress is not None and not self._progress.done():
@@ -325,7 +326,7 @@ class Shipper:
         while True:
             await self._feed_up_to(queue, mark, deadline)
             left = max(0.0, deadline - time.monotonic())
-            done = await self.feed.flush(left) == 0 and queue.passed(mark)
+            done = await self.outbox.engine.flush(left) == 0 and queue.passed(mark)
             if self._holds_nothing():
                 return done
             if time.monotonic() >= deadline:
@@ -340,7 +341,7 @@ class Shipper:
             if self._move(SLICE):
                 await asyncio.sleep(0)
             else:
-                self.feed.send_now()
+                self.outbox.engine.send_now()
                 await self._wait_for_progress(left)
 
     def _holds_nothing(self) -> bool:
@@ -390,7 +391,7 @@ class Shipper:
         deadline = time.monotonic() + timeout
         await self.finish(timeout)
         self._closing = True
-        await self.feed.close(max(0.0, deadline - time.monotonic()))
+        await self.outbox.engine.close(max(0.0, deadline - time.monotonic()))
         rest = self._handoff.take(_ALL) if self._spool is None else self._spool.rest()
         if rest:
             self.failed(rest, ProducerClosed("the handler was closed before these were sent"))

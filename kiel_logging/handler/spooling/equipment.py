@@ -57,7 +57,7 @@ def equip_to_commit(
         spool.file,
         spool.worker,
         tickets,
-        linger=shipper.feed.linger,
+        linger=shipper.outbox.linger,
         changed=spool.changed,
         complain=spool.complain,
     )

@@ -1,4 +1,4 @@
-"""The producer behind a handler: it has a window, the rest stays where the policy can choose."""
+"""The outbox of a handler: it has a window, the rest stays where the policy can choose."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 
 from kiel_logging.errors import UnknownTopic
 from kiel_logging.handler.pipeline.daemons import resolve_on_a_daemon, run_on_a_daemon
-from kiel_logging.handler.pipeline.feed import Feed
 from kiel_logging.handler.pipeline.item import Item, make_item
+from kiel_logging.handler.pipeline.outbox import Outbox
+from kiel_logging.options import producer_options
 from kiel_logging.records import Record, TopicPartition
 from tests.handler.shipped import MakeHandler, logger_to, messages
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
@@ -108,7 +109,7 @@ def test_a_record_too_large_leaves_nothing_behind(
     logger.info("x" * 20_000)
     handler.flush()
     assert handler.stats().failed == 1
-    assert handler._pipeline._shipper.feed._accumulator.take_queued() == []
+    assert handler._pipeline._shipper.outbox.engine.accumulator.take_queued() == []
 
 
 class Unheard:
@@ -129,17 +130,17 @@ def test_what_is_withdrawn_is_as_if_it_had_not_been_taken() -> None:
 
 
 async def _withdraw() -> None:
-    feed = Feed(
+    outbox = Outbox(
         Unheard(),
+        producer_options("localhost:1"),
         resolve_on_a_daemon,
         run_on_a_daemon,
         max_records=40,
         max_bytes=10**6,
-        options={"brokers": ["localhost:1"]},
     )
     items = [make_item(topic, None, Record(None, b"v", (), 0)) for topic in ("a", "b", "a", "b")]
-    feed.take(items)
-    assert feed.room == 6
-    assert feed.withdraw("a", UnknownTopic("a does not exist")) == [items[0], items[2]]
-    assert feed.room == 8
-    assert feed.withdraw("a", UnknownTopic("a does not exist")) == []
+    outbox.take(items)
+    assert outbox.room == 6
+    assert outbox.withdraw("a", UnknownTopic("a does not exist")) == [items[0], items[2]]
+    assert outbox.room == 8
+    assert outbox.withdraw("a", UnknownTopic("a does not exist")) == []

@@ -1,25 +1,27 @@
-"""The Producer behind a handler: takes items as bytes, answers to a ledger instead of to futures.
+"""The outbox: what the handler has handed to its engine, at most a window of what it may buffer.
 
-Only a window of what is outstanding is with the producer. The rest waits in the hand-off, where the
-overflow policy can still choose among it. Runs on the loop thread.
+The rest waits in the hand-off, where the overflow policy can still choose among it. The outbox
+groups items by partition before they are appended, and reports the end of each to the handler's
+ledger. It runs on the loop thread.
 """
 
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from kiel_logging.clients import Producer
 from kiel_logging.delivery.batch import Batch
 from kiel_logging.errors import RecordTooLarge
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import group, records_of, sizes_of
+from kiel_logging.network.engine import Engine
 from kiel_logging.network.resolver import Resolve
 from kiel_logging.network.tokens import RunAside
+from kiel_logging.options import ProducerOptions
 from kiel_logging.partitioners import BuiltIn
 from kiel_logging.records import TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD
 
 WINDOW: Final = 4
-"""The producer holds at most one part in so many of what the handler may buffer."""
+"""The outbox holds at most one part in so many of what the handler may buffer."""
 
 
 _MOST_KNOWN: Final = 16_384
@@ -37,7 +39,7 @@ class _Group(list[Item]):
 
 
 class Ledger(Protocol):
-    """Whoever is told what became of the items."""
+    """Counts the ends of items."""
 
     def delivered(self, items: list[Item], place: TopicPartition, base_offset: int) -> None:
         """The brokers have them, the first one at ``base_offset``."""
@@ -46,36 +48,40 @@ class Ledger(Protocol):
         """They are given up."""
 
 
-class Feed(Producer):
-    """A Producer of Items.
+class Outbox:
+    """Appends items to an engine, and answers to a ledger.
 
     Args:
-        ledger: told of every item's end.
+        ledger: gets every item's end.
+        options: the engine's.
         resolve: looks host names up.
-        run_aside: runs what may block beside the loop.
+        run_aside: runs functions that may block beside the loop.
         max_records: most records of the handler, of which the window is a part.
         max_bytes: most memory of the handler.
-        options: the Producer's.
         keeps: whether the ledger keeps what is not sent because this is closed.
+
+    Attributes:
+        engine: delivers what is taken.
     """
 
     def __init__(
         self,
         ledger: Ledger,
+        options: ProducerOptions,
         resolve: Resolve,
         run_aside: RunAside,
         *,
         max_records: int,
         max_bytes: int,
-        options: dict[str, Any],
         keeps: bool = False,
     ) -> None:
-        super().__init__(**options)
-        self._wire_up(_Deliveries(ledger, keeps=keeps), resolve, run_aside)
+        self.engine = Engine(
+            options, _Deliveries(ledger, keeps=keeps), resolve=resolve, run_aside=run_aside
+        )
         self._window_records = max(1, max_records // WINDOW)
         self._window_bytes = max(1, max_bytes // WINDOW)
-        self._most_bytes = self._options.max_request_size - BATCH_OVERHEAD
-        partitioner = self._options.partitioner
+        self._most_bytes = options.max_request_size - BATCH_OVERHEAD
+        partitioner = options.partitioner
         self._is_steady = isinstance(partitioner, BuiltIn) and partitioner.steady
         self._known: dict[str, dict[Any, _Group]] = {}
         self._known_keys = 0
@@ -85,35 +91,25 @@ class Feed(Producer):
         self._away: list[Item] = []
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_window_bytes"):
-            return super().__repr__()
-        # Not "connected": it is started before any broker answered.
-        state = "closed" if self._closed else "started" if self._connected else "not started"
-        brokers = ",".join(map(str, self._options.brokers))
-        return f"<Feed {brokers} {state} {self._accumulator}>"
+        return f"<Outbox {self.engine}>"
 
     @property
     def in_flight(self) -> int:
         """Records that were sent and not acknowledged."""
-        return self._accumulator.in_flight
+        return self.engine.accumulator.in_flight
 
     @property
     def linger(self) -> float:
         """Seconds that records wait for others."""
-        return self._options.linger
+        return self.engine.options.linger
 
     @property
     def room(self) -> int:
         """How many more records the window takes."""
-        accumulator = self._accumulator
+        accumulator = self.engine.accumulator
         if accumulator.memory >= self._window_bytes:
             return 0
         return max(0, self._window_records - accumulator.outstanding)
-
-    def start(self) -> None:
-        """Connect in the background, and go on trying."""
-        self._connected = True
-        self._sender.poke()
 
     def take(self, items: list[Item]) -> None:
         """Buffer ``items``, in order; what can't be sent counts as failed."""
@@ -123,10 +119,9 @@ class Feed(Producer):
         except Exception as error:  # a key of the user's may raise when it is looked up
             self._refuse_all(items, error)
             return
-        now = self._clock()
         for each in filled:
-            self._append(each, now)
-        self._sender.poke()
+            self._append(each)
+        self.engine.poke()
 
     def _refuse_all(self, items: list[Item], error: Exception) -> None:
         """Give up all but those that are held, or were refused already."""
@@ -135,9 +130,9 @@ class Feed(Producer):
         away = set(map(id, self._away))
         for item in items:
             if id(item) not in away:
-                self._sender.settlement.refuse(item, error, item.topic)
+                self.engine.refuse(item, error, item.topic)
 
-    def _append(self, found: _Group, now: float) -> None:
+    def _append(self, found: _Group) -> None:
         items: list[Item] = found[:]
         found.clear()
         sizes = sizes_of(items)
@@ -146,11 +141,11 @@ class Feed(Producer):
             if not items:
                 return  # a batch has at least one record
             sizes = sizes_of(items)
-        self._accumulator.extend(found.place, records_of(items), sizes, items, now)
+        self.engine.extend(found.place, records_of(items), sizes, items)
 
     def _known_groups(self) -> dict[str, dict[Any, _Group]]:
         """Return where those records go whose like were placed before: topic -> key -> group."""
-        revision, seals = self._sender.cluster.topology.revision, self._accumulator.seals
+        revision, seals = self.engine.topology.revision, self.engine.accumulator.seals
         if revision != self._groups_revision or self._known_keys > _MOST_KNOWN:
             self._known, self._groups, self._known_keys = {}, {}, 0
             self._groups_revision = revision
@@ -168,18 +163,15 @@ class Feed(Producer):
         return found
 
     def _place(self, item: Item) -> _Group | None:
-        topic, key, accumulator = item.topic, item.key, self._accumulator
+        topic, key = item.topic, item.key
         try:
-            if (
-                accumulator.is_held(topic)
-                or self._sender.cluster.topology.partitions(topic) is None
-            ):
+            place = self.engine.where(topic, key)
+            if place is None:
                 if self._is_small(item):
-                    accumulator.hold(topic, key, item.record, item, self._clock())
+                    self.engine.hold(topic, key, item.record, item)
                 return None
-            place = TopicPartition(topic, self._choose(topic, key))
         except Exception as error:  # a partitioner of the user's may raise anything
-            self._sender.settlement.refuse(item, error, topic)
+            self.engine.refuse(item, error, topic)
             return None
         found = self._groups.get(place)
         if found is None:
@@ -194,9 +186,9 @@ class Feed(Producer):
     def _is_small(self, item: Item) -> bool:
         """Whether ``item`` fits into a request; it is refused when it does not."""
         try:
-            self._check_size(item.topic, item.size)
+            self.engine.check_size(item.topic, item.size)
         except RecordTooLarge as error:
-            self._sender.settlement.refuse(item, error, item.topic)
+            self.engine.refuse(item, error, item.topic)
             return False
         return True
 
@@ -205,18 +197,13 @@ class Feed(Producer):
 
         It ends here, which nobody is told of.
         """
-        accumulator = self._accumulator
+        accumulator = self.engine.accumulator
         items: list[Item] = []
         for batch in accumulator.take_queued(topic, fresh=True):
             accumulator.fail(batch)
             items += batch.tokens
         items += [ended.token for ended in accumulator.give_up_held(topic, error)]
         return items
-
-    def send_now(self) -> None:
-        """Don't wait for more."""
-        self._accumulator.seal()
-        self._sender.poke()
 
 
 class _Deliveries:
