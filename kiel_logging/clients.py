@@ -306,7 +306,7 @@ class Producer:
 class _Futures:
     """Tokens are futures of RecordMetadata; one that was cancelled is left alone."""
 
-    keeps = False
+    keeps = defers = False
 
     def __init__(self, let_in: Callable[[], None]) -> None:
         self._let_in = let_in
@@ -319,6 +319,9 @@ class _Futures:
                 timestamp = record.timestamp if log_append_time is None else log_append_time
                 future.set_result(RecordMetadata(topic, partition, offset, timestamp))
         self._let_in()
+
+    def deferred(self, topic: str, error: Exception) -> None:
+        """Never: a future tells of the first rejection."""
 
     def failed(self, tokens: Sequence[Any], error: Exception) -> None:
         for future in tokens:

@@ -421,6 +421,22 @@ class Accumulator:
                 self._open.discard(topic_partition)
         return taken
 
+    def topics(self) -> set[str]:
+        """Return the topics of which records are queued or held."""
+        queued = {where.topic for where, queue in self._queues.items() if queue.batches}
+        return queued.union(self._held)
+
+    def tokens_of(self, topic: str) -> Iterator[Any]:
+        """Yield the tokens of all records of ``topic`` that have not ended, in no order."""
+        for topic_partition, queue in self._queues.items():
+            if topic_partition.topic == topic:
+                if queue.in_flight is not None:
+                    yield from queue.in_flight.tokens
+                for batch in queue.batches:
+                    yield from batch.tokens
+        for held in self._held.get(topic, ()):
+            yield held.token
+
     def delivered_up_to(self, arrival: int) -> bool:
         """Whether every record that came before or as the ``arrival``-th has ended."""
         oldest = self._oldest()

@@ -13,8 +13,9 @@ from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.accumulator import Accumulator, Ended
 from kiel_logging.delivery.batch import Batch
+from kiel_logging.delivery.deferral import Deferrals
 from kiel_logging.delivery.idempotence import Idempotence
-from kiel_logging.delivery.retry import Outcome, outcome_of
+from kiel_logging.delivery.retry import Outcome, is_for_good, outcome_of
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
@@ -34,19 +35,25 @@ NO_OFFSET: Final = -1
 
 
 class Deliveries(Protocol):
-    """Whoever wants to know what became of the records: told once for each token.
+    """The owner of the records: gets the end of each, once for each token.
 
     Attributes:
-        keeps: whether what is not sent because the producer is closed is kept elsewhere.
+        keeps: whether records that are not sent because the producer is closed are kept elsewhere.
+        defers: whether records of a topic that the brokers reject for now wait until they take
+            them; else they fail with the first rejection.
     """
 
     keeps: bool
+    defers: bool
 
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
         """The brokers have ``batch``; its first record is at ``base_offset``, if that is known."""
 
     def failed(self, tokens: Sequence[Any], error: Exception) -> None:
         """The records with ``tokens`` are given up."""
+
+    def deferred(self, topic: str, error: Exception) -> None:
+        """The brokers reject ``topic`` for now, and its records wait; called for each wait."""
 
 
 class Settlement:
@@ -58,6 +65,7 @@ class Settlement:
 
     Attributes:
         closing: whether nothing is sent again any more.
+        deferrals: the topics that the brokers reject for now.
         limits: topic -> its max.message.bytes, where it mattered and the broker told.
         trouble: what is wrong with the brokers, for messages to the user; None when nothing is.
     """
@@ -79,6 +87,7 @@ class Settlement:
         self._backoff = backoff
         self._delivery_timeout = delivery_timeout
         self.closing = False
+        self.deferrals = Deferrals()
         self.trouble: Exception | None = None
         self.limits: dict[str, int | None] = {}
 
@@ -89,12 +98,15 @@ class Settlement:
             outcome = Outcome.RENUMBER  # it was sent once: what the broker has is another batch
         if outcome in (Outcome.ACKED, Outcome.DUPLICATE):
             self._accumulator.complete(batch)
+            self.deferrals.delivered(batch.topic_partition.topic, now)
             offset = result.base_offset if outcome is Outcome.ACKED else NO_OFFSET
             self._deliveries.delivered(batch, offset, result.log_append_time)
             return
         error = rejection(batch.topic_partition, result.error, result.message)
         if outcome is Outcome.FAIL:
             self.give_up(batch, error)
+        elif outcome is Outcome.REFUSE:
+            self._refuse(batch, error, now)
         elif outcome is Outcome.SPLIT:
             self._split(batch, error, now)
         else:
@@ -112,24 +124,52 @@ class Settlement:
         elif outcome is Outcome.FENCED:
             self._idempotence.forget_identity()
             if batch.ambiguous:
-                self.give_up(batch, ProducerFenced(f"{error}; whether it was stored is unknown"))
+                fenced = ProducerFenced(f"{error}; whether it was stored is unknown")
+                self._refuse(batch, fenced, now)
                 return
             batch.stamp = None
         self._retry(batch, error, now)
+
+    def _refuse(self, batch: Batch, error: Exception, now: float) -> None:
+        """Give ``batch`` up, or let it and its topic wait where the owner defers."""
+        if not self.defers(error):
+            self.give_up(batch, error)
+            return
+        if isinstance(error, ProducerFenced):
+            self._idempotence.renumber(batch)
+        elif not batch.ambiguous:
+            self._idempotence.give_up(batch)
+        self._retry(batch, error, now, backoff=0.0)
+        self.defer(batch.topic_partition.topic, error, now)
+
+    def defers(self, error: Exception) -> bool:
+        """Whether records wait, instead of failing, when they are rejected with ``error``."""
+        if isinstance(error, BrokerRejected) and is_for_good(error.error_code):
+            return False
+        return self._deliveries.defers
+
+    def defer(self, topic: str, error: Exception, now: float) -> None:
+        """Let ``topic`` wait, and report that to the owner."""
+        if not self.closing and self.deferrals.reject(topic, error, now):
+            report(logging.DEBUG, "topic %r waits: %s", topic, error)
+            self._deliveries.deferred(topic, error)
 
     def unanswered(self, batch: Batch, error: Exception, now: float) -> None:
         """There is no answer, because of ``error``: the broker may have ``batch`` or not."""
         batch.ambiguous = True
         self._retry(batch, error, now)
 
-    def _retry(self, batch: Batch, error: Exception, now: float) -> None:
+    def _retry(
+        self, batch: Batch, error: Exception, now: float, *, backoff: float | None = None
+    ) -> None:
         if self.closing:
             self.give_up(batch, closed_before(error))
         elif now >= batch.deadline:
             self.give_up(batch, self.too_late(batch.topic_partition, error))
         else:
             report(logging.DEBUG, "%r is sent again: %s", batch, error)
-            self._accumulator.reenqueue(batch, error, now + self._backoff(batch.attempts))
+            wait = self._backoff(batch.attempts) if backoff is None else backoff
+            self._accumulator.reenqueue(batch, error, now + wait)
 
     def _doubt_leader(self, topic_partition: TopicPartition, hint: Leader | None) -> None:
         self._topology.forget_leader(topic_partition)
@@ -192,6 +232,14 @@ class Settlement:
         self.give_up_held(self._accumulator.give_up_held(topic, error), topic)
         for batch in self._accumulator.take_queued(topic):
             self.give_up(batch, error)
+
+    def refuse_all(self, error: Exception, now: float) -> None:
+        """The brokers reject this client: end everything, or let it wait where the owner defers."""
+        if not self.defers(error):
+            self.give_up_all(error)
+            return
+        for topic in self._accumulator.topics():
+            self.defer(topic, error, now)
 
     def give_up_all(self, error: Exception | None = None) -> None:
         """End everything that is queued or held; without an ``error``, the producer is closed."""

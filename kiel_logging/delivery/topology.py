@@ -145,6 +145,10 @@ class Topology:
         """Return the brokers' last error for a missing topic, and since when it is missing."""
         return self._missing[topic]
 
+    def forget_missing(self, topic: str) -> None:
+        """Take ``topic`` for one that brokers were not asked about yet."""
+        self._missing.pop(topic, None)
+
     def is_missing(self, topic: str) -> bool:
         """Whether brokers, when last asked, did not have ``topic``."""
         return topic in self._missing

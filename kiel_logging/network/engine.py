@@ -210,6 +210,13 @@ class Engine:
         """Have the sender look, soon, at what was appended."""
         self.sender.poke()
 
+    def is_deferred(self, topic: str) -> bool:
+        """Whether the brokers reject ``topic`` for now; nothing of it is sent until its wait ends.
+
+        False as well when the wait is over and the next batch may be tried.
+        """
+        return self.sender.settlement.deferrals.blocks(topic, self._clock())
+
     # Records go out.
 
     def send_now(self) -> None:

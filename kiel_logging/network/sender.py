@@ -39,6 +39,8 @@ from kiel_logging.wire.record_batch import encode_batch
 
 _NO_ACKS: Final = 0
 
+_REJECTIONS: Final = (Outcome.REFUSE, Outcome.FAIL)
+
 
 class Sender:
     """Drives one accumulator against one cluster, on the loop that it was started on.
@@ -123,6 +125,7 @@ class Sender:
         moments = [
             self._accumulator.next_deadline(now),
             self.cluster.next_deadline(now),
+            self.settlement.deferrals.next_deadline(now),
             self._identify_at if self._identify_at > now else None,
         ]
         deadline = min((moment for moment in moments if moment is not None), default=None)
@@ -140,18 +143,27 @@ class Sender:
                 self.cluster.want_refresh()
 
     def _give_up_lost_topics(self, now: float) -> None:
-        topology = self.cluster.topology
+        topology, deferrals = self.cluster.topology, self.settlement.deferrals
         for topic in topology.missing_topics():
-            if (error := self._hopeless(topic, now)) is not None:
+            if deferrals.blocks(topic, now):
+                continue
+            _, since = topology.missing(topic)
+            if since < deferrals.until(topic):
+                # It waited: look for it again, as for a topic that was never heard of.
+                topology.forget_missing(topic)
+                self.cluster.want_refresh()
+            elif (error := self._hopeless(topic, now)) is None:
+                self.cluster.want_refresh()
+            elif self.settlement.defers(error):
+                self.settlement.defer(topic, error, now)
+            else:
                 self.cluster.drop_topic(topic)
                 self.settlement.give_up_topic(topic, error)
-            else:
-                self.cluster.want_refresh()
 
     def _hopeless(self, topic: str, now: float) -> Exception | None:
         """Return why a missing ``topic`` won't come into being, None while it still may."""
         error, since = self.cluster.topology.missing(topic)
-        if outcome_of(error) is Outcome.FAIL:
+        if outcome_of(error) in _REJECTIONS:
             return rejection(f"topic {topic!r}", error, None)
         if now - since < self._options.topic_creation_timeout:
             return None
@@ -172,13 +184,17 @@ class Sender:
                 node = self.cluster.node(node_id, now)
                 if node is None:
                     break  # it connects, is throttled, or owes us too many answers
-                batches = self._fill_request(topic_partitions)
+                batches = self._fill_request(topic_partitions, now)
+                if not batches:
+                    break
                 node.in_flight += 1
                 _spawn(self._sending, self._deliver(node, batches))
 
     def _ready_by_leader(self, now: float) -> dict[int, deque[TopicPartition]]:
         by_leader: dict[int, deque[TopicPartition]] = {}
         for topic_partition in self._accumulator.ready(now):
+            if self.settlement.deferrals.blocks(topic_partition.topic, now):
+                continue
             leader = self.cluster.topology.leader(topic_partition)
             if leader is None:
                 self.cluster.want_refresh()
@@ -186,15 +202,20 @@ class Sender:
                 by_leader.setdefault(leader, deque()).append(topic_partition)
         return by_leader
 
-    def _fill_request(self, topic_partitions: deque[TopicPartition]) -> list[Batch]:
+    def _fill_request(self, topic_partitions: deque[TopicPartition], now: float) -> list[Batch]:
         """Drain as many of ``topic_partitions`` (and take them off) as one request may carry."""
         batches: list[Batch] = []
         size = 0
         while topic_partitions:
+            if self.settlement.deferrals.blocks(topic_partitions[0].topic, now):
+                topic_partitions.popleft()  # another partition of its topic has the one trial
+                continue
             size += self._accumulator.peek(topic_partitions[0]).size
             if batches and size > self._options.max_request_size:
                 break
-            batches.append(self._accumulator.drain(topic_partitions.popleft()))
+            batch = self._accumulator.drain(topic_partitions.popleft())
+            self.settlement.deferrals.sent(batch)
+            batches.append(batch)
         if self._options.idempotence:
             for batch in batches:
                 self._idempotence.stamp(batch)
@@ -310,9 +331,9 @@ class Sender:
             self._idempotence.take_identity(response.producer_id, response.producer_epoch)
             return
         error = rejection("a producer id", response.error_code, None)
-        if outcome_of(response.error_code) is Outcome.FAIL:
-            # Nothing can be sent: who waits should know now, not when it is too late.
-            self.settlement.give_up_all(error)
+        if outcome_of(response.error_code) in _REJECTIONS:
+            # Nothing can be sent: the owner should know now, not when it is too late.
+            self.settlement.refuse_all(error, self._clock())
         self._identify_later()
 
     def _identify_later(self) -> None:

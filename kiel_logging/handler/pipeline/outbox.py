@@ -47,6 +47,9 @@ class Ledger(Protocol):
     def failed(self, items: Sequence[Item], error: Exception) -> None:
         """They are given up."""
 
+    def deferred(self, topic: str, error: Exception) -> None:
+        """The brokers reject ``topic`` for now; its items wait."""
+
 
 class Outbox:
     """Appends items to an engine, and answers to a ledger.
@@ -59,6 +62,7 @@ class Outbox:
         max_records: most records of the handler, of which the window is a part.
         max_bytes: most memory of the handler.
         keeps: whether the ledger keeps what is not sent because this is closed.
+        defers: whether items of a topic that the brokers reject for now wait here.
 
     Attributes:
         engine: delivers what is taken.
@@ -74,9 +78,13 @@ class Outbox:
         max_records: int,
         max_bytes: int,
         keeps: bool = False,
+        defers: bool = True,
     ) -> None:
         self.engine = Engine(
-            options, _Deliveries(ledger, keeps=keeps), resolve=resolve, run_aside=run_aside
+            options,
+            _Deliveries(ledger, keeps=keeps, defers=defers),
+            resolve=resolve,
+            run_aside=run_aside,
         )
         self._window_records = max(1, max_records // WINDOW)
         self._window_bytes = max(1, max_bytes // WINDOW)
@@ -209,8 +217,9 @@ class Outbox:
 class _Deliveries:
     """Tokens are items."""
 
-    def __init__(self, ledger: Ledger, *, keeps: bool) -> None:
+    def __init__(self, ledger: Ledger, *, keeps: bool, defers: bool) -> None:
         self.keeps = keeps
+        self.defers = defers
         self._ledger = ledger
 
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
@@ -219,3 +228,6 @@ class _Deliveries:
 
     def failed(self, tokens: Sequence[Item], error: Exception) -> None:
         self._ledger.failed(tokens, error)
+
+    def deferred(self, topic: str, error: Exception) -> None:
+        self._ledger.deferred(topic, error)

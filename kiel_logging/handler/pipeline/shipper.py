@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -94,6 +94,7 @@ class Shipper:
         self._stalled = False
         self._well = False
         self._closing = False
+        self._deferred: dict[str, Exception] = {}
         self._progress: asyncio.Future[None] | None = None
         self.outbox = Outbox(
             self,
@@ -103,6 +104,7 @@ class Shipper:
             max_records=max_records,
             max_bytes=max_bytes,
             keeps=spool is not None,
+            defers=spool is None,
         )
 
     def start(self) -> None:
@@ -158,6 +160,8 @@ class Shipper:
             stamped = self._stamp_all(self._handoff.take(most))
         if stamped:
             self.outbox.take(stamped)
+            if self._deferred and self._tallies:
+                self._explain_deferral(stamped)
         return len(stamped)
 
     def _stamp_all(self, items: list[Item]) -> list[Item]:
@@ -210,6 +214,7 @@ class Shipper:
         if self._tallies:
             self._tallies.delivered(items, place, base_offset)
         self._well = True
+        self._deferred.pop(place.topic, None)
         self._go_on()
         if self._report:
             self._summarise_when_well()
@@ -228,6 +233,23 @@ class Shipper:
             self._lose(lost, error)
         if self._tallies:  # last: whoever waits finds all of it done
             self._tallies.lost(items, f"{type(error).__name__}: {error}", error)
+
+    def deferred(self, topic: str, error: Exception) -> None:
+        """Report that the brokers reject ``topic`` for now; its records wait in the engine."""
+        self._well = False
+        self._deferred[topic] = error
+        if self._tallies:
+            self._explain_deferral(self.outbox.engine.accumulator.tokens_of(topic))
+        if self._internal_log.may_complain(f"topic {topic!r} waits"):
+            self._internal_log.say(logging.ERROR, str(error))
+            self._on_error(error, 0)
+
+    def _explain_deferral(self, items: Iterable[Item]) -> None:
+        """Let receipts say why ``items`` wait, if they do."""
+        for item in items:
+            error = self._deferred.get(item.topic)
+            if error is not None and item.awaited is not None:
+                item.awaited.held(error, on_disk=False)
 
     def _lose(self, items: Sequence[Item], error: Exception) -> None:
         self._handoff.failed(len(items), memory_of(list(items)))

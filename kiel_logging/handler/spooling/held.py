@@ -13,8 +13,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, Protocol
 
-from kio.schema.errors import ErrorCode
-
+from kiel_logging.delivery.retry import is_for_good
 from kiel_logging.errors import BrokerError, BrokerRejected, DeliveryError, ProducerStateError
 from kiel_logging.handler.spooling.placed import Placed
 
@@ -33,24 +32,11 @@ others have there may be refused as well, so that three quarters are held at mos
 _topic_of: Final = attrgetter("topic")
 _memory_of: Final = attrgetter("memory")
 
-_OF_THE_RECORD: Final = frozenset(
-    {
-        ErrorCode.message_too_large,
-        ErrorCode.record_list_too_large,
-        ErrorCode.invalid_record,
-        ErrorCode.invalid_timestamp,
-        ErrorCode.unsupported_for_message_format,
-        ErrorCode.invalid_topic_exception,
-        ErrorCode.policy_violation,
-    }
-)
-"""What brokers say of a record that they will never store."""
-
 
 def is_of_the_record(error: Exception) -> bool:
     """Whether it would be refused for ever, whatever anybody does about the brokers."""
     if isinstance(error, BrokerRejected):
-        return error.error_code in _OF_THE_RECORD
+        return is_for_good(error.error_code)
     return not isinstance(error, DeliveryError | BrokerError | ProducerStateError)
 
 
