@@ -323,6 +323,9 @@ class _Futures:
     def deferred(self, topic: str, error: Exception) -> None:
         """Never: a future tells of the first rejection."""
 
+    def resume(self) -> None:
+        """``produce()`` waits for memory, however much of it stalled partitions take."""
+
     def failed(self, tokens: Sequence[Any], error: Exception) -> None:
         for future in tokens:
             if not future.done():

@@ -25,6 +25,7 @@
     │   ├── ProtocolError                      what came back is not Kafka's protocol
     │   ├── UnsupportedBroker                  older than Kafka 2.1, or newer than we know
     │   ├── NoBrokersAvailable                 none of the bootstrap brokers answered
+    │   ├── NoLeader                           no broker leads the partition, or none that is known
     │   └── SecurityError                      who we are, or who they are, is not accepted
     │       ├── AuthenticationFailed               a wrong password, an unknown user, an old token
     │       ├── UnsupportedMechanism               the broker's listener does not offer it
@@ -142,6 +143,10 @@ class UnsupportedBroker(BrokerError):
 
 class NoBrokersAvailable(BrokerError):
     """None of the bootstrap brokers answered with metadata."""
+
+
+class NoLeader(BrokerError):
+    """No broker leads the partition now, as far as is known; messages wait for the next leader."""
 
 
 class SecurityError(BrokerError):

@@ -24,6 +24,9 @@ from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD, Batch, State
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import record_size
 
+UNKNOWN: Final = -1
+"""The partition of records that are held until the partitions of their topic are known."""
+
 _FEW: Final = 64
 _SLACK: Final = 1.0
 """Seconds by which a record may be given up before its time, for its batch's first one's sake."""
@@ -47,21 +50,50 @@ class Ended(NamedTuple):
     error: Exception
 
 
-class _Queue:
-    """The batches of one partition."""
+class Waiting(NamedTuple):
+    """How many records are queued or held, and the bytes of memory that they take."""
 
-    __slots__ = ("batches", "in_flight", "retry_at")
+    records: int
+    memory: int
+
+
+class _Queue:
+    """The batches of one partition.
+
+    Attributes:
+        records: how many are queued; those of a batch in flight are not.
+        memory: bytes that they take.
+    """
+
+    __slots__ = ("batches", "in_flight", "memory", "records", "retry_at")
 
     def __init__(self) -> None:
         self.batches: deque[Batch] = deque()
         self.in_flight: Batch | None = None
         self.retry_at = 0.0
+        self.records = self.memory = 0
+
+    def put_first(self, batch: Batch) -> None:
+        self.batches.appendleft(batch)
+        self.records += len(batch)
+        self.memory += batch.memory
+
+    def take(self, batch: Batch) -> None:
+        self.batches.remove(batch)
+        self.records -= len(batch)
+        self.memory -= batch.memory
 
     @property
     def due(self) -> bool:
         return self.in_flight is None and (
             len(self.batches) > 1 or (len(self.batches) == 1 and self.batches[0].sealed)
         )
+
+
+class _Line(deque[Held]):
+    """The records that are held for one topic, and the bytes of memory that they take."""
+
+    memory = 0
 
 
 class Accumulator:
@@ -90,7 +122,7 @@ class Accumulator:
         self._delivery_timeout = delivery_timeout
         self._slack = max(_SLACK, linger)
         self._queues: dict[TopicPartition, _Queue] = {}
-        self._held: dict[str, deque[Held]] = {}
+        self._held: dict[str, _Line] = {}
         self._batch_limits: dict[str, int] = {}
         self._by_age: list[tuple[int, int, Batch]] = []
         self._remembered = 0
@@ -144,7 +176,9 @@ class Accumulator:
         size = record_size(record)
         self._arrive(1, size)
         held = Held(key, record, token, size, self.arrivals, now + self._delivery_timeout)
-        self._held.setdefault(topic, deque()).append(held)
+        line = self._held.setdefault(topic, _Line())
+        line.append(held)
+        line.memory += size + RECORD_MEMORY_OVERHEAD
         self._unsealed.append(token)
         return self._note_unsealed(now)
 
@@ -175,7 +209,7 @@ class Accumulator:
 
     def give_up_held(self, topic: str, error: Exception) -> list[Ended]:
         """End everything that is held for ``topic`` with ``error``."""
-        dropped = self._held.pop(topic, deque())
+        dropped = self._held.pop(topic, _Line())
         for held in dropped:
             self._forget_held(held)
         return [Ended(held.token, error) for held in dropped]
@@ -188,6 +222,12 @@ class Accumulator:
         self.arrivals += records
         self.buffered += records
         self.memory += size + records * RECORD_MEMORY_OVERHEAD
+
+    def _pop_held(self, line: _Line) -> Held:
+        held = line.popleft()
+        line.memory -= held.size + RECORD_MEMORY_OVERHEAD
+        self._forget_held(held)
+        return held
 
     def _forget_held(self, held: Held) -> None:
         self.buffered -= 1
@@ -205,12 +245,15 @@ class Accumulator:
         queue = self._queues.get(topic_partition)
         if queue is None:
             queue = self._queues[topic_partition] = _Queue()
+        size = sum(sizes)
+        queue.records += len(records)
+        queue.memory += size + len(records) * RECORD_MEMORY_OVERHEAD
         limit = self._batch_limits.get(topic_partition.topic, self._max_batch_bytes)
         batch = queue.batches[-1] if queue.batches else None
         if batch is None or deadline > batch.deadline + self._slack:
             batch = self._new_batch(topic_partition, queue, arrival, deadline)
         self._open.add(topic_partition)
-        if batch.has_room(size := sum(sizes), limit):
+        if batch.has_room(size, limit):
             batch.extend(records, tokens, size)
             return
         ends, start, before = list(accumulate(sizes)), 0, 0
@@ -284,7 +327,7 @@ class Accumulator:
         expired = []
         for batch in self._overdue(now):
             queue = self._queues[batch.topic_partition]
-            queue.batches.remove(batch)
+            queue.take(batch)
             self._note_due(batch.topic_partition, queue)
             expired.append(batch)
         return expired
@@ -294,8 +337,7 @@ class Accumulator:
         ended = []
         held = self._held[topic]
         while held and held[0].deadline <= now:
-            self._forget_held(held[0])
-            ended.append(Ended(held.popleft().token, error))
+            ended.append(Ended(self._pop_held(held).token, error))
         if not held:
             del self._held[topic]
         return ended
@@ -326,6 +368,27 @@ class Accumulator:
             heapq.heappop(self._by_age)
         return self._by_age[0][-1] if self._by_age else None
 
+    # What waits.
+
+    def due(self) -> Iterable[TopicPartition]:
+        """Return the partitions that have a batch to send, now or after a backoff."""
+        return list(self._due)
+
+    def waiting(self, topic_partition: TopicPartition) -> Waiting:
+        """Return what is queued for a partition; for ``UNKNOWN``, what is held for its topic."""
+        if topic_partition.partition == UNKNOWN:
+            line = self._held.get(topic_partition.topic, _Line())
+            return Waiting(len(line), line.memory)
+        queue = self._queues.get(topic_partition)
+        return Waiting(0, 0) if queue is None else Waiting(queue.records, queue.memory)
+
+    def first(self, topic_partition: TopicPartition) -> Batch | None:
+        """Return the oldest batch of a partition, in flight or queued; None if it has none."""
+        queue = self._queues.get(topic_partition)
+        if queue is None:
+            return None
+        return queue.in_flight or (queue.batches[0] if queue.batches else None)
+
     # Batches go out.
 
     def ready(self, now: float) -> Iterable[TopicPartition]:
@@ -343,7 +406,8 @@ class Accumulator:
     def drain(self, topic_partition: TopicPartition) -> Batch:
         """Take the first batch of a partition that is ready."""
         queue = self._queues[topic_partition]
-        batch = queue.batches.popleft()
+        batch = queue.batches[0]
+        queue.take(batch)
         queue.in_flight = batch
         queue.retry_at = 0.0
         self.buffered -= len(batch)
@@ -356,7 +420,7 @@ class Accumulator:
         """Put a batch back at the front of its queue, to be sent not before ``retry_at``."""
         batch.reenqueue(error)
         queue = self._queues[batch.topic_partition]
-        queue.batches.appendleft(batch)
+        queue.put_first(batch)
         queue.retry_at = retry_at
         self.buffered += len(batch)
         self._land(batch, queue)
@@ -366,7 +430,7 @@ class Accumulator:
         parts = batch.split()
         queue = self._queues[batch.topic_partition]
         for part in reversed(parts):
-            queue.batches.appendleft(part)
+            queue.put_first(part)
             self._remember(part)
         self.buffered += len(batch)
         self._land(batch, queue)
@@ -413,10 +477,10 @@ class Accumulator:
         taken: list[Batch] = []
         for topic_partition, queue in self._queues.items():
             if topic is None or topic_partition.topic == topic:
-                kept: deque[Batch] = deque()
-                for one in queue.batches:
-                    (kept if fresh and (one.stamp or one.ambiguous) else taken).append(one)
-                queue.batches = kept
+                found = [one for one in queue.batches if one.fresh or not fresh]
+                for batch in found:
+                    queue.take(batch)
+                taken += found
                 self._note_due(topic_partition, queue)
                 self._open.discard(topic_partition)
         return taken
@@ -436,6 +500,37 @@ class Accumulator:
                     yield from batch.tokens
         for held in self._held.get(topic, ()):
             yield held.token
+
+    def shed(self, topic_partition: TopicPartition, most: int) -> list[Any]:
+        """Take up to ``most`` fresh records of a partition out, oldest first; return their tokens.
+
+        For ``UNKNOWN``, records that are held for its topic.
+        """
+        if topic_partition.partition == UNKNOWN:
+            return self._shed_held(topic_partition.topic, most)
+        queue = self._queues.get(topic_partition)
+        shed: list[Any] = []
+        if queue is None:
+            return shed
+        for batch in [one for one in queue.batches if one.fresh]:
+            tokens, freed = batch.cut(most - len(shed))
+            shed += tokens
+            queue.records -= len(tokens)
+            queue.memory -= freed
+            if not batch:
+                queue.take(batch)
+                batch.withdraw()
+            self.buffered -= len(tokens)
+            self.memory -= freed
+        self._note_due(topic_partition, queue)
+        return shed
+
+    def _shed_held(self, topic: str, most: int) -> list[Any]:
+        line = self._held.get(topic, _Line())
+        shed = [self._pop_held(line).token for _ in range(min(most, len(line)))]
+        if not line:
+            self._held.pop(topic, None)
+        return shed
 
     def delivered_up_to(self, arrival: int) -> bool:
         """Whether every record that came before or as the ``arrival``-th has ended."""

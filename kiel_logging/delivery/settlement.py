@@ -55,6 +55,13 @@ class Deliveries(Protocol):
     def deferred(self, topic: str, error: Exception) -> None:
         """The brokers reject ``topic`` for now, and its records wait; called for each wait."""
 
+    def resume(self) -> None:
+        """Look again at what may be appended.
+
+        Another amount waits for stalled partitions, which need not count for a window; or a
+        partition is stalled from now on, or no longer; or the wait of a topic is over.
+        """
+
 
 class Settlement:
     """Decides what becomes of batches, and sees to it.
@@ -208,9 +215,9 @@ class Settlement:
             alike = list(group)
             self._report([one.token for one in alike], alike[0].error, topic)
 
-    def refuse(self, token: Any, error: Exception, topic: str) -> None:
-        """End a record that can't even be queued."""
-        self._report([token], error, topic)
+    def refuse(self, tokens: Sequence[Any], error: Exception, where: object) -> None:
+        """End records that can't even be queued."""
+        self._report(tokens, error, where)
 
     def _report(self, tokens: Sequence[Any], error: Exception, where: object) -> None:
         # Whoever holds the futures hears of it too; nobody may.

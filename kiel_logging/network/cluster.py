@@ -54,6 +54,7 @@ class Node:
         self.connection: Connection | None = None
         self.opening: asyncio.Future[Connection] | None = None
         self.failures = 0
+        self.error: BrokerError | None = None
         self.retry_at = 0.0
         self.muted_until = 0.0
         self.in_flight = 0
@@ -337,6 +338,15 @@ class Cluster:
             self._spawn(self._connect_in_background(node))
         return None
 
+    def unreachable(self, node_id: int) -> BrokerError | None:
+        """Return why the broker can't be reached; None when it can, or was not tried yet."""
+        node = self._nodes.get(node_id)
+        return node.error if node is not None and node.failures and not node.connected else None
+
+    def connected(self) -> bool:
+        """Whether any broker is connected."""
+        return any(node.connected for node in self._nodes.values())
+
     def _keep_nodes_in_step(self) -> None:
         brokers = self.topology.brokers
         for node_id, node in list(self._nodes.items()):
@@ -392,6 +402,7 @@ class Cluster:
 
     def _note_failure(self, node: Node, error: BrokerError) -> None:
         node.failures += 1
+        node.error = error
         node.retry_at = self._clock() + self._pause(node.failures, error)
 
     def _check_open(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.settlement import Deliveries
+from kiel_logging.delivery.stalls import Stalls
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.errors import PartitionerError, ProducerClosed, RecordTooLarge
 from kiel_logging.network.opening import open_connection, secure
@@ -40,6 +41,7 @@ class Engine:
         options: as given.
         accumulator: what is queued, held or in flight.
         sender: moves batches to the brokers.
+        clock: as given.
         state: "not connected", "started" (it connects in the background), "connected" or "closed".
     """
 
@@ -54,7 +56,7 @@ class Engine:
     ) -> None:
         self.options = options
         self.state = "not connected"
-        self._clock = clock
+        self.clock = clock
         self._connecting: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
         self._seals = 0
@@ -181,13 +183,13 @@ class Engine:
         if where is None:
             sealed = self.hold(topic, key, record, token)
         else:
-            sealed = self.accumulator.append(where, record, token, self._clock())
+            sealed = self.accumulator.append(where, record, token, self.clock())
         self.sender.poke()
         return sealed
 
     def hold(self, topic: str, key: Any, record: Record, token: Any) -> Sequence[Any]:
         """Keep ``record`` until the partitions of ``topic`` are known; return as append does."""
-        return self.accumulator.hold(topic, key, record, token, self._clock())
+        return self.accumulator.hold(topic, key, record, token, self.clock())
 
     def extend(
         self,
@@ -200,22 +202,34 @@ class Engine:
 
         ``poke()`` is due afterwards.
         """
-        self.accumulator.extend(topic_partition, records, sizes, tokens, self._clock())
+        self.accumulator.extend(topic_partition, records, sizes, tokens, self.clock())
 
-    def refuse(self, token: Any, error: Exception, topic: str) -> None:
-        """Report a record that can't be queued as failed."""
-        self.sender.settlement.refuse(token, error, topic)
+    def refuse(self, tokens: Sequence[Any], error: Exception, where: object) -> None:
+        """Report records that can't be queued as failed."""
+        self.sender.settlement.refuse(tokens, error, where)
 
     def poke(self) -> None:
         """Have the sender look, soon, at what was appended."""
         self.sender.poke()
+
+    @property
+    def stalled(self) -> Stalls:
+        """The partitions that can't be sent to now, and how much waits for them.
+
+        As of the engine's last turn; ``Deliveries.resume()`` is called when it changed.
+        """
+        return self.sender.stalls
+
+    def is_stalled(self, topic_partition: TopicPartition) -> bool:
+        """Whether records wait for a partition that can't be sent to now."""
+        return topic_partition in self.sender.stalls.partitions
 
     def is_deferred(self, topic: str) -> bool:
         """Whether the brokers reject ``topic`` for now; nothing of it is sent until its wait ends.
 
         False as well when the wait is over and the next batch may be tried.
         """
-        return self.sender.settlement.deferrals.blocks(topic, self._clock())
+        return self.sender.settlement.deferrals.blocks(topic, self.clock())
 
     # Records go out.
 

@@ -21,6 +21,7 @@ from kiel_logging.delivery.batch import Batch, State
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.retry import Outcome, backoff, outcome_of
 from kiel_logging.delivery.settlement import NO_OFFSET, Deliveries, Settlement, rejection
+from kiel_logging.delivery.stalls import Stalls
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import BrokerError, ProtocolError, UnknownTopic
 from kiel_logging.network.cluster import Cluster, Connect, Node
@@ -69,6 +70,7 @@ class Sender:
         self._backoff = functools.partial(
             backoff, first=options.retry_backoff, most=options.retry_backoff_max, rng=rng
         )
+        self._deliveries = deliveries
         self._idempotence = Idempotence()
         self._identify_at = 0.0
         self._identify_failures = 0
@@ -95,6 +97,14 @@ class Sender:
             delivery_timeout=options.delivery_timeout,
         )
 
+        self.stalls = Stalls(
+            accumulator,
+            self.cluster.topology,
+            self.settlement.deferrals,
+            unreachable=self.cluster.unreachable,
+            connected=self.cluster.connected,
+        )
+
     def __repr__(self) -> str:
         return f"<Sender {self._accumulator} {self.cluster}>"
 
@@ -115,6 +125,7 @@ class Sender:
         self._give_up_lost_topics(now)
         self._dispatch(now)
         self.cluster.refresh_if_wanted(now)
+        self._note_stalls(now)
         self._end_flushes()
         self._arm_timer(now)
 
@@ -132,6 +143,11 @@ class Sender:
         if deadline is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(0.0, deadline - now), self.poke)
+
+    def _note_stalls(self, now: float) -> None:
+        more = self.stalls.update(now)
+        if self.settlement.deferrals.end_waits(now) or more:
+            self._deliveries.resume()
 
     def _place_held(self) -> None:
         for topic in self._accumulator.held_topics():

@@ -44,6 +44,9 @@ class Ends:
         """In the order of the reports."""
         self.deferred_topics.append((topic, error))
 
+    def resume(self) -> None:
+        """Nothing waits outside of the engine."""
+
     def failed(self, tokens: Sequence[Any], error: Exception) -> None:
         """Each with the error."""
         for token in tokens:

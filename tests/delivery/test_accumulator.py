@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiel_logging.delivery.accumulator import Accumulator, Ended
+from kiel_logging.delivery.accumulator import UNKNOWN, Accumulator, Ended
 from kiel_logging.delivery.batch import Batch, Identity, Stamp, State, memory_of
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
@@ -713,6 +713,52 @@ def test_what_ended_is_forgotten_although_something_older_is_stuck() -> None:
         acc.complete(acc.drain(LOGS_1))
     assert len(acc._by_age) < 200
     assert acc.buffered == 1
+
+
+# -- records make way ------------------------------------------------------------------------------
+
+
+def test_the_oldest_make_way() -> None:
+    """Whole batches, and a part of the next; the rest is sent in order."""
+    acc = accumulator(max_batch_bytes=full_after(2))
+    append(acc, "a", "b", "c", "d", "e")
+    assert acc.shed(LOGS_0, 3) == ["a", "b", "c"]
+    assert counters(acc) == (2, 0, 2 * EACH)
+    assert acc.waiting(LOGS_0) == (2, 2 * EACH)
+    acc.seal()
+    assert [drained(acc).tokens, acc.first(LOGS_0).tokens] == [["d"], ["d"]]  # type: ignore[union-attr]
+
+
+def test_a_batch_that_may_be_stored_does_not_make_way() -> None:
+    """Those behind it do."""
+    acc = accumulator()
+    append(acc, "a")
+    acc.seal()
+    batch = drained(acc)
+    batch.ambiguous = True
+    acc.reenqueue(batch, ERROR, 0.0)
+    append(acc, "b")
+    assert acc.shed(LOGS_0, 5) == ["b"]
+    assert acc.shed(LOGS_0, 5) == []
+    assert drained(acc) is batch
+
+
+def test_held_records_make_way() -> None:
+    """In the order in which they came; the rest is held."""
+    acc = accumulator()
+    for token in "abc":
+        acc.hold("new", None, record(), token, 0.0)
+    assert acc.shed(TopicPartition("new", UNKNOWN), 2) == ["a", "b"]
+    assert acc.waiting(TopicPartition("new", UNKNOWN)) == (1, EACH)
+    assert counters(acc) == (1, 0, EACH)
+    assert acc.shed(TopicPartition("new", UNKNOWN), 2) == ["c"]
+    assert not acc.is_held("new")
+
+
+def test_nothing_makes_way_where_nothing_waits() -> None:
+    """Nor for a partition that was never heard of."""
+    acc = accumulator()
+    assert acc.shed(LOGS_0, 1) == acc.shed(TopicPartition("new", UNKNOWN), 1) == []
 
 
 # -- many at once ---------------------------------------------------------------------------------

@@ -97,6 +97,9 @@ class Ends:
     def deferred(self, topic: str, error: Exception) -> None:
         """No end."""
 
+    def resume(self) -> None:
+        """Nothing waits outside of the engine."""
+
     def failed(self, tokens: Sequence[Any], error: Exception) -> None:
         """Note the tokens."""
         del error

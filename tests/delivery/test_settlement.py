@@ -379,7 +379,7 @@ def test_a_record_that_can_not_be_queued_ends_too() -> None:
     """Whoever hands it over can't be told otherwise."""
     parts = Parts()
     error = ValueError("no such partition")
-    parts.settlement.refuse("a", error, "logs")
+    parts.settlement.refuse(["a"], error, "logs")
     assert parts.ends.errors == {"a": error}
 
 

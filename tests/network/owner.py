@@ -32,7 +32,7 @@ class Owner:
         self.errors: dict[Any, Exception] = {}
         self.deferrals: list[tuple[str, Exception]] = []
         self.skew = 0.0
-        self.turns = 0
+        self.turns = self.resumed = 0
         self._reports = asyncio.Event()
 
     def clock(self) -> float:
@@ -53,6 +53,11 @@ class Owner:
     def deferred(self, topic: str, error: Exception) -> None:
         """Note the topic, and why."""
         self.deferrals.append((topic, error))
+        self._reports.set()
+
+    def resume(self) -> None:
+        """Look again at what is waited for."""
+        self.resumed += 1
         self._reports.set()
 
     async def until(self, condition: Callable[[], Any]) -> None:

@@ -29,9 +29,10 @@ CLOSED: Final = "closed"
 
 BLOCK: Final = "block"
 DROP_NEWEST: Final = "drop_newest"
+DROP_OLDEST: Final = "drop_oldest"
 OVERFLOW: Final[Mapping[str, Callable[[], Queue]]] = {
     DROP_NEWEST: Newest,
-    "drop_oldest": Oldest,
+    DROP_OLDEST: Oldest,
     "drop_lowest": Lowest,
     BLOCK: Newest,
 }

@@ -5,11 +5,15 @@ groups items by partition before they are appended, and reports the end of each 
 ledger. It runs on the loop thread.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+from kiel_logging.delivery.accumulator import UNKNOWN
 from kiel_logging.delivery.batch import Batch
-from kiel_logging.errors import RecordTooLarge
+from kiel_logging.delivery.stalls import Stall
+from kiel_logging.errors import BufferFull, RecordTooLarge
+from kiel_logging.handler.pipeline.handoff import BLOCK, DROP_OLDEST
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import group, records_of, sizes_of
 from kiel_logging.network.engine import Engine
@@ -23,6 +27,8 @@ from kiel_logging.wire.record_batch import BATCH_OVERHEAD
 WINDOW: Final = 4
 """The outbox holds at most one part in so many of what the handler may buffer."""
 
+STALLED: Final = 2
+"""One part in so many of it may wait here for partitions that can't be sent to, besides."""
 
 _MOST_KNOWN: Final = 16_384
 """Keys whose partitions are remembered; they repeat: users, hosts, loggers."""
@@ -50,6 +56,9 @@ class Ledger(Protocol):
     def deferred(self, topic: str, error: Exception) -> None:
         """The brokers reject ``topic`` for now; its items wait."""
 
+    def resume(self) -> None:
+        """There may be more room than before."""
+
 
 class Outbox:
     """Appends items to an engine, and answers to a ledger.
@@ -61,6 +70,9 @@ class Outbox:
         run_aside: runs functions that may block beside the loop.
         max_records: most records of the handler, of which the window is a part.
         max_bytes: most memory of the handler.
+        overflow: the handler's policy, if records for stalled partitions make way by it; None if
+            the ledger evicts them.
+        block_timeout: seconds that these may wait, with "block".
         keeps: whether the ledger keeps what is not sent because this is closed.
         defers: whether items of a topic that the brokers reject for now wait here.
 
@@ -77,15 +89,20 @@ class Outbox:
         *,
         max_records: int,
         max_bytes: int,
+        overflow: str | None = None,
+        block_timeout: float = 0.0,
         keeps: bool = False,
         defers: bool = True,
     ) -> None:
-        self.engine = Engine(
-            options,
-            _Deliveries(ledger, keeps=keeps, defers=defers),
-            resolve=resolve,
-            run_aside=run_aside,
-        )
+        self.keeps = keeps
+        self.defers = defers
+        self.engine = Engine(options, self, resolve=resolve, run_aside=run_aside)
+        self._ledger = ledger
+        self._delivered_at = -math.inf
+        self._overflow = overflow
+        self._patience = block_timeout if overflow == BLOCK else 0.0
+        self._stalled_records = max(1, max_records // STALLED)
+        self._stalled_bytes = max(1, max_bytes // STALLED)
         self._window_records = max(1, max_records // WINDOW)
         self._window_bytes = max(1, max_bytes // WINDOW)
         self._most_bytes = options.max_request_size - BATCH_OVERHEAD
@@ -114,10 +131,28 @@ class Outbox:
     @property
     def room(self) -> int:
         """How many more records the window takes."""
-        accumulator = self.engine.accumulator
-        if accumulator.memory >= self._window_bytes:
+        accumulator, stalled = self.engine.accumulator, self.engine.stalled
+        records, memory = stalled.records, stalled.memory
+        if self._many_stalled and not any(map(self._makes_way, stalled.partitions.values())):
+            records = min(records, self._stalled_records)
+            memory = min(memory, self._stalled_bytes)
+        if accumulator.memory - memory >= self._window_bytes:
             return 0
-        return max(0, self._window_records - accumulator.outstanding)
+        return max(0, self._window_records - (accumulator.outstanding - records))
+
+    @property
+    def _many_stalled(self) -> bool:
+        """Whether stalled partitions have their part of what the handler may buffer."""
+        stalled = self.engine.stalled
+        return stalled.records >= self._stalled_records or stalled.memory >= self._stalled_bytes
+
+    def _makes_way(self, stall: Stall) -> bool:
+        """Whether more records for a stalled partition are given up, by the overflow policy.
+
+        Only while others are delivered. When nothing is, the policy chooses among all that is
+        buffered.
+        """
+        return self._overflow is not None and self._delivered_at > stall.since + self._patience
 
     def take(self, items: list[Item]) -> None:
         """Buffer ``items``, in order; what can't be sent counts as failed."""
@@ -138,7 +173,7 @@ class Outbox:
         away = set(map(id, self._away))
         for item in items:
             if id(item) not in away:
-                self.engine.refuse(item, error, item.topic)
+                self.engine.refuse([item], error, item.topic)
 
     def _append(self, found: _Group) -> None:
         items: list[Item] = found[:]
@@ -149,7 +184,35 @@ class Outbox:
             if not items:
                 return  # a batch has at least one record
             sizes = sizes_of(items)
-        self.engine.extend(found.place, records_of(items), sizes, items)
+        if self._many_stalled:
+            items = self._make_way(found.place, items)
+            sizes = sizes_of(items)
+        if items:
+            self.engine.extend(found.place, records_of(items), sizes, items)
+
+    def _hold(self, item: Item) -> None:
+        place = TopicPartition(item.topic, UNKNOWN)
+        if not self._many_stalled or self._make_way(place, [item]):
+            self.engine.hold(item.topic, item.key, item.record, item)
+
+    def _make_way(self, place: TopicPartition, items: list[Item]) -> list[Item]:
+        """Give up as many records for ``place``, if it is stalled, as ``items`` are.
+
+        Return those of ``items`` that may still be queued.
+        """
+        stall = self.engine.stalled.partitions.get(place)
+        if stall is None or not self._makes_way(stall):
+            return items
+        oldest: list[Item] = []
+        if self._overflow == DROP_OLDEST:
+            oldest = self.engine.accumulator.shed(place, len(items))
+        missing = len(items) - len(oldest)
+        full = BufferFull(
+            "the buffer's part for records that can't be sent now is full "
+            f"({stall.error}): put that right, or raise buffer_records and buffer_memory"
+        )
+        self.engine.refuse([*oldest, *items[:missing]], full, place)
+        return items[missing:]
 
     def _known_groups(self) -> dict[str, dict[Any, _Group]]:
         """Return where those records go whose like were placed before: topic -> key -> group."""
@@ -176,10 +239,10 @@ class Outbox:
             place = self.engine.where(topic, key)
             if place is None:
                 if self._is_small(item):
-                    self.engine.hold(topic, key, item.record, item)
+                    self._hold(item)
                 return None
         except Exception as error:  # a partitioner of the user's may raise anything
-            self.engine.refuse(item, error, topic)
+            self.engine.refuse([item], error, topic)
             return None
         found = self._groups.get(place)
         if found is None:
@@ -196,7 +259,7 @@ class Outbox:
         try:
             self.engine.check_size(item.topic, item.size)
         except RecordTooLarge as error:
-            self.engine.refuse(item, error, item.topic)
+            self.engine.refuse([item], error, item.topic)
             return False
         return True
 
@@ -213,21 +276,22 @@ class Outbox:
         items += [ended.token for ended in accumulator.give_up_held(topic, error)]
         return items
 
-
-class _Deliveries:
-    """Tokens are items."""
-
-    def __init__(self, ledger: Ledger, *, keeps: bool, defers: bool) -> None:
-        self.keeps = keeps
-        self.defers = defers
-        self._ledger = ledger
+    # The engine's owner.
 
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
+        """Pass on the end of a batch; see ``Deliveries``."""
         del log_append_time
+        self._delivered_at = self.engine.clock()
         self._ledger.delivered(batch.tokens, batch.topic_partition, base_offset)
 
     def failed(self, tokens: Sequence[Item], error: Exception) -> None:
+        """Pass on the end of items; see ``Deliveries``."""
         self._ledger.failed(tokens, error)
 
     def deferred(self, topic: str, error: Exception) -> None:
+        """Pass on that a topic waits; see ``Deliveries``."""
         self._ledger.deferred(topic, error)
+
+    def resume(self) -> None:
+        """Pass on that there may be more room; see ``Deliveries``."""
+        self._ledger.resume()

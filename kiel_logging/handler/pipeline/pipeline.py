@@ -100,6 +100,8 @@ class Pipeline:
             max_records=plan.buffer_records,
             max_bytes=plan.buffer_memory,
             producer_options=plan.producer_options,
+            overflow=plan.overflow,
+            block_timeout=plan.block_timeout,
             spool=self._spool,
         )
         grace = GRACE

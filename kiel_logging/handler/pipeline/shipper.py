@@ -57,6 +57,8 @@ class Shipper:
         max_records: most records that the handler buffers.
         max_bytes: most memory that it takes.
         producer_options: the Producer's.
+        overflow: what gives way when the buffer is full.
+        block_timeout: seconds that records wait for room, with "block".
         spool: what stands between the hand-off and the outbox; None for nothing.
     """
 
@@ -75,6 +77,8 @@ class Shipper:
         max_records: int,
         max_bytes: int,
         producer_options: dict[str, Any],
+        overflow: str,
+        block_timeout: float,
         spool: Spool | None = None,
     ) -> None:
         self._handoff = handoff
@@ -103,6 +107,8 @@ class Shipper:
             run_on_a_daemon,
             max_records=max_records,
             max_bytes=max_bytes,
+            overflow=overflow if spool is None else None,
+            block_timeout=block_timeout,
             keeps=spool is not None,
             defers=spool is None,
         )
@@ -243,6 +249,10 @@ class Shipper:
         if self._internal_log.may_complain(f"topic {topic!r} waits"):
             self._internal_log.say(logging.ERROR, str(error))
             self._on_error(error, 0)
+
+    def resume(self) -> None:
+        """There may be more room in the outbox."""
+        self._go_on()
 
     def _explain_deferral(self, items: Iterable[Item]) -> None:
         """Let receipts say why ``items`` wait, if they do."""

@@ -123,6 +123,13 @@ class Unheard:
         """Nor this."""
         raise AssertionError(f"{items} failed")
 
+    def deferred(self, topic: str, error: Exception) -> None:
+        """Nor this."""
+        raise AssertionError(f"{topic} waits")
+
+    def resume(self) -> None:
+        """Of no interest."""
+
 
 def test_what_is_withdrawn_is_as_if_it_had_not_been_taken() -> None:
     """Of one topic, in order, though its partitions aren't known yet; nobody is told of an end."""
