@@ -374,6 +374,11 @@ class Accumulator:
         """Return the partitions that have a batch to send, now or after a backoff."""
         return list(self._due)
 
+    def partitions(self) -> list[TopicPartition]:
+        """Return the partitions that records are queued for; ``UNKNOWN`` ones for held records."""
+        queued = [where for where, queue in self._queues.items() if queue.batches]
+        return queued + [TopicPartition(topic, UNKNOWN) for topic in self._held]
+
     def waiting(self, topic_partition: TopicPartition) -> Waiting:
         """Return what is queued for a partition; for ``UNKNOWN``, what is held for its topic."""
         if topic_partition.partition == UNKNOWN:
@@ -513,13 +518,15 @@ class Accumulator:
         if queue is None:
             return shed
         for batch in [one for one in queue.batches if one.fresh]:
-            tokens, freed = batch.cut(most - len(shed))
-            shed += tokens
-            queue.records -= len(tokens)
-            queue.memory -= freed
-            if not batch:
+            if len(batch) <= most - len(shed):
                 queue.take(batch)
                 batch.withdraw()
+                tokens, freed = batch.tokens, batch.memory
+            else:
+                tokens, freed = batch.cut(most - len(shed))
+                queue.records -= len(tokens)
+                queue.memory -= freed
+            shed += tokens
             self.buffered -= len(tokens)
             self.memory -= freed
         self._note_due(topic_partition, queue)

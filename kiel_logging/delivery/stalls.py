@@ -5,11 +5,11 @@ would fill the window and hold up all healthy ones.
 
 The law:
 
-- A partition is stalled while records wait for it and its topic is deferred, it has no known
-  leader, its leader can't be reached, or its first batch came back ``MANY`` times. Records that are
-  held are stalled as well: their topic is not known.
-- All is counted once in a turn of the sender, and only for partitions that are due or were
-  stalled before. That costs nothing for each record.
+- A partition is stalled while records wait for it (or it is watched) and its topic is deferred, it
+  has no known leader, its leader can't be reached, or its first batch came back ``MANY`` times.
+  Records that are held are stalled as well: their topic is not known.
+- All is counted once in a turn of the sender, and only for partitions that are due, were
+  stalled before, or are watched. That costs nothing for each record.
 """
 
 from collections.abc import Callable
@@ -47,6 +47,7 @@ class Stalls:
 
     Attributes:
         partitions: those that are stalled; held records under the partition ``UNKNOWN``.
+        watched: those that stay stalled, though nothing may be queued, until they can be sent to.
         records: how many wait for them while a broker is connected; 0 while none is, for then
             no other partition is better off.
         memory: bytes that those take.
@@ -67,6 +68,7 @@ class Stalls:
         self._unreachable = unreachable
         self._connected = connected
         self.partitions: dict[TopicPartition, Stall] = {}
+        self.watched: set[TopicPartition] = set()
         self.records = 0
         self.memory = 0
 
@@ -85,23 +87,26 @@ class Stalls:
 
     def _find(self, now: float) -> dict[TopicPartition, Stall]:
         accumulator, before = self._accumulator, self.partitions
-        candidates = {*accumulator.due(), *before}
+        candidates = {*accumulator.due(), *before, *self.watched}
         candidates |= {TopicPartition(topic, UNKNOWN) for topic in accumulator.held_topics()}
         found = {}
         for where in candidates:
             records, memory = accumulator.waiting(where)
-            some = records or accumulator.first(where) is not None
+            some = records or where in self.watched or accumulator.first(where) is not None
             if some and (error := self._why(where, now)) is not None:
                 since = before[where].since if where in before else now
                 found[where] = Stall(since, error, records, memory)
+        self.watched.intersection_update(found)
         return found
 
     def _why(self, where: TopicPartition, now: float) -> Exception | None:
         """Return why nothing can be sent to ``where``; None if that is not so."""
         if self._deferrals.blocks(where.topic, now):
             return self._deferrals.error(where.topic)
-        if where.partition == UNKNOWN:
+        if self._topology.partitions(where.topic) is None:
             return NoLeader(f"the partitions of topic {where.topic!r} are not known yet")
+        if not self._topology.has(where):
+            return None  # held records that are about to be queued, or the partition is gone
         leader = self._topology.leader(where)
         if leader is None:
             return NoLeader(f"{where} has no leader that is known: its brokers must come back")

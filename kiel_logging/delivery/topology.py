@@ -132,6 +132,10 @@ class Topology:
             return None
         return leader.node_id
 
+    def has(self, topic_partition: TopicPartition) -> bool:
+        """Whether there is such a partition, as far as is known."""
+        return topic_partition in self._leaders
+
     def topic_id(self, topic: str) -> uuid.UUID | None:
         """Return the id of ``topic``; None where brokers have none (before Kafka 2.8)."""
         known = self._topics.get(topic)

@@ -231,6 +231,21 @@ class Engine:
         """
         return self.sender.settlement.deferrals.blocks(topic, self.clock())
 
+    def evict(self, want: Callable[[TopicPartition], bool]) -> list[Any]:
+        """Take records out, as if they had not been appended; return their tokens.
+
+        Takes what is queued for partitions that ``want`` returns true for, but for batches that the
+        brokers may have, and what is held for topics (asked for as the partition ``UNKNOWN``). No
+        end is reported. The order of each partition is kept. If a partition is stalled, the engine
+        looks for its leader all the same, and calls ``Deliveries.resume()`` when it can be sent to.
+        """
+        evicted: list[Any] = []
+        for where in filter(want, self.accumulator.partitions()):
+            evicted += self.accumulator.shed(where, self.accumulator.waiting(where).records)
+            if self.is_stalled(where):
+                self.stalled.watched.add(where)
+        return evicted
+
     # Records go out.
 
     def send_now(self) -> None:

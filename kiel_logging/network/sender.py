@@ -124,6 +124,7 @@ class Sender:
         self._place_held()
         self._give_up_lost_topics(now)
         self._dispatch(now)
+        self._look_for_watched(now)
         self.cluster.refresh_if_wanted(now)
         self._note_stalls(now)
         self._end_flushes()
@@ -148,6 +149,18 @@ class Sender:
         more = self.stalls.update(now)
         if self.settlement.deferrals.end_waits(now) or more:
             self._deliveries.resume()
+
+    def _look_for_watched(self, now: float) -> None:
+        """Find out whether partitions can be sent to again though nothing is queued for them."""
+        topology, deferrals = self.cluster.topology, self.settlement.deferrals
+        for where in self.stalls.watched:
+            if deferrals.blocks(where.topic, now) or topology.is_missing(where.topic):
+                continue
+            leader = topology.leader(where)
+            if leader is None:
+                self.cluster.want_refresh()
+            else:
+                self.cluster.node(leader, now)
 
     def _place_held(self) -> None:
         for topic in self._accumulator.held_topics():

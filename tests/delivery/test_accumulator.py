@@ -755,6 +755,17 @@ def test_held_records_make_way() -> None:
     assert not acc.is_held("new")
 
 
+def test_which_partitions_records_wait_for() -> None:
+    """Queued ones by partition, held ones by topic; not those that are in flight."""
+    acc = accumulator()
+    append(acc, "a", to=LOGS_0)
+    append(acc, "b", to=LOGS_1)
+    acc.hold("new", None, record(), "c", 0.0)
+    acc.seal()
+    drained(acc, LOGS_1)
+    assert acc.partitions() == [LOGS_0, TopicPartition("new", UNKNOWN)]
+
+
 def test_nothing_makes_way_where_nothing_waits() -> None:
     """Nor for a partition that was never heard of."""
     acc = accumulator()

@@ -102,7 +102,7 @@ class AnyOrder(RuleBasedStateMachine):
         for batch in self.accumulator.take_queued(topic):
             self.fail_queued(batch)
 
-    @rule(topic=topics, partition=st.sampled_from([*PARTITIONS, UNKNOWN]), most=st.integers(1, 5))
+    @rule(topic=topics, partition=st.sampled_from([*PARTITIONS, UNKNOWN]), most=st.integers(1, 9))
     def records_make_way(self, topic: str, partition: int, most: int) -> None:
         """The oldest that were never sent; those of a batch of unknown fate stay."""
         where = TopicPartition(topic, partition)

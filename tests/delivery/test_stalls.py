@@ -178,6 +178,28 @@ def test_the_owner_need_not_look_again_when_nothing_changed() -> None:
     assert case.stalls.update(4.0)
 
 
+def test_a_watched_partition_is_stalled_though_nothing_waits() -> None:
+    """Until it can be sent to."""
+    case = Case()
+    case.topology.forget_leader(LOGS_0)
+    case.stalls.watched |= {LOGS_0, LOGS_1}
+    case.stalls.update(1.0)
+    assert list(case.stalls.partitions) == [LOGS_0]
+    case.topology.learn_leader(LOGS_0, Leader(1, 6))
+    assert case.stalls.update(2.0)
+    assert case.stalls.partitions == {}
+    assert case.stalls.watched == set()
+
+
+@pytest.mark.parametrize("where", [TopicPartition("logs", 2), TopicPartition("logs", UNKNOWN)])
+def test_a_partition_that_is_gone_is_not_stalled(where: TopicPartition) -> None:
+    """Nothing will ever be sent to it: what waits for it goes elsewhere."""
+    case = Case()
+    case.stalls.watched.add(where)
+    case.stalls.update(1.0)
+    assert case.stalls.partitions == {}
+
+
 @pytest.mark.parametrize("sealed", [True, False])
 def test_what_comes_later_is_counted_at_once(sealed: bool) -> None:
     """Though it may not be due yet."""

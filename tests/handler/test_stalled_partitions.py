@@ -164,12 +164,13 @@ def test_a_missing_topic_of_a_template(
 
     handler = make_handler("{area}", buffer_records=BUFFER)
     rounds(handler, cluster, "good", log_to_both)
-    stats = handler.stats()
-    assert stats.dropped_total == 0
-    assert stats.failed > 0
     cluster.add_topic("missing", 1)
     assert handler.flush(30.0) == 0
     arrived = numbers(cluster, "missing")
     logged = [number for number in range(ROUNDS) for _ in range(10)]
     assert arrived == logged[: len(arrived)]
-    assert len(arrived) == len(logged) - stats.failed >= BUFFER // 2
+    assert len(arrived) >= BUFFER // 2
+    stats = handler.stats()
+    assert stats.dropped_total == 0
+    failed, own = len(logged) - len(arrived), stats.emitted - 12 * ROUNDS
+    assert 0 < failed <= stats.failed <= failed + own  # a summary may have been one too many

@@ -6,7 +6,7 @@ ledger. It runs on the loop thread.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from kiel_logging.delivery.accumulator import UNKNOWN
@@ -167,7 +167,7 @@ class Outbox:
         self.engine.poke()
 
     def _refuse_all(self, items: list[Item], error: Exception) -> None:
-        """Give up all but those that are held, or were refused already."""
+        """Give up all but those that were refused already."""
         for each in self._groups.values():
             each.clear()
         away = set(map(id, self._away))
@@ -187,13 +187,11 @@ class Outbox:
         if self._many_stalled:
             items = self._make_way(found.place, items)
             sizes = sizes_of(items)
-        if items:
+        if found.place.partition == UNKNOWN:
+            for item in items:
+                self.engine.hold(item.topic, item.key, item.record, item)
+        elif items:
             self.engine.extend(found.place, records_of(items), sizes, items)
-
-    def _hold(self, item: Item) -> None:
-        place = TopicPartition(item.topic, UNKNOWN)
-        if not self._many_stalled or self._make_way(place, [item]):
-            self.engine.hold(item.topic, item.key, item.record, item)
 
     def _make_way(self, place: TopicPartition, items: list[Item]) -> list[Item]:
         """Give up as many records for ``place``, if it is stalled, as ``items`` are.
@@ -227,7 +225,7 @@ class Outbox:
         return self._known
 
     def _find_group(self, item: Item) -> _Group | None:
-        """Return where ``item`` goes; None when it is held, or refused."""
+        """Return where ``item`` goes; None when it is refused."""
         found = self._place(item)
         if found is None:
             self._away.append(item)
@@ -236,18 +234,14 @@ class Outbox:
     def _place(self, item: Item) -> _Group | None:
         topic, key = item.topic, item.key
         try:
-            place = self.engine.where(topic, key)
-            if place is None:
-                if self._is_small(item):
-                    self._hold(item)
-                return None
+            place = self.engine.where(topic, key) or TopicPartition(topic, UNKNOWN)
         except Exception as error:  # a partitioner of the user's may raise anything
             self.engine.refuse([item], error, topic)
             return None
         found = self._groups.get(place)
         if found is None:
             found = self._groups[place] = _Group(place)
-        if self._is_steady:
+        if self._is_steady and place.partition != UNKNOWN:
             self._known.setdefault(topic, {})[key] = found
             self._known_keys += 1
             if key is None:
@@ -275,6 +269,13 @@ class Outbox:
             items += batch.tokens
         items += [ended.token for ended in accumulator.give_up_held(topic, error)]
         return items
+
+    def evict(self, want: Callable[[TopicPartition], bool]) -> list[Item]:
+        """Take items out, in the order of each partition, as if they had not been taken.
+
+        See ``Engine.evict()``. The ledger hears of no end.
+        """
+        return self.engine.evict(want)
 
     # The engine's owner.
 
