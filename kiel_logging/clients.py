@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from kiel_logging import options as opt
 from kiel_logging.credentials import Secretive, hidden
@@ -275,7 +275,7 @@ class Producer:
         try:
             engine.check_open()
             delivery: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
-            filled = engine.append(topic, key, record, delivery)
+            filled = engine.append(topic, key, record, _Pending(key, delivery))
         finally:
             self._room.let_in()
         if filled:
@@ -303,17 +303,28 @@ class Producer:
         await self._engine.close(timeout)
 
 
+class _Pending(NamedTuple):
+    """The token of a message: its key, and the future of where it is stored."""
+
+    key: Any
+    future: "asyncio.Future[RecordMetadata]"
+
+
 class _Futures:
-    """Tokens are futures of RecordMetadata; one that was cancelled is left alone."""
+    """Tokens are pending messages; a future that was cancelled is left alone."""
 
     keeps = defers = False
 
     def __init__(self, let_in: Callable[[], None]) -> None:
         self._let_in = let_in
 
+    def key_of(self, token: _Pending) -> Any:
+        return token.key
+
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
         topic, partition = batch.topic_partition
-        for delta, (future, record) in enumerate(zip(batch.tokens, batch.records, strict=True)):
+        pairs = zip(batch.tokens, batch.records, strict=True)
+        for delta, ((_, future), record) in enumerate(pairs):
             if not future.done():
                 offset = NO_OFFSET if base_offset == NO_OFFSET else base_offset + delta
                 timestamp = record.timestamp if log_append_time is None else log_append_time
@@ -327,7 +338,7 @@ class _Futures:
         """``produce()`` waits for memory, however much of it stalled partitions take."""
 
     def failed(self, tokens: Sequence[Any], error: Exception) -> None:
-        for future in tokens:
+        for _, future in tokens:
             if not future.done():
                 future.set_exception(error)
                 # The sender logged it: asyncio need not say again that nobody looked.
@@ -335,8 +346,9 @@ class _Futures:
         self._let_in()
 
 
-async def _all_delivered(futures: "Sequence[asyncio.Future[RecordMetadata]]") -> None:
-    """Wait for all of ``futures``; raise the first error among them."""
+async def _all_delivered(tokens: Sequence[_Pending]) -> None:
+    """Wait for all of ``tokens``; raise the first error among them."""
+    futures = [token.future for token in tokens]
     await asyncio.wait(futures)
     for future in futures:
         if not future.cancelled() and (error := future.exception()) is not None:

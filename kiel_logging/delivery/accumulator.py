@@ -8,7 +8,8 @@ The law:
 - A partition is due when a seal covered its first batch, or a second batch stands behind it.
   A seal comes when ``batch_size`` records came since the last one, ``linger`` after the first of
   them, or on flush.
-- Records of a topic whose partitions aren't known are held, in order, until they are.
+- Records of a topic whose partitions aren't known are held, in order, until they are. So are those
+  of a partition that is gone, in front of later ones.
 
 Tokens are opaque: they come back with the batch.
 """
@@ -18,11 +19,12 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD, Batch, State
 from kiel_logging.records import Record, TopicPartition
-from kiel_logging.wire.record_batch import record_size
+from kiel_logging.wire.record_batch import plain_record, record_size
 
 UNKNOWN: Final = -1
 """The partition of records that are held until the partitions of their topic are known."""
@@ -48,6 +50,9 @@ class Ended(NamedTuple):
 
     token: Any
     error: Exception
+
+
+_arrival_of: Final = attrgetter("arrival")
 
 
 class Waiting(NamedTuple):
@@ -127,6 +132,7 @@ class Accumulator:
         self._by_age: list[tuple[int, int, Batch]] = []
         self._remembered = 0
         self._compact_at = _FEW
+        self._blocked: set[str] = set()
         self._open: set[TopicPartition] = set()
         self._due: dict[TopicPartition, None] = {}
         self._unsealed: list[Any] = []
@@ -184,11 +190,20 @@ class Accumulator:
 
     def is_held(self, topic: str) -> bool:
         """Whether records of ``topic`` wait, so that new ones must wait behind them."""
-        return topic in self._held
+        return topic in self._held or topic in self._blocked
 
     def held_topics(self) -> list[str]:
-        """Return the topics whose partitions are waited for."""
+        """Return the topics of which records are held."""
         return list(self._held)
+
+    def block(self, topics: set[str]) -> None:
+        """Hold new records of ``topics``, and release none, until the next call."""
+        self._blocked = topics
+
+    @property
+    def blocked(self) -> set[str]:
+        """The topics that ``block()`` was called with."""
+        return self._blocked
 
     def release(self, topic: str, choose: Callable[[Any], int]) -> list[Ended]:
         """Queue what was held for ``topic``, in order, at the partitions that ``choose`` names.
@@ -206,6 +221,29 @@ class Accumulator:
                 self._release(TopicPartition(topic, partition), held)
         self.seal()
         return refused
+
+    def hold_again(self, topic_partition: TopicPartition, key_of: Callable[[Any], Any]) -> None:
+        """Move what is queued for a partition that is gone to what is held for its topic.
+
+        None of it may have numbers, or be in flight. ``key_of`` returns the key of a token.
+        """
+        queue = self._queues.pop(topic_partition)
+        self._due.pop(topic_partition, None)
+        self._open.discard(topic_partition)
+        again = []
+        for batch in queue.batches:
+            batch.withdraw()
+            for record, token in zip(map(plain_record, batch.records), batch.tokens, strict=True):
+                size = record_size(record)
+                again.append(
+                    Held(key_of(token), record, token, size, batch.arrival, batch.deadline)
+                )
+        line = self._held.get(topic_partition.topic, _Line())
+        # By arrival: others may have been held before. Of one batch all have that of its first.
+        held = _Line(sorted([*again, *line], key=_arrival_of))
+        held.memory = sum(one.size + RECORD_MEMORY_OVERHEAD for one in held)
+        self.memory += held.memory - line.memory - queue.memory
+        self._held[topic_partition.topic] = held
 
     def give_up_held(self, topic: str, error: Exception) -> list[Ended]:
         """End everything that is held for ``topic`` with ``error``."""
@@ -378,6 +416,20 @@ class Accumulator:
         """Return the partitions that records are queued for; ``UNKNOWN`` ones for held records."""
         queued = [where for where, queue in self._queues.items() if queue.batches]
         return queued + [TopicPartition(topic, UNKNOWN) for topic in self._held]
+
+    def in_use(self) -> list[TopicPartition]:
+        """Return the partitions that have a batch, queued or in flight."""
+        return [where for where, one in self._queues.items() if one.batches or one.in_flight]
+
+    def is_in_flight(self, topic_partition: TopicPartition) -> bool:
+        """Whether a batch of a partition is in flight."""
+        queue = self._queues.get(topic_partition)
+        return queue is not None and queue.in_flight is not None
+
+    def batches(self, topic_partition: TopicPartition) -> Sequence[Batch]:
+        """Return the queued batches of a partition, oldest first."""
+        queue = self._queues.get(topic_partition)
+        return () if queue is None else tuple(queue.batches)
 
     def waiting(self, topic_partition: TopicPartition) -> Waiting:
         """Return what is queued for a partition; for ``UNKNOWN``, what is held for its topic."""

@@ -46,6 +46,9 @@ class Deliveries(Protocol):
     keeps: bool
     defers: bool
 
+    def key_of(self, token: Any) -> Any:
+        """Return the key of a record, as the partitioner gets it."""
+
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
         """The brokers have ``batch``; its first record is at ``base_offset``, if that is known."""
 
@@ -180,7 +183,7 @@ class Settlement:
 
     def _doubt_leader(self, topic_partition: TopicPartition, hint: Leader | None) -> None:
         self._topology.forget_leader(topic_partition)
-        if hint is not None:
+        if hint is not None and self._topology.has(topic_partition):
             self._topology.learn_leader(topic_partition, hint)
 
     def _split(self, batch: Batch, error: BrokerRejected, now: float) -> None:
@@ -239,6 +242,28 @@ class Settlement:
         self.give_up_held(self._accumulator.give_up_held(topic, error), topic)
         for batch in self._accumulator.take_queued(topic):
             self.give_up(batch, error)
+
+    def relocate(self) -> None:
+        """Hold the queued records of topics that were made again, to be partitioned anew.
+
+        Partitions that records are queued for may be gone, or be another key's. The records are
+        held in order once no batch of the topic is in flight: that would come back behind later
+        records of its keys. Until then, new records of the topic are held behind.
+        """
+        accumulator, topology = self._accumulator, self._topology
+        gone = [
+            where
+            for where in accumulator.in_use()
+            if where.topic in topology.remade or not topology.has(where)
+        ]
+        accumulator.block({one.topic for one in gone if accumulator.is_in_flight(one)})
+        topology.remade &= accumulator.blocked
+        for where in gone:
+            if where.topic not in accumulator.blocked:
+                for batch in accumulator.batches(where):
+                    self._idempotence.give_up(batch)
+                    batch.ambiguous = False  # it may be in a log that is gone
+                accumulator.hold_again(where, self._deliveries.key_of)
 
     def refuse_all(self, error: Exception, now: float) -> None:
         """The brokers reject this client: end everything, or let it wait where the owner defers."""

@@ -21,11 +21,14 @@ class Topology:
     Attributes:
         brokers: node id -> where it listens.
         revision: another number whenever the partitions of a topic may have changed.
+        remade: topics that were deleted and made again with other partitions, until somebody
+            takes them out: their queued records have to be partitioned anew.
     """
 
     def __init__(self) -> None:
         self.brokers: Mapping[int, Broker] = {}
         self.revision = 0
+        self.remade: set[str] = set()
         self._topics: dict[str, Topic] = {}
         self._partitions: dict[str, Sequence[int]] = {}
         self._leaders: dict[TopicPartition, Leader] = {}
@@ -49,14 +52,35 @@ class Topology:
     def _learn(self, topic: Topic) -> None:
         self.revision += 1
         known = self._topics.get(topic.name)
-        if known is None or known.topic_id != topic.topic_id:
+        another = known is None or known.topic_id != topic.topic_id
+        if another:
             # Another topic of the same name: its leader epochs start again.
             self._forget_leaders(topic.name)
+        elif topic.topic_id is None:
+            self._forget_doubted(topic)
+        # An answer without a partition that is known is older than what is known: topics never
+        # lose any.
+        before = self._partitions.get(topic.name, ())
+        still = [one for one in before if self.has(TopicPartition(topic.name, one))]
+        now = sorted({*still, *topic.leaders})
+        if known is not None and now != before and (another or still != before):
+            self.remade.add(topic.name)
         self._topics[topic.name] = topic
-        self._partitions[topic.name] = sorted(topic.leaders)
+        self._partitions[topic.name] = now
         self._missing.pop(topic.name, None)
         for partition, leader in topic.leaders.items():
             self.learn_leader(TopicPartition(topic.name, partition), leader)
+
+    def _forget_doubted(self, topic: Topic) -> None:
+        """Forget partitions that are not listed and that no broker leads.
+
+        Without topic ids (before Kafka 2.8) nothing else tells a topic that was made again with
+        fewer partitions from an answer that is older than what is known.
+        """
+        for where in list(self._leaderless):
+            if where.topic == topic.name and where.partition not in topic.leaders:
+                del self._leaders[where]
+                self._leaderless.discard(where)
 
     def _forget_leaders(self, topic: str) -> None:
         for partition in self._partitions.get(topic, ()):

@@ -93,6 +93,7 @@ class Cluster:
         backoff: attempts so far -> seconds until the next.
         clock: seconds, monotonic.
         on_change: called when something that was waited for may be there.
+        on_metadata: called when the topology was updated, before anything else can use it.
 
     Attributes:
         trouble: the last error of a broker, for messages to the user; None when all is well.
@@ -107,6 +108,7 @@ class Cluster:
         backoff: Callable[[int], float],
         clock: Callable[[], float],
         on_change: Callable[[], None],
+        on_metadata: Callable[[], None],
     ) -> None:
         self._options = options
         self._connect = connect
@@ -114,6 +116,7 @@ class Cluster:
         self._backoff = backoff
         self._clock = clock
         self._on_change = on_change
+        self._on_metadata = on_metadata
         self._nodes: dict[int, Node] = {}
         self._topics: set[str] = set()
         self._closed = False
@@ -261,6 +264,7 @@ class Cluster:
         response = await connection.send(Api.METADATA, request, self._options.request_timeout)
         now = self._clock()
         self.topology.update(read_metadata(response), now)
+        self._on_metadata()
         self._expires_at = now + self._options.metadata_max_age
         self._keep_nodes_in_step()
         self._space_refreshes()

@@ -87,6 +87,7 @@ class Sender:
             backoff=self._backoff,
             clock=clock,
             on_change=self.poke,
+            on_metadata=lambda: self.settlement.relocate(),
         )
         self.settlement = Settlement(
             accumulator=accumulator,
@@ -121,6 +122,8 @@ class Sender:
         self.settlement.trouble = self.cluster.trouble
         self._accumulator.seal_if_lingered(now)
         self.settlement.expire(now)
+        if self._accumulator.blocked:
+            self.settlement.relocate()
         self._place_held()
         self._give_up_lost_topics(now)
         self._dispatch(now)
@@ -165,11 +168,12 @@ class Sender:
     def _place_held(self) -> None:
         for topic in self._accumulator.held_topics():
             self.cluster.use_topic(topic)
-            if self.cluster.topology.partitions(topic) is not None:
+            if self.cluster.topology.partitions(topic) is None:
+                if not self.cluster.topology.is_missing(topic):
+                    self.cluster.want_refresh()
+            elif topic not in self._accumulator.blocked:
                 choose = functools.partial(self._choose, topic)
                 self.settlement.give_up_held(self._accumulator.release(topic, choose), topic)
-            elif not self.cluster.topology.is_missing(topic):
-                self.cluster.want_refresh()
 
     def _give_up_lost_topics(self, now: float) -> None:
         topology, deferrals = self.cluster.topology, self.settlement.deferrals

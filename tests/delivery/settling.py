@@ -40,6 +40,10 @@ class Ends:
             self.delivered_at[token] = -1 if base_offset == -1 else base_offset + delta
             self.told.append(token)
 
+    def key_of(self, token: Any) -> Any:
+        """Keys are of no interest."""
+        return None
+
     def deferred(self, topic: str, error: Exception) -> None:
         """In the order of the reports."""
         self.deferred_topics.append((topic, error))

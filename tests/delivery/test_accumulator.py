@@ -715,6 +715,62 @@ def test_what_ended_is_forgotten_although_something_older_is_stuck() -> None:
     assert acc.buffered == 1
 
 
+# -- partitions that are gone ----------------------------------------------------------------------
+
+
+def hold_again(acc: Accumulator, *gone: TopicPartition) -> None:
+    """Hold what is queued for partitions; the key of each record is its token."""
+    for where in gone:
+        acc.hold_again(where, lambda token: token)
+
+
+def test_records_of_a_partition_that_is_gone_are_held_in_order() -> None:
+    """With their keys, and with all that they take; nothing of the partition is due any more."""
+    acc = accumulator(max_batch_bytes=full_after(2))
+    append(acc, 1, 2, 3, to=LOGS_1)
+    hold_again(acc, LOGS_1)
+    assert acc.is_held("logs")
+    assert list(acc.due()) == []
+    assert counters(acc) == (3, 0, 3 * EACH)
+    assert acc.waiting(TopicPartition("logs", UNKNOWN)) == (3, 3 * EACH)
+    chosen = []
+    acc.release("logs", lambda key: chosen.append(key) or 0)  # type: ignore[func-returns-value]
+    assert chosen == [1, 2, 3]
+    assert drained(acc).tokens == [1, 2]
+
+
+def test_they_are_held_in_front_of_what_came_later() -> None:
+    """Of several partitions, by the age of their batches."""
+    acc = accumulator()
+    append(acc, 1, to=LOGS_0)
+    append(acc, 2, to=LOGS_1)
+    acc.hold("logs", 3, record(), 3, 0.0)
+    hold_again(acc, LOGS_0, LOGS_1)
+    acc.release("logs", lambda _key: 0)
+    assert drained(acc).tokens == [1, 2, 3]
+
+
+def test_they_expire_when_their_batch_would_have() -> None:
+    """And a flush waits for them."""
+    acc = accumulator()
+    append(acc, 1)
+    hold_again(acc, LOGS_0)
+    assert not acc.delivered_up_to(1)
+    assert acc.expire_held("logs", TIMEOUT - 0.001, ERROR) == []
+    assert acc.expire_held("logs", TIMEOUT, ERROR) == [Ended(1, ERROR)]
+    assert counters(acc) == (0, 0, 0)
+
+
+def test_a_blocked_topic_counts_as_held() -> None:
+    """Though nothing of it is: new records have to wait behind those to come."""
+    acc = accumulator()
+    acc.block({"logs"})
+    assert acc.is_held("logs")
+    assert acc.held_topics() == []
+    acc.block(set())
+    assert not acc.is_held("logs")
+
+
 # -- records make way ------------------------------------------------------------------------------
 
 

@@ -55,6 +55,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.delivered: dict[TopicPartition, list[int]] = {one: [] for one in self.waiting}
         self.ended: list[int] = []
         self.kept: set[int] = set()
+        self.arrival: dict[int, int] = {}
 
     # Records come in.
 
@@ -115,6 +116,23 @@ class AnyOrder(RuleBasedStateMachine):
             self.waiting[where] = [t for t in self.waiting[where] if t not in expected]
         assert self.accumulator.shed(where, most) == expected
         self.end(*expected)
+
+    @rule(topic=topics, partition=st.sampled_from(PARTITIONS))
+    def a_partition_is_made_again(self, topic: str, partition: int) -> None:
+        """What is queued for it is held, by the age of the batches; the keys are the same."""
+        where = TopicPartition(topic, partition)
+        if where in self.out or not self.waiting[where]:
+            return
+        for batch in self.accumulator.batches(where):
+            batch.ambiguous = False
+            self.kept.difference_update(batch.tokens)
+            for token in batch.tokens:
+                self.arrival[token], self.deadlines[token] = batch.arrival, batch.deadline
+        self.accumulator.hold_again(where, lambda _token: partition)
+        again = [(partition, token) for token in self.waiting[where]]
+        self.waiting[where] = []
+        both = [*again, *self.held[topic]]
+        self.held[topic] = sorted(both, key=lambda one: self.arrival.get(one[1], one[1]))
 
     # Time passes.
 

@@ -94,6 +94,10 @@ class Ends:
         del base_offset, log_append_time
         self.delivered_tokens += batch.tokens
 
+    def key_of(self, token: Any) -> Any:
+        """Keys are of no interest."""
+        return None
+
     def deferred(self, topic: str, error: Exception) -> None:
         """No end."""
 

@@ -287,3 +287,66 @@ def test_repr_tells_what_is_known() -> None:
     """Node ids and names."""
     topology = knowing(topic((1, 0)), topic((1, 0), name="audit"))
     assert repr(topology) == "<Topology brokers=[1, 2, 3] topics=['audit', 'logs']>"
+
+
+# -- partitions that are gone ----------------------------------------------------------------------
+
+
+def test_a_topic_of_another_id_has_only_the_partitions_that_are_listed() -> None:
+    """It was deleted and made again, with fewer of them."""
+    topology = knowing(topic((1, 0), (2, 0), (3, 0)))
+    topology.update(answer(topic((1, 0), topic_id=SECOND_ID)), 1.0)
+    assert [topology.has(one) for one in (LOGS_0, LOGS_1, LOGS_2)] == [True, False, False]
+    assert topology.remade == {"logs"}
+
+
+def test_a_topic_that_is_made_again_as_it_was() -> None:
+    """What is queued for its partitions is right where it is."""
+    topology = knowing(topic((1, 0), (2, 0)))
+    topology.update(answer(topic((2, 0), (1, 0), topic_id=SECOND_ID)), 1.0)
+    assert topology.remade == set()
+
+
+def test_partitions_that_are_added_move_nothing() -> None:
+    """They are for what comes later, as in Kafka's own clients."""
+    topology = knowing(topic((1, 0)))
+    topology.update(answer(topic((1, 0), (2, 0))), 1.0)
+    assert topology.remade == set()
+
+
+def test_an_answer_with_fewer_partitions_of_the_same_id_is_an_old_one() -> None:
+    """A topic never loses partitions: its broker has not heard of the new ones yet."""
+    topology = knowing(topic((1, 0), (2, 0)))
+    topology.update(answer(topic((1, 0))), 1.0)
+    assert topology.has(LOGS_1)
+    assert topology.partitions("logs") == [0, 1]
+    topology.update(answer(topic((1, 0), topic_id=SECOND_ID)), 2.0)
+    assert topology.partitions("logs") == [0]
+    assert not topology.has(LOGS_1)
+
+
+def test_without_ids_a_partition_is_gone_when_no_broker_leads_it_any_more() -> None:
+    """And it is not listed; a broker was asked about it meanwhile."""
+    topology = knowing(topic((1, 0), (2, 0), topic_id=None))
+    topology.update(answer(topic((1, 0), topic_id=None)), 1.0)
+    assert topology.has(LOGS_1)
+    topology.forget_leader(LOGS_1)
+    topology.update(answer(topic((1, 0), topic_id=None)), 2.0)
+    assert not topology.has(LOGS_1)
+    assert topology.remade == {"logs"}
+
+
+def test_without_ids_a_partition_between_two_leaders_is_not_gone() -> None:
+    """It is listed, without a leader."""
+    topology = knowing(topic((1, 0), (2, 0), topic_id=None))
+    topology.forget_leader(LOGS_1)
+    topology.update(answer(topic((1, 0), (NO_LEADER, 0), topic_id=None)), 1.0)
+    assert topology.has(LOGS_1)
+
+
+def test_a_forgotten_topic_has_no_partitions() -> None:
+    """Nor has one that was never heard of."""
+    topology = knowing(topic((1, 0)))
+    topology.forget_topic("logs")
+    assert not topology.has(LOGS_0)
+    assert not topology.has(TopicPartition("other", 0))

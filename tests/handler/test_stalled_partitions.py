@@ -12,6 +12,7 @@ from kiel_logging import KafkaHandler
 from kiel_logging.errors import BufferFull
 from kiel_logging.partitioners import Murmur2
 from tests.handler.shipped import HELD_BACK, MakeHandler, logger_to, stored, total
+from tests.support.fake_cluster import FakeCluster
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
@@ -174,3 +175,45 @@ def test_a_missing_topic_of_a_template(
     assert stats.dropped_total == 0
     failed, own = len(logged) - len(arrived), stats.emitted - 12 * ROUNDS
     assert 0 < failed <= stats.failed <= failed + own  # a summary may have been one too many
+
+
+@pytest.mark.parametrize(
+    ("version", "left"), [(13, 2), (13, 1), (9, 1)], ids=["two are left", "one", "no topic ids"]
+)
+def test_a_topic_that_is_made_again_with_fewer_partitions(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, version: int, left: int
+) -> None:
+    """What was queued for those that are gone arrives elsewhere, in the order of each key."""
+    cluster.call(lambda c: c.set_versions("Metadata", 0, version))
+    cluster.add_topic("shared", 3)
+    handler = keyed(make_handler, "shared", overflow="block", block_timeout_ms=60_000)
+    logger = logger_to(handler)
+
+    def log_more(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            logger.info("x", extra={"user": USERS[number % 3], "number": number})
+
+    log_more(0, 30)
+    assert handler.flush(20.0) == 0
+    cluster.call(lambda c: c.move_leader("shared", 2, None))
+    log_more(30, 120)
+    until(lambda: len(numbers(cluster, "shared")) == 110)
+
+    def make_again(fake: FakeCluster) -> None:
+        fake.delete_topic("shared")
+        fake.add_topic("shared", left)
+
+    cluster.call(make_again)
+    log_more(150, 900)
+    assert handler.flush(20.0) == 0
+    stats = handler.stats()
+    assert (stats.failed, stats.dropped_total) == (0, 0)
+    arrived = set(numbers(cluster, "shared"))
+    assert arrived.issuperset(range(150, 1050))
+    assert arrived.issuperset(range(32, 150, 3))
+    parts = cluster.records("shared")
+    for user in USERS.values():
+        of_the_user = numbers(cluster, "shared", user)
+        assert of_the_user == sorted(set(of_the_user))
+        keys = [record.key for record in parts[Murmur2()(user, list(range(left)))]]
+        assert keys.count(user.encode()) == len(of_the_user)

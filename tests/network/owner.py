@@ -31,13 +31,16 @@ class Owner:
         self.delivered_at: dict[Any, TopicPartition] = {}
         self.errors: dict[Any, Exception] = {}
         self.deferrals: list[tuple[str, Exception]] = []
+        self.keys: dict[Any, Any] = {}
         self.skew = 0.0
+        self.at_clock: Callable[[], object] = lambda: None
         self.turns = self.resumed = 0
         self._reports = asyncio.Event()
 
     def clock(self) -> float:
         """Seconds; the engine asks at the beginning of each of its turns, too."""
         self.turns += 1
+        self.at_clock()
         return time.monotonic() + self.skew
 
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
@@ -49,6 +52,10 @@ class Owner:
         """Note why."""
         self.errors |= dict.fromkeys(tokens, error)
         self._reports.set()
+
+    def key_of(self, token: Any) -> Any:
+        """The one that it was appended with."""
+        return self.keys[token]
 
     def deferred(self, topic: str, error: Exception) -> None:
         """Note the topic, and why."""
@@ -66,6 +73,12 @@ class Owner:
             while not condition():
                 self._reports.clear()
                 await self._reports.wait()
+
+    async def until_looked(self, condition: Callable[[], Any]) -> None:
+        """Return once the condition holds, which no report makes true."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                await asyncio.sleep(0)
 
     async def until_deferred(self, times: int = 1) -> None:
         """Return once so many waits have begun."""
@@ -92,7 +105,9 @@ async def engine_for(owner: Owner, cluster: FakeCluster, **options: Any) -> Asyn
 
 def append(engine: Engine, topic: str, *tokens: int, key: Any = None) -> None:
     """Append a record for each token, and send them at once."""
+    owner: Any = engine.sender._deliveries
     for token in tokens:
+        owner.keys[token] = key
         engine.append(topic, key, Record(None, b"%d" % token, (), 0), token)
     engine.send_now()
 

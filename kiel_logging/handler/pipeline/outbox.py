@@ -279,6 +279,10 @@ class Outbox:
 
     # The engine's owner.
 
+    def key_of(self, token: Item) -> Any:
+        """Return the key of an item; see ``Deliveries``."""
+        return token.key
+
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
         """Pass on the end of a batch; see ``Deliveries``."""
         del log_append_time
