@@ -1,4 +1,4 @@
-"""What is waiting to be sent: one queue of batches per partition, at most one batch in flight each.
+"""Records that wait to be sent: a queue of batches per partition, at most one batch in flight each.
 
 The law:
 
@@ -102,7 +102,7 @@ class _Line(deque[Held]):
 
 
 class Accumulator:
-    """Queues records by partition and tells which batches may go.
+    """Queues records by partition, and knows which batches may go.
 
     Args:
         batch_size: records since the last seal, over all topics, that make the next.
@@ -116,6 +116,8 @@ class Accumulator:
         memory: bytes that all of them take, Python's overhead included.
         arrivals: how many records came so far.
         seals: how many seals there were.
+        blocked: topics of which new records are held, and none is released, though their
+            partitions are known; for the settlement to set.
     """
 
     def __init__(
@@ -132,11 +134,11 @@ class Accumulator:
         self._by_age: list[tuple[int, int, Batch]] = []
         self._remembered = 0
         self._compact_at = _FEW
-        self._blocked: set[str] = set()
         self._open: set[TopicPartition] = set()
         self._due: dict[TopicPartition, None] = {}
         self._unsealed: list[Any] = []
         self._seal_at: float | None = None
+        self.blocked: set[str] = set()
         self.arrivals = 0
         self.seals = 0
         self.buffered = 0
@@ -190,20 +192,11 @@ class Accumulator:
 
     def is_held(self, topic: str) -> bool:
         """Whether records of ``topic`` wait, so that new ones must wait behind them."""
-        return topic in self._held or topic in self._blocked
+        return topic in self._held or topic in self.blocked
 
     def held_topics(self) -> list[str]:
         """Return the topics of which records are held."""
         return list(self._held)
-
-    def block(self, topics: set[str]) -> None:
-        """Hold new records of ``topics``, and release none, until the next call."""
-        self._blocked = topics
-
-    @property
-    def blocked(self) -> set[str]:
-        """The topics that ``block()`` was called with."""
-        return self._blocked
 
     def release(self, topic: str, choose: Callable[[Any], int]) -> list[Ended]:
         """Queue what was held for ``topic``, in order, at the partitions that ``choose`` names.
@@ -406,7 +399,7 @@ class Accumulator:
             heapq.heappop(self._by_age)
         return self._by_age[0][-1] if self._by_age else None
 
-    # What waits.
+    # Records wait.
 
     def due(self) -> Iterable[TopicPartition]:
         """Return the partitions that have a batch to send, now or after a backoff."""
@@ -491,7 +484,7 @@ class Accumulator:
             self._remember(part)
         self.buffered += len(batch)
         self._land(batch, queue)
-        # What comes next for this topic would be too large as well.
+        # Later batches of this topic would be too large as well.
         self._batch_limits[batch.topic_partition.topic] = max(part.size for part in parts)
 
     def complete(self, batch: Batch) -> None:
@@ -526,26 +519,17 @@ class Accumulator:
 
     # The end.
 
-    def take_queued(self, topic: str | None = None, *, fresh: bool = False) -> list[Batch]:
-        """Return the queued batches (of ``topic``), no longer queued, for the caller to fail().
-
-        ``fresh`` leaves those that have numbers, or that the brokers may have.
-        """
+    def take_queued(self, topic: str | None = None) -> list[Batch]:
+        """Return the queued batches (of ``topic``), no longer queued, for the caller to fail()."""
         taken: list[Batch] = []
         for topic_partition, queue in self._queues.items():
             if topic is None or topic_partition.topic == topic:
-                found = [one for one in queue.batches if one.fresh or not fresh]
-                for batch in found:
+                for batch in tuple(queue.batches):
                     queue.take(batch)
-                taken += found
+                    taken.append(batch)
                 self._note_due(topic_partition, queue)
                 self._open.discard(topic_partition)
         return taken
-
-    def topics(self) -> set[str]:
-        """Return the topics of which records are queued or held."""
-        queued = {where.topic for where, queue in self._queues.items() if queue.batches}
-        return queued.union(self._held)
 
     def tokens_of(self, topic: str) -> Iterator[Any]:
         """Yield the tokens of all records of ``topic`` that have not ended, in no order."""

@@ -36,7 +36,7 @@ class Identity(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """What a batch bears from its first attempt on."""
+    """The numbers of a batch, from its first attempt on."""
 
     identity: Identity
     base_sequence: int

@@ -1,4 +1,4 @@
-"""Sequence numbers: how a broker tells a batch that is sent again from a new one (KIP-98).
+"""Sequence numbers: they let a broker recognise a batch that is sent again (KIP-98).
 
 The law:
 
@@ -76,5 +76,5 @@ class Idempotence:
         self.identity = None if epoch == _LAST_EPOCH else Identity(producer_id, epoch + 1)
 
     def forget_identity(self) -> None:
-        """Somebody else has the producer id: ask for another."""
+        """Another producer has the producer id: ask for a new one."""
         self.identity = None

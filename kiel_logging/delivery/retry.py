@@ -1,4 +1,4 @@
-"""What a broker's answer means for a batch: one table, and how long to wait before a retry.
+"""The meaning of a broker's answer for a batch: one table, and how long to wait before a retry.
 
 Source: the errors that Kafka documents for Produce, and what the Java client does about each.
 """
@@ -11,7 +11,7 @@ from kio.schema.errors import ErrorCode
 
 
 class Outcome(Enum):
-    """What happens to the batch."""
+    """The fate of the batch."""
 
     ACKED = "delivered"
     DUPLICATE = "delivered by an earlier attempt"
@@ -55,7 +55,7 @@ OUTCOMES: Final = {
     ErrorCode.message_too_large: Outcome.SPLIT,
     ErrorCode.record_list_too_large: Outcome.SPLIT,
     # An earlier batch is missing from the log, after an unclean election or a truncation: this one
-    # is not there either, for it would have been told as a duplicate.
+    # is not there either, for the broker would have called it a duplicate.
     ErrorCode.out_of_order_sequence_number: Outcome.RENUMBER,
     # All that this producer wrote there was deleted (by retention), its numbers with it.
     ErrorCode.unknown_producer_id: Outcome.RENUMBER,

@@ -1,4 +1,4 @@
-"""What an answer, or the lack of one, does to a batch. Every end of a record is told from here.
+"""The settlement: applies an answer, or the lack of one, and reports every end of a record.
 
 The table in ``retry.py`` says what an error means; this says what follows for the queue, the
 sequence numbers, the leaders that are known, and the records' owner.
@@ -31,7 +31,7 @@ from kiel_logging.wire.metadata import Leader
 from kiel_logging.wire.produce import PartitionResult
 
 NO_OFFSET: Final = -1
-"""The offset of a message whose offset the broker did not tell."""
+"""The offset of a message whose offset is not known."""
 
 
 class Deliveries(Protocol):
@@ -76,7 +76,7 @@ class Settlement:
     Attributes:
         closing: whether nothing is sent again any more.
         deferrals: the topics that the brokers reject for now.
-        limits: topic -> its max.message.bytes, where it mattered and the broker told.
+        limits: topic -> its max.message.bytes, where a broker was asked; None if it did not say.
         trouble: what is wrong with the brokers, for messages to the user; None when nothing is.
     """
 
@@ -223,7 +223,7 @@ class Settlement:
         self._report(tokens, error, where)
 
     def _report(self, tokens: Sequence[Any], error: Exception, where: object) -> None:
-        # Whoever holds the futures hears of it too; nobody may.
+        # The futures have it too, but perhaps no code looks at them.
         if not (self._deliveries.keeps and isinstance(error, ProducerClosed)):
             count = len(tokens)
             report(logging.ERROR, "%d messages for %s were not delivered: %s", count, where, error)
@@ -256,7 +256,7 @@ class Settlement:
             for where in accumulator.in_use()
             if where.topic in topology.remade or not topology.has(where)
         ]
-        accumulator.block({one.topic for one in gone if accumulator.is_in_flight(one)})
+        accumulator.blocked = {one.topic for one in gone if accumulator.is_in_flight(one)}
         topology.remade &= accumulator.blocked
         for where in gone:
             if where.topic not in accumulator.blocked:
@@ -270,7 +270,7 @@ class Settlement:
         if not self.defers(error):
             self.give_up_all(error)
             return
-        for topic in self._accumulator.topics():
+        for topic in {where.topic for where in self._accumulator.partitions()}:
             self.defer(topic, error, now)
 
     def give_up_all(self, error: Exception | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What is known of the cluster: brokers, topics, partitions and who leads them.
+"""The cluster as far as it is known: brokers, topics, partitions and their leaders.
 
 Merges the answers of brokers, which may be older than what is known already. No clock: ``now``
 comes in.
@@ -21,8 +21,8 @@ class Topology:
     Attributes:
         brokers: node id -> where it listens.
         revision: another number whenever the partitions of a topic may have changed.
-        remade: topics that were deleted and made again with other partitions, until somebody
-            takes them out: their queued records have to be partitioned anew.
+        remade: topics that were deleted and made again with other partitions: their queued
+            records have to be partitioned anew. The settlement removes them when that is done.
     """
 
     def __init__(self) -> None:
@@ -74,8 +74,8 @@ class Topology:
     def _forget_doubted(self, topic: Topic) -> None:
         """Forget partitions that are not listed and that no broker leads.
 
-        Without topic ids (before Kafka 2.8) nothing else tells a topic that was made again with
-        fewer partitions from an answer that is older than what is known.
+        Without topic ids (before Kafka 2.8) there is no other sign that a topic was made again
+        with fewer partitions, rather than that the answer is older than what is known.
         """
         for where in list(self._leaderless):
             if where.topic == topic.name and where.partition not in topic.leaders:
@@ -91,8 +91,8 @@ class Topology:
         """Take ``leader`` in, unless a later election is known already.
 
         A leader that was doubted may be replaced by an older one: a topic that was deleted and
-        made again counts its elections anew, and before Kafka 2.8 nothing else tells the two
-        apart (KAFKA-12257).
+        made again counts its elections anew, and before Kafka 2.8 there is no other
+        difference between the two (KAFKA-12257).
         """
         known = self._leaders.get(topic_partition)
         if known is None or known.node_id == NO_LEADER or leader.epoch >= known.epoch:

@@ -120,7 +120,8 @@ class KafkaHandler(logging.Handler):
             reach Kafka. It is called on the thread that logs (dropped) or on the loop thread
             (given up).
         on_error: called with an exception and a number of records whenever records are lost:
-            at once, or for a full buffer at most every 10 s.
+            at once, or for a full buffer at most every 10 s. Called with 0 records when the
+            brokers reject a topic for now, whose records wait.
         internal_logger: a logger, or its name, for what was logged while shipping and for what the
             handler has to say; stderr by default.
         spool_dir: a directory, on a local disk, for what memory can't hold, what the brokers don't

@@ -1,8 +1,8 @@
 """Moves batches from the accumulator to the brokers.
 
-Everything is decided in ``_turn``, synchronously: what is due, what is too late, who is asked for
-what. A turn comes when something happened (``poke``) or when the one timer says so. Waiting is
-done by the tasks that a turn starts; each ends by calling for another turn.
+Everything is decided in ``_turn``, synchronously: what is due, what is too late, which broker is
+asked for what. A turn comes when something happened (``poke``) or when the one timer says so.
+Waiting is done by the tasks that a turn starts; each ends by calling for another turn.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class Sender:
 
     Args:
         choose: ``(topic, key) -> partition``, for records that waited for their topic.
-        deliveries: told of every end.
+        deliveries: gets every end.
         clock: seconds, monotonic.
     """
 
