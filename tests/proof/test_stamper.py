@@ -166,8 +166,9 @@ def test_it_is_as_the_book_has_it(
 def test_nothing_shows_the_key() -> None:
     """No attribute of what seals, nor of who has it; nor does a variable."""
     seal = sealer(KEY)
-    cells = [cell.cell_contents for cell in getattr(seal, "__closure__", ())]
-    shown = [seal, *cells, *vars(Stamper(INSTANCE, seal)).values()]
+    (digest_of,) = [cell.cell_contents for cell in getattr(seal, "__closure__", ())]
+    cells = [cell.cell_contents for cell in digest_of.__closure__]
+    shown = [seal, digest_of, *cells, *vars(Stamper(INSTANCE, seal)).values()]
     assert not any(KEY.decode() in repr(one) for one in shown)
     assert len(cells) == 2
 
