@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from tornado.iostream import IOStream, StreamClosedError
 
+from kiel_logging.credentials import Secret
 from kiel_logging.errors import (
     BrokerError,
     BrokerUnreachable,
@@ -26,7 +27,7 @@ from kiel_logging.network.streams import make_stream
 from kiel_logging.network.tls import Tls, translate
 from kiel_logging.network.tokens import RunAside, Tokens
 from kiel_logging.options import Address
-from kiel_logging.security import SaslOptions, SecurityOptions
+from kiel_logging.security import ClientCredentials, SaslOptions, SecurityOptions
 
 
 class Security(NamedTuple):
@@ -37,7 +38,7 @@ class Security(NamedTuple):
 
 
 def secure(options: SecurityOptions, run_aside: RunAside) -> Security:
-    """Return what ``options`` ask for; ``run_aside`` calls the token provider, which may block.
+    """Return what ``options`` ask for; ``run_aside`` runs beside the loop what may take long.
 
     The files that they name are read when the first connection is made.
     """
@@ -51,8 +52,17 @@ def secure(options: SecurityOptions, run_aside: RunAside) -> Security:
 def _authenticator(options: SaslOptions, encrypted: bool, run_aside: RunAside) -> Authenticator:
     tokens = None
     if (provider := options.token_provider) is not None:
-        tokens = Tokens(lambda: provider.reveal()(), run_aside, time.time)
-    return Authenticator(options, encrypted=encrypted, tokens=tokens)
+        tokens = Tokens(lambda: _ask(provider), run_aside, time.time)
+    return Authenticator(options, encrypted=encrypted, tokens=tokens, run_aside=run_aside)
+
+
+def _ask(provider: Secret) -> Any:
+    given = provider.reveal()
+    if isinstance(given, ClientCredentials):
+        from kiel_logging.network.token_endpoint import fetch  # not everybody needs HTTP
+
+        return fetch(given)
+    return given()
 
 
 async def open_connection(
