@@ -6,6 +6,7 @@ module: ``from kiel_logging import clients``.
 
 import asyncio
 import functools
+import inspect
 import random
 import ssl
 import time
@@ -52,7 +53,8 @@ class Producer:
         key_maker: ``message -> key``, by default None for all messages. In Kafka a key is stored
             as bytes: None as null, str as UTF-8, int as decimal digits.
         partitioner: ``(key, partitions) -> partition``, or one of the names "random" (the
-            default), "round_robin", "murmur2" (as the Java client) and "consistent".
+            default), "round_robin", "murmur2" (as the Java client), "crc32" and "fnv1a" (as
+            librdkafka) and "consistent".
         serializer: ``message -> str or bytes``, by default ``json.dumps``.
         compression: ``constants.GZIP``, ``SNAPPY``, ``LZ4`` (extra `lz4`), ``ZSTD`` (extra `zstd`)
             or None.
@@ -89,7 +91,7 @@ class Producer:
         sasl_password: its password.
         sasl_token_provider: for OAUTHBEARER: a callable, or coroutine function, that returns an
             access token: a str or a ``security.Token``. It is called on a thread, whenever the
-            last token has used up most of its life.
+            last token has used up most of its life. Or ``security.ClientCredentials``.
 
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
@@ -200,9 +202,10 @@ class Producer:
         Raises:
             ConfigurationError: a property or an option has a value it can't have.
         """
-        options = hidden(options)
+        parameters = inspect.signature(cls).parameters
+        options = hidden(options, parameters)
         try:
-            options = complete(properties, options)
+            options = complete(properties, options, parameters)
         finally:
             del properties  # a mapping that has secrets
         return cls(**options)

@@ -131,7 +131,7 @@ def parse_brokers(brokers: Brokers) -> tuple[Address, ...]:
         ConfigurationError: there are none, or one is misspelt.
     """
     if isinstance(brokers, str):
-        brokers = brokers.split(",")
+        brokers = [broker for broker in brokers.split(",") if broker.strip()]
     elif not isinstance(brokers, list | tuple):
         raise ConfigurationError(
             f"brokers={brokers!r} must be a list of 'host' or 'host:port', or one "

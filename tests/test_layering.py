@@ -18,6 +18,7 @@ PACKAGE = ROOT.name
 
 VALUES = {"_accelerator", "constants", "credentials", "diagnostics", "errors", "records"}
 CHOICES = {"options", "partitioners", "properties", "security", "serializers", "topics"}
+FILES = {"properties_file", "config_providers", "oauth_properties"}
 
 # handler -> clients -> network -> delivery -> wire; arrows may skip, and never point back.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -31,7 +32,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serializers": {*VALUES},
     "partitioners": {*VALUES, "serializers"},
     "properties_file": {*VALUES},
-    "properties": {*VALUES, "properties_file", "security"},
+    "config_providers": {*VALUES, "properties_file"},
+    "oauth_properties": {*VALUES, "config_providers", "security"},
+    "properties": {*VALUES, *FILES, "security"},
     "security": {*VALUES},
     "options": {*VALUES, "partitioners", "security", "serializers", "topics", "wire"},
     "wire": {*VALUES},

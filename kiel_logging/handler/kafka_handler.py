@@ -19,9 +19,11 @@ from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
 from kiel_logging.handler.option_checks import (
     check_flag,
     check_positive,
+    hide,
     level_choice,
     logger_choice,
     overflow_choice,
+    parameters_of,
     refuse_unknown,
 )
 from kiel_logging.handler.pipeline.awaited import CUT_SHORT, Awaited
@@ -133,8 +135,8 @@ class KafkaHandler(logging.Handler):
         chain: whether each record also bears a digest of itself and of the one before it, so that
             ``kiel-logging verify`` finds what was taken out or changed; and whether the streams
             have a first and a last word.
-        chain_key: makes the digests such that nobody without it can compute them; a str,
-            ``{"env": name}`` or ``{"file": path}``.
+        chain_key: makes the digests such that nobody without it can compute them; 16 bytes or
+            more, as a str, ``{"env": name}`` or ``{"file": path}``.
         flush_on_sigterm: whether SIGTERM delivers what is buffered before it does what it did.
         close_timeout_ms: milliseconds that ``close()``, or a ``flush()`` without a timeout, may
             take to deliver what is buffered.
@@ -192,7 +194,7 @@ class KafkaHandler(logging.Handler):
     ) -> None:
         secrets = hidden({"chain_key": chain_key})
         del chain_key
-        producer_options = hidden(producer_options)
+        producer_options = hide(producer_options, KafkaHandler)
         refuse_unknown(producer_options, KafkaHandler)
         self._close_timeout = check_positive("close_timeout_ms", close_timeout_ms) / 1000
         self._internal_log = InternalLog(logger_choice(internal_logger))
@@ -280,9 +282,9 @@ class KafkaHandler(logging.Handler):
         Raises:
             ConfigurationError: a property or an option has a value it can't have.
         """
-        options = hidden(options)
+        options = hide(options, cls)
         try:
-            options = complete(properties, options)
+            options = complete(properties, options, parameters_of(cls))
         finally:
             del properties  # a mapping that has secrets
         return cls(topic=topic, **options)
