@@ -55,6 +55,12 @@ def _whole(value: Any) -> int:
     return min(int(_text(value)), _INT32)
 
 
+def _request_size(value: Any) -> int:
+    """Raise librdkafka's least, 1,000 bytes, to the least here."""
+    size = _whole(value)
+    return 1024 if 1000 <= size < 1024 else size
+
+
 def _milliseconds(value: Any) -> float:
     return min(float(_text(value)), _INT32)
 
@@ -135,8 +141,8 @@ _MEANINGS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "linger.ms": ("linger_ms", _milliseconds),
     "queue.buffering.max.ms": ("linger_ms", _milliseconds),
     "batch.num.messages": ("batch_size", _whole),
-    "max.request.size": ("max_request_size", _whole),
-    "message.max.bytes": ("max_request_size", _whole),
+    "max.request.size": ("max_request_size", _request_size),
+    "message.max.bytes": ("max_request_size", _request_size),
     "buffer.memory": ("buffer_memory", _whole),
     "max.block.ms": ("max_block_ms", _milliseconds),
     "request.timeout.ms": ("request_timeout_ms", _milliseconds),

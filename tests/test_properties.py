@@ -79,6 +79,7 @@ MEANINGS: list[tuple[str, Any, dict[str, Any]]] = [
     ("batch.num.messages", 10, {"batch_size": 10}),
     ("max.request.size", "2048", {"max_request_size": 2048}),
     ("message.max.bytes", 2048, {"max_request_size": 2048}),
+    ("message.max.bytes", 1000, {"max_request_size": 1024}),
     ("buffer.memory", 33554432, {"buffer_memory": 33554432}),
     ("buffer.memory", "4294967296", {"buffer_memory": LONGEST}),
     ("max.block.ms", 1, {"max_block_ms": 1.0}),
@@ -579,6 +580,7 @@ def test_what_is_legal_there_fits_here(name: str, caplog: pytest.LogCaptureFixtu
             "topic.metadata.refresh.interval.ms": st.integers(-1, 3_600_000),
             "metadata.max.age.ms": st.integers(1, 86_400_000),
             "batch.num.messages": st.integers(1, 1_000_000),
+            "message.max.bytes": st.integers(1000, 1_000_000_000),
             "client.id": st.text("ab", max_size=2),
         },
     )
