@@ -49,11 +49,19 @@ A message says what is wrong, whose fault it is and what to do about it. No modu
 
 from collections.abc import Sequence
 
+from kiel_logging.printable import printable
 from kiel_logging.records import Undelivered
 
 
 class KielError(Exception):
-    """The root: catches everything below."""
+    """The root: catches everything below.
+
+    The text of an error can be printed as it is, though brokers may have written parts of it: it is
+    one line of bounded length, without control characters (``printable``).
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(printable(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ConfigurationError(KielError, ValueError):

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.partitioners import Partitioner, partitioner
+from kiel_logging.printable import printable
 from kiel_logging.security import SecurityOptions, security_options
 from kiel_logging.serializers import Serializer, json_serializer
 from kiel_logging.wire.compression import Codec, codec
@@ -19,6 +20,8 @@ KeyMaker: TypeAlias = Callable[[Any], Any]
 Brokers: TypeAlias = str | Sequence[str]
 
 DEFAULT_PORT: Final = 9092
+MOST_HOST: Final = 255
+"""Characters of a host name (RFC 1035)."""
 
 # The defaults of what the seed doesn't name are the Java client's, where it has the option.
 DEFAULT_LINGER_MS: Final = 5.0
@@ -48,7 +51,8 @@ class Address(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        host = printable(self.host, MOST_HOST)  # brokers advertise what they like
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,15 @@ import kiel_logging
 ROOT = Path(kiel_logging.__file__).parent
 PACKAGE = ROOT.name
 
-VALUES = {"_accelerator", "constants", "credentials", "diagnostics", "errors", "records"}
+VALUES = {
+    "_accelerator",
+    "constants",
+    "credentials",
+    "diagnostics",
+    "errors",
+    "printable",
+    "records",
+}
 CHOICES = {"options", "partitioners", "properties", "security", "serializers", "topics"}
 
 # handler -> clients -> network -> delivery -> wire; arrows may skip, and never point back.
@@ -24,8 +32,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_accelerator": set(),
     "constants": set(),
     "credentials": {"errors"},
-    "diagnostics": set(),
-    "errors": {"constants", "records"},
+    "diagnostics": {"printable"},
+    "errors": {"constants", "printable", "records"},
+    "printable": set(),
     "records": {"constants", "errors"},
     "topics": {*VALUES},
     "serializers": {*VALUES},

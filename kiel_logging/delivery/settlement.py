@@ -25,12 +25,16 @@ from kiel_logging.errors import (
     RecordTooLarge,
     TopicAuthorizationFailed,
 )
+from kiel_logging.printable import printable
 from kiel_logging.records import TopicPartition
 from kiel_logging.wire.metadata import Leader
 from kiel_logging.wire.produce import PartitionResult
 
 NO_OFFSET: Final = -1
 """The offset of a message whose offset the broker did not tell."""
+
+_MOST_SAID: Final = 300
+"""Characters of a broker's own words in an error, so that the advice behind them is there."""
 
 
 class Deliveries(Protocol):
@@ -227,7 +231,8 @@ def rejection(where: object, error: ErrorCode | int, message: str | None) -> Bro
     """Return the error for what a broker said of ``where``, with advice where there is any."""
     name = error.name.upper() if isinstance(error, ErrorCode) else "an error unknown to us"
     text = f"the broker answered {name} ({int(error)}) for {where}"
-    details = [detail for detail in (message, _ADVICE.get(error)) if detail]
+    said = printable(message or "", _MOST_SAID)
+    details = [detail for detail in (said, _ADVICE.get(error)) if detail]
     kind = _CLASSES.get(error, BrokerRejected)
     return kind(": ".join((text, *details)), int(error))
 

@@ -9,6 +9,7 @@ from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.batch import Batch, State
 from kiel_logging.delivery.idempotence import Identity
+from kiel_logging.delivery.settlement import rejection
 from kiel_logging.errors import (
     BrokerRejected,
     DeliveryTimeout,
@@ -391,3 +392,13 @@ def test_nothing_is_split_once_it_is_over() -> None:
     parts.settlement.closing = True
     parts.settlement.answered(batch, answer(ErrorCode.message_too_large), 1.0)
     assert batch.state is State.FAILED
+
+
+def test_a_broker_s_own_words_are_shown_and_do_nothing_else() -> None:
+    """They are one short line, so that the advice behind them is read."""
+    words = "policy\n2026-01-01 CRITICAL forged\x1b[2J\x1b]52;c;AAAA\x07\u202e" + "x" * 32_000
+    text = str(rejection("logs[0]", ErrorCode.topic_authorization_failed, words))
+    assert text.isprintable()
+    assert len(text) < 700
+    assert r"policy\n2026-01-01 CRITICAL forged\x1b[2J" in text
+    assert text.endswith("allow this client's user to Write (and, for a new topic, Create) on it")
