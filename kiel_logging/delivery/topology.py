@@ -4,6 +4,7 @@ Merges the answers of brokers, which may be older than what is known already. No
 comes in.
 """
 
+import itertools
 import operator
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from kio.schema.errors import ErrorCode
 
 from kiel_logging.records import TopicPartition
+from kiel_logging.wire.limits import MOST_BROKERS
 from kiel_logging.wire.metadata import NO_LEADER, Broker, Leader, Metadata, Topic
 
 
@@ -83,7 +85,8 @@ class Topology:
 
     def learn_brokers(self, brokers: Iterable[Broker]) -> None:
         """Take in brokers that came with a leader hint (KIP-951)."""
-        self.brokers = {**self.brokers, **{broker.node_id: broker for broker in brokers}}
+        known = {**self.brokers, **{broker.node_id: broker for broker in brokers}}
+        self.brokers = dict(itertools.islice(known.items(), MOST_BROKERS))
 
     def forget_leader(self, topic_partition: TopicPartition) -> None:
         """The broker that was said to lead the partition doesn't, or can't be reached."""
