@@ -69,6 +69,9 @@ class Producer:
         metadata_max_age_ms: milliseconds after which brokers are asked again who leads what.
         topic_creation_timeout_ms: milliseconds that an unknown topic has to come into being.
         connect_timeout_ms: milliseconds for each attempt to connect.
+        connections_max_idle_ms: milliseconds after which a connection that nothing was sent on is
+            closed, 0 for never. Brokers close theirs after ten minutes. Set it to less than what
+            lies in between (a load balancer, a firewall) keeps idle connections.
         max_request_size: most bytes of a request, and so of a message, uncompressed.
         idempotence: whether brokers drop repeats, so that each message is stored once and in
             order; by default with ``required_acks=-1``, the only setting that allows it (KIP-98).
@@ -118,6 +121,7 @@ class Producer:
         metadata_max_age_ms: float = opt.DEFAULT_METADATA_MAX_AGE_MS,
         topic_creation_timeout_ms: float = opt.DEFAULT_TOPIC_CREATION_TIMEOUT_MS,
         connect_timeout_ms: float = opt.DEFAULT_CONNECT_TIMEOUT_MS,
+        connections_max_idle_ms: float = opt.DEFAULT_CONNECTIONS_MAX_IDLE_MS,
         max_request_size: int = opt.DEFAULT_MAX_REQUEST_SIZE,
         idempotence: bool | None = None,
         compression_level: int | None = None,
@@ -178,6 +182,7 @@ class Producer:
             metadata_max_age_ms=metadata_max_age_ms,
             topic_creation_timeout_ms=topic_creation_timeout_ms,
             connect_timeout_ms=connect_timeout_ms,
+            connections_max_idle_ms=connections_max_idle_ms,
             security=security,
         )
         self._closed = False
@@ -224,6 +229,7 @@ class Producer:
                 resolve=resolve,
                 client_id=options.client_id,
                 timeout=options.connect_timeout,
+                max_idle=options.connections_max_idle,
                 security=secure(options.security, run_aside),
             ),
             choose=self._choose,

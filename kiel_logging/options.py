@@ -33,13 +33,21 @@ DEFAULT_RETRY_BACKOFF_MAX_MS: Final = 1_000.0
 DEFAULT_METADATA_MAX_AGE_MS: Final = 300_000.0
 DEFAULT_TOPIC_CREATION_TIMEOUT_MS: Final = 10_000.0
 DEFAULT_CONNECT_TIMEOUT_MS: Final = 10_000.0
+DEFAULT_CONNECTIONS_MAX_IDLE_MS: Final = 540_000.0
+"""Brokers close idle connections after ten minutes (connections.max.idle.ms): less than that."""
+
 DEFAULT_MAX_BLOCK_MS: Final = 60_000.0
 DEFAULT_MAX_REQUEST_SIZE: Final = 1_048_576
 DEFAULT_BUFFER_MEMORY: Final = 32 * 1024 * 1024
 _SMALLEST_REQUEST: Final = 1024
 
 _INT32: Final = 2**31 - 1
-_MAY_BE_ZERO: Final = ("linger_ms", "max_block_ms", "topic_creation_timeout_ms")
+_MAY_BE_ZERO: Final = (
+    "connections_max_idle_ms",
+    "linger_ms",
+    "max_block_ms",
+    "topic_creation_timeout_ms",
+)
 
 ALL_ACKS: Final = -1
 
@@ -76,6 +84,7 @@ class ProducerOptions:
     metadata_max_age: float
     topic_creation_timeout: float
     connect_timeout: float
+    connections_max_idle: float
     max_block: float
     max_request_size: int
     buffer_memory: int

@@ -37,6 +37,7 @@ GIVEN: dict[str, Any] = {
     "metadata_max_age_ms": 300_000,
     "topic_creation_timeout_ms": 10_000,
     "connect_timeout_ms": 10_000,
+    "connections_max_idle_ms": 540_000,
 }
 MILLISECONDS = sorted(name for name in GIVEN if name.endswith("_ms"))
 
