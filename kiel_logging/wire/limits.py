@@ -20,8 +20,9 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 _ANY: Final = 256 * 1024
 """Bytes that any response may have: the metadata of 2,000 brokers."""
 
-_PER_TOPIC: Final = 1024 * 1024
-"""Bytes of metadata for each topic that is asked for: 20,000 partitions with three replicas."""
+_PER_TOPIC: Final = 512 * 1024
+"""Bytes of metadata for each topic that is asked for: 10,000 partitions with three replicas. Twice
+as many, and a collection of Python's garbage would hold up all threads for longer than 50 ms."""
 
 _PER_RECORD: Final = 512
 """Bytes of a Produce response for each record: brokers may say of each why they refuse it."""

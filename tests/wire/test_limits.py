@@ -23,7 +23,6 @@ from tests.support.kafka_frames import make, response_module
 from tests.wire.kio_messages import to_frame
 
 KIB = 1024
-MIB = 1024 * KIB
 
 
 @pytest.mark.parametrize(
@@ -54,7 +53,7 @@ def produce(records: int, version: int = SUPPORTED[Api.PRODUCE].highest) -> Any:
 
 def test_each_topic_and_record_adds_to_it() -> None:
     """What was asked about is what the broker may speak of."""
-    assert most_bytes(metadata_request(13, ["a", "b"])) == 256 * KIB + 2 * MIB
+    assert most_bytes(metadata_request(13, ["a", "b"])) == 256 * KIB + 2 * 512 * KIB
     assert most_bytes(produce(3)) == 256 * KIB + 3 * 512
 
 
