@@ -9,6 +9,7 @@ from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.records import TopicPartition
+from kiel_logging.wire.limits import MOST_BROKERS
 from kiel_logging.wire.metadata import NO_LEADER, Broker, Leader, Metadata, Topic
 
 LOGS_0, LOGS_1, LOGS_2 = (TopicPartition("logs", partition) for partition in range(3))
@@ -134,6 +135,15 @@ def test_a_hint_is_taken_like_an_answer() -> None:
     topology.learn_leader(LOGS_0, Leader(9, 6))
     assert topology.leader(LOGS_0) == 9
     assert topology.brokers == {**BROKERS, 9: Broker(9, "kafka-9", 9099)}
+
+
+def test_hints_name_no_more_brokers_than_a_cluster_can_have() -> None:
+    """Each answer may bring others; those that are known stay."""
+    topology = knowing(topic((1, 5)))
+    for n in range(0, 3 * MOST_BROKERS, 100):
+        topology.learn_brokers([Broker(m, "kafka", 9092) for m in range(n, n + 100)])
+    assert len(topology.brokers) == MOST_BROKERS
+    assert set(BROKERS) <= set(topology.brokers)
 
 
 def test_a_late_hint_is_not_taken() -> None:

@@ -18,7 +18,7 @@ from kiel_logging.network.cluster import Node
 from kiel_logging.wire.metadata import Broker
 from tests.network.quick import QUICK, quick_producer, values
 from tests.network.test_bootstrap import heard
-from tests.support.fake_broker import STALL, FakeBroker
+from tests.support.fake_broker import HANG_UP, STALL, FakeBroker
 from tests.support.fake_cluster import FakeCluster
 from tests.support.fake_sasl import Sasl
 
@@ -121,22 +121,23 @@ async def test_the_only_broker_is_asked_through_the_bootstrap_list_too() -> None
 
 
 @pytest.mark.gen_test
-async def test_known_brokers_are_asked_again_after_the_bootstrap_brokers(
-    heard: asyncio.Queue[str],
-) -> None:
+async def test_known_brokers_are_asked_again_after_the_bootstrap_brokers() -> None:
     """The bootstrap brokers may be the ones that are gone for good."""
-    async with FakeCluster(brokers=2) as cluster:
-        seed, other = cluster.brokers
-        cluster.add_topic("logs", 1, leaders=[other.node_id])
-        producer = Producer([seed.address], **QUICK, required_acks=-1)
-        async with producer:
+    async with FakeCluster(brokers=3) as cluster:
+        seed, former, present = cluster.brokers
+        seed.node.fenced = True
+        cluster.set_versions("Produce", 3, 9)  # without hints at the new leader
+        cluster.add_topic("logs", 1, leaders=[former.node_id])
+        async with Producer([seed.address], **QUICK, required_acks=-1) as producer:
             await producer.produce("logs", 1)
-            seed.stop()
-            other.stop()
+            seed.on("ApiVersions", HANG_UP)
+            former.stop()
+            present.stop()
             waiting = asyncio.ensure_future(producer.produce("logs", 2))
-            while "no bootstrap broker answered" not in await heard.get():
-                pass
-            other.start()
+            await seed.received("ApiVersions", len(seed.requests) + 6)
+            cluster.move_leader("logs", 0, present.node_id)
+            former.start()
+            present.start()
             await waiting
             assert values(cluster, "logs") == [b"1", b"2"]
 
@@ -158,6 +159,22 @@ async def test_a_refusal_does_not_last() -> None:
             sasl.users["alice"] = "right"
             await waiting
             assert values(cluster, "logs") == [b"1"]
+
+
+@pytest.mark.gen_test
+async def test_sessions_are_not_renewed_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short a broker says that they are: it would have no time for anything else."""
+    monkeypatch.setattr(connection_module, "RENEW_LEAST", 60.0)
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        cluster.brokers[0].require_sasl(Sasl(users={"alice": "x"}, lifetimes=[1] * 100))
+        options = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
+        alice = {**options, "sasl_username": "alice", "sasl_password": "x"}
+        async with quick_producer(cluster, **alice) as producer:
+            for n in range(50):
+                await producer.produce("logs", n)
+        sessions = await cluster.received("SaslHandshake")
+        assert len(sessions) == cluster.brokers[0].connections_accepted
 
 
 @pytest.mark.parametrize("times", [1, 2])
