@@ -253,9 +253,12 @@ class Cluster:
         """
         try:
             return await self._ask_known(self._ask_for_producer_id)
-        except BrokerError:
-            if self.trouble is not None:
-                self._tell(self.trouble)
+        except NoBrokersAvailable as nobody:
+            self.want_refresh()
+            why = self.trouble or nobody
+            raise type(why)(*why.args) from None  # a copy: each raise adds to a traceback
+        except BrokerError as error:
+            self._tell(error)
             self.want_refresh()  # there may be others by now
             raise
 

@@ -223,6 +223,8 @@ async def test_advertised_listeners_out_of_reach_are_called_that(
             assert "for broker 0 (advertised.listeners), which can't be reached from here" in told
             assert "option brokers" not in told
             assert told.isprintable()
+            await cluster.received("Metadata", 6)
+            assert heard.empty()
             cluster.brokers[0].clear_faults()
             await waiting
 
