@@ -16,10 +16,11 @@ logger: Final = logging.getLogger("kiel_logging")
 
 
 MOST: Final = 10
-"""Messages in one period, whatever happens: of the others only the number is told."""
+"""Messages in one period, whatever happens. The others are counted."""
 
 MOST_OF_A_KIND: Final = 5
-"""Of them with the same text, but for its arguments: something else may be to be told too."""
+"""Messages of one kind (one text before its arguments is filled in) in one period, so that one
+trouble does not hide another."""
 
 PERIOD: Final = 10.0
 """Seconds."""

@@ -1,8 +1,8 @@
-"""Text that somebody else wrote, made fit for a terminal, a log or an error message.
+"""Texts from brokers, records and files, made fit for a terminal, a log or an error message.
 
-Brokers, records, files and name servers may put anything into a text: escape sequences that clear
-a screen or write to a clipboard, line breaks that forge a log line, marks that turn the reading
-direction, megabytes. Importable by all: imports nothing of ours.
+Such a text may have anything in it: escape sequences that clear a screen or write to a clipboard,
+line breaks that forge a log line, marks that turn the reading direction, megabytes. Every module
+may use these functions; they use no other module of the package.
 """
 
 from typing import Final
@@ -31,7 +31,7 @@ def printable(text: object, most: int = MOST) -> str:
 def printable_lines(text: str, most: int) -> str:
     """Return ``text`` as ``printable`` does, but with its lines: a traceback needs them.
 
-    All lines but the first are indented, so that none can pass for a message of its own.
+    All lines but the first are indented, so that none of them looks like another message.
     """
     lines = text[: most + 1].replace("\t", _INDENT).split("\n")
     shown = f"\n{_INDENT}".join(printable(line.removesuffix("\r"), most) for line in lines)

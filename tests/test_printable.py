@@ -93,7 +93,7 @@ def test_a_traceback_is_still_one() -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_errors_can_be_printed(error: Exception) -> None:
-    """Whoever catches one of ours may show its text, though a broker wrote parts of it."""
+    """A program may show the text of any of them, though a broker wrote parts of it."""
     assert str(error).isprintable()
     assert len(str(error)) == MOST
 

@@ -449,7 +449,7 @@ class Cluster:
 
     def _note_slow(self, error: BrokerUnreachable) -> None:
         self._tell(error)
-        self.want_refresh()  # somebody else may lead its partitions by now, or it has moved
+        self.want_refresh()  # another broker may lead its partitions by now, or it has moved
         self._on_change()
 
     def _lost(self, node: Node, why: BrokerError) -> None:
@@ -480,6 +480,6 @@ class Cluster:
 
 
 def _look_at(opening: "asyncio.Future[Connection]") -> None:
-    """Keep asyncio from reporting a failure that nobody waits for any more: it is noted."""
+    """Retrieve the error of a failed attempt, which is noted already: asyncio would log it."""
     if not opening.cancelled():
         opening.exception()

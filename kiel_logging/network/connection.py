@@ -1,7 +1,7 @@
 """One connection to one broker: requests out, responses in, in order.
 
 The law: every request that was sent ends, with its response or with the reason why there is none.
-Of what the broker sends nothing is kept that was not asked for, nor more than can be an answer.
+It keeps nothing that the broker sends unasked, and no response larger than its request allows.
 The only module that catches what sockets raise; everyone else sees BrokerError.
 """
 
@@ -38,7 +38,7 @@ RENEW_LEAST: Final = 5.0
 QUIET: Final = 3.0
 """Seconds of silence after which the broker is asked whether it is still there, before a request
 is sent to it. A middlebox that forgot an idle connection lets everything vanish that comes later on
-it: the request would take its whole timeout, and nobody could say whether it was done."""
+it: the request would take its whole timeout, and may have been done or not."""
 
 _PROBE_LEAST: Final = 0.25
 _PROBE_MOST: Final = 2.0

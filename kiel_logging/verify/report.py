@@ -152,5 +152,5 @@ def _because(verdict: TopicVerdict, state: State, strict: bool, keyed: bool) -> 
 
 
 def _shown(text: str) -> str:
-    """Return what somebody else wrote such that the terminal shows it, and does nothing else."""
+    """Return a text from a record or a broker such that the terminal only shows it."""
     return escape(printable(text, _MOST_SHOWN))

@@ -15,7 +15,7 @@ EVIL = "\x1b]0;title\x07\x1b[2J\u202e\x9b31m"
 
 
 def shown(key: bytes | None, **fields: object) -> str:
-    """What a terminal gets of one record."""
+    """Return the text that a terminal gets of one record."""
     console = Console(file=io.StringIO(), width=200, force_terminal=True)
     value = json.dumps(fields).encode()
     console.print(_panel(Arrival(TopicPartition("app", 0), 7, key, value, 0.0)))

@@ -304,7 +304,7 @@ async def test_a_broker_that_was_silent_is_asked_whether_it_is_there() -> None:
 @pytest.mark.usefixtures("no_silence")
 @pytest.mark.gen_test
 async def test_a_connection_that_was_forgotten_takes_no_request() -> None:
-    """What was held meanwhile fails soon, was surely not done, and the option is named."""
+    """Requests that were held fail soon, were surely not done, and the option is named."""
     async with FakeBroker() as broker:
         connection = await dial(broker)
         broker.stall("ApiVersions")

@@ -52,7 +52,7 @@ def produce(records: int, version: int = SUPPORTED[Api.PRODUCE].highest) -> Any:
 
 
 def test_each_topic_and_record_adds_to_it() -> None:
-    """What was asked about is what the broker may speak of."""
+    """A broker may speak of all that it was asked about."""
     assert most_bytes(metadata_request(13, ["a", "b"])) == 256 * KIB + 2 * 512 * KIB
     assert most_bytes(produce(3)) == 256 * KIB + 3 * 512
 
