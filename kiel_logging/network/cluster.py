@@ -302,9 +302,11 @@ class Cluster:
     async def _ask(self, connection: Connection) -> None:
         asked = frozenset(self._topics)
         request = metadata_request(connection.version(Api.METADATA), sorted(asked))
-        response = await connection.send(Api.METADATA, request, self._options.request_timeout)
+        timeout = self._options.request_timeout
+        # The response itself, with thousands of objects, is let go before more are made.
+        metadata = read_metadata(await connection.send(Api.METADATA, request, timeout), asked)
         now = self._clock()
-        self.topology.update(read_metadata(response, asked), now)
+        self.topology.update(metadata, now)
         self._expires_at = now + self._options.metadata_max_age
         self._keep_nodes_in_step()
         self._space_refreshes()

@@ -11,8 +11,9 @@ from kiel_logging.wire.messages import Api
 MOST_BROKERS: Final = 1_024
 """Of a cluster. The largest have some hundreds."""
 
-MOST_PARTITIONS: Final = 100_000
-"""Of a topic: the numbers from here on are ignored. The largest clusters have so many in all."""
+MOST_PARTITIONS: Final = 20_000
+"""Of a topic: the numbers from here on are ignored. With twice as many, a single collection of
+Python's garbage holds up all threads for longer than 50 ms."""
 
 MOST_BYTES: Final = 8 * 1024 * 1024
 """Of any response: the metadata of 160,000 partitions with three replicas."""
@@ -20,9 +21,8 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 _ANY: Final = 256 * 1024
 """Bytes that any response may have: the metadata of 2,000 brokers."""
 
-_PER_TOPIC: Final = 512 * 1024
-"""Bytes of metadata for each topic that is asked for: 10,000 partitions with three replicas. Twice
-as many, and a collection of Python's garbage would hold up all threads for longer than 50 ms."""
+_PER_TOPIC: Final = 1024 * 1024
+"""Bytes of metadata for each topic that is asked for: 20,000 partitions with three replicas."""
 
 _PER_RECORD: Final = 512
 """Bytes of a Produce response for each record: brokers may say of each why they refuse it."""

@@ -79,12 +79,9 @@ def read_metadata(response: Any, asked: Collection[str] = ()) -> Metadata:
 def _read_brokers(response: Any, topics: Iterable[Topic]) -> Mapping[int, Broker]:
     """Return at most ``MOST_BROKERS`` of the brokers, those that lead partitions first."""
     leading = {leader.node_id for topic in topics for leader in topic.leaders.values()}
-    brokers = [broker for broker in response.brokers if broker.node_id >= 0]
-    brokers.sort(key=lambda broker: broker.node_id not in leading)
-    return {
-        broker.node_id: Broker(broker.node_id, broker.host, broker.port)
-        for broker in brokers[:MOST_BROKERS]
-    }
+    brokers = [broker for broker in response.brokers if broker[0] >= 0]
+    brokers.sort(key=lambda broker: broker[0] not in leading)
+    return {broker[0]: Broker(*broker) for broker in brokers[:MOST_BROKERS]}
 
 
 def _read_topic(topic: Any) -> Topic:
@@ -94,8 +91,8 @@ def _read_topic(topic: Any) -> Topic:
         error=topic.error_code,
         topic_id=None if topic_id == _NO_TOPIC_ID else topic_id,
         leaders={
-            partition.partition_index: Leader(partition.leader_id, partition.leader_epoch)
-            for partition in topic.partitions
-            if 0 <= partition.partition_index < MOST_PARTITIONS
+            partition: Leader(node_id, epoch)
+            for partition, node_id, epoch in topic.partitions
+            if 0 <= partition < MOST_PARTITIONS
         },
     )

@@ -10,7 +10,7 @@ from kio.schema.errors import ErrorCode
 
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.compression import codec
-from kiel_logging.wire.limits import MOST_BYTES, most_bytes
+from kiel_logging.wire.limits import MOST_BYTES, MOST_PARTITIONS, most_bytes
 from kiel_logging.wire.messages import Api
 from kiel_logging.wire.metadata import metadata_request
 from kiel_logging.wire.produce import produce_request
@@ -53,7 +53,7 @@ def produce(records: int, version: int = SUPPORTED[Api.PRODUCE].highest) -> Any:
 
 def test_each_topic_and_record_adds_to_it() -> None:
     """A broker may speak of all that it was asked about."""
-    assert most_bytes(metadata_request(13, ["a", "b"])) == 256 * KIB + 2 * 512 * KIB
+    assert most_bytes(metadata_request(13, ["a", "b"])) == 256 * KIB + 2 * 1024 * KIB
     assert most_bytes(produce(3)) == 256 * KIB + 3 * 512
 
 
@@ -66,7 +66,7 @@ def test_there_is_an_end() -> None:
     "version", [SUPPORTED[Api.METADATA].lowest, SUPPORTED[Api.METADATA].highest]
 )
 def test_a_large_cluster_and_a_large_topic(version: int) -> None:
-    """A thousand brokers, and ten thousand partitions with three replicas, are no lie."""
+    """A thousand brokers, and as many partitions as are taken, with three replicas, are no lie."""
     module = response_module(Api.METADATA, version)
     replicas = (1, 2, 3)
     response = make(
@@ -96,7 +96,7 @@ def test_a_large_cluster_and_a_large_topic(version: int) -> None:
                         isr_nodes=replicas,
                         offline_replicas=(),
                     )
-                    for n in range(10_000)
+                    for n in range(MOST_PARTITIONS)
                 ),
             ),
         ),
