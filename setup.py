@@ -81,7 +81,7 @@ setup(
         "kio>=0.6.5,<0.7",
         "orjson>=3.9",
         "python-snappy>=0.7",
-        "scramp>=1.4.5",
+        "scramp>=1.4.18",
         "tornado>=6.4",
     ],
     extras_require=EXTRAS,

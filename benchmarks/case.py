@@ -26,6 +26,7 @@ class Case:
         extras: how many fields go along, beside the key.
         rate: records per second, where they are logged by the clock; 0 is as fast as can be.
         memory: most bytes that the way to log may buffer, where it can be told.
+        directory: where the way to log has its files, if it has any.
     """
 
     measure: str
@@ -42,6 +43,7 @@ class Case:
     extras: int = 0
     rate: int = 0
     memory: int = 1024 * MIB
+    directory: str = ""
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -79,7 +79,7 @@ def _row(results: Results, measure: str, peer: str, columns: Sequence[_Column]) 
     figures = [(results.figure(measure, peer, name), written) for _, name, written in columns]
     if all(found is None for found, _ in figures):
         return [peer, f"does not run: {results.error(measure, peer)}"]
-    return [peer, *(_cell(found, written) for found, written in figures)]
+    return [peer, *(cell(found, written) for found, written in figures)]
 
 
 def _grown(
@@ -92,7 +92,7 @@ def _grown(
             [
                 peer,
                 *(
-                    _cell(results.figure("growth", peer, figure, aspect, size), written)
+                    cell(results.figure("growth", peer, figure, aspect, size), written)
                     for size in sizes
                 ),
             ]
@@ -101,7 +101,8 @@ def _grown(
     ]
 
 
-def _cell(found: Spread | None, written: Callable[[float], str]) -> str:
+def cell(found: Spread | None, written: Callable[[float], str]) -> str:
+    """Return the median, and the extremes where the rounds differ."""
     if found is None:
         return "-"
     median, least, most = map(written, found)

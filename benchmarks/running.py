@@ -26,19 +26,22 @@ def run_plan(plan: Plan, cluster: Cluster) -> Iterator[Found]:
         found: Iterable[Figures] = (
             _outage(placed, cluster)
             if measure == _OUTAGE
-            else (_alone(case, cluster) for case in placed)
+            else (alone(case, cluster) for case in placed)
         )
         for case, figures in zip(placed, found, strict=True):
-            _show(case, number, figures)
+            show(_named(case, number), figures)
             yield Found(measure, case.peer, case.aspect, case.at, number, figures)
 
 
-def _alone(case: Case, cluster: Cluster) -> Figures:
+def alone(case: Case, cluster: Cluster) -> Figures:
+    """Measure a case in a process of its own, with topics of its own on the cluster."""
     if cluster.fixed_partitions and case.aspect == "partitions":
         return {ERROR: f"any topic of {cluster.name} has {cluster.fixed_partitions} partitions"}
     cluster.create(case.topic_names, case.partitions)
+    # The mock cluster keeps a topic for ever, and a case may have that of an earlier one.
+    before = cluster.stored(case.topic_names, case.partitions)
     try:
-        return _checked(case, run(case), cluster)
+        return _checked(case, run(case), cluster, before)
     finally:
         cluster.delete(case.topic_names)
 
@@ -55,8 +58,8 @@ def _outage(cases: Sequence[Case], cluster: Cluster) -> Sequence[Figures]:
     return checked
 
 
-def _checked(case: Case, figures: Figures, cluster: Cluster) -> Figures:
-    return checked(figures, lambda: cluster.stored(case.topic_names, case.partitions))
+def _checked(case: Case, figures: Figures, cluster: Cluster, before: int = 0) -> Figures:
+    return checked(figures, lambda: cluster.stored(case.topic_names, case.partitions) - before)
 
 
 def checked(figures: Figures, stored: Callable[[], int]) -> Figures:
@@ -67,11 +70,16 @@ def checked(figures: Figures, stored: Callable[[], int]) -> Figures:
     return figures
 
 
-def _show(case: Case, number: int, figures: Figures) -> None:
+def _named(case: Case, number: int) -> str:
     grown = f" {case.aspect} {case.at}" if case.aspect else ""
+    return f"{case.measure}{grown} {number + 1} {case.peer}"
+
+
+def show(name: str, figures: Figures) -> None:
+    """Print the figures of the case ``name`` on stderr, while the run goes on."""
     shown = " ".join(
         f"{name}={value:.1f}" if isinstance(value, float) else f"{name}={value}"
         for name, value in figures.items()
         if not isinstance(value, list)
     )
-    print(f"  {case.measure}{grown} {number + 1} {case.peer}: {shown}", file=sys.stderr, flush=True)
+    print(f"  {name}: {shown}", file=sys.stderr, flush=True)

@@ -24,7 +24,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from kiel_logging.demo.cluster import mock_cluster
 from kiel_logging.proof import headers as names
-from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, link
+from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, sealer
 from kiel_logging.records import Header
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.judge import judge
@@ -66,7 +66,7 @@ def main() -> int:
 def entries(count: int, *, chain: bool, key: bytes | None) -> Iterator[Entry]:
     """Yield what a thousand instances ship in turns, dealt out to partitions at random, nearly."""
     instances = [uuid4().hex.encode() for _ in range(_INSTANCES)]
-    digests, offsets = [FIRST] * _INSTANCES, [0] * _PARTITIONS
+    digests, offsets, seal = [FIRST] * _INSTANCES, [0] * _PARTITIONS, sealer(key)
     for number in range(count):
         sequence, who = divmod(number, _INSTANCES)
         partition = number * 7919 // 13 % _PARTITIONS
@@ -76,7 +76,7 @@ def entries(count: int, *, chain: bool, key: bytes | None) -> Iterator[Entry]:
             (names.SEQUENCE, b"%d" % (sequence + 1)),
         ]
         if chain:
-            sealed = link(digests[who], encode_body(b"user-1", _VALUE, headers), key)
+            sealed = seal(digests[who], encode_body(b"user-1", _VALUE, headers))
             digests[who] = sealed[DIGEST_SIZE:]
             headers.append((names.CHAIN, sealed))
         yield partition, offsets[partition], b"user-1", _VALUE, headers

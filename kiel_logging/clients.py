@@ -5,28 +5,23 @@ module: ``from kiel_logging import clients``.
 """
 
 import asyncio
-import functools
-import random
+import inspect
 import ssl
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from kiel_logging import options as opt
 from kiel_logging.credentials import Secretive, hidden
-from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.batch import Batch, memory_of
-from kiel_logging.delivery.settlement import NO_OFFSET, Deliveries
-from kiel_logging.errors import PartitionerError, ProducerClosed, RecordTooLarge
-from kiel_logging.network.opening import open_connection, secure
-from kiel_logging.network.resolver import Resolve, resolve
+from kiel_logging.delivery.settlement import NO_OFFSET
+from kiel_logging.network.engine import Engine
+from kiel_logging.network.resolver import resolve
 from kiel_logging.network.room import Room
-from kiel_logging.network.sender import Sender
-from kiel_logging.network.tokens import RunAside
-from kiel_logging.partitioners import BuiltIn, Partitioner
+from kiel_logging.partitioners import Partitioner
 from kiel_logging.properties import Properties, complete
-from kiel_logging.records import Headers, Record, RecordMetadata, TopicPartition
+from kiel_logging.records import Headers, Record, RecordMetadata
 from kiel_logging.security import PLAINTEXT, TokenProvider
 from kiel_logging.serializers import (
     Serializer,
@@ -36,7 +31,7 @@ from kiel_logging.serializers import (
     encode_value,
 )
 from kiel_logging.topics import check_topic
-from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
+from kiel_logging.wire.record_batch import record_size
 
 
 class Producer:
@@ -52,7 +47,8 @@ class Producer:
         key_maker: ``message -> key``, by default None for all messages. In Kafka a key is stored
             as bytes: None as null, str as UTF-8, int as decimal digits.
         partitioner: ``(key, partitions) -> partition``, or one of the names "random" (the
-            default), "round_robin", "murmur2" (as the Java client) and "consistent".
+            default), "round_robin", "murmur2" (as the Java client), "crc32" and "fnv1a" (as
+            librdkafka) and "consistent".
         serializer: ``message -> str or bytes``, by default ``json.dumps``.
         compression: ``constants.GZIP``, ``SNAPPY``, ``LZ4`` (extra `lz4`), ``ZSTD`` (extra `zstd`)
             or None.
@@ -69,6 +65,9 @@ class Producer:
         metadata_max_age_ms: milliseconds after which brokers are asked again who leads what.
         topic_creation_timeout_ms: milliseconds that an unknown topic has to come into being.
         connect_timeout_ms: milliseconds for each attempt to connect.
+        connections_max_idle_ms: milliseconds after which a connection that nothing was sent on is
+            closed, 0 for never. Brokers close theirs after ten minutes. Set it to less than what
+            lies in between (a load balancer, a firewall) keeps idle connections.
         max_request_size: most bytes of a request, and so of a message, uncompressed.
         idempotence: whether brokers drop repeats, so that each message is stored once and in
             order; by default with ``required_acks=-1``, the only setting that allows it (KIP-98).
@@ -89,7 +88,7 @@ class Producer:
         sasl_password: its password.
         sasl_token_provider: for OAUTHBEARER: a callable, or coroutine function, that returns an
             access token: a str or a ``security.Token``. It is called on a thread, whenever the
-            last token has used up most of its life.
+            last token has used up most of its life. Or ``security.ClientCredentials``.
 
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
@@ -118,6 +117,7 @@ class Producer:
         metadata_max_age_ms: float = opt.DEFAULT_METADATA_MAX_AGE_MS,
         topic_creation_timeout_ms: float = opt.DEFAULT_TOPIC_CREATION_TIMEOUT_MS,
         connect_timeout_ms: float = opt.DEFAULT_CONNECT_TIMEOUT_MS,
+        connections_max_idle_ms: float = opt.DEFAULT_CONNECTIONS_MAX_IDLE_MS,
         max_request_size: int = opt.DEFAULT_MAX_REQUEST_SIZE,
         idempotence: bool | None = None,
         compression_level: int | None = None,
@@ -156,9 +156,9 @@ class Producer:
         del ssl_certfile, ssl_keyfile, ssl_password
         del sasl_username, sasl_password, sasl_token_provider
         self._options = opt.producer_options(
-            brokers=brokers,
+            brokers,
             key_maker=key_maker,
-            partitioner_choice=partitioner,
+            partitioner=partitioner,
             serializer=serializer,
             compression=compression,
             compression_level=compression_level,
@@ -178,15 +178,16 @@ class Producer:
             metadata_max_age_ms=metadata_max_age_ms,
             topic_creation_timeout_ms=topic_creation_timeout_ms,
             connect_timeout_ms=connect_timeout_ms,
-            security=security,
+            connections_max_idle_ms=connections_max_idle_ms,
+            **security,
         )
-        self._closed = False
-        self._connected = False
-        self._connecting: asyncio.Future[None] | None = None
-        self._closing: asyncio.Future[None] | None = None
-        self._seals = 0
-        self._room = Room(self._options.buffer_memory, lambda: self._accumulator.memory)
-        self._wire_up(_Futures(self._room.let_in), resolve, asyncio.to_thread)
+        self._room = Room(self._options.buffer_memory, lambda: self._engine.accumulator.memory)
+        self._engine = Engine(
+            self._options,
+            _Futures(self._room.let_in),
+            resolve=resolve,
+            run_aside=asyncio.to_thread,
+        )
 
     @classmethod
     def from_properties(cls, properties: Properties, **options: Any) -> Self:
@@ -200,44 +201,18 @@ class Producer:
         Raises:
             ConfigurationError: a property or an option has a value it can't have.
         """
-        options = hidden(options)
+        parameters = inspect.signature(cls).parameters
+        options = hidden(options, parameters)
         try:
-            options = complete(properties, options)
+            options = complete(properties, options, parameters)
         finally:
             del properties  # a mapping that has secrets
         return cls(**options)
 
-    def _wire_up(self, deliveries: Deliveries, resolve: Resolve, run_aside: RunAside) -> None:
-        options = self._options
-        self._clock = time.monotonic
-        self._accumulator = Accumulator(
-            batch_size=options.batch_size,
-            linger=options.linger,
-            max_batch_bytes=options.max_request_size,
-            delivery_timeout=options.delivery_timeout,
-        )
-        self._sender = Sender(
-            options,
-            self._accumulator,
-            connect=functools.partial(
-                open_connection,
-                resolve=resolve,
-                client_id=options.client_id,
-                timeout=options.connect_timeout,
-                security=secure(options.security, run_aside),
-            ),
-            choose=self._choose,
-            deliveries=deliveries,
-            clock=self._clock,
-            rng=random.Random(),
-        )
-
     def __repr__(self) -> str:
-        if not hasattr(self, "_sender"):  # an option was wrong, and a tool shows where
+        if not hasattr(self, "_engine"):  # an option was wrong, and a tool shows where
             return f"<{type(self).__name__} being made>"
-        state = "closed" if self._closed else "connected" if self._connected else "not connected"
-        brokers = ",".join(map(str, self._options.brokers))
-        return f"<Producer {brokers} {state} {self._accumulator}>"
+        return f"<Producer {self._engine}>"
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -261,19 +236,8 @@ class Producer:
             SecurityError: one is there, but it or we are not accepted.
             ProducerClosed: the producer was closed.
         """
-        self._sender.cluster.forget_refusal()
-        await self._be_connected()
-
-    async def _be_connected(self) -> None:
-        self._check_open()
-        if self._connected:
-            return
-        if self._connecting is None or self._connecting.done():
-            self._connecting = asyncio.ensure_future(self._sender.cluster.bootstrap())
-        await asyncio.shield(self._connecting)
-        self._check_open()
-        self._connected = True
-        self._sender.poke()
+        self._engine.forget_refusal()
+        await self._engine.connect()
 
     async def produce(
         self,
@@ -303,8 +267,8 @@ class Producer:
             BufferFull: ``buffer_memory`` was used up for ``max_block_ms``.
             DeliveryError: this message filled the batch, and a message of it was not delivered.
         """
-        self._check_open()
-        options = self._options
+        engine, options = self._engine, self._options
+        engine.check_open()
         key = options.key_maker(message)
         record = Record(
             encode_key(key),
@@ -313,59 +277,18 @@ class Producer:
             time.time_ns() // 1_000_000 if timestamp is None else check_timestamp(timestamp),
         )
         check_topic(topic)
-        self._check_size(topic, record_size(record))
-        if not self._connected:
-            await self._be_connected()
+        engine.check_size(topic, record_size(record))
+        await engine.connect()
         await self._room.enter(memory_of(record), options.max_block)
         try:
-            self._check_open()
+            engine.check_open()
             delivery: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
-            filled = self._buffer(topic, key, record, delivery)
+            filled = engine.append(topic, key, record, _Pending(key, delivery))
         finally:
             self._room.let_in()
         if filled:
             await _all_delivered(filled)
         return delivery
-
-    def _buffer(self, topic: str, key: Any, record: Record, token: Any) -> Sequence[Any]:
-        now = self._clock()
-        accumulator, sender = self._accumulator, self._sender
-        if sender.cluster.topology.partitions(topic) is None or accumulator.is_held(topic):
-            filled = accumulator.hold(topic, key, record, token, now)
-        else:
-            topic_partition = TopicPartition(topic, self._choose(topic, key))
-            filled = accumulator.append(topic_partition, record, token, now)
-        sender.poke()
-        return filled
-
-    def _choose(self, topic: str, key: Any) -> int:
-        topology, partitioner = self._sender.cluster.topology, self._options.partitioner
-        if isinstance(partitioner, BuiltIn):
-            if self._accumulator.seals != self._seals:
-                self._seals = self._accumulator.seals
-                partitioner.next_batch()
-            if partitioner.wants_leader(key):
-                return partitioner(key, topology.available_partitions(topic))
-        partition = partitioner(key, topology.partitions(topic) or ())
-        if (known := topology.find(topic, partition)) is not None:
-            return known
-        raise PartitionerError(
-            f"the partitioner returned {partition!r} for topic {topic!r}: it must return one of "
-            f"the partitions it is given, {topology.partitions(topic)!r}"
-        )
-
-    def _check_size(self, topic: str, size: int) -> None:
-        """Refuse a record of ``size`` bytes that no request can take."""
-        if (whole := size + BATCH_OVERHEAD) > self._options.max_request_size:
-            raise RecordTooLarge(
-                f"a message of {whole} bytes for topic {topic!r} is larger than max_request_size "
-                f"({self._options.max_request_size}): send less, or raise it here and "
-                "max.message.bytes on the topic"
-            )
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ProducerClosed("this producer is closed: make a new one")
 
     async def flush(self, timeout: float | None = None) -> int:
         """Send everything that is buffered now and wait until it is delivered or has failed.
@@ -376,7 +299,7 @@ class Producer:
         Returns:
             How many messages are still undelivered; 0 unless the timeout came first.
         """
-        return await self._sender.flush(timeout)
+        return await self._engine.flush(timeout)
 
     async def close(self, timeout: float | None = None) -> None:
         """Flush, then fail with ProducerClosed what is still undelivered, and disconnect.
@@ -384,37 +307,46 @@ class Producer:
         Args:
             timeout: seconds for the flush; None as in ``flush()``.
         """
-        if self._closing is None:
-            self._closed = True
-            self._room.close()
-            self._closing = asyncio.ensure_future(self._sender.close(timeout))
-        try:
-            await asyncio.wait([self._closing], timeout=timeout)
-        finally:
-            # Nobody waits longer, because of the timeout or a cancellation: end it here and now.
-            self._sender.cut_short()
-        await asyncio.shield(self._closing)
+        self._room.close()
+        await self._engine.close(timeout)
+
+
+class _Pending(NamedTuple):
+    """The token of a message: its key, and the future of where it is stored."""
+
+    key: Any
+    future: "asyncio.Future[RecordMetadata]"
 
 
 class _Futures:
-    """Tokens are futures of RecordMetadata; one that was cancelled is left alone."""
+    """Tokens are pending messages; a future that was cancelled is left alone."""
 
-    keeps = False
+    keeps = defers = False
 
     def __init__(self, let_in: Callable[[], None]) -> None:
         self._let_in = let_in
 
+    def key_of(self, token: _Pending) -> Any:
+        return token.key
+
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
         topic, partition = batch.topic_partition
-        for delta, (future, record) in enumerate(zip(batch.tokens, batch.records, strict=True)):
+        pairs = zip(batch.tokens, batch.records, strict=True)
+        for delta, ((_, future), record) in enumerate(pairs):
             if not future.done():
                 offset = NO_OFFSET if base_offset == NO_OFFSET else base_offset + delta
                 timestamp = record.timestamp if log_append_time is None else log_append_time
                 future.set_result(RecordMetadata(topic, partition, offset, timestamp))
         self._let_in()
 
+    def deferred(self, topic: str, error: Exception) -> None:
+        """Never: a future tells of the first rejection."""
+
+    def resume(self) -> None:
+        """``produce()`` waits for memory, however much of it stalled partitions take."""
+
     def failed(self, tokens: Sequence[Any], error: Exception) -> None:
-        for future in tokens:
+        for _, future in tokens:
             if not future.done():
                 future.set_exception(error)
                 # The sender logged it: asyncio need not say again that nobody looked.
@@ -422,8 +354,9 @@ class _Futures:
         self._let_in()
 
 
-async def _all_delivered(futures: "Sequence[asyncio.Future[RecordMetadata]]") -> None:
-    """Wait for all of ``futures``; raise the first error among them."""
+async def _all_delivered(tokens: Sequence[_Pending]) -> None:
+    """Wait for all of ``tokens``; raise the first error among them."""
+    futures = [token.future for token in tokens]
     await asyncio.wait(futures)
     for future in futures:
         if not future.cancelled() and (error := future.exception()) is not None:

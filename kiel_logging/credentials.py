@@ -6,7 +6,7 @@ without a restart.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
@@ -128,16 +128,24 @@ def _from_file(option: str, path: str) -> str:
 _READERS: Final = {"env": _from_environment, "file": _from_file}
 
 
-def hidden(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``options`` with a Secret in place of each value that has one in it."""
+def hidden(options: Mapping[str, Any], known: Container[str] | None = None) -> dict[str, Any]:
+    """Return ``options`` with a Secret in place of each value that has one in it.
+
+    Args:
+        options: names and values.
+        known: the names that there are. The value of any other is hidden as well, for it may be
+            that of a secret whose name is misspelt; None takes all names for known.
+    """
     return {
-        name: Secret(name, value) if _to_be_hidden(name, value) else value
+        name: Secret(name, value)
+        if _to_be_hidden(name, known) and value is not None and not isinstance(value, Secret)
+        else value
         for name, value in options.items()
     }
 
 
-def _to_be_hidden(name: str, value: object) -> bool:
-    return name in _SECRETIVE and value is not None and not isinstance(value, Secret)
+def _to_be_hidden(name: str, known: Container[str] | None) -> bool:
+    return name in _SECRETIVE or (known is not None and name not in known)
 
 
 def revealed(value: object) -> Any:

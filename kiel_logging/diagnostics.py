@@ -1,24 +1,97 @@
 """What the package has to say about itself goes through the logger ``kiel_logging``, from here.
 
-Importable by all: imports nothing of ours.
+Importable by all. The texts of brokers, records and files are among the arguments: they are made
+printable.
 """
 
 import logging
 import sys
+import time
+from collections import Counter
 from typing import Final
+
+from kiel_logging.printable import printable
 
 logger: Final = logging.getLogger("kiel_logging")
 
 
+MOST: Final = 10
+"""Messages in one period, whatever happens. The others are counted."""
+
+MOST_OF_A_KIND: Final = 5
+"""Messages of one kind (one text before its arguments is filled in) in one period, so that one
+trouble does not hide another."""
+
+PERIOD: Final = 10.0
+"""Seconds."""
+
+
+class Doses:
+    """How much was logged of late. No lock: that a thread is miscounted does no harm."""
+
+    def __init__(self) -> None:
+        self._ends_at = 0.0
+        self._shown: Counter[str] = Counter()
+        self._hidden = 0
+
+    def hidden(self, now: float) -> int:
+        """Return how many were hidden, when a new period begins at ``now``; else 0."""
+        if now < self._ends_at:
+            return 0
+        hidden, self._hidden = self._hidden, 0
+        self._ends_at, self._shown = now + PERIOD, Counter({"hidden": 1} if hidden else {})
+        return hidden
+
+    def take(self, kind: str) -> bool:
+        """Count one more of a ``kind``, and return whether it may be shown."""
+        if self._shown.total() >= MOST or self._shown[kind] >= MOST_OF_A_KIND:
+            self._hidden += 1
+            return False
+        self._shown[kind] += 1
+        return True
+
+
+_doses = Doses()
+
+
 def report(level: int, message: str, *args: object) -> None:
     """Log ``message % args`` at ``level``; set the logger's level to silence it.
+
+    Above DEBUG there are at most ten messages in ten seconds, in the whole process.
 
     ``dictConfig`` disables every logger that its configuration doesn't name, and ours exists by
     the time it does, because reading the configuration imports the handler. That is no wish to
     lose records in silence.
     """
     logger.disabled = False
-    log_to(logger, level, message, *args, depth=2)
+    if not _is_enabled(logger, level):
+        return
+    if level > logging.DEBUG:
+        if hidden := _doses.hidden(time.monotonic()):
+            log_to(logger, logging.WARNING, "%d more messages of kiel_logging were hidden", hidden)
+        if not _doses.take(message):
+            return
+    shown = (arg if isinstance(arg, int | float) else _Printable(arg) for arg in args)
+    log_to(logger, level, message, *shown, depth=2)
+
+
+class _Printable:
+    """An argument that is shown when, and if, the message is formatted."""
+
+    __slots__ = ("_arg",)
+
+    def __init__(self, arg: object) -> None:
+        self._arg = arg
+
+    def __str__(self) -> str:
+        return printable(self._arg)
+
+    def __repr__(self) -> str:
+        return printable(repr(self._arg))
+
+
+def _is_enabled(target: logging.Logger, level: int) -> bool:
+    return level >= target.getEffectiveLevel() and level > target.manager.disable
 
 
 def log_to(target: logging.Logger, level: int, message: str, *args: object, depth: int = 1) -> None:
@@ -27,7 +100,7 @@ def log_to(target: logging.Logger, level: int, message: str, *args: object, dept
     ``Logger.isEnabledFor`` may take it. ``dictConfig`` holds it while it closes the handlers that
     were there before: a thread that has to deliver their records must not wait for it.
     """
-    if level < target.getEffectiveLevel() or level <= target.manager.disable:
+    if not _is_enabled(target, level):
         return
     caller = sys._getframe(depth)
     code = caller.f_code

@@ -17,7 +17,8 @@
     ├── BufferFull                         buffer_memory is used up: the brokers are too slow
     ├── SpoolError                         the disk, the rights, or the file system of spool_dir
     │   ├── SpoolFull                          spool_max_bytes is used up: the brokers are too slow
-    │   └── SpoolDamaged                       a spool file is no longer what was written to it
+    │   │   └── NoRoom                             its file system is full
+    │   └── SpoolDamaged                       bytes in a spool file are not what was written to it
     ├── BrokerError                        a broker or the way to it; retried where that may help
     │   ├── BrokerUnreachable                  no connection could be made
     │   ├── ConnectionLost                     it was cut
@@ -25,6 +26,7 @@
     │   ├── ProtocolError                      what came back is not Kafka's protocol
     │   ├── UnsupportedBroker                  older than Kafka 2.1, or newer than we know
     │   ├── NoBrokersAvailable                 none of the bootstrap brokers answered
+    │   ├── NoLeader                           no broker leads the partition, or none that is known
     │   └── SecurityError                      who we are, or who they are, is not accepted
     │       ├── AuthenticationFailed               a wrong password, an unknown user, an old token
     │       ├── UnsupportedMechanism               the broker's listener does not offer it
@@ -44,16 +46,24 @@
 
 A message says what is wrong, whose fault it is and what to do about it. No module but
 ``network/connection.py`` translates foreign errors of the network, none but
-``handler/spool/faults.py`` those of the disk.
+``journal/segments.py`` those of the disk.
 """
 
 from collections.abc import Sequence
 
+from kiel_logging.printable import printable
 from kiel_logging.records import Undelivered
 
 
 class KielError(Exception):
-    """The root: catches everything below."""
+    """The root: catches everything below.
+
+    The text of an error can be printed as it is, though brokers may have written parts of it: it is
+    one line of bounded length, without control characters (``printable``).
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(printable(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ConfigurationError(KielError, ValueError):
@@ -105,15 +115,19 @@ class BufferFull(KielError):
 
 
 class SpoolError(KielError):
-    """The spool can't be written or read: its directory, its file or the disk beneath."""
+    """The spool can't be written or read: its directory, its files or the disk beneath."""
 
 
 class SpoolFull(SpoolError):
     """``spool_max_bytes`` is used up by records that the brokers have not taken yet."""
 
 
+class NoRoom(SpoolFull):
+    """The file system of ``spool_dir`` is full, or this user's quota of it is used up."""
+
+
 class SpoolDamaged(SpoolError):
-    """A spool file holds something else than what was written to it."""
+    """A file in ``spool_dir`` holds something else than what was written to it."""
 
 
 class BrokerError(KielError):
@@ -142,6 +156,10 @@ class UnsupportedBroker(BrokerError):
 
 class NoBrokersAvailable(BrokerError):
     """None of the bootstrap brokers answered with metadata."""
+
+
+class NoLeader(BrokerError):
+    """No broker leads the partition now, as far as is known; messages wait for the next leader."""
 
 
 class SecurityError(BrokerError):

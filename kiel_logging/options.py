@@ -6,12 +6,13 @@ the package gets are checked values in the units it computes with: seconds and b
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.partitioners import Partitioner, partitioner
-from kiel_logging.security import SecurityOptions, security_options
+from kiel_logging.partitioners import Partitioner
+from kiel_logging.partitioners import partitioner as partitioner_choice
+from kiel_logging.printable import printable
+from kiel_logging.security import SECURITY, SecurityOptions, security_options
 from kiel_logging.serializers import Serializer, json_serializer
 from kiel_logging.wire.compression import Codec, codec
 
@@ -19,6 +20,8 @@ KeyMaker: TypeAlias = Callable[[Any], Any]
 Brokers: TypeAlias = str | Sequence[str]
 
 DEFAULT_PORT: Final = 9092
+MOST_HOST: Final = 255
+"""Characters of a host name (RFC 1035)."""
 
 # The defaults of what the seed doesn't name are the Java client's, where it has the option.
 DEFAULT_LINGER_MS: Final = 5.0
@@ -30,13 +33,34 @@ DEFAULT_RETRY_BACKOFF_MAX_MS: Final = 1_000.0
 DEFAULT_METADATA_MAX_AGE_MS: Final = 300_000.0
 DEFAULT_TOPIC_CREATION_TIMEOUT_MS: Final = 10_000.0
 DEFAULT_CONNECT_TIMEOUT_MS: Final = 10_000.0
+DEFAULT_CONNECTIONS_MAX_IDLE_MS: Final = 540_000.0
+"""Brokers close idle connections after ten minutes (connections.max.idle.ms): less than that."""
+
 DEFAULT_MAX_BLOCK_MS: Final = 60_000.0
 DEFAULT_MAX_REQUEST_SIZE: Final = 1_048_576
 DEFAULT_BUFFER_MEMORY: Final = 32 * 1024 * 1024
 _SMALLEST_REQUEST: Final = 1024
 
+_TIMES: Final = {
+    "linger_ms": DEFAULT_LINGER_MS,
+    "request_timeout_ms": DEFAULT_REQUEST_TIMEOUT_MS,
+    "delivery_timeout_ms": DEFAULT_DELIVERY_TIMEOUT_MS,
+    "retry_backoff_ms": DEFAULT_RETRY_BACKOFF_MS,
+    "retry_backoff_max_ms": DEFAULT_RETRY_BACKOFF_MAX_MS,
+    "metadata_max_age_ms": DEFAULT_METADATA_MAX_AGE_MS,
+    "topic_creation_timeout_ms": DEFAULT_TOPIC_CREATION_TIMEOUT_MS,
+    "connect_timeout_ms": DEFAULT_CONNECT_TIMEOUT_MS,
+    "connections_max_idle_ms": DEFAULT_CONNECTIONS_MAX_IDLE_MS,
+    "max_block_ms": DEFAULT_MAX_BLOCK_MS,
+}
+
 _INT32: Final = 2**31 - 1
-_MAY_BE_ZERO: Final = ("linger_ms", "max_block_ms", "topic_creation_timeout_ms")
+_MAY_BE_ZERO: Final = (
+    "connections_max_idle_ms",
+    "linger_ms",
+    "max_block_ms",
+    "topic_creation_timeout_ms",
+)
 
 ALL_ACKS: Final = -1
 
@@ -48,7 +72,8 @@ class Address(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        host = printable(self.host, MOST_HOST)  # brokers advertise what they like
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +97,7 @@ class ProducerOptions:
     metadata_max_age: float
     topic_creation_timeout: float
     connect_timeout: float
+    connections_max_idle: float
     max_block: float
     max_request_size: int
     buffer_memory: int
@@ -80,34 +106,36 @@ class ProducerOptions:
 
 
 def producer_options(
-    *,
     brokers: Brokers,
-    key_maker: KeyMaker | None,
-    partitioner_choice: str | Partitioner | None,
-    serializer: Serializer | None,
-    compression: str | None,
-    compression_level: int | None,
-    batch_size: int,
-    required_acks: int,
-    ack_timeout: int,
-    client_id: str,
-    max_request_size: int,
-    buffer_memory: int,
-    idempotence: bool | None,
-    security: Mapping[str, object] = MappingProxyType({}),
-    **milliseconds: float,
+    *,
+    key_maker: KeyMaker | None = None,
+    partitioner: str | Partitioner | None = None,
+    serializer: Serializer | None = None,
+    compression: str | None = None,
+    compression_level: int | None = None,
+    batch_size: int = 1,
+    required_acks: int = 1,
+    ack_timeout: int = 500,
+    client_id: str = DEFAULT_CLIENT_ID,
+    max_request_size: int = DEFAULT_MAX_REQUEST_SIZE,
+    buffer_memory: int = DEFAULT_BUFFER_MEMORY,
+    idempotence: bool | None = None,
+    **times_and_security: Any,
 ) -> ProducerOptions:
-    """Check what the Producer was given.
+    """Check the options of a Producer; see there.
 
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
     """
+    given = times_and_security
+    security = {name: given.pop(name) for name in SECURITY.intersection(given)}
+    milliseconds: dict[str, float] = {**_TIMES, **given}
     durations = {name: _seconds(name, value) for name, value in milliseconds.items()}
     _check_times(milliseconds)
     return ProducerOptions(
         brokers=parse_brokers(brokers),
         key_maker=_check_callable("key_maker", key_maker) or _no_key,
-        partitioner=partitioner(partitioner_choice),
+        partitioner=partitioner_choice(partitioner),
         serializer=_check_callable("serializer", serializer) or json_serializer,
         codec=codec(compression, compression_level),
         batch_size=check_whole("batch_size", batch_size, least=1),
@@ -131,7 +159,7 @@ def parse_brokers(brokers: Brokers) -> tuple[Address, ...]:
         ConfigurationError: there are none, or one is misspelt.
     """
     if isinstance(brokers, str):
-        brokers = brokers.split(",")
+        brokers = [broker for broker in brokers.split(",") if broker.strip()]
     elif not isinstance(brokers, list | tuple):
         raise ConfigurationError(
             f"brokers={brokers!r} must be a list of 'host' or 'host:port', or one "

@@ -11,6 +11,7 @@ until the batch is sealed (``next_batch``, KIP-794).
 
 import itertools
 import random
+import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -102,6 +103,32 @@ class Murmur2(_Sticky):
         return partitions[(murmur2_hash(data) & 0x7FFFFFFF) % len(partitions)]
 
 
+class Crc32(_Sticky):
+    """The partition that librdkafka chooses by default: its ``consistent_random``."""
+
+    def __call__(self, key: Any, partitions: Sequence[int]) -> int:
+        """Return the key's partition, or this batch's for an empty key or none."""
+        data = encode_key(key)
+        if not data:
+            return self.stick(partitions)
+        return partitions[zlib.crc32(data) % len(partitions)]
+
+    def wants_leader(self, key: Any) -> bool:
+        """For an empty key too."""
+        return not encode_key(key)
+
+
+class Fnv1a(_Sticky):
+    """The partition that librdkafka's ``fnv1a_random`` chooses, and Sarama."""
+
+    def __call__(self, key: Any, partitions: Sequence[int]) -> int:
+        """Return the key's partition, or this batch's without a key."""
+        data = encode_key(key)
+        if data is None:
+            return self.stick(partitions)
+        return partitions[fnv1a_hash(data) % len(partitions)]
+
+
 class Consistent(_Sticky):
     """Consistent hashing: when partitions are added, few keys move. Needs the extra `consistent`.
 
@@ -131,6 +158,8 @@ NAMED: Final[dict[str, type[BuiltIn]]] = {
     "random": RandomPartitioner,
     "round_robin": RoundRobin,
     "murmur2": Murmur2,
+    "crc32": Crc32,
+    "fnv1a": Fnv1a,
     "consistent": Consistent,
 }
 
@@ -163,6 +192,17 @@ _SEED: Final = 0x9747B28C
 _MASK: Final = 0xFFFFFFFF
 
 
+def fnv1a_hash(data: bytes) -> int:
+    """Return the 32-bit FNV-1a of ``data``, without its sign.
+
+    Source: Fowler, Noll and Vo; librdkafka's rdfnv1a.c for the sign.
+    """
+    h = 0x811C9DC5
+    for byte in data:
+        h = (h ^ byte) * 0x01000193 & _MASK
+    return min(h, -h & _MASK)
+
+
 def murmur2_in_python(data: bytes) -> int:
     """Return the 32-bit MurmurHash2 of ``data`` with the seed of Kafka's Java client.
 
@@ -181,10 +221,17 @@ def murmur2_in_python(data: bytes) -> int:
     return h ^ h >> 15
 
 
+_murmur2_of_short = lru_cache(maxsize=16_384)(murmur2_in_python)
+
+
+def _murmur2_remembered(data: bytes) -> int:
+    """As ``murmur2_in_python``; short keys are remembered, for users, hosts and loggers repeat."""
+    return _murmur2_of_short(data) if len(data) <= 256 else murmur2_in_python(data)
+
+
 try:
     from kiel_logging._accelerator import murmur2 as murmur2_in_c
 except ImportError:  # there was no C compiler
-    # Keys repeat: user ids, hosts, loggers.
-    murmur2_hash: Callable[[bytes], int] = lru_cache(maxsize=16_384)(murmur2_in_python)
+    murmur2_hash: Callable[[bytes], int] = _murmur2_remembered
 else:
     murmur2_hash = murmur2_in_c

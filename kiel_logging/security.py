@@ -1,15 +1,20 @@
 """The options of secured clusters, checked: TLS and SASL.
 
-Kafka's own names. What is kept shows no secret; files and variables are read when they are needed.
+The options have Kafka's names. Nothing here shows a secret; files and variables are read when they
+are needed.
 """
 
+import inspect
+import re
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from inspect import isawaitable
 from os import PathLike, fspath
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
-from kiel_logging.credentials import Secret, hidden, revealed
+from kiel_logging.credentials import Secret, Secretive, hidden, revealed
 from kiel_logging.errors import ConfigurationError
 
 PLAINTEXT: Final = "PLAINTEXT"
@@ -21,8 +26,13 @@ PROTOCOLS: Final = (PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL)
 PLAIN: Final = "PLAIN"
 SCRAM: Final = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 OAUTHBEARER: Final = "OAUTHBEARER"
-_MSK: Final = "AWS_MSK_IAM"  # the name that Java clients know
 MECHANISMS: Final = (PLAIN, *SCRAM, OAUTHBEARER)
+_MECHANISM_HINTS: Final = {
+    # The name that Java clients know.
+    "AWS_MSK_IAM": "; Amazon's is 'OAUTHBEARER' here, see examples/aws_msk_iam.py",
+    "GSSAPI": "; for Kerberos there is no support: ask for a listener with one of these, or with "
+    "client certificates (ssl_certfile)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +42,142 @@ class Token:
     Attributes:
         value: the token itself, a JWT as a rule.
         expires_at: when it ends, in seconds since the epoch; None when that is not known.
+        extensions: SASL extensions, which go to the broker beside the token (KIP-342). Confluent
+            Cloud wants ``logicalCluster`` and ``identityPoolId``.
     """
 
     value: str
     expires_at: float | None = None
+    extensions: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __repr__(self) -> str:
         return f"<Token expires_at={self.expires_at}>"
 
 
-TokenProvider: TypeAlias = Callable[[], "str | Token | Awaitable[str | Token]"]
+_EXTENSION_NAME: Final = re.compile(r"[A-Za-z]+")
+_EXTENSION_VALUE: Final = re.compile(r"[\x21-\x7e \t\r\n]+")
+
+
+def wrong_extension(extensions: object) -> str | None:
+    """Return what is wrong with SASL extensions, without their values; None if nothing is.
+
+    Source: RFC 7628, 3.1. The name "auth" is the token's.
+    """
+    if not isinstance(extensions, Mapping):
+        return f"they are {type(extensions).__name__}: they must be a mapping of str to str"
+    for name, value in extensions.items():
+        if not isinstance(name, str) or not _EXTENSION_NAME.fullmatch(name) or name == "auth":
+            return "a name must be letters from A to Z, and not 'auth'"
+        if not isinstance(value, str) or not _EXTENSION_VALUE.fullmatch(value):
+            return f"the value of {name[:64]} must be printable ASCII, and not empty"
+    return None
+
+
+TokenFunction: TypeAlias = Callable[[], "str | Token | Awaitable[str | Token]"]
 """Returns an access token, or a coroutine of one; may block, for it is called on a thread."""
+
+
+class ClientCredentials:
+    """How a program gets its access tokens by itself: OAuth's client-credentials grant.
+
+    For ``sasl_token_provider``. The endpoint's certificate is verified; redirects are not followed,
+    for the client secret would go with them. ``https_proxy`` of the environment counts.
+
+    Args:
+        endpoint: the URL of the authorization server's token endpoint.
+        client_id: what the server calls this program. This and the secret are a str,
+            ``{"env": "NAME"}`` or ``{"file": "/path"}``, read for each token.
+        client_secret: the program's password there.
+        scope: the scope to ask for, if the server needs one.
+        extensions: SASL extensions for the brokers, see Token.
+        cafile: PEM file, or directory, of the authorities to trust; the system's when left out.
+        urlencode: whether id and secret are encoded before they are sent, as RFC 6749 has it and
+            most servers don't mind (KIP-1025).
+
+    Raises:
+        ConfigurationError: one of them can't be used; shows no secret.
+    """
+
+    __slots__ = (
+        "cafile",
+        "client_id",
+        "client_secret",
+        "endpoint",
+        "extensions",
+        "scope",
+        "urlencode",
+    )
+
+    def __init__(
+        self,
+        endpoint: str,
+        client_id: Secretive,
+        client_secret: Secretive,
+        *,
+        scope: str | None = None,
+        extensions: Mapping[str, str] | None = None,
+        cafile: str | None = None,
+        urlencode: bool = False,
+    ) -> None:
+        self.client_id = Secret("the client id", client_id)
+        self.client_secret = Secret("the client secret", client_secret)
+        self.endpoint = endpoint if _is_endpoint(endpoint) else ""
+        del client_id, client_secret, endpoint  # a wrong URL may have a password in it
+        self.client_id.check()
+        self.client_secret.check()
+        if not self.endpoint:
+            raise ConfigurationError(
+                "the token endpoint must be a URL such as 'https://idp.example.com/oauth2/token', "
+                "without user name or password"
+            )
+        self.scope = scope
+        self.extensions = dict(extensions or {})
+        if (wrong := wrong_extension(self.extensions)) is not None:
+            raise ConfigurationError(f"SASL extensions can't be sent: {wrong}")
+        self.cafile = _path("the authorities of the token endpoint", cafile)
+        self.urlencode = urlencode
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "urlencode"):  # an argument was wrong, and a tool shows where
+            return "<ClientCredentials being made>"
+        return f"<ClientCredentials {self.endpoint}>"
+
+
+TokenProvider: TypeAlias = TokenFunction | ClientCredentials
+
+_URL: Final = re.compile(r"[\x21-\x7e]+")
+
+
+def _is_endpoint(url: object) -> bool:
+    try:
+        parts = urlsplit(url) if isinstance(url, str) and _URL.fullmatch(url) else None
+        return (
+            parts is not None
+            and parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.username is None
+            and parts.port != 0
+        )
+    except ValueError:  # brackets or a port that make no sense
+        return False
+
+
+def extended(provider: TokenFunction, extensions: Mapping[str, str]) -> TokenFunction:
+    """Return ``provider`` with ``extensions`` for its tokens; those of a token win."""
+
+    def extend(token: str | Token) -> Token:
+        if isinstance(token, str):
+            return Token(token, None, extensions)
+        return Token(token.value, token.expires_at, {**extensions, **token.extensions})
+
+    async def extend_later(token: Awaitable[str | Token]) -> Token:
+        return extend(await token)
+
+    def provide() -> Token | Awaitable[Token]:
+        token = provider()
+        return extend_later(token) if isawaitable(token) else extend(token)
+
+    return provide
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +195,7 @@ class TlsOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaslOptions:
-    """How this client tells who it is; see Producer for the options."""
+    """How this client authenticates; see Producer for the options."""
 
     mechanism: str
     username: Secret | None
@@ -120,6 +255,10 @@ def security_options(
         else None,
         sasl=_sasl(given) if protocol in (SASL_PLAINTEXT, SASL_SSL) else None,
     )
+
+
+SECURITY: Final = frozenset(inspect.signature(security_options).parameters)
+"""The names of the options of security."""
 
 
 def _protocol(value: object) -> str:
@@ -205,14 +344,14 @@ def _refuse_flags(check_hostname: object, verify: object) -> None:
 
 
 def _path(name: str, value: Any) -> str | None:
-    # What is given instead may be the key itself: it is not shown, nor kept in a variable.
+    # Users may give the key itself in place of its path: no message and no variable shows it.
     if (wrong := _no_path(revealed(value))) is not None:
         raise ConfigurationError(f"{name} must be the path of a PEM file, not {wrong}")
     return None if value is None else str(fspath(revealed(value)))
 
 
 def _no_path(value: Any) -> str | None:
-    """Return what ``value`` is, if it is neither a path nor None."""
+    """Describe a ``value`` that is no path; return None for a path, or for None."""
     path = fspath(value) if isinstance(value, str | PathLike) else None
     if path == "":
         return "an empty path"
@@ -237,10 +376,12 @@ def _flag(name: str, value: object) -> bool:
 def _sasl(given: dict[str, Any]) -> SaslOptions:
     mechanism = _mechanism(given["sasl_mechanism"])
     if mechanism == OAUTHBEARER:
-        if not callable(revealed(given["sasl_token_provider"])):
+        provider = given["sasl_token_provider"]
+        if not (callable(revealed(provider)) or _is_grant(provider)):
             raise ConfigurationError(
                 f"sasl_mechanism={mechanism!r} needs sasl_token_provider, a callable that returns "
-                "a token; in a dictConfig it is written 'ext://module.function'"
+                "a token (in a dictConfig 'ext://module.function'), or properties with "
+                "sasl.oauthbearer.method=oidc"
             )
         _refuse(mechanism, given, "sasl_username", "sasl_password")
     else:
@@ -256,12 +397,16 @@ def _sasl(given: dict[str, Any]) -> SaslOptions:
     )
 
 
+def _is_grant(provider: object) -> bool:
+    return isinstance(revealed(provider), ClientCredentials)
+
+
 def _mechanism(value: object) -> str:
     if isinstance(value, str) and value.upper() in MECHANISMS:
         return value.upper()
-    hint = "; Amazon's is 'OAUTHBEARER' here, see examples/aws_msk_iam.py" if value == _MSK else ""
     raise ConfigurationError(
-        f"sasl_mechanism={value!r} must be one of {', '.join(map(repr, MECHANISMS))}{hint}"
+        f"sasl_mechanism={value!r} must be one of {', '.join(map(repr, MECHANISMS))}"
+        f"{_MECHANISM_HINTS.get(value, '') if isinstance(value, str) else ''}"
     )
 
 

@@ -12,6 +12,7 @@ from hypothesis import settings
 from tornado.ioloop import IOLoop
 
 import tests.support.examples  # noqa: F401 # registers the profile
+from kiel_logging import diagnostics
 
 settings.load_profile("ours")
 
@@ -26,6 +27,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(folder in item.path.parents for folder in PROGRAMS):
             item.add_marker("programs")
+
+
+@pytest.fixture(autouse=True)
+def full_dose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets each test hear as much of the package as there is in ten seconds."""
+    monkeypatch.setattr(diagnostics, "_doses", diagnostics.Doses())
 
 
 @pytest.fixture

@@ -4,11 +4,15 @@ what Python does where that is tested.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import os
 import shutil
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,11 +20,13 @@ import pytest
 from kiel_logging.handler.conversion.compose import compose, dump_if_simple
 from kiel_logging.handler.pipeline import slices
 from kiel_logging.handler.pipeline.counts import Counts, queue_up
+from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.journal.frames import RECORD, Frame, encode
 from kiel_logging.partitioners import murmur2_hash
 from kiel_logging.proof.stamper import stamp
 from kiel_logging.records import Record
 from kiel_logging.wire.record_batch import encode_records, latest_timestamp
-from tests.handler.conversion.test_conversion import conversion
+from tests.handler.conversion.test_conversion import conversion, record
 
 PURE = """
 import sys
@@ -34,13 +40,15 @@ from kiel_logging.handler.pipeline import counts, slices
 assert stamper.stamp is stamper.stamp_in_python
 assert compose.compose is compose.compose_in_python
 assert record_batch.encode_records is record_batch.encode_records_in_python
-assert partitioners.murmur2_hash.__wrapped__ is partitioners.murmur2_in_python
+assert partitioners.murmur2_hash is partitioners._murmur2_remembered
 assert record_batch.latest_timestamp is record_batch.latest_timestamp_in_python
 assert counts.Counts is counts.CountsInPython
 assert counts.queue_up is counts.queue_up_in_python
 for name in ("take", "group", "records_of", "sizes_of", "memory_of"):
     assert getattr(slices, name) is getattr(slices, name + "_in_python")
 assert not quick_handle.IN_C
+from kiel_logging.handler.spool import records
+assert not records.IN_C
 """
 
 
@@ -60,6 +68,8 @@ def test_all_works_without_it() -> None:
     subprocess.run([sys.executable, "-c", PURE], check=True)
 
 
+SEED = 7
+FRAME = encode(Frame(RECORD, None, None, b"x", (), 1, 20), SEED)
 ITEM = ("logs", None, Record(None, None, (), 0), 36, 36)
 STAMP = ([ITEM], ("kiel-instance", b"a"), "kiel-sequence", {"logs": 1})
 QUEUED: Any = (Counts(1, 1, 1), [], [].append, ITEM)
@@ -174,3 +184,63 @@ def test_a_quick_handle_is_made_of_what_it_needs() -> None:
     with pytest.raises(TypeError, match="once"):
         made.__init__(**good)
     assert made("four") == 4  # it has no filters, as a handler has: with care, then
+
+
+def test_what_is_read_of_frames_is_checked() -> None:
+    """Arguments of other types, and settings that are none, are refused; so is no room at all."""
+    if compose is sys.modules["kiel_logging.handler.conversion.compose"].compose_in_python:
+        pytest.skip("there is no C compiler")
+    module = importlib.import_module("kiel_logging._accelerator")
+    names: tuple[Any, ...] = ("logs", Record, Item, 36, 400)
+    settings = module.item_settings(*names)
+    good = (b"block", 0, 1, 0, settings)
+    assert module.scan_items(*good) == ([], [], 0)
+    items, ends, at = module.scan_items(3 * FRAME, len(FRAME), 1, SEED, settings)
+    assert (len(items), ends, at) == (1, [2 * len(FRAME)], 2 * len(FRAME))
+    assert module.scan_items(b"block", 9, 1, 0, settings) == ([], [], 9)
+    assert module.scan_items(b"block", -9, 1, 0, settings) == ([], [], -9)
+    for place in range(len(good)):
+        with pytest.raises(TypeError):
+            module.scan_items(*good[:place], object(), *good[place + 1 :])
+    bad = [(0, b"logs"), (1, ()), (1, int), (2, list), (3, "36"), (3, 2**64), (3, -1), (4, -1)]
+    for place, other in bad:
+        with pytest.raises(TypeError):
+            module.item_settings(*names[:place], other, *names[place + 1 :])
+    for call in (module.item_settings, module.scan_items, module.pack_frame):
+        with pytest.raises(TypeError):
+            call()
+    for waiter, seed in (("x", 0), (-1, 0), (2**64, 0), (0, "x")):
+        [item], _, _ = module.scan_items(FRAME, 0, 1, SEED, settings)
+        with pytest.raises((TypeError, OverflowError)):
+            module.pack_frame(item, waiter, seed)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_fork_that_c_code_makes_is_noticed() -> None:
+    """It runs no hooks of Python's, so that the child still has the parent's quick handle."""
+    if compose is sys.modules["kiel_logging.handler.conversion.compose"].compose_in_python:
+        pytest.skip("there is no C compiler")
+    module = importlib.import_module("kiel_logging._accelerator")
+    queue, careful = deque[Any](), list[Any]()
+    handle = module.QuickHandle(
+        own={"filters": [], "formatter": None},
+        settings=conversion().settings_in_c,
+        here=SimpleNamespace(depth=0),
+        tallies={},
+        counts=Counts(10, 100_000, 10),
+        queue=queue,
+        append=queue.append,
+        told=lambda _queued: None,
+        with_care=careful.append,
+    )
+    handle(record())
+    assert (len(queue), len(careful)) == (1, 0)
+    child = ctypes.PyDLL(None).fork()  # with the GIL held, as uWSGI does it
+    if child == 0:
+        try:
+            handle(record())
+        finally:
+            os._exit(10 * len(queue) + len(careful))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 11
+    handle(record())
+    assert (len(queue), len(careful)) == (2, 0)

@@ -69,6 +69,12 @@ def test_only_secrets_are_hidden_and_once() -> None:
     assert all(again[name] is options[name] for name in options)
 
 
+def test_values_of_unknown_names_are_hidden() -> None:
+    """They may be secrets whose names are misspelt."""
+    options = hidden({"sasl_pasword": "tea", "linger_ms": 5, "x": None}, known={"linger_ms"})
+    assert options == {"sasl_pasword": Secret("sasl_pasword", "tea"), "linger_ms": 5, "x": None}
+
+
 @pytest.mark.parametrize(
     "value",
     [

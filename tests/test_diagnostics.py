@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
+from kiel_logging import diagnostics
 from kiel_logging.diagnostics import log_to, logger, report
+from kiel_logging.printable import MOST as MOST_CHARACTERS
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +112,51 @@ def test_logging_s_own_lock_is_not_waited_for(caplog: pytest.LogCaptureFixture) 
     thread.join()
     assert reported
     assert caplog.messages == ["x"]
+
+
+# -- what others wrote, and how much of it ---------------------------------------------------------
+
+
+def test_arguments_are_printable(caplog: pytest.LogCaptureFixture) -> None:
+    """Errors of brokers and records are among them; numbers stay numbers."""
+    report(logging.WARNING, "%d of %s: %r", 3, ValueError("\x1b[2J\n"), "x" * 10**5)
+    (message,) = caplog.messages
+    assert message.startswith(r"3 of \x1b[2J\n: 'xxx")
+    assert message.isprintable()
+    assert len(message) < 3 * MOST_CHARACTERS
+
+
+def test_five_of_a_kind_and_ten_in_all(caplog: pytest.LogCaptureFixture) -> None:
+    """In ten seconds, so that one trouble neither floods a console nor hides another."""
+    for number in range(100):
+        report(logging.ERROR, "lost %d", number)
+    assert caplog.messages == [f"lost {number}" for number in range(5)]
+    for number in range(100):
+        report(logging.ERROR, f"another {number}")
+    assert len(caplog.messages) == 10
+
+
+def test_the_next_dose(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins with how many were not shown of the last."""
+    clock = [100.0]
+    monkeypatch.setattr(diagnostics, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for _ in range(8):
+        report(logging.ERROR, "lost")
+    clock[0] += diagnostics.PERIOD
+    report(logging.ERROR, "lost")
+    assert caplog.messages[5:] == ["3 more messages of kiel_logging were hidden", "lost"]
+    clock[0] += diagnostics.PERIOD
+    report(logging.ERROR, "lost")
+    assert caplog.messages[7:] == ["lost"]
+
+
+def test_what_is_not_wanted_takes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Messages below the logger's level are none; details are as many as there are."""
+    with caplog.at_level(logging.ERROR):
+        for _ in range(100):
+            report(logging.INFO, "quiet")
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(100):
+            report(logging.DEBUG, "detail")
+        report(logging.ERROR, "loud")
+    assert caplog.messages == ["detail"] * 100 + ["loud"]

@@ -16,34 +16,48 @@ import kiel_logging
 ROOT = Path(kiel_logging.__file__).parent
 PACKAGE = ROOT.name
 
-VALUES = {"_accelerator", "constants", "credentials", "diagnostics", "errors", "records"}
+VALUES = {
+    "_accelerator",
+    "constants",
+    "credentials",
+    "diagnostics",
+    "errors",
+    "printable",
+    "records",
+}
 CHOICES = {"options", "partitioners", "properties", "security", "serializers", "topics"}
+FILES = {"properties_file", "config_providers", "oauth_properties"}
 
 # handler -> clients -> network -> delivery -> wire; arrows may skip, and never point back.
 MAY_IMPORT: dict[str, set[str]] = {
     "_accelerator": set(),
     "constants": set(),
     "credentials": {"errors"},
-    "diagnostics": set(),
-    "errors": {"constants", "records"},
+    "diagnostics": {"printable"},
+    "errors": {"constants", "printable", "records"},
+    "printable": set(),
     "records": {"constants", "errors"},
     "topics": {*VALUES},
     "serializers": {*VALUES},
     "partitioners": {*VALUES, "serializers"},
     "properties_file": {*VALUES},
-    "properties": {*VALUES, "properties_file", "security"},
+    "config_providers": {*VALUES, "properties_file"},
+    "oauth_properties": {*VALUES, "config_providers", "security"},
+    "properties": {*VALUES, *FILES, "security"},
     "security": {*VALUES},
     "options": {*VALUES, "partitioners", "security", "serializers", "topics", "wire"},
     "wire": {*VALUES},
     "proof": {*VALUES, "wire"},
+    "journal": {*VALUES},
     "delivery": {*VALUES, "wire"},
     "network": {*VALUES, *CHOICES, "wire", "delivery"},
     "clients": {*VALUES, *CHOICES, "wire", "delivery", "network"},
-    "handler": {*VALUES, *CHOICES, "wire", "proof", "delivery", "network", "clients"},
+    "handler": {*VALUES, *CHOICES, "wire", "proof", "journal", "delivery", "network", "clients"},
     "prometheus": {"handler"},
     # Commands, which nobody but the command line imports.
     "confluent": {*VALUES},
     "extras": set(),
+    "spool": {*VALUES, "journal"},
     "verify": {*VALUES, "properties", "wire", "proof", "confluent", "extras"},
 }
 FREE = {"demo", "cli", "__main__", "__init__"}
@@ -54,17 +68,16 @@ PURE = {"wire", "proof", "delivery"}
 PURE_MODULES = {
     f"verify/{name}.py"
     for name in ("audit", "events", "judge", "looking", "names", "pages", "stream", "verdict")
-}
+} | {"journal/frames.py"}
 IMPURE = {"tornado", "asyncio", "threading", "socket", "ssl", "time", "random", "selectors"}
 THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
 
 # Who else than the free may know of these.
 ONLY: dict[str, set[str]] = {
     "tornado": {"network", "clients", "handler/pipeline/loop_thread.py"},
-    "threading": {"handler"},
+    "threading": {"handler", "journal"},
     "ssl": {"clients", "network", "security"},
-    "sqlite3": {f"handler/spool/{name}.py" for name in ("faults", "salvage", "schema", "store")},
-    "fcntl": {"handler/spool/claim.py"},
+    "fcntl": {"journal/locks.py"},
 }
 
 SOURCES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
@@ -149,7 +162,7 @@ def test_bytes_and_decisions_are_pure(name: str) -> None:
 
 @pytest.mark.parametrize("module", ONLY)
 def test_only_these_know_of(module: str) -> None:
-    """Tornado, threads, TLS, SQLite and file locks each have their place."""
+    """Tornado, threads, TLS and file locks each have their place."""
     users = {
         name for name in LAYERED if any(one.split(".")[0] == module for one in imports_of(name))
     }

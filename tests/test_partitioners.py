@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from typing import Any
 
+import confluent_kafka
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from kiel_logging.errors import ConfigurationError, KeyTypeError
 from kiel_logging.partitioners import NAMED, murmur2_hash, murmur2_in_python, partitioner
 from tests.support.examples import examples
 
+STEADY = ["murmur2", "crc32", "fnv1a", "consistent"]
 KEYS = [f"user-{number}" for number in range(1000)]
 
 keys = st.none() | st.binary(max_size=20) | st.text(max_size=20) | st.integers()
@@ -40,8 +43,8 @@ def test_every_partition_gets_some(name: str) -> None:
     assert {choose(key, range(5)) for key in KEYS} == {0, 1, 2, 3, 4}
 
 
-@pytest.mark.parametrize("name", ["murmur2", "consistent"])
-@pytest.mark.parametrize("key", ["user-1", b"user-1", 17, "", "schlüssel"])
+@pytest.mark.parametrize("name", STEADY)
+@pytest.mark.parametrize("key", ["user-1", b"user-1", 17, "0", "schlüssel"])
 def test_a_key_stays_with_its_partition(name: str, key: Any) -> None:
     """In any process, and whatever was chosen in between: two partitioners agree."""
     one, other = partitioner(name), partitioner(name)
@@ -49,7 +52,7 @@ def test_a_key_stays_with_its_partition(name: str, key: Any) -> None:
     assert one(key, range(7)) == other(key, range(7)) == one(key, range(7))
 
 
-@pytest.mark.parametrize("name", ["murmur2", "consistent"])
+@pytest.mark.parametrize("name", STEADY)
 @pytest.mark.parametrize(("key", "stored"), [("ü", "ü".encode()), (17, b"17"), (-3, b"-3")])
 def test_the_bytes_that_are_stored_decide(name: str, key: Any, stored: bytes) -> None:
     """A consumer sees no other key than those."""
@@ -57,7 +60,7 @@ def test_the_bytes_that_are_stored_decide(name: str, key: Any, stored: bytes) ->
     assert choose(key, range(100)) == choose(stored, range(100))
 
 
-@pytest.mark.parametrize("name", ["murmur2", "consistent"])
+@pytest.mark.parametrize("name", STEADY)
 def test_a_key_that_can_not_be_stored(name: str) -> None:
     """Is an error here as it is there."""
     with pytest.raises(KeyTypeError):
@@ -84,6 +87,65 @@ def test_round_robins_do_not_share_their_turns() -> None:
     """Each producer has one of its own."""
     one, other = partitioner("round_robin"), partitioner("round_robin")
     assert [one(None, [0, 1]), one(None, [0, 1]), other(None, [0, 1])] == [0, 1, 0]
+
+
+# -- crc32 and fnv1a -------------------------------------------------------------------------------
+
+LIBRDKAFKA_KEYS = [
+    *(b"kafka", b"giberish123456789", b"1234", b"234", b"34", b"4", "schlüssel".encode()),
+    *(b"\x00\xff", b"user-17", b"PreAmbleWillBeRemoved,ThePrePartThatIs"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("crc32", [3, 3, 3, 1, 2, 0, 2, 2, 1, 2]),  # consistent_random
+        ("fnv1a", [1, 1, 3, 2, 2, 3, 1, 0, 1, 0]),  # fnv1a_random
+        ("murmur2", [0, 0, 0, 2, 2, 1, 0, 1, 0, 0]),  # murmur2_random
+    ],
+)
+def test_librdkafka_puts_them_there(name: str, expected: list[int]) -> None:
+    """Its 2.16 put these keys into these of four partitions."""
+    assert [partitioner(name)(key, range(4)) for key in LIBRDKAFKA_KEYS] == expected
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("consistent_random", "crc32"), ("fnv1a_random", "fnv1a"), ("murmur2_random", "murmur2")],
+)
+def test_any_key_goes_where_librdkafka_puts_it(theirs: str, ours: str) -> None:
+    """So that programs in two languages agree."""
+    stored: dict[bytes, int] = {}
+
+    def note(error: Any, message: Any) -> None:
+        assert error is None
+        stored[message.key()] = message.partition()
+
+    chance = random.Random(17)
+    keys = [chance.randbytes(chance.randrange(1, 60)) for _ in range(500)]
+    producer = confluent_kafka.Producer({"test.mock.num.brokers": 1, "partitioner": theirs})
+    for key in keys:
+        producer.produce("logs", b"", key, on_delivery=note)
+    assert producer.flush(30) == 0
+    choose, count = partitioner(ours), max(stored.values()) + 1
+    assert count > 1
+    assert {key: choose(key, range(count)) for key in keys} == stored
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "free"),
+    [
+        *[("crc32", key, True) for key in (None, b"", "")],
+        *[(name, None, True) for name in ("fnv1a", "murmur2")],
+        *[(name, b"", False) for name in ("fnv1a", "murmur2")],
+        *[(name, b"k", False) for name in ("crc32", "fnv1a", "murmur2")],
+    ],
+)
+def test_a_free_choice_wants_a_leader(name: str, key: Any, free: bool) -> None:
+    """An empty key is none for librdkafka's CRC-32 alone."""
+    choose = NAMED[name]()
+    assert choose.wants_leader(key) is free
 
 
 # -- murmur2 ---------------------------------------------------------------------------------------
@@ -141,7 +203,7 @@ def test_murmur2_can_be_given_as_it_stands_in_the_module() -> None:
 # -- without a key ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["murmur2", "consistent"])
+@pytest.mark.parametrize("name", STEADY)
 def test_messages_without_a_key_stay_together_until_the_batch_is_sealed(name: str) -> None:
     """Few large batches are cheaper than many small ones (KIP-794); then it is another's turn."""
     choose = NAMED[name]()

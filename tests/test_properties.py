@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import logging.config
 import ssl
@@ -17,9 +18,12 @@ from kiel_logging import KafkaHandler
 from kiel_logging.clients import Producer
 from kiel_logging.credentials import Secret, revealed
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.properties import options_from
+from kiel_logging.properties import complete, options_from
 
 SECRET = "s3cr3t-und-geheim"
+LONGEST = 2**31 - 1
+JAVA_PRODUCER = "org.apache.kafka.clients.producer"
+DEFAULT_TOPIC = {"required_acks": 1, "partitioner": "fnv1a"}
 SCRAM_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 
 
@@ -42,30 +46,56 @@ MEANINGS: list[tuple[str, Any, dict[str, Any]]] = [
     ("metadata.broker.list", "a", {"brokers": "a"}),
     ("bootstrap.servers", "SASL_SSL://a:1,b:2,,", {"brokers": "a:1,b:2"}),
     ("bootstrap.servers", " SSL://[::1]:1 ", {"brokers": "[::1]:1"}),
+    ("bootstrap.servers", ["a:1", "SSL://b:2,c"], {"brokers": "a:1,b:2,c"}),
+    ("bootstrap.servers", ("a:1",), {"brokers": "a:1"}),
     ("client.id", "app", {"client_id": "app"}),
+    ("client.id", "", {}),
     ("acks", "all", {"required_acks": -1}),
     ("acks", -1, {"required_acks": -1}),
     ("request.required.acks", "0", {"required_acks": 0}),
     ("enable.idempotence", "false", {"idempotence": False}),
+    ("enable.idempotence", "F", {"idempotence": False}),
+    ("enable.idempotence", "t", {"idempotence": True, "required_acks": -1}),
     ("enable.idempotence", True, {"idempotence": True, "required_acks": -1}),
     ("compression.type", "none", {"compression": None}),
     ("compression.codec", "LZ4", {"compression": "lz4"}),
     ("compression.level", "3", {"compression_level": 3}),
+    ("compression.level", "-1", {"compression_level": None}),
+    ("partitioner", "random", {"partitioner": "random"}),
+    ("partitioner", "murmur2", {"partitioner": "murmur2"}),
     ("partitioner", "murmur2_random", {"partitioner": "murmur2"}),
+    ("partitioner", "consistent", {"partitioner": "crc32"}),
+    ("partitioner", "consistent_random", {"partitioner": "crc32"}),
+    ("partitioner", "fnv1a", {"partitioner": "fnv1a"}),
+    ("partitioner", "fnv1a_random", {"partitioner": "fnv1a"}),
+    ("partitioner.class", f"{JAVA_PRODUCER}.RoundRobinPartitioner", {"partitioner": "round_robin"}),
+    (
+        "partitioner.class",
+        f"{JAVA_PRODUCER}.internals.DefaultPartitioner",
+        {"partitioner": "murmur2"},
+    ),
     ("linger.ms", "0.5", {"linger_ms": 0.5}),
     ("queue.buffering.max.ms", 5, {"linger_ms": 5.0}),
     ("batch.num.messages", 10, {"batch_size": 10}),
     ("max.request.size", "2048", {"max_request_size": 2048}),
     ("message.max.bytes", 2048, {"max_request_size": 2048}),
+    ("message.max.bytes", 1000, {"max_request_size": 1024}),
     ("buffer.memory", 33554432, {"buffer_memory": 33554432}),
+    ("buffer.memory", "4294967296", {"buffer_memory": LONGEST}),
     ("max.block.ms", 1, {"max_block_ms": 1.0}),
+    ("max.block.ms", "9223372036854775807", {"max_block_ms": LONGEST}),
     ("request.timeout.ms", 2, {"request_timeout_ms": 2.0}),
+    ("socket.timeout.ms", 2, {"request_timeout_ms": 2.0}),
     ("delivery.timeout.ms", 3, {"delivery_timeout_ms": 3.0}),
     ("message.timeout.ms", 3, {"delivery_timeout_ms": 3.0}),
+    ("message.timeout.ms", 0, {"delivery_timeout_ms": LONGEST}),
     ("retry.backoff.ms", 4, {"retry_backoff_ms": 4.0}),
+    ("retry.backoff.ms", 0, {"retry_backoff_ms": 1.0}),
     ("retry.backoff.max.ms", 5, {"retry_backoff_max_ms": 5.0}),
     ("metadata.max.age.ms", 6, {"metadata_max_age_ms": 6.0}),
     ("topic.metadata.refresh.interval.ms", 6, {"metadata_max_age_ms": 6.0}),
+    ("topic.metadata.refresh.interval.ms", "-1", {"metadata_max_age_ms": LONGEST}),
+    ("topic.metadata.refresh.interval.ms", 0, {"metadata_max_age_ms": LONGEST}),
     ("socket.connection.setup.timeout.ms", 7, {"connect_timeout_ms": 7.0}),
     ("security.protocol", "sasl_ssl", {"security_protocol": "sasl_ssl"}),
     ("ssl.ca.location", "/ca.pem", {"ssl_cafile": "/ca.pem"}),
@@ -87,6 +117,7 @@ MEANINGS: list[tuple[str, Any, dict[str, Any]]] = [
     ("sasl.password", 12345, {"sasl_password": "12345"}),
     ("sasl.password", {"env": "KAFKA"}, {"sasl_password": {"env": "KAFKA"}}),
     ("sasl.password", None, {}),
+    ("default.topic.config", {"acks": 1, "partitioner": "fnv1a"}, DEFAULT_TOPIC),
 ]
 
 
@@ -116,7 +147,10 @@ def test_pem_stores(kind: str) -> None:
         ("enable.idempotence", "yes"),
         ("linger.ms", "soon"),
         ("batch.num.messages", "1.5"),
-        ("partitioner", "consistent_random"),
+        ("partitioner", "Consistent_Random"),
+        ("partitioner.class", "com.example.Own"),
+        ("compression.level", 23),
+        ("compression.level", -2),
         ("request.timeout.ms", []),
     ],
 )
@@ -139,12 +173,41 @@ def test_secrets_are_hidden() -> None:
         assert SECRET not in repr(options)
 
 
-def test_two_keys_for_one_option() -> None:
-    """They may agree; where they don't, it is said without the values."""
+def test_two_keys_for_one_option(caplog: pytest.LogCaptureFixture) -> None:
+    """They may agree; where they don't, the later one counts, as with librdkafka, and is told."""
     agreeing = {"sasl.mechanism": "PLAIN", "sasl.mechanisms": "PLAIN"}
     assert options_in(agreeing) == {"sasl_mechanism": "PLAIN"}
+    assert caplog.records == []
+    times = {"message.timeout.ms": 60_000, "delivery.timeout.ms": 120_000}
+    assert options_in(times) == {"delivery_timeout_ms": 120_000}
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told == "delivery.timeout.ms counts, and not message.timeout.ms, which says otherwise"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "other", "option"),
+    [
+        ("metadata.max.age.ms", 900, "topic.metadata.refresh.interval.ms", "metadata_max_age_ms"),
+        ("request.timeout.ms", 900, "socket.timeout.ms", "request_timeout_ms"),
+        ("ssl.truststore.location", "/ca.jks", "ssl.ca.location", "ssl_cafile"),
+        ("ssl.keystore.location", "/own.p12", "ssl.certificate.location", "ssl_certfile"),
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_keys_that_give_way_to_others(
+    key: str, value: Any, other: str, option: str, order: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a file for two clients, or for one that has both, in any order; nothing is wrong there."""
+    pairs = [(key, value), (other, "300")][::order]
+    assert str(options_in(dict(pairs))[option]).startswith("300")
+    assert caplog.records == []
+
+
+def test_two_keys_for_one_secret() -> None:
+    """Which one it is can't be guessed; it is said what to do, without the values."""
     jaas = f'{SCRAM_MODULE} username="alice" password="other";'
-    with pytest.raises(ConfigurationError, match="contradicts another property for sasl_pass") as e:
+    message = "sasl.jaas.config contradicts sasl.password: leave one of them out, or give sasl_pass"
+    with pytest.raises(ConfigurationError, match=message) as e:
         options_from({"sasl.password": SECRET, "sasl.jaas.config": jaas})
     assert SECRET not in str(e.value)
     assert "other" not in str(e.value).replace("another", "")
@@ -342,6 +405,8 @@ def test_a_producer_from_java(tmp_path: Path) -> None:
     assert repr(Producer.from_properties(str(path))).startswith("<Producer kafka:9093 not")
 
 
+OWN_KEY = {"ssl_password": "tea"}
+
 WORKING_ELSEWHERE: dict[str, tuple[dict[str, Any], list[str]]] = {
     "SASL without it in the protocol": (
         {"security.protocol": "SSL"},
@@ -379,14 +444,15 @@ def test_what_other_clients_do_not_mind(name: str, caplog: pytest.LogCaptureFixt
     [
         ({"ssl.truststore.location": "/ca.jks"}, {"ssl_cafile": "/ca.pem"}),
         ({"ssl.keystore.location": "/own.p12"}, {"ssl_certfile": "/own.pem"}),
-        ({"partitioner": "consistent_random"}, {"partitioner": "murmur2"}),
+        ({"partitioner.class": "com.example.Own"}, {"partitioner": "murmur2"}),
+        ({"ssl.key.password": "${vault:a:b}", "ssl.certificate.location": "/c"}, OWN_KEY),
         ({"sasl.jaas.config": f'{SCRAM_MODULE} username="eve";'}, {"sasl_username": "bob"}),
         (
             {"ssl.ca.location": "/ca.pem", "enable.ssl.certificate.verification": "false"},
             {"ssl_context": ssl.create_default_context()},
         ),
     ],
-    ids=["trust store", "key store", "partitioner", "JAAS", "context"],
+    ids=["trust store", "key store", "partitioner", "placeholder", "JAAS", "context"],
 )
 @pytest.mark.parametrize("client", [Producer, KafkaHandler])
 def test_options_of_ours_are_given_in_place_of_properties(
@@ -401,10 +467,134 @@ def test_options_of_ours_are_given_in_place_of_properties(
 
 
 def test_an_option_of_ours_that_is_wrong_there() -> None:
-    """Is refused as it would be without the properties."""
+    """Is refused as it would be without the properties, with what to do."""
     with pytest.raises(ConfigurationError, match="sasl_mechanism='GSSAPI' must be one of") as e:
         Producer.from_properties({**LIBRDKAFKA, "sasl.mechanisms": "GSSAPI"})
+    assert "for Kerberos there is no support: ask for a listener with one of these" in str(e.value)
     assert SECRET not in str(e.value)
+
+
+# -- what is legal there, and would contradict the rest here ---------------------------------------
+
+FITTING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "a short time": (
+        {"message.timeout.ms": 5000},
+        {},
+        {"delivery_timeout_ms": 5000, "request_timeout_ms": 4995},
+    ),
+    "a time as long as one attempt": (
+        {"delivery.timeout.ms": 30_000, "request.timeout.ms": 30_000},
+        {},
+        {"delivery_timeout_ms": 30_000, "request_timeout_ms": 29_995},
+    ),
+    "a time shorter than we linger": (
+        {"message.timeout.ms": 4},
+        {},
+        {"delivery_timeout_ms": 4, "linger_ms": 1.5, "request_timeout_ms": 2.5},
+    ),
+    "a long attempt": (
+        {"request.timeout.ms": 180_000},
+        {},
+        {"request_timeout_ms": 180_000, "delivery_timeout_ms": 180_005},
+    ),
+    "what fits": ({"delivery.timeout.ms": 31_000}, {}, {"delivery_timeout_ms": 31_000}),
+    "a time of ours": (
+        {"request.timeout.ms": 60_000},
+        {"delivery_timeout_ms": 10_000},
+        {"delivery_timeout_ms": 10_000, "request_timeout_ms": 9_995},
+    ),
+    "a long pause": (
+        {"retry.backoff.ms": 3000},
+        {},
+        {"retry_backoff_ms": 3000, "retry_backoff_max_ms": 3000},
+    ),
+    "a pause above its bound": (
+        {"retry.backoff.ms": 3000, "retry.backoff.max.ms": 2000},
+        {},
+        {"retry_backoff_ms": 2000, "retry_backoff_max_ms": 2000},
+    ),
+    "a pause above a bound of ours": (
+        {"retry.backoff.ms": 3000},
+        {"retry_backoff_max_ms": 500},
+        {"retry_backoff_ms": 500, "retry_backoff_max_ms": 500},
+    ),
+    "a bound below a pause of ours": (
+        {"retry.backoff.max.ms": 500},
+        {"retry_backoff_ms": 3000},
+        {"retry_backoff_ms": 3000, "retry_backoff_max_ms": 3000},
+    ),
+    **{
+        f"level {level} of {name}": (
+            {"compression.type": name, "compression.level": level},
+            {},
+            {"compression": name, "compression_level": fitting},
+        )
+        for name, level, fitting in [
+            *[("gzip", 12, 9), ("gzip", 0, 1), ("gzip", 5, 5)],
+            *[("lz4", 12, 12), ("zstd", 12, 12), ("zstd", 0, 0)],
+        ]
+    },
+    **{
+        f"level {level} of {name}": (
+            {"compression.type": name, "compression.level": level},
+            {},
+            {"compression": None if name == "none" else name},
+        )
+        for name, level in [("gzip", -1), ("snappy", 0), ("snappy", -1), ("none", 6)]
+    },
+    "a level of nothing": ({"compression.level": 6}, {}, {}),
+    "Java's level": (
+        {"compression.type": "zstd", "compression.zstd.level": 7, "compression.gzip.level": 9},
+        {},
+        {"compression": "zstd", "compression_level": 7},
+    ),
+    "Java's least level": (
+        {"compression.type": "zstd", "compression.zstd.level": -131072},
+        {},
+        {"compression": "zstd", "compression_level": -7},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_what_is_legal_there_fits_here(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing that another client takes contradicts a default of ours, or what we refuse."""
+    properties, own, expected = FITTING[name]
+    parameters = inspect.signature(Producer).parameters
+    options = complete({"bootstrap.servers": "kafka", **properties}, own, parameters)
+    assert options == {"brokers": "kafka", **expected}
+    assert caplog.records == []
+    Producer(**options)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "message.timeout.ms": st.integers(0, LONGEST),
+            "request.timeout.ms": st.integers(1, 900_000),
+            "retry.backoff.ms": st.integers(1, 300_000),
+            "retry.backoff.max.ms": st.integers(1, 300_000),
+            "compression.codec": st.sampled_from(["none", "gzip", "snappy", "lz4", "zstd"]),
+            "compression.level": st.integers(-1, 12),
+            "topic.metadata.refresh.interval.ms": st.integers(-1, 3_600_000),
+            "metadata.max.age.ms": st.integers(1, 86_400_000),
+            "batch.num.messages": st.integers(1, 1_000_000),
+            "message.max.bytes": st.integers(1000, 1_000_000_000),
+            "client.id": st.text("ab", max_size=2),
+        },
+    )
+)
+def test_whatever_librdkafka_takes(properties: dict[str, Any]) -> None:
+    """Within the bounds of its CONFIGURATION.md, in any combination."""
+    Producer.from_properties({"bootstrap.servers": "kafka", **properties})
+
+
+def test_a_linger_that_leaves_no_time() -> None:
+    """librdkafka refuses it as well."""
+    properties = {"bootstrap.servers": "a", "message.timeout.ms": 50, "linger.ms": 100}
+    with pytest.raises(ConfigurationError, match="not even one attempt would fit"):
+        Producer.from_properties(properties)
 
 
 def test_a_handler_from_a_dict_config(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.security import MECHANISMS, PROTOCOLS, Token, security_options
+from kiel_logging.security import (
+    MECHANISMS,
+    PROTOCOLS,
+    ClientCredentials,
+    Token,
+    extended,
+    security_options,
+)
+from tests.support.what_is_shown import all_of
 
 SECRET = "s3cr3t-und-geheim"
 KEY = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n"
@@ -99,6 +107,30 @@ def test_oauthbearer_has_a_provider() -> None:
     assert sasl.token_provider is not None
     assert sasl.token_provider.reveal() is token
     assert (sasl.username, sasl.password) == (None, None)
+
+
+def test_oauthbearer_by_the_client_credentials_grant() -> None:
+    """In place of a function."""
+    grant = ClientCredentials("https://idp/token", "shop", SECRET)
+    sasl = security_options(**{**BEARER, "sasl_token_provider": grant}).sasl
+    assert sasl is not None
+    assert sasl.token_provider is not None
+    assert sasl.token_provider.reveal() is grant
+
+
+@pytest.mark.gen_test
+async def test_extensions_for_every_token_of_a_provider() -> None:
+    """Whatever it returns; those of a token win."""
+
+    async def later() -> str:
+        return "t"
+
+    more = {"pool": "p", "x": "y"}
+    assert extended(lambda: "t", more)() == Token("t", None, more)
+    assert extended(lambda: Token("t", 1.5, {"x": "z"}), more)() == Token(
+        "t", 1.5, {"pool": "p", "x": "z"}
+    )
+    assert await extended(later, more)() == Token("t", None, more)  # type: ignore[misc]
 
 
 # -- what is refused -------------------------------------------------------------------------------
@@ -260,6 +292,37 @@ def test_contradictions(name: str) -> None:
     assert SECRET not in "".join(traceback.format_exception(failure.value))
 
 
+GRANT: dict[str, Any] = {
+    "endpoint": "https://idp/token",
+    "client_id": "shop",
+    "client_secret": SECRET,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"client_secret": SECRET.encode()}, "the client secret must be a str, {'env': 'NAME'} or"),
+        ({"client_id": 8861}, "the client id must be a str, {'env': 'NAME'} or {'file': '/path'}"),
+        ({"endpoint": f"https://shop:{SECRET}@idp/"}, "the token endpoint must be a URL such as"),
+        ({"endpoint": f"idp/{SECRET}"}, "the token endpoint must be a URL such as"),
+        ({"endpoint": "https://idp/a b"}, "the token endpoint must be a URL such as"),
+        ({"endpoint": "https://idp:99999/"}, "the token endpoint must be a URL such as"),
+        ({"endpoint": None}, "the token endpoint must be a URL such as"),
+        ({"extensions": {"a b": "tea"}}, "SASL extensions can't be sent: a name must be letters"),
+        ({"extensions": {"a": "ä"}}, "SASL extensions can't be sent: the value of a must"),
+        ({"cafile": ""}, "the authorities of the token endpoint must be the path of a PEM file"),
+    ],
+)
+def test_a_grant_that_cannot_be(changes: dict[str, Any], message: str) -> None:
+    """It is told what is wrong; nothing that may be a secret is shown."""
+    with pytest.raises(ConfigurationError) as failure:
+        ClientCredentials(**{**GRANT, **changes})
+    assert message in str(failure.value)
+    assert SECRET not in all_of(failure.value)
+    assert "8861" not in all_of(failure.value)
+
+
 # -- what is shown ---------------------------------------------------------------------------------
 
 
@@ -282,3 +345,10 @@ def test_options_with_a_secret_cannot_be_pickled() -> None:
 def test_a_token_shows_only_when_it_ends() -> None:
     """Whoever logs it by mistake gives nothing away."""
     assert repr(Token(SECRET, 12.5)) == str(Token(SECRET, 12.5)) == "<Token expires_at=12.5>"
+    assert repr(Token(SECRET, None, {"pool": SECRET})) == "<Token expires_at=None>"
+
+
+def test_tokens_can_be_compared_and_looked_up() -> None:
+    """Extensions are a part of them."""
+    assert Token("t", 1.5) == Token("t", 1.5, {}) != Token("t", 1.5, {"pool": "p"})
+    assert len({Token("t"), Token("t"), Token("t", None, {"pool": "p"})}) == 2

@@ -7,6 +7,7 @@ from benchmarks.case import Case, Figures
 
 from .calls import calls
 from .outage import outage
+from .replay import backlog, idle, replay
 from .startup import startup
 from .throughput import throughput
 
@@ -17,4 +18,7 @@ MEASURES: Final[Mapping[str, Callable[[Case], Figures]]] = {
     "startup": startup,
     "growth": throughput,
     "outage": outage,
+    "backlog": backlog,
+    "replay": replay,
+    "idle": idle,
 }

@@ -16,6 +16,7 @@ def calls(case: Case) -> Figures:
     took = workload.log_timed(0, case.records, case.rate)
     confirm(peer, WARM_UP + case.records)
     return {
+        "mean": sum(took) / case.records * 1e6,
         **{name: seconds * 1e6 for name, seconds in percentiles(took).items()},
         "stored": WARM_UP + case.records if peer.ships else 0,
     }

@@ -25,7 +25,13 @@ def make_peer(case: Case, *, lossless: bool = True) -> Peer:
 def destination_of(case: Case, *, lossless: bool = True) -> Destination:
     """Return where a case's records go."""
     topic = case.topic if case.topics == 1 else None
-    return Destination(brokers=case.brokers, topic=topic, memory=case.memory, lossless=lossless)
+    return Destination(
+        brokers=case.brokers,
+        topic=topic,
+        memory=case.memory,
+        lossless=lossless,
+        directory=case.directory,
+    )
 
 
 def confirm(peer: Peer, logged: int) -> None:

@@ -24,6 +24,16 @@ PEERS: Final[Mapping[str, str]] = {
 }
 """Name -> module and factory."""
 
+SPOOLED: Final[Mapping[str, str]] = {
+    "file": "spooled:File",
+    "file-fsync": "spooled:SyncedFile",
+    "no-spool": "spooled:no_spool",
+    "overflow": "spooled:overflow",
+    "always": "spooled:always",
+    "full": "spooled:full",
+}
+"""The same for those that ``benchmarks.spooled`` compares."""
+
 
 def factory(name: str) -> Callable[[Destination], Peer]:
     """Import what makes the peer of that name.
@@ -31,6 +41,6 @@ def factory(name: str) -> Callable[[Destination], Peer]:
     Raises:
         ImportError: its library is not installed, or does not fit the others.
     """
-    module, _, attribute = PEERS[name].partition(":")
+    module, _, attribute = {**PEERS, **SPOOLED}[name].partition(":")
     made: Callable[[Destination], Peer] = getattr(import_module(f"{__name__}.{module}"), attribute)
     return made

@@ -16,13 +16,15 @@ class Destination:
     """Where the records go: to ``topic``, or where it is None to that of the logger's name.
 
     ``memory`` is how many bytes may wait to be delivered. ``lossless``: callers wait where they
-    would be more; otherwise each way to log does what it does by default.
+    would be more; otherwise each way to log does what it does by default. ``directory`` is for
+    files.
     """
 
     brokers: str
     topic: str | None
     memory: int
     lossless: bool = True
+    directory: str = ""
 
     def topic_of(self, record: logging.LogRecord) -> str:
         """Return the topic of a record."""

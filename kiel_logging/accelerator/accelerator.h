@@ -90,7 +90,7 @@ PyObject *value_of(const Parts *parts);
 
 /* -- items ------------------------------------------------------------------------------------ */
 
-/* An Item with its Record, of which only QuickHandle makes some: one object where they are two and
+/* An Item with its Record, of which only C makes some: one object where they are two and
  * three numbers, and one that the garbage collector need not know, for it has only texts, bytes and
  * numbers. `number` is that of its stamp, 0 where it has none. */
 typedef struct {
@@ -100,6 +100,13 @@ typedef struct {
 } QuickItem;
 
 extern PyTypeObject QUICK_ITEM;
+
+/* Whether the settings have all that a QuickItem needs of them; an error is set if not. */
+int are_item_settings(PyObject *settings);
+
+/* Return a QuickItem without a number, for the caller to set the other numbers; NULL with an error.
+ * Takes the references to key, data and value in any case. */
+QuickItem *new_quick_item(PyObject *settings, PyObject *key, PyObject *data, PyObject *value);
 
 /* Return a QuickItem, or an Item, of the record; None where it needs care, NULL with an error. */
 PyObject *quick_item_from(PyObject *settings, PyObject *record);
@@ -154,7 +161,10 @@ extern PyObject *N_message, *N_open_telemetry, *N_depth, *N_filters, *N_formatte
 
 PyObject *compose(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *convert(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *convert_quick(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *group(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *item_settings(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *pack_frame(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *queue_up_method(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *stamp(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take(PyObject *module, PyObject *const *args, Py_ssize_t count);
@@ -163,6 +173,7 @@ PyObject *latest_timestamp(PyObject *module, PyObject *argument);
 PyObject *memory_of(PyObject *module, PyObject *argument);
 PyObject *murmur2(PyObject *module, PyObject *argument);
 PyObject *records_of(PyObject *module, PyObject *argument);
+PyObject *scan_items(PyObject *module, PyObject *args);
 PyObject *sizes_of(PyObject *module, PyObject *argument);
 
 #if defined(__GNUC__)

@@ -269,24 +269,15 @@ quick_item_of(const Found *found)
         PyErr_Clear();
         return item_of(found);
     }
-    QuickItem *made = PyObject_New(QuickItem, &QUICK_ITEM);
+    QuickItem *made =
+        new_quick_item(found->settings, found->key, found->data, found->value);
     Py_DECREF(found->level);
-    if (made == NULL) {
-        Py_DECREF(found->key);
-        Py_DECREF(found->data);
-        Py_DECREF(found->value);
-        return NULL;
+    if (made != NULL) {
+        made->timestamp = found->timestamp;
+        made->size = found->size;
+        made->memory = found->memory;
+        made->level = level;
     }
-    made->settings = Py_NewRef(found->settings);
-    made->key = found->key;
-    made->data = found->data;
-    made->value = found->value;
-    made->instance = made->name = NULL;
-    made->timestamp = found->timestamp;
-    made->size = found->size;
-    made->memory = found->memory;
-    made->level = level;
-    made->number = 0;
     return (PyObject *)made;
 }
 
@@ -323,6 +314,7 @@ int
 are_settings(PyObject *settings)
 {
     if (PyTuple_CheckExact(settings) && PyTuple_GET_SIZE(settings) == S_COUNT &&
+        PyTuple_CheckExact(setting(settings, S_NAMES)) &&
         PyTuple_GET_SIZE(setting(settings, S_NAMES)) <= MOST_NAMES) {
         return 1;
     }
@@ -348,4 +340,16 @@ convert(PyObject *module, PyObject *const *args, Py_ssize_t count)
         return NULL;
     }
     return are_settings(args[0]) ? converted(args[0], args[1], item_of) : NULL;
+}
+
+/* convert_quick(settings, record) -> QuickItem | Item | None: as convert(), in one piece. */
+PyObject *
+convert_quick(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "convert_quick() takes settings and a LogRecord");
+        return NULL;
+    }
+    return are_settings(args[0]) ? quick_item_from(args[0], args[1]) : NULL;
 }

@@ -3,6 +3,13 @@
 
 #include "accelerator.h"
 
+#ifdef _WIN32
+#include <process.h>
+#define getpid _getpid
+#else
+#include <unistd.h>
+#endif
+
 typedef struct {
     PyObject_HEAD
     PyObject *own;      /* the handler's attributes */
@@ -11,6 +18,7 @@ typedef struct {
     PyObject *tallies;  /* empty where nobody awaits a receipt */
     PyObject *counts, *queue, *append, *told;
     PyObject *with_care; /* KafkaHandler.handle(), for all other records */
+    long process;        /* the id of the one that it was made in */
 } QuickHandle;
 
 static int
@@ -41,6 +49,7 @@ quick_init(PyObject *self, PyObject *args, PyObject *named)
     quick->append = Py_NewRef(append);
     quick->told = Py_NewRef(told);
     quick->with_care = Py_NewRef(with_care);
+    quick->process = (long)getpid();
     return 0;
 }
 
@@ -89,7 +98,8 @@ static int
 may_be_quick(const QuickHandle *quick)
 {
     const Counts *counts = (const Counts *)quick->counts;
-    if (counts->crowded || counts->closed || PyDict_GET_SIZE(quick->tallies) > 0) {
+    if (counts->crowded || counts->closed || PyDict_GET_SIZE(quick->tallies) > 0 ||
+        (long)getpid() != quick->process) { /* forks that C code makes run no hooks */
         return 0;
     }
     PyObject *filters = PyDict_GetItemWithError(quick->own, N_filters);

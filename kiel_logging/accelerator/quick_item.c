@@ -24,6 +24,25 @@ new_named_tuple(PyObject *type, Py_ssize_t count, PyObject **values)
     return made;
 }
 
+QuickItem *
+new_quick_item(PyObject *settings, PyObject *key, PyObject *data, PyObject *value)
+{
+    QuickItem *made = PyObject_New(QuickItem, &QUICK_ITEM);
+    if (made == NULL) {
+        Py_DECREF(key);
+        Py_DECREF(data);
+        Py_DECREF(value);
+        return NULL;
+    }
+    made->settings = Py_NewRef(settings);
+    made->key = key;
+    made->data = data;
+    made->value = value;
+    made->instance = made->name = NULL;
+    made->timestamp = made->size = made->memory = made->level = made->number = 0;
+    return made;
+}
+
 static void
 quick_item_dealloc(PyObject *self)
 {
@@ -90,6 +109,7 @@ static PyMemberDef QUICK_ITEM_MEMBERS[] = {
     {"size", T_LONGLONG, offsetof(QuickItem, size), READONLY, NULL},
     {"memory", T_LONGLONG, offsetof(QuickItem, memory), READONLY, NULL},
     {"level", T_LONGLONG, offsetof(QuickItem, level), READONLY, NULL},
+    {"number", T_LONGLONG, offsetof(QuickItem, number), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -116,3 +136,51 @@ PyTypeObject QUICK_ITEM = {
     .tp_getset = QUICK_ITEM_GETTERS,
     .tp_methods = QUICK_ITEM_METHODS,
 };
+
+/* -- settings --------------------------------------------------------------------------------- */
+
+static int
+is_tuple_type(PyObject *type)
+{
+    return PyType_Check(type) && PyType_HasFeature((PyTypeObject *)type, Py_TPFLAGS_TUPLE_SUBCLASS);
+}
+
+int
+are_item_settings(PyObject *settings)
+{
+    if (PyTuple_CheckExact(settings) && PyTuple_GET_SIZE(settings) == S_COUNT &&
+        PyUnicode_Check(setting(settings, S_TOPIC)) && is_tuple_type(setting(settings, S_RECORD)) &&
+        is_tuple_type(setting(settings, S_ITEM)) &&
+        PyLong_CheckExact(setting(settings, S_RECORD_SIZE)) &&
+        PyLong_CheckExact(setting(settings, S_OVERHEAD)) &&
+        PyLong_AsSsize_t(setting(settings, S_RECORD_SIZE)) >= 0 &&
+        PyLong_AsSsize_t(setting(settings, S_OVERHEAD)) >= 0) {
+        return 1;
+    }
+    PyErr_SetString(PyExc_TypeError, "settings for items of a topic were expected");
+    return 0;
+}
+
+/* item_settings(topic, record, item, record_size, overhead) -> tuple: those of a topic for which no
+ * LogRecord is converted. The others are None, and are_settings() refuses them. */
+PyObject *
+item_settings(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    static const int given[] = {S_TOPIC, S_RECORD, S_ITEM, S_RECORD_SIZE, S_OVERHEAD};
+    if (count != sizeof(given) / sizeof(*given)) {
+        PyErr_SetString(PyExc_TypeError, "item_settings() takes five arguments");
+        return NULL;
+    }
+    PyObject *made = PyTuple_New(S_COUNT);
+    for (Py_ssize_t index = 0; made != NULL && index < S_COUNT; index++) {
+        PyTuple_SET_ITEM(made, index, Py_NewRef(Py_None));
+    }
+    for (Py_ssize_t index = 0; made != NULL && index < count; index++) {
+        PyTuple_SetItem(made, given[index], Py_NewRef(args[index]));
+    }
+    if (made != NULL && !are_item_settings(made)) {
+        Py_CLEAR(made);
+    }
+    return made;
+}

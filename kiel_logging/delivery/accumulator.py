@@ -1,4 +1,4 @@
-"""What is waiting to be sent: one queue of batches per partition, at most one batch in flight each.
+"""Records that wait to be sent: a queue of batches per partition, at most one batch in flight each.
 
 The law:
 
@@ -8,7 +8,8 @@ The law:
 - A partition is due when a seal covered its first batch, or a second batch stands behind it.
   A seal comes when ``batch_size`` records came since the last one, ``linger`` after the first of
   them, or on flush.
-- Records of a topic whose partitions aren't known are held, in order, until they are.
+- Records of a topic whose partitions aren't known are held, in order, until they are. So are those
+  of a partition that is gone, in front of later ones.
 
 Tokens are opaque: they come back with the batch.
 """
@@ -18,11 +19,15 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD, Batch, State
 from kiel_logging.records import Record, TopicPartition
-from kiel_logging.wire.record_batch import record_size
+from kiel_logging.wire.record_batch import plain_record, record_size
+
+UNKNOWN: Final = -1
+"""The partition of records that are held until the partitions of their topic are known."""
 
 _FEW: Final = 64
 _SLACK: Final = 1.0
@@ -47,15 +52,41 @@ class Ended(NamedTuple):
     error: Exception
 
 
-class _Queue:
-    """The batches of one partition."""
+_arrival_of: Final = attrgetter("arrival")
 
-    __slots__ = ("batches", "in_flight", "retry_at")
+
+class Waiting(NamedTuple):
+    """How many records are queued or held, and the bytes of memory that they take."""
+
+    records: int
+    memory: int
+
+
+class _Queue:
+    """The batches of one partition.
+
+    Attributes:
+        records: how many are queued; those of a batch in flight are not.
+        memory: bytes that they take.
+    """
+
+    __slots__ = ("batches", "in_flight", "memory", "records", "retry_at")
 
     def __init__(self) -> None:
         self.batches: deque[Batch] = deque()
         self.in_flight: Batch | None = None
         self.retry_at = 0.0
+        self.records = self.memory = 0
+
+    def put_first(self, batch: Batch) -> None:
+        self.batches.appendleft(batch)
+        self.records += len(batch)
+        self.memory += batch.memory
+
+    def take(self, batch: Batch) -> None:
+        self.batches.remove(batch)
+        self.records -= len(batch)
+        self.memory -= batch.memory
 
     @property
     def due(self) -> bool:
@@ -64,8 +95,14 @@ class _Queue:
         )
 
 
+class _Line(deque[Held]):
+    """The records that are held for one topic, and the bytes of memory that they take."""
+
+    memory = 0
+
+
 class Accumulator:
-    """Queues records by partition and tells which batches may go.
+    """Queues records by partition, and knows which batches may go.
 
     Args:
         batch_size: records since the last seal, over all topics, that make the next.
@@ -79,6 +116,8 @@ class Accumulator:
         memory: bytes that all of them take, Python's overhead included.
         arrivals: how many records came so far.
         seals: how many seals there were.
+        blocked: topics of which new records are held, and none is released, though their
+            partitions are known; for the settlement to set.
     """
 
     def __init__(
@@ -90,7 +129,7 @@ class Accumulator:
         self._delivery_timeout = delivery_timeout
         self._slack = max(_SLACK, linger)
         self._queues: dict[TopicPartition, _Queue] = {}
-        self._held: dict[str, deque[Held]] = {}
+        self._held: dict[str, _Line] = {}
         self._batch_limits: dict[str, int] = {}
         self._by_age: list[tuple[int, int, Batch]] = []
         self._remembered = 0
@@ -99,6 +138,7 @@ class Accumulator:
         self._due: dict[TopicPartition, None] = {}
         self._unsealed: list[Any] = []
         self._seal_at: float | None = None
+        self.blocked: set[str] = set()
         self.arrivals = 0
         self.seals = 0
         self.buffered = 0
@@ -144,16 +184,18 @@ class Accumulator:
         size = record_size(record)
         self._arrive(1, size)
         held = Held(key, record, token, size, self.arrivals, now + self._delivery_timeout)
-        self._held.setdefault(topic, deque()).append(held)
+        line = self._held.setdefault(topic, _Line())
+        line.append(held)
+        line.memory += size + RECORD_MEMORY_OVERHEAD
         self._unsealed.append(token)
         return self._note_unsealed(now)
 
     def is_held(self, topic: str) -> bool:
         """Whether records of ``topic`` wait, so that new ones must wait behind them."""
-        return topic in self._held
+        return topic in self._held or topic in self.blocked
 
     def held_topics(self) -> list[str]:
-        """Return the topics whose partitions are waited for."""
+        """Return the topics of which records are held."""
         return list(self._held)
 
     def release(self, topic: str, choose: Callable[[Any], int]) -> list[Ended]:
@@ -173,9 +215,32 @@ class Accumulator:
         self.seal()
         return refused
 
+    def hold_again(self, topic_partition: TopicPartition, key_of: Callable[[Any], Any]) -> None:
+        """Move what is queued for a partition that is gone to what is held for its topic.
+
+        None of it may have numbers, or be in flight. ``key_of`` returns the key of a token.
+        """
+        queue = self._queues.pop(topic_partition)
+        self._due.pop(topic_partition, None)
+        self._open.discard(topic_partition)
+        again = []
+        for batch in queue.batches:
+            batch.withdraw()
+            for record, token in zip(map(plain_record, batch.records), batch.tokens, strict=True):
+                size = record_size(record)
+                again.append(
+                    Held(key_of(token), record, token, size, batch.arrival, batch.deadline)
+                )
+        line = self._held.get(topic_partition.topic, _Line())
+        # By arrival: others may have been held before. Of one batch all have that of its first.
+        held = _Line(sorted([*again, *line], key=_arrival_of))
+        held.memory = sum(one.size + RECORD_MEMORY_OVERHEAD for one in held)
+        self.memory += held.memory - line.memory - queue.memory
+        self._held[topic_partition.topic] = held
+
     def give_up_held(self, topic: str, error: Exception) -> list[Ended]:
         """End everything that is held for ``topic`` with ``error``."""
-        dropped = self._held.pop(topic, deque())
+        dropped = self._held.pop(topic, _Line())
         for held in dropped:
             self._forget_held(held)
         return [Ended(held.token, error) for held in dropped]
@@ -188,6 +253,12 @@ class Accumulator:
         self.arrivals += records
         self.buffered += records
         self.memory += size + records * RECORD_MEMORY_OVERHEAD
+
+    def _pop_held(self, line: _Line) -> Held:
+        held = line.popleft()
+        line.memory -= held.size + RECORD_MEMORY_OVERHEAD
+        self._forget_held(held)
+        return held
 
     def _forget_held(self, held: Held) -> None:
         self.buffered -= 1
@@ -205,12 +276,15 @@ class Accumulator:
         queue = self._queues.get(topic_partition)
         if queue is None:
             queue = self._queues[topic_partition] = _Queue()
+        size = sum(sizes)
+        queue.records += len(records)
+        queue.memory += size + len(records) * RECORD_MEMORY_OVERHEAD
         limit = self._batch_limits.get(topic_partition.topic, self._max_batch_bytes)
         batch = queue.batches[-1] if queue.batches else None
         if batch is None or deadline > batch.deadline + self._slack:
             batch = self._new_batch(topic_partition, queue, arrival, deadline)
         self._open.add(topic_partition)
-        if batch.has_room(size := sum(sizes), limit):
+        if batch.has_room(size, limit):
             batch.extend(records, tokens, size)
             return
         ends, start, before = list(accumulate(sizes)), 0, 0
@@ -284,18 +358,21 @@ class Accumulator:
         expired = []
         for batch in self._overdue(now):
             queue = self._queues[batch.topic_partition]
-            queue.batches.remove(batch)
+            queue.take(batch)
             self._note_due(batch.topic_partition, queue)
             expired.append(batch)
         return expired
+
+    def overdue_topics(self, now: float) -> list[str]:
+        """Return the topics of which held records are past their deadline."""
+        return [topic for topic, held in self._held.items() if held[0].deadline <= now]
 
     def expire_held(self, topic: str, now: float, error: Exception) -> list[Ended]:
         """End the records held for ``topic`` whose time is over with ``error``."""
         ended = []
         held = self._held[topic]
         while held and held[0].deadline <= now:
-            self._forget_held(held[0])
-            ended.append(Ended(held.popleft().token, error))
+            ended.append(Ended(self._pop_held(held).token, error))
         if not held:
             del self._held[topic]
         return ended
@@ -326,6 +403,46 @@ class Accumulator:
             heapq.heappop(self._by_age)
         return self._by_age[0][-1] if self._by_age else None
 
+    # Records wait.
+
+    def due(self) -> Iterable[TopicPartition]:
+        """Return the partitions that have a batch to send, now or after a backoff."""
+        return list(self._due)
+
+    def partitions(self) -> list[TopicPartition]:
+        """Return the partitions that records are queued for; ``UNKNOWN`` ones for held records."""
+        queued = [where for where, queue in self._queues.items() if queue.batches]
+        return queued + [TopicPartition(topic, UNKNOWN) for topic in self._held]
+
+    def in_use(self) -> list[TopicPartition]:
+        """Return the partitions that have a batch, queued or in flight."""
+        return [where for where, one in self._queues.items() if one.batches or one.in_flight]
+
+    def is_in_flight(self, topic_partition: TopicPartition) -> bool:
+        """Whether a batch of a partition is in flight."""
+        queue = self._queues.get(topic_partition)
+        return queue is not None and queue.in_flight is not None
+
+    def batches(self, topic_partition: TopicPartition) -> Sequence[Batch]:
+        """Return the queued batches of a partition, oldest first."""
+        queue = self._queues.get(topic_partition)
+        return () if queue is None else tuple(queue.batches)
+
+    def waiting(self, topic_partition: TopicPartition) -> Waiting:
+        """Return what is queued for a partition; for ``UNKNOWN``, what is held for its topic."""
+        if topic_partition.partition == UNKNOWN:
+            line = self._held.get(topic_partition.topic, _Line())
+            return Waiting(len(line), line.memory)
+        queue = self._queues.get(topic_partition)
+        return Waiting(0, 0) if queue is None else Waiting(queue.records, queue.memory)
+
+    def first(self, topic_partition: TopicPartition) -> Batch | None:
+        """Return the oldest batch of a partition, in flight or queued; None if it has none."""
+        queue = self._queues.get(topic_partition)
+        if queue is None:
+            return None
+        return queue.in_flight or (queue.batches[0] if queue.batches else None)
+
     # Batches go out.
 
     def ready(self, now: float) -> Iterable[TopicPartition]:
@@ -343,7 +460,8 @@ class Accumulator:
     def drain(self, topic_partition: TopicPartition) -> Batch:
         """Take the first batch of a partition that is ready."""
         queue = self._queues[topic_partition]
-        batch = queue.batches.popleft()
+        batch = queue.batches[0]
+        queue.take(batch)
         queue.in_flight = batch
         queue.retry_at = 0.0
         self.buffered -= len(batch)
@@ -356,22 +474,22 @@ class Accumulator:
         """Put a batch back at the front of its queue, to be sent not before ``retry_at``."""
         batch.reenqueue(error)
         queue = self._queues[batch.topic_partition]
-        queue.batches.appendleft(batch)
+        queue.put_first(batch)
         queue.retry_at = retry_at
         self.buffered += len(batch)
         self._land(batch, queue)
 
-    def split(self, batch: Batch) -> None:
-        """Put the halves of ``batch``, which was too large, in its place, and remember the size."""
+    def split(self, batch: Batch, *, too_large: bool = True) -> None:
+        """Put the halves of ``batch`` in its place; remember the size if it was ``too_large``."""
         parts = batch.split()
         queue = self._queues[batch.topic_partition]
         for part in reversed(parts):
-            queue.batches.appendleft(part)
+            queue.put_first(part)
             self._remember(part)
         self.buffered += len(batch)
         self._land(batch, queue)
-        # What comes next for this topic would be too large as well.
-        self._batch_limits[batch.topic_partition.topic] = max(part.size for part in parts)
+        if too_large:  # later batches of this topic would be as well
+            self._batch_limits[batch.topic_partition.topic] = max(part.size for part in parts)
 
     def complete(self, batch: Batch) -> None:
         """The brokers have ``batch``."""
@@ -405,21 +523,66 @@ class Accumulator:
 
     # The end.
 
-    def take_queued(self, topic: str | None = None, *, fresh: bool = False) -> list[Batch]:
-        """Return the queued batches (of ``topic``), no longer queued, for the caller to fail().
-
-        ``fresh`` leaves those that have numbers, or that the brokers may have.
-        """
+    def take_queued(self, topic: str | None = None) -> list[Batch]:
+        """Return the queued batches (of ``topic``), no longer queued, for the caller to fail()."""
         taken: list[Batch] = []
         for topic_partition, queue in self._queues.items():
             if topic is None or topic_partition.topic == topic:
-                kept: deque[Batch] = deque()
-                for one in queue.batches:
-                    (kept if fresh and (one.stamp or one.ambiguous) else taken).append(one)
-                queue.batches = kept
+                for batch in tuple(queue.batches):
+                    queue.take(batch)
+                    taken.append(batch)
                 self._note_due(topic_partition, queue)
                 self._open.discard(topic_partition)
         return taken
+
+    def tokens_of(self, topic: str) -> Iterator[Any]:
+        """Yield the tokens of all records of ``topic`` that have not ended, by partition."""
+        for topic_partition, queue in self._queues.items():
+            if topic_partition.topic == topic:
+                if queue.in_flight is not None:
+                    yield from queue.in_flight.tokens
+                for batch in queue.batches:
+                    yield from batch.tokens
+        for held in self._held.get(topic, ()):
+            yield held.token
+
+    def tokens(self) -> list[Any]:
+        """Return the tokens of all records that have not ended, in the order of each partition."""
+        topics = {topic_partition.topic for topic_partition in self._queues} | set(self._held)
+        return [token for topic in topics for token in self.tokens_of(topic)]
+
+    def shed(self, topic_partition: TopicPartition, most: int) -> list[Any]:
+        """Take up to ``most`` fresh records of a partition out, oldest first; return their tokens.
+
+        For ``UNKNOWN``, records that are held for its topic.
+        """
+        if topic_partition.partition == UNKNOWN:
+            return self._shed_held(topic_partition.topic, most)
+        queue = self._queues.get(topic_partition)
+        shed: list[Any] = []
+        if queue is None:
+            return shed
+        for batch in [one for one in queue.batches if one.fresh]:
+            if len(batch) <= most - len(shed):
+                queue.take(batch)
+                batch.withdraw()
+                tokens, freed = batch.tokens, batch.memory
+            else:
+                tokens, freed = batch.cut(most - len(shed))
+                queue.records -= len(tokens)
+                queue.memory -= freed
+            shed += tokens
+            self.buffered -= len(tokens)
+            self.memory -= freed
+        self._note_due(topic_partition, queue)
+        return shed
+
+    def _shed_held(self, topic: str, most: int) -> list[Any]:
+        line = self._held.get(topic, _Line())
+        shed = [self._pop_held(line).token for _ in range(min(most, len(line)))]
+        if not line:
+            self._held.pop(topic, None)
+        return shed
 
     def delivered_up_to(self, arrival: int) -> bool:
         """Whether every record that came before or as the ``arrival``-th has ended."""

@@ -6,6 +6,7 @@ The law, every transition of which is one of the methods here::
        ▲                  │ ├──────fail──────▶ FAILED
        └────reenqueue─────┘ └─────split──────▶ SPLIT, into two that are QUEUED
     QUEUED ──fail──▶ FAILED
+    QUEUED ──withdraw──▶ WITHDRAWN: its records are with their owner again, or queued anew
 
 Only a queued batch takes records, and only until it was sent once: what is sent again is what
 was sent before, to the byte.
@@ -13,21 +14,33 @@ was sent before, to the byte.
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NamedTuple
 
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD, plain_record, record_size
 
-if TYPE_CHECKING:
-    from kiel_logging.delivery.idempotence import Stamp
-
-RECORD_MEMORY_OVERHEAD: Final = 250
-"""Bytes of the Python objects around a record's bytes (tracemalloc, CPython 3.11)."""
+RECORD_MEMORY_OVERHEAD: Final = 330
+"""Bytes of the Python objects around a record's bytes, its token included (tracemalloc, CPython
+3.11): a Producer's token is a pair of its key and a future."""
 
 
 def memory_of(record: Record) -> int:
     """Return the bytes of memory that a queued record takes."""
     return record_size(record) + RECORD_MEMORY_OVERHEAD
+
+
+class Identity(NamedTuple):
+    """Who a batch is from, as the brokers see it."""
+
+    producer_id: int
+    epoch: int
+
+
+class Stamp(NamedTuple):
+    """The numbers of a batch, from its first attempt on."""
+
+    identity: Identity
+    base_sequence: int
 
 
 class State(Enum):
@@ -38,9 +51,10 @@ class State(Enum):
     DELIVERED = "delivered"
     FAILED = "failed"
     SPLIT = "split"
+    WITHDRAWN = "withdrawn"
 
 
-_ENDED: Final = (State.DELIVERED, State.FAILED, State.SPLIT)
+_ENDED: Final = (State.DELIVERED, State.FAILED, State.SPLIT, State.WITHDRAWN)
 
 
 class Batch:
@@ -102,6 +116,11 @@ class Batch:
         return self.state in _ENDED
 
     @property
+    def fresh(self) -> bool:
+        """Whether it is surely not stored, and has no numbers: its records may be taken out."""
+        return self.stamp is None and not self.ambiguous
+
+    @property
     def sealed(self) -> bool:
         """Whether some of its records are due."""
         return self.unsealed < len(self.records)
@@ -145,6 +164,29 @@ class Batch:
         """It is given up."""
         assert not self.ended
         self.state = State.FAILED
+
+    def withdraw(self) -> None:
+        """Its records leave it unsent: for their owner, or for other partitions."""
+        assert self.state is State.QUEUED
+        assert self.fresh
+        self.state = State.WITHDRAWN
+
+    def cut(self, most: int) -> tuple[list[Any], int]:
+        """Take up to ``most`` records out, oldest first.
+
+        Returns:
+            Their tokens, and how many bytes of memory they took.
+        """
+        assert self.state is State.QUEUED
+        assert self.fresh
+        tokens, records = self.tokens[:most], self.records[:most]
+        del self.tokens[:most], self.records[:most]
+        size = sum(map(record_size, map(plain_record, records)))
+        freed = size + len(records) * RECORD_MEMORY_OVERHEAD
+        self.size -= size
+        self.memory -= freed
+        self.unsealed = min(self.unsealed, len(self))
+        return tokens, freed
 
     def split(self) -> tuple["Batch", "Batch"]:
         """It was too large: return its halves, in order."""

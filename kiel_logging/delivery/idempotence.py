@@ -1,4 +1,4 @@
-"""Sequence numbers: how a broker tells a batch that is sent again from a new one (KIP-98).
+"""Sequence numbers: they let a broker recognise a batch that is sent again (KIP-98).
 
 The law:
 
@@ -13,27 +13,13 @@ One batch in flight per partition is what makes this short. No clock, no I/O: th
 broker for the identity.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
-from kiel_logging.delivery.batch import Batch
+from kiel_logging.delivery.batch import Batch, Identity, Stamp
 from kiel_logging.records import TopicPartition
 
 _SEQUENCES: Final = 2**31
 _LAST_EPOCH: Final = 2**15 - 1
-
-
-class Identity(NamedTuple):
-    """Who a batch is from, as the brokers see it."""
-
-    producer_id: int
-    epoch: int
-
-
-class Stamp(NamedTuple):
-    """What a batch bears from its first attempt on."""
-
-    identity: Identity
-    base_sequence: int
 
 
 class Idempotence:
@@ -90,5 +76,5 @@ class Idempotence:
         self.identity = None if epoch == _LAST_EPOCH else Identity(producer_id, epoch + 1)
 
     def forget_identity(self) -> None:
-        """Somebody else has the producer id: ask for another."""
+        """Another producer has the producer id: ask for a new one."""
         self.identity = None

@@ -1,4 +1,4 @@
-"""What a broker's answer means for a batch: one table, and how long to wait before a retry.
+"""The meaning of a broker's answer for a batch: one table, and how long to wait before a retry.
 
 Source: the errors that Kafka documents for Produce, and what the Java client does about each.
 """
@@ -11,7 +11,7 @@ from kio.schema.errors import ErrorCode
 
 
 class Outcome(Enum):
-    """What happens to the batch."""
+    """The fate of the batch."""
 
     ACKED = "delivered"
     DUPLICATE = "delivered by an earlier attempt"
@@ -21,7 +21,8 @@ class Outcome(Enum):
     SPLIT = "sent again in halves"
     RENUMBER = "sent again under new sequence numbers"
     FENCED = "sent again under a new producer id, unless it may be in the log"
-    FAIL = "given up: sending it again would give the same answer"
+    REFUSE = "given up, or deferred: somebody can put the cause right"
+    FAIL = "given up: the brokers will never store this"
 
 
 OUTCOMES: Final = {
@@ -54,7 +55,7 @@ OUTCOMES: Final = {
     ErrorCode.message_too_large: Outcome.SPLIT,
     ErrorCode.record_list_too_large: Outcome.SPLIT,
     # An earlier batch is missing from the log, after an unclean election or a truncation: this one
-    # is not there either, for it would have been told as a duplicate.
+    # is not there either, for the broker would have called it a duplicate.
     ErrorCode.out_of_order_sequence_number: Outcome.RENUMBER,
     # All that this producer wrote there was deleted (by retention), its numbers with it.
     ErrorCode.unknown_producer_id: Outcome.RENUMBER,
@@ -62,25 +63,31 @@ OUTCOMES: Final = {
     ErrorCode.invalid_producer_epoch: Outcome.FENCED,
     ErrorCode.producer_fenced: Outcome.FENCED,
     ErrorCode.invalid_producer_id_mapping: Outcome.FENCED,
-    # Nobody's retry changes these: permission, content, configuration.
-    ErrorCode.topic_authorization_failed: Outcome.FAIL,
-    ErrorCode.cluster_authorization_failed: Outcome.FAIL,
+    # A retry alone does not change these: permission, configuration.
+    ErrorCode.topic_authorization_failed: Outcome.REFUSE,
+    ErrorCode.cluster_authorization_failed: Outcome.REFUSE,
+    ErrorCode.invalid_required_acks: Outcome.REFUSE,
+    ErrorCode.unsupported_compression_type: Outcome.REFUSE,
+    ErrorCode.unsupported_version: Outcome.REFUSE,
+    # The fault of the records themselves.
     ErrorCode.invalid_topic_exception: Outcome.FAIL,
-    ErrorCode.invalid_required_acks: Outcome.FAIL,
     ErrorCode.invalid_record: Outcome.FAIL,
     ErrorCode.invalid_timestamp: Outcome.FAIL,
     ErrorCode.unsupported_for_message_format: Outcome.FAIL,
-    ErrorCode.unsupported_compression_type: Outcome.FAIL,
     ErrorCode.policy_violation: Outcome.FAIL,
-    ErrorCode.unsupported_version: Outcome.FAIL,
 }
 
 
 def outcome_of(error: ErrorCode | int) -> Outcome:
     """Return what to do about ``error``: as the table says, else as Kafka classifies it."""
     if not isinstance(error, ErrorCode):
-        return Outcome.FAIL
-    return OUTCOMES.get(error, Outcome.RETRY if error.retriable else Outcome.FAIL)
+        return Outcome.REFUSE
+    return OUTCOMES.get(error, Outcome.RETRY if error.retriable else Outcome.REFUSE)
+
+
+def is_for_good(error: int) -> bool:
+    """Whether the brokers will never store a record that they rejected with ``error``."""
+    return OUTCOMES.get(error) in (Outcome.FAIL, Outcome.SPLIT)  # type: ignore[call-overload]
 
 
 _JITTER: Final = 0.2

@@ -1,4 +1,4 @@
-"""What an answer, or the lack of one, does to a batch. Every end of a record is told from here.
+"""The settlement: applies an answer, or the lack of one, and reports every end of a record.
 
 The table in ``retry.py`` says what an error means; this says what follows for the queue, the
 sequence numbers, the leaders that are known, and the records' owner.
@@ -13,8 +13,9 @@ from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.accumulator import Accumulator, Ended
 from kiel_logging.delivery.batch import Batch
+from kiel_logging.delivery.deferral import Deferrals
 from kiel_logging.delivery.idempotence import Idempotence
-from kiel_logging.delivery.retry import Outcome, outcome_of
+from kiel_logging.delivery.retry import Outcome, is_for_good, outcome_of
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
@@ -25,28 +26,48 @@ from kiel_logging.errors import (
     RecordTooLarge,
     TopicAuthorizationFailed,
 )
+from kiel_logging.printable import printable
 from kiel_logging.records import TopicPartition
 from kiel_logging.wire.metadata import Leader
 from kiel_logging.wire.produce import PartitionResult
 
 NO_OFFSET: Final = -1
-"""The offset of a message whose offset the broker did not tell."""
+"""The offset of a message whose offset is not known."""
+
+_MOST_SAID: Final = 300
+"""Characters of a broker's own words in an error, so that the advice behind them is there."""
 
 
 class Deliveries(Protocol):
-    """Whoever wants to know what became of the records: told once for each token.
+    """The owner of the records: gets the end of each, once for each token.
 
     Attributes:
-        keeps: whether what is not sent because the producer is closed is kept elsewhere.
+        keeps: whether records that are not sent because the producer is closed are kept elsewhere.
+        defers: whether records of a topic that the brokers reject for now wait until they take
+            them; else they fail with the first rejection.
     """
 
     keeps: bool
+    defers: bool
+
+    def key_of(self, token: Any) -> Any:
+        """Return the key of a record, as the partitioner gets it."""
 
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
         """The brokers have ``batch``; its first record is at ``base_offset``, if that is known."""
 
     def failed(self, tokens: Sequence[Any], error: Exception) -> None:
         """The records with ``tokens`` are given up."""
+
+    def deferred(self, topic: str, error: Exception) -> None:
+        """The brokers reject ``topic`` for now, and its records wait; called for each wait."""
+
+    def resume(self) -> None:
+        """Look again at what may be appended.
+
+        Another amount waits for stalled partitions, which need not count for a window; or a
+        partition is stalled from now on, or no longer; or the wait of a topic is over.
+        """
 
 
 class Settlement:
@@ -58,7 +79,8 @@ class Settlement:
 
     Attributes:
         closing: whether nothing is sent again any more.
-        limits: topic -> its max.message.bytes, where it mattered and the broker told.
+        deferrals: the topics that the brokers reject for now.
+        limits: topic -> its max.message.bytes, where a broker was asked; None if it did not say.
         trouble: what is wrong with the brokers, for messages to the user; None when nothing is.
     """
 
@@ -79,6 +101,7 @@ class Settlement:
         self._backoff = backoff
         self._delivery_timeout = delivery_timeout
         self.closing = False
+        self.deferrals = Deferrals()
         self.trouble: Exception | None = None
         self.limits: dict[str, int | None] = {}
 
@@ -89,12 +112,15 @@ class Settlement:
             outcome = Outcome.RENUMBER  # it was sent once: what the broker has is another batch
         if outcome in (Outcome.ACKED, Outcome.DUPLICATE):
             self._accumulator.complete(batch)
+            self.deferrals.delivered(batch.topic_partition.topic, now)
             offset = result.base_offset if outcome is Outcome.ACKED else NO_OFFSET
             self._deliveries.delivered(batch, offset, result.log_append_time)
             return
         error = rejection(batch.topic_partition, result.error, result.message)
         if outcome is Outcome.FAIL:
-            self.give_up(batch, error)
+            self._give_up_the_culprit(batch, error)
+        elif outcome is Outcome.REFUSE:
+            self._refuse(batch, error, now)
         elif outcome is Outcome.SPLIT:
             self._split(batch, error, now)
         else:
@@ -112,29 +138,69 @@ class Settlement:
         elif outcome is Outcome.FENCED:
             self._idempotence.forget_identity()
             if batch.ambiguous:
-                self.give_up(batch, ProducerFenced(f"{error}; whether it was stored is unknown"))
+                fenced = ProducerFenced(f"{error}; whether it was stored is unknown")
+                self._refuse(batch, fenced, now)
                 return
             batch.stamp = None
         self._retry(batch, error, now)
+
+    def _refuse(self, batch: Batch, error: Exception, now: float) -> None:
+        """Give ``batch`` up, or let it and its topic wait where the owner defers."""
+        if not self.defers(error):
+            self.give_up(batch, error)
+            return
+        if isinstance(error, ProducerFenced):
+            self._idempotence.renumber(batch)
+        elif not batch.ambiguous:
+            self._idempotence.give_up(batch)
+        self._retry(batch, error, now, backoff=0.0)
+        self.defer(batch.topic_partition.topic, error, now)
+
+    def defers(self, error: Exception) -> bool:
+        """Whether records wait, instead of failing, when they are rejected with ``error``."""
+        if isinstance(error, BrokerRejected) and is_for_good(error.error_code):
+            return False
+        return self._deliveries.defers
+
+    def defer(self, topic: str, error: Exception, now: float) -> None:
+        """Let ``topic`` wait, and report that to the owner."""
+        if not self.closing and self.deferrals.reject(topic, error, now):
+            report(logging.DEBUG, "topic %r waits: %s", topic, error)
+            self._deliveries.deferred(topic, error)
 
     def unanswered(self, batch: Batch, error: Exception, now: float) -> None:
         """There is no answer, because of ``error``: the broker may have ``batch`` or not."""
         batch.ambiguous = True
         self._retry(batch, error, now)
 
-    def _retry(self, batch: Batch, error: Exception, now: float) -> None:
+    def _retry(
+        self, batch: Batch, error: Exception, now: float, *, backoff: float | None = None
+    ) -> None:
         if self.closing:
             self.give_up(batch, closed_before(error))
         elif now >= batch.deadline:
             self.give_up(batch, self.too_late(batch.topic_partition, error))
         else:
             report(logging.DEBUG, "%r is sent again: %s", batch, error)
-            self._accumulator.reenqueue(batch, error, now + self._backoff(batch.attempts))
+            wait = self._backoff(batch.attempts) if backoff is None else backoff
+            self._accumulator.reenqueue(batch, error, now + wait)
 
     def _doubt_leader(self, topic_partition: TopicPartition, hint: Leader | None) -> None:
         self._topology.forget_leader(topic_partition)
-        if hint is not None:
+        if hint is not None and self._topology.has(topic_partition):
             self._topology.learn_leader(topic_partition, hint)
+
+    def _give_up_the_culprit(self, batch: Batch, error: BrokerRejected) -> None:
+        """Give up the record that brokers will never store, and not its neighbours.
+
+        Brokers reject a whole batch for one record. Halves of it are sent until one record is
+        alone. The Producer's callers hear of the batch at once, as they would from other clients.
+        """
+        if len(batch) > 1 and self._deliveries.defers and not self.closing:
+            self._idempotence.give_up(batch)
+            self._accumulator.split(batch, too_large=False)
+        else:
+            self.give_up(batch, error)
 
     def _split(self, batch: Batch, error: BrokerRejected, now: float) -> None:
         if self.closing:
@@ -168,12 +234,12 @@ class Settlement:
             alike = list(group)
             self._report([one.token for one in alike], alike[0].error, topic)
 
-    def refuse(self, token: Any, error: Exception, topic: str) -> None:
-        """End a record that can't even be queued."""
-        self._report([token], error, topic)
+    def refuse(self, tokens: Sequence[Any], error: Exception, where: object) -> None:
+        """End records that can't even be queued."""
+        self._report(tokens, error, where)
 
     def _report(self, tokens: Sequence[Any], error: Exception, where: object) -> None:
-        # Whoever holds the futures hears of it too; nobody may.
+        # The futures have it too, but perhaps no code looks at them.
         if not (self._deliveries.keeps and isinstance(error, ProducerClosed)):
             count = len(tokens)
             report(logging.ERROR, "%d messages for %s were not delivered: %s", count, where, error)
@@ -183,7 +249,7 @@ class Settlement:
         """Give up what is queued or held for longer than ``delivery_timeout``."""
         for batch in self._accumulator.expire(now):
             self.give_up(batch, self.too_late(batch.topic_partition, batch.last_error))
-        for topic in self._accumulator.held_topics():
+        for topic in self._accumulator.overdue_topics(now):
             ended = self._accumulator.expire_held(topic, now, self.too_late(topic, None))
             self.give_up_held(ended, topic)
 
@@ -192,6 +258,36 @@ class Settlement:
         self.give_up_held(self._accumulator.give_up_held(topic, error), topic)
         for batch in self._accumulator.take_queued(topic):
             self.give_up(batch, error)
+
+    def relocate(self) -> None:
+        """Hold the queued records of topics that were made again, to be partitioned anew.
+
+        Partitions that records are queued for may be gone, or be another key's. The records are
+        held in order once no batch of the topic is in flight: that would come back behind later
+        records of its keys. Until then, new records of the topic are held behind.
+        """
+        accumulator, topology = self._accumulator, self._topology
+        gone = [
+            where
+            for where in accumulator.in_use()
+            if where.topic in topology.remade or not topology.has(where)
+        ]
+        accumulator.blocked = {one.topic for one in gone if accumulator.is_in_flight(one)}
+        topology.remade &= accumulator.blocked
+        for where in gone:
+            if where.topic not in accumulator.blocked:
+                for batch in accumulator.batches(where):
+                    self._idempotence.give_up(batch)
+                    batch.ambiguous = False  # it may be in a log that is gone
+                accumulator.hold_again(where, self._deliveries.key_of)
+
+    def refuse_all(self, error: Exception, now: float) -> None:
+        """The brokers reject this client: end everything, or let it wait where the owner defers."""
+        if not self.defers(error):
+            self.give_up_all(error)
+            return
+        for topic in {where.topic for where in self._accumulator.partitions()}:
+            self.defer(topic, error, now)
 
     def give_up_all(self, error: Exception | None = None) -> None:
         """End everything that is queued or held; without an ``error``, the producer is closed."""
@@ -227,7 +323,8 @@ def rejection(where: object, error: ErrorCode | int, message: str | None) -> Bro
     """Return the error for what a broker said of ``where``, with advice where there is any."""
     name = error.name.upper() if isinstance(error, ErrorCode) else "an error unknown to us"
     text = f"the broker answered {name} ({int(error)}) for {where}"
-    details = [detail for detail in (message, _ADVICE.get(error)) if detail]
+    said = printable(message or "", _MOST_SAID)
+    details = [detail for detail in (said, _ADVICE.get(error)) if detail]
     kind = _CLASSES.get(error, BrokerRejected)
     return kind(": ".join((text, *details)), int(error))
 

@@ -1,9 +1,10 @@
-"""What is known of the cluster: brokers, topics, partitions and who leads them.
+"""The cluster as far as it is known: brokers, topics, partitions and their leaders.
 
 Merges the answers of brokers, which may be older than what is known already. No clock: ``now``
 comes in.
 """
 
+import itertools
 import operator
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from kio.schema.errors import ErrorCode
 
 from kiel_logging.records import TopicPartition
+from kiel_logging.wire.limits import MOST_BROKERS
 from kiel_logging.wire.metadata import NO_LEADER, Broker, Leader, Metadata, Topic
 
 
@@ -21,11 +23,14 @@ class Topology:
     Attributes:
         brokers: node id -> where it listens.
         revision: another number whenever the partitions of a topic may have changed.
+        remade: topics that were deleted and made again with other partitions: their queued
+            records have to be partitioned anew. The settlement removes them when that is done.
     """
 
     def __init__(self) -> None:
         self.brokers: Mapping[int, Broker] = {}
         self.revision = 0
+        self.remade: set[str] = set()
         self._topics: dict[str, Topic] = {}
         self._partitions: dict[str, Sequence[int]] = {}
         self._leaders: dict[TopicPartition, Leader] = {}
@@ -49,14 +54,35 @@ class Topology:
     def _learn(self, topic: Topic) -> None:
         self.revision += 1
         known = self._topics.get(topic.name)
-        if known is None or known.topic_id != topic.topic_id:
+        another = known is None or known.topic_id != topic.topic_id
+        if another:
             # Another topic of the same name: its leader epochs start again.
             self._forget_leaders(topic.name)
+        elif topic.topic_id is None:
+            self._forget_doubted(topic)
+        # An answer without a partition that is known is older than what is known: topics never
+        # lose any.
+        before = self._partitions.get(topic.name, ())
+        still = [one for one in before if self.has(TopicPartition(topic.name, one))]
+        now = sorted({*still, *topic.leaders})
+        if known is not None and now != before and (another or still != before):
+            self.remade.add(topic.name)
         self._topics[topic.name] = topic
-        self._partitions[topic.name] = sorted(topic.leaders)
+        self._partitions[topic.name] = now
         self._missing.pop(topic.name, None)
         for partition, leader in topic.leaders.items():
             self.learn_leader(TopicPartition(topic.name, partition), leader)
+
+    def _forget_doubted(self, topic: Topic) -> None:
+        """Forget partitions that are not listed and that no broker leads.
+
+        Without topic ids (before Kafka 2.8) there is no other sign that a topic was made again
+        with fewer partitions, rather than that the answer is older than what is known.
+        """
+        for where in list(self._leaderless):
+            if where.topic == topic.name and where.partition not in topic.leaders:
+                del self._leaders[where]
+                self._leaderless.discard(where)
 
     def _forget_leaders(self, topic: str) -> None:
         for partition in self._partitions.get(topic, ()):
@@ -67,8 +93,8 @@ class Topology:
         """Take ``leader`` in, unless a later election is known already.
 
         A leader that was doubted may be replaced by an older one: a topic that was deleted and
-        made again counts its elections anew, and before Kafka 2.8 nothing else tells the two
-        apart (KAFKA-12257).
+        made again counts its elections anew, and before Kafka 2.8 there is no other
+        difference between the two (KAFKA-12257).
         """
         known = self._leaders.get(topic_partition)
         if known is None or known.node_id == NO_LEADER or leader.epoch >= known.epoch:
@@ -83,7 +109,8 @@ class Topology:
 
     def learn_brokers(self, brokers: Iterable[Broker]) -> None:
         """Take in brokers that came with a leader hint (KIP-951)."""
-        self.brokers = {**self.brokers, **{broker.node_id: broker for broker in brokers}}
+        known = {**self.brokers, **{broker.node_id: broker for broker in brokers}}
+        self.brokers = dict(itertools.islice(known.items(), MOST_BROKERS))
 
     def forget_leader(self, topic_partition: TopicPartition) -> None:
         """The broker that was said to lead the partition doesn't, or can't be reached."""
@@ -132,6 +159,10 @@ class Topology:
             return None
         return leader.node_id
 
+    def has(self, topic_partition: TopicPartition) -> bool:
+        """Whether there is such a partition, as far as is known."""
+        return topic_partition in self._leaders
+
     def topic_id(self, topic: str) -> uuid.UUID | None:
         """Return the id of ``topic``; None where brokers have none (before Kafka 2.8)."""
         known = self._topics.get(topic)
@@ -144,6 +175,10 @@ class Topology:
     def missing(self, topic: str) -> tuple[ErrorCode | int, float]:
         """Return the brokers' last error for a missing topic, and since when it is missing."""
         return self._missing[topic]
+
+    def forget_missing(self, topic: str) -> None:
+        """Take ``topic`` for one that brokers were not asked about yet."""
+        self._missing.pop(topic, None)
 
     def is_missing(self, topic: str) -> bool:
         """Whether brokers, when last asked, did not have ``topic``."""

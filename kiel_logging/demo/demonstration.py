@@ -32,6 +32,7 @@ from kiel_logging.demo.report import announce, report
 from kiel_logging.demo.shipping import HandlerStats, ShippingHandler, configured, flush_all
 from kiel_logging.demo.tally import Differences, Tally, compare
 from kiel_logging.demo.workload import Shop
+from kiel_logging.printable import printable
 from kiel_logging.records import TopicPartition
 
 _FLUSH_S: Final = 30.0
@@ -55,7 +56,7 @@ def demonstrate(options: DemoOptions) -> int:
             announce(console, cluster, options.records, options.threads)
             outcome = _run(options, cluster, leaders, console)
     except (DemoError, KafkaException) as error:
-        sys.stderr.write(f"kiel-logging demo: {reason(error)}\n")
+        sys.stderr.write(f"kiel-logging demo: {printable(reason(error))}\n")
         return _CANNOT_RUN
     report(console, outcome)
     return _EXACTLY_ONCE if outcome.differences.exactly_once else _LOST_OR_DUPLICATED

@@ -14,6 +14,7 @@ from rich.text import Text
 from kiel_logging.demo.logging_setup import APP, AUDIT, ERRORS, TOPICS
 from kiel_logging.demo.outcome import Outcome
 from kiel_logging.demo.tally import Arrival
+from kiel_logging.printable import printable
 
 _SHOWN: Final = (APP, AUDIT, ERRORS)
 
@@ -31,8 +32,8 @@ def _panel(arrival: Arrival) -> Panel:
     fields.add_column(style="cyan", no_wrap=True)
     fields.add_column(overflow="fold")
     for name, value in orjson.loads(arrival.value).items():
-        fields.add_row(name, _shown(value))
-    key = "none" if arrival.key is None else arrival.key.decode(errors="replace")
+        fields.add_row(Text(printable(name)), _shown(value))
+    key = "none" if arrival.key is None else printable(arrival.key.decode(errors="replace"))
     title = Text(f"{arrival.partition} offset {arrival.offset}, key {key}")
     return Panel(fields, title=title, title_align="left", box=box.ROUNDED, expand=False)
 
@@ -41,14 +42,15 @@ def _shown(value: Any) -> RenderableType:
     if not isinstance(value, dict):
         return Text(_text(value))
     lines = (
-        Text.assemble((f"{name}: ", "cyan"), "\n" * _is_long(part), _text(part))
+        Text.assemble((f"{printable(name)}: ", "cyan"), "\n" * _is_long(part), _text(part))
         for name, part in value.items()
     )
     return Group(*lines)
 
 
 def _text(value: Any) -> str:
-    return value.rstrip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value.rstrip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _is_long(value: Any) -> bool:

@@ -9,6 +9,7 @@ from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.audit_logger import install, uninstall
 from kiel_logging.handler.conversion.topic_choice import Topic
 from kiel_logging.handler.kafka_handler import KafkaHandler
+from kiel_logging.handler.option_checks import hide
 from kiel_logging.handler.pipeline.handoff import BLOCK
 from kiel_logging.handler.process.live_handlers import live_handlers
 from kiel_logging.options import Brokers
@@ -74,6 +75,7 @@ class AuditHandler(KafkaHandler):
         logger: str = DEFAULT_LOGGER,
         **options: Any,
     ) -> None:
+        options = hide(options, AuditHandler)  # some tools show local variables with a traceback
         _refuse_less(options)
         if spool_dir is None:
             raise ConfigurationError(

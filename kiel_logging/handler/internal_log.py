@@ -12,12 +12,16 @@ from typing import Any, Final
 
 from kiel_logging.diagnostics import log_to
 from kiel_logging.handler.pipeline.item import level_of
+from kiel_logging.printable import printable, printable_lines
 
 MOST: Final = 10
 """Diverted records that are shown in one period; of the others only the number is told."""
 
 PERIOD: Final = 10.0
 """Seconds."""
+
+_MOST_WRITTEN: Final = 8_000
+"""Characters of one record, with its traceback, on stderr."""
 
 
 class _Here(threading.local):
@@ -71,6 +75,7 @@ class InternalLog:
 
     def say(self, level: int, message: str) -> None:
         """Tell ``message``, which comes now and then only."""
+        message = printable(message)  # errors and records of others are among its parts
         if self._logger is None or _here.telling:
             write_to_stderr(f"kiel_logging: {message}")
         else:
@@ -122,9 +127,9 @@ def _telling() -> Any:
 
 
 def write_to_stderr(text: str) -> None:
-    """Write one line, if there is a stderr that takes it."""
+    """Write ``text``, made printable, and a line break, if there is a stderr that takes it."""
     with contextlib.suppress(Exception):  # None, closed, a full disk, an encoding
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{printable_lines(text, _MOST_WRITTEN)}\n")
 
 
 _FORMATTER: Final = logging.Formatter("%(levelname)s %(name)s: %(message)s")

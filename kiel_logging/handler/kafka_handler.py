@@ -3,9 +3,9 @@
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, Self
 
@@ -19,9 +19,11 @@ from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
 from kiel_logging.handler.option_checks import (
     check_flag,
     check_positive,
+    hide,
     level_choice,
     logger_choice,
     overflow_choice,
+    parameters_of,
     refuse_unknown,
 )
 from kiel_logging.handler.pipeline.awaited import CUT_SHORT, Awaited
@@ -38,8 +40,7 @@ from kiel_logging.handler.quick_handle import quick_handle
 from kiel_logging.handler.receipts import Receipts, check_timeout
 from kiel_logging.handler.sealing import seal_choice
 from kiel_logging.handler.shipping import here, is_shipping
-from kiel_logging.handler.spool.choice import DEFAULT_MAX_BYTES, spool_choice
-from kiel_logging.handler.spool.schema import NORMAL
+from kiel_logging.handler.spool.options import DEFAULT_MAX_BYTES, NORMAL, spool_options
 from kiel_logging.handler.unshipped import Unshipped
 from kiel_logging.options import (
     DEFAULT_MAX_REQUEST_SIZE,
@@ -65,6 +66,10 @@ DEFAULT_BLOCK_TIMEOUT_MS: Final = 5_000.0
 DEFAULT_CLOSE_TIMEOUT_MS: Final = 10_000.0
 DEFAULT_DELIVERY_TIMEOUT_MS: Final = 2**31 - 1
 """No limit: a record leaves by being delivered, by the overflow policy, or by ``close()``."""
+
+
+_starting_over: Final = threading.RLock()
+"""Held in a forked child while a handler leaves its pipeline to the parent."""
 
 
 class _Patience(NamedTuple):
@@ -120,21 +125,24 @@ class KafkaHandler(logging.Handler):
             reach Kafka. It is called on the thread that logs (dropped) or on the loop thread
             (given up).
         on_error: called with an exception and a number of records whenever records are lost:
-            at once, or for a full buffer at most every 10 s.
+            at once, or for a full buffer at most every 10 s. Called with 0 records when the
+            brokers reject a topic for now, whose records wait.
         internal_logger: a logger, or its name, for what was logged while shipping and for what the
             handler has to say; stderr by default.
-        spool_dir: a directory, on a local disk, for what memory can't hold, what the brokers don't
-            take in time, and what is left at the end; the next process with this directory sends
-            what the ones before it left.
-        spool: "overflow", or "always": each record is on disk before its logging call returns,
+        spool_dir: a directory, on a local disk, for records that memory can't hold, that the
+            brokers don't take in time, or that are left at the end. The next process with this
+            directory sends them. Only its user may write to it.
+        spool: "overflow", or "always": each record is in a file before its logging call returns,
             so that a SIGKILL loses nothing.
-        spool_max_bytes: most bytes of records in the file of one process; None for no bound.
-        spool_synchronous: "normal", or "full" for commits that survive a power cut.
+        spool_max_bytes: most bytes that this handler has on disk and the brokers have not
+            acknowledged; None for no bound.
+        spool_synchronous: "normal", or "full": with spool="always", each logging call waits until
+            its record would survive a power cut.
         chain: whether each record also bears a digest of itself and of the one before it, so that
             ``kiel-logging verify`` finds what was taken out or changed; and whether the streams
             have a first and a last word.
-        chain_key: makes the digests such that nobody without it can compute them; a str,
-            ``{"env": name}`` or ``{"file": path}``.
+        chain_key: makes the digests such that nobody without it can compute them; 16 bytes or
+            more, as a str, ``{"env": name}`` or ``{"file": path}``.
         flush_on_sigterm: whether SIGTERM delivers what is buffered before it does what it did.
         close_timeout_ms: milliseconds that ``close()``, or a ``flush()`` without a timeout, may
             take to deliver what is buffered.
@@ -192,7 +200,7 @@ class KafkaHandler(logging.Handler):
     ) -> None:
         secrets = hidden({"chain_key": chain_key})
         del chain_key
-        producer_options = hidden(producer_options)
+        producer_options = hide(producer_options, KafkaHandler)
         refuse_unknown(producer_options, KafkaHandler)
         self._close_timeout = check_positive("close_timeout_ms", close_timeout_ms) / 1000
         self._internal_log = InternalLog(logger_choice(internal_logger))
@@ -233,7 +241,7 @@ class KafkaHandler(logging.Handler):
             internal_log=self._internal_log,
             fallback=self.fallback,
             on_error=self._unshipped.tell_on_error,
-            spool=spool_choice(
+            spool=spool_options(
                 spool_dir,
                 spool,
                 spool_max_bytes,
@@ -260,6 +268,8 @@ class KafkaHandler(logging.Handler):
             keep_source=self.fallback is not None,
         )
         self._convert_at_once = self._conversion.convert_at_once
+        if self._plan.spool is not None and self._plan.spool.always:
+            self._convert_at_once = self._conversion.convert_quick
         level = level_choice(level)
         self._pipeline.check_spool()
         super().__init__(level)
@@ -280,9 +290,9 @@ class KafkaHandler(logging.Handler):
         Raises:
             ConfigurationError: a property or an option has a value it can't have.
         """
-        options = hidden(options)
+        options = hide(options, cls)
         try:
-            options = complete(properties, options)
+            options = complete(properties, options, parameters_of(cls))
         finally:
             del properties  # a mapping that has secrets
         return cls(topic=topic, **options)
@@ -338,9 +348,9 @@ class KafkaHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand ``record`` over to the loop thread; never raises, never waits for the network."""
-        pipeline = self._pipeline
+        pipeline = self._pipeline_now()
         handoff = pipeline.handoff
-        if here.depth or self._closed or (handoff.counts.crowded and handoff.will_drop()):
+        if here.depth or self._closed or (handoff.counts.crowded and self._needs_care(pipeline)):
             self._emit_with_care(record)
             return
         # The way of nearly every record. It runs no code of the program's, so nothing is logged
@@ -354,6 +364,10 @@ class KafkaHandler(logging.Handler):
             self._put(item, record)
         elif dropped := pipeline.put(item):
             self._unshipped.account_for(dropped)
+
+    def _needs_care(self, pipeline: Pipeline) -> bool:
+        pipeline.revive()
+        return pipeline.handoff.will_drop()
 
     def _emit_with_care(self, record: logging.LogRecord) -> None:
         if is_shipping():
@@ -400,6 +414,9 @@ class KafkaHandler(logging.Handler):
             super().handleError(record)
 
     def _pipeline_now(self) -> Pipeline:
+        """Return the pipeline, a new one in a child whose fork ran no hook of ours, or not yet."""
+        if self._pipeline.process != os.getpid():
+            self.start_over()
         return self._pipeline
 
     def _topic_of(self, record: logging.LogRecord) -> str:
@@ -426,13 +443,13 @@ class KafkaHandler(logging.Handler):
             delivered or given up, which ``stats()`` tells apart.
         """
         if timeout is not None:
-            return self._pipeline.flush(timeout)
-        return self._deliver(self._pipeline.flush)
+            return self._pipeline_now().flush(timeout)
+        return self._deliver(self._pipeline_now().flush)
 
     def finish(self) -> int:
         """As ``flush()``, and say what is to be said last: the process may end without a
         ``close()``."""
-        return self._deliver(self._pipeline.finish)
+        return self._deliver(self._pipeline_now().finish)
 
     def _deliver(self, flush: Callable[[float], int]) -> int:
         emitted, until = self._pipeline.handoff.emitted, time.monotonic() + self._time_left()
@@ -478,11 +495,7 @@ class KafkaHandler(logging.Handler):
         Returns:
             Whether another thread does so, which can be waited for.
         """
-        return self._pipeline.hurry()
-
-    def let_go(self) -> AbstractContextManager[None]:
-        """Let the loop thread go on for a block, whatever a frame beneath has that it needs."""
-        return self._pipeline.let_go()
+        return self._pipeline_now().hurry()
 
     def _time_left(self) -> float:
         patience = self._patience
@@ -495,7 +508,7 @@ class KafkaHandler(logging.Handler):
 
         All handlers do so at the same time, so that together they take no longer than one.
         """
-        emitted = self._pipeline.handoff.emitted
+        emitted = self._pipeline_now().handoff.emitted
         self._patience = _Patience(emitted, time.monotonic() + self._close_timeout)
         self._pipeline.start_flushing(self._close_timeout)
 
@@ -506,7 +519,7 @@ class KafkaHandler(logging.Handler):
         """
         if not self._closed:
             self._closed = True
-            self._pipeline.close(self._time_left())
+            self._pipeline_now().close(self._time_left())
             live_handlers.remove(self)
             self.tell_what_is_lost()
         super().close()
@@ -529,7 +542,7 @@ class KafkaHandler(logging.Handler):
         In a forked child these are the child's own.
         """
         fallback = 0 if self.fallback is None else self.fallback.taken
-        return self._pipeline.stats(fallback=fallback, diverted=self._internal_log.diverted)
+        return self._pipeline_now().stats(fallback=fallback, diverted=self._internal_log.diverted)
 
     # At a fork.
 
@@ -542,9 +555,15 @@ class KafkaHandler(logging.Handler):
         self._pipeline.go_on()
 
     def start_over(self) -> None:
-        """Begin with an empty buffer and nothing counted, in the child."""
-        self._pipeline.abandon()
-        self._pipeline = Pipeline(self._plan)
+        """Begin with an empty buffer and nothing counted, in the child, if it did not yet.
+
+        A hook that logs may run before ours; what it logged is the child's.
+        """
+        with _starting_over:
+            if self._pipeline.process == os.getpid():
+                return
+            self._pipeline.abandon()
+            self._pipeline = Pipeline(self._plan)
         self._take_the_quick_way()
         self._tallies.start_over()
         self._patience = None

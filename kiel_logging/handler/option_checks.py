@@ -10,28 +10,62 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from kiel_logging.clients import Producer
+from kiel_logging.credentials import hidden
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.pipeline.handoff import OVERFLOW
 
-_PASSED_THROUGH: Final = frozenset(inspect.signature(Producer).parameters)
+_PASSED_THROUGH: Final = inspect.signature(Producer).parameters
 
 _ALIASES: Final = {
     "acks": "required_acks",
+    "additional_fields": "fields",
     "bootstrap_servers": "brokers",
     "compression_type": "compression",
     "enable_idempotence": "idempotence",
+    "hosts_list": "brokers",
+    "sasl_plain_password": "sasl_password",
+    "sasl_plain_username": "sasl_username",
+    "sasl_oauth_token_provider": "sasl_token_provider",
+    "value_serializer": "serializer",
 }
-"""What other clients call options of ours."""
+"""Names that other clients have for the same options."""
+
+_NEEDLESS: Final = {
+    "api_version": "the versions are negotiated with each broker",
+    "retries": "a record is retried until delivery_timeout_ms",
+}
+"""Options of other clients, and why this handler needs none of the kind."""
+
+
+def parameters_of(handler: type) -> dict[str, inspect.Parameter]:
+    """Return every option that a handler of this class takes, with its default."""
+    found = dict(_PASSED_THROUGH)
+    for kind in reversed(handler.__mro__):
+        if issubclass(kind, logging.Handler) and "__init__" in vars(kind):
+            found |= inspect.signature(kind).parameters
+    return found
+
+
+def hide(options: Mapping[str, Any], handler: type) -> dict[str, Any]:
+    """Return ``options`` with a Secret in place of each secret, and of each unknown value.
+
+    An unknown name may be that of a secret, misspelt.
+    """
+    return hidden(options, {*parameters_of(handler), "acks"})  # AuditHandler refuses this by value
 
 
 def refuse_unknown(options: Mapping[str, Any], handler: type) -> None:
     """See that ``options``, which ``handler`` does not name, are the Producer's."""
     for name in options:
         if name not in _PASSED_THROUGH:
-            known = [*inspect.signature(handler).parameters, *_PASSED_THROUGH]
-            nearest = [_ALIASES[name]] if name in _ALIASES else _nearest(name, known)
-            hint = f": did you mean {nearest[0]!r}?" if nearest else ""
-            raise ConfigurationError(f"KafkaHandler has no option {name!r}{hint}")
+            raise ConfigurationError(f"KafkaHandler has no option {name!r}{_hint(name, handler)}")
+
+
+def _hint(name: str, handler: type) -> str:
+    if name in _NEEDLESS:
+        return f": leave it out, for {_NEEDLESS[name]}"
+    nearest = [_ALIASES[name]] if name in _ALIASES else _nearest(name, parameters_of(handler))
+    return f": did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def _nearest(name: str, known: Iterable[str]) -> list[str]:

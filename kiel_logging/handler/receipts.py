@@ -7,7 +7,7 @@ which ends are not known.
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from types import TracebackType
@@ -32,9 +32,6 @@ class Carrier(Protocol):
 
     def flush(self, timeout: float) -> int:
         """Deliver it, perhaps on this thread."""
-
-    def let_go(self) -> AbstractContextManager[None]:
-        """Let the other thread go on for a block, whatever a frame beneath has that it needs."""
 
 
 class Receipts(Sequence[Receipt]):
@@ -151,8 +148,7 @@ class Receipts(Sequence[Receipt]):
         if self._tally.is_settled:
             return
         if self._carrier.hurry():
-            with self._carrier.let_go():
-                settled.acquire(timeout=max(0.0, deadline - monotonic()))
+            settled.acquire(timeout=max(0.0, deadline - monotonic()))
         elif timeout:
             self._carrier.flush(timeout)
 

@@ -3,9 +3,14 @@
 The key is read once, when the handler is made: all of a stream has the same.
 """
 
+from typing import Final
+
 from kiel_logging.credentials import Secret
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.proof.chain import Seal, sealer
+
+SHORTEST_KEY: Final = 16
+"""Bytes of a chain key. Anybody who reads the stream can try shorter ones until one fits."""
 
 
 def seal_choice(chain: object, key: Secret | None) -> Seal | None:
@@ -23,6 +28,10 @@ def seal_choice(chain: object, key: Secret | None) -> Seal | None:
     if not chain:
         raise ConfigurationError("chain_key is of no use without chain=True: give both, or neither")
     data = key.read_bytes()
-    if not data:
-        raise ConfigurationError("chain_key is empty: anybody could seal with it")
-    return sealer(data)
+    if len(data) >= SHORTEST_KEY:
+        return sealer(data)
+    del data
+    raise ConfigurationError(
+        f"chain_key has fewer than {SHORTEST_KEY} bytes, and could be guessed: make one by "
+        "`python -c 'import secrets; print(secrets.token_hex(32))'`"
+    )

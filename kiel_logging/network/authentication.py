@@ -17,9 +17,9 @@ from kiel_logging.errors import (
     UnsupportedMechanism,
 )
 from kiel_logging.network.mechanisms import Conversation, oauthbearer, plain, scram
-from kiel_logging.network.tokens import Tokens
+from kiel_logging.network.tokens import RunAside, Tokens
 from kiel_logging.options import Address
-from kiel_logging.security import OAUTHBEARER, PLAIN, SaslOptions
+from kiel_logging.security import OAUTHBEARER, PLAIN, SCRAM, SaslOptions
 from kiel_logging.wire.messages import Api
 from kiel_logging.wire.sasl import (
     Authenticated,
@@ -48,11 +48,20 @@ class Authenticator:
         options: mechanism and credentials.
         encrypted: whether connections are.
         tokens: where OAUTHBEARER has its tokens from; None for other mechanisms.
+        run_aside: derives SCRAM's keys, which may take a second.
     """
 
-    def __init__(self, options: SaslOptions, *, encrypted: bool, tokens: Tokens | None) -> None:
+    def __init__(
+        self,
+        options: SaslOptions,
+        *,
+        encrypted: bool,
+        tokens: Tokens | None,
+        run_aside: RunAside,
+    ) -> None:
         self._options = options
         self._tokens = tokens
+        self._run_aside = run_aside
         self._warn = options.mechanism == PLAIN and not encrypted
 
     async def authenticate(self, line: Line) -> float:
@@ -84,10 +93,24 @@ class Authenticator:
             answer = read_sasl_authenticate(await line.ask(Api.SASL_AUTHENTICATE, request))
             self._check(line, answer)
             lifetime = answer.lifetime or lifetime
-            try:
-                message = conversation.send(answer.auth_bytes)
-            except StopIteration:
+            following = await self._go_on(conversation, answer.auth_bytes)
+            if following is None:
                 return lifetime
+            message = following
+
+    async def _go_on(self, conversation: Conversation, answer: bytes) -> bytes | None:
+        """Return the next message, None after the last."""
+
+        def send() -> bytes | None:
+            try:
+                return conversation.send(answer)
+            except StopIteration:  # a future can't have that one
+                return None
+
+        if self._options.mechanism not in SCRAM:
+            return send()
+        following: bytes | None = await self._run_aside(send)
+        return following
 
     def _warn_once(self) -> None:
         if self._warn:
@@ -101,7 +124,8 @@ class Authenticator:
     async def _conversation(self) -> Conversation:
         options = self._options
         if self._tokens is not None:
-            return oauthbearer(await self._tokens.get())
+            token = await self._tokens.get()
+            return oauthbearer(token.value, token.extensions)
         assert options.username is not None
         assert options.password is not None
         try:
@@ -117,7 +141,8 @@ class Authenticator:
         response = await line.ask(Api.SASL_HANDSHAKE, sasl_handshake_request(mechanism))
         error, offered = response.error_code, response.mechanisms
         if error == ErrorCode.unsupported_sasl_mechanism:
-            names = ", ".join(map(repr, offered)) or "none"
+            # Whatever the broker says: some names, and not all of a long one.
+            names = ", ".join(f"{name!r:.40}" for name in offered[:10]) or "none"
             raise UnsupportedMechanism(
                 f"{line.address} does not offer sasl_mechanism={mechanism!r}; it offers {names}"
             )

@@ -1,7 +1,8 @@
 """The brokers of a cluster: who leads what, and one connection to each that is needed.
 
 The law: at most one refresh of the metadata runs at a time; a broker that failed is left alone for
-a backoff; when no known broker answers, the bootstrap list is asked again (KIP-1102).
+a backoff; when three known brokers in a row do not answer, the bootstrap list is asked again
+(KIP-1102).
 """
 
 import asyncio
@@ -14,8 +15,10 @@ from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
     AuthenticationFailed,
     BrokerError,
+    BrokerUnreachable,
     NoBrokersAvailable,
     ProducerClosed,
+    RequestTimedOut,
     SecurityError,
     UnsupportedBroker,
     UnsupportedMechanism,
@@ -24,17 +27,33 @@ from kiel_logging.network.connection import Connection
 from kiel_logging.options import Address, ProducerOptions
 from kiel_logging.wire.messages import Api
 from kiel_logging.wire.metadata import Broker, metadata_request, read_metadata
-from kiel_logging.wire.producer_id import init_producer_id_request
+from kiel_logging.wire.producer_id import check_producer_id, init_producer_id_request
 from kiel_logging.wire.topic_configs import max_message_bytes_request, read_max_message_bytes
 
 MAX_REQUESTS_IN_FLIGHT: Final = 5
 """Produce requests that one broker may owe us an answer for: the Java client's default."""
 
 _PATIENCE: Final = 2.0
-"""Seconds until another broker is asked what any can answer."""
+"""Seconds until another broker is asked what any can answer, and until a slow one is reported."""
+
+_IN_VAIN: Final = 3
+"""Brokers that may leave us without an answer, one after the other, until the bootstrap brokers are
+asked again: a list of thousands that are gone, or never were, would take hours."""
+
+_LONGEST: Final = 10.0
+"""Seconds that the only known broker has until then."""
+
+_MOST_MUTED: Final = 60.0
+"""Seconds that a broker may throttle us. Quotas take a second or so (quota.window.size.seconds)."""
 
 _TELL_EVERY: Final = 60.0
-"""Seconds until the same trouble is logged again."""
+"""Seconds until the same trouble is logged again, while it lasts."""
+
+_TELL_AGAIN: Final = 10.0
+"""Seconds until it is logged again when it was over meanwhile."""
+
+_MOST_TOLD: Final = 10
+"""Troubles that are logged in that time, of as many brokers or different texts as there are."""
 
 _REFUSALS: Final = (AuthenticationFailed, UnsupportedMechanism)
 """What all brokers of a cluster will say: asking another only locks an account sooner."""
@@ -54,6 +73,7 @@ class Node:
         self.connection: Connection | None = None
         self.opening: asyncio.Future[Connection] | None = None
         self.failures = 0
+        self.error: BrokerError | None = None
         self.retry_at = 0.0
         self.muted_until = 0.0
         self.in_flight = 0
@@ -75,7 +95,7 @@ class Node:
     def mute(self, now: float, throttle_time_ms: int) -> None:
         """Send nothing for as long as the broker says (KIP-219)."""
         if throttle_time_ms > 0:
-            self.muted_until = now + throttle_time_ms / 1000
+            self.muted_until = now + min(_MOST_MUTED, throttle_time_ms / 1000)
 
     def can_take(self, now: float) -> bool:
         """Whether a connected broker may be sent another request."""
@@ -92,6 +112,7 @@ class Cluster:
         backoff: attempts so far -> seconds until the next.
         clock: seconds, monotonic.
         on_change: called when something that was waited for may be there.
+        on_metadata: called when the topology was updated, before anything else can use it.
 
     Attributes:
         trouble: the last error of a broker, for messages to the user; None when all is well.
@@ -106,6 +127,7 @@ class Cluster:
         backoff: Callable[[int], float],
         clock: Callable[[], float],
         on_change: Callable[[], None],
+        on_metadata: Callable[[], None],
     ) -> None:
         self._options = options
         self._connect = connect
@@ -113,14 +135,17 @@ class Cluster:
         self._backoff = backoff
         self._clock = clock
         self._on_change = on_change
+        self._on_metadata = on_metadata
         self._nodes: dict[int, Node] = {}
         self._topics: set[str] = set()
         self._closed = False
         self._told: dict[str, float] = {}
+        self._told_of_trouble = False
         self._refresh_wanted = True
         self._refreshing = False
         self._refresh_at = 0.0
         self._fruitless = 0
+        self._in_vain = 0
         self._expires_at = 0.0
         self._refusal: BrokerError | None = None
         self._refusals = 0
@@ -182,20 +207,41 @@ class Cluster:
             self._on_change()
 
     async def _ask_any_broker(self) -> None:
+        try:
+            await self._ask_known(self._ask)
+        except _REFUSALS:
+            raise
+        except BrokerError:
+            self._in_vain = 0
+            await self.bootstrap()
+
+    async def _ask_known(self, ask: Callable[[Connection], Awaitable[Any]]) -> Any:
+        """Return the first answer of a known broker.
+
+        Raises:
+            BrokerError: none answered, or too many did not; the last one's reason.
+        """
         candidates = self._candidates()
-        for node in candidates:
+        patience = _PATIENCE if len(candidates) > 1 else _LONGEST
+        last: BrokerError = NoBrokersAvailable("no known broker can be asked now")
+        for node in candidates[:_IN_VAIN]:
+            if self._in_vain >= _IN_VAIN:
+                break  # others were asked in vain by now, for the other question
+            self._in_vain += 1
             try:
-                async with asyncio.timeout(_PATIENCE if len(candidates) > 1 else None):
-                    await self._ask(await self._connected(node))
-            except _REFUSALS:
-                raise
+                async with asyncio.timeout(patience):
+                    answer = await ask(await self._connected(node))
             except BrokerError as error:
-                self.trouble = error
-            except TimeoutError:
-                continue  # it may answer yet; others are asked meanwhile
+                self.trouble = last = error
+                if isinstance(error, _REFUSALS):
+                    raise
+            except TimeoutError:  # it may answer yet; others are asked meanwhile
+                late = f"{node.address} has not answered for {patience:.0f} s"
+                self.trouble = last = RequestTimedOut(late)
             else:
-                return
-        await self.bootstrap()
+                self._in_vain = 0
+                return answer
+        raise last
 
     def _candidates(self) -> list[Node]:
         """Return the brokers worth asking: connected ones first, those that owe us least before."""
@@ -209,20 +255,21 @@ class Cluster:
         Raises:
             BrokerError: none answered.
         """
-        candidates = self._candidates()
-        for node in candidates:
-            try:
-                async with asyncio.timeout(_PATIENCE if len(candidates) > 1 else None):
-                    connection = await self._connected(node)
-                    request = init_producer_id_request(connection.version(Api.INIT_PRODUCER_ID))
-                    return await connection.send(
-                        Api.INIT_PRODUCER_ID, request, self._options.request_timeout
-                    )
-            except BrokerError as error:
-                self.trouble = error
-            except TimeoutError:
-                continue  # it may answer yet; others are asked meanwhile
-        raise self.trouble or NoBrokersAvailable("no broker is known to ask for a producer id")
+        try:
+            return await self._ask_known(self._ask_for_producer_id)
+        except NoBrokersAvailable as nobody:
+            self.want_refresh()
+            why = self.trouble or nobody
+            raise type(why)(*why.args) from None  # a copy: each raise adds to a traceback
+        except BrokerError as error:
+            self._tell(error)
+            self.want_refresh()  # there may be others by now
+            raise
+
+    async def _ask_for_producer_id(self, connection: Connection) -> Any:
+        request = init_producer_id_request(connection.version(Api.INIT_PRODUCER_ID))
+        timeout = self._options.request_timeout
+        return check_producer_id(await connection.send(Api.INIT_PRODUCER_ID, request, timeout))
 
     async def bootstrap(self) -> None:
         """Ask the bootstrap brokers for metadata, one at a time and in order, until one answers.
@@ -252,14 +299,19 @@ class Cluster:
             if isinstance(failure, UnsupportedBroker | SecurityError):
                 raise failure  # a broker is there: the others being down is not what matters
         reasons = "; ".join(map(str, failures))
-        raise NoBrokersAvailable(f"no bootstrap broker answered: {reasons}")
+        nowhere = all(isinstance(failure, BrokerUnreachable) for failure in failures)
+        hint = " (is the option brokers right?)" if nowhere else ""
+        raise NoBrokersAvailable(f"no bootstrap broker answered{hint}: {reasons}")
 
     async def _ask(self, connection: Connection) -> None:
-        asked = sorted(self._topics)
-        request = metadata_request(connection.version(Api.METADATA), asked)
-        response = await connection.send(Api.METADATA, request, self._options.request_timeout)
+        asked = frozenset(self._topics)
+        request = metadata_request(connection.version(Api.METADATA), sorted(asked))
+        timeout = self._options.request_timeout
+        # The response itself, with thousands of objects, is let go before more are made.
+        metadata = read_metadata(await connection.send(Api.METADATA, request, timeout), asked)
         now = self._clock()
-        self.topology.update(read_metadata(response), now)
+        self.topology.update(metadata, now)
+        self._on_metadata()
         self._expires_at = now + self._options.metadata_max_age
         self._keep_nodes_in_step()
         self._space_refreshes()
@@ -269,16 +321,22 @@ class Cluster:
         if any(node.failures for node in self._nodes.values()):
             return
         self.trouble = None
-        if self._told:
-            self._told.clear()
+        if self._told_of_trouble:
+            self._told_of_trouble = False
+            again = self._clock() + _TELL_AGAIN  # it may come and go, several times a second
+            self._told = {text: min(until, again) for text, until in self._told.items()}
             report(logging.INFO, "the brokers answer again")
 
     def _tell(self, error: BrokerError) -> None:
-        """Log what is wrong with the brokers, each trouble once a minute."""
+        """Log what is wrong with the brokers, each trouble once a minute and not too many."""
         self.trouble = error
         now, text = self._clock(), str(error)
-        if now >= self._told.get(text, now):
-            self._told[text] = now + _TELL_EVERY
+        if now < self._told.get(text, now):
+            return
+        recent = {told: until for told, until in self._told.items() if now < until}
+        if len(recent) < _MOST_TOLD:
+            self._told = {**recent, text: now + _TELL_EVERY}
+            self._told_of_trouble = True
             report(logging.WARNING, "Kafka can't be reached: %s", text)
 
     async def max_message_bytes(self, node: Node, topic: str) -> int | None:
@@ -337,6 +395,15 @@ class Cluster:
             self._spawn(self._connect_in_background(node))
         return None
 
+    def unreachable(self, node_id: int) -> BrokerError | None:
+        """Return why the broker can't be reached; None when it can, or was not tried yet."""
+        node = self._nodes.get(node_id)
+        return node.error if node is not None and node.failures and not node.connected else None
+
+    def connected(self) -> bool:
+        """Whether any broker is connected."""
+        return any(node.connected for node in self._nodes.values())
+
     def _keep_nodes_in_step(self) -> None:
         brokers = self.topology.brokers
         for node_id, node in list(self._nodes.items()):
@@ -365,23 +432,41 @@ class Cluster:
             return node.connection
         if node.opening is None:
             node.opening = asyncio.ensure_future(self._open(node))
+            node.opening.add_done_callback(_look_at)
         return await asyncio.shield(node.opening)
 
     async def _open(self, node: Node) -> Connection:
+        what = (
+            f"the brokers advertise {node.address} for broker {node.broker.node_id} "
+            "(advertised.listeners)"
+        )
+        yet = BrokerUnreachable(f"{what}, and nothing answers there yet")
+        slow = asyncio.get_running_loop().call_later(_PATIENCE, self._note_slow, yet)
         try:
             connection = await self._dial(node.address)
+        except BrokerUnreachable as error:
+            unreachable = BrokerUnreachable(f"{what}, which can't be reached from here: {error}")
+            self._note_failure(node, unreachable)
+            raise unreachable from error
         except BrokerError as error:
             self._note_failure(node, error)
             raise
         finally:
+            slow.cancel()
             node.opening = None
         if self._nodes.get(node.broker.node_id) is not node:
             connection.close()  # the node was dropped, or all was closed, while we connected
         connection.on_close = lambda why: self._lost(node, why)
         node.connection = connection
         node.failures = 0
+        node.muted_until = 0.0  # the broker throttles connections
         self._note_recovery()
         return connection
+
+    def _note_slow(self, error: BrokerUnreachable) -> None:
+        self._tell(error)
+        self.want_refresh()  # another broker may lead its partitions by now, or it has moved
+        self._on_change()
 
     def _lost(self, node: Node, why: BrokerError) -> None:
         if node.in_flight:
@@ -392,6 +477,7 @@ class Cluster:
 
     def _note_failure(self, node: Node, error: BrokerError) -> None:
         node.failures += 1
+        node.error = error
         node.retry_at = self._clock() + self._pause(node.failures, error)
 
     def _check_open(self) -> None:
@@ -408,3 +494,9 @@ class Cluster:
             if node.connection is not None:
                 node.connection.on_close = None
                 node.connection.close()
+
+
+def _look_at(opening: "asyncio.Future[Connection]") -> None:
+    """Retrieve the error of a failed attempt, which is noted already: asyncio would log it."""
+    if not opening.cancelled():
+        opening.exception()

@@ -1,12 +1,14 @@
 """One connection to one broker: requests out, responses in, in order.
 
 The law: every request that was sent ends, with its response or with the reason why there is none.
+It keeps nothing that the broker sends unasked, and no response larger than its request allows.
 The only module that catches what sockets raise; everyone else sees BrokerError.
 """
 
 import asyncio
+import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
 from kio.schema.errors import ErrorCode
@@ -24,14 +26,27 @@ from kiel_logging.errors import (
 )
 from kiel_logging.network.authentication import Authenticator
 from kiel_logging.options import Address
-from kiel_logging.wire import messages, versions
+from kiel_logging.wire import limits, messages, versions
 from kiel_logging.wire.messages import Api
 
 _RENEW_AT: Final = 0.85
 """The part of a session's lifetime after which we say again who we are, as the Java client does."""
 
-MAX_FRAME: Final = 64 * 1024 * 1024
-"""Most bytes of a response. The metadata of 100,000 partitions takes about 5 MB."""
+RENEW_LEAST: Final = 3.0
+"""Seconds from one session to the next at least, however short the broker says that they are."""
+
+QUIET: Final = 3.0
+"""Seconds of silence after which the broker is asked whether it is still there, before a request
+is sent to it. A middlebox that forgot an idle connection lets everything vanish that comes later on
+it: the request would take its whole timeout, and may have been done or not."""
+
+_PROBE_LEAST: Final = 0.25
+_PROBE_MOST: Final = 2.0
+_PROBE_PATIENCE: Final = 10
+"""The broker has so many times as long to answer that as its first answer took, within these
+bounds in seconds. If it takes longer all the same, the price of the mistake is a new connection."""
+
+_NO_TIMEOUT: Final = 3600.0  # seconds: another one is shorter
 
 # What the first four bytes say when the port speaks something else.
 _TLS_ALERT: Final = 0x15
@@ -43,12 +58,13 @@ class _Pending(NamedTuple):
 
     api: Api
     version: int
+    most: int
     response: "asyncio.Future[Any]"
     timer: asyncio.TimerHandle
 
 
 class _Held(NamedTuple):
-    """A request that waits until who we are has been told again."""
+    """A request that waits for the end of a probe, or of an authentication."""
 
     api: Api
     request: Any
@@ -59,12 +75,17 @@ class _Held(NamedTuple):
 class Connection:
     """An open connection. Made by ``open_connection``.
 
+    Args:
+        max_idle: seconds without a request after which it is closed; 0 for never.
+
     Attributes:
         address: the broker's, as it was named.
         closed: why it was closed, None while it is open.
     """
 
-    def __init__(self, stream: IOStream, address: Address, client_id: str) -> None:
+    def __init__(
+        self, stream: IOStream, address: Address, client_id: str, *, max_idle: float = 0
+    ) -> None:
         self._stream = stream
         self._client_id = client_id
         self._correlation_ids = itertools.count()
@@ -76,8 +97,15 @@ class Connection:
         self._served = False
         self._authenticator: Authenticator | None = None
         self._held: list[_Held] | None = None
+        self._holding: asyncio.Task[None] | None = None
         self._session_timer: asyncio.TimerHandle | None = None
-        self._renewing: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._used_at = self._loop.time()
+        self._probe_patience = _PROBE_MOST
+        self._max_idle = max_idle
+        self._idle_timer: asyncio.TimerHandle | None = None
+        if max_idle:
+            self._idle_timer = self._loop.call_later(max_idle, self._close_if_idle)
         self._reading = asyncio.ensure_future(self._read_responses())
 
     def __repr__(self) -> str:
@@ -90,7 +118,10 @@ class Connection:
         Raises:
             BrokerError: it is no Kafka broker, or one that is too old.
         """
+        asked_at = self._loop.time()
         response = await self._api_versions(versions.SUPPORTED[Api.API_VERSIONS].highest, timeout)
+        patience = _PROBE_PATIENCE * (self._loop.time() - asked_at)
+        self._probe_patience = min(_PROBE_MOST, max(_PROBE_LEAST, patience))
         if response.error_code == ErrorCode.unsupported_version:
             response = await self._api_versions(0, timeout)
         self._versions = versions.read_api_versions(response)
@@ -119,7 +150,8 @@ class Connection:
         RequestTimedOut. A broker that misses one timeout answers nothing behind it either, for
         responses come in order: the connection is closed.
         """
-        response = asyncio.get_running_loop().create_future()
+        response = self._loop.create_future()
+        self._probe_if_quiet()
         if self.closed is not None:
             response.set_exception(_again(self.closed))
         elif self._held is not None:
@@ -133,8 +165,10 @@ class Connection:
     ) -> None:
         correlation_id = next(self._correlation_ids) & 0x7FFFFFFF
         frame = messages.encode_request(request, correlation_id, self._client_id)
-        timer = asyncio.get_running_loop().call_later(timeout, self._time_out, api, timeout)
-        self._pending[correlation_id] = _Pending(api, request.__version__, response, timer)
+        timer = self._loop.call_later(timeout, self._time_out, api, timeout)
+        most = limits.most_bytes(request)
+        self._pending[correlation_id] = _Pending(api, request.__version__, most, response, timer)
+        self._used_at = self._loop.time()
         self._write(frame)
 
     async def post(self, api: Api, request: Any, timeout: float) -> None:
@@ -144,13 +178,15 @@ class Connection:
             ConnectionLost: the connection was cut before.
             RequestTimedOut: the broker did not take it within ``timeout`` seconds.
         """
-        if self._renewing is not None:
-            await asyncio.wait([self._renewing])
+        self._probe_if_quiet()
+        while self._holding is not None:
+            await asyncio.wait([self._holding])
         if self.closed is not None:
             raise _again(self.closed)
         correlation_id = next(self._correlation_ids) & 0x7FFFFFFF
         frame = messages.encode_request(request, correlation_id, self._client_id)
         try:
+            self._used_at = self._loop.time()
             async with asyncio.timeout(timeout):
                 await self._stream.write(frame)
         except StreamClosedError as cause:
@@ -177,25 +213,32 @@ class Connection:
         self._authenticator = authenticator
         lifetime = await authenticator.authenticate(_Line(self, timeout))
         if lifetime > 0:
-            self._session_timer = asyncio.get_running_loop().call_later(
-                lifetime * _RENEW_AT, self._renew, timeout
-            )
+            wait = max(RENEW_LEAST, lifetime * _RENEW_AT)
+            self._session_timer = self._loop.call_later(wait, self._renew, timeout)
 
     def _renew(self, timeout: float) -> None:
-        self._renewing = asyncio.ensure_future(self._authenticate_again(timeout))
-
-    async def _authenticate_again(self, timeout: float) -> None:
-        """Begin a new session (KIP-368); requests are held, for brokers take none in between."""
+        """Begin a new session (KIP-368); brokers take no requests in between."""
         assert self._authenticator is not None
+        if self._holding is not None:  # it is being probed, which does not take long
+            self._session_timer = self._loop.call_later(_PROBE_MOST, self._renew, timeout)
+        else:
+            self._hold(functools.partial(self.authenticate, self._authenticator, timeout))
+
+    # Requests that are held meanwhile.
+
+    def _hold(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._held = []
+        self._holding = asyncio.ensure_future(self._hold_during(work))
+
+    async def _hold_during(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await self.authenticate(self._authenticator, timeout)
+            await work()
         except BrokerError as error:
             self.close(error)
-        except Exception as bug:  # ours; a session that is not renewed ends in the middle
-            self.close(ProtocolError(f"renewing the session with {self.address} failed: {bug!r}"))
+        except Exception as bug:  # ours; what is held must not be held for ever
+            self.close(ProtocolError(f"asking {self.address} in between failed: {bug!r}"))
         finally:
-            self._renewing = None
+            self._holding = None
             self._release()
 
     def _release(self) -> None:
@@ -207,6 +250,37 @@ class Connection:
                 self._transmit(*request)
             else:
                 request.response.set_exception(_again(self.closed))
+
+    # Silence.
+
+    def _probe_if_quiet(self) -> None:
+        quiet = self._loop.time() - self._used_at
+        idle = self._versions and not self._pending and self._held is None and self.closed is None
+        if idle and quiet > QUIET:
+            self._hold(functools.partial(self._probe, quiet))
+
+    async def _probe(self, quiet: float) -> None:
+        request = versions.api_versions_request(0, VERSION)
+        try:
+            async with asyncio.timeout(self._probe_patience):
+                await _Line(self, _NO_TIMEOUT).ask(Api.API_VERSIONS, request)
+        except TimeoutError:
+            raise ConnectionLost(
+                f"the connection to {self.address} was lost: it was idle for {quiet:.0f} s, and "
+                "now nothing answers on it; set connections_max_idle_ms to less than what lies in "
+                "between (a load balancer, a firewall) keeps idle connections"
+            ) from None
+
+    def _close_if_idle(self) -> None:
+        left = self._used_at + self._max_idle - self._loop.time()
+        if self._pending or self._holding is not None:
+            left = self._max_idle
+        if left <= 0:
+            self.close(ConnectionLost(f"the connection to {self.address} was idle and closed"))
+        else:
+            self._idle_timer = self._loop.call_later(left, self._close_if_idle)
+
+    # Responses.
 
     async def _read_responses(self) -> None:
         try:
@@ -224,7 +298,11 @@ class Connection:
 
     async def _read_size(self) -> int:
         (size,) = messages.SIZE.unpack(await self._stream.read_bytes(messages.SIZE.size))
-        if 0 <= size <= MAX_FRAME:
+        awaited = next(iter(self._pending.values()), None)
+        most = limits.MOST_BYTES if awaited is None else awaited.most
+        if 0 <= size <= most:
+            if awaited is None:
+                raise ProtocolError(f"{self.address} answered a request that was not made")
             return int(size)
         if size >> 24 == _TLS_ALERT:
             raise ListenerMismatch(
@@ -232,7 +310,7 @@ class Connection:
                 "security_protocol, or check the port in brokers"
             )
         raise ProtocolError(
-            f"{self.address} announced a response of {size} bytes: {_what_speaks_so(size)}"
+            f"{self.address} announced a response of {size} bytes: {_what_speaks_so(size, most)}"
         )
 
     def _answer(self, frame: bytes) -> None:
@@ -244,6 +322,7 @@ class Connection:
         pending = self._pending.pop(correlation_id)
         self._served = self._served or pending.api is not Api.API_VERSIONS
         pending.timer.cancel()
+        self._used_at = self._loop.time()
         if pending.response.done():
             return  # its caller was cancelled
         try:
@@ -286,12 +365,13 @@ class Connection:
             self.on_close(self.closed)
 
     def _end_session(self) -> None:
-        if self._session_timer is not None:
-            self._session_timer.cancel()
-        if self._renewing is not None and self._renewing is not asyncio.current_task():
-            self._renewing.cancel()  # it releases what is held
-        elif self._renewing is None:
-            self._release()
+        for timer in (self._session_timer, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
+        holding, self._holding = self._holding, None
+        if holding is not None and holding is not asyncio.current_task():
+            holding.cancel()
+        self._release()  # a task that is cancelled before its first step would not
 
 
 class _Line:
@@ -320,7 +400,7 @@ def _again(error: BrokerError) -> BrokerError:
     return type(error)(*error.args)
 
 
-def _what_speaks_so(size: int) -> str:
+def _what_speaks_so(size: int, most: int) -> str:
     if size == _HTTP:
         return "that is HTTP, not Kafka; check the port in brokers"
-    return f"at most {MAX_FRAME} can be right; is this really a Kafka broker's port?"
+    return f"at most {most} can be right; is this really a Kafka broker's port?"

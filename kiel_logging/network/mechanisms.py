@@ -6,15 +6,23 @@ client has nothing more to say, and raises when the broker's answer is not what 
 Source: RFC 4616 (PLAIN), RFC 5802 and 7677 (SCRAM), RFC 7628 (OAUTHBEARER).
 """
 
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Mapping
 from typing import Final, TypeAlias
 
 from kiel_logging.errors import AuthenticationFailed
 
 Conversation: TypeAlias = Generator[bytes, bytes, None]
 
+_LEAST_ITERATIONS: Final = 4_096
+"""Kafka's least. Fewer let anybody who poses as the broker guess the password from our proof."""
+
 _MOST_ITERATIONS: Final = 1_000_000
 """Kafka's are 4,096 to 16,384. A broker that asks for more than this means to keep us busy."""
+
+_ITERATIONS: Final = re.compile(rb"(?:^|,)i=([0-9]+)(?=,|$)")
+_LONGEST_FIRST: Final = 4_096
+"""Bytes of a broker's first SCRAM message: nonce, salt and iterations, 100 as a rule."""
 
 _KVSEP: Final = "\x01"
 
@@ -46,18 +54,34 @@ def scram(mechanism: str, username: str, password: str) -> Conversation:
             f"{mechanism} can't be done with this user name and password: {error}"
         ) from None
     try:
-        client.set_server_first((yield client.get_client_first().encode()).decode())
-        if int(client.iterations) > _MOST_ITERATIONS:
-            raise AuthenticationFailed(
-                f"the broker asks for {client.iterations} iterations of {mechanism}; "
-                f"{_MOST_ITERATIONS} are the most that can be meant"
-            )
+        server_first = yield client.get_client_first().encode()
+        _check_effort(mechanism, server_first)
+        client.set_server_first(server_first.decode())
         client.set_server_final((yield client.get_client_final().encode()).decode())
     except (ScramException, KeyError, ValueError) as error:
         # Its text may have what was sent, not what is secret; but it is not needed either.
-        raise AuthenticationFailed(
-            f"{mechanism} failed: {_scram_reason(error)}; is this the broker that it claims to be?"
-        ) from None
+        raise _not_the_broker(mechanism, _scram_reason(error)) from None
+
+
+def _check_effort(mechanism: str, server_first: bytes) -> None:
+    """Refuse what would keep us busy, or would give the password away; before it is computed."""
+    if len(server_first) > _LONGEST_FIRST:
+        raise _not_the_broker(
+            mechanism, f"the broker's first message has {len(server_first)} bytes"
+        )
+    for digits in _ITERATIONS.findall(server_first):
+        if len(digits) > 7 or not _LEAST_ITERATIONS <= int(digits) <= _MOST_ITERATIONS:
+            raise _not_the_broker(
+                mechanism,
+                f"the broker asks for {digits[:12].decode()} iterations, and only "
+                f"{_LEAST_ITERATIONS} to {_MOST_ITERATIONS} can be meant",
+            )
+
+
+def _not_the_broker(mechanism: str, why: str) -> AuthenticationFailed:
+    return AuthenticationFailed(
+        f"{mechanism} failed: {why}; is this the broker that it claims to be?"
+    )
 
 
 def _scram_reason(error: Exception) -> str:
@@ -65,9 +89,14 @@ def _scram_reason(error: Exception) -> str:
     return "the broker could not prove that it knows the password" if "signature" in text else text
 
 
-def oauthbearer(token: str) -> Conversation:
-    """OAUTHBEARER: the token; a broker that refuses it says why and expects one more byte."""
-    refusal = yield f"n,,{_KVSEP}auth=Bearer {token}{_KVSEP}{_KVSEP}".encode()
+def oauthbearer(token: str, extensions: Mapping[str, str]) -> Conversation:
+    """OAUTHBEARER: the token, and extensions (KIP-342).
+
+    A broker that refuses it says why and expects one more byte.
+    """
+    pairs = {"auth": f"Bearer {token}", **extensions}
+    parts = [f"{name}={value}{_KVSEP}" for name, value in pairs.items()]
+    refusal = yield f"n,,{_KVSEP}{''.join(parts)}{_KVSEP}".encode()
     if refusal:
         yield _KVSEP.encode()
         raise AuthenticationFailed("the broker refused the token, and then answered as if not")

@@ -1,17 +1,20 @@
-"""Opening a connection: look up, connect, encrypt, shake hands, tell who we are.
+"""Opening a connection: check and look up the address, connect, encrypt, shake hands, authenticate.
 
 Each step has the same time, and an error of its own.
 """
 
 import asyncio
+import contextlib
+import re
 import socket
 import ssl
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from tornado.iostream import IOStream, StreamClosedError
 
+from kiel_logging.credentials import Secret
 from kiel_logging.errors import (
     BrokerError,
     BrokerUnreachable,
@@ -25,8 +28,18 @@ from kiel_logging.network.resolver import Resolve, SocketAddress
 from kiel_logging.network.streams import make_stream
 from kiel_logging.network.tls import Tls, translate
 from kiel_logging.network.tokens import RunAside, Tokens
-from kiel_logging.options import Address
-from kiel_logging.security import SaslOptions, SecurityOptions
+from kiel_logging.options import MOST_HOST, Address
+from kiel_logging.security import ClientCredentials, SaslOptions, SecurityOptions
+
+_HOST: Final = re.compile(r"[^\s/\x00-\x20\x7f-\x9f]+")
+
+_KEEP_ALIVE: Final[Mapping[str, int]] = {
+    "TCP_KEEPIDLE": 30,  # seconds of silence until the first probe: Azure forgets after 240
+    "TCP_KEEPALIVE": 30,  # the same on macOS
+    "TCP_KEEPINTVL": 10,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 30_000,  # milliseconds that what was sent may stay unacknowledged
+}
 
 
 class Security(NamedTuple):
@@ -37,7 +50,7 @@ class Security(NamedTuple):
 
 
 def secure(options: SecurityOptions, run_aside: RunAside) -> Security:
-    """Return what ``options`` ask for; ``run_aside`` calls the token provider, which may block.
+    """Return what ``options`` ask for; ``run_aside`` runs beside the loop what may take long.
 
     The files that they name are read when the first connection is made.
     """
@@ -51,8 +64,17 @@ def secure(options: SecurityOptions, run_aside: RunAside) -> Security:
 def _authenticator(options: SaslOptions, encrypted: bool, run_aside: RunAside) -> Authenticator:
     tokens = None
     if (provider := options.token_provider) is not None:
-        tokens = Tokens(lambda: provider.reveal()(), run_aside, time.time)
-    return Authenticator(options, encrypted=encrypted, tokens=tokens)
+        tokens = Tokens(lambda: _ask(provider), run_aside, time.time)
+    return Authenticator(options, encrypted=encrypted, tokens=tokens, run_aside=run_aside)
+
+
+def _ask(provider: Secret) -> Any:
+    given = provider.reveal()
+    if isinstance(given, ClientCredentials):
+        from kiel_logging.network.token_endpoint import fetch  # not everybody needs HTTP
+
+        return fetch(given)
+    return given()
 
 
 async def open_connection(
@@ -61,16 +83,19 @@ async def open_connection(
     resolve: Resolve,
     client_id: str,
     timeout: float,
+    max_idle: float = 0,
     security: Security = Security(),  # noqa: B008 # immutable
 ) -> Connection:
     """Connect to ``address``, trying every address of its host, shake hands, tell who we are.
 
     ``timeout``, in seconds, holds for the look-up, each attempt to connect, and the handshakes.
+    The connection closes itself after ``max_idle`` seconds without a request; 0 is never.
 
     Raises:
         BrokerError: none of the addresses took the connection, or no Kafka broker answered.
         SecurityError: one did, but it or we are not accepted.
     """
+    _check(address)
     try:
         async with asyncio.timeout(timeout):
             candidates = await resolve(address)
@@ -80,7 +105,7 @@ async def open_connection(
             "is the name server up?"
         ) from None
     stream = await _connect_any(address, candidates, timeout, security.tls)
-    connection = Connection(stream, address, client_id)
+    connection = Connection(stream, address, client_id, max_idle=max_idle)
     try:
         await _first_handshake(connection, stream, timeout, security)
         if security.authenticator is not None:
@@ -89,6 +114,19 @@ async def open_connection(
         connection.close()
         raise
     return connection
+
+
+def _check(address: Address) -> None:
+    """Refuse what no name server should be asked for, nor a connection be tried to.
+
+    Raises:
+        BrokerUnreachable: a broker advertises it all the same.
+    """
+    host, port = address
+    if not 0 < port < 65536:
+        raise BrokerUnreachable(f"{address} is no address: a port is a number from 1 to 65535")
+    if not 0 < len(host) <= MOST_HOST or not _HOST.fullmatch(host):
+        raise BrokerUnreachable(f"{address} is no address: that can't be the name of a host")
 
 
 async def _first_handshake(
@@ -146,6 +184,7 @@ async def _connect(
     stream = make_stream(socket.socket(family, socket.SOCK_STREAM), context)
     try:
         stream.set_nodelay(True)
+        _keep_alive(stream.socket)
         async with asyncio.timeout(timeout):
             # For TLS it is the handshake that is awaited.
             await stream.connect(sockaddr, server_hostname=host if context is not None else None)
@@ -153,6 +192,15 @@ async def _connect(
         stream.close()
         raise
     return stream
+
+
+def _keep_alive(connected: socket.socket) -> None:
+    """Have the system notice a dead peer within a minute, and middleboxes that it is in use."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE.items():
+        if (option := getattr(socket, name, None)) is not None:  # not every system has each
+            with contextlib.suppress(OSError):
+                connected.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _reason(cause: BaseException, timeout: float) -> str:

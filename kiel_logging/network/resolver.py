@@ -49,7 +49,5 @@ def _look_up(address: Address, flags: int) -> Sequence[SocketAddress]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     except (OSError, UnicodeError) as cause:
-        raise BrokerUnreachable(
-            f"the host name of {address} does not resolve ({cause}): check the spelling of brokers"
-        ) from cause
+        raise BrokerUnreachable(f"the host name of {address} does not resolve ({cause})") from cause
     return list(dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found))

@@ -1,8 +1,8 @@
 """Moves batches from the accumulator to the brokers.
 
-Everything is decided in ``_turn``, synchronously: what is due, what is too late, who is asked for
-what. A turn comes when something happened (``poke``) or when the one timer says so. Waiting is
-done by the tasks that a turn starts; each ends by calling for another turn.
+Everything is decided in ``_turn``, synchronously: what is due, what is too late, which broker is
+asked for what. A turn comes when something happened (``poke``) or when the one timer says so.
+Waiting is done by the tasks that a turn starts; each ends by calling for another turn.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from kiel_logging.delivery.batch import Batch, State
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.retry import Outcome, backoff, outcome_of
 from kiel_logging.delivery.settlement import NO_OFFSET, Deliveries, Settlement, rejection
+from kiel_logging.delivery.stalls import Stalls
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import BrokerError, ProtocolError, UnknownTopic
 from kiel_logging.network.cluster import Cluster, Connect, Node
@@ -39,13 +40,15 @@ from kiel_logging.wire.record_batch import encode_batch
 
 _NO_ACKS: Final = 0
 
+_REJECTIONS: Final = (Outcome.REFUSE, Outcome.FAIL)
+
 
 class Sender:
     """Drives one accumulator against one cluster, on the loop that it was started on.
 
     Args:
         choose: ``(topic, key) -> partition``, for records that waited for their topic.
-        deliveries: told of every end.
+        deliveries: gets every end.
         clock: seconds, monotonic.
     """
 
@@ -67,6 +70,7 @@ class Sender:
         self._backoff = functools.partial(
             backoff, first=options.retry_backoff, most=options.retry_backoff_max, rng=rng
         )
+        self._deliveries = deliveries
         self._idempotence = Idempotence()
         self._identify_at = 0.0
         self._identify_failures = 0
@@ -83,6 +87,7 @@ class Sender:
             backoff=self._backoff,
             clock=clock,
             on_change=self.poke,
+            on_metadata=lambda: self.settlement.relocate(),
         )
         self.settlement = Settlement(
             accumulator=accumulator,
@@ -91,6 +96,14 @@ class Sender:
             deliveries=deliveries,
             backoff=self._backoff,
             delivery_timeout=options.delivery_timeout,
+        )
+
+        self.stalls = Stalls(
+            accumulator,
+            self.cluster.topology,
+            self.settlement.deferrals,
+            unreachable=self.cluster.unreachable,
+            connected=self.cluster.connected,
         )
 
     def __repr__(self) -> str:
@@ -109,10 +122,14 @@ class Sender:
         self.settlement.trouble = self.cluster.trouble
         self._accumulator.seal_if_lingered(now)
         self.settlement.expire(now)
+        if self._accumulator.blocked:
+            self.settlement.relocate()
         self._place_held()
         self._give_up_lost_topics(now)
         self._dispatch(now)
+        self._look_for_watched(now)
         self.cluster.refresh_if_wanted(now)
+        self._note_stalls(now)
         self._end_flushes()
         self._arm_timer(now)
 
@@ -123,6 +140,7 @@ class Sender:
         moments = [
             self._accumulator.next_deadline(now),
             self.cluster.next_deadline(now),
+            self.settlement.deferrals.next_deadline(now),
             self._identify_at if self._identify_at > now else None,
         ]
         deadline = min((moment for moment in moments if moment is not None), default=None)
@@ -130,28 +148,55 @@ class Sender:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(0.0, deadline - now), self.poke)
 
+    def _note_stalls(self, now: float) -> None:
+        more = self.stalls.update(now)
+        if self.settlement.deferrals.end_waits(now) or more:
+            self._deliveries.resume()
+
+    def _look_for_watched(self, now: float) -> None:
+        """Find out whether partitions can be sent to again though nothing is queued for them."""
+        topology, deferrals = self.cluster.topology, self.settlement.deferrals
+        for where in self.stalls.watched:
+            if deferrals.blocks(where.topic, now) or topology.is_missing(where.topic):
+                continue
+            leader = topology.leader(where)
+            if leader is None:
+                self.cluster.want_refresh()
+            else:
+                self.cluster.node(leader, now)
+
     def _place_held(self) -> None:
         for topic in self._accumulator.held_topics():
             self.cluster.use_topic(topic)
-            if self.cluster.topology.partitions(topic) is not None:
+            if self.cluster.topology.partitions(topic) is None:
+                if not self.cluster.topology.is_missing(topic):
+                    self.cluster.want_refresh()
+            elif topic not in self._accumulator.blocked:
                 choose = functools.partial(self._choose, topic)
                 self.settlement.give_up_held(self._accumulator.release(topic, choose), topic)
-            elif not self.cluster.topology.is_missing(topic):
-                self.cluster.want_refresh()
 
     def _give_up_lost_topics(self, now: float) -> None:
-        topology = self.cluster.topology
+        topology, deferrals = self.cluster.topology, self.settlement.deferrals
         for topic in topology.missing_topics():
-            if (error := self._hopeless(topic, now)) is not None:
+            if deferrals.blocks(topic, now):
+                continue
+            _, since = topology.missing(topic)
+            if since < deferrals.until(topic):
+                # It waited: look for it again, as for a topic that was never heard of.
+                topology.forget_missing(topic)
+                self.cluster.want_refresh()
+            elif (error := self._hopeless(topic, now)) is None:
+                self.cluster.want_refresh()
+            elif self.settlement.defers(error):
+                self.settlement.defer(topic, error, now)
+            else:
                 self.cluster.drop_topic(topic)
                 self.settlement.give_up_topic(topic, error)
-            else:
-                self.cluster.want_refresh()
 
     def _hopeless(self, topic: str, now: float) -> Exception | None:
         """Return why a missing ``topic`` won't come into being, None while it still may."""
         error, since = self.cluster.topology.missing(topic)
-        if outcome_of(error) is Outcome.FAIL:
+        if outcome_of(error) in _REJECTIONS:
             return rejection(f"topic {topic!r}", error, None)
         if now - since < self._options.topic_creation_timeout:
             return None
@@ -172,13 +217,17 @@ class Sender:
                 node = self.cluster.node(node_id, now)
                 if node is None:
                     break  # it connects, is throttled, or owes us too many answers
-                batches = self._fill_request(topic_partitions)
+                batches = self._fill_request(topic_partitions, now)
+                if not batches:
+                    break
                 node.in_flight += 1
                 _spawn(self._sending, self._deliver(node, batches))
 
     def _ready_by_leader(self, now: float) -> dict[int, deque[TopicPartition]]:
         by_leader: dict[int, deque[TopicPartition]] = {}
         for topic_partition in self._accumulator.ready(now):
+            if self.settlement.deferrals.blocks(topic_partition.topic, now):
+                continue
             leader = self.cluster.topology.leader(topic_partition)
             if leader is None:
                 self.cluster.want_refresh()
@@ -186,15 +235,20 @@ class Sender:
                 by_leader.setdefault(leader, deque()).append(topic_partition)
         return by_leader
 
-    def _fill_request(self, topic_partitions: deque[TopicPartition]) -> list[Batch]:
+    def _fill_request(self, topic_partitions: deque[TopicPartition], now: float) -> list[Batch]:
         """Drain as many of ``topic_partitions`` (and take them off) as one request may carry."""
         batches: list[Batch] = []
         size = 0
         while topic_partitions:
+            if self.settlement.deferrals.blocks(topic_partitions[0].topic, now):
+                topic_partitions.popleft()  # another partition of its topic has the one trial
+                continue
             size += self._accumulator.peek(topic_partitions[0]).size
             if batches and size > self._options.max_request_size:
                 break
-            batches.append(self._accumulator.drain(topic_partitions.popleft()))
+            batch = self._accumulator.drain(topic_partitions.popleft())
+            self.settlement.deferrals.sent(batch)
+            batches.append(batch)
         if self._options.idempotence:
             for batch in batches:
                 self._idempotence.stamp(batch)
@@ -310,9 +364,9 @@ class Sender:
             self._idempotence.take_identity(response.producer_id, response.producer_epoch)
             return
         error = rejection("a producer id", response.error_code, None)
-        if outcome_of(response.error_code) is Outcome.FAIL:
-            # Nothing can be sent: who waits should know now, not when it is too late.
-            self.settlement.give_up_all(error)
+        if outcome_of(response.error_code) in _REJECTIONS:
+            # Nothing can be sent: the owner should know now, not when it is too late.
+            self.settlement.refuse_all(error, self._clock())
         self._identify_later()
 
     def _identify_later(self) -> None:

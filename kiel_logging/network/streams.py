@@ -15,7 +15,7 @@ from typing import Any, Final
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.log import gen_log
 
-from kiel_logging.network.connection import MAX_FRAME
+from kiel_logging.wire.limits import MOST_BYTES
 
 _raised_too: Final[ContextVar[bool]] = ContextVar("kiel_logging_raised_too", default=False)
 
@@ -51,5 +51,5 @@ class _Encrypted(SSLIOStream):
 def make_stream(plain: socket.socket, context: ssl.SSLContext | None) -> IOStream:
     """Return a stream over ``plain``, encrypted if there is a context for that."""
     if context is None:
-        return _Plain(plain, max_buffer_size=2 * MAX_FRAME)
-    return _Encrypted(plain, max_buffer_size=2 * MAX_FRAME, ssl_options=context)
+        return _Plain(plain, max_buffer_size=2 * MOST_BYTES)
+    return _Encrypted(plain, max_buffer_size=2 * MOST_BYTES, ssl_options=context)

@@ -6,7 +6,9 @@ and host names are verified unless an option says otherwise.
 
 import logging
 import os
+import re
 import ssl
+from pathlib import Path
 from typing import Final
 
 from kiel_logging.diagnostics import report
@@ -28,6 +30,9 @@ from kiel_logging.security import TlsOptions
 _EXPIRED: Final = (9, 10)  # not yet valid, expired
 _UNKNOWN: Final = (2, 18, 19, 20, 21)  # no issuer, self-signed (in chain), no local issuer, no leaf
 _HOST: Final = (62, 64)  # host name, IP address
+
+_HASHED: Final = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+"""How OpenSSL finds an authority in a directory: by the hash of its name."""
 
 
 class Tls:
@@ -65,7 +70,7 @@ class Tls:
 
     def _make(self) -> ssl.SSLContext:
         options = self._options
-        context = _trusting(options.cafile)
+        context = trusting(options.cafile)
         if not (options.check_hostname and options.verify_certificate):
             context.check_hostname = False
         if not options.verify_certificate:
@@ -88,14 +93,33 @@ def _warn_of(context: ssl.SSLContext, *, given: bool) -> None:
     report(logging.WARNING, "%s: %s", option, what)
 
 
-def _trusting(cafile: str | None) -> ssl.SSLContext:
+def trusting(authorities: str | None, option: str = "ssl_cafile") -> ssl.SSLContext:
+    """Return a context that verifies certificates by ``authorities``, a file or a directory of PEM.
+
+    None are the system's. TLS is at least 1.2, whatever the system allows beside it.
+
+    Raises:
+        ConfigurationError: there are none; names the ``option``.
+    """
+    directory = None
     try:
-        return ssl.create_default_context(cafile=cafile)
+        if authorities is not None and Path(authorities).is_dir():
+            directory = authorities
+            if not any(_HASHED.fullmatch(each.name) for each in Path(directory).iterdir()):
+                raise ConfigurationError(
+                    f"{option}={directory!r} is a directory without the names that OpenSSL looks "
+                    "for (9d66eef0.0): run `openssl rehash` on it, or give one PEM file"
+                )
+        context = ssl.create_default_context(
+            cafile=authorities if directory is None else None, capath=directory
+        )
     except OSError as error:
         raise ConfigurationError(
-            f"ssl_cafile={cafile!r} can't be used: {_reason(error)}; it must be a PEM file with "
+            f"{option}={authorities!r} can't be used: {_reason(error)}; it must be a PEM file with "
             "the certificates of authorities"
         ) from None
+    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
+    return context
 
 
 def _identify(context: ssl.SSLContext, options: TlsOptions) -> None:

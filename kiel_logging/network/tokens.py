@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
 from kiel_logging.credentials import Secret
-from kiel_logging.errors import AuthenticationFailed
-from kiel_logging.security import Token, TokenProvider
+from kiel_logging.errors import AuthenticationFailed, ConfigurationError
+from kiel_logging.security import Token, TokenFunction, wrong_extension
 
 RunAside: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs what may block beside the loop."""
@@ -40,7 +40,7 @@ class Tokens:
 
     def __init__(
         self,
-        provider: TokenProvider,
+        provider: TokenFunction,
         run_aside: RunAside,
         clock: Callable[[], float],
         patience: float = _PATIENCE,
@@ -53,7 +53,7 @@ class Tokens:
         self._patience = patience
         self._fetching = asyncio.Lock()
 
-    async def get(self) -> str:
+    async def get(self) -> Token:
         """Return a token that is still good.
 
         Raises:
@@ -61,17 +61,18 @@ class Tokens:
         """
         async with self._fetching:  # connections that are opened together share one
             if self._last is not None and self._clock() < self._good_until:
-                return self._last.read()
+                last: Token = self._last.reveal()
+                return last
             return await self._renew()
 
-    async def _renew(self) -> str:
+    async def _renew(self) -> Token:
         token = await self._fetch()
         now = self._clock()
         expires_at = token.expires_at if token.expires_at is not None else _jwt_end(token.value)
-        self._last = Secret("a token", token.value)
+        self._last = Secret("a token", token)
         # One whose end nobody knows is fetched anew for every session.
         self._good_until = 0.0 if expires_at is None else now + (expires_at - now) * _GOOD_FOR
-        return token.value
+        return token
 
     def forget(self) -> None:
         """The broker did not like the one it was given."""
@@ -99,6 +100,8 @@ class Tokens:
             token = self._provider()
             # asyncio shows the results of futures in its logs; a Token shows no value.
             return Token(token) if token and isinstance(token, str) else token
+        except (AuthenticationFailed, ConfigurationError) as error:  # ours, fit to be shown
+            raise AuthenticationFailed(str(error)) from None
         except BaseException as error:  # StopIteration and SystemExit can't leave a thread
             raise _raised(error) from None
 
@@ -119,6 +122,10 @@ def _checked(returned: object) -> Token:
         raise AuthenticationFailed(
             "sasl_token_provider returned a Token whose expires_at is "
             f"{type(token.expires_at).__name__}: it must be seconds since the epoch, or None"
+        )
+    if (wrong := wrong_extension(token.extensions)) is not None:
+        raise AuthenticationFailed(
+            f"sasl_token_provider returned a Token whose extensions can't be sent: {wrong}"
         )
     if not _SENDABLE.fullmatch(token.value):
         raise AuthenticationFailed(

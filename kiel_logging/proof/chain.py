@@ -15,7 +15,6 @@ compute it anew. With one he can't.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -32,8 +31,11 @@ _OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 FIRST: Final = bytes(DIGEST_SIZE)
 """What stands for the record before sequence 1."""
 
+Digest: TypeAlias = Callable[[bytes, bytes], bytes]
+"""``digest(prev, body)`` with a key, or without."""
+
 Seal: TypeAlias = Callable[[bytes, bytes], bytes]
-"""``seal(prev, body)`` is ``link`` with a key, or without."""
+"""``link(prev, body)`` with a key, or without."""
 
 
 def link(prev: bytes, body: bytes, key: bytes | None = None) -> bytes:
@@ -43,31 +45,38 @@ def link(prev: bytes, body: bytes, key: bytes | None = None) -> bytes:
 
 def digest(prev: bytes, body: bytes, key: bytes | None = None) -> bytes:
     """Return the digest of a record whose predecessor's is ``prev``."""
-    inner, outer = _begun(key)
-    return _digest(inner, outer, prev, body)
+    return digester(key)(prev, body)
 
 
 def sealer(key: bytes | None = None) -> Seal:
-    """Return ``link`` with the key in it, where nothing shows it: no attribute, no variable."""
+    """Return ``link`` with the key in it, as ``digester`` has it."""
+    digest_of = digester(key)
+    del key
+    return lambda prev, body: prev + digest_of(prev, body)
+
+
+def digester(key: bytes | None = None) -> Digest:
+    """Return ``digest`` with the key in it, where no attribute, variable or cache shows it.
+
+    It holds both halves of HMAC-SHA-256 begun with the key (RFC 2104), from which nobody computes
+    the key again. A copy of a hash that was begun takes half of the time that a new one does.
+    """
     inner, outer = _begun(key)
     del key
-    return lambda prev, body: prev + _digest(inner, outer, prev, body)
+
+    def digest_of(prev: bytes, body: bytes) -> bytes:
+        sealing = inner.copy()
+        sealing.update(prev + body)
+        if outer is None:
+            return sealing.digest()
+        finishing = outer.copy()
+        finishing.update(sealing.digest())
+        return finishing.digest()
+
+    return digest_of
 
 
-def _digest(inner: "Hash", outer: "Hash | None", prev: bytes, body: bytes) -> bytes:
-    # A copy of a hash that was begun takes half of the time that a new one does (OpenSSL 3).
-    sealing = inner.copy()
-    sealing.update(prev + body)
-    if outer is None:
-        return sealing.digest()
-    finishing = outer.copy()
-    finishing.update(sealing.digest())
-    return finishing.digest()
-
-
-@lru_cache(maxsize=16)
 def _begun(key: bytes | None) -> "tuple[Hash, Hash | None]":
-    """Return SHA-256, or both halves of HMAC-SHA-256 with the key in them (RFC 2104)."""
     if key is None:
         return sha256(), None
     block = (sha256(key).digest() if len(key) > _BLOCK_SIZE else key).ljust(_BLOCK_SIZE, b"\0")

@@ -117,7 +117,7 @@ class Stamper:
         sealed: T = _with_headers(item, ((CHAIN, link),), _LINK_IN_BATCH)
         return sealed
 
-    # For who keeps the state of a stream himself.
+    # For a stream whose state is kept elsewhere too.
 
     def state(self, topic: str) -> bytes | None:
         """Return where ``topic`` stands, as State's bytes; None when nothing was stamped for it."""
@@ -125,19 +125,17 @@ class Stamper:
             return None
         return State(self._sequences[topic], self._digests.get(topic, FIRST)).to_bytes()
 
-    def restore(self, topic: str, state: bytes) -> None:
-        """Go on behind ``state``."""
-        self._sequences[topic], self._digests[topic] = State.of(state)
+    def restore(self, topic: str, state: bytes | None) -> None:
+        """Continue behind ``state``; None is the beginning of a stream."""
+        if state is None:
+            self._sequences.pop(topic, None)
+            self._digests.pop(topic, None)
+        else:
+            self._sequences[topic], self._digests[topic] = State.of(state)
 
-    def stamped(self, record: Record, state: bytes | None) -> tuple[Record, bytes]:
-        """Return ``record`` as the next one in a stream that stands at ``state``, and where the
-        stream stands then. Changes nothing here, and may be called by any thread."""
-        sequence, digest = State.of(state)
-        headers = (*record.headers, self._instance, (SEQUENCE, b"%d" % (sequence + 1)))
-        if self._seal is not None:
-            link = self._seal(digest, encode_body(record.key, record.value, headers))
-            headers, digest = (*headers, (CHAIN, link)), link[DIGEST_SIZE:]
-        return record._replace(headers=headers), State(sequence + 1, digest).to_bytes()
+    def skip(self, topic: str) -> None:
+        """Give the next number of ``topic`` to no record: the one that it belongs to is lost."""
+        self._sequences[topic] = self.sequence(topic) + 1
 
 
 def stamp_in_python(

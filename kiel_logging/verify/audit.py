@@ -8,7 +8,7 @@ import struct
 from typing import Final
 
 from kiel_logging.proof import headers as names
-from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, digest
+from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, digester
 from kiel_logging.records import Header
 from kiel_logging.verify import events
 from kiel_logging.verify.pages import PLACE_BITS
@@ -26,6 +26,7 @@ class Audit:
 
     Attributes:
         records: how many.
+        keyed: whether digests are checked with a key.
         unmarked: those of nobody, without a header of ours.
         unreadable: those whose headers are ours and make no sense; ``unreadable_at`` has places.
         chained: the streams with a chain, by instance.
@@ -33,7 +34,8 @@ class Audit:
     """
 
     def __init__(self, key: bytes | None = None) -> None:
-        self.key = key
+        self.keyed = key is not None
+        self._digest = digester(key)
         self.records = self.unmarked = self.unreadable = 0
         self.unmarked_at: dict[int, list[int]] = {}
         self.unreadable_at: dict[int, list[int]] = {}
@@ -89,7 +91,7 @@ class Audit:
         if len(link) != LINK_SIZE or headers[-1][0] != names.CHAIN:
             return False
         body = encode_body(key, value, headers[:-1])
-        return digest(link[:DIGEST_SIZE], body, self.key) == link[DIGEST_SIZE:]
+        return self._digest(link[:DIGEST_SIZE], body) == link[DIGEST_SIZE:]
 
     def _open(self, streams: dict[bytes, Stream], instance: bytes) -> Stream | None:
         name = instance.decode("ascii", "replace")

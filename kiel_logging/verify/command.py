@@ -9,6 +9,7 @@ from typing import Final
 from kiel_logging.credentials import Secret
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.extras import advice
+from kiel_logging.printable import printable
 from kiel_logging.verify.errors import CannotVerify
 from kiel_logging.verify.options import VerifyOptions
 
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return verify(options_of(arguments))
     except CannotVerify as error:
-        sys.stderr.write(f"kiel-logging verify: {error}\n")
+        sys.stderr.write(f"kiel-logging verify: {printable(error)}\n")
         return _CANNOT_VERIFY
 
 

@@ -82,7 +82,7 @@ def _judge_all(audit: Audit, window: Window) -> Iterator[StreamVerdict]:
         stream = chained or plain
         assert stream is not None
         words = recoveries.get(stream.instance, [])
-        yield _Judgement(stream, window, began, words, keyed=audit.key is not None).verdict()
+        yield _Judgement(stream, window, began, words, keyed=audit.keyed).verdict()
 
 
 def _recoveries(audit: Audit) -> dict[str, list[Recovery]]:

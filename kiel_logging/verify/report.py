@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kiel_logging.printable import printable
 from kiel_logging.verify import names
 from kiel_logging.verify.verdict import (
     Example,
@@ -24,6 +25,8 @@ _EXAMPLES: Final = 10
 """Of each finding in a topic."""
 _WIDE: Final = 110
 _SHORT: Final = 12
+_MOST_SHOWN: Final = 250
+"""Characters of what a record says, or a topic is called."""
 
 _STYLES: Final = {
     State.COMPLETE: "bold green",
@@ -43,7 +46,7 @@ def report(
 ) -> None:
     """Print everything, the verdict of each topic last."""
     for verdict in verdicts:
-        console.print(f"[bold]{escape(verdict.topic)}[/bold]")
+        console.print(f"[bold]{_shown(verdict.topic)}[/bold]")
         if verdict.streams:
             console.print(_table(verdict, strict=strict, width=console.width))
         for line in (*_lines(verdict, strict=strict), _last_line(verdict, strict, keyed)):
@@ -70,7 +73,7 @@ def _cells(stream: StreamVerdict, *, strict: bool, width: int) -> Iterator[str]:
     yield stream.instance if width >= _WIDE else stream.instance[:_SHORT] + "…"
     start = stream.start
     parts = (start.host, start.handler, f"({start.process})") if start else ()
-    yield escape(" ".join(filter(None, parts)))
+    yield " ".join(_shown(part) for part in parts if part)
     yield "yes" if stream.chained else "no"
     yield f"{stream.records:,}"
     yield f"{stream.first:,}-{stream.last:,}" if stream.last else ""
@@ -127,7 +130,7 @@ def _where(owner: str, example: Example) -> str:
 def _last_line(verdict: TopicVerdict, strict: bool, keyed: bool) -> str:
     state = verdict.state(strict=strict)
     style = _STYLES[state]
-    opening = f"[{style}]{escape(verdict.topic)} is {_WORDS[state]}[/{style}]"
+    opening = f"[{style}]{_shown(verdict.topic)} is {_WORDS[state]}[/{style}]"
     return f"{opening}: {_because(verdict, state, strict, keyed)}"
 
 
@@ -146,3 +149,8 @@ def _because(verdict: TopicVerdict, state: State, strict: bool, keyed: bool) -> 
     return (
         f"{verdict.records:,} records of {instances:,} instances, {chained:,} of them with a chain"
     )
+
+
+def _shown(text: str) -> str:
+    """Return a text from a record or a broker such that the terminal only shows it."""
+    return escape(printable(text, _MOST_SHOWN))

@@ -10,6 +10,7 @@ import io
 import struct
 from enum import IntEnum
 from functools import cache
+from operator import attrgetter
 from types import ModuleType
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from kio.serial import entity_writer
 from kio.static.constants import EntityType
 
 from kiel_logging.errors import ProtocolError
-from kiel_logging.wire.reader import entity_reader
+from kiel_logging.wire.reader import Shapes, entity_reader
 
 SIZE: Final = struct.Struct(">i")
 _CORRELATION_ID: Final = struct.Struct(">i")
@@ -36,6 +37,14 @@ class Api(IntEnum):
     INIT_PRODUCER_ID = 22
     DESCRIBE_CONFIGS = 32
     SASL_AUTHENTICATE = 36
+
+
+# Metadata has thousands of these. Python's garbage collector, which holds up all threads, visits
+# objects of kio's again and again, and plain tuples of numbers and texts only once.
+_SHAPES: Final[Shapes] = (
+    ("MetadataResponseBroker", attrgetter("node_id", "host", "port")),
+    ("MetadataResponsePartition", attrgetter("partition_index", "leader_id", "leader_epoch")),
+)
 
 
 @cache
@@ -92,7 +101,7 @@ def decode_response(frame: bytes, api: Api, version: int) -> Any:
     response_type = _response_type(api, version)
     try:
         _, offset = entity_reader(response_type.__header_schema__).read(frame, 0)
-        response, _ = entity_reader(response_type).read(frame, offset)
+        response, _ = entity_reader(response_type, _SHAPES).read(frame, offset)
     except (ProtocolError, struct.error, IndexError, UnicodeDecodeError) as cause:
         raise ProtocolError(
             f"a {api.name} v{version} response of {len(frame)} bytes can't be decoded ({cause}); "

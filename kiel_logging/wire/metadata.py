@@ -4,12 +4,13 @@ Source: https://kafka.apache.org/protocol#The_Messages_Metadata
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from kio.schema.errors import ErrorCode
 
+from kiel_logging.wire.limits import MOST_BROKERS, MOST_PARTITIONS
 from kiel_logging.wire.messages import Api, request_module
 
 NO_LEADER: Final = -1
@@ -66,14 +67,21 @@ def metadata_request(version: int, topics: Iterable[str]) -> Any:
     )
 
 
-def read_metadata(response: Any) -> Metadata:
-    """Return what a Metadata response of any version says."""
-    brokers = {
-        broker.node_id: Broker(broker.node_id, broker.host, broker.port)
-        for broker in response.brokers
-    }
-    topics = {topic.name: _read_topic(topic) for topic in response.topics if topic.name is not None}
-    return Metadata(brokers=brokers, topics=topics)
+def read_metadata(response: Any, asked: Collection[str] = ()) -> Metadata:
+    """Return what a Metadata response of any version says of the topics that were ``asked`` for.
+
+    Other topics, and numbers that no partition can have, are ignored.
+    """
+    topics = {topic.name: _read_topic(topic) for topic in response.topics if topic.name in asked}
+    return Metadata(brokers=_read_brokers(response, topics.values()), topics=topics)
+
+
+def _read_brokers(response: Any, topics: Iterable[Topic]) -> Mapping[int, Broker]:
+    """Return at most ``MOST_BROKERS`` of the brokers, those that lead partitions first."""
+    leading = {leader.node_id for topic in topics for leader in topic.leaders.values()}
+    brokers = [broker for broker in response.brokers if broker[0] >= 0]
+    brokers.sort(key=lambda broker: broker[0] not in leading)
+    return {broker[0]: Broker(*broker) for broker in brokers[:MOST_BROKERS]}
 
 
 def _read_topic(topic: Any) -> Topic:
@@ -83,7 +91,8 @@ def _read_topic(topic: Any) -> Topic:
         error=topic.error_code,
         topic_id=None if topic_id == _NO_TOPIC_ID else topic_id,
         leaders={
-            partition.partition_index: Leader(partition.leader_id, partition.leader_epoch)
-            for partition in topic.partitions
+            partition: Leader(node_id, epoch)
+            for partition, node_id, epoch in topic.partitions
+            if 0 <= partition < MOST_PARTITIONS
         },
     )

@@ -21,6 +21,7 @@ from kiel_logging.wire.metadata import Broker, Leader
 FIRST_WITH_TOPIC_IDS: Final = 13
 
 _UNKNOWN_LEADER: Final = -1
+_NO_OFFSET: Final = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,8 @@ def produce_request(
 def read_produce(response: Any, topic_ids: Mapping[str, uuid.UUID]) -> ProduceResult:
     """Return what a Produce response of any version says.
 
-    ``topic_ids`` must be those that the request was made with.
+    ``topic_ids`` must be those that the request was made with. Of the hinted brokers those are
+    taken that a result names as a leader.
     """
     names: dict[Any, str] = {topic_id: name for name, topic_id in topic_ids.items()}
     results = {}
@@ -91,11 +93,13 @@ def read_produce(response: Any, topic_ids: Mapping[str, uuid.UUID]) -> ProduceRe
             continue  # nobody asked for it
         for partition in topic.partition_responses:
             results[TopicPartition(name, partition.index)] = _read_partition(partition)
+    leading = {result.leader.node_id for result in results.values() if result.leader is not None}
     return ProduceResult(
         partitions=results,
         brokers=tuple(
             Broker(node.node_id, node.host, node.port)
             for node in getattr(response, "node_endpoints", ())
+            if node.node_id in leading
         ),
         throttle_time_ms=response.throttle_time,
     )
@@ -104,7 +108,7 @@ def read_produce(response: Any, topic_ids: Mapping[str, uuid.UUID]) -> ProduceRe
 def _read_partition(partition: Any) -> PartitionResult:
     return PartitionResult(
         error=partition.error_code,
-        base_offset=partition.base_offset,
+        base_offset=max(_NO_OFFSET, partition.base_offset),
         log_append_time=None if partition.log_append_time < 0 else partition.log_append_time,
         message=getattr(partition, "error_message", None),
         leader=_read_leader(getattr(partition, "current_leader", None)),
@@ -112,6 +116,6 @@ def _read_partition(partition: Any) -> PartitionResult:
 
 
 def _read_leader(hint: Any) -> Leader | None:
-    if hint is None or hint.leader_id == _UNKNOWN_LEADER:
+    if hint is None or hint.leader_id <= _UNKNOWN_LEADER:
         return None
     return Leader(hint.leader_id, hint.leader_epoch)

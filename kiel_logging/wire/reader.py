@@ -25,6 +25,9 @@ from kio.schema.errors import ErrorCode
 from kiel_logging.errors import ProtocolError
 
 _Read: TypeAlias = Callable[[bytes, int], tuple[Any, int]]
+Shapes: TypeAlias = tuple[tuple[str, Callable[[Any], Any]], ...]
+"""Which elements of arrays are made something smaller at once: name of their class -> what of."""
+
 _Step: TypeAlias = Callable[[bytes, int, dict[str, Any]], int]
 """Reads into values, by name; returns the next offset."""
 
@@ -103,8 +106,8 @@ def _blob(length: Reader) -> Reader:
     return Reader(read, length.least)
 
 
-def _array(length: Reader, element: Reader) -> Reader:
-    """A tuple behind its count; a count of -1 is a null."""
+def _array(length: Reader, element: Reader, shape: Callable[[Any], Any] | None = None) -> Reader:
+    """A tuple behind its count; a count of -1 is a null. ``shape`` is applied to each element."""
 
     def read(buffer: bytes, offset: int) -> tuple[tuple[Any, ...] | None, int]:
         count, offset = length.read(buffer, offset)
@@ -115,7 +118,7 @@ def _array(length: Reader, element: Reader) -> Reader:
         values = []
         for _ in range(count):
             value, offset = element.read(buffer, offset)
-            values.append(value)
+            values.append(value if shape is None else shape(value))
         return tuple(values), offset
 
     return Reader(read, length.least)
@@ -161,14 +164,14 @@ def _primitive(kafka_type: str, flexible: bool) -> Reader:
 
 
 @cache
-def entity_reader(entity: type) -> Reader:
+def entity_reader(entity: type, shapes: Shapes = ()) -> Reader:
     """Return the reader of one of kio's message classes."""
     flexible: bool = entity.__flexible__  # type: ignore[attr-defined]
     hints = typing.get_type_hints(entity)
     fields: list[tuple[str, Reader]] = []
     tagged: dict[int, tuple[str, Reader]] = {}
     for field in dataclasses.fields(entity):
-        reader = _field_reader(hints[field.name], field.metadata, flexible)
+        reader = _field_reader(hints[field.name], field.metadata, flexible, shapes)
         if "tag" in field.metadata:
             tagged[field.metadata["tag"]] = (field.name, reader)
         else:
@@ -220,16 +223,18 @@ def _read_together(fields: Mapping[str, Reader]) -> _Step:
     return step
 
 
-def _field_reader(hint: Any, metadata: Any, flexible: bool) -> Reader:
+def _field_reader(hint: Any, metadata: Any, flexible: bool, shapes: Shapes) -> Reader:
     optional = typing.get_origin(hint) in (types.UnionType, typing.Union)
     if optional:
         (hint,) = (arm for arm in typing.get_args(hint) if arm is not types.NoneType)
     if typing.get_origin(hint) is tuple:
-        element = _field_reader(typing.get_args(hint)[0], metadata, flexible)
-        array = _array(_BYTES_LENGTH[flexible], element)
+        of = typing.get_args(hint)[0]
+        element = _field_reader(of, metadata, flexible, shapes)
+        shape = dict(shapes).get(getattr(of, "__name__", ""))
+        array = _array(_BYTES_LENGTH[flexible], element, shape)
         return array if optional else _not_null(array)
     if dataclasses.is_dataclass(hint):
-        entity = entity_reader(typing.cast(type, hint))
+        entity = entity_reader(typing.cast(type, hint), shapes)
         return _nullable(entity) if optional else entity
     primitive = _primitive(metadata["kafka_type"], flexible)
     return primitive if optional or primitive.format else _not_null(primitive)

@@ -7,10 +7,14 @@ from typing import Any, Final, NamedTuple
 
 from kio.schema.errors import ErrorCode
 
+from kiel_logging.printable import printable
 from kiel_logging.wire.messages import Api, request_module
 
 HANDSHAKE_VERSION: Final = 1
 """The one that is followed by SaslAuthenticate requests."""
+
+_MOST_SAID: Final = 300
+"""Characters of a broker's reason for a refusal."""
 
 
 class Authenticated(NamedTuple):
@@ -42,9 +46,10 @@ def sasl_authenticate_request(version: int, auth_bytes: bytes) -> Any:
 def read_sasl_authenticate(response: Any) -> Authenticated:
     """Return what the broker answered."""
     milliseconds = getattr(response, "session_lifetime", 0)  # from version 1 on
+    message = response.error_message
     return Authenticated(
         error=response.error_code,
-        message=response.error_message,
+        message=None if message is None else printable(message, _MOST_SAID),
         auth_bytes=bytes(response.auth_bytes),
         lifetime=max(0, milliseconds) / 1000,
     )

@@ -76,13 +76,15 @@ def api_versions_request(version: int, software_version: str) -> Any:
 
 
 def read_api_versions(response: Any) -> Versions:
-    """Return what an ApiVersions response says the broker knows.
+    """Return what an ApiVersions response says the broker knows of what this client speaks.
 
     Raises:
         ProtocolError: there are none in it.
     """
     versions = {
-        key.api_key: VersionRange(key.min_version, key.max_version) for key in response.api_keys
+        key.api_key: VersionRange(key.min_version, key.max_version)
+        for key in response.api_keys
+        if key.api_key in SUPPORTED
     }
     if not versions:
         raise ProtocolError(

@@ -195,6 +195,7 @@ class Attempts:
             backoff=lambda _failures: 1.0,
             clock=lambda: self.now,
             on_change=lambda: None,
+            on_metadata=lambda: None,
         )
 
     async def _connect(self, _address: Address) -> Connection:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 import kiel_logging
-from kiel_logging import KafkaHandler
+from kiel_logging import AuditHandler, KafkaHandler
 from kiel_logging.clients import Producer
-from kiel_logging.errors import BrokerError, ConfigurationError
+from kiel_logging.errors import BrokerError, ConfigurationError, SpoolError
 from tests.network.quick import quick_producer
 from tests.support.fake_broker import HANG_UP
 from tests.support.fake_cluster import FakeCluster
@@ -78,7 +78,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("client", [Producer, KafkaHandler])
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_wrong_option(name: str, client: Callable[..., object]) -> None:
+def test_a_wrong_option(name: str, client: type[Producer | KafkaHandler]) -> None:
     """Whichever it is, the secrets beside it are not shown."""
     options = {"brokers": "kafka", **secured(), **MISTAKES[name]}
     if client is KafkaHandler:
@@ -86,7 +86,7 @@ def test_a_wrong_option(name: str, client: Callable[..., object]) -> None:
     with pytest.raises(ConfigurationError) as failure:
         client(**options)
     shown = all_of(failure.value)
-    assert "Producer.__init__ of" in shown
+    assert f"{client.__name__}.__init__ of" in shown
     assert SECRET not in shown
 
 
@@ -103,10 +103,64 @@ def test_a_wrong_option_of_the_handler_alone(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        {"spool_dir": None},
+        {"spool_dir": __file__},
+        {"overflow": "drop_newest"},
+        {"acks": 1},
+        {"chain": False},
+        {"nonsense": 1},
+        {"linger_ms": -1},
+        {"logger": ""},
+    ],
+    ids=str,
+)
+def test_a_wrong_option_of_an_audit_handler(wrong: dict[str, Any], tmp_path: Path) -> None:
+    """Nor is its chain key shown."""
+    secrets = {**secured(), "chain_key": SECRET}
+    with pytest.raises((ConfigurationError, SpoolError)) as failure:
+        AuditHandler("kafka", "logs", **{"spool_dir": tmp_path, **secrets, **wrong})
+    assert "AuditHandler.__init__ of" in all_of(failure.value)
+    assert SECRET not in all_of(failure.value)
+
+
+MISSPELT = ["sasl_pasword", "chain_keey", "chainkey", "paswd", "x"]
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+@pytest.mark.parametrize("client", [KafkaHandler, AuditHandler])
+@pytest.mark.parametrize("value", [SECRET, SECRET.encode(), {"env": [SECRET]}], ids=type)
+def test_a_secret_under_a_misspelt_name(
+    client: Callable[..., object], name: str, value: object, tmp_path: Path
+) -> None:
+    """The name is told, for somebody has to find it; the value is nowhere."""
+    options = {"spool_dir": tmp_path, name: value}
+    with pytest.raises(ConfigurationError, match=f"has no option '{name}'") as failure:
+        client("kafka", "logs", **options)
+    assert SECRET not in all_of(failure.value)
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+@pytest.mark.parametrize("client", [Producer, KafkaHandler, AuditHandler])
+@pytest.mark.parametrize("acks", ["all", "most"])
+def test_a_secret_under_a_misspelt_name_beside_properties(
+    client: Any, name: str, acks: str
+) -> None:
+    """As without them, whichever of the two is told."""
+    options = {} if client is Producer else {"topic": "logs"}
+    properties = {"bootstrap.servers": "kafka", "acks": acks}
+    with pytest.raises((ConfigurationError, TypeError)) as failure:
+        client.from_properties(properties, **options, **{name: SECRET})
+    assert "from_properties of" in all_of(failure.value)
+    assert SECRET not in all_of(failure.value)
+
+
+@pytest.mark.parametrize(
     ("client", "kinds"),
     [
         (Producer, ["Producer"]),
-        (functools.partial(KafkaHandler, topic="logs"), ["KafkaHandler", "Pipeline", "Feed"]),
+        (functools.partial(KafkaHandler, topic="logs"), ["KafkaHandler", "Pipeline"]),
     ],
     ids=["Producer", "KafkaHandler"],
 )
@@ -128,6 +182,19 @@ WRONG_PROPERTIES: dict[str, dict[str, Any]] = {
     "a contradiction": {"sasl.jaas.config": f'Module required password="{SECRET}2";'},
     "a key store": {"ssl.keystore.location": "own.jks"},
     "no brokers": {"bootstrap.servers": None},
+    "a placeholder": {"client.id": "${vault:x}"},
+    "no client secret": {
+        "sasl.mechanism": "OAUTHBEARER",
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.token.endpoint.url": "https://idp/token",
+        "sasl.oauthbearer.client.id": SECRET,
+    },
+    "an endpoint": {
+        "sasl.mechanism": "OAUTHBEARER",
+        "sasl.oauthbearer.token.endpoint.url": "idp/token",
+        "sasl.oauthbearer.client.id": SECRET,
+        "sasl.oauthbearer.client.secret": SECRET,
+    },
 }
 
 

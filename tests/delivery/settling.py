@@ -23,11 +23,13 @@ LOGS_0, LOGS_1 = TopicPartition("logs", 0), TopicPartition("logs", 1)
 
 
 class Ends:
-    """Who wants to know what became of the records: keeps what it is told."""
+    """The owner of the records: notes all that is reported to it."""
 
     keeps = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, defers: bool = False) -> None:
+        self.defers = defers
+        self.deferred_topics: list[tuple[str, Exception]] = []
         self.delivered_at: dict[Any, int] = {}
         self.errors: dict[Any, Exception] = {}
         self.told: list[Any] = []
@@ -37,6 +39,17 @@ class Ends:
         for delta, token in enumerate(batch.tokens):
             self.delivered_at[token] = -1 if base_offset == -1 else base_offset + delta
             self.told.append(token)
+
+    def key_of(self, token: Any) -> Any:
+        """Keys are of no interest."""
+        return None
+
+    def deferred(self, topic: str, error: Exception) -> None:
+        """In the order of the reports."""
+        self.deferred_topics.append((topic, error))
+
+    def resume(self) -> None:
+        """Nothing waits outside of the engine."""
 
     def failed(self, tokens: Sequence[Any], error: Exception) -> None:
         """Each with the error."""
@@ -48,8 +61,10 @@ class Ends:
 class Parts:
     """The parts, put together as the Producer does it; two partitions, led by broker 1."""
 
-    def __init__(self, batch_size: int = 100, max_batch_bytes: int = 1_000_000) -> None:
-        self.ends = Ends()
+    def __init__(
+        self, batch_size: int = 100, max_batch_bytes: int = 1_000_000, *, defers: bool = False
+    ) -> None:
+        self.ends = Ends(defers=defers)
         self.idempotence = Idempotence()
         self.idempotence.take_identity(1000, 0)
         self.topology = Topology()
@@ -87,9 +102,15 @@ class Parts:
             self.accumulator.append(to, Record(None, b"value", (), 0), token, now)
         self.accumulator.seal()
 
+    def sendable(self, now: float) -> list[TopicPartition]:
+        """The partitions of which a batch may be sent."""
+        blocks = self.settlement.deferrals.blocks
+        return [where for where in self.accumulator.ready(now) if not blocks(where.topic, now)]
+
     def send(self, topic_partition: TopicPartition = LOGS_0, now: float = 0.0) -> Batch:
         """Drain a batch that is ready, and stamp it."""
-        assert topic_partition in self.accumulator.ready(now)
+        assert topic_partition in self.sendable(now)
         batch = self.accumulator.drain(topic_partition)
+        self.settlement.deferrals.sent(batch)
         self.idempotence.stamp(batch)
         return batch

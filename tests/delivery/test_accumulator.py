@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiel_logging.delivery.accumulator import Accumulator, Ended
-from kiel_logging.delivery.batch import Batch, State, memory_of
-from kiel_logging.delivery.idempotence import Identity, Stamp
+from kiel_logging.delivery.accumulator import UNKNOWN, Accumulator, Ended
+from kiel_logging.delivery.batch import Batch, Identity, Stamp, State, memory_of
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
 
@@ -619,8 +618,8 @@ def test_take_queued_of_one_topic_leaves_the_others() -> None:
 
 @pytest.mark.parametrize("ambiguous", [False, True])
 @pytest.mark.parametrize("numbered", [False, True])
-def test_take_queued_may_leave_what_was_sent(numbered: bool, ambiguous: bool) -> None:
-    """What has numbers, or may be with the brokers: it is due as before."""
+def test_what_was_sent_does_not_make_way(numbered: bool, ambiguous: bool) -> None:
+    """A batch that has numbers, or may be with the brokers, is due as before."""
     acc = accumulator(max_batch_bytes=full_after(1))
     append(acc, "a", "b", "c")
     acc.seal()
@@ -628,9 +627,8 @@ def test_take_queued_may_leave_what_was_sent(numbered: bool, ambiguous: bool) ->
     first.stamp = Stamp(Identity(7, 0), 0) if numbered else None
     first.ambiguous = ambiguous
     acc.reenqueue(first, ERROR, 0.0)
-    taken = [batch.tokens for batch in acc.take_queued("logs", fresh=True)]
     stays = numbered or ambiguous
-    assert taken == ([["b"], ["c"]] if stays else [["a"], ["b"], ["c"]])
+    assert acc.shed(LOGS_0, 3) == (["b", "c"] if stays else ["a", "b", "c"])
     assert acc.ready(0.0) == ([LOGS_0] if stays else [])
 
 
@@ -714,6 +712,119 @@ def test_what_ended_is_forgotten_although_something_older_is_stuck() -> None:
         acc.complete(acc.drain(LOGS_1))
     assert len(acc._by_age) < 200
     assert acc.buffered == 1
+
+
+# -- partitions that are gone ----------------------------------------------------------------------
+
+
+def hold_again(acc: Accumulator, *gone: TopicPartition) -> None:
+    """Hold what is queued for partitions; the key of each record is its token."""
+    for where in gone:
+        acc.hold_again(where, lambda token: token)
+
+
+def test_records_of_a_partition_that_is_gone_are_held_in_order() -> None:
+    """With their keys, and with all that they take; nothing of the partition is due any more."""
+    acc = accumulator(max_batch_bytes=full_after(2))
+    append(acc, 1, 2, 3, to=LOGS_1)
+    hold_again(acc, LOGS_1)
+    assert acc.is_held("logs")
+    assert list(acc.due()) == []
+    assert counters(acc) == (3, 0, 3 * EACH)
+    assert acc.waiting(TopicPartition("logs", UNKNOWN)) == (3, 3 * EACH)
+    chosen = []
+    acc.release("logs", lambda key: chosen.append(key) or 0)  # type: ignore[func-returns-value]
+    assert chosen == [1, 2, 3]
+    assert drained(acc).tokens == [1, 2]
+
+
+def test_they_are_held_in_front_of_what_came_later() -> None:
+    """Of several partitions, by the age of their batches."""
+    acc = accumulator()
+    append(acc, 1, to=LOGS_0)
+    append(acc, 2, to=LOGS_1)
+    acc.hold("logs", 3, record(), 3, 0.0)
+    hold_again(acc, LOGS_0, LOGS_1)
+    acc.release("logs", lambda _key: 0)
+    assert drained(acc).tokens == [1, 2, 3]
+
+
+def test_they_expire_when_their_batch_would_have() -> None:
+    """And a flush waits for them."""
+    acc = accumulator()
+    append(acc, 1)
+    hold_again(acc, LOGS_0)
+    assert not acc.delivered_up_to(1)
+    assert acc.expire_held("logs", TIMEOUT - 0.001, ERROR) == []
+    assert acc.expire_held("logs", TIMEOUT, ERROR) == [Ended(1, ERROR)]
+    assert counters(acc) == (0, 0, 0)
+
+
+def test_a_blocked_topic_counts_as_held() -> None:
+    """Though nothing of it is: new records have to wait behind those to come."""
+    acc = accumulator()
+    acc.blocked = {"logs"}
+    assert acc.is_held("logs")
+    assert acc.held_topics() == []
+    acc.blocked = set()
+    assert not acc.is_held("logs")
+
+
+# -- records make way ------------------------------------------------------------------------------
+
+
+def test_the_oldest_make_way() -> None:
+    """Whole batches, and a part of the next; the rest is sent in order."""
+    acc = accumulator(max_batch_bytes=full_after(2))
+    append(acc, "a", "b", "c", "d", "e")
+    assert acc.shed(LOGS_0, 3) == ["a", "b", "c"]
+    assert counters(acc) == (2, 0, 2 * EACH)
+    assert acc.waiting(LOGS_0) == (2, 2 * EACH)
+    acc.seal()
+    assert [drained(acc).tokens, acc.first(LOGS_0).tokens] == [["d"], ["d"]]  # type: ignore[union-attr]
+
+
+def test_a_batch_that_may_be_stored_does_not_make_way() -> None:
+    """Those behind it do."""
+    acc = accumulator()
+    append(acc, "a")
+    acc.seal()
+    batch = drained(acc)
+    batch.ambiguous = True
+    acc.reenqueue(batch, ERROR, 0.0)
+    append(acc, "b")
+    assert acc.shed(LOGS_0, 5) == ["b"]
+    assert acc.shed(LOGS_0, 5) == []
+    assert drained(acc) is batch
+
+
+def test_held_records_make_way() -> None:
+    """In the order in which they came; the rest is held."""
+    acc = accumulator()
+    for token in "abc":
+        acc.hold("new", None, record(), token, 0.0)
+    assert acc.shed(TopicPartition("new", UNKNOWN), 2) == ["a", "b"]
+    assert acc.waiting(TopicPartition("new", UNKNOWN)) == (1, EACH)
+    assert counters(acc) == (1, 0, EACH)
+    assert acc.shed(TopicPartition("new", UNKNOWN), 2) == ["c"]
+    assert not acc.is_held("new")
+
+
+def test_which_partitions_records_wait_for() -> None:
+    """Queued ones by partition, held ones by topic; not those that are in flight."""
+    acc = accumulator()
+    append(acc, "a", to=LOGS_0)
+    append(acc, "b", to=LOGS_1)
+    acc.hold("new", None, record(), "c", 0.0)
+    acc.seal()
+    drained(acc, LOGS_1)
+    assert acc.partitions() == [LOGS_0, TopicPartition("new", UNKNOWN)]
+
+
+def test_nothing_makes_way_where_nothing_waits() -> None:
+    """Nor for a partition that was never heard of."""
+    acc = accumulator()
+    assert acc.shed(LOGS_0, 1) == acc.shed(TopicPartition("new", UNKNOWN), 1) == []
 
 
 # -- many at once ---------------------------------------------------------------------------------

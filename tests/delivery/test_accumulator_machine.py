@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kiel_logging.delivery.accumulator import Accumulator
+from kiel_logging.delivery.accumulator import UNKNOWN, Accumulator
 from kiel_logging.delivery.batch import Batch, memory_of
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD
@@ -54,6 +54,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.out: dict[TopicPartition, Batch] = {}
         self.delivered: dict[TopicPartition, list[int]] = {one: [] for one in self.waiting}
         self.ended: list[int] = []
+        self.kept: set[int] = set()
+        self.arrival: dict[int, int] = {}
 
     # Records come in.
 
@@ -100,6 +102,37 @@ class AnyOrder(RuleBasedStateMachine):
         self.end(*held)
         for batch in self.accumulator.take_queued(topic):
             self.fail_queued(batch)
+
+    @rule(topic=topics, partition=st.sampled_from([*PARTITIONS, UNKNOWN]), most=st.integers(1, 9))
+    def records_make_way(self, topic: str, partition: int, most: int) -> None:
+        """The oldest that were never sent; those of a batch of unknown fate stay."""
+        where = TopicPartition(topic, partition)
+        if partition == UNKNOWN:
+            expected = [token for _, token in self.held[topic]][:most]
+            del self.held[topic][:most]
+        else:
+            fresh = [token for token in self.waiting[where] if token not in self.kept]
+            expected = fresh[:most]
+            self.waiting[where] = [t for t in self.waiting[where] if t not in expected]
+        assert self.accumulator.shed(where, most) == expected
+        self.end(*expected)
+
+    @rule(topic=topics, partition=st.sampled_from(PARTITIONS))
+    def a_partition_is_made_again(self, topic: str, partition: int) -> None:
+        """What is queued for it is held, by the age of the batches; the keys are the same."""
+        where = TopicPartition(topic, partition)
+        if where in self.out or not self.waiting[where]:
+            return
+        for batch in self.accumulator.batches(where):
+            batch.ambiguous = False
+            self.kept.difference_update(batch.tokens)
+            for token in batch.tokens:
+                self.arrival[token], self.deadlines[token] = batch.arrival, batch.deadline
+        self.accumulator.hold_again(where, lambda _token: partition)
+        again = [(partition, token) for token in self.waiting[where]]
+        self.waiting[where] = []
+        both = [*again, *self.held[topic]]
+        self.held[topic] = sorted(both, key=lambda one: self.arrival.get(one[1], one[1]))
 
     # Time passes.
 
@@ -169,10 +202,13 @@ class AnyOrder(RuleBasedStateMachine):
         self.end(*batch.tokens)
 
     @precondition(lambda self: self.out)
-    @rule(pick=picks, backoff=st.sampled_from([0.0, 1.0, 20.0]))
-    def a_batch_comes_back(self, pick: int, backoff: float) -> None:
+    @rule(pick=picks, backoff=st.sampled_from([0.0, 1.0, 20.0]), ambiguous=st.booleans())
+    def a_batch_comes_back(self, pick: int, backoff: float, ambiguous: bool) -> None:
         """To the front."""
         batch = self.landed(pick)
+        if ambiguous:
+            batch.ambiguous = True
+            self.kept.update(batch.tokens)
         self.accumulator.reenqueue(batch, ERROR, self.now + backoff)
         self.waiting[batch.topic_partition][:0] = batch.tokens
         self.expire()
@@ -212,6 +248,16 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.accumulator.outstanding == len(outstanding)
         assert self.accumulator.memory == sum(self.memory[token] for token in outstanding)
         assert self.accumulator.arrivals == len(self.memory)
+
+    @invariant()
+    def what_waits_is_known_by_partition(self) -> None:
+        """Queued or held, in records and memory."""
+        for where, waiting in self.waiting.items():
+            memory = sum(self.memory[token] for token in waiting)
+            assert self.accumulator.waiting(where) == (len(waiting), memory)
+        for topic, held in self.held.items():
+            memory = sum(self.memory[token] for _, token in held)
+            assert self.accumulator.waiting(TopicPartition(topic, UNKNOWN)) == (len(held), memory)
 
     @invariant()
     def partitions_keep_their_order(self) -> None:

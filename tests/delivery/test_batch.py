@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD, Batch, State
+from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD, Batch, Identity, Stamp, State
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
 
@@ -31,6 +31,8 @@ VERBS: dict[str, Callable[[Batch], Any]] = {
     "complete": Batch.complete,
     "fail": Batch.fail,
     "split": Batch.split,
+    "withdraw": Batch.withdraw,
+    "cut": lambda b: b.cut(1),
 }
 WAYS: dict[State, tuple[str, ...]] = {
     State.QUEUED: (),
@@ -38,12 +40,15 @@ WAYS: dict[State, tuple[str, ...]] = {
     State.DELIVERED: ("drain", "complete"),
     State.FAILED: ("fail",),
     State.SPLIT: ("drain", "split"),
+    State.WITHDRAWN: ("withdraw",),
 }
 LAW: dict[State, dict[str, State]] = {
     State.QUEUED: {
         "extend": State.QUEUED,
         "drain": State.IN_FLIGHT,
         "fail": State.FAILED,
+        "withdraw": State.WITHDRAWN,
+        "cut": State.QUEUED,
     },
     State.IN_FLIGHT: {
         "reenqueue": State.QUEUED,
@@ -54,6 +59,7 @@ LAW: dict[State, dict[str, State]] = {
     State.DELIVERED: {},
     State.FAILED: {},
     State.SPLIT: {},
+    State.WITHDRAWN: {},
 }
 
 
@@ -92,8 +98,8 @@ def test_an_illegal_transition(state: State, verb: str) -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_ended_is_when_its_fate_is_decided(state: State) -> None:
-    """Delivered, failed, or up to its parts."""
-    ended = (State.DELIVERED, State.FAILED, State.SPLIT)
+    """Delivered, failed, or up to its parts or to those who have its records."""
+    ended = (State.DELIVERED, State.FAILED, State.SPLIT, State.WITHDRAWN)
     assert batch_in(state).ended == (state in ended)
 
 
@@ -102,6 +108,31 @@ def test_a_new_batch_is_empty() -> None:
     made = Batch(LOGS_0, arrival=4, deadline=9.0)
     assert (len(made), made.size, made.memory, made.attempts) == (0, BATCH_OVERHEAD, 0, 0)
     assert (made.arrival, made.deadline, made.last_error) == (4, 9.0, None)
+
+
+@pytest.mark.parametrize("verb", ["withdraw", "cut"])
+@pytest.mark.parametrize("marked", ["stamp", "ambiguous"])
+def test_what_may_be_stored_stays(verb: str, marked: str) -> None:
+    """A batch that has numbers, or that the brokers may have, is sent again as it was."""
+    made = batch(2)
+    setattr(made, marked, Stamp(Identity(1, 0), 0) if marked == "stamp" else True)
+    with pytest.raises(AssertionError):
+        VERBS[verb](made)
+
+
+def test_a_cut_takes_the_oldest_records_out() -> None:
+    """With what they take of batch and memory; the rest is as if it had come alone."""
+    records = [Record(None, b"x" * number, (), 0) for number in range(5)]
+    sizes = [record_size(record) for record in records]
+    made, rest = (Batch(LOGS_0, arrival=1, deadline=1.0) for _ in range(2))
+    made.extend(records, [0, 1, 2, 3, 4], sum(sizes))
+    rest.extend(records[2:], [2, 3, 4], sum(sizes[2:]))
+    before = made.memory
+    tokens, freed = made.cut(2)
+    assert tokens == [0, 1]
+    assert freed == before - rest.memory
+    for name in ("records", "tokens", "size", "memory", "unsealed"):
+        assert getattr(made, name) == getattr(rest, name)
 
 
 def test_records_and_tokens_keep_their_order() -> None:

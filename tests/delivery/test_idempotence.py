@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiel_logging.delivery.batch import Batch
-from kiel_logging.delivery.idempotence import Idempotence, Identity, Stamp
+from kiel_logging.delivery.batch import Batch, Identity, Stamp
+from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.records import Record, TopicPartition
 from tests.support.examples import examples
 

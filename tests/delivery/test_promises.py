@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.accumulator import Accumulator
-from kiel_logging.delivery.batch import Batch
-from kiel_logging.delivery.idempotence import Idempotence, Stamp
+from kiel_logging.delivery.batch import Batch, Stamp
+from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.settlement import Settlement
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.errors import ConnectionLost
@@ -37,6 +37,8 @@ REFUSED_FOR_NOW = [
     ErrorCode.corrupt_message,
 ]
 REFUSED_FOR_GOOD = [ErrorCode.invalid_record, ErrorCode.policy_violation]
+FORBIDDEN = [ErrorCode.topic_authorization_failed]
+REFUSALS = REFUSED_FOR_NOW + REFUSED_FOR_GOOD + FORBIDDEN
 
 
 @dataclass
@@ -82,7 +84,8 @@ class Ends:
 
     keeps = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, defers: bool) -> None:
+        self.defers = defers
         self.delivered_tokens: list[int] = []
         self.failed_tokens: list[int] = []
 
@@ -90,6 +93,16 @@ class Ends:
         """Note the tokens."""
         del base_offset, log_append_time
         self.delivered_tokens += batch.tokens
+
+    def key_of(self, token: Any) -> Any:
+        """Keys are of no interest."""
+        return None
+
+    def deferred(self, topic: str, error: Exception) -> None:
+        """No end."""
+
+    def resume(self) -> None:
+        """Nothing waits outside of the engine."""
 
     def failed(self, tokens: Sequence[Any], error: Exception) -> None:
         """Note the tokens."""
@@ -100,6 +113,8 @@ class Ends:
 class Promises(RuleBasedStateMachine):
     """Appends, sends and answers in any order, over a network that may do anything."""
 
+    defers = False
+
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
@@ -108,7 +123,7 @@ class Promises(RuleBasedStateMachine):
         )
         self.idempotence = Idempotence()
         self.idempotence.take_identity(7, 0)
-        self.ends = Ends()
+        self.ends = Ends(defers=self.defers)
         self.settlement = self.make_settlement()
         self.brokers = {partition: ModelPartition() for partition in PARTITIONS}
         self.in_flight: list[Request] = []
@@ -151,7 +166,10 @@ class Promises(RuleBasedStateMachine):
         if flush:
             self.accumulator.seal()
         for partition in self.accumulator.ready(self.now):
+            if self.settlement.deferrals.blocks(partition.topic, self.now):
+                continue
             batch = self.accumulator.drain(partition)
+            self.settlement.deferrals.sent(batch)
             self.idempotence.stamp(batch)
             assert batch.stamp is not None
             self.in_flight.append(Request(batch, batch.stamp, tuple(batch.tokens)))
@@ -206,7 +224,7 @@ class Promises(RuleBasedStateMachine):
         self.settlement.unanswered(request.batch, ConnectionLost("cut"), self.now)
 
     @precondition(lambda self: self.in_flight)
-    @rule(data=st.data(), error=st.sampled_from(REFUSED_FOR_NOW + REFUSED_FOR_GOOD))
+    @rule(data=st.data(), error=st.sampled_from(REFUSALS))
     def refuse(self, data: st.DataObject, error: ErrorCode) -> None:
         """The broker refuses before it writes."""
         result = PartitionResult(error=error, base_offset=-1)
@@ -269,5 +287,22 @@ class Promises(RuleBasedStateMachine):
             assert [token for token in broker.log if token not in failed] == kept
 
 
+class PromisesToAnOwnerThatDefers(Promises):
+    """The same, where a topic that is forbidden waits; its records fail when they are too old."""
+
+    defers = True
+
+    @rule(flush=st.booleans())
+    def send(self, flush: bool) -> None:
+        """Of a topic that was rejected, one batch is sent until that is delivered."""
+        deferred = self.settlement.deferrals.error("t") is not None
+        before = len(self.in_flight)
+        super().send(flush)
+        assert not deferred or len(self.in_flight) - before <= 1
+
+
 Promises.TestCase.settings = examples(150, stateful_step_count=50, print_blob=True)
 TestPromises = Promises.TestCase
+
+PromisesToAnOwnerThatDefers.TestCase.settings = Promises.TestCase.settings
+TestPromisesToAnOwnerThatDefers = PromisesToAnOwnerThatDefers.TestCase

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kio.schema.errors import ErrorCode
 
-from kiel_logging.delivery.retry import OUTCOMES, Outcome, backoff, outcome_of
+from kiel_logging.delivery.retry import OUTCOMES, Outcome, backoff, is_for_good, outcome_of
 from tests.support.examples import examples
 
 WRITTEN_DOWN = {
@@ -35,17 +35,19 @@ WRITTEN_DOWN = {
     Outcome.SPLIT: {"message_too_large", "record_list_too_large"},
     Outcome.RENUMBER: {"out_of_order_sequence_number", "unknown_producer_id"},
     Outcome.FENCED: {"invalid_producer_epoch", "producer_fenced", "invalid_producer_id_mapping"},
-    Outcome.FAIL: {
+    Outcome.REFUSE: {
         "topic_authorization_failed",
         "cluster_authorization_failed",
-        "invalid_topic_exception",
         "invalid_required_acks",
+        "unsupported_compression_type",
+        "unsupported_version",
+    },
+    Outcome.FAIL: {
+        "invalid_topic_exception",
         "invalid_record",
         "invalid_timestamp",
         "unsupported_for_message_format",
-        "unsupported_compression_type",
         "policy_violation",
-        "unsupported_version",
     },
 }
 
@@ -62,14 +64,14 @@ def test_the_errors_of_produce(name: str, outcome: Outcome) -> None:
 @pytest.mark.parametrize("error", ErrorCode)
 def test_every_error_has_an_outcome(error: ErrorCode) -> None:
     """Those of the table their own; of the others, what Kafka calls retriable is retried."""
-    rest = Outcome.RETRY if error.retriable else Outcome.FAIL
+    rest = Outcome.RETRY if error.retriable else Outcome.REFUSE
     assert outcome_of(error) is OUTCOMES.get(error, rest)
 
 
 @pytest.mark.parametrize("error", [error for error in ErrorCode if error.retriable])
 def test_what_kafka_calls_retriable_is_never_given_up(error: ErrorCode) -> None:
     """Whatever else it needs."""
-    assert outcome_of(error) is not Outcome.FAIL
+    assert outcome_of(error) not in (Outcome.REFUSE, Outcome.FAIL)
 
 
 @pytest.mark.parametrize("error", [error for error in ErrorCode if error is not ErrorCode.none])
@@ -80,9 +82,17 @@ def test_no_error_counts_as_delivered(error: ErrorCode) -> None:
 
 
 @pytest.mark.parametrize("number", [-2, 10_000, 32_767])
-def test_an_error_of_the_future_is_given_up(number: int) -> None:
-    """Nobody knows whether a retry would help, or do harm."""
-    assert outcome_of(number) is Outcome.FAIL
+def test_an_error_of_the_future_is_a_refusal(number: int) -> None:
+    """No client of today knows whether it is the record's fault."""
+    assert outcome_of(number) is Outcome.REFUSE
+    assert not is_for_good(number)
+
+
+@pytest.mark.parametrize("error", ErrorCode)
+def test_what_is_never_stored(error: ErrorCode) -> None:
+    """A record that is at fault itself, or too large; all else may be stored later."""
+    never = WRITTEN_DOWN[Outcome.FAIL] | WRITTEN_DOWN[Outcome.SPLIT]
+    assert is_for_good(int(error)) == (error.name in never)
 
 
 def test_every_outcome_says_what_it_means() -> None:

@@ -7,8 +7,8 @@ import logging
 import pytest
 from kio.schema.errors import ErrorCode
 
-from kiel_logging.delivery.batch import Batch, State
-from kiel_logging.delivery.idempotence import Identity
+from kiel_logging.delivery.batch import Batch, Identity, State
+from kiel_logging.delivery.settlement import rejection
 from kiel_logging.errors import (
     BrokerRejected,
     DeliveryTimeout,
@@ -380,7 +380,7 @@ def test_a_record_that_can_not_be_queued_ends_too() -> None:
     """Whoever hands it over can't be told otherwise."""
     parts = Parts()
     error = ValueError("no such partition")
-    parts.settlement.refuse("a", error, "logs")
+    parts.settlement.refuse(["a"], error, "logs")
     assert parts.ends.errors == {"a": error}
 
 
@@ -391,3 +391,27 @@ def test_nothing_is_split_once_it_is_over() -> None:
     parts.settlement.closing = True
     parts.settlement.answered(batch, answer(ErrorCode.message_too_large), 1.0)
     assert batch.state is State.FAILED
+
+
+def test_a_broker_s_own_words_are_shown_and_do_nothing_else() -> None:
+    """They are one short line, so that the advice behind them is read."""
+    words = "policy\n2026-01-01 CRITICAL forged\x1b[2J\x1b]52;c;AAAA\x07\u202e" + "x" * 32_000
+    text = str(rejection("logs[0]", ErrorCode.topic_authorization_failed, words))
+    assert text.isprintable()
+    assert len(text) < 700
+    assert r"policy\n2026-01-01 CRITICAL forged\x1b[2J" in text
+    assert text.endswith("allow this client's user to Write (and, for a new topic, Create) on it")
+
+
+@pytest.mark.parametrize("defers", [True, False], ids=["handler", "Producer"])
+def test_a_record_that_brokers_never_store_costs_itself_only(*, defers: bool) -> None:
+    """For an owner that defers: the batch is halved until the record is alone."""
+    parts = Parts(defers=defers)
+    parts.append(*range(8))
+    while parts.accumulator.outstanding:
+        batch = parts.send()
+        error = ErrorCode.invalid_record if 5 in batch.tokens else ErrorCode.none
+        parts.settlement.answered(batch, PartitionResult(error=error, base_offset=0), 0.0)
+    failed = [5] if defers else list(range(8))
+    assert list(parts.ends.errors) == failed
+    assert sorted(parts.ends.told) == list(range(8))

@@ -9,6 +9,7 @@ from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.records import TopicPartition
+from kiel_logging.wire.limits import MOST_BROKERS
 from kiel_logging.wire.metadata import NO_LEADER, Broker, Leader, Metadata, Topic
 
 LOGS_0, LOGS_1, LOGS_2 = (TopicPartition("logs", partition) for partition in range(3))
@@ -134,6 +135,15 @@ def test_a_hint_is_taken_like_an_answer() -> None:
     topology.learn_leader(LOGS_0, Leader(9, 6))
     assert topology.leader(LOGS_0) == 9
     assert topology.brokers == {**BROKERS, 9: Broker(9, "kafka-9", 9099)}
+
+
+def test_hints_name_no_more_brokers_than_a_cluster_can_have() -> None:
+    """Each answer may bring others; those that are known stay."""
+    topology = knowing(topic((1, 5)))
+    for n in range(0, 3 * MOST_BROKERS, 100):
+        topology.learn_brokers([Broker(m, "kafka", 9092) for m in range(n, n + 100)])
+    assert len(topology.brokers) == MOST_BROKERS
+    assert set(BROKERS) <= set(topology.brokers)
 
 
 def test_a_late_hint_is_not_taken() -> None:
@@ -287,3 +297,66 @@ def test_repr_tells_what_is_known() -> None:
     """Node ids and names."""
     topology = knowing(topic((1, 0)), topic((1, 0), name="audit"))
     assert repr(topology) == "<Topology brokers=[1, 2, 3] topics=['audit', 'logs']>"
+
+
+# -- partitions that are gone ----------------------------------------------------------------------
+
+
+def test_a_topic_of_another_id_has_only_the_partitions_that_are_listed() -> None:
+    """It was deleted and made again, with fewer of them."""
+    topology = knowing(topic((1, 0), (2, 0), (3, 0)))
+    topology.update(answer(topic((1, 0), topic_id=SECOND_ID)), 1.0)
+    assert [topology.has(one) for one in (LOGS_0, LOGS_1, LOGS_2)] == [True, False, False]
+    assert topology.remade == {"logs"}
+
+
+def test_a_topic_that_is_made_again_as_it_was() -> None:
+    """What is queued for its partitions is right where it is."""
+    topology = knowing(topic((1, 0), (2, 0)))
+    topology.update(answer(topic((2, 0), (1, 0), topic_id=SECOND_ID)), 1.0)
+    assert topology.remade == set()
+
+
+def test_partitions_that_are_added_move_nothing() -> None:
+    """They are for what comes later, as in Kafka's own clients."""
+    topology = knowing(topic((1, 0)))
+    topology.update(answer(topic((1, 0), (2, 0))), 1.0)
+    assert topology.remade == set()
+
+
+def test_an_answer_with_fewer_partitions_of_the_same_id_is_an_old_one() -> None:
+    """A topic never loses partitions: its broker has not heard of the new ones yet."""
+    topology = knowing(topic((1, 0), (2, 0)))
+    topology.update(answer(topic((1, 0))), 1.0)
+    assert topology.has(LOGS_1)
+    assert topology.partitions("logs") == [0, 1]
+    topology.update(answer(topic((1, 0), topic_id=SECOND_ID)), 2.0)
+    assert topology.partitions("logs") == [0]
+    assert not topology.has(LOGS_1)
+
+
+def test_without_ids_a_partition_is_gone_when_no_broker_leads_it_any_more() -> None:
+    """And it is not listed; a broker was asked about it meanwhile."""
+    topology = knowing(topic((1, 0), (2, 0), topic_id=None))
+    topology.update(answer(topic((1, 0), topic_id=None)), 1.0)
+    assert topology.has(LOGS_1)
+    topology.forget_leader(LOGS_1)
+    topology.update(answer(topic((1, 0), topic_id=None)), 2.0)
+    assert not topology.has(LOGS_1)
+    assert topology.remade == {"logs"}
+
+
+def test_without_ids_a_partition_between_two_leaders_is_not_gone() -> None:
+    """It is listed, without a leader."""
+    topology = knowing(topic((1, 0), (2, 0), topic_id=None))
+    topology.forget_leader(LOGS_1)
+    topology.update(answer(topic((1, 0), (NO_LEADER, 0), topic_id=None)), 1.0)
+    assert topology.has(LOGS_1)
+
+
+def test_a_forgotten_topic_has_no_partitions() -> None:
+    """Nor has one that was never heard of."""
+    topology = knowing(topic((1, 0)))
+    topology.forget_topic("logs")
+    assert not topology.has(LOGS_0)
+    assert not topology.has(TopicPartition("other", 0))

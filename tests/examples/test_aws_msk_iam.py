@@ -47,7 +47,8 @@ def test_the_token_is_a_signed_request_to_connect(example: ModuleType) -> None:
 def test_the_token_is_what_the_broker_is_sent(example: ModuleType) -> None:
     """In the words of OAUTHBEARER (RFC 7628)."""
     token = example.token()
-    assert next(oauthbearer(token.value)) == b"n,,\1auth=Bearer " + token.value.encode() + b"\1\1"
+    sent = next(oauthbearer(token.value, token.extensions))
+    assert sent == b"n,,\1auth=Bearer " + token.value.encode() + b"\1\1"
 
 
 def test_the_configuration_is_accepted(example: ModuleType) -> None:

@@ -260,3 +260,44 @@ def test_write_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     """One line at a time."""
     write_to_stderr("one")
     assert capsys.readouterr().err == "one\n"
+
+
+FORGED = "ok\n2026-01-01 CRITICAL forged\x1b[2J\x1b]0;title\x07\u202e\x9b31m"
+
+
+def test_nothing_on_stderr_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is in a text of others; its lines can't pass for ours."""
+    write_to_stderr(FORGED)
+    assert capsys.readouterr().err == (
+        "ok\n    2026-01-01 CRITICAL forged\\x1b[2J\\x1b]0;title\\x07\\u202e\\x9b31m\n"
+    )
+
+
+def test_a_text_on_stderr_has_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """Megabytes of it would hide everything else."""
+    write_to_stderr("x" * 10**6)
+    assert len(capsys.readouterr().err) < 10_000
+
+
+def test_what_a_handler_says_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """On stderr and for an internal logger: errors of others are among its parts."""
+    heard = Collecting()
+    for log in (InternalLog(), InternalLog(logger_to(heard))):
+        log.say(logging.ERROR, FORGED)
+    (record,) = heard.records
+    assert record.getMessage().isprintable()
+    assert capsys.readouterr().err == f"kiel_logging: {record.getMessage()}\n"
+
+
+def test_a_diverted_record_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """In lines of its own, without what its message would do to the terminal."""
+
+    def wrong() -> None:
+        raise RuntimeError("\x1b[2J")
+
+    with pytest.raises(RuntimeError) as raised:
+        wrong()
+    InternalLog().divert(record(exc_info=(raised.type, raised.value, raised.tb)))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["WARNING shop: 0", "    Traceback (most recent call last):"]
+    assert lines[-1] == r"    RuntimeError: \x1b[2J"

@@ -172,6 +172,11 @@ def test_options_that_contradict_each_other(options: dict[str, Any], message: st
         ("bootstrap_servers", ": did you mean 'brokers'?"),
         ("compression_type", ": did you mean 'compression'?"),
         ("enable_idempotence", ": did you mean 'idempotence'?"),
+        ("hosts_list", ": did you mean 'brokers'?"),
+        ("sasl_plain_password", ": did you mean 'sasl_password'?"),
+        ("additional_fields", ": did you mean 'fields'?"),
+        ("api_version", ": leave it out, for the versions are negotiated with each broker"),
+        ("retries", ": leave it out, for a record is retried until delivery_timeout_ms"),
         ("completely_else", ""),
     ],
 )

@@ -337,7 +337,8 @@ def test_drops_that_are_not_delivered_are_told_again(
     logger = logger_to(handler)
     for key in ("a", "b", ["no key"]):
         logger.info("x", extra={"key": key})
-    cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=1))
+    # All three together, and then each alone: the handler looks which of them is at fault.
+    cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=5))
     handler.flush()  # with it the first word and both records
     assert handler.stats().failed == 3
     cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=1))
@@ -370,9 +371,9 @@ def test_there_is_no_last_word_for_who_is_not_told_what_is_missing(
 
 
 def tell_of_recovery(handler: KafkaHandler, *what: object) -> None:
-    """As the spool does, on the loop thread, when it has adopted a file."""
+    """As the spool does, on the loop thread, when all of a dead process's stream is sent."""
     pipeline = handler._pipeline
-    pipeline._loop_thread.call(pipeline._shipper.tell_of_recovery, *what)
+    pipeline._loop_thread.call(pipeline._shipper.report_recovery, *what, lambda: None)
 
 
 def test_a_recovery(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
@@ -485,7 +486,9 @@ def test_where_the_key_may_be(
         ({"chain": "yes"}, "chain='yes' must be True or False"),
         ({"chain": 1}, "chain=1 must be True or False"),
         ({"chain_key": SECRET}, "chain_key is of no use without chain=True"),
-        ({"chain": True, "chain_key": ""}, "chain_key is empty"),
+        ({"chain": True, "chain_key": ""}, "chain_key has fewer than 16 bytes, and could be gues"),
+        ({"chain": True, "chain_key": SECRET[:15]}, "chain_key has fewer than 16 bytes"),
+        ({"chain": True, "chain_key": {"env": "SHORT_KEY"}}, "chain_key has fewer than 16 bytes"),
         ({"chain": True, "chain_key": {"env": "NOT_SET"}}, "chain_key: the environment variable"),
         ({"chain": True, "chain_key": {"file": "/nowhere"}}, "chain_key: /nowhere can't be read"),
         ({"chain": True, "chain_key": SECRET.encode()}, "chain_key must be a str, {'env': 'NAME'}"),
@@ -496,12 +499,21 @@ def test_where_the_key_may_be(
         ({"headers": {"kiel-sequence": "n"}}, "headers has 'kiel-sequence', which is the handler"),
     ],
 )
-def test_wrong_options(options: dict[str, Any], message: str) -> None:
+def test_wrong_options(
+    options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Are told by their names; nothing shows the key."""
+    monkeypatch.setenv("SHORT_KEY", SECRET[:15])
     with pytest.raises(ConfigurationError) as failure:
         KafkaHandler("kafka", **{"topic": "logs", **options})
     assert str(failure.value).startswith(message)
-    assert SECRET not in all_of(failure.value)
+    assert SECRET[:15] not in all_of(failure.value)
+
+
+@pytest.mark.parametrize("key", ["sixteen bytes ok", "eight ä" * 2])
+def test_a_key_of_sixteen_bytes(key: str) -> None:
+    """Is long enough: bytes count, not characters."""
+    KafkaHandler("kafka", "logs", chain=True, chain_key=key, close_timeout_ms=1).close()
 
 
 def test_nothing_shows_the_key() -> None:

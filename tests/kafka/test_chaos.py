@@ -11,15 +11,14 @@ import time
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
 from kiel_logging import clients
 from kiel_logging.delivery.batch import Batch
-from kiel_logging.delivery.settlement import Deliveries, Settlement
+from kiel_logging.delivery.settlement import Settlement
 from kiel_logging.errors import BufferFull
-from kiel_logging.network.resolver import Resolve
-from kiel_logging.network.tokens import RunAside
 from kiel_logging.records import RecordMetadata
 from tests.kafka.conftest import require_kafka
 from tests.support.chaos import (
@@ -193,17 +192,9 @@ class BrokenProducer(clients.Producer):
 
     rule: type[Settlement]
 
-    def _wire_up(self, deliveries: Deliveries, resolve: Resolve, run_aside: RunAside) -> None:
-        super()._wire_up(deliveries, resolve, run_aside)
-        sender = self._sender
-        sender.settlement = self.rule(
-            accumulator=self._accumulator,
-            idempotence=sender._idempotence,
-            topology=sender.cluster.topology,
-            deliveries=deliveries,
-            backoff=sender._backoff,
-            delivery_timeout=self._options.delivery_timeout,
-        )
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._engine.sender.settlement.__class__ = self.rule
 
 
 class ForgetfulProducer(BrokenProducer):
@@ -273,7 +264,7 @@ async def test_a_cluster_that_is_away_costs_no_more_than_buffer_memory(
         taken, _ = tracemalloc.get_traced_memory()
         print(f"{len(accepted)} accepted, {taken} bytes of {BUFFER_MEMORY}; waited {waited:.2f} s")
         assert 0.3 <= waited < 5
-        assert BUFFER_MEMORY * 0.9 < producer._accumulator.memory <= BUFFER_MEMORY
+        assert BUFFER_MEMORY * 0.9 < producer._engine.accumulator.memory <= BUFFER_MEMORY
         # What a record takes beside its bytes is an estimate.
         assert taken <= BUFFER_MEMORY * 1.25
         await asyncio.to_thread(whole.recover)

@@ -20,7 +20,7 @@ from tests.handler.shipped import logger_to
 from tests.support.kafka import KafkaCluster
 
 _PATIENCE_S = 60.0
-_SECRET = "s3cret"
+_SECRET = "s3cret-of-the-chain"
 _THREADS, _EACH = 4, 2_500
 
 

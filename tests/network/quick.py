@@ -11,6 +11,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from kiel_logging.clients import Producer
+from kiel_logging.network import connection
 from kiel_logging.records import RecordMetadata
 from tests.support.fake_cluster import FakeCluster
 
@@ -43,6 +44,12 @@ async def round_trip(cluster: FakeCluster) -> None:
     """Let everything that is on its way over loopback sockets arrive."""
     async with quick_producer(cluster):
         pass
+
+
+@pytest.fixture(autouse=True)
+def short_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets sessions end after milliseconds."""
+    monkeypatch.setattr(connection, "RENEW_LEAST", 0.0)
 
 
 @pytest.fixture(scope="session")

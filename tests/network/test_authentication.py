@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from kiel_logging.errors import (
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.opening import open_connection, secure
 from kiel_logging.network.resolver import resolve
+from kiel_logging.network.tokens import RunAside
 from kiel_logging.options import Address
 from kiel_logging.security import Token, security_options
 from kiel_logging.wire.messages import Api
@@ -50,14 +52,16 @@ async def at_once(function: Callable[[], Any]) -> Any:
     return function()
 
 
-async def dial(broker: FakeBroker, options: dict[str, Any], timeout: float = 5.0) -> Connection:
+async def dial(
+    broker: FakeBroker, options: dict[str, Any], timeout: float = 5.0, aside: RunAside = at_once
+) -> Connection:
     """A connection that may be used, to `broker`."""
     return await open_connection(
         Address("127.0.0.1", broker.port),
         resolve=resolve,
         client_id="test",
         timeout=timeout,
-        security=secure(security_options(**options), at_once),
+        security=secure(security_options(**options), aside),
     )
 
 
@@ -285,6 +289,46 @@ async def test_plain_without_tls_is_warned_of_once(caplog: pytest.LogCaptureFixt
                 connection.close()
             found = [r for r in caplog.records if "'PLAIN' without TLS" in r.getMessage()]
             assert [r.levelno for r in found] == [logging.WARNING] * warnings
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
+@pytest.mark.gen_test
+async def test_keys_are_derived_beside_the_loop(mechanism: str) -> None:
+    """SCRAM's take up to a second, in which the loop goes on."""
+    on_loop, begun, go_on = threading.current_thread(), asyncio.Event(), asyncio.Event()
+    threads = []
+
+    async def aside(function: Callable[[], Any]) -> Any:
+        begun.set()
+        await go_on.wait()
+
+        def work() -> Any:
+            threads.append(threading.current_thread())
+            return function()
+
+        return await asyncio.to_thread(work)
+
+    async with FakeBroker() as broker:
+        guarded(broker).iterations = 20_000
+        opening = asyncio.ensure_future(dial(broker, as_alice(mechanism), aside=aside))
+        await begun.wait()
+        assert asked(broker).count("SaslAuthenticate") == 1  # the proof is not made yet
+        go_on.set()
+        (await opening).close()
+    assert threads
+    assert on_loop not in threads
+
+
+@pytest.mark.gen_test
+async def test_extensions_go_with_the_token() -> None:
+    """Confluent Cloud lets nobody in without."""
+    extensions = {"logicalCluster": "lkc-1", "identityPoolId": "pool-2"}
+    async with FakeBroker() as broker:
+        guarded(broker).extensions = extensions
+        with_them = Token(SECRET, None, extensions)
+        (await dial(broker, as_alice("OAUTHBEARER", lambda: with_them))).close()
+        with pytest.raises(AuthenticationFailed):
+            await dial(broker, as_alice("OAUTHBEARER"))
 
 
 @pytest.mark.gen_test

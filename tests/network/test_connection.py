@@ -20,10 +20,12 @@ from kiel_logging.errors import (
     RequestTimedOut,
     UnsupportedBroker,
 )
+from kiel_logging.network import connection as connection_module
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.opening import open_connection
 from kiel_logging.network.resolver import SocketAddress, resolve
 from kiel_logging.options import Address
+from kiel_logging.wire import limits
 from kiel_logging.wire.messages import Api
 from kiel_logging.wire.metadata import metadata_request, read_metadata
 from tests.support.fake_broker import HANG_UP, FakeBroker
@@ -157,6 +159,42 @@ async def test_bytes_that_nobody_asked_for_close_the_connection() -> None:
 
 
 @pytest.mark.gen_test
+async def test_what_nobody_asked_for_is_not_waited_for() -> None:
+    """The size of a response that is not awaited is enough: none of its bytes are taken."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        closed = asyncio.get_running_loop().create_future()
+        connection.on_close = closed.set_result
+        broker.push(struct.pack(">i", limits.MOST_BYTES) + bytes(1000))
+        assert "answered a request that was not made" in str(await closed)
+
+
+@pytest.mark.parametrize(
+    ("topics", "error", "message"),
+    [
+        ([], ProtocolError, "of 307200 bytes: at most 262144 can be right"),
+        (["logs"], ConnectionLost, "it hung up"),
+    ],
+    ids=["no topic", "one topic"],
+)
+@pytest.mark.gen_test
+async def test_a_response_has_no_more_bytes_than_were_asked_for(
+    topics: list[str], error: type[BrokerError], message: str
+) -> None:
+    """Of no topic there are not 300 KiB to say; of one there may be, and they are waited for."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        broker.stall("Metadata")
+        request = metadata_request(connection.version(Api.METADATA), topics)
+        response = connection.send(Api.METADATA, request, 5)
+        await broker.received("Metadata")
+        broker.push(struct.pack(">i", 300 * 1024))
+        broker.hang_up()
+        with pytest.raises(error, match=message):
+            await response
+
+
+@pytest.mark.gen_test
 async def test_sending_on_a_closed_connection_tells_why_it_was_closed() -> None:
     """Whoever comes too late gets the cause, at once."""
     async with FakeBroker() as broker:
@@ -208,7 +246,9 @@ async def test_responses_go_to_their_own_requests() -> None:
             connection.send(Api.METADATA, metadata_request(version, [topic]), 5)
             for topic in ("a", "b", "a")
         ]
-        answers = [read_metadata(response) for response in await asyncio.gather(*pending)]
+        answers = [
+            read_metadata(response, ["a", "b"]) for response in await asyncio.gather(*pending)
+        ]
         assert [list(answer.topics) for answer in answers] == [["a"], ["b"], ["a"]]
         connection.close()
 
@@ -239,6 +279,116 @@ async def test_repr_tells_the_state() -> None:
             await response
 
 
+# -- silence -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any time without a request is too long; a broker has 20 ms to say that it is there."""
+    monkeypatch.setattr(connection_module, "QUIET", 0.0)
+    monkeypatch.setattr(connection_module, "_PROBE_LEAST", 0.02)
+    monkeypatch.setattr(connection_module, "_PROBE_MOST", 0.02)
+
+
+@pytest.mark.usefixtures("no_silence")
+@pytest.mark.gen_test
+async def test_a_broker_that_was_silent_is_asked_whether_it_is_there() -> None:
+    """Before the request, which then goes its way."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        assert read_metadata(await ask(connection)).brokers[0].port == broker.port
+        assert [r.api for r in broker.requests] == ["ApiVersions", "ApiVersions", "Metadata"]
+        connection.close()
+
+
+@pytest.mark.usefixtures("no_silence")
+@pytest.mark.gen_test
+async def test_a_connection_that_was_forgotten_takes_no_request() -> None:
+    """Requests that were held fail soon, were surely not done, and the option is named."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        broker.stall("ApiVersions")
+        pending = [ask(connection), ask(connection)]
+        for response in pending:
+            with pytest.raises(ConnectionLost, match=r"was idle .* connections_max_idle_ms"):
+                await response
+        assert {request.api for request in broker.requests} == {"ApiVersions"}
+
+
+@pytest.mark.usefixtures("no_silence")
+@pytest.mark.gen_test
+async def test_a_request_without_a_response_waits_for_the_probe_too() -> None:
+    """It could not even be missed."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        broker.stall("ApiVersions")
+        request = metadata_request(connection.version(Api.METADATA), [])
+        with pytest.raises(ConnectionLost, match="was idle"):
+            await connection.post(Api.METADATA, request, 5.0)
+        assert {request.api for request in broker.requests} == {"ApiVersions"}
+
+
+@pytest.mark.usefixtures("no_silence")
+@pytest.mark.gen_test
+async def test_a_broker_that_owes_an_answer_is_not_silent() -> None:
+    """It is busy: only what is idle is asked."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        broker.stall("Metadata")
+        pending = [ask(connection)]
+        await broker.received("Metadata")
+        pending.append(ask(connection))
+        await asyncio.sleep(0)
+        broker.resume()
+        await asyncio.gather(*pending)
+        assert [r.api for r in broker.requests[1:]] == ["ApiVersions", "Metadata", "Metadata"]
+        connection.close()
+
+
+@pytest.mark.usefixtures("no_silence")
+@pytest.mark.gen_test
+async def test_closing_ends_what_is_held_for_a_probe() -> None:
+    """Also when that has only just begun."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        response = ask(connection)
+        connection.close(ConnectionLost("enough"))
+        with pytest.raises(ConnectionLost, match="enough"):
+            await response
+
+
+@pytest.mark.gen_test
+async def test_an_idle_connection_closes_itself() -> None:
+    """After the time that it was given; one that waits for an answer is not idle."""
+    async with FakeBroker() as broker:
+        address = Address("127.0.0.1", broker.port)
+        options = {"resolve": resolve, "client_id": "test", "timeout": 5, "max_idle": 0.02}
+        broker.stall("Metadata")
+        busy = await open_connection(address, **options)
+        response = ask(busy)
+        for _ in range(2):
+            idle = await open_connection(address, **options)
+            closed = asyncio.get_running_loop().create_future()
+            idle.on_close = closed.set_result
+            assert "was idle and closed" in str(await closed)
+        assert busy.closed is None
+        broker.resume()
+        await response
+        busy.close()
+
+
+@pytest.mark.gen_test
+async def test_the_system_watches_idle_connections() -> None:
+    """Middleboxes see that they are in use, and a peer that is gone is noticed within a minute."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        plain = connection._stream.socket
+        assert plain.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            assert plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 60
+        connection.close()
+
+
 # -- connecting ---------------------------------------------------------------------------------
 
 
@@ -259,6 +409,34 @@ async def test_a_name_that_does_not_resolve() -> None:
     address = Address("no-such-host.invalid", 9092)
     with pytest.raises(BrokerUnreachable, match=r"no-such-host.invalid:9092 does not resolve"):
         await open_connection(address, resolve=resolve, client_id="test", timeout=5)
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65536, 70_000, 2**31 - 1])
+@pytest.mark.gen_test
+async def test_a_port_that_there_is_not(port: int) -> None:
+    """Brokers may advertise one; the system would take some of them for another."""
+    with pytest.raises(BrokerUnreachable, match=f":{port} is no address: a port is a number"):
+        await open_connection(
+            Address("127.0.0.1", port), resolve=ask_nobody, client_id="test", timeout=5
+        )
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "a b", "a\0b", "evil\n\x1b[2J", "/etc/passwd", "a" * 256, "a\u2028b", "\x9b"],
+    ids=ascii,
+)
+@pytest.mark.gen_test
+async def test_a_host_that_can_have_no_such_name(host: str) -> None:
+    """No name server is asked for it, and the error can be printed."""
+    with pytest.raises(BrokerUnreachable, match="can't be the name of a host") as error:
+        await open_connection(Address(host, 9092), resolve=ask_nobody, client_id="test", timeout=5)
+    assert str(error.value).isprintable()
+
+
+async def ask_nobody(address: Address) -> list[SocketAddress]:
+    """Fails the test."""
+    raise AssertionError(f"{address} was looked up")
 
 
 @contextlib.contextmanager

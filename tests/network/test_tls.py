@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import socket
 import ssl
@@ -151,6 +152,28 @@ async def test_a_broker_that_is_who_it_should_be(
         assert await ask(await dial(broker.port, tls(ssl_cafile=pki.cafile), host)) == broker.port
 
 
+@pytest.mark.parametrize(
+    ("least_here", "least"),
+    [
+        (ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion.TLSv1_2),
+        (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3),
+    ],
+)
+def test_the_system_cannot_lower_the_version(
+    least_here: ssl.TLSVersion, least: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its configuration may ask for more than TLS 1.2, not for less."""
+    make = ssl.create_default_context
+
+    def make_as_configured(**options: Any) -> ssl.SSLContext:
+        context = make(**options)
+        context.minimum_version = least_here
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", make_as_configured)
+    assert tls().context().minimum_version == least
+
+
 def test_older_versions_are_not_spoken() -> None:
     """TLS 1.2 is the least."""
     context = tls().context()
@@ -162,6 +185,40 @@ def test_the_systems_authorities_are_the_default() -> None:
     """As many as ssl knows by itself."""
     expected = ssl.create_default_context().cert_store_stats()
     assert tls().context().cert_store_stats() == expected
+
+
+def hashed(name: str) -> str:
+    """The name of an authority's file in a directory, as `openssl rehash` makes it.
+
+    It is the SHA-1 of the subject in lower case, of its first four bytes.
+    """
+    text = name.lower().encode()
+    pair = b"\x06\x03\x55\x04\x03\x0c" + bytes([len(text)]) + text
+    sequence = b"\x30" + bytes([len(pair)]) + pair
+    digest = hashlib.sha1(b"\x31" + bytes([len(sequence)]) + sequence).digest()
+    return f"{int.from_bytes(digest[:4], 'little'):08x}.0"
+
+
+@pytest.mark.gen_test
+async def test_a_directory_of_authorities(pki: Pki) -> None:
+    """As librdkafka takes it for `ssl.ca.location`: each is found by the hash of its name."""
+    directory = pki.directory / "authorities"
+    directory.mkdir()
+    (directory / "README").write_text("not one of them")
+    (directory / hashed(pki.authority.name)).write_bytes(pki.authority.pem)
+    trusting = tls(ssl_cafile=directory)
+    async with broker_with(pki.server()) as broker:
+        assert await ask(await dial(broker.port, trusting)) == broker.port
+    strange = pki.server(pki.stranger.issue("broker", [HOST]))
+    async with broker_with(strange) as broker:
+        with pytest.raises(UnknownAuthority):
+            await dial(broker.port, trusting)
+
+
+def test_a_directory_that_openssl_finds_nothing_in(pki: Pki) -> None:
+    """It would trust nobody, and not say why."""
+    with pytest.raises(ConfigurationError, match="run `openssl rehash` on it, or give one PEM"):
+        tls(ssl_cafile=pki.directory).context()
 
 
 def yesterday() -> datetime:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.errors import AuthenticationFailed
+from kiel_logging.errors import AuthenticationFailed, ConfigurationError
 from kiel_logging.network.tokens import Tokens
 from kiel_logging.security import Token
 
@@ -59,6 +59,11 @@ def tokens_of(make: Callable[[int], Any], clock: Clock | None = None) -> tuple[T
     return Tokens(provider, at_once, clock or Clock()), provider
 
 
+async def got(tokens: Tokens) -> str:
+    """The token that a connection would send."""
+    return (await tokens.get()).value
+
+
 def text_of(error: BaseException) -> str:
     """All that a traceback shows of it."""
     return "".join(traceback.format_exception(error)) + repr(error)
@@ -83,12 +88,12 @@ async def test_a_token_is_kept_for_four_fifths_of_its_life(make: Callable[[int],
     """Then the next is fetched, while the old one is still good."""
     clock = Clock()
     tokens, provider = tokens_of(make, clock)
-    first = await tokens.get()
+    first = await got(tokens)
     clock.now += LIFE * 0.8 - 1
-    assert await tokens.get() == first
+    assert await got(tokens) == first
     assert provider.calls == 1
     clock.now += 1
-    assert await tokens.get() != first
+    assert await got(tokens) != first
     assert provider.calls == 2
 
 
@@ -113,7 +118,7 @@ async def test_a_token_is_kept_for_four_fifths_of_its_life(make: Callable[[int],
 async def test_a_token_whose_end_nobody_knows(token: str) -> None:
     """Is fetched anew for every session."""
     tokens, provider = tokens_of(lambda _n: token)
-    assert [await tokens.get(), await tokens.get()] == [token, token]
+    assert [await got(tokens), await got(tokens)] == [token, token]
     assert provider.calls == 2
 
 
@@ -121,7 +126,7 @@ async def test_a_token_whose_end_nobody_knows(token: str) -> None:
 async def test_a_token_that_has_ended_is_not_kept() -> None:
     """Its broker may have another clock: it is tried once."""
     tokens, provider = tokens_of(lambda _n: Token("old", 999_999))
-    assert [await tokens.get(), await tokens.get()] == ["old", "old"]
+    assert [await got(tokens), await got(tokens)] == ["old", "old"]
     assert provider.calls == 2
 
 
@@ -129,9 +134,9 @@ async def test_a_token_that_has_ended_is_not_kept() -> None:
 async def test_a_refused_token_is_forgotten() -> None:
     """However long it would have been good."""
     tokens, provider = tokens_of(lambda n: Token(f"token{n}", 2_000_000))
-    await tokens.get()
+    await got(tokens)
     tokens.forget()
-    assert await tokens.get() == "token2"
+    assert await got(tokens) == "token2"
     assert provider.calls == 2
 
 
@@ -145,7 +150,7 @@ async def test_connections_that_are_opened_together_share_one() -> None:
         return Token("token", 2_000_000)
 
     tokens, provider = tokens_of(lambda _n: slow())
-    waiting = [asyncio.ensure_future(tokens.get()) for _ in range(5)]
+    waiting = [asyncio.ensure_future(got(tokens)) for _ in range(5)]
     await asyncio.sleep(0)
     asked.set()
     assert await asyncio.gather(*waiting) == ["token"] * 5
@@ -165,7 +170,7 @@ async def test_a_coroutine_function() -> None:
         await asyncio.sleep(0)
         return "token"
 
-    assert await Tokens(fetch, at_once, Clock()).get() == "token"
+    assert await got(Tokens(fetch, at_once, Clock())) == "token"
 
 
 @pytest.mark.gen_test
@@ -177,11 +182,30 @@ async def test_a_function_that_blocks_is_called_on_a_thread() -> None:
         threads.append(threading.current_thread())
         return "token" if loop_went_on.wait(30) else "never"
 
-    waiting = asyncio.ensure_future(Tokens(fetch, asyncio.to_thread, Clock()).get())
+    waiting = asyncio.ensure_future(got(Tokens(fetch, asyncio.to_thread, Clock())))
     await asyncio.sleep(0)
     loop_went_on.set()
     assert await waiting == "token"
     assert threads != [threading.current_thread()]
+
+
+@pytest.mark.gen_test
+async def test_extensions_stay_with_their_token() -> None:
+    """Also when it is kept for the next connection."""
+    tokens, _ = tokens_of(lambda _n: Token("token", 2_000_000, {"pool": "p1"}))
+    assert [(await tokens.get()).extensions for _ in range(2)] == [{"pool": "p1"}] * 2
+
+
+@pytest.mark.parametrize("error", [AuthenticationFailed, ConfigurationError])
+@pytest.mark.gen_test
+async def test_a_provider_that_says_what_is_wrong(error: type[Exception]) -> None:
+    """By errors of ours, whose text is fit to be shown."""
+
+    def fetch() -> str:
+        raise error("the secret of this program has expired: make a new one")
+
+    with pytest.raises(AuthenticationFailed, match=r"^the secret .* has expired: make a new one$"):
+        await Tokens(fetch, at_once, Clock()).get()
 
 
 @pytest.mark.parametrize("make", [str, Token])
@@ -196,7 +220,7 @@ async def test_what_asyncio_logs_of_it_has_no_token(make: Callable[[str], Any]) 
         shown.append(repr(future))
         return await future
 
-    assert await Tokens(lambda: make(SECRET), aside, Clock()).get() == SECRET
+    assert await got(Tokens(lambda: make(SECRET), aside, Clock())) == SECRET
     assert shown == ["<Future finished result=<Token expires_at=None>>"]
 
 
@@ -216,7 +240,7 @@ async def test_a_provider_that_raises(error: type[BaseException], aside: Any) ->
         raise error(SECRET)
 
     with pytest.raises(AuthenticationFailed) as failure:
-        await Tokens(fetch, aside, Clock()).get()
+        await got(Tokens(fetch, aside, Clock()))
     assert str(failure.value) == f"sasl_token_provider raised {error.__name__}"
     assert SECRET not in text_of(failure.value)
 
@@ -229,7 +253,7 @@ async def test_a_coroutine_that_raises() -> None:
         raise ValueError(SECRET)
 
     with pytest.raises(AuthenticationFailed, match="provider raised ValueError") as e:
-        await Tokens(fetch, at_once, Clock()).get()
+        await got(Tokens(fetch, at_once, Clock()))
     assert SECRET not in text_of(e.value)
 
 
@@ -248,15 +272,18 @@ async def test_a_coroutine_that_raises() -> None:
         (f"{SECRET}\x01user=eve", "a token with spaces or other characters"),
         (f"{SECRET}ä", "a token with spaces or other characters"),
         (f"{SECRET}\udcff", "a token with spaces or other characters"),
+        (Token("t", None, SECRET), "a Token whose extensions can't be sent: they are str"),  # type: ignore[arg-type]
+        (Token("t", None, {"auth": SECRET}), "a name must be letters from A to Z, and not 'auth'"),
+        (Token("t", None, {"pool": f"{SECRET}\x01"}), "the value of pool must be printable ASCII"),
     ],
-    ids=range(12),
+    ids=range(15),
 )
 @pytest.mark.gen_test
 async def test_a_provider_that_returns_rubbish(returned: Any, message: str) -> None:
     """It is said what it must return, not what it did."""
     tokens, _ = tokens_of(lambda _n: returned)
     with pytest.raises(AuthenticationFailed) as failure:
-        await tokens.get()
+        await got(tokens)
     assert str(failure.value).startswith("sasl_token_provider returned ")
     assert message in str(failure.value)
     assert SECRET not in text_of(failure.value)
@@ -269,8 +296,8 @@ async def test_a_provider_that_does_not_return() -> None:
     provider = Provider(lambda n: never if n == 1 else "token")
     tokens = Tokens(provider, at_once, Clock(), patience=0.01)
     with pytest.raises(AuthenticationFailed, match="returned nothing within 0 s"):
-        await tokens.get()
-    assert await tokens.get() == "token"
+        await got(tokens)
+    assert await got(tokens) == "token"
 
 
 @pytest.mark.gen_test
@@ -278,8 +305,8 @@ async def test_after_an_error_it_is_asked_again() -> None:
     """Nothing of a failure is kept."""
     tokens, provider = tokens_of(lambda n: 1 / 0 if n == 1 else "token")
     with pytest.raises(AuthenticationFailed, match="raised ZeroDivisionError"):
-        await tokens.get()
-    assert await tokens.get() == "token"
+        await got(tokens)
+    assert await got(tokens) == "token"
     assert provider.calls == 2
 
 
@@ -288,9 +315,9 @@ async def test_whoever_gives_up_waiting_harms_nobody() -> None:
     """A cancelled connection lets the next one fetch."""
     never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     tokens, _ = tokens_of(lambda n: never if n == 1 else "token")
-    first = asyncio.ensure_future(tokens.get())
+    first = asyncio.ensure_future(got(tokens))
     await asyncio.sleep(0)
-    second = asyncio.ensure_future(tokens.get())
+    second = asyncio.ensure_future(got(tokens))
     await asyncio.sleep(0)
     first.cancel()
     assert await second == "token"

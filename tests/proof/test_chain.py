@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import hmac
+import random
+from types import FunctionType, ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, LINK_SIZE, digest, link, sealer
+from kiel_logging.proof import chain
+from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, LINK_SIZE, digest, digester, link, sealer
 from kiel_logging.wire.record_body import encode_body
 
 prevs = st.binary(min_size=DIGEST_SIZE, max_size=DIGEST_SIZE)
@@ -64,6 +69,33 @@ def test_a_link_is_the_predecessor_and_the_digest(
     assert len(value) == LINK_SIZE
     assert value == prev + by_hand.digest() == prev + digest(prev, body, key)
     assert value == sealer(key)(prev, body)
+    assert value == prev + digester(key)(prev, body)
+
+
+def _held_by(value: Any, seen: set[int]) -> list[object]:
+    """All that an object refers to, directly or not, but for modules and what is in them."""
+    if id(value) in seen or isinstance(value, ModuleType | type):
+        return []
+    seen.add(id(value))
+    if isinstance(value, FunctionType):
+        parts = [cell.cell_contents for cell in value.__closure__ or ()]
+    else:
+        parts = gc.get_referents(value)
+    return [value, *(each for part in parts for each in _held_by(part, seen))]
+
+
+@pytest.mark.parametrize("size", [16, 64, 200])
+def test_nothing_keeps_the_key(size: int) -> None:
+    """No cache of the module, and nothing in what was made with it."""
+    key = random.Random(size).randbytes(size)
+    seal = sealer(key)
+    link(FIRST, b"body", key)
+    names = [each for each in vars(chain).values() if not isinstance(each, ModuleType | type)]
+    held = [part for each in (seal, *names) for part in _held_by(each, set())]
+    assert len(held) > 5
+    assert not any(isinstance(each, bytes) and key in each for each in held)
+    referrers = [each for each in gc.get_referrers(key) if isinstance(each, dict | tuple)]
+    assert not any(key in list(each) for each in referrers)
 
 
 @given(prevs, st.binary(min_size=1, max_size=100), keys, st.data())

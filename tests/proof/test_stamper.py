@@ -166,8 +166,9 @@ def test_it_is_as_the_book_has_it(
 def test_nothing_shows_the_key() -> None:
     """No attribute of what seals, nor of who has it; nor does a variable."""
     seal = sealer(KEY)
-    cells = [cell.cell_contents for cell in getattr(seal, "__closure__", ())]
-    shown = [seal, *cells, *vars(Stamper(INSTANCE, seal)).values()]
+    (digest_of,) = [cell.cell_contents for cell in getattr(seal, "__closure__", ())]
+    cells = [cell.cell_contents for cell in digest_of.__closure__]
+    shown = [seal, digest_of, *cells, *vars(Stamper(INSTANCE, seal)).values()]
     assert not any(KEY.decode() in repr(one) for one in shown)
     assert len(cells) == 2
 
@@ -193,18 +194,27 @@ def test_another_goes_on_behind_a_state(key: bytes | None, stream: list[Item], c
 
 
 @seals
-@given(stream=streams)
-def test_record_by_record_for_who_keeps_the_states(key: bytes | None, stream: list[Item]) -> None:
-    """The same stamps; and the stamper itself stands where it stood."""
-    by_record, by_slice = (Stamper(INSTANCE, seal_of(key)) for _ in range(2))
-    states: dict[str, bytes] = {}
-    made = []
-    for one in stream:
-        record, states[one.topic] = by_record.stamped(one.record, states.get(one.topic))
-        made.append(record)
-    assert made == [one.record for one in by_slice.stamp(stream)]
-    assert states == {topic: by_slice.state(topic) for topic in by_slice.topics}
-    assert by_record.topics == []
+@given(stream=streams, cut=st.integers(0, 20))
+def test_a_restored_state_continues_the_stream(
+    key: bytes | None, stream: list[Item], cut: int
+) -> None:
+    """A stamper that is given the states of another one numbers and seals as that one would."""
+    whole, first, second = (Stamper(INSTANCE, seal_of(key)) for _ in range(3))
+    front = first.stamp(stream[:cut])
+    for topic in first.topics:
+        second.restore(topic, first.state(topic))
+    assert front + second.stamp(stream[cut:]) == whole.stamp(stream)
+    second.restore("logs", None)
+    assert ("logs" in second, second.sequence("logs")) == (False, 0)
+
+
+def test_a_skipped_number_is_given_to_no_record() -> None:
+    """The record that it belongs to is lost."""
+    made = Stamper(INSTANCE)
+    made.stamp([item()])
+    made.skip("logs")
+    (third,) = made.stamp([item()])
+    assert ("kiel-sequence", b"3") in third.record.headers
 
 
 def test_what_a_state_tells() -> None:

@@ -49,6 +49,9 @@ class Sasl:
 
     users: dict[str, str] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
+    extensions: dict[str, str] = field(default_factory=dict)
+    """What has to come with a token."""
+    iterations: int = 4096
     mechanisms: tuple[str, ...] = MECHANISMS
     lifetimes: list[int] = field(default_factory=list)
     """Milliseconds that the next sessions have; those behind them have no end."""
@@ -92,8 +95,8 @@ class Sasl:
         if mechanism == "PLAIN":
             return plain_answers(self.users)
         if mechanism == "OAUTHBEARER":
-            return oauthbearer_answers(self.tokens)
-        return scram_answers(mechanism, self.users)
+            return oauthbearer_answers(self.tokens, self.extensions)
+        return scram_answers(mechanism, self.users, iterations=self.iterations)
 
 
 def _connection(request: ReceivedRequest) -> tuple[int, int]:
@@ -108,10 +111,11 @@ def plain_answers(users: dict[str, str]) -> Answers:
     return b""
 
 
-def oauthbearer_answers(tokens: set[str]) -> Answers:
+def oauthbearer_answers(tokens: set[str], extensions: dict[str, str]) -> Answers:
     """RFC 7628: a refusal has its reason in a message of its own, which the client confirms."""
     message = (yield b"").decode()
-    if message in {f"n,,\x01auth=Bearer {token}\x01\x01" for token in tokens}:
+    pairs = "".join(f"{name}={value}\x01" for name, value in extensions.items())
+    if message in {f"n,,\x01auth=Bearer {token}\x01{pairs}\x01" for token in tokens}:
         return b""
     confirmation = yield b'{"status":"invalid_token"}'
     raise Refused(f"the token is refused, which is confirmed by {confirmation!r}")

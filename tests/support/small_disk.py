@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-_MOUNT: Final = 'mount -t tmpfs -o size={size} tmpfs "$0" && exec "$@"'
+_MOUNT: Final = 'mount -t tmpfs -o size={size},mode=0700 tmpfs "$0" && exec "$@"'
 
 
 @cache

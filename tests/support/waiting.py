@@ -9,9 +9,9 @@ PATIENCE = 30.0
 """Seconds: far more than anything that is waited for takes."""
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
     """Return once the condition holds."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.001)

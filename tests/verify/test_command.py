@@ -179,6 +179,20 @@ def test_a_handler_without_a_name(
     assert "web-1 (42)" in capsys.readouterr().out
 
 
+def test_a_record_can_not_write_to_the_terminal(
+    topic: str, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a title, nor the clipboard, nor another verdict: escape sequences are shown."""
+    evil = "\x1b]0;title\x07\x1b]52;c;Y3Vy\x07\x1b[2J\x1b[H[bold]t is complete[/bold]\n\u202e"
+    stamper = Stamper()
+    start = stamper.event("start", handler=evil, host=evil * 100, process=evil)
+    produce(cluster.brokers, topic, [start, stamper.end()])
+    verify(cluster, topic)
+    said = capsys.readouterr().out
+    assert all(line.isprintable() for line in said.split("\n"))
+    assert len(said) < 5_000
+
+
 def test_many_instances_hide_nothing(
     cluster: Cluster, topic: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from kio.schema.errors import ErrorCode
 from kio.serial import entity_reader as kio_reader
 
+from kiel_logging.wire.limits import MOST_BROKERS, MOST_PARTITIONS
 from kiel_logging.wire.messages import Api, decode_response
 from kiel_logging.wire.metadata import Broker, Leader, Metadata, metadata_request, read_metadata
 from kiel_logging.wire.versions import SUPPORTED
@@ -74,7 +75,8 @@ def answer(version: int, brokers: tuple[Any, ...] = (), topics: tuple[Any, ...] 
         topics=topics,
         error_code=ErrorCode.none,
     )
-    return read_metadata(decode_response(to_frame(response), Api.METADATA, version))
+    asked = {"logs", "missing", "a", "b"}
+    return read_metadata(decode_response(to_frame(response), Api.METADATA, version), asked)
 
 
 def broker(version: int, node_id: int, host: str, port: int) -> Any:
@@ -161,3 +163,30 @@ def test_a_topic_without_a_name_is_left_out(version: int) -> None:
 def test_an_answer_may_be_empty(version: int) -> None:
     """A broker that has just started knows of nobody."""
     assert answer(version) == Metadata(brokers={}, topics={})
+
+
+@every_version
+def test_a_topic_that_was_not_asked_for_is_ignored(version: int) -> None:
+    """A broker could name millions, and each would be kept."""
+    read = answer(version, topics=(topic(version, "stranger", (0, 1, 0)), topic(version, "logs")))
+    assert list(read.topics) == ["logs"]
+
+
+@every_version
+def test_numbers_that_no_partition_has_are_ignored(version: int) -> None:
+    """Those of an honest topic count from 0; the last one here is the largest that is taken."""
+    last = MOST_PARTITIONS - 1
+    numbers = (-7, 0, last, MOST_PARTITIONS, 2**31 - 1)
+    read = answer(version, topics=(topic(version, "logs", *((n, 1, 0) for n in numbers)),))
+    assert list(read.topics["logs"].leaders) == [0, last]
+
+
+@every_version
+def test_no_more_brokers_than_a_cluster_can_have(version: int) -> None:
+    """Those that lead partitions we asked for are among the ones that are kept."""
+    brokers = tuple(broker(version, n, "kafka", 9092) for n in range(-2, MOST_BROKERS + 100))
+    leader = MOST_BROKERS + 50
+    read = answer(version, brokers, topics=(topic(version, "logs", (0, leader, 1)),))
+    assert len(read.brokers) == MOST_BROKERS
+    assert leader in read.brokers
+    assert min(read.brokers) == 0

@@ -171,6 +171,25 @@ def test_a_hint_at_the_new_leader(version: int) -> None:
 
 
 @with_leader_hints
+def test_a_broker_that_leads_nothing_is_no_hint(version: int) -> None:
+    """One could name thousands in each answer."""
+    module = response_module(Api.PRODUCE, version)
+    nodes = tuple(
+        module.NodeEndpoint(node_id=n, host="kafka", port=9093, rack=None) for n in range(1, 100)
+    )
+    moved = partition(version, 0, error_code=ErrorCode.not_leader_or_follower, leader=(3, 8))
+    result = answer(version, {"logs": (moved,)}, node_endpoints=nodes)
+    assert [one.node_id for one in result.brokers] == [3]
+
+
+@every_version
+def test_an_offset_that_there_can_not_be(version: int) -> None:
+    """It is one that the broker did not tell."""
+    result = answer(version, {"logs": (partition(version, 0, base_offset=-(2**63)),)})
+    assert result.partitions[TopicPartition("logs", 0)].base_offset == -1
+
+
+@with_leader_hints
 def test_no_hint_when_the_broker_does_not_know_the_leader(version: int) -> None:
     """It says -1 then."""
     moved = partition(version, 0, error_code=ErrorCode.not_leader_or_follower, leader=(-1, 8))

@@ -84,3 +84,12 @@ def test_any_lifetime_is_a_number_of_seconds(milliseconds: int) -> None:
     frame = struct.pack(">ihhiq", 7, 0, -1, 0, milliseconds)
     response = decode_response(frame, Api.SASL_AUTHENTICATE, 1)
     assert read_sasl_authenticate(response).lifetime == max(0, milliseconds) / 1000
+
+
+def test_a_broker_s_reason_for_a_refusal_is_one_short_line() -> None:
+    """It goes into an error, and from there to a terminal."""
+    said = answer(2, error_message="no\n\x1b[2J" + "x" * 32_000).message
+    assert said is not None
+    assert said.isprintable()
+    assert said.startswith(r"no\n\x1b[2Jxxx")
+    assert len(said) <= 300

@@ -136,6 +136,17 @@ def test_what_a_broker_says_it_knows(version: int) -> None:
     assert read_api_versions(response) == {0: (3, 12), 3: (0, 13)}
 
 
+def test_requests_that_are_never_sent_are_left_out() -> None:
+    """A broker knows ninety; one that lies, thousands."""
+    module = response_module(Api.API_VERSIONS, 0)
+    keys = tuple(
+        module.ApiVersion(api_key=key, min_version=0, max_version=9) for key in range(1000)
+    )
+    written = module.ApiVersionsResponse(error_code=ErrorCode.none, api_keys=keys)
+    response = decode_response(to_frame(written), Api.API_VERSIONS, 0)
+    assert set(read_api_versions(response)) == set(SUPPORTED)
+
+
 def test_an_answer_without_versions_is_a_protocol_error() -> None:
     """Nothing can be said to a broker that knows nothing."""
     with pytest.raises(ProtocolError, match="no versions"):

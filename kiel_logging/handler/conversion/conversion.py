@@ -43,6 +43,7 @@ class Conversion:
         topic: LogRecord -> topic name; raises InvalidTopic.
         convert_at_once: as ``convert()`` without a formatter, but returns None for records that
             need any care; runs no code of the program's. None where there is no such way.
+        convert_quick: as ``convert_at_once``, but may return a compiled item in one piece.
         settings_in_c: what C needs to do so by itself.
 
     Raises:
@@ -79,6 +80,7 @@ class Conversion:
         given = (format, serializer, key_maker, rename, exclude, redact)
         self._quick: Quick | None = None
         self.convert_at_once: Callable[[logging.LogRecord], Item | None] | None = None
+        self.convert_quick: Callable[[logging.LogRecord], Any] | None = None
         self.settings_in_c: tuple[Any, ...] | None = None
         if given == _SIMPLE:
             self._take_short_ways(topic, key_field, headers, fields)
@@ -144,6 +146,7 @@ class Conversion:
             keep_source=self._keep_source,
         )
         self.convert_at_once = self._quick.convert_in_c
+        self.convert_quick = self._quick.convert_quick
         self.settings_in_c = self._quick.settings_in_c
 
 

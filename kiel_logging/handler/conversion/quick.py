@@ -75,10 +75,12 @@ _new: Final[Any] = tuple.__new__
 
 try:
     from kiel_logging._accelerator import convert as _convert_in_c
+    from kiel_logging._accelerator import convert_quick as _convert_quick
 except ImportError:  # there was no C compiler
     convert_in_c: Callable[[tuple[Any, ...], LogRecord], Item | None] | None = None
+    convert_quick: Callable[[tuple[Any, ...], LogRecord], Any] | None = None
 else:
-    convert_in_c = _convert_in_c
+    convert_in_c, convert_quick = _convert_in_c, _convert_quick
 
 _Site: TypeAlias = tuple[bytes, bytes]
 
@@ -105,6 +107,7 @@ class Quick:
     Attributes:
         convert_in_c: as ``convert()``, for fewer records, and without running any code of the
             program's; None where C can't do with the options.
+        convert_quick: as ``convert_in_c``, but returns the item in one piece where it can.
         settings_in_c: what it goes by.
     """
 
@@ -130,6 +133,7 @@ class Quick:
         self._sites: dict[Any, _Site] = {}
         self.settings_in_c: tuple[Any, ...] | None = None
         self.convert_in_c: Callable[[LogRecord], Item | None] | None = None
+        self.convert_quick: Callable[[LogRecord], Any] | None = None
         if isinstance(topic, str) and not headers and context is None and not keep_source:
             self._go_to_c(topic, most)
 
@@ -188,6 +192,8 @@ class Quick:
             most,
         )
         self.convert_in_c = partial(convert_in_c, self.settings_in_c)
+        if convert_quick is not None:
+            self.convert_quick = partial(convert_quick, self.settings_in_c)
 
     def _item(
         self, record: LogRecord, own: dict[str, Any], more: dict[str, Any], value: bytes

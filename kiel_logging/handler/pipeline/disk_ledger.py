@@ -1,25 +1,28 @@
-"""What a handler has on disk, in numbers: part of the hand-off's ledger.
+"""What a handler has on disk, in numbers: part of the buffer's ledger.
 
-The law: ``committed`` is written by those who log, under the hand-off's lock; all else by the loop
-thread alone.
+The law: logging threads count what they append, in the journal; all else here is written by the
+loop thread alone.
 """
+
+from collections.abc import Callable
 
 
 class DiskLedger:
     """Counts of records.
 
     Attributes:
-        committed: that went to disk before their logging calls returned.
-        written: that the loop thread put there.
-        removed: of both, that are there no more, or soon will not be.
-        copies: of both, that are in memory as well.
-        recovered: of processes that died, delivered here.
+        count_appended: returns how many records logging threads appended by themselves.
+        written: records that the loop thread appended.
+        removed: of both, those that are there no more, or soon will not be.
+        copies: of both, those that are in memory as well.
+        recovered: records of dead processes that were delivered here.
     """
 
-    __slots__ = ("committed", "copies", "recovered", "removed", "written")
+    __slots__ = ("copies", "count_appended", "recovered", "removed", "written")
 
     def __init__(self) -> None:
-        self.committed = self.written = self.removed = self.copies = self.recovered = 0
+        self.count_appended: Callable[[], int] = int
+        self.written = self.removed = self.copies = self.recovered = 0
 
     def __repr__(self) -> str:
         return f"<DiskLedger on_disk={self.on_disk} spooled={self.spooled}>"
@@ -27,7 +30,7 @@ class DiskLedger:
     @property
     def on_disk(self) -> int:
         """How many of this process's records are on disk."""
-        return self.committed + self.written - self.removed
+        return self.count_appended() + self.written - self.removed
 
     @property
     def spooled(self) -> int:

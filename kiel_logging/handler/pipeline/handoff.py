@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
 from kiel_logging.handler.pipeline.counts import Counts, queue_up
@@ -29,19 +29,14 @@ CLOSED: Final = "closed"
 
 BLOCK: Final = "block"
 DROP_NEWEST: Final = "drop_newest"
+DROP_OLDEST: Final = "drop_oldest"
 OVERFLOW: Final[Mapping[str, Callable[[], Queue]]] = {
     DROP_NEWEST: Newest,
-    "drop_oldest": Oldest,
+    DROP_OLDEST: Oldest,
     "drop_lowest": Lowest,
     BLOCK: Newest,
 }
 """What gives way when the buffer is full."""
-
-
-class Committed(Protocol):
-    """Something that knows whether it is counted, whatever tears the counting away."""
-
-    counted: bool
 
 
 class _Admission(NamedTuple):
@@ -63,6 +58,7 @@ class Handoff:
         overflow: one of OVERFLOW.
         block_timeout: seconds that ``put()`` waits for room, with "block".
         spools_all: whether records come here only when they can't be spooled.
+        spills: whether the reader moves them to disk when they take much of the buffer.
 
     Attributes:
         counts: of what came and went; ``counts.crowded`` says whether it may soon be full, or is:
@@ -80,11 +76,13 @@ class Handoff:
         overflow: str = DROP_NEWEST,
         block_timeout: float = 0.0,
         spools_all: bool = False,
+        spills: bool = False,
     ) -> None:
         self._max_records = max_records
         self._max_bytes = max_bytes
         self.counts = Counts(max_records * 7 // 8, max_bytes * 7 // 8, batch_size)
         self._wake = wake
+        self._spills = spills
         self._queue = OVERFLOW[overflow]()
         self.quick_queue: deque[Item] | None = None
         if type(self._queue) is Newest and not spools_all:
@@ -120,12 +118,21 @@ class Handoff:
     @property
     def emitted(self) -> int:
         """How many records the handler was given; with those of its own that were queued."""
-        return self.counts.emitted
+        return self.counts.emitted + self.disk.count_appended()
 
     @property
     def closed(self) -> bool:
         """Whether all that comes is dropped."""
         return self.counts.closed
+
+    @property
+    def is_half_full(self) -> bool:
+        """Whether what waits here takes half of the buffer, or more."""
+        return len(self) * 2 >= self._max_records or self.memory * 2 >= self._max_bytes
+
+    def has_topic(self, topic: str) -> bool:
+        """Whether any queued item is for ``topic``; takes long."""
+        return self._queue.has_topic(topic)
 
     @property
     def half_empty(self) -> bool:
@@ -187,6 +194,8 @@ class Handoff:
 
     def _admit(self, item: Item, *, may_wait: bool = True) -> _Admission | None:
         """Queue ``item`` or drop something; None when it has to wait for room."""
+        if self._spills and not self.counts.crowded:
+            self._wake(True)  # the loop thread can make room
         with self._lock:
             self.counts.crowded = True
             if self.counts.closed:
@@ -257,26 +266,6 @@ class Handoff:
         with self._lock:
             self.counts.closed = True
         self._tell_of_room()
-
-    def holds(self, item: Item) -> bool:
-        """Whether it is queued; takes long."""
-        return self._queue.holds(item)
-
-    def commit(self, one: Committed) -> None:
-        """Count a record that goes to disk and not through memory."""
-        with self._lock:
-            # No call in here: a signal handler finds all of it changed, or nothing.
-            self.counts.emitted += 1
-            self.disk.committed += 1
-            one.counted = True
-
-    def take_back(self, one: Committed) -> None:
-        """It does not, after all."""
-        with self._lock:
-            if one.counted:  # no call from here on
-                one.counted = False
-                self.counts.emitted -= 1
-                self.disk.committed -= 1
 
     # On the loop thread.
 
@@ -360,18 +349,18 @@ class Handoff:
         """Return the ledger; ``in_flight`` is the producer's count of a moment ago."""
         with self._lock:
             memory, emitted = self.memory, -1
-            while emitted != self.counts.emitted:  # again, when a signal handler has logged on top
+            # The loop thread goes on counting: what it ended is read before what it began with.
+            delivered, failed, own = self._delivered, self._failed, self._own
+            while emitted != self.counts.emitted:  # again, when a signal handler logged on top
                 emitted, dropped = self.counts.emitted, self._dropped.copy()
-                # The loop thread goes on counting: each of its counters is read once, and what it
-                # began with after what came of it.
-                delivered, failed, own = self._delivered, self._failed, self._own
-                committed, spooled = self.disk.committed, self.disk.spooled
-                outstanding = self.counts.kept + committed + own - delivered - failed
+                kept = self.counts.kept
+            appended, spooled = self.disk.count_appended(), self.disk.spooled
+            outstanding = kept + appended + own - delivered - failed
             # It may be behind what was settled here.
             spooled = max(0, min(spooled, outstanding))
             in_flight = min(in_flight, outstanding - spooled)
             return Stats(
-                emitted=emitted + own,
+                emitted=emitted + appended + own,
                 delivered=delivered,
                 dropped=_by_reason(dropped),
                 failed=failed,

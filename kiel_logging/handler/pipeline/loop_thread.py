@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from tornado.ioloop import IOLoop
 
+from kiel_logging.handler.internal_log import write_to_stderr
 from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
 from kiel_logging.handler.pipeline.shipper import Shipper
 from kiel_logging.handler.shipping import as_shipping, mark_this_thread_as_shipping, shipping
@@ -25,6 +26,10 @@ GRACE: Final = 0.5
 
 _A_MOMENT: Final = 0.01
 """Seconds in which a thread that was started begins to run."""
+
+
+_dead: list[Any] = []
+"""The loops of threads that failed. They are never finalised."""
 
 
 class State(Enum):
@@ -41,19 +46,28 @@ class LoopThread:
     Args:
         shipper: what runs there.
         on_start: called once, before the thread starts.
+        on_death: called on the thread when it ends although nobody stopped it.
         grace: seconds that another thread waits beyond a timeout for the loop to say that it is
             over.
     """
 
     def __init__(
-        self, shipper: Shipper, on_start: Callable[[], None], grace: float = GRACE
+        self,
+        shipper: Shipper,
+        on_start: Callable[[], None],
+        on_death: Callable[[], None] = lambda: None,
+        grace: float = GRACE,
     ) -> None:
         self._grace = grace
         self._shipper = shipper
         self._on_start = on_start
+        self._on_death = on_death
         self._lock = threading.RLock()
         self._state = State.NEW
         self._loop: PausingLoop | None = None
+        # Not Thread.is_alive(): a hook that logs may start the thread in a forked child before
+        # the module threading has run its own, which takes all threads for dead.
+        self._runs = False
         self._thread = threading.Thread(target=self._run, name="kiel_logging", daemon=True)
 
     def __repr__(self) -> str:
@@ -69,8 +83,20 @@ class LoopThread:
         """Whether it runs, and is not the running thread itself."""
         return self._state is State.RUNNING and threading.current_thread() is not self._thread
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether it should run and can't: its thread ended, or its descriptors were closed."""
+        if self._state is not State.RUNNING or self._loop is None:
+            return False
+        return not self._runs or not self._loop.is_whole
+
+    def give_up(self) -> None:
+        """Take the broken loop for ended: whatever its thread may wait for, it does not come."""
+        self._state = State.STOPPED
+        _dead.append(self._loop)
+
     def wake(self, full: bool) -> None:
-        """The hand-off has something."""
+        """Have the shipper look for records: soon, or now when a batch is ``full``."""
         self.call(self._shipper.woken, full)
 
     def call(self, callback: Callable[..., None], *arguments: Any) -> None:
@@ -91,13 +117,16 @@ class LoopThread:
             if self._loop is None:
                 self._on_start()
                 self._loop = PausingLoop()
-            if not self._thread.is_alive():  # the last time something was raised in between
+            if not self._runs:  # else something was raised in between the last time
+                self._runs = True
                 self._thread.start()
         except (RuntimeError, OSError):
             # Python is on its way out, or has threads or files enough: flush() may do, or the next
+            self._runs = False
             return
         except BaseException:  # a signal handler's, while the thread begins: let it
             time.sleep(_A_MOMENT)
+            self._runs = self._thread.ident is not None
             raise
         self._loop.call_soon_threadsafe(self._shipper.start)
         self._state = State.RUNNING
@@ -112,9 +141,21 @@ class LoopThread:
             try:
                 io_loop.start()
                 _end_tasks(loop)
-            finally:
+            except Exception as error:  # the program closed its descriptors, for one
                 asyncio.set_event_loop(None)
-                io_loop.close()
+                self._die(error)
+                return
+            self._runs = False
+            asyncio.set_event_loop(None)
+            io_loop.close()
+
+    def _die(self, error: Exception) -> None:
+        """Report that the thread ends; the loop is kept, for its descriptors may be the program's
+        by now, and closing it would close them."""
+        self._runs = False
+        _dead.append(self._loop)
+        write_to_stderr(f"kiel_logging: the thread that ships log records failed ({error!r})")
+        self._on_death()
 
     def flush(self, timeout: float) -> bool:
         """Wait until what is in the hand-off now is delivered or given up, at most ``timeout``
@@ -150,10 +191,10 @@ class LoopThread:
     def _run_and_wait(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
         """Return what ``work`` returned; None when there was no result in time."""
         with self._lock:  # another thread may be starting it
-            here = self._state is State.NEW and not self._thread.is_alive()
+            here = self._state is State.NEW and not self._runs
         if here:
             return self._run_here(work)
-        if threading.current_thread() is self._thread or not self._thread.is_alive():
+        if threading.current_thread() is self._thread or not self._runs:
             work.close()  # the loop can't wait for itself, nor anybody for a loop that is gone
             return None
         return self._run_there(work, timeout)

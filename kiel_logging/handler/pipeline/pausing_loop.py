@@ -57,6 +57,24 @@ class PausingLoop(asyncio.SelectorEventLoop):
             raise
         # In Python's development mode it would tell how busy the machine is: on our host's stderr.
         self.slow_callback_duration = math.inf
+        self._identities = {number: _identity(number) for number in self._own_files()}
+
+    def _own_files(self) -> list[int]:
+        """Return the descriptors that the loop can't do without."""
+        wakers = [getattr(self, name, None) for name in ("_ssock", "_csock")]
+        return [one.fileno() for one in (self._gated_selector, *wakers) if one is not None]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its descriptors are still its own: a program may close all that it finds.
+
+        asyncio ignores a wake-up that can't be written, and a loop that waits on a closed selector
+        waits for ever.
+        """
+        return not self.is_closed() and all(
+            identity is None or _identity(number) == identity
+            for number, identity in self._identities.items()
+        )
 
     def working(self) -> Gate:
         """Return the gate, for the loop's thread to hold: ``with loop.working(): ...``."""
@@ -91,3 +109,12 @@ class PausingLoop(asyncio.SelectorEventLoop):
             files.append(waker.fileno())
         for number in files:
             os.close(number)
+
+
+def _identity(number: int) -> tuple[int, int] | None:
+    """Return which file a descriptor stands for; None when it is closed."""
+    try:
+        status = os.fstat(number)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

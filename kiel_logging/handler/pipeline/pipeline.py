@@ -3,15 +3,16 @@
 A handler has one at a time. In a forked child it makes a new one, and leaves the parent's alone.
 """
 
-import contextlib
+import os
+import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from kiel_logging.handler.fallback import Fallback
-from kiel_logging.handler.internal_log import InternalLog
+from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
 from kiel_logging.handler.pipeline.events import ConvertOwn, Event
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, Handoff
 from kiel_logging.handler.pipeline.item import Item
@@ -21,11 +22,14 @@ from kiel_logging.handler.pipeline.shipper import OnError, Shipper
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.process.exits import flush_at_the_end_of_a_worker
-from kiel_logging.handler.spool.choice import SpoolChoice
-from kiel_logging.handler.spooling.equipment import Put, equip_to_commit, equip_to_overflow
-from kiel_logging.handler.spooling.sources import KEEPING, Spool
+from kiel_logging.handler.spool.options import SpoolOptions
+from kiel_logging.handler.spool.spool import Spool
+from kiel_logging.handler.spool.writer import Writer
 from kiel_logging.proof.chain import Seal
 from kiel_logging.proof.stamper import Stamper
+
+_WRITING: Final = 5.0
+"""Seconds that writing what is left may take at the end, beyond what delivering it may."""
 
 _inherited: list["Pipeline"] = []
 """Of parents. Kept, so that nothing in them is ever finalised here: their tasks would wake up."""
@@ -52,7 +56,7 @@ class Plan:
     internal_log: InternalLog
     fallback: Fallback | None
     on_error: OnError
-    spool: SpoolChoice | None = None
+    spool: SpoolOptions | None = None
 
 
 class Pipeline:
@@ -60,10 +64,12 @@ class Pipeline:
 
     Attributes:
         instance: what its records say they are from; in a forked child another.
+        process: the id of the process that it belongs to.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.instance = uuid.uuid4().hex
+        self.process = os.getpid()
         self._drops = Losses()
         self._fallback = plan.fallback
         self.handoff = Handoff(
@@ -74,24 +80,34 @@ class Pipeline:
             overflow=plan.overflow,
             block_timeout=plan.block_timeout,
             spools_all=plan.spool is not None and plan.spool.always,
+            spills=plan.spool is not None,
         )
-        self.put: Put = self.handoff.put
+        self.put: Callable[[Item], Sequence[Item]] = self.handoff.put
+        stamper = Stamper(self.instance, plan.seal)
         self._spool: Spool | None = None
         if plan.spool is not None:
             self._spool = Spool(
                 plan.spool,
                 self.handoff,
-                plan.internal_log,
-                plan.on_error,
-                max_records=plan.buffer_records,
-                max_bytes=plan.buffer_memory,
+                stamper,
+                seal=plan.seal,
+                instance=self.instance,
+                internal_log=plan.internal_log,
+                on_error=plan.on_error,
             )
-        stamper = Stamper(self.instance, plan.seal)
-        self._shipper = Shipper(
+        self._plan = plan
+        self._stamper = stamper
+        self._reviving = threading.Lock()
+        self._shipper = self._make_shipper()
+        self._loop_thread = self._make_loop_thread()
+
+    def _make_shipper(self) -> Shipper:
+        plan = self._plan
+        shipper = Shipper(
             self.handoff,
             self._drops,
             plan.tallies,
-            stamper=stamper,
+            stamper=self._stamper,
             name=plan.name,
             convert=plan.convert_own,
             internal_log=plan.internal_log,
@@ -100,40 +116,79 @@ class Pipeline:
             max_records=plan.buffer_records,
             max_bytes=plan.buffer_memory,
             producer_options=plan.producer_options,
+            overflow=plan.overflow,
+            block_timeout=plan.block_timeout,
             spool=self._spool,
         )
-        grace = GRACE
         if self._spool is not None:
-            grace += 2 * KEEPING
-            self._equip(self._spool, plan, stamper)
-        self._loop_thread = LoopThread(self._shipper, self._on_start, grace)
-        self._going_on = contextlib.ExitStack()
+            self._connect(self._spool, shipper)
+        return shipper
 
-    def _equip(self, spool: Spool, plan: Plan, stamper: Stamper) -> None:
-        parts = (spool, self._shipper, self.handoff, stamper, self.instance)
-        if plan.spool is None or not plan.spool.always:
-            equip_to_overflow(*parts)
-            return
-        self.put = equip_to_commit(
-            *parts,
-            convert=plan.convert_own,
-            name=plan.name,
-            internal_log=plan.internal_log,
-            wake=self._wake,
-            batch_size=plan.batch_size,
-        )
+    def _make_loop_thread(self) -> LoopThread:
+        grace = GRACE if self._spool is None else GRACE + _WRITING
+        return LoopThread(self._shipper, self._on_start, self._on_death, grace)
+
+    def _connect(self, spool: Spool, shipper: Shipper) -> None:
+        plan = self._plan
+        spool.outbox = shipper.outbox
+        spool.stamp = shipper.stamp
+        spool.make_event = shipper.make_event
+        spool.first_event = shipper.first_event
+        spool.changed = shipper.start_feeding
+        spool.recovered = shipper.report_recovery
+        spool.damaged = shipper.note_damage
+        if plan.spool is not None and plan.spool.always and spool.writer is None:
+            spool.writer = Writer(
+                spool.journal,
+                self.handoff,
+                spool.waiters,
+                start=self._first_event if plan.seal is not None else None,
+                wake=self._wake,
+                batch_size=plan.batch_size,
+                report=spool.complain,
+            )
+            self.put = spool.writer.put
 
     def __repr__(self) -> str:
         if not hasattr(self, "_loop_thread"):
             return "<Pipeline being made>"
-        return f"<Pipeline {self._loop_thread!r} {self._shipper.feed!r} {self.handoff!r}>"
+        return f"<Pipeline {self._loop_thread!r} {self._shipper.outbox!r} {self.handoff!r}>"
 
     def _on_start(self) -> None:
         flush_at_the_end_of_a_worker()
         if self._fallback is not None:
             self._fallback.look_up()
 
+    def _first_event(self, topic: str) -> Event | None:
+        return self._shipper.first_event(topic)
+
+    def _on_death(self) -> None:
+        """Have the next logging call look closely, and find out."""
+        self.handoff.counts.crowded = True
+        if self._spool is not None and self._spool.writer is not None:
+            self._spool.writer.asleep = True
+
+    def revive(self) -> None:
+        """Replace the loop thread if it is broken; any thread may ask.
+
+        The new one sends again, with the same numbers, whatever the old one had not finished.
+        """
+        if not self._loop_thread.is_broken or not self._reviving.acquire(blocking=False):
+            return
+        try:
+            if self._loop_thread.is_broken:
+                old = self._shipper
+                write_to_stderr("kiel_logging: the thread that ships log records is made anew")
+                self._loop_thread.give_up()
+                self._shipper = self._make_shipper()
+                self._shipper.take_over(old)
+                self._loop_thread = self._make_loop_thread()
+                self._loop_thread.wake(True)
+        finally:
+            self._reviving.release()
+
     def _wake(self, full: bool) -> None:
+        self.revive()
         self._loop_thread.wake(full)
 
     def note_drop(self, topic: str, reason: str, level: int) -> None:
@@ -153,22 +208,15 @@ class Pipeline:
 
         What came meanwhile is not this flush's.
         """
+        self.revive()
         self._see_to_what_is_queued()
-        with self.let_go():
-            return 0 if self._loop_thread.flush(timeout) else self._undelivered
+        return 0 if self._loop_thread.flush(timeout) else self._undelivered
 
     def finish(self, timeout: float) -> int:
         """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
+        self.revive()
         self._see_to_what_is_queued()
-        with self.let_go():
-            return 0 if self._loop_thread.finish(timeout) else self._undelivered
-
-    def let_go(self) -> contextlib.AbstractContextManager[None]:
-        """Let the loop thread go on for a block, whatever a frame beneath has that it needs.
-
-        For whoever waits for it, perhaps in a signal handler on top of a logging call.
-        """
-        return contextlib.nullcontext() if self._spool is None else self._spool.own.let_go()
+        return 0 if self._loop_thread.finish(timeout) else self._undelivered
 
     @property
     def _undelivered(self) -> int:
@@ -176,7 +224,7 @@ class Pipeline:
 
     def _see_to_what_is_queued(self) -> None:
         """Start the thread for what was queued and not told of: a signal came in between."""
-        if len(self.handoff) or (self._spool is not None and self._spool.own.waiting):
+        if len(self.handoff) or (self._spool is not None and self._spool.has_unread):
             self._loop_thread.wake(True)
 
     def hurry(self) -> bool:
@@ -197,30 +245,24 @@ class Pipeline:
         """Take no more records, deliver what is there within ``timeout`` seconds, and end."""
         self.handoff.close()
         self._see_to_what_is_queued()
-        with self.let_go():
-            self._loop_thread.stop(timeout)
+        self._loop_thread.stop(timeout)
 
     def stats(self, *, fallback: int, diverted: int) -> Stats:
         """Return the ledger."""
+        self.revive()
         return self.handoff.stats(
-            self._shipper.feed.in_flight, fallback=fallback, diverted=diverted
+            self._shipper.outbox.in_flight, fallback=fallback, diverted=diverted
         )
 
     # At a fork.
 
     def pause(self, timeout: float) -> bool:
         """Hold the loop thread still; return whether ``go_on()`` has to be called."""
-        with contextlib.ExitStack() as stack:
-            if self._loop_thread.pause(timeout):
-                stack.callback(self._loop_thread.go_on)
-            if self._spool is not None:
-                stack.callback(self._spool.pause(timeout))
-            self._going_on = stack.pop_all()
-        return True
+        return self._loop_thread.pause(timeout)
 
     def go_on(self) -> None:
         """Let it work again."""
-        self._going_on.close()
+        self._loop_thread.go_on()
 
     def abandon(self) -> None:
         """Leave it to the parent, of which this process is a forked child."""

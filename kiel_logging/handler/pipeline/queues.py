@@ -40,8 +40,8 @@ class Queue(Protocol):
         Either enough to free ``records`` and ``memory`` bytes, or none at all.
         """
 
-    def holds(self, item: Item) -> bool:
-        """Whether it is queued; takes long."""
+    def has_topic(self, topic: str) -> bool:
+        """Whether any queued item is for ``topic``; takes long."""
 
     def mark(self) -> int:
         """Return a mark behind all that is queued now."""
@@ -83,8 +83,8 @@ class Newest:
         del item, records, memory
         return []
 
-    def holds(self, item: Item) -> bool:
-        return any(one is item for one in tuple(self.items))
+    def has_topic(self, topic: str) -> bool:
+        return any(one.topic == topic for one in tuple(self.items))
 
     def mark(self) -> int:
         return self._taken + len(self.items)  # the reader is who asks
@@ -202,8 +202,8 @@ class Lowest:
                 self._levels = more
                 return new
 
-    def holds(self, item: Item) -> bool:
-        return any(one is item for level in self._levels for _, one in tuple(level.items))
+    def has_topic(self, topic: str) -> bool:
+        return any(one.topic == topic for level in self._levels for _, one in tuple(level.items))
 
     def take(self, most: int) -> list[Item]:
         taken: list[Item] = []

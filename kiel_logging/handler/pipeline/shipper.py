@@ -1,4 +1,4 @@
-"""What the loop thread does: numbers and feeds, keeps the ledger, tells of losses.
+"""The work of the loop thread: it numbers and ships, keeps the ledger, and reports losses.
 
 Everything here runs on that thread. It waits for no thread that logs.
 """
@@ -7,35 +7,41 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from kiel_logging.errors import BufferFull, ProducerClosed
+from kiel_logging import options as opt
+from kiel_logging.errors import BufferFull, ProducerClosed, SpoolDamaged
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.pipeline import events
 from kiel_logging.handler.pipeline.daemons import resolve_on_a_daemon, run_on_a_daemon
 from kiel_logging.handler.pipeline.events import ConvertOwn, Event, Events, Word
-from kiel_logging.handler.pipeline.feed import Feed
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loss_report import LossReport
 from kiel_logging.handler.pipeline.losses import Loss, Losses
+from kiel_logging.handler.pipeline.outbox import Outbox
 from kiel_logging.handler.pipeline.slices import memory_of, plain
 from kiel_logging.handler.pipeline.tallies import Tallies
-from kiel_logging.handler.spooling.sources import Spool
+from kiel_logging.handler.spool.spool import Spool
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import TopicPartition
 
 SLICE: Final = 4096
-"""Most records fed before the GIL is let go: about a millisecond.
+"""Most records that are shipped before the GIL is released: about a millisecond.
 
 Fewer would starve this thread beside many that log. Each of them keeps the GIL for 5 ms, and gets
-it as often as this one: what they all log meanwhile has to be fed at once.
+it as often as this one: what they all log meanwhile has to be shipped at once.
 """
 
 _ALL: Final = 2**31
+
+_FOR_ENDS: Final = 0.3
+"""Seconds that the brokers have at least to acknowledge the records that end streams."""
+
+_AFTER_A_BUG: Final = 1.0
+"""Seconds until shipping is tried again after an exception that it should not have raised."""
 
 OnError = Callable[[Exception, int], object]
 
@@ -56,7 +62,9 @@ class Shipper:
         max_records: most records that the handler buffers.
         max_bytes: most memory that it takes.
         producer_options: the Producer's.
-        spool: what stands between the hand-off and the feed; None for nothing.
+        overflow: what gives way when the buffer is full.
+        block_timeout: seconds that records wait for room, with "block".
+        spool: what stands between the hand-off and the outbox; None for nothing.
     """
 
     def __init__(
@@ -74,6 +82,8 @@ class Shipper:
         max_records: int,
         max_bytes: int,
         producer_options: dict[str, Any],
+        overflow: str,
+        block_timeout: float,
         spool: Spool | None = None,
     ) -> None:
         self._handoff = handoff
@@ -93,24 +103,39 @@ class Shipper:
         self._stalled = False
         self._well = False
         self._closing = False
+        self._deferred: dict[str, Exception] = {}
         self._progress: asyncio.Future[None] | None = None
-        self.feed = Feed(
+        self._unfinished: list[Any] = []
+        self.outbox = Outbox(
             self,
+            opt.producer_options(**producer_options),
             resolve_on_a_daemon,
             run_on_a_daemon,
             max_records=max_records,
             max_bytes=max_bytes,
-            options=producer_options,
+            overflow=overflow if spool is None else None,
+            block_timeout=block_timeout,
             keeps=spool is not None,
         )
 
     def start(self) -> None:
-        """The loop runs; perhaps not for the first time."""
-        self.feed.start()
+        """Begin to ship, on the running loop; later calls change nothing."""
+        self.outbox.engine.start()
         if self._spool is not None:
             self._spool.start()
+        if self._unfinished:
+            unfinished, self._unfinished = self._unfinished, []
+            self.outbox.take(unfinished)
 
-    # Feeding.
+    def take_over(self, other: "Shipper") -> None:
+        """Continue the work of ``other``, whose thread failed, with what it had not finished."""
+        self._report = other._report
+        self._last_words = other._last_words
+        self._unfinished = other._unfinished + other.outbox.unfinished()
+        if self._spool is not None:
+            self._spool.restart()
+
+    # Shipping.
 
     def woken(self, full: bool) -> None:
         """The hand-off has something: look soon, or now when a batch is ``full``."""
@@ -118,45 +143,51 @@ class Shipper:
             self._lingering.cancel()
             self._lingering = None
         if full:
-            if self._spool is not None:
-                self._spool.own.hurry()
             self.start_feeding()
         else:
-            self._lingering = self._later(self.feed.linger, self.start_feeding)
+            self._lingering = self._later(self.outbox.linger, self.start_feeding)
 
     def _later(self, delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(delay, callback)
 
     def start_feeding(self) -> None:
-        """Feed what there is, soon."""
+        """Ship what there is, soon."""
         self._lingering = None
         asyncio.get_running_loop().call_soon(self._feed_slice)
 
     def _feed_slice(self) -> None:
-        """Feed a slice; when there are more, go on after everybody else had a turn.
+        """Ship a slice; if there are more, continue after all other callbacks had a turn.
 
-        Whoever comes behind the last one wakes this thread again: to come back for a few would let
-        those who log wait for the GIL that much oftener.
+        The next record wakes this thread again: to come back for a few would make logging threads
+        wait for the GIL that much oftener.
         """
         if self._closing:
             return
-        if self._move(SLICE) == SLICE:
+        try:
+            moved = self._move(SLICE)
+        except Exception as error:  # ours: records wait, in memory or on disk, and are not lost
+            self._internal_log.complain("bug", f"shipping failed, a bug of kiel_logging: {error!r}")
+            self._later(_AFTER_A_BUG, self.start_feeding)
+            return
+        if moved == SLICE:
             asyncio.get_running_loop().call_soon(self._feed_slice)
         else:
             self._stalled = self._waits()
-            self.feed.send_now()
+            self.outbox.engine.send_now()
 
     def _waits(self) -> bool:
         return len(self._handoff) > 0 if self._spool is None else self._spool.waiting
 
     def _move(self, most: int) -> int:
-        most = min(most, self.feed.room)
+        most = min(most, self.outbox.room)
         if self._spool is not None:
             stamped: list[Any] = self._spool.take(most)
         else:
             stamped = self._stamp_all(self._handoff.take(most))
         if stamped:
-            self.feed.take(stamped)
+            self.outbox.take(stamped)
+            if self._deferred and self._tallies:
+                self._explain_deferral(stamped)
         return len(stamped)
 
     def _stamp_all(self, items: list[Item]) -> list[Item]:
@@ -184,23 +215,31 @@ class Shipper:
         return [event for event in made if event is not None]
 
     def own(self, word: Word, topic: str) -> Event | None:
-        """Return a counted event, which is to be fed."""
+        """Return a counted event, which is to be shipped."""
         event = self._events.make(word, topic)
         if event is not None:
             self._handoff.count_own(event.memory)
         return event
 
-    def _say(self, word_of: Callable[[int], Word], topic: str) -> None:
-        """Put an event into a stream, in front of what is queued; ``word_of`` gets the last number
-        before it."""
-        if self._spool is not None:
-            self._spool.own.say(word_of, topic)
-            return
-        event = self.own(word_of(self._stamper.sequence(topic)), topic)
-        if event is not None:
-            self.feed.take(self.stamp([event]))
+    def make_event(self, word: Word, topic: str) -> Event | None:
+        """Return a record of the handler's own that is not counted yet; None if it can't be made,
+        which is reported."""
+        return self._events.make(word, topic)
 
-    # What became of them: the feed's ledger.
+    def first_event(self, topic: str) -> Event | None:
+        """Return the record that starts the stream of ``topic``; None without a chain."""
+        return self.make_event(events.start(self._name()), topic) if self._stamper.chained else None
+
+    def _emit(self, word: Word, topic: str) -> None:
+        """Put a record of the handler's own into a stream."""
+        if self._spool is not None:
+            self._spool.emit(word, topic)
+            return
+        event = self.own(word, topic)
+        if event is not None:
+            self.outbox.take(self.stamp([event]))
+
+    # What became of them: the outbox's ledger.
 
     def delivered(self, items: list[Item], place: TopicPartition, base_offset: int) -> None:
         """Count what the brokers acknowledged, tell who awaits it."""
@@ -209,6 +248,7 @@ class Shipper:
         if self._tallies:
             self._tallies.delivered(items, place, base_offset)
         self._well = True
+        self._deferred.pop(place.topic, None)
         self._go_on()
         if self._report:
             self._summarise_when_well()
@@ -218,15 +258,35 @@ class Shipper:
 
         What a spool holds is not given up.
         """
-        if self._spool is not None and self._spool.holds(items, error, self.feed.withdraw):
-            self._well = False
-            self._go_on()
-            return
         lost = items if self._spool is None else self._spool.failed(items, error)
         if lost:
             self._lose(lost, error)
         if self._tallies:  # last: whoever waits finds all of it done
             self._tallies.lost(items, f"{type(error).__name__}: {error}", error)
+
+    def deferred(self, topic: str, error: Exception) -> None:
+        """Report that the brokers reject ``topic`` for now; its records wait in the engine."""
+        self._well = False
+        self._deferred[topic] = error
+        if self._tallies:
+            self._explain_deferral(self.outbox.engine.accumulator.tokens_of(topic))
+        if self._spool is not None:
+            self._spool.deferred(topic, error)
+        if self._internal_log.may_complain(f"topic {topic!r} waits"):
+            self._internal_log.say(logging.ERROR, str(error))
+            self._on_error(error, 0)
+
+    def resume(self) -> None:
+        """There may be more room in the outbox."""
+        self._go_on()
+
+    def _explain_deferral(self, items: Iterable[Item]) -> None:
+        """Let receipts say why ``items`` wait, if they do."""
+        for item in items:
+            error = self._deferred.get(item.topic)
+            if error is not None and item.awaited is not None:
+                on_disk = self._spool is not None and self._spool.waiters.on_disk
+                item.awaited.held(error, on_disk=on_disk)
 
     def _lose(self, items: Sequence[Item], error: Exception) -> None:
         self._handoff.failed(len(items), memory_of(list(items)))
@@ -254,7 +314,7 @@ class Shipper:
             self.put_back(event)
 
     def _go_on(self) -> None:
-        if self._stalled and self.feed.room:
+        if self._stalled and self.outbox.room:
             self._stalled = False
             self.start_feeding()
         if self._progress is not None and not self._progress.done():
@@ -295,7 +355,7 @@ class Shipper:
         self._summarising = None
         for topic, loss in self._report.to_summarise(time.monotonic()).items():
             if self._spool is not None:
-                self._say(partial(_drops, loss), topic)
+                self._spool.emit(events.drops(loss), topic)
                 continue
             event = self._events.make(events.drops(loss), topic)
             if event is not None and not self._handoff.put_own(event):
@@ -307,25 +367,38 @@ class Shipper:
         if event.loss is not None:
             self._report.put_back(event.topic, event.loss)
 
-    def tell_of_recovery(self, topic: str, instance: str, records: int, last: int) -> None:
-        """Say in the stream of ``topic``, if it is a chain, that ``instance`` died.
+    def note_damage(self, topic: str, records: int) -> None:
+        """See to it that the stream of ``topic`` says how many records can't be read any more."""
+        lost = {(topic, logging.NOTSET): records}
+        self._report.add_failures(lost, SpoolDamaged.__name__, time.time())
+
+    def report_recovery(
+        self, topic: str, instance: str, records: int, last: int, then: Callable[[], None]
+    ) -> None:
+        """Say in the stream of ``topic``, if it is a chain, that ``instance`` died; then call
+        ``then``.
 
         ``records`` of it were found on disk; ``last`` is the last number it is known to have given.
         """
-        if self._stamper.chained:
-            self._say(lambda _last: events.recovery(instance, records, last), topic)
+        if not self._stamper.chained:
+            then()
+        elif self._spool is not None:
+            self._spool.emit(events.recovery(instance, records, last), topic, then)
+        else:
+            self._emit(events.recovery(instance, records, last), topic)
+            then()
 
     # The end.
 
     async def flush(self, timeout: float) -> bool:
         """Send what is there now; return whether all of it was delivered or given up in time."""
         deadline = time.monotonic() + timeout
-        queue = self._handoff if self._spool is None else self._spool.own
+        queue: Any = self._handoff if self._spool is None else self._spool
         mark = queue.mark()
         while True:
             await self._feed_up_to(queue, mark, deadline)
             left = max(0.0, deadline - time.monotonic())
-            done = await self.feed.flush(left) == 0 and queue.passed(mark)
+            done = await self.outbox.engine.flush(left) == 0 and queue.passed(mark)
             if self._holds_nothing():
                 return done
             if time.monotonic() >= deadline:
@@ -335,16 +408,14 @@ class Shipper:
         while not (queue.passed(mark) and self._holds_nothing()):
             if (left := deadline - time.monotonic()) <= 0:
                 return
-            if self._spool is not None:
-                self._spool.own.hurry()
             if self._move(SLICE):
                 await asyncio.sleep(0)
             else:
-                self.feed.send_now()
+                self.outbox.engine.send_now()
                 await self._wait_for_progress(left)
 
     def _holds_nothing(self) -> bool:
-        return self._spool is None or not self._spool.held
+        return self._spool is None or not self._spool.has_refused
 
     async def _wait_for_progress(self, timeout: float) -> None:
         if self._progress is None or self._progress.done():
@@ -360,29 +431,40 @@ class Shipper:
             self._summarising = None
         if self._nothing_left() and (self._well or self._stamper.chained):
             for topic, loss in self._report.to_summarise(time.monotonic(), at_once=True).items():
-                self._say(partial(_drops, loss), topic)
+                self._emit(events.drops(loss), topic)
         # A summary may have come meanwhile.
         await self.flush(max(0.0, deadline - time.monotonic()))
-        if self._stamper.chained and self._nothing_left():
-            self._say_last_words()
+        if self._stamper.chained and self._end_streams():
+            deadline = max(deadline, time.monotonic() + _FOR_ENDS)
         done = await self.flush(max(0.0, deadline - time.monotonic()))
         if self._spool is not None:
-            await self._spool.keep()
+            self._spool.keep()
         return done
 
     def _nothing_left(self) -> bool:
         return not self._handoff.outstanding and not self._handoff.disk.on_disk
 
-    def _say_last_words(self) -> None:
-        """End the streams that lack nothing they were not told of."""
-        for topic, last in self._sequences().items():
-            if last != self._last_words.get(topic) and not self._report.lacks(topic):
+    def _end_streams(self) -> bool:
+        """End the streams that the brokers have whole, and that lack nothing unreported; return
+        whether there are any."""
+        ended = False
+        for topic, last in self._settled().items():
+            if last and last != self._last_words.get(topic) and not self._report.lacks(topic):
+                if self._spool is not None:
+                    if not self._spool.end(_end, topic):
+                        continue
+                else:
+                    self._emit(_end(last), topic)
                 self._last_words[topic] = last + 1
-                self._say(_end, topic)
+                ended = True
+        return ended
 
-    def _sequences(self) -> Mapping[str, int]:
+    def _settled(self) -> Mapping[str, int]:
+        """Return the last number of each stream that the brokers have whole."""
         if self._spool is not None:
-            return self._spool.own.sequences()
+            return self._spool.settled()
+        if not self._nothing_left():
+            return {}
         return {topic: self._stamper.sequence(topic) for topic in self._stamper.topics}
 
     async def close(self, timeout: float) -> None:
@@ -390,12 +472,12 @@ class Shipper:
         deadline = time.monotonic() + timeout
         await self.finish(timeout)
         self._closing = True
-        await self.feed.close(max(0.0, deadline - time.monotonic()))
+        await self.outbox.engine.close(max(0.0, deadline - time.monotonic()))
         rest = self._handoff.take(_ALL) if self._spool is None else self._spool.rest()
         if rest:
             self.failed(rest, ProducerClosed("the handler was closed before these were sent"))
         if self._spool is not None:
-            await self._spool.close()
+            self._spool.close()
         if (loss := self._report.rest()) is not None:
             self._tell(loss)
         for timer in (self._lingering, self._telling, self._summarising):
@@ -405,7 +487,3 @@ class Shipper:
 
 def _end(last: int) -> Word:
     return events.end(last + 1)
-
-
-def _drops(loss: Loss, _last: int) -> Word:
-    return events.drops(loss)

@@ -11,6 +11,7 @@ from typing import Final
 from kiel_logging.delivery.settlement import NO_OFFSET
 from kiel_logging.handler.pipeline.awaited import Awaited, Tally
 from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.handler.pipeline.slices import plain
 from kiel_logging.records import TopicPartition
 
 _here: Final[ContextVar[tuple[Tally, ...]]] = ContextVar("kiel_logging_receipts", default=())
@@ -60,4 +61,5 @@ class Tallies(dict[Tally, None]):
 
 def with_awaited(item: Item, awaited: Awaited) -> Item:
     """Return ``item`` as one whose end is awaited."""
+    (item,) = plain([item])
     return item._replace(awaited=awaited, memory=item.memory + awaited.memory)

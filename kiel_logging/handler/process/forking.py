@@ -97,7 +97,8 @@ def _in_the_parent() -> None:
 def _in_the_child() -> None:
     global _forking
     _paused.clear()
-    _lock._at_fork_reinit()
+    if _lock is not None:  # else the fork ran this half of the hooks alone, as uWSGI can
+        _lock._at_fork_reinit()
     for handler in live_handlers():
         handler.start_over()
     _forking = None

@@ -1,1 +1,1 @@
-"""What does not fit into memory, on disk: one SQLite file for each process."""
+"""Between buffer and brokers with ``spool_dir``: records in journals on disk."""

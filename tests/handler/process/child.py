@@ -89,6 +89,7 @@ def run_by_hand(
     brokers: list[str],
     before: str = "",
     prefix: Sequence[str] = (),
+    timeout: float = TIMEOUT,
     **options: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program that calls `make()` for a handler, and may `fork()`, `wait()` and `say()`.
@@ -96,11 +97,11 @@ def run_by_hand(
     `before` is what it does before it imports us, `prefix` the command that starts it.
     """
     setup = _BY_HAND.format(options={"brokers": brokers, "topic": "logs", **options})
-    return run_program(before + setup + code, *switches, prefix=prefix)
+    return run_program(before + setup + code, *switches, prefix=prefix, timeout=timeout)
 
 
 def run_program(
-    code: str, *switches: str, prefix: Sequence[str] = ()
+    code: str, *switches: str, prefix: Sequence[str] = (), timeout: float = TIMEOUT
 ) -> subprocess.CompletedProcess[str]:
     """Run `code` to its end; its children too, should it not come to one."""
     with subprocess.Popen(
@@ -112,7 +113,7 @@ def run_program(
         start_new_session=True,
     ) as program:
         try:
-            out, errors = program.communicate(timeout=TIMEOUT)
+            out, errors = program.communicate(timeout=timeout)
         except BaseException:
             os.killpg(program.pid, signal.SIGKILL)
             raise

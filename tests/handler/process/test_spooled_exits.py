@@ -114,12 +114,11 @@ def test_a_sigkill_in_a_long_silence_loses_nothing(
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
     code = """
 import time
-from kiel_logging.handler.spooling import tending
-tending.QUIET = 0.1
+from kiel_logging.handler.spool import spool
+spool.QUIET = 0.1
 handler = make(chain=True)
 for number in range(3000): log.info("%d", number)
-file = handler._pipeline._spool.file
-while file._store is None or file._store.rows < 3001: time.sleep(0.01)
+while handler._pipeline.on_disk < 3001: time.sleep(0.01)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = run_by_hand(

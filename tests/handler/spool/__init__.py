@@ -1,1 +1,0 @@
-"""The spool: what is on disk, and who may have it."""

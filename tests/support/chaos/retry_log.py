@@ -73,7 +73,8 @@ class RetryLog(logging.Handler):
             self._waiting.remove(waiting)
 
 
-def _reason(error: object) -> str:
+def _reason(shown: object) -> str:
+    error = getattr(shown, "_arg", shown)  # what is logged is made printable
     if isinstance(error, BrokerRejected):
         return ErrorCode(error.error_code).name.upper()
     return type(error).__name__

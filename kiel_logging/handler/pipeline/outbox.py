@@ -1,0 +1,319 @@
+"""The outbox: what the handler has handed to its engine, at most a window of what it may buffer.
+
+The rest waits in the hand-off, where the overflow policy can still choose among it. The outbox
+groups items by partition before they are appended, and reports the end of each to the handler's
+ledger. It runs on the loop thread.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from kiel_logging.delivery.accumulator import UNKNOWN
+from kiel_logging.delivery.batch import Batch
+from kiel_logging.delivery.stalls import Stall
+from kiel_logging.errors import BufferFull, RecordTooLarge
+from kiel_logging.handler.pipeline.handoff import BLOCK, DROP_OLDEST
+from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.handler.pipeline.slices import group, records_of, sizes_of
+from kiel_logging.network.engine import Engine
+from kiel_logging.network.resolver import Resolve
+from kiel_logging.network.tokens import RunAside
+from kiel_logging.options import ProducerOptions
+from kiel_logging.partitioners import BuiltIn
+from kiel_logging.records import TopicPartition
+from kiel_logging.wire.record_batch import BATCH_OVERHEAD
+
+WINDOW: Final = 4
+"""The outbox holds at most one part in so many of what the handler may buffer."""
+
+STALLED: Final = 2
+"""One part in so many of it may wait here for partitions that can't be sent to, besides."""
+
+_MOST_KNOWN: Final = 16_384
+"""Keys whose partitions are remembered; they repeat: users, hosts, loggers."""
+
+
+class _Group(list[Item]):
+    """The items of a slice that go to one partition."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, place: TopicPartition) -> None:
+        super().__init__()
+        self.place = place
+
+
+class Ledger(Protocol):
+    """Counts the ends of items."""
+
+    def delivered(self, items: list[Item], place: TopicPartition, base_offset: int) -> None:
+        """The brokers have them, the first one at ``base_offset``."""
+
+    def failed(self, items: Sequence[Item], error: Exception) -> None:
+        """They are given up."""
+
+    def deferred(self, topic: str, error: Exception) -> None:
+        """The brokers reject ``topic`` for now; its items wait."""
+
+    def resume(self) -> None:
+        """There may be more room than before."""
+
+
+class Outbox:
+    """Appends items to an engine, and answers to a ledger.
+
+    Args:
+        ledger: gets every item's end.
+        options: the engine's.
+        resolve: looks host names up.
+        run_aside: runs functions that may block beside the loop.
+        max_records: most records of the handler, of which the window is a part.
+        max_bytes: most memory of the handler.
+        overflow: the handler's policy, if records for stalled partitions make way by it; None if
+            the ledger evicts them.
+        block_timeout: seconds that these may wait, with "block".
+        keeps: whether the ledger keeps what is not sent because this is closed.
+
+    Attributes:
+        engine: delivers what is taken.
+    """
+
+    defers = True
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        options: ProducerOptions,
+        resolve: Resolve,
+        run_aside: RunAside,
+        *,
+        max_records: int,
+        max_bytes: int,
+        overflow: str | None = None,
+        block_timeout: float = 0.0,
+        keeps: bool = False,
+    ) -> None:
+        self.keeps = keeps
+        self.engine = Engine(options, self, resolve=resolve, run_aside=run_aside)
+        self._ledger = ledger
+        self._delivered_at = -math.inf
+        self._overflow = overflow
+        self._patience = block_timeout if overflow == BLOCK else 0.0
+        self._stalled_records = max(1, max_records // STALLED)
+        self._stalled_bytes = max(1, max_bytes // STALLED)
+        self._window_records = max(1, max_records // WINDOW)
+        self._window_bytes = max(1, max_bytes // WINDOW)
+        self._most_bytes = options.max_request_size - BATCH_OVERHEAD
+        partitioner = options.partitioner
+        self._is_steady = isinstance(partitioner, BuiltIn) and partitioner.steady
+        self._known: dict[str, dict[Any, _Group]] = {}
+        self._known_keys = 0
+        self._groups: dict[TopicPartition, _Group] = {}
+        self._groups_revision = self._groups_seals = 0
+        self._keyless: list[str] = []
+        self._away: list[Item] = []
+
+    def __repr__(self) -> str:
+        return f"<Outbox {self.engine}>"
+
+    @property
+    def in_flight(self) -> int:
+        """Records that were sent and not acknowledged."""
+        return self.engine.accumulator.in_flight
+
+    @property
+    def linger(self) -> float:
+        """Seconds that records wait for others."""
+        return self.engine.options.linger
+
+    @property
+    def room(self) -> int:
+        """How many more records the window takes."""
+        accumulator, stalled = self.engine.accumulator, self.engine.stalled
+        records, memory = stalled.records, stalled.memory
+        if self._many_stalled and not any(map(self._makes_way, stalled.partitions.values())):
+            records = min(records, self._stalled_records)
+            memory = min(memory, self._stalled_bytes)
+        if accumulator.memory - memory >= self._window_bytes:
+            return 0
+        return max(0, self._window_records - (accumulator.outstanding - records))
+
+    @property
+    def _many_stalled(self) -> bool:
+        """Whether stalled partitions have their part of what the handler may buffer."""
+        stalled = self.engine.stalled
+        return stalled.records >= self._stalled_records or stalled.memory >= self._stalled_bytes
+
+    def _makes_way(self, stall: Stall) -> bool:
+        """Whether more records for a stalled partition are given up, by the overflow policy.
+
+        Only while others are delivered. When nothing is, the policy chooses among all that is
+        buffered.
+        """
+        return self._overflow is not None and self._delivered_at > stall.since + self._patience
+
+    # Questions of a ledger that keeps records on disk.
+
+    @property
+    def has_stalls(self) -> bool:
+        """Whether records wait for a partition that can't be sent to, while others can."""
+        return self.engine.stalled.records > 0
+
+    def is_stalled(self, place: TopicPartition) -> bool:
+        """Whether records wait for ``place``, which can't be sent to now."""
+        return self.engine.is_stalled(place)
+
+    def is_deferred(self, topic: str) -> bool:
+        """Whether the brokers reject ``topic`` for now."""
+        return self.engine.is_deferred(topic)
+
+    def where(self, topic: str, key: Any) -> TopicPartition | None:
+        """Return where a record would go; None while that is not known."""
+        return self.engine.where(topic, key)
+
+    def long_stalled(self, seconds: float) -> set[TopicPartition]:
+        """Return the partitions that could not be sent to for ``seconds``, while others could."""
+        stalled = self.engine.stalled
+        if not stalled.records:
+            return set()
+        before = self.engine.clock() - seconds
+        return {place for place, stall in stalled.partitions.items() if stall.since <= before}
+
+    def unfinished(self) -> list[Item]:
+        """Return all that has not ended, in order; for a successor of a broken engine."""
+        return self.engine.accumulator.tokens()
+
+    def take(self, items: list[Item]) -> None:
+        """Buffer ``items``, in order; what can't be sent counts as failed."""
+        self._away = []
+        try:
+            filled = group(items, self._known_groups(), self._find_group)
+        except Exception as error:  # a key of the user's may raise when it is looked up
+            self._refuse_all(items, error)
+            return
+        for each in filled:
+            self._append(each)
+        self.engine.poke()
+
+    def _refuse_all(self, items: list[Item], error: Exception) -> None:
+        """Give up all but those that were refused already."""
+        for each in self._groups.values():
+            each.clear()
+        away = set(map(id, self._away))
+        for item in items:
+            if id(item) not in away:
+                self.engine.refuse([item], error, item.topic)
+
+    def _append(self, found: _Group) -> None:
+        items: list[Item] = found[:]
+        found.clear()
+        sizes = sizes_of(items)
+        if max(sizes) > self._most_bytes:
+            items = [item for item in items if self._is_small(item)]
+            if not items:
+                return  # a batch has at least one record
+            sizes = sizes_of(items)
+        if self._many_stalled:
+            items = self._make_way(found.place, items)
+            sizes = sizes_of(items)
+        if found.place.partition == UNKNOWN:
+            for item in items:
+                self.engine.hold(item.topic, item.key, item.record, item)
+        elif items:
+            self.engine.extend(found.place, records_of(items), sizes, items)
+
+    def _make_way(self, place: TopicPartition, items: list[Item]) -> list[Item]:
+        """Give up as many records for ``place``, if it is stalled, as ``items`` are.
+
+        Return those of ``items`` that may still be queued.
+        """
+        stall = self.engine.stalled.partitions.get(place)
+        if stall is None or not self._makes_way(stall):
+            return items
+        oldest: list[Item] = []
+        if self._overflow == DROP_OLDEST:
+            oldest = self.engine.accumulator.shed(place, len(items))
+        missing = len(items) - len(oldest)
+        full = BufferFull(
+            "the buffer's part for records that can't be sent now is full "
+            f"({stall.error}): put that right, or raise buffer_records and buffer_memory"
+        )
+        self.engine.refuse([*oldest, *items[:missing]], full, place)
+        return items[missing:]
+
+    def _known_groups(self) -> dict[str, dict[Any, _Group]]:
+        """Return where those records go whose like were placed before: topic -> key -> group."""
+        revision, seals = self.engine.topology.revision, self.engine.accumulator.seals
+        if revision != self._groups_revision or self._known_keys > _MOST_KNOWN:
+            self._known, self._groups, self._known_keys = {}, {}, 0
+            self._groups_revision = revision
+        if seals != self._groups_seals:
+            for topic in self._keyless:
+                self._known.get(topic, {}).pop(None, None)
+            self._keyless, self._groups_seals = [], seals
+        return self._known
+
+    def _find_group(self, item: Item) -> _Group | None:
+        """Return where ``item`` goes; None when it is refused."""
+        found = self._place(item)
+        if found is None:
+            self._away.append(item)
+        return found
+
+    def _place(self, item: Item) -> _Group | None:
+        topic, key = item.topic, item.key
+        try:
+            place = self.engine.where(topic, key) or TopicPartition(topic, UNKNOWN)
+        except Exception as error:  # a partitioner of the user's may raise anything
+            self.engine.refuse([item], error, topic)
+            return None
+        found = self._groups.get(place)
+        if found is None:
+            found = self._groups[place] = _Group(place)
+        if self._is_steady and place.partition != UNKNOWN:
+            self._known.setdefault(topic, {})[key] = found
+            self._known_keys += 1
+            if key is None:
+                self._keyless.append(topic)
+        return found
+
+    def _is_small(self, item: Item) -> bool:
+        """Whether ``item`` fits into a request; it is refused when it does not."""
+        try:
+            self.engine.check_size(item.topic, item.size)
+        except RecordTooLarge as error:
+            self.engine.refuse([item], error, item.topic)
+            return False
+        return True
+
+    def evict(self, want: Callable[[TopicPartition], bool]) -> list[Item]:
+        """Take items out, in the order of each partition, as if they had not been taken.
+
+        See ``Engine.evict()``. The ledger hears of no end.
+        """
+        return self.engine.evict(want)
+
+    # The engine's owner.
+
+    def key_of(self, token: Item) -> Any:
+        """Return the key of an item; see ``Deliveries``."""
+        return token.key
+
+    def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
+        """Pass on the end of a batch; see ``Deliveries``."""
+        del log_append_time
+        self._delivered_at = self.engine.clock()
+        self._ledger.delivered(batch.tokens, batch.topic_partition, base_offset)
+
+    def failed(self, tokens: Sequence[Item], error: Exception) -> None:
+        """Pass on the end of items; see ``Deliveries``."""
+        self._ledger.failed(tokens, error)
+
+    def deferred(self, topic: str, error: Exception) -> None:
+        """Pass on that a topic waits; see ``Deliveries``."""
+        self._ledger.deferred(topic, error)
+
+    def resume(self) -> None:
+        """Pass on that there may be more room; see ``Deliveries``."""
+        self._ledger.resume()

@@ -1,0 +1,193 @@
+"""The streams that dead processes left: found, sent by this process, and removed.
+
+Of one topic the oldest comes first, and those that were there at the start come before this
+process's own. Each is sent with the numbers that its writer would have given. It runs on the loop
+thread.
+"""
+
+import hmac
+import uuid
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from kiel_logging.handler.spool.stream import ShippedStream
+from kiel_logging.journal.directory import Directory, Orphan
+from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, Seal, sealer
+from kiel_logging.proof.stamper import Stamper
+
+LOOK_EVERY: Final = 5.0
+"""Seconds between two looks for processes that died meanwhile."""
+
+CHAIN: Final = "chain"
+"""Which chain a writer's records are to be in, in what its journal says about it."""
+
+Recovered = Callable[[ShippedStream, Callable[[], None]], None]
+
+
+def chain_id(seal: Seal | None) -> str:
+    """Return what a journal says of its records' chain: which key it has, and not the key."""
+    return "none" if seal is None else seal(FIRST, b"which key is it?")[DIGEST_SIZE:].hex()
+
+
+_NO_CHAIN: Final = chain_id(None)
+_WITHOUT_KEY: Final = chain_id(sealer())
+
+
+class Orphans:
+    """Has the journals of dead processes whose records are not all delivered yet.
+
+    Args:
+        directory: where they are.
+        seal: makes the digests of this handler's own chain; None without one.
+        recovered: called when the brokers have all of a stream, with a callable that removes it.
+        report: reports text that an operator should see.
+
+    Attributes:
+        looked: whether the first look is over.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        seal: Seal | None,
+        recovered: Recovered,
+        report: Callable[[str], None],
+    ) -> None:
+        self._directory = directory
+        self._seal = seal
+        self._chain = chain_id(seal)
+        self._recovered = recovered
+        self._report = report
+        self._left: set[str] = set()
+        self._open: dict[str, Orphan] = {}
+        self._streams: dict[str, set[ShippedStream]] = {}
+        self._lines: dict[str, deque[ShippedStream]] = {}
+        self._first: set[str] = set()
+        self._sent: list[ShippedStream] = []
+        self._instances: dict[ShippedStream, str] = {}
+        self.looked = False
+
+    def __repr__(self) -> str:
+        return f"<Orphans {len(self._instances)} streams of {len(self._open)} writers>"
+
+    def look(self) -> bool:
+        """Claim what dead processes left since the last look; return whether there is more."""
+        found = False
+        for orphan in self._directory.orphans():
+            if orphan.instance in self._left or orphan.instance in self._open:
+                orphan.release()
+            elif self._may_seal(orphan):
+                self._open[orphan.instance] = orphan
+                self._add_streams(orphan)
+                found = True
+        if not self.looked:
+            self.looked = True
+            self._first = set(self._lines)
+        return found
+
+    def _may_seal(self, orphan: Orphan) -> bool:
+        """Whether this handler can number and seal what the orphan has not numbered yet."""
+        chain = str(orphan.about.get(CHAIN, _NO_CHAIN))
+        if chain in (_NO_CHAIN, _WITHOUT_KEY) or hmac.compare_digest(chain, self._chain):
+            return True
+        self._left.add(orphan.instance)
+        orphan.release()
+        self._report(
+            f"{orphan.path} stays where it is: its records belong to a chain with another "
+            "chain_key; start a handler with that key and this spool_dir to send them"
+        )
+        return False
+
+    def _stamper(self, orphan: Orphan, instance: str) -> Stamper:
+        chain = str(orphan.about.get(CHAIN, _NO_CHAIN))
+        if chain == _NO_CHAIN:
+            return Stamper(instance)
+        return Stamper(instance, sealer() if chain == _WITHOUT_KEY else self._seal)
+
+    def _anew(self, orphan: Orphan) -> tuple[str, Stamper]:
+        instance = uuid.uuid4().hex
+        return instance, self._stamper(orphan, instance)
+
+    def _add_streams(self, orphan: Orphan) -> None:
+        stamper = self._stamper(orphan, orphan.instance)
+        streams = self._streams[orphan.instance] = set()
+        for files in orphan.streams():
+            stream = ShippedStream(files, stamper, _no_waiter, anew=partial(self._anew, orphan))
+            streams.add(stream)
+            self._instances[stream] = orphan.instance
+            self._lines.setdefault(stream.topic, deque()).append(stream)
+        if not streams:
+            self._remove(orphan.instance)
+
+    # Sending.
+
+    def holds_up(self, topic: str) -> bool:
+        """Whether this process's own stream of ``topic`` has to wait."""
+        return not self.looked or topic in self._first
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is not out to the brokers yet."""
+        return not self.looked or bool(self._lines)
+
+    @property
+    def streams(self) -> list[ShippedStream]:
+        """All of them that have not been removed."""
+        return list(self._instances)
+
+    def next_streams(self) -> list[ShippedStream]:
+        """Return the streams whose turn it is: one for each topic."""
+        return [line[0] for line in self._lines.values()]
+
+    def note_fed(self, stream: ShippedStream) -> None:
+        """Let the next one of its topic have its turn: all of ``stream`` is out."""
+        line = self._lines.get(stream.topic)
+        if line and line[0] is stream:
+            line.popleft()
+            self._sent.append(stream)
+            if not line:
+                del self._lines[stream.topic]
+                self._first.discard(stream.topic)
+
+    def see_to_ends(self) -> None:
+        """Report, and then remove, the streams that the brokers have whole."""
+        for stream in [one for one in self._sent if one.is_done]:
+            self._sent.remove(stream)
+            self._recovered(stream, lambda one=stream: self._end(one))  # type: ignore[misc]
+
+    def return_to_line(self, stream: ShippedStream) -> None:
+        """Give ``stream`` another turn: a part of it was deferred."""
+        if stream in self._sent:
+            self._sent.remove(stream)
+            self._lines.setdefault(stream.topic, deque()).appendleft(stream)
+
+    def _end(self, stream: ShippedStream) -> None:
+        instance = self._instances.pop(stream)
+        if stream.foreign is None:
+            self._open[instance].remove_stream(stream.topic)
+        self._streams[instance].discard(stream)
+        if not self._streams[instance]:
+            self._remove(instance)
+
+    def _remove(self, instance: str) -> None:
+        del self._streams[instance]
+        orphan = self._open.pop(instance)
+        self._left.add(instance)  # it stays on disk if something in it was set aside
+        orphan.remove()
+
+    def close(self) -> None:
+        """Release all of them: another process, or the next start, sends what is left."""
+        for orphan in self._open.values():
+            orphan.release()
+        self._open.clear()
+
+    def is_chained(self, stream: ShippedStream) -> bool:
+        """Whether the records of ``stream`` are a chain."""
+        return stream.stamper.chained
+
+
+def _no_waiter(_number: int) -> None:
+    """Receipts end with the process that waited for them."""

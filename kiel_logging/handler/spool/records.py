@@ -1,0 +1,194 @@
+"""Between the handler's items and the journal's frames. Pure.
+
+A spooled record stores a number that identifies its waiter, because the waiter itself cannot be
+stored; ``Waiters`` knows which is which as long as this process lives.
+
+Frames that hold a QuickItem and nothing else are packed and read in C, all others in Python.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from kiel_logging.handler.pipeline.awaited import Awaited
+from kiel_logging.handler.pipeline.events import Event
+from kiel_logging.handler.pipeline.item import ITEM_MEMORY_OVERHEAD, Item, make_item
+from kiel_logging.journal import frames
+from kiel_logging.journal.frames import EVENT, RECORD, STATE, Frame, Scan
+from kiel_logging.proof import headers
+from kiel_logging.proof.chain import DIGEST_SIZE, FIRST
+from kiel_logging.proof.stamper import State
+from kiel_logging.records import Record
+from kiel_logging.wire.record_batch import record_size
+
+try:
+    from kiel_logging._accelerator import item_settings as _settings_in_c
+    from kiel_logging._accelerator import pack_frame as _pack_in_c
+    from kiel_logging._accelerator import scan_items as _scan_in_c
+except ImportError:  # there was no C compiler
+    IN_C = False
+else:
+    IN_C = True
+
+_LEVELS: Final = range(-(2**31), 2**31)
+
+
+class Waiters:
+    """The receipts that wait for spooled records, by number; 0 stands for none.
+
+    Attributes:
+        on_disk: whether every record is on disk before its logging call returns.
+        refused: topics that the brokers reject for now, and why.
+    """
+
+    def __init__(self, *, on_disk: bool) -> None:
+        self.on_disk = on_disk
+        self.refused: dict[str, Exception] = {}
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, tuple[str, Awaited]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, item: Item) -> int:
+        """Return the number of the waiter of ``item``."""
+        if item.awaited is None:
+            return 0
+        if (error := self.refused.get(item.topic)) is not None:
+            item.awaited.held(error, on_disk=self.on_disk)
+        number = next(self._numbers)
+        self._waiting[number] = (item.topic, item.awaited)
+        return number
+
+    def find(self, number: int) -> Awaited | None:
+        """Return the waiter with ``number``; it may be read from disk again."""
+        found = self._waiting.get(number)
+        return None if found is None else found[1]
+
+    def of_topic(self, topic: str) -> list[Awaited]:
+        """Return the waiters of all records of ``topic``, and forget those whose end is known."""
+        for number, (_, awaited) in list(self._waiting.items()):
+            if awaited.outcome is not None:
+                self._waiting.pop(number, None)
+        return [awaited for each, awaited in list(self._waiting.values()) if each == topic]
+
+    def forget_ended(self, items: Sequence[Item]) -> None:
+        """Forget the waiters of ``items``, which were settled."""
+        if self._waiting and any(item.awaited is not None for item in items):
+            self.of_topic("")
+
+
+def frame_of(item: Item, waiter: int = 0, state: State | None = None) -> Frame:
+    """Return what the journal stores of ``item``; with ``state`` it is numbered already."""
+    key, value, record_headers, timestamp = item.record
+    return Frame(
+        kind=EVENT if isinstance(item, Event) else RECORD,
+        key=item.key,
+        data=key,
+        value=value,
+        headers=record_headers,
+        timestamp=timestamp,
+        level=item.level if item.level in _LEVELS else 0,
+        waiter=waiter,
+        sequence=0 if state is None else state.sequence,
+        digest=b"" if state is None else state.digest,
+    )
+
+
+def state_frame(state: State) -> Frame:
+    """Return the frame that has numbers continue behind ``state``."""
+    return Frame(
+        kind=STATE,
+        key=None,
+        data=None,
+        value=None,
+        headers=(),
+        timestamp=0,
+        level=0,
+        waiter=0,
+        sequence=state.sequence,
+        digest=state.digest,
+    )
+
+
+def state_of(item: Item) -> State:
+    """Return the number of ``item``, and its digest in a chain, from its headers."""
+    found = dict(item.record.headers[-3:])
+    link = found.get(headers.CHAIN)
+    return State(int(found[headers.SEQUENCE] or 0), link[DIGEST_SIZE:] if link else FIRST)
+
+
+def item_of(frame: Frame, topic: str, waiter: Callable[[int], Awaited | None]) -> Item:
+    """Return the item that ``frame`` was made of, as far as it was stored."""
+    record = Record(frame.data, frame.value, frame.headers, frame.timestamp)
+    item = make_item(topic, frame.key, record, frame.level)
+    if frame.kind == EVENT:
+        event = Event(*item)
+        event.loss = None
+        return event
+    if frame.waiter and (awaited := waiter(frame.waiter)) is not None:
+        return item._replace(awaited=awaited, memory=item.memory + awaited.memory)
+    return item
+
+
+def is_end(frame: Frame) -> bool:
+    """Whether ``frame`` is the record that ends a stream."""
+    return frame.kind == EVENT and (headers.EVENT, headers.END.encode()) in frame.headers
+
+
+def frame_bytes(item: Item, waiter: int, seed: int) -> bytes:
+    """Return the frame of ``item``, which is not numbered yet, as bytes.
+
+    Raises:
+        SpoolError: it is too large for a frame.
+    """
+    packed = _pack_in_c(item, waiter, seed) if IN_C else None
+    return frames.encode(frame_of(item, waiter), seed) if packed is None else packed
+
+
+def item_settings(topic: str) -> tuple[Any, ...] | None:
+    """Return the settings with which ``scan_items()`` makes items of ``topic``; None without C.
+
+    They are for reading alone. Where a handler converts records of the topic in C, its settings
+    do as well.
+    """
+    if not IN_C:
+        return None
+    size = record_size(Record(None, None, (), 0))
+    return _settings_in_c(topic, Record, Item, size, ITEM_MEMORY_OVERHEAD)
+
+
+def scan_items(
+    block: bytes, seed: int, *, ended: bool, most: int, settings: tuple[Any, ...] | None
+) -> Scan:
+    """Return what ``frames.scan()`` returns, with items in place of as many frames as possible.
+
+    C reads up to the first frame that is damaged, or holds more than a QuickItem does. Python reads
+    that one, and C continues behind it. Each step starts where a frame starts, and ``scan()``
+    carries nothing from one frame to the next, so the steps find what one scan would find.
+
+    Args:
+        block: starts where a frame starts.
+        seed: of the stream.
+        ended: whether nothing will follow the block.
+        most: entries to return, at least 1.
+        settings: of the items; None to return frames.
+    """
+    entries: list[Any] = []
+    ends: list[int] = []
+    at, foreign, step = 0, None, most if settings is None else 1
+    while len(entries) < most:
+        if settings is not None:
+            items, behind, at = _scan_in_c(block, at, most - len(entries), seed, settings)
+            entries += items
+            ends += behind
+        wanted = min(step, most - len(entries))
+        rest = frames.scan(block, seed, ended=ended, at=at, most=wanted)
+        entries += rest.entries
+        ends += rest.ends
+        at, foreign = rest.size, rest.foreign
+        if not rest.entries:
+            break
+    if len(entries) > most:  # there was damage in front of a frame
+        return Scan(entries[:most], ends[:most], ends[most - 1])
+    return Scan(entries, ends, at, foreign)

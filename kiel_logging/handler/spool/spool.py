@@ -1,0 +1,820 @@
+"""The spool: which record comes next, from memory or from disk, and what happens at its end.
+
+The law: a stream is in memory or on disk, never both. While any of it is on disk, what comes later
+is appended behind; once everything is out to the brokers, records go straight to the outbox again.
+So each stream is sent in the order in which it was logged.
+
+All of it runs on the loop thread, but for ``put`` with ``spool="always"``, see ``writer.py``.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Final
+
+from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
+from kiel_logging.handler.internal_log import InternalLog
+from kiel_logging.handler.pipeline.events import Event, Word
+from kiel_logging.handler.pipeline.handoff import Handoff
+from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.handler.pipeline.outbox import Outbox
+from kiel_logging.handler.pipeline.slices import memory_of, plain
+from kiel_logging.handler.spool import orphans
+from kiel_logging.handler.spool.options import SpoolOptions
+from kiel_logging.handler.spool.orphans import CHAIN, Orphans, chain_id
+from kiel_logging.handler.spool.records import Waiters, frame_of, state_frame, state_of
+from kiel_logging.handler.spool.stream import ADVICE, Mark, ShippedStream, Taken
+from kiel_logging.handler.spool.writer import Writer
+from kiel_logging.journal.directory import Directory, Journal
+from kiel_logging.journal.frames import Frame, encode
+from kiel_logging.journal.stream import DAMAGED, Position
+from kiel_logging.proof.chain import Seal
+from kiel_logging.proof.stamper import Stamper
+from kiel_logging.records import TopicPartition
+
+QUIET: Final = 5.0
+"""Seconds without an acknowledgement after which memory is written to disk."""
+
+_LOOK: Final = 0.1
+"""Seconds between two looks at what can't be sent now."""
+
+_RETRY_DISK: Final = 1.0
+"""Seconds until a disk that failed is tried again."""
+
+_SAVE_EVERY: Final = 0.25
+"""Seconds between two checkpoints of a stream: what was acknowledged since is sent again after a
+crash."""
+
+_LONG_STALLED: Final = 1.0
+"""Seconds after which what waits for a partition leaves memory."""
+
+_TOGETHER: Final = 64
+"""Records that are appended by one write: a disk that is nearly full takes all or none of them."""
+
+_MOST_FRUITLESS: Final = 8
+"""Reads in a turn of which all is for partitions that take nothing."""
+
+_SLICE: Final = 4096
+_LEAST: Final = 64
+
+_topic_of: Final = attrgetter("topic")
+
+
+class Spool:
+    """Keeps on disk what memory can't hold, or with ``always`` everything.
+
+    Args:
+        options: where, and how.
+        buffer: what waits in memory, and the counts.
+        stamper: numbers this process's own records.
+        seal: seals them; None without a chain.
+        internal_log: where trouble is reported.
+        on_error: called with an error and 0 records: none is lost by it.
+
+    Attributes:
+        writer: what logging threads append with; None in ``overflow`` mode. To be set.
+        outbox: what is out to the brokers. To be set.
+        stamp: numbers records that were never on disk, with the record that starts a stream in
+            front. To be set.
+        make_event: makes a record of the handler's own for a topic. To be set.
+        first_event: makes the record that starts a stream; None without a chain. To be set.
+        changed: called when there may be more to send. To be set.
+        recovered: called for a stream of a dead process when all of it is sent. To be set.
+        damaged: called with a topic and how many of its records can't be read. To be set.
+    """
+
+    writer: Writer | None
+    outbox: Outbox
+    stamp: Callable[[list[Item]], list[Item]]
+    make_event: Callable[[Word, str], Event | None]
+    first_event: Callable[[str], Event | None]
+    changed: Callable[[], None]
+    recovered: Callable[[str, str, int, int, Callable[[], None]], None]
+    damaged: Callable[[str, int], None]
+
+    def __init__(
+        self,
+        options: SpoolOptions,
+        buffer: Handoff,
+        stamper: Stamper,
+        *,
+        seal: Seal | None,
+        instance: str,
+        internal_log: InternalLog,
+        on_error: Callable[[Exception, int], object],
+    ) -> None:
+        self.path = options.path
+        self.waiters = Waiters(on_disk=options.always)
+        self.writer = None
+        self._buffer = buffer
+        self._stamper = stamper
+        self._internal_log = internal_log
+        self._on_error = on_error
+        self.journal = Journal(
+            options.path,
+            instance,
+            max_bytes=options.max_bytes,
+            synchronous=options.full,
+            about={CHAIN: chain_id(seal)},
+        )
+        self._directory = Directory(options.path, self._say)
+        self._orphans = Orphans(
+            self._directory, seal=seal, recovered=self._on_sent, report=self._say
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._local: dict[str, ShippedStream] = {}
+        self._reading: deque[ShippedStream] = deque()
+        self._marks: dict[int, Mark] = {}
+        self._in_memory: dict[str, dict[int, Item]] = {}
+        self._backlog: dict[str, deque[Item]] = {}
+        self._after: dict[int, Callable[[], None]] = {}
+        self._written: dict[str, int] = {}
+        self._quiet_since: float | None = None
+        self._disk_retry_at = 0.0
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._closed = False
+        buffer.disk.count_appended = self._count_appended
+
+    def __repr__(self) -> str:
+        return f"<Spool {self.path} {self._buffer.disk}>"
+
+    # Reports.
+
+    def _say(self, message: str) -> None:
+        self._internal_log.say(logging.ERROR, message)
+
+    def complain(self, error: Exception, about: str = "spool") -> None:
+        """Report an error, ``about`` one thing at most once in a while; on any thread."""
+        if self._internal_log.may_complain(about):
+            self._say(str(error))
+            self._on_error(error, 0)
+
+    # Life.
+
+    def check(self) -> None:
+        """Check whether there can be a spool.
+
+        Raises:
+            SpoolError: there can't, ever.
+        """
+        for warning in self._directory.check():
+            self._internal_log.say(logging.WARNING, warning)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether any writer, dead or alive, has files here."""
+        return self._directory.has_instances
+
+    def start(self) -> None:
+        """Look for what dead processes left; on the loop, which is the same each time."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._look_for_orphans()
+            self._later("save", _SAVE_EVERY, self._save)
+
+    def restart(self) -> None:
+        """Forget the loop, whose thread failed; ``start()`` follows on another."""
+        self._loop, self._timers = None, {}
+
+    def _look_for_orphans(self) -> None:
+        try:
+            found = self._orphans.look()
+        except SpoolError as error:
+            self.complain(error)
+            found = False
+        if found:
+            self.changed()
+        self._later("orphans", orphans.LOOK_EVERY, self._look_for_orphans)
+
+    def _later(self, what: str, delay: float, callback: Callable[[], None]) -> None:
+        """Call back after ``delay`` seconds, unless that is arranged already."""
+        if self._loop is None or self._closed or what in self._timers:
+            return
+
+        def run() -> None:
+            del self._timers[what]
+            callback()
+
+        self._timers[what] = self._loop.call_later(delay, run)
+
+    def _stream(self, topic: str) -> ShippedStream:
+        stream = self._local.get(topic)
+        if stream is None:
+            files = self.journal.stream(topic)
+            stream = self._local[topic] = ShippedStream(files, self._stamper, self.waiters.find)
+            stream.exhausted = True
+        return stream
+
+    # Which records come next.
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is not out to the brokers yet."""
+        return (
+            self._orphans.waiting
+            or bool(self._reading)
+            or bool(self._backlog)
+            or len(self._buffer) > 0
+            or self.has_unread
+        )
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether logging threads appended what the loop thread has not looked for; any thread."""
+        return self.writer is not None and bool(self.writer.dirty)
+
+    def take(self, most: int) -> list[Item]:
+        """Return up to ``most`` numbered records that come next."""
+        items: list[Item] = []
+        if most > 0:
+            items = self._take_orphaned(most)
+            items += self._take_local(most - len(items))
+            items += self._take_from_memory(most - len(items))
+        self._tend()
+        return items
+
+    def _take_orphaned(self, most: int) -> list[Item]:
+        items: list[Item] = []
+        for stream in self._orphans.next_streams():
+            items += self._take_from(stream, most - len(items))
+            if stream.is_fed:
+                self._orphans.note_fed(stream)
+                self._next_turn()
+        self._orphans.see_to_ends()
+        return items
+
+    def _next_turn(self) -> None:
+        if self._loop is not None and not self._closed:
+            self._loop.call_soon(self.changed)
+
+    def _take_local(self, most: int) -> list[Item]:
+        for topic in () if self.writer is None else self.writer.take_dirty():
+            self._read_on(self._stream(topic))
+        items: list[Item] = []
+        taken = -1
+        while taken < len(items) < most:
+            taken = len(items)
+            for _ in range(len(self._reading)):
+                items += self._take_turn(most - len(items))
+        if len(items) >= most:
+            return items
+        if self._reading:  # all that is left waits for the brokers, or for its turn
+            self._later("reading", _LONG_STALLED, self.changed)
+        if self.writer is not None:
+            self.writer.fall_asleep()
+        return items
+
+    def _take_turn(self, most: int) -> list[Item]:
+        """Return what comes next of the stream whose turn it is; of many, each has a share."""
+        stream = self._reading.popleft()
+        share = max(_LEAST, most // (len(self._reading) + 1))
+        items: list[Item] = []
+        if not self._orphans.holds_up(stream.topic):
+            items = self._take_from(stream, min(share, most))
+        if not stream.is_fed:
+            self._reading.append(stream)
+        return items
+
+    def _read_on(self, stream: ShippedStream) -> None:
+        stream.exhausted = False
+        if stream not in self._reading:
+            self._reading.append(stream)
+
+    def _take_from(self, stream: ShippedStream, most: int) -> list[Item]:
+        if most <= 0 or self.outbox.is_deferred(stream.topic):
+            return []
+        items: list[Item] = []
+        fruitless = 0
+        try:
+            if stream.deferred:
+                items += self._note_out(stream, stream.retake(most, self.outbox))
+            while not stream.exhausted and len(items) < most and fruitless < _MOST_FRUITLESS:
+                taken = stream.take(most - len(items), self.outbox)
+                items += self._note_out(stream, taken)
+                fruitless += not taken.items
+            if fruitless == _MOST_FRUITLESS:  # other streams have their turn first
+                self._next_turn()
+        except SpoolError as error:
+            self.complain(error)
+            self._later("disk", _RETRY_DISK, self.changed)
+        return items
+
+    def _note_out(self, stream: ShippedStream, taken: Taken) -> list[Item]:
+        items = taken.items
+        self._marks.update(zip(map(id, items), taken.marks, strict=True))
+        if self._is_local(stream):
+            self._buffer.come_back(len(items), memory_of(items))
+            self._buffer.disk.copies += len(items)
+        if taken.damaged:
+            self._note_damage(stream, taken.damaged)
+        if taken.trouble is not None:
+            self._note_trouble(stream, taken.trouble, taken.missing)
+        return items
+
+    def _is_local(self, stream: ShippedStream) -> bool:
+        return self._local.get(stream.topic) is stream
+
+    def _note_damage(self, stream: ShippedStream, records: int) -> None:
+        path = stream.files.path
+        them = "1 record" if records == 1 else f"{records} records"
+        self.complain(
+            SpoolDamaged(
+                f"{path}: {them} can't be sent, as the bytes are not what was written; they are "
+                f"kept in {path / DAMAGED}: {ADVICE}"
+            ),
+            f"damage in {path}",
+        )
+        if self._is_local(stream):
+            self._buffer.lost_on_disk(records)
+        else:
+            self._buffer.failed_for_others(records)
+        self.damaged(stream.topic, records)
+
+    def _note_trouble(self, stream: ShippedStream, trouble: SpoolError, missing: int) -> None:
+        """Report what became of a dead process's files. How many records were in ``missing``
+        segments is unknown; each had at least one."""
+        self.complain(trouble, f"trouble in {stream.files.path}")
+        if missing:
+            self._buffer.failed_for_others(missing)
+            self.damaged(stream.topic, missing)
+
+    # Memory.
+
+    def _take_from_memory(self, most: int) -> list[Item]:
+        """Return records that were never on disk; append those that have to go there."""
+        items: list[Item] = []
+        for topic in list(self._backlog):
+            items += self._from_backlog(topic, most - len(items))
+        if most > len(items):
+            found = plain(self._buffer.take(most - len(items)))
+            for topic, alike in groupby(found, _topic_of):
+                items += self._pass_on(topic, list(alike))
+        if not items:
+            return []
+        numbered = self.stamp(items)
+        for item in numbered:
+            self._in_memory.setdefault(item.topic, {})[id(item)] = item
+        return numbered
+
+    def _from_backlog(self, topic: str, most: int) -> list[Item]:
+        waiting = self._backlog.pop(topic)
+        if self._belongs_on_disk(topic):
+            self._append(topic, list(waiting))
+            return []
+        items = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+        if waiting:
+            self._backlog[topic] = waiting
+        return items
+
+    def _pass_on(self, topic: str, items: list[Item]) -> list[Item]:
+        if topic in self._backlog or self._belongs_on_disk(topic):
+            self._append(topic, items)
+            return []
+        return items
+
+    def _belongs_on_disk(self, topic: str) -> bool:
+        if self._orphans.holds_up(topic) or self.outbox.is_deferred(topic):
+            return True
+        stream = self._local.get(topic)
+        return stream is not None and not stream.is_fed
+
+    def _append(self, topic: str, items: list[Item]) -> None:
+        """Append records that come from memory; keep them there if the disk takes none."""
+        written = 0
+        while topic not in self._backlog and written < len(items):
+            some = items[written : written + _TOGETHER]
+            if not self._write(topic, some):  # a part of them may fit
+                some = some[:1]
+                if len(items) == 1 or not self._write(topic, some, again=True):
+                    break
+            written += len(some)
+            self._buffer.leave(len(some), memory_of(some))
+        if rest := items[written:]:
+            self._backlog.setdefault(topic, deque()).extend(rest)
+
+    def _write(self, topic: str, items: list[Item], *, again: bool = False) -> bool:
+        """Append ``items``, and in front of them what is in memory of their stream; return whether
+        the disk took all of it.
+
+        A disk that failed is not tried for a second, unless this is ``again`` the same attempt.
+        """
+        if self._loop is None or (self._loop.time() < self._disk_retry_at and not again):
+            return False
+        stream = self._stream(topic)
+        if stream.is_fed and topic in self._stamper and not self._write_copies(stream):
+            return False
+        if not items:
+            return True
+        is_new = self.journal.stream(topic).is_new
+        event = self.first_event(topic) if is_new and topic not in self._stamper else None
+        frames = [frame_of(one, self.waiters.add(one)) for one in (event, *items) if one]
+        if self._append_frames(stream, frames, len(frames)) is None:
+            return False
+        if event is not None:
+            self._buffer.count_own(0)
+            self._buffer.leave(1, 0)
+        self._read_on(stream)
+        return True
+
+    def _write_copies(self, stream: ShippedStream) -> bool:
+        """Write what is out to the brokers and in memory alone, with its numbers; and behind it
+        the stream's state, twice, for what follows depends on it."""
+        copies = list(self._in_memory.get(stream.topic, {}).values())
+        while copies:
+            some = copies[:_TOGETHER]
+            if not self._write_some_copies(stream, some):  # a part of them may fit
+                some = some[:1]
+                if not self._write_some_copies(stream, some):
+                    return False
+            del copies[: len(some)]
+        if not self._write_some_copies(stream, [], [state_frame(stream.state)] * 2):
+            return False
+        self._in_memory.pop(stream.topic, None)
+        return True
+
+    def _write_some_copies(
+        self, stream: ShippedStream, copies: list[Item], states: Sequence[Frame] = ()
+    ) -> bool:
+        frames = [frame_of(one, self.waiters.add(one), state_of(one)) for one in copies]
+        begin = self._append_frames(stream, [*frames, *states], len(copies))
+        if begin is None:
+            return False
+        end = self.journal.stream(stream.topic).end
+        marks = stream.add_copies(begin, end, len(copies), len(states))
+        for item, mark in zip(copies, marks, strict=True):
+            self._marks[id(item)] = mark
+            del self._in_memory[stream.topic][id(item)]
+        self._buffer.disk.copies += len(copies)
+        return True
+
+    def _append_frames(
+        self, stream: ShippedStream, frames: Sequence[Frame], records: int
+    ) -> Position | None:
+        """Append what comes from memory; return where it begins, None if the disk takes none."""
+        assert self._loop is not None
+        files = self.journal.stream(stream.topic)
+        data = b"".join(encode(frame, files.seed) for frame in frames)
+        try:
+            files.append_aside(data, records)
+        except SpoolError as error:
+            self.complain(error)
+            self._disk_retry_at = self._loop.time() + _RETRY_DISK
+            self._later("disk", _RETRY_DISK, self.changed)
+            return None
+        self._written[stream.topic] = self._written.get(stream.topic, 0) + records
+        self._buffer.disk.written += records
+        return Position(files.end.segment, files.end.offset - len(data))
+
+    # When memory goes to disk.
+
+    def _tend(self) -> None:
+        """Write memory to disk under pressure, or when the brokers are quiet for long."""
+        if self._loop is None or self._closed:
+            return
+        waits = len(self._buffer) + sum(map(len, self._backlog.values()))
+        if not waits and not self._in_memory:
+            self._quiet_since = None
+            self._bring_back()
+            return
+        now = self._loop.time()
+        if self._quiet_since is None:
+            self._quiet_since = now
+        quiet = now - self._quiet_since >= QUIET
+        if quiet or (waits and self._buffer.is_half_full):
+            self.spill()
+        self._evict_stalled()
+        self._later("tend", _LOOK if waits else QUIET / 4, self._tend)
+
+    def spill(self) -> None:
+        """Append all that is in memory to the journals, for as long as the disk takes it."""
+        for topic in list(self._backlog):
+            waiting = self._backlog.pop(topic)
+            self._append(topic, list(waiting))
+        while not self._backlog and (found := plain(self._buffer.take(_SLICE))):
+            for topic, alike in groupby(sorted(found, key=_topic_of), _topic_of):
+                self._append(topic, list(alike))
+        for topic in list(self._in_memory):
+            if self._in_memory[topic]:
+                self._write(topic, [])
+            else:
+                del self._in_memory[topic]
+
+    def _bring_back(self) -> None:
+        """Let logging threads append by themselves again, where the disk failed and is back."""
+        writer = self.writer
+        if writer is None or not writer.in_memory:
+            return
+        for topic in list(writer.in_memory):
+            if topic not in self._backlog and self._write(topic, []):
+                writer.end_detour(topic)
+        if writer.in_memory:
+            self._later("disk", _RETRY_DISK, self.changed)
+
+    def _evict_stalled(self) -> None:
+        """Leave on disk alone what waits for partitions that take nothing for long."""
+        stalled = self.outbox.long_stalled(_LONG_STALLED)
+        if stalled:
+            for topic in {place.topic for place in stalled} & set(self._in_memory):
+                self._write(topic, [])
+            self._evict(lambda place: place in stalled)
+
+    def _evict(self, want: Callable[[TopicPartition], bool]) -> None:
+        """Take what was never sent out of memory, as far as it is on disk."""
+        back: list[Item] = []
+        for item in self.outbox.evict(want):
+            mark = self._marks.pop(id(item), None)
+            if mark is None:
+                back.append(item)
+                continue
+            stream = mark[0].stream
+            stream.defer([(item, mark)], self.outbox)
+            if self._is_local(stream):
+                self._buffer.leave(1, item.memory)
+                self._buffer.disk.copies -= 1
+                if stream not in self._reading:
+                    self._reading.append(stream)
+            else:
+                self._orphans.return_to_line(stream)
+        if back:
+            self.outbox.take(back)
+
+    def deferred(self, topic: str, error: Exception) -> None:
+        """The brokers reject ``topic`` for now: its records wait on disk, other topics continue."""
+        self.waiters.refused[topic] = error
+        if self._in_memory.get(topic):
+            self._write(topic, [])
+        self._evict(lambda place: place.topic == topic)
+        for awaited in self.waiters.of_topic(topic):
+            awaited.held(error, on_disk=self.waiters.on_disk)
+        self._next_turn()
+
+    # The ends of records.
+
+    def delivered(self, items: Sequence[Item]) -> list[Item]:
+        """Let what the brokers have leave the disk; return this process's own."""
+        self._quiet_since = None
+        if items:
+            self.waiters.refused.pop(items[0].topic, None)
+        own, orphaned = self._settle(items)
+        self._buffer.disk.recovered += len(orphaned)
+        self._tend()
+        return own
+
+    def failed(self, items: Sequence[Item], error: Exception) -> list[Item]:
+        """Let what can never be stored leave the disk; return this process's own that is lost.
+
+        When the producer was closed, what is on disk stays there.
+        """
+        if isinstance(error, ProducerClosed):
+            return self._leave(items)
+        own, orphaned = self._settle(items)
+        if orphaned:
+            self._buffer.failed_for_others(len(orphaned))
+            self._say(f"{len(orphaned)} records of dead processes were refused: {error}")
+            self._on_error(error, len(orphaned))
+        return own
+
+    def _settle(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+        """Note that ``items`` have ended; return this process's own, and those of dead ones."""
+        own: list[Item] = []
+        orphaned: list[Item] = []
+        touched: dict[ShippedStream, None] = {}
+        on_disk = 0
+        for item in items:
+            mark = self._marks.pop(id(item), None)
+            if mark is None:
+                self._in_memory.get(item.topic, {}).pop(id(item), None)
+                own.append(item)
+                continue
+            run, index = mark
+            stream = run.stream
+            stream.settle(run, index)
+            touched[stream] = None
+            if self._is_local(stream):
+                on_disk += 1
+                own.append(item)
+            else:
+                orphaned.append(item)
+        self._buffer.disk.removed += on_disk
+        self._buffer.disk.copies -= on_disk
+        for stream in touched:
+            stream.advance()
+            self._later("save", _SAVE_EVERY, self._save)
+        self._see_to_ends(items)
+        return own, orphaned
+
+    def _see_to_ends(self, items: Sequence[Item]) -> None:
+        if self._after:
+            for item in items:
+                if (then := self._after.pop(id(item), None)) is not None:
+                    then()
+        self.waiters.forget_ended(items)
+        self._orphans.see_to_ends()
+
+    def _leave(self, items: Sequence[Item]) -> list[Item]:
+        """Leave on disk what is there; return this process's own that is not."""
+        lost = []
+        for item in items:
+            mark = self._marks.pop(id(item), None)
+            if mark is None:
+                lost.append(item)
+            elif self._is_local(mark[0].stream):
+                self._buffer.leave(1, item.memory)
+                self._buffer.disk.copies -= 1
+        return lost
+
+    def _save(self) -> None:
+        """Write the checkpoints, and give segments back that the brokers have whole."""
+        for stream in (*self._local.values(), *self._orphans.streams):
+            if stream.is_dirty:
+                try:
+                    stream.save()
+                except SpoolError as error:
+                    self.complain(error)
+                    self._later("save", _RETRY_DISK, self._save)
+        for stream in self._local.values():
+            self._tidy(stream)
+
+    def _tidy(self, stream: ShippedStream) -> None:
+        """Begin a new segment where the current one is long, or done with; count what is there."""
+        files = self.journal.stream(stream.topic)
+        try:
+            files.roll_if_due()
+        except SpoolError as error:
+            self.complain(error)
+        if self.journal.lock.acquire(blocking=False):
+            try:
+                unread = self.writer is not None and stream.topic in self.writer.dirty
+                if stream.exhausted and not unread and files.appended != stream.found:
+                    self._reconcile(stream)
+            finally:
+                self.journal.lock.release()
+
+    def _reconcile(self, stream: ShippedStream) -> None:
+        """Correct the count of what was appended: an exception tore a call away before its write,
+        or a file was removed."""
+        files = self.journal.stream(stream.topic)
+        missing = files.appended - stream.found
+        if missing > 0 and stream.has_gaps:
+            self._buffer.lost_on_disk(missing)
+            stream.found += missing
+        else:
+            files.appended = stream.found
+
+    def _count_appended(self) -> int:
+        """Return how many records logging threads appended by themselves."""
+        return sum(one.appended - self._written.get(one.topic, 0) for one in self.journal.streams())
+
+    # The handler's own records.
+
+    def emit(self, word: Word, topic: str, then: Callable[[], None] | None = None) -> None:
+        """Put a record of the handler's own into the stream of ``topic``, behind what is there.
+
+        ``then`` is called when a crash can't lose it any more: on disk, or with the brokers.
+        """
+        event = self.make_event(word, topic)
+        if event is not None and self._is_direct(topic):
+            self._append_directly(self._stream(topic), event)
+        elif event is not None:
+            self._buffer.count_own(event.memory)
+            if topic in self._backlog or self._belongs_on_disk(topic):
+                self._append(topic, [event])
+            else:
+                self._send_from_memory(event, then)
+                return
+        if then is not None:
+            then()
+
+    def _is_direct(self, topic: str) -> bool:
+        return self.writer is not None and topic not in self.writer.in_memory
+
+    def _append_directly(
+        self, stream: ShippedStream, event: Event, *, as_last: bool = False
+    ) -> bool:
+        """Append as a logging thread does; with ``as_last`` only if everything else was read."""
+        files = self.journal.stream(stream.topic)
+        data = encode(frame_of(event), files.seed)
+        try:
+            with self.journal.lock_for_a_moment():
+                if as_last and files.size(stream.position):
+                    return False
+                files.append_aside(data)
+        except SpoolError as error:
+            self.complain(error)
+            return False
+        self._read_on(stream)
+        self._next_turn()
+        return True
+
+    def _send_from_memory(self, event: Event, then: Callable[[], None] | None = None) -> None:
+        numbered = self.stamp([event])
+        for item in numbered:
+            self._in_memory.setdefault(item.topic, {})[id(item)] = item
+        if then is not None:
+            self._after[id(numbered[-1])] = then
+        self.outbox.take(numbered)
+
+    def end(self, word_of: Callable[[int], Word], topic: str) -> bool:
+        """Put the record that ends a stream behind all that the brokers have; ``word_of`` gets the
+        last number. Returns False if something else was logged meanwhile."""
+        stream = self._stream(topic)
+        event = self.make_event(word_of(stream.state.sequence), topic)
+        if event is None:
+            return False
+        if self._is_direct(topic):
+            return self._append_directly(stream, event, as_last=True)
+        self._buffer.count_own(event.memory)
+        self._send_from_memory(event)
+        return True
+
+    def settled(self) -> dict[str, int]:
+        """Return the last number of each stream that the brokers have whole."""
+        if len(self._buffer) > 0:
+            return {}
+        return {
+            topic: self._stamper.sequence(topic)
+            for topic in self._stamper.topics
+            if not self._backlog.get(topic)
+            and not self._in_memory.get(topic)
+            and self._stream(topic).is_done
+        }
+
+    def _on_sent(self, stream: ShippedStream, remove: Callable[[], None]) -> None:
+        """All of a dead process's stream is sent: say so in a chain, then remove it."""
+        is_over = stream.has_ended or stream.foreign is not None
+        if is_over or not self._orphans.is_chained(stream):
+            remove()
+            return
+        found = stream.found
+        for instance, stamper in reversed(stream.instances.items()):
+            last = stamper.sequence(stream.topic)
+            is_writer = instance == stream.files.instance
+            records, then = (found, remove) if is_writer else (last, _nothing)
+            found -= records
+            self.recovered(stream.topic, instance, records, last, then)
+
+    # The end.
+
+    def mark(self) -> Any:
+        """Return a mark behind all that was logged until now."""
+        dirty = self.writer.dirty if self.writer is not None else ()
+        streams = {*self._reading, *map(self._stream, list(dirty))}
+        ends = [(stream, self.journal.stream(stream.topic).end) for stream in streams]
+        return self._buffer.mark(), ends, self._orphans.streams
+
+    def passed(self, mark: Any) -> bool:
+        """Whether all that was logged before ``mark`` is out to the brokers, or done."""
+        in_buffer, ends, orphaned = mark
+        return (
+            self._orphans.looked
+            and self._buffer.passed(in_buffer)
+            and not self._backlog
+            and all(
+                not stream.deferred and (stream.position >= end or stream.exhausted)
+                for stream, end in ends
+            )
+            and all(stream.is_fed for stream in orphaned)
+        )
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether the brokers reject any topic for now."""
+        return bool(self.waiters.refused)
+
+    def keep(self) -> None:
+        """Write what is in memory, and how far the brokers have come."""
+        if self._loop is None:
+            return
+        self._disk_retry_at = 0.0
+        self.spill()
+        self._save()
+
+    def rest(self) -> list[Item]:
+        """Return what is in memory alone, and never was out to the brokers."""
+        items = [item for waiting in self._backlog.values() for item in waiting]
+        self._backlog.clear()
+        return [*items, *plain(self._buffer.take(2**31))]
+
+    def close(self) -> None:
+        """Release all files; what is in them is sent by the next start."""
+        self._closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._save()
+        self._orphans.close()
+        try:
+            self.journal.close()
+        except SpoolError as error:
+            self.complain(error)
+
+    def abandon(self) -> None:
+        """Leave it all to the parent, of which this process is a forked child."""
+        self.journal.abandon()
+        self._orphans.close()
+
+
+def _nothing() -> None:
+    """Wait for nothing: a later call has what is to be done then."""

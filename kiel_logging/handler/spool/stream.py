@@ -1,0 +1,497 @@
+"""The shipping side of one stream: which records are out to the brokers, and which they have.
+
+The law: numbers and digests follow from the checkpoint and the order of the frames in the files,
+and from nothing else, so that they come out the same after a crash. Where they can't, because the
+checkpoint or a segment is gone, a new instance numbers what follows: no number is given twice. A
+*run* is what one read
+brought. Each of its records is out to the brokers, done, or deferred: on disk alone, to be read
+again when the brokers take it. The checkpoint stands in front of the oldest run that is not done.
+
+All of it runs on the loop thread.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+from kiel_logging.errors import SpoolDamaged, SpoolError
+from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.handler.pipeline.slices import plain
+from kiel_logging.handler.spool.records import is_end, item_of, item_settings, scan_items
+from kiel_logging.journal.frames import FORMAT, STATE, Damage, Frame
+from kiel_logging.journal.segments import segment_path
+from kiel_logging.journal.stream import Checkpoint, Position, Stream
+from kiel_logging.journal.stream import Run as ReadRun
+from kiel_logging.proof.chain import FIRST
+from kiel_logging.proof.stamper import Stamper, State
+from kiel_logging.records import TopicPartition
+
+OUT, DONE, DEFERRED = 0, 1, 2
+
+_BLOCK: Final = 512 * 1024
+_LEAST_BLOCK: Final = 16 * 1024
+_MOST_JOINED: Final = 512
+_USUAL_SIZE: Final = 600
+"""Bytes that are read at once: as many records as are wanted probably take."""
+
+ADVICE: Final = "see to the disk, and leave the files of spool_dir alone"
+
+_ANY: Final = -1
+"""Stands for the partition of records without a key: each may go to any that takes it."""
+
+_UNKNOWN: Final = -2
+"""Stands for the partition of records with a key while the topic's partitions are unknown."""
+
+
+class Places(Protocol):
+    """Tells where records go, and whether anything can be sent there now."""
+
+    @property
+    def has_stalls(self) -> bool:
+        """Whether anything is stalled at all."""
+
+    def where(self, topic: str, key: Any) -> TopicPartition | None:
+        """Return the partition of a record; None while that is not known."""
+
+    def is_stalled(self, topic_partition: TopicPartition) -> bool:
+        """Return whether nothing can be sent there for now."""
+
+
+class Standing(NamedTuple):
+    """The stamper of a stream's next number, and the State behind which it continues, as bytes."""
+
+    stamper: Stamper
+    state: bytes | None
+
+
+class Run:
+    """The frames of one read, from ``begin`` up to ``end``.
+
+    Attributes:
+        before: how the stream stands in front of it.
+        after: and behind it.
+        flags: OUT, DONE or DEFERRED for each entry.
+        left: how many entries are not done.
+        ended: whether its last record is the one that ends the stream.
+    """
+
+    __slots__ = ("after", "before", "begin", "end", "ended", "flags", "left", "stream")
+
+    def __init__(self, stream: "ShippedStream", begin: Position, before: Standing) -> None:
+        self.stream = stream
+        self.begin = self.end = begin
+        self.before = self.after = before
+        self.flags = bytearray()
+        self.left = 0
+        self.ended = False
+
+    def __repr__(self) -> str:
+        return f"<Run {self.begin}..{self.end} left={self.left}>"
+
+
+Mark: TypeAlias = tuple[Run, int]
+"""Which entry of which run an item in memory is."""
+
+
+class Taken(NamedTuple):
+    """The outcome of a read: items to send, their marks, and how many records were damaged.
+
+    ``trouble`` is what else is wrong with the files, and ``missing`` counts segments that are gone.
+    """
+
+    items: list[Item]
+    marks: list[Mark]
+    damaged: int = 0
+    trouble: SpoolError | None = None
+    missing: int = 0
+
+
+class ShippedStream:
+    """One stream on its way to the brokers.
+
+    Args:
+        files: its segments and its checkpoint.
+        stamper: numbers the records of its instance.
+        waiter: number of a waiter -> the waiter.
+        anew: makes a new instance, and what numbers its records, if the writer is gone, so that
+            nothing will be appended.
+
+    Attributes:
+        instances: those that have numbered the stream's records so far, the writer first.
+        position: where the next read begins.
+        exhausted: whether the last read found nothing new.
+        deferred: how many records are to be read again.
+        found: how many records were read.
+        foreign: the format of what is left, if another release wrote it.
+        has_gaps: whether a segment was removed before it was read.
+    """
+
+    def __init__(
+        self,
+        files: Stream,
+        stamper: Stamper,
+        waiter: Callable[[int], Any],
+        *,
+        anew: Callable[[], tuple[str, Stamper]] | None = None,
+    ) -> None:
+        self.files = files
+        self.topic = files.topic
+        self.stamper = self._own = stamper
+        self.instances = {files.instance: stamper}
+        self.ended = anew is not None
+        self._anew = anew
+        self._cut = 0
+        self.foreign: int | None = None
+        self.exhausted = False
+        self.deferred = self.found = 0
+        self._waiter = waiter
+        self._settings = item_settings(self.topic)
+        self._runs: deque[Run] = deque()
+        self._deferred_at: Counter[int] = Counter()
+        self.position = files.position
+        self.has_gaps = False
+        stored = files.checkpoint
+        self._has_ended = stored is not None and stored.ended
+        if stored is not None and stored.sequence and self.topic not in stamper:
+            stamper.restore(self.topic, State(stored.sequence, stored.digest).to_bytes())
+        self._behind: Checkpoint | None = None
+        self._lacks_checkpoint = stored is None and files.checkpoint_missing
+        if stored is not None and stored.is_renumbered:
+            self._number_anew()
+
+    def __repr__(self) -> str:
+        return f"<ShippedStream {self.topic} at {self.position} deferred={self.deferred}>"
+
+    @property
+    def state(self) -> State:
+        """The last number that was given, and the digest of that record."""
+        return State.of(self.stamper.state(self.topic))
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether everything that was found is out to the brokers, or done."""
+        return self.exhausted and not self.deferred
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the brokers have everything that was found."""
+        return self.exhausted and not self._runs
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all is done, and the last record was the one that ends the stream."""
+        return self.is_done and self._has_ended
+
+    # Reading.
+
+    def take(self, most: int, places: Places) -> Taken:
+        """Return up to ``most`` records that come next; those that can't be sent are deferred."""
+        read = self._read(self.position, most, ended=self.ended)
+        trouble, missing = self._look_for_trouble(read)
+        run = Run(self, self.position, self._standing)
+        entries, self.position = read.entries, read.position
+        self.exhausted = not entries
+        if not entries:
+            return Taken([], [], 0, trouble, missing)
+        damaged = 0 if self._are_items(entries) else self._set_aside(read)
+        items = self._numbered(entries)
+        run.end, run.after = self.position, self._standing
+        run.flags = bytearray(DONE if item is None else OUT for item in items)
+        run.left = len(items) - run.flags.count(DONE)
+        self._has_ended = run.ended = _ends(entries) and self.stamper is self._own
+        self.found += run.left + damaged
+        self._runs.append(run)
+        marked = [(item, (run, at)) for at, item in enumerate(items) if item is not None]
+        if self.deferred or places.has_stalls:
+            marked = self._defer_stalled(marked, places)
+            if not marked:
+                self._join_last()
+        self.advance()
+        taken, marks = [item for item, _ in marked], [mark for _, mark in marked]
+        return Taken(taken, marks, damaged, trouble, missing)
+
+    def _join_last(self) -> None:
+        """Join the last run, all of which waits, to the one before: many records may wait, each of
+        which was a run of its own, and they must not take memory for that."""
+        if len(self._runs) > 1:
+            before, run = self._runs[-2], self._runs[-1]
+            if before.after == run.before and len(before.flags) < _MOST_JOINED:
+                self._runs.pop()
+                before.flags += run.flags
+                before.left += run.left
+                before.end, before.after, before.ended = run.end, run.after, run.ended
+
+    def _look_for_trouble(self, read: ReadRun) -> tuple[SpoolError | None, int]:
+        """Return what is not as it was written, and how many segments with records are gone."""
+        if not self.ended:
+            self.has_gaps = self.has_gaps or bool(read.missing)
+            return None, 0
+        if read.foreign is not None and self.foreign is None:
+            self.foreign = read.foreign
+            return SpoolError(
+                f"{self.files.path} continues in format {read.foreign} and this release of "
+                f"kiel_logging reads format {FORMAT}: the release that made it can send it"
+            ), 0
+        self._cut = max(read.cut, default=self._cut)
+        text = self._damage_in(read)
+        missing = 0 if self._lacks_checkpoint else len(read.missing)
+        self._lacks_checkpoint = False
+        if read.missing or (0 < self._cut < read.start.segment and read.entries):
+            self._cut = 0
+            self._number_anew()
+        return SpoolDamaged(f"{self.files.path}: {text}: {ADVICE}") if text else None, missing
+
+    def _damage_in(self, read: ReadRun) -> str:
+        path = self.files.path
+        if self._lacks_checkpoint:
+            how = "under a new instance, as their numbers are unknown"
+            how = how if read.missing else "with their old numbers"
+            return f"the checkpoint was removed or damaged: its records are sent again {how}"
+        if read.missing:
+            names = ", ".join(segment_path(path, one).name for one in read.missing)
+            return f"{names} was removed, and its records are lost"
+        if read.cut:
+            return f"{segment_path(path, read.cut[-1]).name} ends in the middle of a record"
+        return ""
+
+    def _number_anew(self) -> None:
+        if self._anew is not None:
+            instance, self.stamper = self._anew()
+            self.instances[instance] = self.stamper
+
+    @property
+    def _standing(self) -> Standing:
+        return Standing(self.stamper, self.stamper.state(self.topic))
+
+    def _return_to(self, standing: Standing) -> None:
+        self.stamper = standing.stamper
+        self.stamper.restore(self.topic, standing.state)
+
+    def _read(self, position: Position, most: int, *, ended: bool) -> ReadRun:
+        scan = partial(scan_items, most=most, settings=self._settings)
+        size = min(_BLOCK, max(_LEAST_BLOCK, most * _USUAL_SIZE))
+        return self.files.read(position, size, ended=ended, scan=scan)
+
+    def _are_items(self, entries: Sequence[Any]) -> bool:
+        """Whether compiled code has read all of them, so that none needs a closer look."""
+        return not {Frame, Damage} & set(map(type, entries))
+
+    def _set_aside(self, read: ReadRun) -> int:
+        """Keep what is damaged for people; return how many records that were."""
+        found = 0
+        for entry, end in zip(read.entries, read.ends, strict=True):
+            if isinstance(entry, Damage):
+                found += 1
+                self.files.set_aside(entry, end)
+        return found
+
+    def _numbered(self, entries: Sequence[Any]) -> list[Item | None]:
+        """Return the item of each entry with its number; None for what is no record, or none any
+        more. The stamper continues behind them."""
+        if self._are_items(entries):
+            return list(self._stamp(list(entries)))
+        items: list[Item | None] = []
+        fresh: list[Item] = []
+        for entry in entries:
+            if isinstance(entry, Damage | Frame) and not self._is_fresh(entry):
+                items += self._stamp(fresh)
+                fresh = []
+                items.append(self._continue_behind(entry))
+            else:
+                is_item = not isinstance(entry, Frame)
+                fresh.append(entry if is_item else item_of(entry, self.topic, self._waiter))
+        items += self._stamp(fresh)
+        return items
+
+    def _stamp(self, items: list[Item]) -> list[Item]:
+        return self.stamper.stamp(plain(items) if self.stamper.chained else items)
+
+    def _continue_behind(self, entry: Frame | Damage) -> Item | None:
+        """Take the number that an entry has, or uses up; return its item if it is a record."""
+        if isinstance(entry, Damage):
+            self.stamper.skip(self.topic)
+            return None
+        if not entry.sequence:
+            return None  # the last number that it tells of is not the new instance's
+        state = State(entry.sequence, entry.digest or FIRST).to_bytes()
+        self._return_to(Standing(self._own, state))
+        return None if entry.kind == STATE else item_of(entry, self.topic, self._waiter)
+
+    def _is_fresh(self, entry: Frame | Damage) -> bool:
+        """Whether it is a record that gets the next number."""
+        if isinstance(entry, Damage) or entry.kind == STATE or entry.sequence:
+            return False
+        return self.stamper is self._own or not is_end(entry)
+
+    def retake(self, most: int, places: Places) -> Taken:
+        """Return up to ``most`` of the deferred records that can be sent now, in order."""
+        items: list[Item] = []
+        marks: list[Mark] = []
+        if not self._may_retake(places):
+            return Taken(items, marks)
+        waiting: set[int] = set()
+        for run in list(self._runs):
+            if len(items) < most and run.flags.count(DEFERRED):
+                self._retake_from(run, most - len(items), places, waiting, items, marks)
+        if not self.deferred:
+            self._deferred_at.clear()
+        return Taken(items, marks)
+
+    def _may_retake(self, places: Places) -> bool:
+        """Whether any partition takes records that were deferred for it.
+
+        While none does the files are not read: that would be all that waits, each time.
+        """
+        return any(
+            count > 0 and self._is_open(partition, places)
+            for partition, count in self._deferred_at.items()
+        )
+
+    def _is_open(self, partition: int, places: Places) -> bool:
+        if partition == _UNKNOWN:
+            return True
+        if partition == _ANY:
+            return self._partition(None, places) is not None
+        return not places.is_stalled(TopicPartition(self.topic, partition))
+
+    def _retake_from(
+        self,
+        run: Run,
+        most: int,
+        places: Places,
+        waiting: set[int],
+        items: list[Item],
+        marks: list[Mark],
+    ) -> None:
+        for index, item in enumerate(self._reread(run)):
+            if run.flags[index] != DEFERRED or item is None:
+                continue
+            partition = self._partition(item.key, places)
+            if partition is None:
+                continue
+            if most <= 0 or partition in waiting:
+                waiting.add(partition)  # its later records must not overtake this one
+                continue
+            run.flags[index] = OUT
+            self.deferred -= 1
+            self._deferred_at[partition if self._deferred_at[partition] > 0 else _UNKNOWN] -= 1
+            items.append(item)
+            marks.append((run, index))
+            most -= 1
+
+    def _reread(self, run: Run) -> list[Item | None]:
+        """Return the items of ``run`` once more, with the numbers that they had."""
+        entries: list[Any] = []
+        position = run.begin
+        while len(entries) < len(run.flags):
+            read = self._read(position, len(run.flags) - len(entries), ended=True)
+            if not read.entries:
+                break  # the file is shorter than it was
+            entries += read.entries
+            position = read.position
+        now = self._standing
+        self._return_to(run.before)
+        try:
+            return self._numbered(entries)
+        finally:
+            self._return_to(now)
+
+    # Deferral.
+
+    def _partition(self, key: Any, places: Places) -> int | None:
+        """Return the partition of records with ``key``, _ANY without one; None if they can't be
+        sent now."""
+        try:
+            where = places.where(self.topic, key)
+        except Exception:  # a partitioner of the user's: the outbox refuses the record
+            return _ANY
+        if where is None:
+            return _ANY
+        if places.is_stalled(where):
+            return None
+        return _ANY if key is None else where.partition
+
+    def _defer_stalled(
+        self, found: list[tuple[Item, Mark]], places: Places
+    ) -> list[tuple[Item, Mark]]:
+        """Defer what can't be sent, or would overtake what is deferred; return the others."""
+        kept: list[tuple[Item, Mark]] = []
+        stalled: list[tuple[Item, Mark]] = []
+        for item, mark in found:
+            partition = self._partition(item.key, places)
+            behind = partition != _ANY and partition is not None and self._deferred_at[partition]
+            (stalled if partition is None or behind else kept).append((item, mark))
+        self.defer(stalled, places)
+        return kept
+
+    def defer(self, found: Iterable[tuple[Item, Mark]], places: Places) -> None:
+        """Note that these are on disk alone, and will be read again."""
+        for item, (run, index) in found:
+            run.flags[index] = DEFERRED
+            self.deferred += 1
+            self._deferred_at[self._deferred_partition(item.key, places)] += 1
+
+    def _deferred_partition(self, key: Any, places: Places) -> int:
+        if key is None:
+            return _ANY
+        try:
+            where = places.where(self.topic, key)
+        except Exception:
+            return _UNKNOWN
+        return _UNKNOWN if where is None else where.partition
+
+    # Copies of records that are out already.
+
+    def add_copies(self, begin: Position, end: Position, count: int, states: int) -> list[Mark]:
+        """Return the marks of ``count`` numbered records, with so many ``states`` behind them, that
+        were written from ``begin`` to ``end``; they are out to the brokers."""
+        run = Run(self, begin, self._standing)
+        run.end = self.position = end
+        run.flags = bytearray([OUT] * count + [DONE] * states)
+        run.left = count
+        self.found += count
+        self._runs.append(run)
+        self.advance()
+        return [(run, index) for index in range(count)]
+
+    # Settling.
+
+    def settle(self, run: Run, index: int) -> None:
+        """Note that a record is with the brokers, or given up; ``advance()`` is due afterwards."""
+        if run.flags[index] != DONE:
+            run.flags[index] = DONE
+            run.left -= 1
+
+    def advance(self) -> None:
+        """Move the checkpoint behind what is done."""
+        while self._runs and not self._runs[0].left:
+            run = self._runs.popleft()
+            stamper, state = run.after
+            sequence, digest = State.of(state if stamper is self._own else None)
+            self._behind = Checkpoint(*run.end, sequence, digest, ended=run.ended)
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether ``save()`` has something to write."""
+        return self._behind is not None
+
+    def save(self) -> None:
+        """Write the checkpoint, and remove the segments in front of it.
+
+        Raises:
+            SpoolError: that failed; a later call tries again.
+        """
+        if self._behind is not None:
+            self.files.release(self._behind)
+            self._behind = None
+
+
+def _ends(entries: Sequence[Any]) -> bool:
+    """Whether the last record among ``entries`` ends the stream."""
+    for entry in reversed(entries):
+        if not isinstance(entry, Frame):
+            return False
+        if entry.kind != STATE:
+            return is_end(entry)
+    return False

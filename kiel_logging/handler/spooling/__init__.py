@@ -1,1 +1,0 @@
-"""Between the hand-off, the disk and the feed: what ``spool_dir`` adds to a pipeline."""

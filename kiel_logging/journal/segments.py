@@ -1,0 +1,102 @@
+"""Segment files: names, descriptors, and errors of the disk with advice."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from kiel_logging.errors import NoRoom, SpoolError
+
+_SUFFIX: Final = ".log"
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+_RIGHTS: Final = "this user may not write there: allow it, or choose another spool_dir"
+_ADVICE: Final[Mapping[int, str]] = {
+    errno.ENOSPC: "its file system has no room left: make room there, or choose another spool_dir",
+    errno.EDQUOT: "the user's quota is used up: raise it, or choose another spool_dir",
+    errno.EROFS: "its file system is read-only: choose another spool_dir",
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.ENOTDIR: "part of the path is a file: choose another spool_dir",
+    errno.EEXIST: "it is a file, not a directory: choose another spool_dir",
+    errno.ELOOP: "it is a symbolic link: choose another spool_dir",
+    errno.ENOENT: "it was removed, or can't be made: leave the files of spool_dir alone",
+    errno.ENOLCK: "its file system has no locks: choose a spool_dir on a local one",
+    errno.EFBIG: "there is a limit on the size of files: raise it (ulimit -f)",
+    errno.EMFILE: "the process has too many files open: raise its limit (ulimit -n)",
+}
+
+
+def failure(path: Path, error: OSError) -> SpoolError:
+    """Return an error of the system, about ``path``, with advice: NoRoom if the disk is full."""
+    kind = NoRoom if error.errno in _NO_ROOM else SpoolError
+    advice = _ADVICE.get(error.errno or 0, "see the system's log for what is wrong with its disk")
+    return kind(f"can't spool to {path} ({error.strerror or error}): {advice}")
+
+
+@contextlib.contextmanager
+def failing_at(path: Path) -> Iterator[None]:
+    """Raise errors of the system, about ``path``, as SpoolError."""
+    try:
+        yield
+    except OSError as error:
+        raise failure(path, error) from error
+
+
+def segment_path(directory: Path, number: int) -> Path:
+    """Return the path of a segment of the stream in ``directory``."""
+    return directory / f"{number:08}{_SUFFIX}"
+
+
+def segments_in(directory: Path) -> dict[int, int]:
+    """Return the numbers of the segments in ``directory``, ascending, and their sizes in bytes."""
+    found = {}
+    for path in directory.glob(f"*{_SUFFIX}"):
+        if path.stem.isdecimal() and not path.is_symlink():
+            with contextlib.suppress(FileNotFoundError):  # another process has just released it
+                found[int(path.stem)] = path.stat().st_size
+    return dict(sorted(found.items()))
+
+
+def sync_directory(path: Path) -> None:
+    """Have the names in a directory survive a power cut; raise OSError."""
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+class Descriptor:
+    """One open file. It is closed when the last reference to this object goes.
+
+    So another thread may drop it while ``write()`` is going on, without a lock.
+
+    Programs may close descriptors that they don't know, as daemons do. The number may then be that
+    of a file of the program: this object knows its own file, and leaves any other one alone.
+    """
+
+    __slots__ = ("_file", "number", "path")
+
+    def __init__(self, path: Path, flags: int) -> None:
+        self.path: Final = path
+        self.number = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        status = os.fstat(self.number)
+        self._file: Final = (status.st_dev, status.st_ino)
+
+    def status(self) -> os.stat_result | None:
+        """Return the file's status; None if the number is closed, or another file's."""
+        try:
+            status = os.fstat(self.number)
+            if (status.st_dev, status.st_ino) == self._file:
+                return status
+        except OSError:
+            pass
+        self.number = -1  # for good: the same file may be opened under the number again
+        return None
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # it was never opened, or Python is at its end
+            if self.status() is not None:
+                os.close(self.number)

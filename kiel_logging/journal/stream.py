@@ -1,0 +1,549 @@
+"""Streams: the files of one topic of one writer, which are read, released, and appended to.
+
+``Stream`` is for the one thread that ships. ``LocalStream.append()`` and ``sync()`` are for all
+threads at any moment: a signal handler or a ``__del__`` may call them on top of themselves.
+"""
+
+import contextlib
+import errno
+import os
+import resource
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from crc32c import crc32c
+
+from kiel_logging.errors import SpoolError, SpoolFull
+from kiel_logging.journal import frames
+from kiel_logging.journal.frames import Damage, Frame, Scan
+from kiel_logging.journal.segments import (
+    Descriptor,
+    failing_at,
+    failure,
+    segment_path,
+    segments_in,
+    sync_directory,
+)
+
+if TYPE_CHECKING:
+    from kiel_logging.journal.directory import Journal
+
+CHECKPOINT: Final = "checkpoint"
+DAMAGED: Final = "damaged"
+
+_SLOT: Final = struct.Struct(">QQQQ32s?")
+_SLOT_SUM: Final = struct.Struct(">I")
+_SLOT_DISTANCE: Final = 4096
+_BLOCK: Final = 1024 * 1024
+_MOST_SET_ASIDE: Final = 64 * 1024 * 1024
+_EARLY: Final = 8
+
+
+class Position(NamedTuple):
+    """A place in a stream: the number of a segment, and bytes from its start."""
+
+    segment: int
+    offset: int
+
+
+START: Final = Position(1, 0)
+
+
+class Checkpoint(NamedTuple):
+    """All before a position is acknowledged.
+
+    The last of its records has the number ``sequence`` and the 32 bytes of ``digest``. ``ended``
+    says that the stream's end record is among them.
+    """
+
+    segment: int
+    offset: int
+    sequence: int
+    digest: bytes
+    ended: bool = False
+
+    @property
+    def position(self) -> Position:
+        """Where reading continues."""
+        return Position(self.segment, self.offset)
+
+    @property
+    def is_renumbered(self) -> bool:
+        """Whether the last record got its number as another instance's: its own was unknown."""
+        return not self.sequence and self.position > START
+
+
+FIRST: Final = Checkpoint(*START, 0, bytes(32))
+
+
+class Run(NamedTuple):
+    """Entries from ``start`` on. Reading continues at ``position``.
+
+    ``sizes`` has the bytes from the start to the end of each entry. ``missing`` has the numbers of
+    segments that are gone, with all that was in them, and ``cut`` those of segments that end in the
+    middle of a frame. ``foreign`` is the format of a frame at ``position`` that another release
+    wrote.
+    """
+
+    entries: list[Frame | Damage]
+    start: Position
+    sizes: list[int]
+    position: Position
+    missing: list[int]
+    foreign: int | None = None
+    cut: tuple[int, ...] = ()
+
+    @property
+    def ends(self) -> list[Position]:
+        """The position behind each entry."""
+        number, offset = self.start
+        return [Position(number, offset + size) for size in self.sizes]
+
+
+Scanner = Callable[..., Scan]
+"""``scanner(block, seed, ended=...)``: does what ``frames.scan()`` does."""
+
+
+class Stream:
+    """The files in ``path``, whose name is the topic. All is unknown before ``load()``.
+
+    Attributes:
+        seed: for ``frames.encode()``.
+        checkpoint: the one stored last; None if there is none, or none that can be read.
+    """
+
+    def __init__(self, path: Path, instance: str, *, synchronous: bool = False) -> None:
+        self.path: Final = path
+        self.topic: Final = path.name
+        self.instance: Final = instance
+        self.seed: Final = frames.seed(instance, self.topic)
+        self.checkpoint: Checkpoint | None = None
+        self._synchronous: Final = synchronous
+        self._sizes: dict[int, int] = {}
+        self._segment = START.segment
+        """The last segment. All others are finished: no append goes there any more."""
+        self._descriptors: dict[int, Descriptor] = {}
+        """To append to the last segment, and to read segments that lost their names."""
+        self._counter = self._older = 0
+        """Of the newest slot; and the segment in the other one, 0 where it can't be read."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.instance}/{self.topic} {self.checkpoint}>"
+
+    def load(self) -> None:
+        """Look which segments there are, and read the checkpoint; raise SpoolError."""
+        content = b""
+        with failing_at(self.path):
+            self._sizes = segments_in(self.path)
+            self._segment = max(self._sizes, default=START.segment)
+            with contextlib.suppress(FileNotFoundError):
+                content = (self.path / CHECKPOINT).read_bytes()
+        slots = sorted(slot for at in (0, _SLOT_DISTANCE) if (slot := self._slot(content, at)))
+        self._counter, self.checkpoint = slots[-1] if slots else (0, None)
+        self._older = slots[0][1].segment if len(slots) > 1 else 0
+
+    def _slot(self, content: bytes, at: int) -> tuple[int, Checkpoint] | None:
+        slot, rest = content[at : at + _SLOT.size], content[at + _SLOT.size :]
+        if rest[: _SLOT_SUM.size] != self._slot_sum(slot):
+            return None
+        counter, *checkpoint = _SLOT.unpack(slot)
+        return counter, Checkpoint(*checkpoint)
+
+    def _slot_sum(self, slot: bytes) -> bytes:
+        return _SLOT_SUM.pack(crc32c(slot, self.seed))
+
+    @property
+    def checkpoint_missing(self) -> bool:
+        """Whether the number of the oldest record that is left is unknown."""
+        if not self._sizes:
+            return False
+        return self.checkpoint is None or self.checkpoint.segment < min(self._sizes)
+
+    @property
+    def position(self) -> Position:
+        """Where reading begins."""
+        return START if self.checkpoint is None else self.checkpoint.position
+
+    def store(self, checkpoint: Checkpoint) -> None:
+        """Write the older slot, which takes no room on the disk; raise SpoolError."""
+        slot = _SLOT.pack(self._counter + 1, *checkpoint)
+        slot += self._slot_sum(slot)
+        at, older = (self._counter + 1) % 2 * _SLOT_DISTANCE, self.checkpoint
+        path = self.path / CHECKPOINT
+        with failing_at(path):
+            descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT)
+            if older is None or os.fstat(descriptor.number).st_size < 2 * _SLOT_DISTANCE:
+                slot, at, older = slot.ljust(_SLOT_DISTANCE, b"\0") * 2, 0, checkpoint  # both
+            if os.pwrite(descriptor.number, slot, at) < len(slot):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._older, self._counter, self.checkpoint = older.segment, self._counter + 1, checkpoint
+
+    def release(self, checkpoint: Checkpoint) -> None:
+        """Store ``checkpoint``, then remove the segments before it; raise SpoolError."""
+        number = checkpoint.segment
+        if number < self._segment and checkpoint.offset >= self._sizes.get(number, 0):
+            checkpoint = checkpoint._replace(segment=number + 1, offset=0)
+        self.store(checkpoint)
+        released = [one for one in list(self._sizes) if one < checkpoint.segment]
+        if released and self._older <= released[-1]:
+            # If the newer slot is damaged some day, the older one has to know where to continue.
+            self.store(checkpoint)
+        with failing_at(self.path):
+            if released and self._synchronous:  # a power cut must not undo the checkpoint alone
+                os.fdatasync(Descriptor(self.path / CHECKPOINT, os.O_RDWR).number)
+            self._remove(released)
+
+    def _remove(self, numbers: list[int]) -> None:
+        for number in numbers:
+            segment_path(self.path, number).unlink(missing_ok=True)
+            self._sizes.pop(number, None)
+            self._descriptors.pop(number, None)
+
+    def size(self, position: Position) -> int:
+        """Return the bytes on disk behind ``position``."""
+        number, offset = position
+        behind = sum(size for one, size in list(self._sizes.items()) if one > number)
+        return behind + max(0, self._sizes.get(number, 0) - offset)
+
+    def read(
+        self,
+        position: Position,
+        most_bytes: int = _BLOCK,
+        *,
+        ended: bool = False,
+        scan: Scanner = frames.scan,
+    ) -> Run:
+        """Return the entries at ``position``: those in about ``most_bytes``, or a larger one.
+
+        With ``ended`` there will be no append. Without it, the end of the last segment may be the
+        front of a write that is going on, and is left for the next time. A run without entries
+        means that there are none. ``scan`` does what ``frames.scan()`` does, for fewer entries at a
+        time or other objects than frames. Raise SpoolError if the disk fails.
+        """
+        missing: list[int] = []
+        cut: tuple[int, ...] = ()
+        if self.checkpoint is not None and position.segment not in self._sizes:
+            position = max(position, self.checkpoint.position)  # what lies between was released
+        while True:
+            number, offset = position
+            following = next((one for one in list(self._sizes) if one > number), None)
+            ends_here = ended or number < self._segment  # asked before the bytes are read
+            try:
+                found, is_end = self._scan(position, most_bytes, scan, ended=ends_here)
+            except OSError as error:
+                if number in self._sizes and not isinstance(error, FileNotFoundError):
+                    raise failure(self.path, error) from error
+                found, is_end = Scan([], [], 0), True
+                missing += [] if following is None else [number]
+            position = Position(number, offset + found.size)
+            if found.size > (found.ends[-1] if found.ends else 0):
+                cut += (number,)
+            foreign = found.foreign if is_end else None
+            if found.entries or foreign is not None or (is_end and following is None):
+                start = Position(number, offset)
+                return Run(found.entries, start, found.ends, position, missing, foreign, cut)
+            if is_end and following is not None:
+                missing.extend(range(number + 1, following))
+                position = Position(following, 0)
+
+    def runs(self, most_bytes: int = _BLOCK) -> Iterator[Run]:
+        """Yield all that is behind the checkpoint, for commands that show it.
+
+        A frame that another release wrote ends it.
+        """
+        run = self.read(self.position, most_bytes, ended=True)
+        while run.entries or run.missing or run.cut or run.foreign is not None:
+            yield run
+            if run.foreign is not None:
+                return
+            run = self.read(run.position, most_bytes, ended=True)
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether nothing is behind the checkpoint; there must be no append meanwhile."""
+        run = self.read(self.position, ended=True)
+        return not run.entries and run.foreign is None
+
+    def _scan(
+        self, position: Position, most_bytes: int, scan: Scanner, *, ended: bool
+    ) -> tuple[Scan, bool]:
+        """Return what is at ``position``, and whether the segment has nothing behind that."""
+        descriptor = self._reader(position.segment)
+        rest = max(0, os.fstat(descriptor.number).st_size - position.offset)
+        while True:
+            block = os.pread(descriptor.number, min(most_bytes, rest), position.offset)
+            is_end = len(block) >= rest or not block
+            found = scan(block, self.seed, ended=ended and is_end)
+            if found.size or is_end:
+                return found, is_end
+            most_bytes *= 2  # a large frame, or damage whose end is not in the block
+
+    def _reader(self, number: int) -> Descriptor:
+        try:
+            return Descriptor(segment_path(self.path, number), os.O_RDONLY)
+        except OSError:  # somebody removed it
+            if number not in self._descriptors:
+                raise
+            return self._descriptors[number]
+
+    def set_aside(self, damage: Damage, end: Position) -> Path | None:
+        """Append the bytes of ``damage``, which ends at ``end``, to a file for people; return it.
+
+        Return None if the disk does not take them, or there are too many already.
+        """
+        try:
+            target = Descriptor(self.path / DAMAGED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            if os.fstat(target.number).st_size + damage.size > _MOST_SET_ASIDE:
+                return None
+            source = self._reader(end.segment)
+            os.write(target.number, os.pread(source.number, damage.size, end.offset - damage.size))
+        except (OSError, SpoolError):
+            return None
+        return target.path
+
+    def remove(self) -> None:
+        """Remove all files but those that were set aside; raise SpoolError."""
+        with failing_at(self.path), contextlib.suppress(FileNotFoundError):
+            self._remove(list(self._sizes))
+            (self.path / CHECKPOINT).unlink(missing_ok=True)
+            if not (self.path / DAMAGED).exists():
+                self.path.rmdir()
+
+
+def _cut_short(descriptor: Descriptor) -> OSError:
+    """Return why a write took only a part: a limit on the size of files, else a full disk."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    is_limit = limit != resource.RLIM_INFINITY and os.fstat(descriptor.number).st_size >= limit
+    number = errno.EFBIG if is_limit else errno.ENOSPC
+    return OSError(number, os.strerror(number))
+
+
+class LocalStream(Stream):
+    """A stream of this process; get it from ``Journal.stream()``.
+
+    Threads take turns by the journal's lock. A signal handler passes, for the lock is re-entrant,
+    and appends between any two lines. This is sound because ``write(2)`` alone decides what is in
+    the file, and because CPython runs no signal handler within ``+=`` of plain numbers.
+
+    Attributes:
+        appended: records in the files so far. A record is counted before it can be read.
+    """
+
+    def __init__(self, journal: "Journal", topic: str) -> None:
+        super().__init__(journal.path / topic, journal.instance, synchronous=journal.synchronous)
+        self.appended = 0
+        self._journal: Final = journal
+        self._total = self._released = 0
+        """Bytes that were appended, and how many of these are acknowledged."""
+        self._written = self._synced = 0
+        self._torn = False
+        """Whether the last segment ends with the front of a frame; then nothing is appended."""
+        self._syncing: Final = threading.RLock()
+
+    @property
+    def end(self) -> Position:
+        """The position behind all that was appended. To rely on it, hold ``Journal.lock``."""
+        return Position(self._segment, self._sizes.get(self._segment, 0))
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was appended yet; true for as long as the journal's lock is held."""
+        return self.appended == 0
+
+    def append(self, data: bytes, records: int = 1) -> int:
+        """Append whole frames, which hold ``records`` records, by one ``write(2)``.
+
+        Only the thread that ships may give several frames: where the disk becomes full the first
+        of them are in the file for a moment.
+
+        Returns:
+            A number for ``sync()``.
+
+        Raises:
+            SpoolFull: there is no room; nothing was appended.
+            SpoolError: the disk failed; nothing was appended.
+        """
+        with self._journal.lock:
+            return self._append_whole(data, records)
+
+    def append_aside(self, data: bytes, records: int = 1) -> int:
+        """As ``append()``, for the thread that ships: does not wait for the lock for long.
+
+        A signal handler may wait for this thread on top of a frame that holds the lock. Then this
+        thread appends without it, which is as sound as if the signal handler did so itself.
+        """
+        with self._journal.lock_for_a_moment():
+            return self._append_whole(data, records)
+
+    def _append_whole(self, data: bytes, records: int) -> int:
+        size = len(data)
+        journal = self._journal
+        if journal.max_bytes is not None and journal.bytes + size > journal.max_bytes:
+            raise SpoolFull(
+                f"the spool {journal.path} has {journal.bytes} of {journal.max_bytes} bytes, "
+                f"and {size} more don't fit: see to the brokers, or raise spool_max_bytes"
+            )
+        if self._torn:
+            raise SpoolFull(f"the last write to {self.path} can't be undone yet: log later")
+        journal.failing = True
+        try:
+            self._append(data, size, records)
+        except OSError as error:
+            if error.errno is None:  # a TimeoutError of a signal handler's, not the system's
+                raise
+            raise failure(self.path, error) from error
+        journal.failing = False
+        self._written += 1
+        return self._written
+
+    def _append(self, data: bytes, size: int, records: int) -> None:
+        number = self._segment
+        known = self._sizes.get(number, 0)  # before fstat: a signal handler may come between
+        descriptor = self._descriptors.get(number)
+        status = descriptor.status() if descriptor is not None else None
+        if descriptor is None or status is None:
+            number, descriptor = self._open()
+            known = self._sizes[number]
+            status = os.fstat(descriptor.number)
+        try:
+            self._total += size
+            self._journal.appended_bytes += size
+            self.appended += records
+            before = self._sizes[number]  # no signal handler comes between this line and the next
+            if os.write(descriptor.number, data) < size:
+                raise _cut_short(descriptor)  # noqa: TRY301
+        except BaseException:
+            # Some bytes may be in the file, or all, where a signal handler raised right behind the
+            # system call. Handlers on top that came to their end have added theirs to the size.
+            now = descriptor.status() or status
+            landed = now.st_size - status.st_size - (self._sizes[number] - known)
+            if 0 < landed < size and self._sizes[number] == before:
+                self._torn = True  # from here on no signal handler appends behind them
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor.number, now.st_size - landed)
+                    landed, self._torn = 0, False
+            if landed < size:
+                self._total -= size - landed
+                self._journal.appended_bytes -= size - landed
+                self.appended -= records
+            self._sizes[number] += landed
+            raise
+        self._sizes[number] += size
+
+    def _open(self) -> tuple[int, Descriptor]:
+        """Open the current segment; make it, and what it needs, if it is not there.
+
+        A signal handler may do all of it on top of any line: each line accepts that.
+        """
+        journal = self._journal
+        journal.open()
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        if self.checkpoint is None or not (self.path / CHECKPOINT).exists():
+            super().store(self.checkpoint or FIRST)
+        if self._segment in self._sizes and not segment_path(self.path, self._segment).exists():
+            self._segment += 1  # it was removed: a reader would look for its bytes in a new one
+        number = self._segment
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+        descriptor = Descriptor(segment_path(self.path, number), flags)
+        if journal.synchronous:
+            for directory in (self.path, journal.path, journal.path.parent):
+                sync_directory(directory)
+        self._sizes.setdefault(number, 0)
+        self._descriptors[number] = descriptor
+        journal.keep_open(self)
+        return number, descriptor
+
+    def reopen(self) -> None:
+        """Have the next append open the segment anew."""
+        self._descriptors.pop(self._segment, None)
+
+    def sync(self, until: int) -> None:
+        """Wait until all up to the append that returned ``until`` is on the disk.
+
+        One thread calls ``fdatasync`` for all that appended before; those that come meanwhile wait
+        for the next round. A signal handler on top of a call does not wait: it takes part in the
+        lock beneath it. Nothing in here takes the journal's lock, which the frame beneath a signal
+        handler may hold while the handler waits for another thread in here.
+
+        Raises:
+            SpoolError: the disk failed. The records are in the file, and will be sent, but may not
+                survive a power cut.
+        """
+        if self._synced < until:
+            with self._syncing:
+                if self._synced < until:
+                    written = self._written  # before the segment: a roll syncs the one it leaves
+                    self._sync_segment()
+                    self._synced = max(self._synced, written)
+
+    def _sync_segment(self) -> None:
+        number = self._segment
+        with failing_at(self.path):
+            descriptor = self._descriptors.get(number)
+            if number in self._sizes and (descriptor is None or descriptor.status() is None):
+                descriptor = self._reader(number)
+            if descriptor is not None:
+                os.fdatasync(descriptor.number)
+
+    # For the thread that ships.
+
+    def store(self, checkpoint: Checkpoint) -> None:
+        """See ``Stream.store()``; bytes before it no longer count as the journal's."""
+        super().store(checkpoint)
+        total = self._total  # first: what is appended meanwhile is behind the checkpoint
+        released = total - self.size(checkpoint.position)
+        self._journal.released_bytes += released - self._released
+        self._released = released
+
+    def roll_if_due(self) -> None:
+        """Start the next segment if this one is large, or if nothing in it is needed any more.
+
+        Takes no room on the disk: the next append makes the file. Call it when something was
+        acknowledged, and now and then. Raise SpoolError if the disk fails.
+        """
+        journal = self._journal
+        if not journal.lock.acquire(blocking=False):
+            return  # another time: see append_aside() who may hold it
+        try:
+            number, size = self._segment, self._sizes.get(self._segment, 0)
+            least = journal.segment_bytes
+            checkpoint = self.checkpoint
+            if released := checkpoint is not None and checkpoint.position >= (number, size):
+                least = 1 if journal.failing else least // _EARLY
+            removed = self._has_no_name()
+            if size < least and not removed and not self._torn:
+                return
+            if journal.synchronous:
+                self._sync_segment()  # sync() might wait for a thread that waits for this lock
+            if not removed:
+                self.reopen()
+            self._segment += 1
+            self._torn = False
+        finally:
+            journal.lock.release()
+        if released and checkpoint is not None:
+            self.release(checkpoint)
+
+    def _has_no_name(self) -> bool:
+        """Whether the current segment's file was removed."""
+        descriptor = self._descriptors.get(self._segment)
+        status = descriptor.status() if descriptor is not None else None
+        return status is not None and status.st_nlink == 0
+
+    def abandon(self) -> None:
+        """Close the descriptors; touch no file."""
+        self._descriptors.clear()
+
+    def close(self) -> bool:
+        """Remove the files if all is acknowledged, and return whether it is."""
+        self.abandon()
+        if self.checkpoint is None:  # nothing was appended; a full disk takes names all the same
+            self.remove()
+            return True
+        acknowledged = self.is_acknowledged
+        if acknowledged:
+            self.remove()
+        return acknowledged

@@ -1,0 +1,126 @@
+"""The outbox of a handler: it has a window, the rest stays where the policy can choose."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.records import TopicPartition
+from tests.handler.shipped import MakeHandler, logger_to, messages
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+PATIENCE = 20.0
+
+
+class Counting:
+    """A partitioner: the producer asks it for each record that it takes."""
+
+    def __init__(self) -> None:
+        self._taken = threading.Semaphore(0)
+
+    def __call__(self, key: Any, partitions: Sequence[int]) -> int:
+        self._taken.release()
+        return partitions[0]
+
+    def wait(self, records: int) -> None:
+        """Wait until the producer took so many more."""
+        for _ in range(records):
+            assert self._taken.acquire(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "window"),
+    [
+        pytest.param({"buffer_records": 40}, 10, id="a quarter of the records"),
+        pytest.param({"buffer_records": 3}, 1, id="one at least"),
+        pytest.param({"buffer_memory": 40_000, "batch_size": 1}, 5, id="a quarter of the bytes"),
+    ],
+)
+def test_only_a_window_is_with_the_producer(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, bounds: dict[str, int], window: int
+) -> None:
+    """While the brokers don't answer, all but the window makes room for what is newer."""
+    cluster.on_broker(0, lambda broker: broker.stall("Produce"))
+    taken = Counting()
+    handler = make_handler(partitioner=taken, overflow="drop_oldest", **bounds)
+    logger = logger_to(handler)
+    for number in range(window):
+        logger.info("%d %s", number, "x" * 1_500)
+    taken.wait(window)
+    for number in range(window, 200):
+        logger.info("%d %s", number, "x" * 1_500)
+    before = handler.stats()
+    cluster.on_broker(0, lambda broker: broker.resume())
+    handler.flush()
+    numbers = [int(message.split()[0]) for message in messages(cluster)]
+    newest = 200 - before.buffered - before.in_flight + window
+    assert before.dropped_total == newest - window > 100
+    assert numbers == [*range(window), *range(newest, 200)]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["a new topic", "a topic that is known"])
+def test_a_partitioner_that_raises_costs_only_its_record(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, known: bool
+) -> None:
+    """It counts as failed; the others are delivered."""
+
+    def partitioner(key: Any, partitions: Sequence[int]) -> int:
+        if key == "bad":
+            raise ValueError("no partition for this one")
+        return partitions[0]
+
+    errors: list[tuple[str, int]] = []
+    handler = make_handler(
+        key_field="user",
+        partitioner=partitioner,
+        on_error=lambda error, records: errors.append((str(error), records)),
+    )
+    logger = logger_to(handler)
+    for user in ("ann", "bad", "bob"):
+        logger.info(user, extra={"user": user})
+        if known:
+            handler.flush()
+    handler.flush()
+    assert messages(cluster) == ["ann", "bob"]
+    assert handler.stats().failed == 1
+    assert [records for _, records in errors] == [1]
+    assert "no partition for this one" in errors[0][0]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["a new topic", "a topic that is known"])
+def test_a_record_too_large_leaves_nothing_behind(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, known: bool
+) -> None:
+    """No batch either, which would be sent without a record as soon as another stands behind it."""
+    handler = make_handler(serializer=lambda fields: fields["message"], max_request_size=10_000)
+    logger = logger_to(handler)
+    if known:
+        logger.info("small")
+        handler.flush()
+    logger.info("x" * 20_000)
+    handler.flush()
+    assert handler.stats().failed == 1
+    assert handler._pipeline._shipper.outbox.engine.accumulator.take_queued() == []
+
+
+class Unheard:
+    """A ledger that is told nothing."""
+
+    def delivered(self, items: list[Item], place: TopicPartition, base_offset: int) -> None:
+        """Not expected."""
+        raise AssertionError(f"{items} were delivered")
+
+    def failed(self, items: Sequence[Item], error: Exception) -> None:
+        """Nor this."""
+        raise AssertionError(f"{items} failed")
+
+    def deferred(self, topic: str, error: Exception) -> None:
+        """Nor this."""
+        raise AssertionError(f"{topic} waits")
+
+    def resume(self) -> None:
+        """Of no interest."""

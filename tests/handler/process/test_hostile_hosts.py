@@ -1,0 +1,239 @@
+"""Programs that take the handler's descriptors or its thread away, or fork around Python.
+
+Each test runs a program against brokers in this process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.handler.process.child import run_by_hand, said
+from tests.handler.shipped import messages, start_broker, stop_broker
+from tests.support.stamps import audited
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+MODES = pytest.mark.parametrize("mode", [None, "overflow", "always"])
+
+
+def spooled(mode: str | None, tmp_path: Path) -> dict[str, Any]:
+    """The options of a mode; None is a handler without a spool."""
+    return {} if mode is None else {"spool_dir": str(tmp_path / "spool"), "spool": mode}
+
+
+@MODES
+def test_a_program_may_close_all_descriptors(
+    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None
+) -> None:
+    """The next logging call notices, reports it and replaces the thread; no record is lost."""
+    code = """
+handler = make(close_timeout_ms=5_000)
+log.info("before")
+assert handler.flush() == 0
+os.closerange(3, 512)  # as recipes for daemons do
+for number in range(100): log.info("%d", number)
+left = handler.flush(20.0)
+stats = handler.stats()
+say(left=left, emitted=stats.emitted, delivered=stats.delivered, failed=stats.failed)
+"""
+    done = run_by_hand(code, brokers=cluster.addresses, **spooled(mode, tmp_path))
+    told = said(done)
+    assert (done.returncode, told) == (
+        0,
+        {"left": 0, "emitted": 101, "delivered": 101, "failed": 0},
+    ), done.stderr
+    assert Counter(messages(cluster)) == Counter(["before", *map(str, range(100))])
+    assert "is made anew" in done.stderr
+    assert not audited(cluster.records("logs")).failures(strict=True)
+
+
+@pytest.mark.parametrize("mode", ["overflow", "always"])
+def test_descriptors_of_the_program_are_left_alone(
+    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str
+) -> None:
+    """The number of a closed descriptor may be the program's own file by now."""
+    stop_broker(cluster)
+    code = f"""
+handler = make(buffer_records=20, overflow="block", close_timeout_ms=100)
+for number in range(50): log.info("%d", number)
+os.closerange(3, 512)
+own = [open({str(tmp_path)!r} + f"/own{{number}}", "w+b", buffering=0) for number in range(60)]
+for number in range(50, 80): log.info("%d", number)
+handler.close()
+say(sizes=[os.stat(one.name).st_size for one in own])
+say(open=[os.fstat(one.fileno()).st_size for one in own])
+"""
+    done = run_by_hand(code, brokers=cluster.addresses, **spooled(mode, tmp_path))
+    assert (done.returncode, said(done)) == (0, {"sizes": [0] * 60, "open": [0] * 60}), done.stderr
+
+
+@MODES
+def test_a_thread_that_fails_is_replaced(
+    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None
+) -> None:
+    """By the next logging call, which reports it; what it had not finished is sent."""
+    code = """
+handler = make(close_timeout_ms=5_000)
+log.info("before")
+assert handler.flush() == 0
+loop = handler._pipeline._loop_thread._loop
+thread = handler._pipeline._loop_thread._thread
+
+def fail(*_timeout):
+    raise OSError("a selector that is broken")
+
+loop._selector.select = fail
+loop.call_soon_threadsafe(int)
+thread.join(20)
+for number in range(100): log.info("%d", number)
+say(left=handler.flush(20.0), alive=thread.is_alive())
+"""
+    done = run_by_hand(code, brokers=cluster.addresses, **spooled(mode, tmp_path))
+    assert (done.returncode, said(done)) == (0, {"left": 0, "alive": False}), done.stderr
+    assert Counter(messages(cluster)) == Counter(["before", *map(str, range(100))])
+    assert "a selector that is broken" in done.stderr
+
+
+FORK_IN_C = """
+import ctypes
+c = ctypes.PyDLL(None)
+
+def fork_in_c(work, hook):
+    child = c.fork()
+    if child == 0:
+        hook()
+        work()
+        sys.exit()
+    return child
+"""
+
+
+@MODES
+@pytest.mark.parametrize("hook", ["int", "ctypes.pythonapi.PyOS_AfterFork_Child"])
+def test_a_fork_in_c(
+    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None, hook: str
+) -> None:
+    """Without Python's hooks, or the child's half of them: the child delivers its own records."""
+    code = f"""
+{FORK_IN_C}
+handler = make(chain=True, close_timeout_ms=20_000)
+log.info("parent")
+assert handler.flush() == 0
+
+def work():
+    for number in range(20): log.info("child %d", number)
+    say(left=handler.flush(20.0), emitted=handler.stats().emitted)
+
+say(statuses=wait(fork_in_c(work, {hook})))
+log.info("later")
+"""
+    done = run_by_hand(code, brokers=cluster.addresses, **spooled(mode, tmp_path))
+    told = said(done)
+    assert (told["left"], told["emitted"], told["statuses"]) == (0, 21, [0]), done.stderr
+    expected = ["parent", "later", *(f"child {number}" for number in range(20))]
+    found = [text for text in messages(cluster) if not text.startswith("audit stream")]
+    assert Counter(found) == Counter(expected)
+    assert len(audited(cluster.records("logs")).streams) == 2
+
+
+@MODES
+def test_a_fork_hook_that_was_there_first_may_log(
+    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None
+) -> None:
+    """The process id decides whose record it is, not whose hook runs first."""
+    before = """
+import os
+calls = []
+os.register_at_fork(after_in_child=lambda: [call() for call in calls])
+"""
+    code = """
+handler = make(close_timeout_ms=20_000)
+log.info("parent")
+assert handler.flush() == 0
+calls.append(lambda: log.info("hook"))
+say(statuses=wait(*(fork(lambda: log.info("child")) for _ in range(5))))
+say(stats=[handler.stats().in_flight, handler.stats().emitted])
+"""
+    done = run_by_hand(code, brokers=cluster.addresses, before=before, **spooled(mode, tmp_path))
+    told = said(done)
+    assert (told["statuses"], told["stats"]) == ([0] * 5, [0, 1]), done.stderr
+    assert Counter(messages(cluster)) == Counter({"parent": 1, "hook": 5, "child": 5})
+    assert not audited(cluster.records("logs")).failures(strict=True)
+
+
+def test_forks_beside_signal_handlers_that_log(
+    cluster: ThreadedFakeCluster, tmp_path: Path
+) -> None:
+    """A fork, a thread that logs and a signal handler that logs on top of the fork: none waits."""
+    code = """
+handler = make(buffer_records=5_000, overflow="block", close_timeout_ms=20_000)
+over = threading.Event()
+counts = {"thread": 0, "signal": 0}
+
+def log_on():
+    while not over.is_set():
+        log.info("thread")
+        counts["thread"] += 1
+
+def on_top(number, frame):
+    log.info("signal")
+    counts["signal"] += 1
+    signal.setitimer(signal.ITIMER_REAL, 0.0005)
+
+def child():
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    log.info("child")
+
+thread = threading.Thread(target=log_on)
+thread.start()
+signal.signal(signal.SIGALRM, on_top)
+signal.setitimer(signal.ITIMER_REAL, 0.0005)
+statuses = [status for _ in range(20) for status in wait(fork(child))]
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+over.set()
+thread.join()
+say(statuses=statuses, left=handler.flush(30.0), **counts)
+"""
+    options = spooled("always", tmp_path)
+    done = run_by_hand(code, brokers=cluster.addresses, **options)
+    told = said(done)
+    assert (told["statuses"], told["left"]) == ([0] * 20, 0), done.stderr
+    found = Counter(messages(cluster))
+    assert (found["thread"], found["child"]) == (told["thread"], 20)
+    # A child may be interrupted before it ignores the signal; its record is its own.
+    assert told["signal"] <= found["signal"] <= told["signal"] + 20
+    assert not audited(cluster.records("logs")).failures(strict=True)
+
+
+def test_a_killed_program_s_journal_is_sent_though_its_child_lives_on(
+    cluster: ThreadedFakeCluster, tmp_path: Path
+) -> None:
+    """A forked child shares none of its parent's locks."""
+    stop_broker(cluster)
+    code = """
+make()
+for number in range(10): log.info("%d", number)
+child = os.fork()
+if child == 0:
+    os.closerange(0, 3)  # else this program would not seem to end
+    signal.pause()
+say(child=child)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    options = spooled("always", tmp_path)
+    done = run_by_hand(code, brokers=cluster.addresses, **options)
+    assert done.returncode == -signal.SIGKILL
+    child = said(done)["child"]
+    try:
+        start_broker(cluster)
+        heir = 'handler = make()\nlog.info("heir")\nsay(left=handler.flush(20.0))'
+        done = run_by_hand(heir, brokers=cluster.addresses, **options)
+        assert said(done) == {"left": 0}, done.stderr
+        assert messages(cluster) == [*map(str, range(10)), "heir"]
+    finally:
+        os.kill(child, signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""The journal: files of frames that outlive their writer."""
