@@ -30,6 +30,10 @@ SUBCOMMANDS: Final = {
         "kiel_logging.demo.command",
         "log a web shop's traffic into Kafka, read it all back and compare",
     ),
+    "spool": Subcommand(
+        "kiel_logging.spool.command",
+        "show the records that wait on disk, in a handler's spool_dir",
+    ),
     "verify": Subcommand(
         "kiel_logging.verify.command",
         "read topics and tell whether all that was sent is there, and as it was sent",

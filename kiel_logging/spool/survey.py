@@ -1,0 +1,315 @@
+"""A directory as it is: its instances, their streams, and each record behind a checkpoint.
+
+The law: to look changes nothing. No lock is taken, no file is made or written. Handlers append and
+release meanwhile, so a segment that disappears while it is looked for was acknowledged, unless the
+checkpoint is in front of it.
+"""
+
+import os
+import re
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from kiel_logging.errors import SpoolError
+from kiel_logging.journal.directory import LOCKS, OWNER
+from kiel_logging.journal.frames import EVENT, FORMAT, STATE, Damage, Frame
+from kiel_logging.journal.stream import DAMAGED, FIRST, Run, Stream
+from kiel_logging.spool.owner import Owner, State, owner_of
+
+_INSTANCE: Final = re.compile(r"[0-9a-f]{32}")
+_EXPECTED: Final = frozenset({"lost+found"})
+"""Names that a file system makes by itself."""
+_SHOWN: Final = 5
+"""Most missing segments that are listed by their numbers."""
+
+
+class CannotLook(Exception):
+    """Nothing can be shown; the message is shown to the user as it is."""
+
+
+class Entry(NamedTuple):
+    """A record, or the place of one that is damaged; ``sequence`` is None if it is unknown."""
+
+    sequence: int | None
+    content: Frame | Damage
+
+
+class Backlog:
+    """All of one stream that is not acknowledged. With ``ended`` its writer is gone.
+
+    Attributes:
+        path: the directory of the stream; its name is the topic.
+        instance: the name of the instance.
+        records: how many were found; ``events`` of these are the handler's own.
+        damaged: how many can't be read.
+        bytes: how many of the files are behind the checkpoint.
+        set_aside: bytes of damaged records that a shipper put into a file for people.
+        oldest: the earliest time of a record, in ms since 1970.
+        problems: what is wrong, in words.
+    """
+
+    def __init__(self, path: Path, instance: str, *, ended: bool) -> None:
+        self.path: Final = path
+        self.topic: Final = path.name
+        self.instance: Final = instance
+        self.records = self.events = self.damaged = self.bytes = self.set_aside = 0
+        self.oldest: int | None = None
+        self._problems: list[str] = []
+        self._ended: Final = ended
+
+    @property
+    def problems(self) -> list[str]:
+        """Sentences about all that is wrong, as far as ``entries()`` has come."""
+        found = list(self._problems)
+        if self.damaged:
+            found.append(f"{count(self.damaged, 'record')} damaged")
+        if self.set_aside:
+            size = count(self.set_aside, "byte")
+            found.append(f"{size} of records that could not be read are in its file {DAMAGED!r}")
+        return found
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the records in the order in which they will be sent; count them meanwhile."""
+        try:
+            for entry in self._entries():
+                self._count(entry.content)
+                yield entry
+        except (OSError, SpoolError) as error:
+            if self.path.exists():  # if not, all was acknowledged meanwhile
+                self._problems.append(f"can't be read: {reason_of(error)}")
+
+    def _count(self, content: Frame | Damage) -> None:
+        if isinstance(content, Damage):
+            self.damaged += 1
+            return
+        self.records += 1
+        self.events += content.kind == EVENT
+        time = content.timestamp
+        self.oldest = time if self.oldest is None else min(self.oldest, time)
+
+    def _entries(self) -> Iterator[Entry]:
+        """Number the records as the shipper does: by the checkpoint and the order in the files.
+
+        If something is gone, the shipper of an orphan has another instance number the rest.
+        """
+        files: Stream | None = None
+        sequence: int | None = None
+        cut = 0
+        for current, run in self._runs():
+            if current is not files:
+                files, cut = current, 0
+                sequence = _first(files)
+            cut = max(run.cut, default=cut)
+            if run.missing and files.checkpoint is None:
+                sequence = None
+            if self._ended and (run.missing or (0 < cut < run.start.segment and run.entries)):
+                sequence, cut = None, 0
+            for entry in run.entries:
+                sequence = _following(sequence, entry)
+                if isinstance(entry, Damage) or entry.kind != STATE:
+                    yield Entry(sequence, entry)
+
+    def _runs(self) -> Iterator[tuple[Stream, Run]]:
+        """Yield all that was there at the call, with the stream as it was found."""
+        with os.scandir(self.path) as found:
+            self.set_aside = sum(
+                one.stat(follow_symlinks=False).st_size for one in found if one.name == DAMAGED
+            )
+        first = self._load()
+        self.bytes = first.size(first.position)
+        if first.checkpoint is None and first.checkpoint_missing:
+            self._problems.append(
+                "has no good checkpoint: some of these records may have been sent"
+            )
+        files: Stream | None = first
+        while files is not None:
+            files = yield from self._runs_of(files, first)
+
+    def _load(self) -> Stream:
+        files = Stream(self.path, self.instance)
+        files.load()
+        return files
+
+    def _runs_of(
+        self, files: Stream, first: Stream
+    ) -> Generator[tuple[Stream, Run], None, Stream | None]:
+        """Yield what is in ``files``, up to the end of ``first``.
+
+        Return the stream as it is now if a shipper has overtaken the reader: it acknowledged, and
+        removed, what was to be read next.
+        """
+        for run in files.runs():
+            if run.missing:
+                now = self._load()
+                if now.position.segment > run.missing[0] or not now.size(FIRST.position):
+                    return now
+                self._problems.append(_missing(run.missing))
+            if self._ended:
+                self._problems += [
+                    f"segment {one} ends in the middle of a record" for one in run.cut
+                ]
+            if run.foreign is not None:
+                self._problems.append(
+                    f"from segment {run.position.segment} on it has format {run.foreign}: "
+                    "the release that wrote it can read it"
+                )
+            yield files, run
+            if not first.size(run.position):  # what comes behind was appended meanwhile
+                return None
+        return None
+
+
+def _first(files: Stream) -> int | None:
+    """Return the number in front of all records; None if it is unknown."""
+    checkpoint = files.checkpoint or FIRST
+    return None if checkpoint.is_renumbered else checkpoint.sequence
+
+
+def _following(sequence: int | None, entry: Frame | Damage) -> int | None:
+    """Return the last number that is given once ``entry`` was read."""
+    if isinstance(entry, Frame) and (entry.sequence or entry.kind == STATE):
+        return entry.sequence or sequence
+    return None if sequence is None else sequence + 1
+
+
+def _missing(segments: list[int]) -> str:
+    numbers = ", ".join(map(str, segments[:_SHOWN]))
+    if len(segments) > _SHOWN:
+        numbers += f" and {len(segments) - _SHOWN:,} more"
+    if len(segments) == 1:
+        return f"segment {numbers} is gone, with all records in it"
+    return f"segments {numbers} are gone, with all records in them"
+
+
+class Instance:
+    """One writer's records: a handler in a process.
+
+    Attributes:
+        owner: None where even that can't be read.
+        backlogs: its streams, by topic.
+        problems: what is wrong, in words; without those of the streams.
+    """
+
+    def __init__(self, path: Path, wants: Callable[[str], bool]) -> None:
+        self.path: Final = path
+        self.name: Final = path.name
+        self.owner: Owner | None = None
+        self.backlogs: list[Backlog] = []
+        self.problems: list[str] = []
+        try:
+            self.owner = owner = owner_of(path)
+            if owner.format != FORMAT:
+                self.problems.append(
+                    f"has format {owner.format} and this release of kiel_logging reads format "
+                    f"{FORMAT}: the release that made it can show it"
+                )
+                return
+            with os.scandir(path) as found:
+                self._add(sorted(found, key=lambda one: one.name), owner, wants)
+        except OSError as error:
+            if path.exists():  # if not, its owner or its shipper has just removed it
+                self.problems.append(f"can't be read: {reason_of(error)}")
+
+    def _add(
+        self, found: list[os.DirEntry[str]], owner: Owner, wants: Callable[[str], bool]
+    ) -> None:
+        for one in found:
+            if one.is_dir(follow_symlinks=False) and _is_text(one.name):
+                if wants(one.name):
+                    ended = owner.state is State.GONE
+                    self.backlogs.append(Backlog(Path(one.path), self.name, ended=ended))
+            elif one.name not in LOCKS:
+                self.problems.append(f"{one.name} in it is nothing of kiel_logging's")
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8, as all topics are."""
+    try:
+        return bool(name.encode())
+    except UnicodeError:
+        return False
+
+
+class Survey(NamedTuple):
+    """The instances of a directory, the oldest first; ``strangers`` are other names, and why."""
+
+    root: Path
+    instances: list[Instance]
+    strangers: dict[str, str]
+
+    @property
+    def backlogs(self) -> list[Backlog]:
+        """All streams, in the order in which they are shown."""
+        return [backlog for instance in self.instances for backlog in instance.backlogs]
+
+    def read(self) -> None:
+        """Read and count all records; forget what was acknowledged and removed meanwhile."""
+        for backlog in self.backlogs:
+            for _ in backlog.entries():
+                pass
+        self.instances[:] = [one for one in self.instances if one.path.exists()]
+        for instance in self.instances:
+            instance.backlogs[:] = [one for one in instance.backlogs if one.path.exists()]
+
+    @property
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield each problem with its place; the backlogs are to be read first."""
+        for instance in self.instances:
+            yield from ((instance.name, problem) for problem in instance.problems)
+            for backlog in instance.backlogs:
+                where = f"{instance.name}/{backlog.topic}"
+                yield from ((where, problem) for problem in backlog.problems)
+        yield from self.strangers.items()
+
+
+def survey(root: Path, topics: list[str] | None, instances: list[str] | None) -> Survey:
+    """Look what is in ``root``; read no records yet.
+
+    Args:
+        root: a ``spool_dir``.
+        topics: the only ones that are wanted; None for all.
+        instances: the only ones that are wanted, each by the beginning of its name.
+
+    Raises:
+        CannotLook: there is no such directory, or it can't be read.
+    """
+    found: list[Instance] = []
+    strangers: dict[str, str] = {}
+    try:
+        with os.scandir(root) as several:
+            entries = [one for one in several if one.name[0] != "." and one.name not in _EXPECTED]
+        if any(one.name == OWNER for one in entries):
+            raise CannotLook(f"{root} is a single instance: give the directory that it is in")
+        for one in entries:
+            if (problem := _strange(one)) is not None:
+                if instances is None:
+                    strangers[one.name] = problem
+            elif instances is None or one.name.startswith(tuple(instances)):
+                found.append(
+                    Instance(Path(one.path), lambda topic: topics is None or topic in topics)
+                )
+    except OSError as error:
+        raise CannotLook(f"{root} can't be read: {reason_of(error)}") from error
+    found.sort(key=lambda one: ((one.owner and one.owner.started) or 0.0, one.name))
+    return Survey(root, found, dict(sorted(strangers.items())))
+
+
+def _strange(entry: os.DirEntry[str]) -> str | None:
+    """Return why an entry of the directory is no instance; None if it is one."""
+    if not _INSTANCE.fullmatch(entry.name):
+        return "is nothing of kiel_logging's"
+    if entry.is_symlink():
+        return "is a symbolic link, which is not followed"
+    return None if entry.is_dir() else "is a file"
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a file can't be used, in the system's words."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return (isinstance(cause, OSError) and cause.strerror) or str(error)
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 record`` or ``2 records``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
