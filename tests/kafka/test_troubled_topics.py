@@ -32,9 +32,9 @@ _TROUBLED: Final = ("forbidden", "leaderless")
 _EVERY: Final = 0.01
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> Iterator[KafkaCluster]:
-    """Three brokers of this module's own, for one of them is killed."""
+    """Three brokers of a test's own, for one of them is killed."""
     require_kafka(KAFKA_4)
     with KafkaCluster(KAFKA_4, secured=True) as cluster:
         yield cluster
