@@ -541,7 +541,8 @@ class LocalStream(Stream):
         """Remove the files if all is acknowledged, and return whether it is."""
         self.abandon()
         if self.checkpoint is None:  # nothing was appended; a full disk takes names all the same
-            self.remove()
+            with contextlib.suppress(SpoolError):
+                self.remove()
             return True
         acknowledged = self.is_acknowledged
         if acknowledged:
