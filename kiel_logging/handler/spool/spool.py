@@ -131,7 +131,6 @@ class Spool:
         self._in_memory: dict[str, dict[int, Item]] = {}
         self._backlog: dict[str, deque[Item]] = {}
         self._after: dict[int, Callable[[], None]] = {}
-        self._written: dict[str, int] = {}
         self._quiet_since: float | None = None
         self._disk_retry_at = 0.0
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -352,8 +351,10 @@ class Spool:
             found = plain(self._buffer.take(most - len(items)))
             for topic, alike in groupby(found, _topic_of):
                 items += self._pass_on(topic, list(alike))
-        if not items:
-            return []
+        return self._number(items) if items else []
+
+    def _number(self, items: list[Item]) -> list[Item]:
+        """Number records that are to be sent, and note that they are in memory alone."""
         numbered = self.stamp(items)
         for item in numbered:
             self._in_memory.setdefault(item.topic, {})[id(item)] = item
@@ -464,7 +465,6 @@ class Spool:
             self._disk_retry_at = self._loop.time() + _RETRY_DISK
             self._later("disk", _RETRY_DISK, self.changed)
             return None
-        self._written[stream.topic] = self._written.get(stream.topic, 0) + records
         self._buffer.disk.written += records
         return Position(files.end.segment, files.end.offset - len(data))
 
@@ -666,7 +666,7 @@ class Spool:
 
     def _count_appended(self) -> int:
         """Return how many records logging threads appended by themselves."""
-        return sum(one.appended - self._written.get(one.topic, 0) for one in self.journal.streams())
+        return sum(one.appended for one in self.journal.streams()) - self._buffer.disk.written
 
     # The handler's own records.
 
@@ -710,9 +710,7 @@ class Spool:
         return True
 
     def _send_from_memory(self, event: Event, then: Callable[[], None] | None = None) -> None:
-        numbered = self.stamp([event])
-        for item in numbered:
-            self._in_memory.setdefault(item.topic, {})[id(item)] = item
+        numbered = self._number([event])
         if then is not None:
             self._after[id(numbered[-1])] = then
         self.outbox.take(numbered)

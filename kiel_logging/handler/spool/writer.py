@@ -147,21 +147,18 @@ class Writer:
             dirty[self.dirty.popitem()[0]] = None
         return dirty
 
-    def fall_asleep(self) -> bool:
-        """Ask to be woken by the next record; return False if one came meanwhile."""
+    def fall_asleep(self) -> None:
+        """Ask to be woken by the next record, unless one came meanwhile."""
         self.asleep = True  # first: a call that does not see it has made its topic dirty
         if self.dirty:
             self.asleep = False
-        return self.asleep
 
-    def end_detour(self, topic: str) -> bool:
+    def end_detour(self, topic: str) -> None:
         """Let calls append records of ``topic`` by themselves again, if none of it is in memory."""
         if not self._journal.lock.acquire(blocking=False):
-            return False
+            return
         try:
-            if topic in self._handing_over.values() or self._buffer.has_topic(topic):
-                return False
-            self.in_memory.discard(topic)
-            return True
+            if topic not in self._handing_over.values() and not self._buffer.has_topic(topic):
+                self.in_memory.discard(topic)
         finally:
             self._journal.lock.release()
