@@ -417,9 +417,12 @@ class LocalStream(Stream):
                 raise _cut_short(descriptor)  # noqa: TRY301
         except BaseException:
             # Some bytes may be in the file, or all, where a signal handler raised right behind the
-            # system call. Handlers on top that came to their end have added theirs to the size.
-            now = descriptor.status() or status
-            landed = now.st_size - status.st_size - (self._sizes[number] - known)
+            # system call. Handlers on top that came to their end have added theirs to the size; one
+            # that runs between the two looks has to be in both, so look again.
+            added = None
+            while added != (added := self._sizes[number] - known):
+                now = descriptor.status() or status
+            landed = now.st_size - status.st_size - added
             if 0 < landed < size and self._sizes[number] == before:
                 self._torn = True  # from here on no signal handler appends behind them
                 with contextlib.suppress(OSError):
