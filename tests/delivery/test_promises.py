@@ -38,7 +38,6 @@ REFUSED_FOR_NOW = [
 ]
 REFUSED_FOR_GOOD = [ErrorCode.invalid_record, ErrorCode.policy_violation]
 FORBIDDEN = [ErrorCode.topic_authorization_failed]
-REFUSALS = REFUSED_FOR_NOW + REFUSED_FOR_GOOD + FORBIDDEN
 
 
 @dataclass
@@ -224,11 +223,24 @@ class Promises(RuleBasedStateMachine):
         self.settlement.unanswered(request.batch, ConnectionLost("cut"), self.now)
 
     @precondition(lambda self: self.in_flight)
-    @rule(data=st.data(), error=st.sampled_from(REFUSALS))
-    def refuse(self, data: st.DataObject, error: ErrorCode) -> None:
+    @rule(data=st.data(), error=st.sampled_from(REFUSED_FOR_NOW + FORBIDDEN))
+    def refuse_for_now(self, data: st.DataObject, error: ErrorCode) -> None:
         """The broker refuses before it writes."""
         result = PartitionResult(error=error, base_offset=-1)
         self.settlement.answered(self.take(data).batch, result, self.now)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data(), error=st.sampled_from(REFUSED_FOR_GOOD))
+    def refuse_for_good(self, data: st.DataObject, error: ErrorCode) -> None:
+        """The broker refuses what is in a batch, and so every copy of it."""
+        request = self.take(data)
+        log = self.brokers[request.batch.topic_partition].log
+        if set(log).isdisjoint(request.tokens):
+            self.late = [one for one in self.late if one.batch is not request.batch]
+            result = PartitionResult(error=error, base_offset=-1)
+        else:
+            result = self.store(request)
+        self.settlement.answered(request.batch, result, self.now)
 
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data())
