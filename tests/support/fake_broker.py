@@ -122,10 +122,10 @@ class FakeBroker(FaultCommands):
 
     def start(self) -> Self:
         """Listens, on the same port as before if there was one; needs a current IOLoop."""
+        sockets = bind_sockets(self.port, "127.0.0.1", family=socket.AF_INET, reuse_port=True)
         if self._placeholder:
             self._placeholder.close()
             self._placeholder = None
-        sockets = bind_sockets(self.port, "127.0.0.1", family=socket.AF_INET)
         self.node.port = sockets[0].getsockname()[1]
         self._listener = _Listener(self._accept, self._tls)
         self._listener.add_sockets(sockets)
@@ -145,9 +145,9 @@ class FakeBroker(FaultCommands):
     def stop(self) -> None:
         """Dies: connections are closed, new ones refused until start()."""
         if self._listener:
+            self._placeholder = _bound_but_not_listening(self.port)
             self._listener.stop()
             self._listener = None
-            self._placeholder = _bound_but_not_listening(self.port)
         self.hang_up()
 
     async def close(self) -> None:
@@ -271,9 +271,13 @@ class FakeBroker(FaultCommands):
 
 
 def _bound_but_not_listening(port: int) -> socket.socket:
-    """Keeps the port for start(): connections to it are refused, and nobody else gets it."""
+    """Keep the port for start(): connections to it are refused, and no other process gets it.
+
+    It shares the port with the listener, so that there is no moment at which neither has it.
+    """
     placeholder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     placeholder.bind(("127.0.0.1", port))
     return placeholder
 
