@@ -216,8 +216,9 @@ def test_what_is_read_of_frames_is_checked() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
-def test_a_fork_that_c_code_makes_is_noticed() -> None:
+def test_a_fork_that_c_code_makes_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs no hooks of Python's, so that the child still has the parent's quick handle."""
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
     if compose is sys.modules["kiel_logging.handler.conversion.compose"].compose_in_python:
         pytest.skip("there is no C compiler")
     module = importlib.import_module("kiel_logging._accelerator")
