@@ -38,6 +38,7 @@ EXTRAS = {
         "pytest>=8.2",
         "pytest-timeout>=2.3",
         "pytest-tornado==0.8.1",
+        "pytest-xdist>=3.6",
         "pyyaml>=6",
         "rich>=13",
         # pytest-tornado 0.8.1 imports pkg_resources, which setuptools 81 removed.

@@ -88,7 +88,7 @@ def test_values_of_unknown_names_are_hidden() -> None:
         {"env": 7},
         {"vault": SECRET},
         {"env": "A", "file": SECRET},
-        object(),
+        ...,
     ],
     ids=repr,
 )

@@ -401,13 +401,11 @@ class LocalStream(Stream):
 
     def _append(self, data: bytes, size: int, records: int) -> None:
         number = self._segment
-        known = self._sizes.get(number, 0)  # before fstat: a signal handler may come between
         descriptor = self._descriptors.get(number)
-        status = descriptor.status() if descriptor is not None else None
-        if descriptor is None or status is None:
+        uncounted = None if descriptor is None else self._uncounted(number, descriptor)
+        if descriptor is None or uncounted is None:
             number, descriptor = self._open()
-            known = self._sizes[number]
-            status = os.fstat(descriptor.number)
+            uncounted = self._uncounted(number, descriptor) or 0
         try:
             self._total += size
             self._journal.appended_bytes += size
@@ -417,16 +415,13 @@ class LocalStream(Stream):
                 raise _cut_short(descriptor)  # noqa: TRY301
         except BaseException:
             # Some bytes may be in the file, or all, where a signal handler raised right behind the
-            # system call. Handlers on top that came to their end have added theirs to the size; one
-            # that runs between the two looks has to be in both, so look again.
-            added = None
-            while added != (added := self._sizes[number] - known):
-                now = descriptor.status() or status
-            landed = now.st_size - status.st_size - added
+            # system call. Handlers on top that came to their end have counted theirs.
+            now = self._uncounted(number, descriptor)
+            landed = 0 if now is None else now - uncounted
             if 0 < landed < size and self._sizes[number] == before:
                 self._torn = True  # from here on no signal handler appends behind them
                 with contextlib.suppress(OSError):
-                    os.ftruncate(descriptor.number, now.st_size - landed)
+                    os.ftruncate(descriptor.number, before + uncounted)
                     landed, self._torn = 0, False
             if landed < size:
                 self._total -= size - landed
@@ -435,6 +430,17 @@ class LocalStream(Stream):
             self._sizes[number] += landed
             raise
         self._sizes[number] += size
+
+    def _uncounted(self, number: int, descriptor: Descriptor) -> int | None:
+        """Return the bytes of a segment that no append has counted; None if the file is not ours.
+
+        They are those of the frames beneath a signal handler. A handler that appends between the
+        look at the file and the look at the count would be in one of them, so look again.
+        """
+        counted = -1
+        while counted != (counted := self._sizes.get(number, 0)):
+            status = descriptor.status()
+        return None if status is None else status.st_size - counted
 
     def _open(self) -> tuple[int, Descriptor]:
         """Open the current segment; make it, and what it needs, if it is not there.
