@@ -4,19 +4,24 @@ PYTHON ?= python3
 VENV := .venv
 BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
+WORKERS ?= 2
 
-.PHONY: test unit lint types demo kafka chaos soak away bench bench-full clean
+.PHONY: test test-all unit lint types demo kafka chaos soak away bench bench-full clean
 
 $(VENV)/.installed: setup.py pyproject.toml $(wildcard kiel_logging/accelerator/*)
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --editable '.[dev,demo]'
 	touch $@
 
-test: lint types  ## everything, Apache Kafka and all examples of hypothesis included
-	KIEL_THOROUGH=1 $(RUN) -m pytest
+test: lint types  ## lint, types, the unit suite and one pass on Apache Kafka: five minutes
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m '(smoke or not kafka) and not slow'
+
+test-all: lint types  ## everything: both releases of Kafka, kills, chaos, all of hypothesis's examples
+	KIEL_THOROUGH=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile -m 'not kafka'
+	KIEL_THOROUGH=1 $(RUN) -m pytest -m kafka
 
 unit: $(VENV)/.installed  ## what needs neither Kafka nor programs of its own: a few minutes
-	$(RUN) -m pytest -m 'not kafka and not programs'
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m 'not kafka and not programs'
 
 lint: $(VENV)/.installed
 	$(RUN) -m ruff check .

@@ -17,14 +17,22 @@ from kiel_logging import diagnostics
 settings.load_profile("ours")
 
 
-PROGRAMS: Final = [
-    Path(__file__).parent / name for name in ("handler/process", "demo", "examples", "benchmarks")
+HERE: Final = Path(__file__).parent
+PROGRAMS: Final = [HERE / name for name in ("handler/process", "demo", "examples", "benchmarks")]
+SLOW: Final = [
+    HERE / "benchmarks" / "test_spooled.py",
+    HERE / "handler" / "process" / "test_filling_disks.py",
+    HERE / "handler" / "process" / "test_full_disks.py",
+    HERE / "handler" / "process" / "test_hostile_hosts.py",
+    HERE / "handler" / "process" / "test_spooled_exits.py",
 ]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start programs, by where they are."""
+    """Mark the tests that start programs, and the slow ones, by where they are."""
     for item in items:
+        if item.path in SLOW:
+            item.add_marker("slow")
         if any(folder in item.path.parents for folder in PROGRAMS):
             item.add_marker("programs")
 
