@@ -15,7 +15,7 @@ EXTRAS = {
         "kafka-python>=3",
         "matplotlib>=3.9",
     ],
-    "demo": ["confluent-kafka>=2.6", "rich>=13"],
+    "demo": ["confluent-kafka>=2.6"],
     "verify": ["confluent-kafka>=2.6", "rich>=13"],
     "consistent": ["uhashring>=2.3"],
     "lz4": ["lz4>=4"],
