@@ -56,9 +56,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prometheus": {"handler"},
     # Commands, which nobody but the command line imports.
     "confluent": {*VALUES},
+    "about": {"constants", "_accelerator"},
     "extras": set(),
-    "demo": {*VALUES, "confluent", "extras"},
-    "spool": {*VALUES, "journal"},
+    "interrupt": set(),
+    "output": set(),
+    "demo": {*VALUES, "confluent", "extras", "output"},
+    "spool": {*VALUES, "journal", "output"},
     "verify": {*VALUES, "properties", "wire", "proof", "confluent", "extras"},
 }
 FREE = {"cli", "__main__", "__init__"}
@@ -76,7 +79,7 @@ THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
 # Who else than the free may know of these.
 ONLY: dict[str, set[str]] = {
     "tornado": {"network", "clients", "handler/pipeline/loop_thread.py"},
-    "threading": {"handler", "journal", "demo"},
+    "threading": {"handler", "journal", "demo", "interrupt"},
     "ssl": {"clients", "network", "security"},
     "fcntl": {"journal/locks.py"},
 }

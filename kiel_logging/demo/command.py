@@ -26,8 +26,6 @@ exit status:
   0    every record arrived exactly once
   1    a record was lost or repeated
   2    wrong options, the demo could not run, or the output could not be written
-  130  interrupted by Ctrl-C
-  141  the reader of the output went away, as head does
 """
 
 

@@ -16,6 +16,7 @@ from kiel_logging.demo.cluster import Cluster, DemoError
 from kiel_logging.demo.reader import reading
 from kiel_logging.demo.shop import Phase, Shop, logging_config
 from kiel_logging.demo.tally import Tally
+from kiel_logging.output import count
 from kiel_logging.records import TopicPartition
 
 _PATIENCE_S: Final = 30.0
@@ -78,7 +79,7 @@ def _configure(config: dict[str, Any]) -> dict[str, Any]:
 
 def _log(phase: Phase, shop: Shop, handlers: Mapping[str, Any]) -> None:
     pace = f"at {phase.rate:,} a second" if phase.rate else "flat out"
-    _say(f"logging {len(phase.ids):,} records {pace}")
+    _say(f"logging {count(len(phase.ids), 'record')} {pace}")
     shop.open(phase, lambda number: _say(f"    {number:,} logged"))
     start = time.monotonic()
     for handler in handlers.values():

@@ -9,6 +9,7 @@ import orjson
 
 from kiel_logging.demo.day import Day
 from kiel_logging.demo.tally import Arrival, percentile
+from kiel_logging.output import count
 from kiel_logging.printable import printable, printable_lines
 
 _WIDTH: Final = 60
@@ -52,7 +53,7 @@ def _records(day: Day) -> Iterator[str]:
     size = sum(one.size for one in tally.arrivals)
     keys = tally.keys.total()
     note = (
-        f"{keys:,} keys, {tally.split_keys:,} of them in more than one partition. "
+        f"{count(keys, 'key')}, {tally.split_keys:,} of them in more than one partition. "
         f"{size / 1e6:,.1f} MB of JSON came over the network as {day.fetched / 1e6:,.1f} MB, "
         f"a ratio of {size / (day.fetched or 1):.1f}."
     )
@@ -103,6 +104,6 @@ def _verdict(day: Day) -> Iterator[str]:
     )
     if tally.skipped:
         yield (
-            f"The brokers removed {tally.skipped:,} before they could be read: the mock cluster "
-            "keeps 5 MB of a partition. Try fewer --records."
+            f"The brokers removed {count(tally.skipped, 'record')} too early: the mock cluster keeps "
+            "5 MB of a partition. Try fewer --records."
         )

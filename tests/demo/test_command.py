@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from kiel_logging.cli import SUBCOMMANDS, main
-from kiel_logging.constants import VERSION
+from kiel_logging.cli import main
 from kiel_logging.demo.command import configure
 
 _PATIENCE_S = 60.0
@@ -55,40 +54,6 @@ def test_wrong_options_are_refused(words, complaint, capsys):
         main(["demo", *words])
     assert exit_.value.code == 2
     assert complaint in capsys.readouterr().err
-
-
-def test_help_names_every_command(capsys):
-    """``--help`` has a line for each subcommand."""
-    with pytest.raises(SystemExit) as exit_:
-        main(["--help"])
-    assert exit_.value.code == 0
-    said = capsys.readouterr().out
-    assert all(name in said for name in SUBCOMMANDS)
-
-
-@pytest.mark.parametrize("name", SUBCOMMANDS)
-def test_every_command_has_help(name, capsys):
-    """``kiel-logging COMMAND --help`` ends well and tells about --help itself."""
-    with pytest.raises(SystemExit) as exit_:
-        main([name, "--help"])
-    assert exit_.value.code == 0
-    assert "--help" in capsys.readouterr().out
-
-
-def test_version(capsys):
-    """``--version`` prints one line."""
-    with pytest.raises(SystemExit) as exit_:
-        main(["--version"])
-    assert exit_.value.code == 0
-    assert capsys.readouterr().out == f"kiel-logging {VERSION}\n"
-
-
-def test_no_command_is_an_error(capsys):
-    """Without a subcommand the usage is printed and the exit status is 2."""
-    with pytest.raises(SystemExit) as exit_:
-        main([])
-    assert exit_.value.code == 2
-    assert "COMMAND" in capsys.readouterr().err
 
 
 def test_show_config_prints_json(capsys):
