@@ -104,6 +104,6 @@ def _verdict(day: Day) -> Iterator[str]:
     )
     if tally.skipped:
         yield (
-            f"The brokers removed {count(tally.skipped, 'record')} too early: the mock cluster keeps "
+            f"The brokers removed {count(tally.skipped, 'record')} early: the mock cluster keeps "
             "5 MB of a partition. Try fewer --records."
         )
