@@ -1,39 +1,52 @@
-# Everything a developer runs. `make test` and `make demo` set up what they need.
+# Everything a developer runs. Each target sets up what it needs.
 
 PYTHON ?= python3
 VENV := .venv
 BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
 WORKERS ?= 2
+SOURCES := setup.py pyproject.toml $(wildcard kiel_logging/accelerator/*)
 
-.PHONY: test test-all unit lint types demo kafka chaos soak away bench bench-full clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all unit lint types kafka chaos soak away bench bench-full clean
 
-$(VENV)/.installed: setup.py pyproject.toml $(wildcard kiel_logging/accelerator/*)
-	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --editable '.[dev,demo]'
-	touch $@
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-test: lint types  ## lint, types, the unit suite and one pass on Apache Kafka: five minutes
+# Not the tools of developers: they are 70 MB, and the demo is the first thing that people try.
+$(VENV)/.demo: $(SOURCES)
+	@echo 'Once: installing kiel_logging and confluent-kafka into $(VENV) (about 20 seconds).'
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@echo 'Downloading, and compiling the hottest loops if there is a C compiler.'
+	@$(RUN) -m pip install --progress-bar off --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.installed: $(SOURCES)
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --progress-bar off --editable '.[dev,demo]'
+	touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo  ## log a web shop's day into a mock cluster and read it back
+	@$(RUN) -m kiel_logging demo $(ARGS)
+
+test: lint types  ## lint, types, the unit suite, one pass on Apache Kafka: five minutes
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m '(smoke or not kafka) and not slow'
 
-test-all: lint types  ## everything: both releases of Kafka, kills, chaos, all of hypothesis's examples
+test-all: lint types  ## everything: two Kafkas, kills, chaos, all of hypothesis's examples
 	KIEL_THOROUGH=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile -m 'not kafka'
 	KIEL_THOROUGH=1 $(RUN) -m pytest -m kafka
 
-unit: $(VENV)/.installed  ## what needs neither Kafka nor programs of its own: a few minutes
+unit: $(VENV)/.installed  ## all tests that need neither Kafka nor programs: a few minutes
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m 'not kafka and not programs'
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.installed  ## ruff, for mistakes and format
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
-types: $(VENV)/.installed
+types: $(VENV)/.installed  ## mypy, strict
 	$(RUN) -m mypy
 
-demo: $(VENV)/.installed  ## logs a web shop's day into a mock cluster and reads it back
-	$(RUN) -m kiel_logging demo
-
-kafka: $(VENV)/.installed  ## three Apache Kafka brokers on loopback, until Ctrl-C
+kafka: $(VENV)/.installed  ## three Apache Kafka brokers to play with, until Ctrl-C
 	$(RUN) -m tests.support.kafka
 
 chaos: $(VENV)/.installed  ## ten minutes of faults at random; ARGS='--minutes 2 --seed 7' for others
@@ -46,16 +59,16 @@ away: $(VENV)/.installed  ## a million log calls while the brokers are away, fou
 	$(RUN) -m benchmarks.broker_away $(ARGS)
 
 # Apart from the tests': kafka-logging-handler installs a package that is called `tests`.
-$(BENCH_VENV)/.installed: setup.py pyproject.toml $(wildcard kiel_logging/accelerator/*)
+$(BENCH_VENV)/.installed: $(SOURCES)
 	$(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[bench]'
+	$(BENCH_VENV)/bin/python -m pip install --progress-bar off --editable '.[bench]'
 	touch $@
 
-bench: $(BENCH_VENV)/.installed  ## ways to log to Kafka side by side; ARGS='--only ours,null' for some
+bench: $(BENCH_VENV)/.installed  ## ways to log to Kafka side by side; ARGS='--only ours,null'
 	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
 bench-full: $(BENCH_VENV)/.installed  ## all of it, into docs/benchmarks
 	$(BENCH_VENV)/bin/python -m benchmarks --full --docs docs/benchmarks $(ARGS)
 
-clean:
-	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+clean:  ## remove the environments, and everything that was built
+	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info kiel_logging/*.so .mypy_cache .pytest_cache .ruff_cache

@@ -15,7 +15,7 @@ EXTRAS = {
         "kafka-python>=3",
         "matplotlib>=3.9",
     ],
-    "demo": ["confluent-kafka>=2.6", "rich>=13"],
+    "demo": ["confluent-kafka>=2.6"],
     "verify": ["confluent-kafka>=2.6", "rich>=13"],
     "consistent": ["uhashring>=2.3"],
     "lz4": ["lz4>=4"],
@@ -58,6 +58,8 @@ CONSTANTS = (HERE / "kiel_logging" / "constants.py").read_text(encoding="utf-8")
 VERSION = re.search(r'^VERSION: Final = "(.+)"$', CONSTANTS, re.MULTILINE)
 assert VERSION is not None
 
+REPOSITORY = "https://github.com/kiel-logging/kiel-logging"
+
 setup(
     name="kiel_logging",
     version=VERSION[1],
@@ -65,6 +67,22 @@ setup(
     long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
     long_description_content_type="text/x-rst",
     license="Apache-2.0",
+    url=REPOSITORY,
+    project_urls={
+        "Changelog": f"{REPOSITORY}/blob/main/CHANGELOG.rst",
+        "Documentation": f"{REPOSITORY}/tree/main/docs",
+        "Issues": f"{REPOSITORY}/issues",
+        "Security": f"{REPOSITORY}/security/policy",
+    },
+    keywords=[
+        "asyncio",
+        "audit",
+        "kafka",
+        "kafka producer",
+        "logging",
+        "logging handler",
+        "tornado",
+    ],
     python_requires=">=3.11",
     packages=find_packages(include=["kiel_logging", "kiel_logging.*"]),
     package_data={"kiel_logging": ["py.typed", "*.pyi"]},
@@ -91,7 +109,6 @@ setup(
         "Development Status :: 4 - Beta",
         "Framework :: AsyncIO",
         "Intended Audience :: Developers",
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",

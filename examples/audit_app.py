@@ -1,7 +1,7 @@
 """An audit stream in a Tornado app, from the request to the verified topic.
 
-A transfer is confirmed when what was logged of it is stored, or is on disk to be stored later. In
-the end ``kiel-logging verify`` shows that the topic has all of it, as it was written.
+A transfer is confirmed when its log records are stored by the brokers, or are on disk to be stored
+later. At the end ``kiel-logging verify`` checks that the topic has all of them, unchanged.
 
 KAFKA_BROKERS=localhost:9092 python examples/audit_app.py
 """
@@ -22,28 +22,28 @@ from kiel_logging.cli import main as kiel_logging_command
 from kiel_logging.errors import NotAcknowledged
 
 BROKERS = os.environ.get("KAFKA_BROKERS", "localhost:9092")
-TOPIC = os.environ.get("TOPIC", "audit")
-SPOOL = os.environ.get("SPOOL_DIR", "audit-spool")
+TOPIC = os.environ.get("TOPIC", "shop.transfers")
+SPOOL = os.environ.get("SPOOL_DIR", "transfers-spool")
 KEY = {"env": "AUDIT_KEY"}
-"""Nobody without it can change a record such that ``verify`` does not see it."""
+"""Without the key, no one can change a record unseen by ``verify``."""
 
 audit = logging.getLogger("audit")
 
 
 class Transfer(RequestHandler):
-    """Moves money, and leaves a trace of it."""
+    """Moves money, and logs that."""
 
     def initialize(self, stream: AuditHandler) -> None:
-        """``stream`` is where it leaves it."""
+        """``stream`` gets the log records."""
         self.stream = stream
 
     async def post(self, source: str, target: str, amount: str) -> None:
-        """Answer 201 with the places of the records, 202 when they are not stored yet."""
+        """Answer 201 with the places of the records, or 202 if they are not stored yet."""
         trace = {"account": source, "target": target, "amount": amount}
         try:
-            async with self.stream.receipts(timeout=10.0) as receipts:
+            async with self.stream.receipts(timeout=2.0) as receipts:
                 audit.info("transfer from %s to %s begun", source, target, extra=trace)
-                await asyncio.sleep(0)  # where the money is moved
+                await asyncio.sleep(0)  # the money would be moved here
                 audit.debug("transfer from %s to %s done", source, target, extra=trace)
         except NotAcknowledged as error:
             self.set_status(202)
@@ -54,7 +54,7 @@ class Transfer(RequestHandler):
 
 
 async def serve(stream: AuditHandler) -> None:
-    """Serve three transfers, and show what their clients are told."""
+    """Serve three transfers, and print the responses."""
     sockets = bind_sockets(0, "127.0.0.1")
     application = Application(
         [(r"/transfer/(\w+)/(\w+)/(\d+)", Transfer, {"stream": stream})], log_function=str
@@ -70,16 +70,22 @@ async def serve(stream: AuditHandler) -> None:
 
 
 def main() -> int:
-    """Serve, close the stream, and return what ``kiel-logging verify`` says of the topic."""
+    """Serve, close the stream, and return the exit status of ``kiel-logging verify``."""
     os.environ.setdefault("AUDIT_KEY", "from a secret store")
     stream = AuditHandler(
-        BROKERS, TOPIC, spool_dir=SPOOL, spool="always", key_field="account", chain_key=KEY
+        BROKERS,
+        TOPIC,
+        spool_dir=SPOOL,
+        spool="always",
+        key_field="account",
+        chain_key=KEY,
+        close_timeout_ms=2_000,
     )
-    audit.setLevel(logging.CRITICAL)  # as a careless dictConfig would: the stream has it all
+    audit.setLevel(logging.CRITICAL)  # as a careless dictConfig may; the stream gets all records
     with closing(stream):
         asyncio.run(serve(stream))
     topic = ["--brokers", BROKERS, "--topic", TOPIC]
-    return kiel_logging_command(["verify", *topic, "--key-env", KEY["env"]])
+    return kiel_logging_command(["verify", *topic, "--key-env", KEY["env"], "--timeout", "5"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""An app-wide audit stream: who did what, each entry acknowledged by all in-sync replicas.
+"""An audit stream for a whole app, each entry acknowledged by all in-sync replicas.
 
 KAFKA_BROKERS=localhost:9092 python examples/audit_stream.py
 """
@@ -14,14 +14,15 @@ CONFIG = {
     "version": 1,
     "disable_existing_loggers": False,
     "handlers": {
-        # The stream is its own: it hears the logger "audit", and no level can silence that.
+        # It attaches itself to the logger "audit", which no level can silence.
         "audit": {
             "class": "kiel_logging.AuditHandler",
             "brokers": os.environ.get("KAFKA_BROKERS", "localhost:9092"),
-            "topic": "audit",
-            "key_field": "actor",  # one actor's deeds stay in order
+            "topic": "shop.audit",
+            "key_field": "actor",  # the actions of one actor stay in order
             "spool_dir": os.environ.get("SPOOL_DIR", "audit-spool"),
             "compression": "gzip",
+            "close_timeout_ms": 2_000,
         },
     },
     "root": {"level": "ERROR"},
@@ -40,7 +41,7 @@ def record(actor: str, action: str, subject: str, **details: object) -> None:
 
 
 def main() -> int:
-    """Record a few deeds; return 1 unless every one of them was acknowledged."""
+    """Record a few actions; return 1 unless all of them were acknowledged."""
     logging.config.dictConfig(CONFIG)
     record("ada", "granted", "role:admin", to="bob")
     record("bob", "deleted", "invoice:17", reason="duplicate")

@@ -1,4 +1,4 @@
-"""Amazon MSK with IAM: the signer library makes the tokens, OAUTHBEARER carries them.
+"""Amazon MSK with IAM: tokens of the signer library, sent with OAUTHBEARER.
 
 pip install kiel_logging aws-msk-iam-sasl-signer-python
 KAFKA_BROKERS=b-1.example.kafka.eu-central-1.amazonaws.com:9098 python examples/aws_msk_iam.py
@@ -14,9 +14,9 @@ from kiel_logging.security import Token
 
 
 def token() -> Token:
-    """Return a token signed with whatever credentials boto finds: a role, a profile, variables.
+    """Return a token, signed with the credentials that boto finds: a role, a profile, variables.
 
-    It is called on a thread of its own, and again before the token ends.
+    The handler calls this on a separate thread, and again before the token expires.
     """
     region = os.environ.get("AWS_REGION", "eu-central-1")
     value, expires_at_ms = MSKAuthTokenProvider.generate_auth_token(region)
@@ -34,6 +34,7 @@ CONFIG = {
             "security_protocol": "SASL_SSL",
             "sasl_mechanism": "OAUTHBEARER",
             "sasl_token_provider": token,  # in a file: "ext://shop.logs.token"
+            "close_timeout_ms": 2_000,
         },
     },
     "root": {"level": "INFO", "handlers": ["kafka"]},

@@ -7,6 +7,8 @@ import logging
 import logging.config
 import os
 
+from kiel_logging import KafkaHandler
+
 CONFIG = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -16,6 +18,7 @@ CONFIG = {
             "brokers": os.environ.get("KAFKA_BROKERS", "localhost:9092"),
             "topic": "shop.{levelname}",
             "key_field": "user_id",
+            "close_timeout_ms": 2_000,  # a program with Kafka far away keeps the default, 10 s
         },
         "console": {"class": "logging.StreamHandler"},
     },
@@ -23,8 +26,15 @@ CONFIG = {
 }
 
 
+def kafka_handler() -> KafkaHandler:
+    """Return the handler that dictConfig made: ``logging.getHandlerByName("kafka")`` in 3.12."""
+    [handler] = (one for one in logging.getLogger().handlers if one.name == "kafka")
+    assert isinstance(handler, KafkaHandler)
+    return handler
+
+
 def main() -> None:
-    """Log a little of everything; the interpreter's exit delivers it."""
+    """Log a little of everything, and show what became of it; the exit delivers the rest."""
     logging.config.dictConfig(CONFIG)
     logger = logging.getLogger("shop.checkout")
     logger.info("order placed", extra={"user_id": "ada", "order": {"id": 17, "total": "9.90"}})
@@ -33,6 +43,8 @@ def main() -> None:
         raise ValueError("card declined")
     except ValueError:
         logger.exception("payment failed", extra={"user_id": "bob"})
+    kafka_handler().flush()
+    print(kafka_handler().stats())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""loguru with a KafkaHandler as its sink: what was bound arrives as fields.
+"""loguru with a KafkaHandler as its sink: bound values arrive as fields.
 
 KAFKA_BROKERS=localhost:9092 python examples/loguru_app.py
 """
@@ -13,7 +13,7 @@ from kiel_logging import KafkaHandler
 
 
 def lift_bound(record: logging.LogRecord) -> bool:
-    """Make fields of what was bound, as logging's own extra= would: loguru has it in one dict.
+    """Turn bound values, which loguru keeps in one dict, into fields, as extra= of logging would.
 
     A name that the LogRecord needs itself gets an underscore.
     """
@@ -24,16 +24,17 @@ def lift_bound(record: logging.LogRecord) -> bool:
 
 
 def message_only(_record: Any) -> str:
-    """Return loguru's format of the message: all else, the traceback too, are fields."""
+    """Return loguru's format for the message alone: the rest, with the traceback, are fields."""
     return "{message}"
 
 
 def main() -> None:
-    """Log in loguru's ways."""
+    """Log with bound and contextual values, and an exception."""
     kafka = KafkaHandler(
         os.environ.get("KAFKA_BROKERS", "localhost:9092"),
         "shop.{levelname}",  # loguru's own levels, such as SUCCESS, among them
         key_field="user",
+        close_timeout_ms=2_000,
     )
     kafka.addFilter(lift_bound)
     logger.remove()

@@ -1,4 +1,4 @@
-"""Receipts: a payment is confirmed only when the brokers have stored what was logged of it.
+"""Receipts: a payment is confirmed only when the brokers have stored its log records.
 
 KAFKA_BROKERS=localhost:9092 python examples/receipts.py
 """
@@ -13,20 +13,23 @@ from kiel_logging.errors import NotAcknowledged
 
 audit = logging.getLogger("audit")
 handler = KafkaHandler(
-    os.environ.get("KAFKA_BROKERS", "localhost:9092"), "audit", key_field="order"
+    os.environ.get("KAFKA_BROKERS", "localhost:9092"),
+    "shop.payments",
+    key_field="order",
+    close_timeout_ms=2_000,
 )
 
 
 async def charge(order: str) -> None:
-    """Do what is logged; tasks and threads that begin here count too."""
+    """Log two records. Tasks and threads that start inside the block belong to it."""
     audit.info("charging %s", order, extra={"order": order})
     await asyncio.to_thread(audit.info, "charged %s", order, extra={"order": order})
 
 
 async def pay(order: str) -> bool:
-    """Charge an order; return whether all that was logged of it is stored."""
+    """Charge an order; return whether all its log records are stored."""
     try:
-        async with handler.receipts(timeout=10.0) as receipts:
+        async with handler.receipts(timeout=5.0) as receipts:
             await charge(order)
     except NotAcknowledged as error:
         for missing in error.undelivered:

@@ -18,8 +18,9 @@ CONFIG = {
             "brokers": os.environ.get("KAFKA_BROKERS", "localhost:9092"),
             "topic": "shop.app",
             "key_field": "request_id",
-            # What bind_contextvars() bound is on every record, on those of libraries too. With
-            # merge_contextvars among the processors it would be on structlog's alone.
+            "close_timeout_ms": 2_000,
+            # Every record has the fields of bind_contextvars(), also those of libraries. With
+            # merge_contextvars among the processors only structlog's would have them.
             "context": "ext://structlog.contextvars.get_contextvars",
         },
     },
@@ -34,8 +35,8 @@ def configure() -> None:
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.stdlib.PositionalArgumentsFormatter(),
-            # Last: the event is the message, all else is extra=, which the handler makes fields
-            # of. Times, levels, loggers and tracebacks are the LogRecord's: no processor adds them.
+            # Last: the event becomes the message, all else extra=, and so fields. The LogRecord
+            # itself has time, level, logger and traceback: no processor adds them.
             structlog.stdlib.render_to_log_kwargs,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),

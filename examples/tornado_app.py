@@ -18,7 +18,11 @@ access_log = logging.getLogger("shop.access")
 
 def config(brokers: str) -> dict[str, object]:
     """Return a dictConfig: requests to one topic, everything else to another."""
-    kafka = {"class": "kiel_logging.KafkaHandler", "brokers": brokers}
+    kafka = {
+        "class": "kiel_logging.KafkaHandler",
+        "brokers": brokers,
+        "close_timeout_ms": 2_000,
+    }
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -35,7 +39,7 @@ class Hello(RequestHandler):
     """Greets."""
 
     def get(self, name: str) -> None:
-        """Log like anybody else: the call hands the record over and returns."""
+        """Log as in any program: the call puts the record into the buffer and returns."""
         logging.getLogger("shop.hello").info("greeting %s", name, extra={"user": name})
         self.write(f"Hello, {name}\n")
 

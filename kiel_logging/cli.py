@@ -1,21 +1,37 @@
-"""The ``kiel-logging`` command: which subcommands there are, and nothing of what they do.
+"""The ``kiel-logging`` command: which subcommands there are, and how they end.
 
-A subcommand is a module of its own with ``configure(parser)`` and ``run(arguments) -> exit
-status``. It is imported when it is asked for: ``kiel-logging --help`` must not pay for, or fail on,
-what only one of them needs.
+A subcommand is a module with ``configure(parser)`` and ``run(arguments) -> exit status``. It is
+imported when it is asked for: ``kiel-logging --help`` must not pay for, or fail on, the needs of a
+single one.
 """
 
-import argparse
+import signal
 import sys
 from collections.abc import Sequence
-from importlib import import_module
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from kiel_logging.constants import VERSION
+from kiel_logging import interrupt
+from kiel_logging.output import CannotWrite, ReaderGone, standard_output
+
+if TYPE_CHECKING:
+    import argparse
 
 _PROGRAM: Final = "kiel-logging"
-_INTERRUPTED: Final = 130
-"""What a shell reports for a program that Ctrl-C ended."""
+_FAILED: Final = 2
+_READER_GONE: Final = 141
+"""The status that a shell reports for a program that SIGPIPE ended."""
+
+_STATUSES: Final = """\
+  130  interrupted by Ctrl-C
+  141  the reader of the output went away, as head does
+"""
+_EPILOG: Final = f"""\
+'{_PROGRAM} COMMAND --help' shows a command's options and exit statuses.
+
+exit status of all commands:
+  2    wrong options, the command could not run, or its output could not
+       be written
+{_STATUSES}"""
 
 
 class Subcommand(NamedTuple):
@@ -36,35 +52,90 @@ SUBCOMMANDS: Final = {
     ),
     "verify": Subcommand(
         "kiel_logging.verify.command",
-        "read topics and tell whether all that was sent is there, and as it was sent",
+        "read topics and check that everything sent is there, unchanged",
     ),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's own) and return its exit status."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    arguments = _parser(words).parse_args(words)
+    watch = interrupt.Interrupt(_report_interrupt)
+    status = _FAILED
     try:
-        return int(arguments.run(arguments))
+        watch.start()
+        status = _run(sys.argv[1:] if argv is None else list(argv))
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return _INTERRUPTED
+        _report_interrupt()
+        status = interrupt.STATUS
+    finally:
+        if argv is not None:
+            watch.stop()
+        elif status != interrupt.STATUS:
+            watch.stop(signal.SIG_DFL)  # while Python ends, Ctrl-C would show a traceback
+    return status
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+def _run(words: Sequence[str]) -> int:
+    program = " ".join([_PROGRAM, *(word for word in words[:1] if word in SUBCOMMANDS)])
+    try:
+        with standard_output() as output:
+            try:
+                arguments = _parser(words).parse_args(words)
+                return int(arguments.run(arguments))
+            except KeyboardInterrupt:
+                output.discard()  # it may have ended the reader as well
+                raise
+    except ReaderGone:
+        return _READER_GONE
+    except CannotWrite as error:
+        _write_error(f"{program}: {error}\n")
+        return _FAILED
+
+
+def _report_interrupt() -> None:
+    _write_error("\ninterrupted\n")
+
+
+def _write_error(text: str) -> None:
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # it can't be read
+
+
+def _parser(words: Sequence[str]) -> "argparse.ArgumentParser":
+    import argparse
+    from importlib import import_module
+
+    class Version(argparse.Action):
+        """Prints what a bug report needs."""
+
+        def __call__(self, parser: argparse.ArgumentParser, *_arguments: Any) -> None:
+            from kiel_logging.about import about
+
+            print("\n".join(about()))
+            parser.exit()
+
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description="Python log records to Kafka: a logging.Handler and a Tornado/asyncio "
-        "Producer. The command shows what they do.",
-        epilog=f"'{_PROGRAM} COMMAND --help' tells the options of one command.",
+        description="Shows what kiel_logging does: it sends Python log records to Kafka.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+    parser.add_argument(
+        "--version",
+        action=Version,
+        nargs=0,
+        help="show versions, and whether compiled code is used",
+    )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     for name, (module, summary) in SUBCOMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary)
         if name in words:
             subcommand = import_module(module)
             subcommand.configure(subparser)
+            subparser.epilog = (subparser.epilog or "") + _STATUSES
             subparser.set_defaults(run=subcommand.run)
     return parser

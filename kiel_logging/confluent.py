@@ -3,6 +3,7 @@
 The only place, beside the commands themselves, that imports it.
 """
 
+import socket
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
@@ -50,3 +51,31 @@ def is_end(message: Message) -> bool:
     if error is not None and error.code() != KafkaError._PARTITION_EOF:
         raise KafkaException(error)
     return error is not None
+
+
+def no_answer(brokers: str, error: Exception) -> str:
+    """Return why no broker answers at ``brokers``, a comma-separated list of host:port.
+
+    Host names that don't resolve are named; librdkafka reports them like closed ports.
+    """
+    unknown = [host for host in map(_host, brokers.split(",")) if not _resolves(host)]
+    if not unknown:
+        return f"no broker answers at {brokers}: {reason(error)}"
+    names = (
+        f"host name {unknown[0]} does"
+        if len(unknown) == 1
+        else f"host names {', '.join(unknown)} do"
+    )
+    return f"no broker answers at {brokers}: the {names} not resolve; check the spelling, and DNS"
+
+
+def _host(address: str) -> str:
+    host, colon, port = address.strip().rpartition(":")
+    return (host if colon and port.isdecimal() else address.strip()).strip("[]")
+
+
+def _resolves(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except (OSError, UnicodeError):  # UnicodeError: a label is empty, or longer than 63 characters
+        return False

@@ -203,7 +203,8 @@ def test_a_process_that_was_killed(spool: Path, command: Command) -> None:
     assert (told.status, told.err) == (0, "")
     assert path.name in told.out
     assert re.search(r"written by pid \d+ on \S+, started \d+ (s|min) ago: gone\n", told.out)
-    assert "no process ships it: the next handler with this spool_dir will\n" in told.out
+    assert "no process ships it; the next handler here will\n" in told.out
+    assert max(map(len, told.out.splitlines())) <= 60
     assert re.search(r"^    logs +3 +\d\.\d kB +\d+ (s|min)$", told.out, re.MULTILINE)
     assert re.search(r"^3 records of 1 instance wait, \d\.\d kB$", told.out, re.MULTILINE)
 

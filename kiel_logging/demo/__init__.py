@@ -1,10 +1,7 @@
 """``kiel-logging demo``: a web shop logs into Kafka, and an independent client reads it back.
 
-Three processes, so that none of them slows the one that is measured::
-
-    this one            the shop's threads, logging through kiel_logging
-    mock_cluster        librdkafka's mock brokers, on real loopback sockets
-    reader              confluent-kafka's Consumer, reading while the shop still logs
-
-The only package here that imports confluent_kafka or rich (the extra ``demo``).
+``command`` has the options, ``day`` the steps of a run, ``shop`` and ``visit`` log, ``cluster`` has
+brokers and topics, ``reader`` reads, ``tally`` compares and ``report`` shows. Brokers and reader
+are processes of their own, so that they don't slow the threads that are measured. The demo needs
+confluent-kafka, which the extra ``demo`` installs.
 """

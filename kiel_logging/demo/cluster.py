@@ -1,170 +1,115 @@
-"""The brokers of a run and its topics: made before the shop opens, gone afterwards."""
+"""The brokers of a run and its topics: made before the shop opens, removed afterwards."""
 
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from secrets import token_hex
-from typing import Final
+from typing import IO, Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from kiel_logging.confluent import reason, watermarks
-from kiel_logging.demo.errors import DemoError
-from kiel_logging.demo.logging_setup import TOPICS
+from kiel_logging.confluent import no_answer, reason
+from kiel_logging.demo.shop import TOPICS
 from kiel_logging.records import TopicPartition
 
 _PATIENCE_S: Final = 30.0
-_ANSWER_S: Final = 5.0
-_PARTITIONS: Final = 4
-"""Per topic, on a real cluster. The mock one makes as many by itself."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cluster:
-    """Where the records go. ``brokers`` is a comma-separated list of host:port."""
+class DemoError(Exception):
+    """The demo can't run, or can't continue; users see the message as it is."""
+
+
+class Cluster(NamedTuple):
+    """Brokers (a comma-separated list of host:port), and the prefix of the run's topics."""
 
     brokers: str
-    prefix: str
-    is_mock: bool
+    prefix: str = "shop."
 
     @property
-    def topics(self) -> tuple[str, ...]:
+    def topics(self) -> list[str]:
         """The topics of the run, with its prefix."""
-        return tuple(self.prefix + topic for topic in TOPICS)
+        return [self.prefix + name for name in TOPICS]
+
+    @property
+    def client_config(self) -> dict[str, str | int | float | bool]:
+        """The configuration of each confluent-kafka client."""
+        return {"bootstrap.servers": self.brokers, "log_level": 0}
+
+    def partitions(self) -> list[TopicPartition]:
+        """Return all partitions, as soon as each has a leader.
+
+        Raises:
+            DemoError: the brokers don't answer, or don't agree on leaders within half a minute.
+        """
+        # A producer: only a producer's question makes the mock cluster create a topic.
+        client, deadline = Producer(self.client_config), time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            try:
+                found = [client.list_topics(name, timeout=_PATIENCE_S) for name in self.topics]
+            except KafkaException as cause:
+                raise DemoError(no_answer(self.brokers, cause)) from cause
+            topics = [one.topics[name] for one, name in zip(found, self.topics, strict=True)]
+            if all(topic.partitions for topic in topics) and all(
+                one.leader >= 0 for topic in topics for one in topic.partitions.values()
+            ):
+                return [TopicPartition(one.topic, at) for one in topics for at in one.partitions]
+            time.sleep(0.05)
+        raise DemoError(f"the topics {self.prefix}* have no leaders after {_PATIENCE_S:.0f} s")
+
+
+@contextmanager
+def child(module: str, *arguments: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Run a module of the demo in a process that ends with the block; yield pipes to and from it.
+
+    Its process group is its own, so Ctrl-C does not reach it, not even while it imports.
+    """
+    command = [sys.executable, "-m", f"kiel_logging.demo.{module}", *arguments]
+    with subprocess.Popen(  # noqa: S603 - the line above
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield process.stdin, process.stdout
+        finally:
+            process.kill()
 
 
 @contextmanager
 def mock_cluster() -> Iterator[Cluster]:
-    """Yield a mock cluster that runs in a process of its own.
-
-    Raises:
-        DemoError: it did not come up.
-    """
-    command = [sys.executable, "-m", "kiel_logging.demo.mock_cluster"]
-    with subprocess.Popen(  # noqa: S603 - the command is the line above
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield Cluster(brokers=_first_line(process), prefix="", is_mock=True)
-        finally:
-            _end(process)
-
-
-def _first_line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline().strip()  # ends by itself: the child gives up after 30 s
-    if not line:
-        raise DemoError(f"the mock cluster did not start: exit status {process.wait(_PATIENCE_S)}")
-    return line
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        process.wait(_PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
-def real_cluster(brokers: str) -> Cluster:
-    """Return the cluster at ``brokers``, with a topic prefix that no other run has.
-
-    Raises:
-        DemoError: none of them answers.
-    """
-    try:
-        AdminClient({"bootstrap.servers": brokers, "log_level": 0}).list_topics(timeout=_ANSWER_S)
-    except KafkaException as cause:
-        raise DemoError(f"no broker answers at {brokers}: {reason(cause)}") from cause
-    now = datetime.now(UTC)
-    prefix = f"kiel-demo-{now:%Y%m%d-%H%M%S}-{token_hex(2)}."
-    return Cluster(brokers=brokers, prefix=prefix, is_mock=False)
+    """Yield a mock cluster that runs in a process of its own; raise DemoError if it can't."""
+    with child("mock_cluster") as (_, stdout):
+        if not (brokers := stdout.readline().decode().strip()):
+            raise DemoError("the mock cluster did not start, see above")
+        yield Cluster(brokers)
 
 
 @contextmanager
-def topics_on(cluster: Cluster, *, keep: bool) -> Iterator[Mapping[TopicPartition, str]]:
-    """Yield the leader's address of every partition; afterwards drop what was created.
+def real_cluster(brokers: str, *, keep: bool) -> Iterator[Cluster]:
+    """Yield the cluster at ``brokers``, with new topics, which are deleted unless ``keep``.
 
     Raises:
-        DemoError: the cluster does not answer, or refuses the topics.
+        DemoError: no broker answers, or they refuse to create the topics.
     """
-    client = AdminClient(client_config(cluster))
-    if not cluster.is_mock:
-        _create(client, cluster)
+    cluster = Cluster(brokers, f"kiel-demo-{token_hex(4)}.")
+    client = AdminClient(cluster.client_config)
     try:
-        yield _leaders(cluster)
-    finally:
-        if not cluster.is_mock and not keep:
-            _delete(client, cluster)
-
-
-def client_config(cluster: Cluster) -> dict[str, str | int | float | bool]:
-    """Return what every confluent-kafka client of the demo is configured with."""
-    return {"bootstrap.servers": cluster.brokers, "log_level": 0}
-
-
-def first_offsets(
-    cluster: Cluster, partitions: Iterable[TopicPartition]
-) -> Mapping[TopicPartition, int]:
-    """Return the offset of the oldest record that the brokers still hold, per partition.
-
-    Raises:
-        KafkaException: a broker does not answer.
-    """
-    consumer = Consumer({**client_config(cluster), "group.id": "kiel-demo"})
-    try:
-        return {at: watermarks(consumer, at, _PATIENCE_S)[0] for at in partitions}
-    finally:
-        consumer.close()
-
-
-def _create(client: AdminClient, cluster: Cluster) -> None:
-    topics = [NewTopic(name, num_partitions=_PARTITIONS) for name in cluster.topics]
-    try:
-        for created in client.create_topics(topics, request_timeout=_PATIENCE_S).values():
+        client.list_topics(timeout=5.0)
+        new = [NewTopic(name, num_partitions=4) for name in cluster.topics]
+        for created in client.create_topics(new).values():
             created.result(_PATIENCE_S)
     except (KafkaException, TimeoutError) as cause:
-        raise DemoError(f"can't create topics at {cluster.brokers}: {reason(cause)}") from cause
-
-
-def _delete(client: AdminClient, cluster: Cluster) -> None:
+        raise DemoError(no_answer(brokers, cause)) from cause
     try:
-        for deleted in client.delete_topics(list(cluster.topics)).values():
-            deleted.result(_PATIENCE_S)
-    except (KafkaException, TimeoutError) as cause:
-        sys.stderr.write(f"the topics {cluster.prefix}* are still there: {reason(cause)}\n")
-
-
-def _leaders(cluster: Cluster) -> Mapping[TopicPartition, str]:
-    # A producer, because only a producer's question makes the mock cluster create a topic.
-    client = Producer(client_config(cluster))
-    deadline = time.monotonic() + _PATIENCE_S
-    leaders: dict[TopicPartition, str] = {}
-    for topic in cluster.topics:
-        leaders |= _leaders_of(client, topic, deadline)
-    return leaders
-
-
-def _leaders_of(client: Producer, topic: str, deadline: float) -> Mapping[TopicPartition, str]:
-    while time.monotonic() < deadline:
-        try:
-            metadata = client.list_topics(topic, timeout=_PATIENCE_S)
-        except KafkaException as cause:
-            raise DemoError(f"no broker answers: {reason(cause)}") from cause
-        partitions = metadata.topics[topic].partitions
-        leaders = [metadata.brokers.get(each.leader) for each in partitions.values()]
-        if leaders and all(leaders):
-            return {
-                TopicPartition(topic, partition): f"{broker.host}:{broker.port}"
-                for partition, broker in zip(partitions, leaders, strict=True)
-                if broker is not None
-            }
-        time.sleep(0.05)
-    raise DemoError(f"{topic} has no leaders after {_PATIENCE_S:.0f} s")
+        yield cluster
+    finally:
+        if not keep:
+            try:
+                for deleted in client.delete_topics(cluster.topics).values():
+                    deleted.result(_PATIENCE_S)
+            except (KafkaException, TimeoutError) as cause:
+                sys.stderr.write(f"{cluster.prefix}* are still there: {reason(cause)}\n")

@@ -1,196 +1,133 @@
-"""Reading back while the shop still logs: confluent-kafka's Consumer, in a process of its own.
+"""Reads back while the shop still logs: confluent-kafka's Consumer, in a process of its own.
 
-A process of its own, since a consumer thread would fight the shop's threads for the GIL and the
-latency measured would be the fight's.
-
-The two sides talk over a pipe. The reader tells how many records it has read, for the first time
-when it is ready, and at last sends its :class:`Tally`; the parent sends one message, when all has
-been logged. When the parent is gone, so is the pipe, and the reader ends.
+In the shop's process it would compete with the shop's threads for the GIL, and be measured with
+them. It writes one line when it is ready, waits for one when all has been logged, and then writes
+the records it has read, as a pickle.
 """
 
-import multiprocessing
-import signal
+import json
+import os
+import pickle
+import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message
+import orjson
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message
 from confluent_kafka import TopicPartition as Assignment
 
 from kiel_logging.confluent import READ_ALL, is_end, watermarks
-from kiel_logging.demo.errors import DemoError
-from kiel_logging.demo.phases import Phase
-from kiel_logging.demo.tally import Arrival, Tally
+from kiel_logging.demo.cluster import Cluster, DemoError, child
+from kiel_logging.demo.tally import Arrival
 from kiel_logging.records import TopicPartition
 
 _PATIENCE_S: Final = 30.0
-_REPORT_EVERY_S: Final = 0.05
-_FINISH: Final = "finish"
-
-_CONSUMER: Final = {
-    **READ_ALL,
-    "group.id": "kiel-demo",
-    "auto.offset.reset": "earliest",
-    # The mock cluster answers an empty fetch only when this time is over, even if records have
-    # come in meanwhile; the default of 500 ms would be the latency that is measured.
-    "fetch.wait.max.ms": 5,
-    "fetch.min.bytes": 1,
-}
-
-
-class Reader:
-    """The parent's end of the pipe. Made by :func:`reading`.
-
-    Attributes:
-        read: how many records have been read, as far as it is known here.
-        tally: the result, once there is one.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self.read = 0
-        self.tally: Tally | None = None
-        self._connection = connection
-
-    def receive(self, timeout: float = 0.0) -> None:
-        """Take in what the reader has sent; waits for something for ``timeout`` seconds.
-
-        Raises:
-            DemoError: the reader has died.
-        """
-        while self.tally is None and self._connection.poll(timeout):
-            self._take(self._message())
-            timeout = 0.0
-
-    def finish(self) -> None:
-        """Tell the reader that all has been logged: it reads up to the high watermarks and ends."""
-        self._connection.send(_FINISH)
-
-    def wait_ready(self) -> None:
-        """Return when the reader is about to read.
-
-        Raises:
-            DemoError: it is not, after half a minute.
-        """
-        if not self._connection.poll(_PATIENCE_S):
-            raise DemoError("the reader did not start")
-        self._take(self._message())
-
-    def _message(self) -> int | Tally:
-        try:
-            message: int | Tally = self._connection.recv()
-        except EOFError:
-            raise DemoError("the reader died, see above") from None
-        return message
-
-    def _take(self, message: int | Tally) -> None:
-        if isinstance(message, Tally):
-            self.tally = message
-            self.read = message.records
-        else:
-            self.read = message
 
 
 @contextmanager
 def reading(
-    config: Mapping[str, Any], partitions: list[TopicPartition], phases: Sequence[Phase]
-) -> Iterator[Reader]:
-    """Yield a reader of ``partitions`` that has started; ``config`` is the consumer's."""
-    # Not forked: the parent has threads.
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    arguments = (theirs, {**_CONSUMER, **config}, partitions, phases)
-    process = context.Process(target=_read, args=arguments, name="reader", daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        with ours:
-            reader = Reader(ours)
-            reader.wait_ready()
-            yield reader
-    finally:
-        process.join(_PATIENCE_S)
-        process.kill()
-        process.join()
+    cluster: Cluster, partitions: list[TopicPartition]
+) -> Iterator[Callable[[], list[Arrival]]]:
+    """Start to read ``partitions``, which are empty as yet.
+
+    Yield a function to call when all has been logged: it returns the records that came back.
+
+    Raises:
+        DemoError: the reader died.
+    """
+    with child("reader", json.dumps([cluster.brokers, partitions])) as (stdin, stdout):
+
+        def finish() -> list[Arrival]:
+            stdin.write(b"finish\n")
+            stdin.flush()
+            try:
+                arrivals: list[Arrival] = pickle.load(stdout)  # noqa: S301 - from our own process
+            except EOFError:
+                raise DemoError("the reader died, see above") from None
+            return arrivals
+
+        if not stdout.readline():
+            raise DemoError("the reader did not start, see above")
+        yield finish
 
 
-def _read(
-    connection: Connection,
-    config: Mapping[str, Any],
-    partitions: list[TopicPartition],
-    phases: Sequence[Phase],
-) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    consumer = Consumer(dict(config))
-    tally = Tally(phases)
-    try:
-        consumer.assign([Assignment(*partition, OFFSET_BEGINNING) for partition in partitions])
-        _wait_until_fetching(consumer, partitions)
-        connection.send(0)
-        _follow(consumer, tally, connection)
-        _catch_up(consumer, tally, partitions, connection)
-        connection.send(tally)
-    except (EOFError, ConnectionError):
-        pass  # the parent is gone, nobody wants the result
-    finally:
-        consumer.close()
+class Reader:
+    """Reads whole partitions, all of them empty when it is made.
+
+    Attributes:
+        arrivals: the records that came so far.
+    """
+
+    def __init__(self, brokers: str, partitions: list[TopicPartition]) -> None:
+        self.arrivals: list[Arrival] = []
+        self._next = dict.fromkeys(partitions, 0)
+        # The mock cluster answers an empty fetch only after fetch.wait.max.ms, even if records have
+        # come in meanwhile; the default of 500 ms would be the latency that is measured.
+        more = {"bootstrap.servers": brokers, "group.id": "kiel-demo", "fetch.wait.max.ms": 5}
+        self._consumer = Consumer({**READ_ALL, **more})
+        self._consumer.assign([Assignment(*each, OFFSET_BEGINNING) for each in partitions])
+        for _ in partitions:  # each has an end, and is read from now on
+            self._consumer.poll(_PATIENCE_S)
+
+    def read(self, seconds: float) -> bool:
+        """Read for some seconds; return whether a record came."""
+        before, deadline = len(self.arrivals), time.monotonic() + seconds
+        while (remaining := deadline - time.monotonic()) > 0:
+            message = self._consumer.poll(remaining)
+            if message is not None and not is_end(message):
+                arrival = _arrival(message, time.time())
+                self._next[arrival.partition] = arrival.offset + 1
+                self.arrivals.append(arrival)
+        return len(self.arrivals) > before
+
+    def read_rest(self) -> None:
+        """Read up to the high watermarks, or until nothing has come for half a minute."""
+        partitions = list(self._next)
+        ends = {at: watermarks(self._consumer, at, _PATIENCE_S)[1] for at in partitions}
+        while any(self._next[at] < end for at, end in ends.items()):
+            if not self.read(0.2) and not self.read(_PATIENCE_S):
+                break
 
 
-def _wait_until_fetching(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-    """Return when the end of each partition has been reached; they are empty as yet."""
-    waiting = set(partitions)
-    deadline = time.monotonic() + _PATIENCE_S
-    while waiting:
-        message = consumer.poll(max(deadline - time.monotonic(), 0.0))
-        if message is None:
-            raise KafkaException(f"no leader serves {', '.join(map(str, waiting))}")
-        if not is_end(message):
-            raise KafkaException(f"{message.topic()} is not empty: is somebody else writing to it?")
-        waiting.discard(TopicPartition(*_position(message)[:2]))
+def _arrival(message: Message, now: float) -> Arrival:
+    value, offset = message.value() or b"", message.offset() or 0
+    fields = orjson.loads(value)
+    return Arrival(
+        partition=TopicPartition(message.topic() or "", message.partition() or 0),
+        offset=offset,
+        key=message.key(),
+        record_id=fields["record_id"],
+        session=fields["session"],
+        size=len(value),
+        latency=now - datetime.fromisoformat(fields["time"]).timestamp(),
+        value=b"" if offset else value,
+    )
 
 
-def _follow(consumer: Consumer, tally: Tally, connection: Connection) -> None:
-    """Read until the parent says that all has been logged."""
-    while not connection.poll():
-        _read_for(consumer, tally, _REPORT_EVERY_S)
-        connection.send(tally.records)
-    connection.recv()
+def main() -> None:
+    """Read until a line comes in, then the rest, and write a pickle of all records."""
+    finish = threading.Event()
+    threading.Thread(target=_listen, args=[finish], daemon=True).start()
+    brokers, partitions = json.loads(sys.argv[1])
+    reader = Reader(brokers, [TopicPartition(*each) for each in partitions])
+    sys.stdout.buffer.write(b"ready\n")
+    sys.stdout.buffer.flush()
+    while not finish.is_set():
+        reader.read(0.2)
+    reader.read_rest()
+    sys.stdout.buffer.write(pickle.dumps(reader.arrivals))
 
 
-def _catch_up(
-    consumer: Consumer, tally: Tally, partitions: list[TopicPartition], connection: Connection
-) -> None:
-    """Read to the high watermarks; give up when nothing has come for half a minute."""
-    ends = {at: watermarks(consumer, at, _PATIENCE_S)[1] for at in partitions}
-    last_progress = time.monotonic()
-    while any(tally.next_offset(partition) < end for partition, end in ends.items()):
-        before = tally.records
-        _read_for(consumer, tally, _REPORT_EVERY_S)
-        connection.send(tally.records)
-        if tally.records > before:
-            last_progress = time.monotonic()
-        elif time.monotonic() > last_progress + _PATIENCE_S:
-            break
+def _listen(finish: threading.Event) -> None:
+    if sys.stdin.readline():
+        finish.set()
+        sys.stdin.readline()
+    os._exit(0)  # the shop's process is gone
 
 
-def _read_for(consumer: Consumer, tally: Tally, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        message = consumer.poll(left)
-        if message is not None and not is_end(message):
-            tally.add(_arrival(message, time.time()))
-
-
-def _arrival(message: Message, arrived: float) -> Arrival:
-    topic, partition, offset = _position(message)
-    value = message.value() or b""
-    return Arrival(TopicPartition(topic, partition), offset, message.key(), value, arrived)
-
-
-def _position(message: Message) -> tuple[str, int, int]:
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
-    assert topic is not None
-    assert partition is not None
-    assert offset is not None
-    return topic, partition, offset
+if __name__ == "__main__":
+    main()

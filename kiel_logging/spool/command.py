@@ -6,17 +6,16 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, TextIO
 
+from kiel_logging.output import count
 from kiel_logging.spool.document import document, lines
-from kiel_logging.spool.survey import CannotLook, Survey, count, reason_of, survey
+from kiel_logging.spool.survey import CannotLook, Survey, reason_of, survey
 from kiel_logging.spool.table import plain, table
 
 _WHOLE, _DAMAGED, _CANNOT_LOOK = range(3)
-_READER_GONE: Final = 141
-"""The status that a shell reports for a program that SIGPIPE ended."""
 
 _DESCRIPTION: Final = """\
 Shows the records in the spool_dir of a kiel_logging.KafkaHandler that the brokers have not
@@ -35,8 +34,6 @@ exit status:
   0    listed; nothing is wrong
   1    listed; something is damaged, can't be read, has another format, or is not kiel_logging's
   2    wrong options, the directory can't be read, or the output can't be written
-  130  interrupted by Ctrl-C
-  141  the reader of the output went away, as head does
 """
 
 
@@ -69,14 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.export is not None:
             _export(found, Path(arguments.export))
         elif arguments.show:
-            _print(_records(found))
+            sys.stdout.writelines(_records(found))
         else:
             _list(found, as_json=arguments.json)
     except CannotLook as error:
         _tell(str(error))
         return _CANNOT_LOOK
-    except BrokenPipeError:
-        return _READER_GONE
     problems = list(found.problems)
     if arguments.show or arguments.export is not None:
         for where, problem in problems:
@@ -92,40 +87,9 @@ def _records(found: Survey) -> Iterator[str]:
 def _list(found: Survey, *, as_json: bool) -> None:
     found.read()
     if as_json:
-        _print([json.dumps(document(found), indent=2) + "\n"])
+        sys.stdout.write(json.dumps(document(found), indent=2) + "\n")
     else:
-        _print(f"{line}\n" for line in table(found, time.time()))
-
-
-def _print(texts: Iterable[str]) -> None:
-    """Write to standard output.
-
-    Raises:
-        BrokenPipeError: its reader went away.
-        CannotLook: it can't be written.
-    """
-    if sys.stdout is None:
-        raise CannotLook("standard output is closed")
-    try:
-        for text in texts:
-            sys.stdout.write(text)
-        sys.stdout.flush()
-    except (OSError, KeyboardInterrupt) as error:
-        _drop_output()
-        if isinstance(error, BrokenPipeError | KeyboardInterrupt):
-            raise
-        raise CannotLook(f"standard output can't be written: {reason_of(error)}") from error
-
-
-def _drop_output() -> None:
-    """Keep Python from writing the rest at its end, and from complaining that it can't be written.
-
-    Ctrl-C is for all programs of a pipe, and may have ended the reader as well.
-    """
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        sys.stdout.writelines(f"{line}\n" for line in table(found, time.time()))
 
 
 def _export(found: Survey, path: Path) -> None:

@@ -15,6 +15,7 @@ from kiel_logging.errors import SpoolError
 from kiel_logging.journal.directory import LOCKS, OWNER
 from kiel_logging.journal.frames import EVENT, FORMAT, STATE, Damage, Frame
 from kiel_logging.journal.stream import DAMAGED, FIRST, Run, Stream
+from kiel_logging.output import count
 from kiel_logging.spool.owner import Owner, State, owner_of
 
 _INSTANCE: Final = re.compile(r"[0-9a-f]{32}")
@@ -308,8 +309,3 @@ def reason_of(error: Exception) -> str:
     """Return why a file can't be used, in the system's words."""
     cause = error if isinstance(error, OSError) else error.__cause__
     return (isinstance(cause, OSError) and cause.strerror) or str(error)
-
-
-def count(number: int, noun: str) -> str:
-    """Return ``1 record`` or ``2 records``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -6,11 +6,12 @@ Names come from the disk and may hold anything, so only printable ASCII is writt
 from collections.abc import Iterator
 from typing import Final
 
+from kiel_logging.output import count
 from kiel_logging.printable import printable
 from kiel_logging.spool.owner import Owner, State
-from kiel_logging.spool.survey import Backlog, Instance, Survey, count
+from kiel_logging.spool.survey import Backlog, Instance, Survey
 
-_NAME: Final = 37
+_NAME: Final = 26
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _SIZES: Final = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
@@ -50,7 +51,7 @@ def _owner(owner: Owner, now: float) -> str:
 
 def _shipper(owner: Owner) -> str:
     if owner.shipper is None:
-        later = ": the next handler with this spool_dir will" if owner.state is State.GONE else ""
+        later = "; the next handler here will" if owner.state is State.GONE else ""
         return f"no process ships it{later}"
     if not owner.shipper:
         return "shipped by a process that can't be seen from here"

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.demo.cluster import mock_cluster
 from tests.support.stamps import without_stamp
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
@@ -60,7 +61,8 @@ def keys(cluster: ThreadedFakeCluster, topic: str) -> list[bytes | None]:
 
 def test_dictconfig(cluster: ThreadedFakeCluster) -> None:
     """One dictConfig entry ships by level, keyed by user, with the exception's parts."""
-    run("dictconfig.py", cluster)
+    done = run("dictconfig.py", cluster)
+    assert "delivered=3" in done.stdout
     [order] = fields(cluster, "shop.INFO")
     assert order["order"] == {"id": 17, "total": "9.90"}
     assert keys(cluster, "shop.WARNING") == [b"ada"]
@@ -83,7 +85,7 @@ def test_audit_stream(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
     """The audit stream's entries are acknowledged by the time the program ends."""
     finished = run("audit_stream.py", cluster, SPOOL_DIR=str(tmp_path))
     assert "delivered=4" in finished.stdout  # with the first word
-    assert keys(cluster, "audit") == [None, None, b"ada", b"ada", b"bob"]
+    assert keys(cluster, "shop.audit") == [None, None, b"ada", b"ada", b"bob"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,13 +93,29 @@ def test_receipts(cluster: ThreadedFakeCluster) -> None:
     """Each order has the receipts of its own records, which stand where these say."""
     told = run("receipts.py", cluster).stdout.splitlines()
     stored = {
-        f"audit[{partition}]@{record.offset}: {json.loads(record.value or b'')['message']}"
-        for partition, records in cluster.records("audit").items()
+        f"shop.payments[{partition}]@{record.offset}: {json.loads(record.value or b'')['message']}"
+        for partition, records in cluster.records("shop.payments").items()
         for record in records
     }
     assert set(told) == stored
     by_order = [[line.partition(": ")[2] for line in told if line.endswith(n)] for n in "78"]
     assert by_order == [[f"charging 1{n}", f"charged 1{n}"] for n in "78"]
+
+
+def test_audit_examples_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Run one after another, and again: verify finds each stream complete, as it has its topic."""
+    with mock_cluster() as mock:
+        for example in ("receipts.py", "audit_stream.py", "audit_app.py") * 2:
+            finished = subprocess.run(
+                [sys.executable, str(EXAMPLES / example)],
+                env={**os.environ, "KAFKA_BROKERS": mock.brokers},
+                cwd=tmp_path,  # where the spools are, by default
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert (finished.returncode, finished.stderr) == (0, "")
+    assert "shop.transfers is complete" in finished.stdout
 
 
 def test_tornado_app(cluster: ThreadedFakeCluster) -> None:

@@ -1,0 +1,110 @@
+"""A day of the shop: its logging configured, its records logged, and read back."""
+
+import json
+import logging.config
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException
+from confluent_kafka import TopicPartition as Assignment
+
+from kiel_logging.confluent import READ_ALL, is_end, reason
+from kiel_logging.demo.cluster import Cluster, DemoError
+from kiel_logging.demo.reader import reading
+from kiel_logging.demo.shop import Phase, Shop, logging_config
+from kiel_logging.demo.tally import Tally
+from kiel_logging.output import count
+from kiel_logging.records import TopicPartition
+
+_PATIENCE_S: Final = 30.0
+
+
+class Day(NamedTuple):
+    """The result of a run: ``stats`` by handler; ``fetched`` in bytes, compressed."""
+
+    cluster: Cluster
+    phases: list[Phase]
+    stats: Mapping[str, Any]
+    tally: Tally
+    fetched: int
+
+
+def spend_day(
+    shop: Shop, phases: list[Phase], codec: str | None, brokers: AbstractContextManager[Cluster]
+) -> Day:
+    """Log all phases and read them back; report each step on standard output.
+
+    Raises:
+        DemoError: the brokers don't answer, or the handlers can't deliver anything.
+    """
+    try:
+        _say("looking for the brokers")
+        with brokers as cluster:
+            return _spend(shop, phases, codec, cluster)
+    except KafkaException as error:
+        raise DemoError(reason(error)) from error
+
+
+def _spend(shop: Shop, phases: list[Phase], codec: str | None, cluster: Cluster) -> Day:
+    partitions = cluster.partitions()
+    _say(f"found {cluster.brokers}; the topics are {cluster.prefix}*")
+    with reading(cluster, partitions) as finish:
+        handlers = _configure(logging_config(cluster.brokers, codec, cluster.prefix))
+        try:
+            for phase in phases:
+                _log(phase, shop, handlers)
+            stats = {name: handler.stats() for name, handler in handlers.items()}
+        finally:
+            for handler in handlers.values():
+                handler.close()
+        _say("reading the rest back")
+        arrivals = finish()
+    logged = ((cluster.prefix + name, number) for one in phases for name, number in one.logged)
+    tally = Tally(logged, arrivals)
+    return Day(cluster, phases, stats, tally, _fetched(cluster, partitions))
+
+
+def _configure(config: dict[str, Any]) -> dict[str, Any]:
+    """Apply a configuration and return its handlers by name."""
+    try:
+        logging.config.dictConfig(config)
+    except ValueError as error:  # of the handler's options; dictConfig hides the cause
+        raise DemoError(str(error.__cause__ or error)) from error
+    loggers = [logging.getLogger(name) for name in config["loggers"]]
+    return {str(handler.name): handler for logger in loggers for handler in logger.handlers}
+
+
+def _log(phase: Phase, shop: Shop, handlers: Mapping[str, Any]) -> None:
+    pace = f"at {phase.rate:,} a second" if phase.rate else "flat out"
+    _say(f"logging {count(len(phase.ids), 'record')} {pace}")
+    shop.open(phase, lambda number: _say(f"    {number:,} logged"))
+    start = time.monotonic()
+    for handler in handlers.values():
+        handler.flush(max(start + _PATIENCE_S - time.monotonic(), 0.0))
+    phase.flush_seconds = time.monotonic() - start
+    stats = [handler.stats() for handler in handlers.values()]
+    if any(each.emitted for each in stats) and not any(each.delivered for each in stats):
+        raise DemoError("the handlers could not deliver a single record, see above")
+
+
+def _fetched(cluster: Cluster, partitions: list[TopicPartition]) -> int:
+    """Read all partitions once more, and return how many bytes came over the network for that."""
+    statistics: list[str] = []
+    measured = {"statistics.interval.ms": 100, "stats_cb": statistics.append}
+    config = {**READ_ALL, **cluster.client_config, "group.id": "kiel-demo", **measured}
+    consumer, waiting = Consumer(config), len(partitions)
+    consumer.assign([Assignment(*each, OFFSET_BEGINNING) for each in partitions])
+    while waiting and (message := consumer.poll(_PATIENCE_S)) is not None:
+        waiting -= is_end(message)
+    consumer.poll(0.2)  # for the last statistics
+    consumer.close()
+    brokers = json.loads(statistics[-1])["brokers"].values() if statistics else []
+    return sum(broker["rxbytes"] for broker in brokers)
+
+
+def _say(step: str) -> None:
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')}  {step}\n")
+    sys.stdout.flush()

@@ -1,0 +1,148 @@
+"""The shop: how its logging is configured, and the threads that log the events of its visitors."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+from kiel_logging.demo.visit import Event, PaymentError, Visit, charge
+
+TOPICS: Final = ("app", "errors", "audit", "access.INFO", "access.WARNING", "access.ERROR")
+"""The topics of the shop, without the prefix of the run."""
+
+
+def logging_config(brokers: str, compression: str | None, prefix: str) -> dict[str, Any]:
+    """Return the dictionary for ``logging.config.dictConfig``.
+
+    ``brokers`` is a comma-separated list of host:port, ``prefix`` is put before every topic.
+    """
+    kafka = {
+        "class": "kiel_logging.KafkaHandler",
+        "brokers": brokers.split(","),
+        "compression": compression,
+    }
+    access = {"topic": f"{prefix}access.{{levelname}}", "partitioner": "round_robin"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {
+            "app": {**kafka, "topic": f"{prefix}app"},
+            # Errors a second time, in a topic that may wake people.
+            "errors": {**kafka, "topic": f"{prefix}errors", "level": "ERROR"},
+            # With the user as the key, a user's actions stay in order.
+            "audit": {**kafka, "topic": f"{prefix}audit", "key_field": "user_id"},
+            # One topic per level, from a template; spread evenly.
+            "access": {**kafka, **access},
+        },
+        "loggers": {
+            "shop": {"level": "INFO", "handlers": ["app", "errors"], "propagate": False},
+            "shop.audit": {"level": "INFO", "handlers": ["audit"], "propagate": False},
+            "shop.access": {"level": "INFO", "handlers": ["access"], "propagate": False},
+        },
+    }
+
+
+def topics_of(logger: str, level: int) -> tuple[str, ...]:
+    """Return the topics in which a record of this logger and level belongs.
+
+    It repeats the configuration on purpose, without ``logging``: it measures the result.
+    """
+    if logger == "shop.audit":
+        return ("audit",)
+    if logger == "shop.access":
+        return (f"access.{logging.getLevelName(level)}",)
+    return ("app", "errors") if level >= logging.ERROR else ("app",)
+
+
+@dataclass(slots=True)
+class Phase:
+    """A part of the run: the records with these ids, at ``rate`` a second; None: flat out.
+
+    Later it has ``logged``, the topic and id of each record, ``took``, the microseconds of each
+    call, and the seconds of all, and of the flush that followed.
+    """
+
+    name: str
+    ids: range
+    rate: int | None
+    logged: list[tuple[str, int]] = field(default_factory=list)
+    took: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    flush_seconds: float = 0.0
+
+
+def plan(records: int, rate: int) -> list[Phase]:
+    """Return the phases of a run: connect, then steady for two seconds, then flat out.
+
+    They are measured apart: the first records wait for connections and topics, and records that are
+    logged flat out wait behind each other.
+    """
+    connected = min(records // 10, 100)
+    steady = connected + min(records // 2, rate * 2)
+    return [
+        Phase("connecting", range(connected), rate),
+        Phase("steady", range(connected, steady), rate),
+        Phase("flat out", range(steady, records), None),
+    ]
+
+
+class Shop:
+    """Visitors, and threads that serve them; one seed gives the same visits each time."""
+
+    def __init__(self, threads: int, seed: int) -> None:
+        self._of = threads
+        self._events = [_events(Random(f"{seed}/{number}")) for number in range(threads)]
+        self._is_closing = threading.Event()
+
+    def open(self, phase: Phase, progress: Callable[[int], None]) -> None:
+        """Log the records of ``phase``; report each second how many there are so far.
+
+        An exception of a thread is raised here.
+        """
+        start = time.monotonic()
+        with ThreadPoolExecutor(self._of, "shop") as pool:
+            try:
+                serving = [pool.submit(self._serve, phase, number) for number in range(self._of)]
+                while wait(serving, 1.0).not_done:
+                    progress(len(phase.took))
+            except BaseException:
+                self._is_closing.set()
+                raise
+        for served in serving:
+            served.result()
+        phase.seconds = time.monotonic() - start
+
+    def _serve(self, phase: Phase, number: int) -> None:
+        due = time.monotonic()
+        for record_id in phase.ids[number :: self._of]:
+            if phase.rate:
+                self._is_closing.wait(max(due - time.monotonic(), 0.0))
+                due += self._of / phase.rate
+            if self._is_closing.is_set():
+                return
+            event = next(self._events[number])
+            phase.took.append(log_event(event, record_id))
+            phase.logged += ((name, record_id) for name in topics_of(event.logger, event.level))
+
+
+def _events(random: Random) -> Iterator[Event]:
+    while True:
+        yield from Visit(random).events()
+
+
+def log_event(event: Event, record_id: int) -> float:
+    """Log ``event``; return how many microseconds the logging call took."""
+    logger, extra = logging.getLogger(event.logger), {**event.extra, "record_id": record_id}
+    try:
+        if event.fails:
+            charge(extra["order_id"])
+        start = time.perf_counter()
+        logger.log(event.level, event.message, *event.args, extra=extra)
+    except PaymentError:
+        start = time.perf_counter()
+        logger.exception(event.message, *event.args, extra=extra)
+    return (time.perf_counter() - start) * 1e6
