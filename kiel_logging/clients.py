@@ -322,6 +322,7 @@ class _Futures:
     """Tokens are pending messages; a future that was cancelled is left alone."""
 
     keeps = defers = False
+    backlog = 0
 
     def __init__(self, let_in: Callable[[], None]) -> None:
         self._let_in = let_in
@@ -341,6 +342,9 @@ class _Futures:
 
     def deferred(self, topic: str, error: Exception) -> None:
         """Never: a future tells of the first rejection."""
+
+    def troubled(self, error: Exception) -> None:
+        """Futures end with their own errors."""
 
     def resume(self) -> None:
         """``produce()`` waits for memory, however much of it stalled partitions take."""

@@ -436,6 +436,12 @@ class Accumulator:
         queue = self._queues.get(topic_partition)
         return Waiting(0, 0) if queue is None else Waiting(queue.records, queue.memory)
 
+    def outstanding_of(self, topic_partition: TopicPartition) -> int:
+        """Return how many records of a partition are queued, held or in flight."""
+        queue = self._queues.get(topic_partition)
+        in_flight = queue.in_flight if queue is not None else None
+        return self.waiting(topic_partition).records + (len(in_flight) if in_flight else 0)
+
     def first(self, topic_partition: TopicPartition) -> Batch | None:
         """Return the oldest batch of a partition, in flight or queued; None if it has none."""
         queue = self._queues.get(topic_partition)

@@ -50,6 +50,10 @@ class Deliveries(Protocol):
     keeps: bool
     defers: bool
 
+    @property
+    def backlog(self) -> int:
+        """How many records are still to be appended."""
+
     def key_of(self, token: Any) -> Any:
         """Return the key of a record, as the partitioner gets it."""
 
@@ -61,6 +65,9 @@ class Deliveries(Protocol):
 
     def deferred(self, topic: str, error: Exception) -> None:
         """The brokers reject ``topic`` for now, and its records wait; called for each wait."""
+
+    def troubled(self, error: Exception) -> None:
+        """Trouble that lasts is being logged: because of ``error`` records wait."""
 
     def resume(self) -> None:
         """Look again at what may be appended.
@@ -316,17 +323,27 @@ _ADVICE: Final[dict[ErrorCode | int, str]] = {
         "allow this client's user IdempotentWrite on the cluster, or set idempotence=False"
     ),
     ErrorCode.invalid_required_acks: "required_acks must be 1, -1 or 0",
+    **dict.fromkeys(
+        (ErrorCode.not_enough_replicas, ErrorCode.not_enough_replicas_after_append),
+        "bring the brokers back that hold its other replicas, or lower min.insync.replicas",
+    ),
+    ErrorCode.request_timed_out: (
+        "its other replicas don't keep up: see to their brokers, or raise ack_timeout"
+    ),
+    ErrorCode.throttling_quota_exceeded: "raise this client's quota, or log less",
+    ErrorCode.kafka_storage_error: "see to the disks of the broker",
+    ErrorCode.unsupported_compression_type: "set compression to one that these brokers take",
 }
 
 
 def rejection(where: object, error: ErrorCode | int, message: str | None) -> BrokerRejected:
     """Return the error for what a broker said of ``where``, with advice where there is any."""
-    name = error.name.upper() if isinstance(error, ErrorCode) else "an error unknown to us"
-    text = f"the broker answered {name} ({int(error)}) for {where}"
+    name = error.name.upper() if isinstance(error, ErrorCode) else ""
+    text = f"the broker answered {name or 'an error unknown to us'} ({int(error)}) for {where}"
     said = printable(message or "", _MOST_SAID)
     details = [detail for detail in (said, _ADVICE.get(error)) if detail]
     kind = _CLASSES.get(error, BrokerRejected)
-    return kind(": ".join((text, *details)), int(error))
+    return kind(": ".join((text, *details)), int(error), name)
 
 
 def closed_before(cause: Exception | None) -> ProducerClosed:

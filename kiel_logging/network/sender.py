@@ -23,9 +23,16 @@ from kiel_logging.delivery.retry import Outcome, backoff, outcome_of
 from kiel_logging.delivery.settlement import NO_OFFSET, Deliveries, Settlement, rejection
 from kiel_logging.delivery.stalls import Stalls
 from kiel_logging.diagnostics import report
-from kiel_logging.errors import BrokerError, ProtocolError, UnknownTopic
+from kiel_logging.errors import (
+    BrokerError,
+    BrokerUnreachable,
+    NoBrokersAvailable,
+    ProtocolError,
+    UnknownTopic,
+)
 from kiel_logging.network.cluster import Cluster, Connect, Node
 from kiel_logging.network.connection import Connection
+from kiel_logging.network.watch import Watch
 from kiel_logging.options import ProducerOptions
 from kiel_logging.records import TopicPartition
 from kiel_logging.wire.messages import Api
@@ -105,6 +112,9 @@ class Sender:
             unreachable=self.cluster.unreachable,
             connected=self.cluster.connected,
         )
+        self.watch = Watch(
+            accumulator, self.cluster, self.settlement, self.stalls, deliveries, clock
+        )
 
     def __repr__(self) -> str:
         return f"<Sender {self._accumulator} {self.cluster}>"
@@ -130,6 +140,7 @@ class Sender:
         self._look_for_watched(now)
         self.cluster.refresh_if_wanted(now)
         self._note_stalls(now)
+        self.watch.look(now)
         self._end_flushes()
         self._arm_timer(now)
 
@@ -142,6 +153,7 @@ class Sender:
             self.cluster.next_deadline(now),
             self.settlement.deferrals.next_deadline(now),
             self._identify_at if self._identify_at > now else None,
+            self.watch.next_deadline(),
         ]
         deadline = min((moment for moment in moments if moment is not None), default=None)
         if deadline is not None:
@@ -220,7 +232,7 @@ class Sender:
                 batches = self._fill_request(topic_partitions, now)
                 if not batches:
                     break
-                node.in_flight += 1
+                node.sent(now)
                 _spawn(self._sending, self._deliver(node, batches))
 
     def _ready_by_leader(self, now: float) -> dict[int, deque[TopicPartition]]:
@@ -270,7 +282,7 @@ class Sender:
                 batch.ambiguous = True
                 self.settlement.give_up(batch, bug)
         finally:
-            node.in_flight -= 1
+            node.ended(self._clock())
             self.poke()
 
     async def _settle(self, node: Node, batches: list[Batch], result: ProduceResult) -> None:
@@ -351,6 +363,8 @@ class Sender:
             response = await self.cluster.init_producer_id()
         except BrokerError as error:
             self.cluster.trouble = error
+            if not isinstance(error, BrokerUnreachable | NoBrokersAvailable):
+                self.watch.unidentified = error  # else that broker, or Kafka, is in trouble
             self._identify_later()
         else:
             self._take_identity(response)
@@ -361,9 +375,11 @@ class Sender:
     def _take_identity(self, response: Any) -> None:
         if response.error_code == ErrorCode.none:
             self._identify_failures = 0
+            self.watch.unidentified = None
             self._idempotence.take_identity(response.producer_id, response.producer_epoch)
             return
         error = rejection("a producer id", response.error_code, None)
+        self.watch.unidentified = error
         if outcome_of(response.error_code) in _REJECTIONS:
             # Nothing can be sent: the owner should know now, not when it is too late.
             self.settlement.refuse_all(error, self._clock())
@@ -405,6 +421,7 @@ class Sender:
         """Deliver what is there within ``timeout`` seconds, fail the rest, close connections."""
         await self.flush(timeout)
         self.settlement.closing = True
+        self.watch.end()
         for handle in (self._turn_handle, self._timer):
             if handle is not None:
                 handle.cancel()

@@ -25,6 +25,7 @@ class Owner:
     """Keeps its records for as long as it takes; tokens are the values of the records."""
 
     keeps = False
+    backlog = 0
 
     def __init__(self, *, defers: bool = True) -> None:
         self.defers = defers
@@ -61,6 +62,9 @@ class Owner:
         """Note the topic, and why."""
         self.deferrals.append((topic, error))
         self._reports.set()
+
+    def troubled(self, error: Exception) -> None:
+        """It is logged."""
 
     def resume(self) -> None:
         """Look again at what is waited for."""
