@@ -141,6 +141,12 @@ class Settlement:
         elif outcome is Outcome.REFRESH:
             self._doubt_leader(batch.topic_partition, leader)
         elif outcome is Outcome.RENUMBER:
+            if batch.torn:
+                # The broker would have refused it like this if it had the whole that this is a
+                # part of, and have called the whole a duplicate.
+                unknown = ProducerFenced(f"{error}; whether it was stored is unknown")
+                self._refuse(batch, unknown, now)
+                return
             self._idempotence.renumber(batch)
         elif outcome is Outcome.FENCED:
             self._idempotence.forget_identity()
@@ -208,6 +214,15 @@ class Settlement:
             self._accumulator.split(batch, too_large=False)
         else:
             self.give_up(batch, error)
+
+    def halve(self, batch: Batch) -> None:
+        """Put the halves of ``batch``, which was just drained, in its place: its broker takes less.
+
+        If the brokers may have it, they keep its numbers: a broker that has none of it takes them.
+        """
+        if not batch.ambiguous:
+            self._idempotence.give_up(batch)
+        self._accumulator.split(batch)
 
     def _split(self, batch: Batch, error: BrokerRejected, now: float) -> None:
         if self.closing:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeAlias
 
+from kiel_logging.delivery.request_limit import RequestLimit
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.errors import (
     AuthenticationFailed,
@@ -71,6 +72,8 @@ class Node:
         self.muted_until = 0.0
         self.in_flight = 0
         self.owes_since = 0.0
+        self.limit = RequestLimit()
+        self.hung_up: Connection | None = None
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else f"failures={self.failures}"

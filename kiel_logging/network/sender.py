@@ -26,8 +26,10 @@ from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
     BrokerError,
     BrokerUnreachable,
+    ConnectionLost,
     NoBrokersAvailable,
     ProtocolError,
+    RecordTooLarge,
     UnknownTopic,
 )
 from kiel_logging.network.cluster import Cluster, Connect, Node
@@ -229,7 +231,9 @@ class Sender:
                 node = self.cluster.node(node_id, now)
                 if node is None:
                     break  # it connects, is throttled, or owes us too many answers
-                batches = self._fill_request(topic_partitions, now)
+                most = self._options.max_request_size
+                most = min(most, node.limit.most(now) or most)
+                batches = self._fill_request(topic_partitions, most, now)
                 if not batches:
                     break
                 node.sent(now)
@@ -247,16 +251,22 @@ class Sender:
                 by_leader.setdefault(leader, deque()).append(topic_partition)
         return by_leader
 
-    def _fill_request(self, topic_partitions: deque[TopicPartition], now: float) -> list[Batch]:
-        """Drain as many of ``topic_partitions`` (and take them off) as one request may carry."""
+    def _fill_request(
+        self, topic_partitions: deque[TopicPartition], most: int, now: float
+    ) -> list[Batch]:
+        """Drain as many of ``topic_partitions`` (and take them off) as fit into ``most`` bytes."""
         batches: list[Batch] = []
         size = 0
         while topic_partitions:
             if self.settlement.deferrals.blocks(topic_partitions[0].topic, now):
                 topic_partitions.popleft()  # another partition of its topic has the one trial
                 continue
-            size += self._accumulator.peek(topic_partitions[0]).size
-            if batches and size > self._options.max_request_size:
+            first = self._accumulator.peek(topic_partitions[0])
+            if first.size > most and len(first) > 1:
+                self.settlement.halve(self._accumulator.drain(topic_partitions[0]))
+                continue
+            size += first.size
+            if batches and size > most:
                 break
             batch = self._accumulator.drain(topic_partitions.popleft())
             self.settlement.deferrals.sent(batch)
@@ -267,13 +277,17 @@ class Sender:
         return batches
 
     async def _deliver(self, node: Node, batches: list[Batch]) -> None:
+        connection = node.connection
+        assert connection is not None
         try:
-            assert node.connection is not None
-            result = await self._produce(node.connection, batches)
+            result = await self._produce(connection, batches)
+            self._note_answered(node, batches)
             await self._settle(node, batches, result)
         except BrokerError as error:
             self.cluster.want_refresh()
             now = self._clock()
+            if isinstance(error, ConnectionLost):
+                self._note_hang_up(node, connection, batches, now)
             for batch in _unsettled(batches):
                 self.settlement.unanswered(batch, error, now)
         except Exception as bug:  # ours, or a codec's: nothing may stay without an end
@@ -284,6 +298,38 @@ class Sender:
         finally:
             node.ended(self._clock())
             self.poke()
+
+    def _note_answered(self, node: Node, batches: list[Batch]) -> None:
+        if not node.limit.answered(sum(batch.size for batch in batches)):
+            return
+        report(
+            logging.WARNING,
+            "%s hangs up on requests of %d bytes (before compression): from now on it gets at most "
+            "%d; set max_request_size to that, or raise what it takes (socket.request.max.bytes)",
+            node.address,
+            node.limit.refused,
+            node.limit.most(self._clock()) or 0,
+        )
+
+    def _note_hang_up(
+        self, node: Node, connection: Connection, batches: list[Batch], now: float
+    ) -> None:
+        """A broker that finds a request too large may hang up: learn from it, and give up a single
+        record that must be the reason."""
+        if node.hung_up is connection:
+            return  # it hung up upon the first of several requests
+        node.hung_up = connection
+        single = batches[0] if len(batches) == len(batches[0]) == 1 else None
+        node.limit.hung_up(sum(batch.size for batch in batches), now, single=single)
+        if single is None or not node.limit.is_too_large(single.size):
+            return
+        single.ambiguous = True
+        text = (
+            f"a message of {single.size} bytes (before compression) is too large for "
+            f"{node.address}, which hung up instead of answering each time: send less, or raise "
+            "what it takes (socket.request.max.bytes)"
+        )
+        self.settlement.give_up(single, RecordTooLarge(text))
 
     async def _settle(self, node: Node, batches: list[Batch], result: ProduceResult) -> None:
         now = self._clock()
