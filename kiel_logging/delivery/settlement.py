@@ -126,7 +126,7 @@ class Settlement:
         error = rejection(batch.topic_partition, result.error, result.message)
         if outcome is Outcome.FAIL:
             self._give_up_the_culprit(batch, error)
-        elif outcome is Outcome.REFUSE:
+        elif outcome in (Outcome.REFUSE, Outcome.RECODE):
             self._refuse(batch, error, now)
         elif outcome is Outcome.SPLIT:
             self._split(batch, error, now)
@@ -214,6 +214,11 @@ class Settlement:
             self._accumulator.split(batch, too_large=False)
         else:
             self.give_up(batch, error)
+
+    def recode(self, batch: Batch, result: PartitionResult, now: float) -> None:
+        """Send ``batch``, which is surely not stored, again at once: compressed otherwise."""
+        error = rejection(batch.topic_partition, result.error, result.message)
+        self._retry(batch, error, now, backoff=0.0)
 
     def halve(self, batch: Batch) -> None:
         """Put the halves of ``batch``, which was just drained, in its place: its broker takes less.

@@ -31,12 +31,14 @@ from kiel_logging.errors import (
     ProtocolError,
     RecordTooLarge,
     UnknownTopic,
+    UnsupportedBroker,
 )
 from kiel_logging.network.cluster import Cluster, Connect, Node
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.watch import Watch
 from kiel_logging.options import ProducerOptions
 from kiel_logging.records import TopicPartition
+from kiel_logging.wire.compression import NONE, Codec
 from kiel_logging.wire.messages import Api
 from kiel_logging.wire.produce import (
     FIRST_WITH_TOPIC_IDS,
@@ -76,6 +78,8 @@ class Sender:
         self._accumulator = accumulator
         self._choose = choose
         self._clock = clock
+        self._codec = options.codec
+        self._is_idempotent = options.idempotence
         self._backoff = functools.partial(
             backoff, first=options.retry_backoff, most=options.retry_backoff_max, rng=rng
         )
@@ -271,7 +275,7 @@ class Sender:
             batch = self._accumulator.drain(topic_partitions.popleft())
             self.settlement.deferrals.sent(batch)
             batches.append(batch)
-        if self._options.idempotence:
+        if self._is_idempotent:
             for batch in batches:
                 self._idempotence.stamp(batch)
         return batches
@@ -280,9 +284,10 @@ class Sender:
         connection = node.connection
         assert connection is not None
         try:
+            codec = self._codec
             result = await self._produce(connection, batches)
             self._note_answered(node, batches)
-            await self._settle(node, batches, result)
+            await self._settle(node, batches, result, codec)
         except BrokerError as error:
             self.cluster.want_refresh()
             now = self._clock()
@@ -331,7 +336,9 @@ class Sender:
         )
         self.settlement.give_up(single, RecordTooLarge(text))
 
-    async def _settle(self, node: Node, batches: list[Batch], result: ProduceResult) -> None:
+    async def _settle(
+        self, node: Node, batches: list[Batch], result: ProduceResult, codec: Codec
+    ) -> None:
         now = self._clock()
         node.mute(now, result.throttle_time_ms)
         self.cluster.topology.learn_brokers(result.brokers)
@@ -343,6 +350,10 @@ class Sender:
                 self.settlement.unanswered(batch, error, now)
                 continue
             outcome = outcome_of(answer.error)
+            if outcome is Outcome.RECODE and codec is not NONE:
+                self._stop_compressing(node)
+                self.settlement.recode(batch, answer, now)
+                continue
             if outcome is Outcome.SPLIT and len(batch) == 1:
                 too_large.append((batch, answer))
                 continue
@@ -352,6 +363,18 @@ class Sender:
         for batch, answer in too_large:
             await self._learn_limit(node, batch.topic_partition.topic)
             self.settlement.answered(batch, answer, self._clock())
+
+    def _stop_compressing(self, node: Node) -> None:
+        if self._codec is NONE:
+            return  # that was reported
+        report(
+            logging.WARNING,
+            "%s does not take records that are compressed with %s: from now on they are sent "
+            "uncompressed; set compression to a codec that it takes (gzip?), or to None",
+            node.address,
+            self._codec.name,
+        )
+        self._codec = NONE
 
     async def _learn_limit(self, node: Node, topic: str) -> None:
         """Ask for the limit that a single message broke, so that its error can name it."""
@@ -383,11 +406,11 @@ class Sender:
 
     def _encode(self, batch: Batch) -> bytes:
         if batch.stamp is None:
-            return encode_batch(batch.records, codec=self._options.codec)
+            return encode_batch(batch.records, codec=self._codec)
         (producer_id, epoch), base_sequence = batch.stamp
         return encode_batch(
             batch.records,
-            codec=self._options.codec,
+            codec=self._codec,
             producer_id=producer_id,
             producer_epoch=epoch,
             base_sequence=base_sequence,
@@ -397,7 +420,7 @@ class Sender:
 
     def _identified(self, now: float) -> bool:
         """Whether batches can be stamped; if not, see to it that they soon can."""
-        if not self._options.idempotence or self._idempotence.identity is not None:
+        if not self._is_idempotent or self._idempotence.identity is not None:
             return True
         if not self._identifying and now >= self._identify_at:
             self._identifying = True
@@ -407,6 +430,8 @@ class Sender:
     async def _identify(self) -> None:
         try:
             response = await self.cluster.init_producer_id()
+        except UnsupportedBroker as error:
+            self._do_without_identity(UnsupportedBroker(f"{error}: set idempotence=False"))
         except BrokerError as error:
             self.cluster.trouble = error
             if not isinstance(error, BrokerUnreachable | NoBrokersAvailable):
@@ -425,11 +450,27 @@ class Sender:
             self._idempotence.take_identity(response.producer_id, response.producer_epoch)
             return
         error = rejection("a producer id", response.error_code, None)
-        self.watch.unidentified = error
         if outcome_of(response.error_code) in _REJECTIONS:
+            self._do_without_identity(error)
+        else:
+            self.watch.unidentified = error
+            self._identify_later()
+
+    def _do_without_identity(self, error: Exception) -> None:
+        """The brokers won't give us a producer id: send without, unless one was asked for."""
+        if self._options.idempotence_required:
             # Nothing can be sent: the owner should know now, not when it is too late.
+            self.watch.unidentified = error
             self.settlement.refuse_all(error, self._clock())
-        self._identify_later()
+            self._identify_later()
+            return
+        self._is_idempotent = False
+        self.watch.unidentified = None
+        report(
+            logging.WARNING,
+            "records are sent without idempotence: one that is sent again may be stored twice (%s)",
+            error,
+        )
 
     def _identify_later(self) -> None:
         self._identify_failures += 1
