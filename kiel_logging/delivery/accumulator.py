@@ -428,6 +428,12 @@ class Accumulator:
         queue = self._queues.get(topic_partition)
         return () if queue is None else tuple(queue.batches)
 
+    def unfinished(self, topic_partition: TopicPartition) -> Sequence[Batch]:
+        """Return the batches of a partition that is in use, in flight and queued, oldest first."""
+        queue = self._queues[topic_partition]
+        in_flight = () if queue.in_flight is None else (queue.in_flight,)
+        return (*in_flight, *queue.batches)
+
     def waiting(self, topic_partition: TopicPartition) -> Waiting:
         """Return what is queued for a partition; for ``UNKNOWN``, what is held for its topic."""
         if topic_partition.partition == UNKNOWN:

@@ -73,6 +73,11 @@ class Idempotence:
         producer_id, epoch = self.identity
         self.identity = None if epoch == _LAST_EPOCH else Identity(producer_id, epoch + 1)
 
+    def leave_cluster(self) -> None:
+        """Numbers are a cluster's: forget them all, and the identity."""
+        self._next.clear()
+        self.identity = None
+
     def forget_identity(self) -> None:
         """Another producer has the producer id: ask for a new one."""
         self.identity = None

@@ -308,6 +308,17 @@ class Settlement:
                     batch.ambiguous = False  # it may be in a log that is gone
                 accumulator.hold_again(where, self._deliveries.key_of)
 
+    def leave_cluster(self) -> None:
+        """The brokers are those of another cluster: forget all numbers, which are of the old one.
+
+        Another producer may have the same producer id in the new one.
+        """
+        self._idempotence.leave_cluster()
+        for where in self._accumulator.in_use():
+            for batch in self._accumulator.unfinished(where):
+                batch.stamp = None
+                batch.ambiguous = batch.torn = False  # it may be in a log of the old one
+
     def refuse_all(self, error: Exception, now: float) -> None:
         """The brokers reject this client: end everything, or let it wait where the owner defers."""
         if not self.defers(error):

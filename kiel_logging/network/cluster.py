@@ -6,11 +6,13 @@ a backoff; when three known brokers in a row do not answer, the bootstrap list i
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeAlias
 
 from kiel_logging.delivery.request_limit import RequestLimit
 from kiel_logging.delivery.topology import Topology
+from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
     AuthenticationFailed,
     BrokerError,
@@ -137,6 +139,7 @@ class Cluster:
         clock: seconds, monotonic.
         on_change: called when something that was waited for may be there.
         on_metadata: called when the topology was updated, before anything else can use it.
+        on_another_cluster: called when brokers of another cluster than before answer.
 
     Attributes:
         trouble: the last error of a broker, for messages to the user; None when all is well.
@@ -154,6 +157,7 @@ class Cluster:
         clock: Callable[[], float],
         on_change: Callable[[], None],
         on_metadata: Callable[[], None],
+        on_another_cluster: Callable[[], None],
     ) -> None:
         self._options = options
         self._connect = connect
@@ -162,6 +166,8 @@ class Cluster:
         self._clock = clock
         self._on_change = on_change
         self._on_metadata = on_metadata
+        self._on_another_cluster = on_another_cluster
+        self._cluster_id: str | None = None
         self.nodes: dict[int, Node] = {}
         self.outage: BrokerError | None = None
         self._topics: set[str] = set()
@@ -336,6 +342,7 @@ class Cluster:
         # The response itself, with thousands of objects, is let go before more are made.
         metadata = read_metadata(await connection.send(Api.METADATA, request, timeout), asked)
         now = self._clock()
+        self._note_cluster(metadata.cluster_id, connection.address)
         self.topology.update(metadata, now)
         self._on_metadata()
         self._expires_at = now + self._options.metadata_max_age
@@ -343,6 +350,21 @@ class Cluster:
         self._space_refreshes()
         self.outage = None
         self._note_recovery()
+
+    def _note_cluster(self, cluster_id: str | None, address: Address) -> None:
+        before, self._cluster_id = self._cluster_id, cluster_id or self._cluster_id
+        if before in (None, self._cluster_id):
+            return
+        report(
+            logging.ERROR,
+            "%s belongs to the cluster %s, the brokers before it belonged to %s: records go there "
+            "from now on; if that is not meant, check the option brokers and what its names "
+            "resolve to",
+            address,
+            self._cluster_id,
+            before,
+        )
+        self._on_another_cluster()
 
     def _note_recovery(self) -> None:
         if any(node.failures for node in self.nodes.values()):

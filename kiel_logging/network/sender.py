@@ -101,6 +101,7 @@ class Sender:
             clock=clock,
             on_change=self.poke,
             on_metadata=lambda: self.settlement.relocate(),
+            on_another_cluster=lambda: self.settlement.leave_cluster(),
         )
         self.settlement = Settlement(
             accumulator=accumulator,

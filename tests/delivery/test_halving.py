@@ -75,3 +75,17 @@ def test_halves_of_what_is_surely_not_stored_get_numbers_of_their_own(sent: bool
     assert first.stamp is second.stamp is None
     assert answer(parts, ErrorCode.none, 100.0).stamp == Stamp(parts.idempotence.identity, 0)  # type: ignore[arg-type]
     assert answer(parts, ErrorCode.none, 100.0).stamp == Stamp(parts.idempotence.identity, 2)  # type: ignore[arg-type]
+
+
+def test_all_numbers_are_forgotten_with_the_cluster() -> None:
+    """Another producer may have them in the next one, which would take records for its repeats."""
+    parts = Parts()
+    halve(parts)
+    parts.append("e")
+    parts.settlement.leave_cluster()
+    parts.idempotence.take_identity(1000, 7)
+    for base in (0, 2, 4):
+        batch = answer(parts, ErrorCode.none, 100.0)
+        assert batch.stamp == Stamp(parts.idempotence.identity, base)  # type: ignore[arg-type]
+        assert not batch.torn
+    assert parts.ends.told == ["a", "b", "c", "d", "e"]
