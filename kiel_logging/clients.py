@@ -344,6 +344,9 @@ class _Futures:
     def deferred(self, topic: str, error: Exception) -> None:
         """Never: a future tells of the first rejection."""
 
+    def present_time(self) -> None:
+        """Callers give their own times, and learn that one is refused."""
+
     def troubled(self, error: Exception) -> None:
         """Futures end with their own errors."""
 

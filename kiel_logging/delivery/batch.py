@@ -76,6 +76,7 @@ class Batch:
         memory: bytes that it takes in memory.
         stamp: its producer id, epoch and base sequence; None when it has none (yet).
         ambiguous: whether the brokers may have it without our knowing.
+        restamped: whether its record has another time than it came with.
         torn: whether it has the numbers of a part of an ambiguous one.
     """
 
@@ -87,6 +88,7 @@ class Batch:
         "last_error",
         "memory",
         "records",
+        "restamped",
         "size",
         "stamp",
         "state",
@@ -111,6 +113,7 @@ class Batch:
         self.stamp: Stamp | None = None
         self.ambiguous = False
         self.torn = False
+        self.restamped = False
 
     def __repr__(self) -> str:
         return (
@@ -165,6 +168,12 @@ class Batch:
         assert self.state is State.IN_FLIGHT
         self.state = State.QUEUED
         self.last_error = error
+
+    def restamp(self, timestamp: int) -> None:
+        """Give the only record another time, in milliseconds of the epoch."""
+        assert len(self) == 1
+        self.records = [plain_record(self.records[0])._replace(timestamp=timestamp)]
+        self.restamped = True
 
     def complete(self) -> None:
         """The brokers have it."""

@@ -66,6 +66,12 @@ class Deliveries(Protocol):
     def deferred(self, topic: str, error: Exception) -> None:
         """The brokers reject ``topic`` for now, and its records wait; called for each wait."""
 
+    def present_time(self) -> int | None:
+        """Return the time, in milliseconds of the epoch, for a record whose own brokers refuse.
+
+        None lets it fail.
+        """
+
     def troubled(self, error: Exception) -> None:
         """Trouble that lasts is being logged: because of ``error`` records wait."""
 
@@ -125,7 +131,7 @@ class Settlement:
             return
         error = rejection(batch.topic_partition, result.error, result.message)
         if outcome is Outcome.FAIL:
-            self._give_up_the_culprit(batch, error)
+            self._give_up_the_culprit(batch, error, now)
         elif outcome in (Outcome.REFUSE, Outcome.RECODE):
             self._refuse(batch, error, now)
         elif outcome is Outcome.SPLIT:
@@ -203,7 +209,7 @@ class Settlement:
         if hint is not None and self._topology.has(topic_partition):
             self._topology.learn_leader(topic_partition, hint)
 
-    def _give_up_the_culprit(self, batch: Batch, error: BrokerRejected) -> None:
+    def _give_up_the_culprit(self, batch: Batch, error: BrokerRejected, now: float) -> None:
         """Give up the record that brokers will never store, and not its neighbours.
 
         Brokers reject a whole batch for one record. Halves of it are sent until one record is
@@ -212,8 +218,28 @@ class Settlement:
         if len(batch) > 1 and self._deliveries.defers and not self.closing:
             self._idempotence.give_up(batch)
             self._accumulator.split(batch, too_large=False)
-        else:
+        elif not self._put_time_right(batch, error, now):
             self.give_up(batch, error)
+
+    def _put_time_right(self, batch: Batch, error: BrokerRejected, now: float) -> bool:
+        """Send a single record again under the present time if its own is too far off.
+
+        Since Kafka 3.6 brokers refuse times more than an hour ahead (KIP-937).
+        """
+        if error.error_code != ErrorCode.invalid_timestamp or len(batch) > 1 or batch.restamped:
+            return False
+        timestamp = self._deliveries.present_time()
+        if timestamp is None or self.closing:
+            return False
+        batch.restamp(timestamp)
+        report(
+            logging.WARNING,
+            "a record for %s has a time that its broker refuses: it is stored under the present "
+            "time; is a clock wrong?",
+            batch.topic_partition,
+        )
+        self._retry(batch, error, now, backoff=0.0)
+        return True
 
     def recode(self, batch: Batch, result: PartitionResult, now: float) -> None:
         """Send ``batch``, which is surely not stored, again at once: compressed otherwise."""

@@ -461,7 +461,7 @@ class Sender:
         """The brokers won't give us a producer id: send without, unless one was asked for."""
         if self._options.idempotence_required:
             # Nothing can be sent: the owner should know now, not when it is too late.
-            self.watch.unidentified = error
+            self.watch.unidentified, self.watch.refused = error, True
             self.settlement.refuse_all(error, self._clock())
             self._identify_later()
             return

@@ -48,6 +48,7 @@ class Watch:
 
     Attributes:
         unidentified: why the brokers give no producer id; None when they do, or were not asked.
+        refused: whether that is for a reason that does not pass.
         lasting: the troubles of now.
     """
 
@@ -70,6 +71,7 @@ class Watch:
         self._look_at = 0.0
         self._missed = False
         self.unidentified: Exception | None = None
+        self.refused = False
         self.lasting: tuple[Trouble, ...] = ()
 
     def __repr__(self) -> str:
@@ -103,7 +105,7 @@ class Watch:
         if (outage := self._cluster.outage) is not None:
             seen[_KAFKA] = Seen(outage, self._accumulator.outstanding, urgent=True)
         if self.unidentified is not None and self._accumulator.outstanding:
-            urgent = not isinstance(self.unidentified, BrokerError) or _is_urgent(self.unidentified)
+            urgent = self.refused or _is_urgent(self.unidentified)
             seen[_PRODUCER_ID] = Seen(self.unidentified, self._accumulator.outstanding, urgent)
         self._see_brokers(seen, now)
         deferred = self._settlement.deferrals.errors()

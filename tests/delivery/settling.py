@@ -27,6 +27,7 @@ class Ends:
 
     keeps = False
     backlog = 0
+    time_to_store: int | None = None
 
     def __init__(self, *, defers: bool = False) -> None:
         self.defers = defers
@@ -48,6 +49,10 @@ class Ends:
     def deferred(self, topic: str, error: Exception) -> None:
         """In the order of the reports."""
         self.deferred_topics.append((topic, error))
+
+    def present_time(self) -> int | None:
+        """It is given in `time_to_store`."""
+        return self.time_to_store
 
     def troubled(self, error: Exception) -> None:
         """It is logged."""

@@ -26,6 +26,7 @@ class Owner:
 
     keeps = False
     backlog = 0
+    time_to_store: int | None = None
 
     def __init__(self, *, defers: bool = True) -> None:
         self.defers = defers
@@ -62,6 +63,10 @@ class Owner:
         """Note the topic, and why."""
         self.deferrals.append((topic, error))
         self._reports.set()
+
+    def present_time(self) -> int | None:
+        """It is given in `time_to_store`."""
+        return self.time_to_store
 
     def troubled(self, error: Exception) -> None:
         """It is logged."""

@@ -339,6 +339,10 @@ class Outbox:
         """Pass on that a topic waits; see ``Deliveries``."""
         self._ledger.deferred(topic, error)
 
+    def present_time(self) -> int:
+        """Return it: records keep the time at which they were logged in their value as well."""
+        return time.time_ns() // 1_000_000
+
     def troubled(self, error: Exception) -> None:
         """Pass on that trouble is logged; see ``Deliveries``."""
         self._ledger.troubled(error)
