@@ -17,6 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 from kiel_logging.confluent import reason, watermarks
 from kiel_logging.demo.errors import DemoError
 from kiel_logging.demo.logging_setup import TOPICS
+from kiel_logging.printable import printable
 from kiel_logging.records import TopicPartition
 
 _PATIENCE_S: Final = 30.0
@@ -139,7 +140,8 @@ def _delete(client: AdminClient, cluster: Cluster) -> None:
         for deleted in client.delete_topics(list(cluster.topics)).values():
             deleted.result(_PATIENCE_S)
     except (KafkaException, TimeoutError) as cause:
-        sys.stderr.write(f"the topics {cluster.prefix}* are still there: {reason(cause)}\n")
+        why = printable(reason(cause))
+        sys.stderr.write(f"the topics {cluster.prefix}* are still there: {why}\n")
 
 
 def _leaders(cluster: Cluster) -> Mapping[TopicPartition, str]:

@@ -5,9 +5,11 @@ None of it may go where it came from, wait for a lock of logging's, or raise.
 
 import contextlib
 import logging
+import reprlib
 import sys
 import threading
 import time
+import traceback
 from typing import Any, Final
 
 from kiel_logging.diagnostics import log_to
@@ -131,6 +133,25 @@ def write_to_stderr(text: str) -> None:
     with contextlib.suppress(Exception):  # None, closed, a full disk, an encoding
         sys.stderr.write(f"{printable_lines(text, _MOST_WRITTEN)}\n")
 
+
+def describe_failure(record: logging.LogRecord) -> str:
+    """Return what ``logging.Handler.handleError`` would write of the exception being handled."""
+    return (
+        f"--- Logging error ---\nLogged at {record.pathname}:{record.lineno}\n"
+        f"Message: {_represented(record.msg)}\nArguments: {_represented(record.args)}\n"
+        f"{traceback.format_exc()}"
+    )
+
+
+def _represented(value: object) -> str:
+    try:
+        return _cut.repr(value)
+    except Exception as error:
+        return f"not shown, for its repr() raised {type(error).__name__}"
+
+
+_cut: Final = reprlib.Repr()
+_cut.maxstring = _cut.maxother = 1_000
 
 _FORMATTER: Final = logging.Formatter("%(levelname)s %(name)s: %(message)s")
 
