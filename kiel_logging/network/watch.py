@@ -102,11 +102,12 @@ class Watch:
 
     def _see(self, now: float) -> dict[str, Seen]:
         seen: dict[str, Seen] = {}
+        everything = self._accumulator.outstanding + self._deliveries.backlog
         if (outage := self._cluster.outage) is not None:
-            seen[_KAFKA] = Seen(outage, self._accumulator.outstanding, urgent=True)
-        if self.unidentified is not None and self._accumulator.outstanding:
+            seen[_KAFKA] = Seen(outage, everything, urgent=True)
+        if self.unidentified is not None and everything:
             urgent = self.refused or _is_urgent(self.unidentified)
-            seen[_PRODUCER_ID] = Seen(self.unidentified, self._accumulator.outstanding, urgent)
+            seen[_PRODUCER_ID] = Seen(self.unidentified, everything, urgent)
         self._see_brokers(seen, now)
         deferred = self._settlement.deferrals.errors()
         for where, stall in self._stalls.partitions.items():
