@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kiel_logging.errors import KielError
     from kiel_logging.handler.audit_handler import AuditHandler
     from kiel_logging.handler.kafka_handler import KafkaHandler
-    from kiel_logging.handler.pipeline.stats import Stats
+    from kiel_logging.handler.pipeline.stats import Stats, Trouble
     from kiel_logging.handler.receipts import Receipts
     from kiel_logging.records import Receipt, RecordMetadata, TopicPartition
 
@@ -29,6 +29,7 @@ __all__ = [
     "RecordMetadata",
     "Stats",
     "TopicPartition",
+    "Trouble",
     "__version__",
 ]
 
@@ -41,6 +42,7 @@ _HOMES = {
     "Receipts": "kiel_logging.handler.receipts",
     "RecordMetadata": "kiel_logging.records",
     "Stats": "kiel_logging.handler.pipeline.stats",
+    "Trouble": "kiel_logging.handler.pipeline.stats",
     "TopicPartition": "kiel_logging.records",
 }
 

@@ -70,7 +70,8 @@ class Producer:
             lies in between (a load balancer, a firewall) keeps idle connections.
         max_request_size: most bytes of a request, and so of a message, uncompressed.
         idempotence: whether brokers drop repeats, so that each message is stored once and in
-            order; by default with ``required_acks=-1``, the only setting that allows it (KIP-98).
+            order; only ``required_acks=-1`` allows it (KIP-98). None uses it then, unless the
+            brokers refuse it or don't know it, which is logged; True insists on it.
         compression_level: the codec's own measure of effort; None is its default.
         buffer_memory: most bytes of memory for messages that are not delivered yet.
         max_block_ms: milliseconds that ``produce()`` waits for room in it.
@@ -322,6 +323,7 @@ class _Futures:
     """Tokens are pending messages; a future that was cancelled is left alone."""
 
     keeps = defers = False
+    backlog = 0
 
     def __init__(self, let_in: Callable[[], None]) -> None:
         self._let_in = let_in
@@ -341,6 +343,12 @@ class _Futures:
 
     def deferred(self, topic: str, error: Exception) -> None:
         """Never: a future tells of the first rejection."""
+
+    def present_time(self) -> None:
+        """Callers give their own times, and learn that one is refused."""
+
+    def troubled(self, error: Exception) -> None:
+        """Futures end with their own errors."""
 
     def resume(self) -> None:
         """``produce()`` waits for memory, however much of it stalled partitions take."""

@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from kiel_logging.printable import printable
@@ -26,8 +27,11 @@ PERIOD: Final = 10.0
 """Seconds."""
 
 
+HIDDEN: Final = "%d more messages of kiel_logging were hidden"
+
+
 class Doses:
-    """How much was logged of late. No lock: that a thread is miscounted does no harm."""
+    """How much was shown of late. No lock: that a thread is miscounted does no harm."""
 
     def __init__(self) -> None:
         self._ends_at = 0.0
@@ -42,9 +46,9 @@ class Doses:
         self._ends_at, self._shown = now + PERIOD, Counter({"hidden": 1} if hidden else {})
         return hidden
 
-    def take(self, kind: str) -> bool:
-        """Count one more of a ``kind``, and return whether it may be shown."""
-        if self._shown.total() >= MOST or self._shown[kind] >= MOST_OF_A_KIND:
+    def take(self, kind: str, most: int) -> bool:
+        """Count one more of a ``kind``; return whether it may be shown, if ``most`` of it may."""
+        if self._shown.total() >= MOST or self._shown[kind] >= most:
             self._hidden += 1
             return False
         self._shown[kind] += 1
@@ -54,10 +58,25 @@ class Doses:
 _doses = Doses()
 
 
+def admit(kind: str, most: int, show_hidden: Callable[[int], None]) -> bool:
+    """Return whether another message of a ``kind``, of which ``most`` are, may be shown.
+
+    If any were hidden in the period before, ``show_hidden`` is called first, with their number.
+    """
+    if hidden := _doses.hidden(time.monotonic()):
+        show_hidden(hidden)
+    return _doses.take(kind, most)
+
+
+def _show_hidden(hidden: int) -> None:
+    log_to(logger, logging.WARNING, HIDDEN, hidden)
+
+
 def report(level: int, message: str, *args: object) -> None:
     """Log ``message % args`` at ``level``; set the logger's level to silence it.
 
-    Above DEBUG there are at most ten messages in ten seconds, in the whole process.
+    Above DEBUG there are at most ten messages in ten seconds, in the whole process; those that
+    handlers write to stderr are among them.
 
     ``dictConfig`` disables every logger that its configuration doesn't name, and ours exists by
     the time it does, because reading the configuration imports the handler. That is no wish to
@@ -66,11 +85,8 @@ def report(level: int, message: str, *args: object) -> None:
     logger.disabled = False
     if not _is_enabled(logger, level):
         return
-    if level > logging.DEBUG:
-        if hidden := _doses.hidden(time.monotonic()):
-            log_to(logger, logging.WARNING, "%d more messages of kiel_logging were hidden", hidden)
-        if not _doses.take(message):
-            return
+    if level > logging.DEBUG and not admit(message, MOST_OF_A_KIND, _show_hidden):
+        return
     shown = (arg if isinstance(arg, int | float) else _Printable(arg) for arg in args)
     log_to(logger, level, message, *shown, depth=2)
 

@@ -27,6 +27,7 @@
     │   ├── UnsupportedBroker                  older than Kafka 2.1, or newer than we know
     │   ├── NoBrokersAvailable                 none of the bootstrap brokers answered
     │   ├── NoLeader                           no broker leads the partition, or none that is known
+    │   ├── Throttled                          it makes this client wait: a quota is used up
     │   └── SecurityError                      who we are, or who they are, is not accepted
     │       ├── AuthenticationFailed               a wrong password, an unknown user, an old token
     │       ├── UnsupportedMechanism               the broker's listener does not offer it
@@ -162,6 +163,10 @@ class NoLeader(BrokerError):
     """No broker leads the partition now, as far as is known; messages wait for the next leader."""
 
 
+class Throttled(BrokerError):
+    """The broker makes this client wait, because the client's quota is used up."""
+
+
 class SecurityError(BrokerError):
     """TLS or SASL failed: retried, but not often, for somebody has to put something right."""
 
@@ -231,11 +236,13 @@ class BrokerRejected(DeliveryError):
 
     Attributes:
         error_code: Kafka's number of the error (``kio.schema.errors.ErrorCode``).
+        error_name: Kafka's name of it, in capitals; empty if it is not known here.
     """
 
-    def __init__(self, message: str, error_code: int) -> None:
+    def __init__(self, message: str, error_code: int, error_name: str = "") -> None:
         super().__init__(message)
         self.error_code = error_code
+        self.error_name = error_name
 
 
 class TopicAuthorizationFailed(BrokerRejected):

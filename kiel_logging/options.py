@@ -102,6 +102,7 @@ class ProducerOptions:
     max_request_size: int
     buffer_memory: int
     idempotence: bool
+    idempotence_required: bool
     security: SecurityOptions
 
 
@@ -145,6 +146,7 @@ def producer_options(
         max_request_size=check_whole("max_request_size", max_request_size, least=_SMALLEST_REQUEST),
         buffer_memory=check_whole("buffer_memory", buffer_memory, least=_SMALLEST_REQUEST),
         idempotence=_check_idempotence(idempotence, required_acks),
+        idempotence_required=idempotence is True,
         security=security_options(**security),
         **{name.removesuffix("_ms"): seconds for name, seconds in durations.items()},
     )

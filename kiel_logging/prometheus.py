@@ -4,6 +4,7 @@ Needs the extra ``prometheus``. Nothing is counted here, so that it costs nobody
 """
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -70,6 +71,15 @@ _DROPPED_HELP: Final = (
     "Log records that never reached the producer, by reason (buffer_full: more came than Kafka "
     "took) and level."
 )
+_TROUBLES: Final = "kiel_logging_troubles"
+_TROUBLES_HELP: Final = (
+    "What keeps log records from being delivered, by kind of error: how many topics and brokers "
+    "have had it for some seconds. A handler without any has one series, 0, whose kind is empty."
+)
+_TROUBLE_SECONDS: Final = "kiel_logging_trouble_seconds"
+_TROUBLE_SECONDS_HELP: Final = "How long the longest of these lasts, by kind."
+_TROUBLE_RECORDS: Final = "kiel_logging_trouble_records"
+_TROUBLE_RECORDS_HELP: Final = "How many log records wait because of these, by kind."
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -121,6 +131,7 @@ def _metrics(stats_by_label: dict[str, Stats]) -> Iterator[Metric]:
     yield _dropped(stats_by_label)
     for name, (text, value_of) in _GAUGES.items():
         yield _filled(GaugeMetricFamily(name, text, labels=["handler"]), value_of, stats_by_label)
+    yield from _troubles(stats_by_label)
 
 
 def _filled(
@@ -142,3 +153,20 @@ def _dropped(stats_by_label: dict[str, Stats]) -> Metric:
             for level, count in levels.items():
                 family.add_metric([label, reason, level], count)
     return family
+
+
+def _troubles(stats_by_label: dict[str, Stats]) -> Iterator[Metric]:
+    labels = ["handler", "kind"]
+    number = GaugeMetricFamily(_TROUBLES, _TROUBLES_HELP, labels=labels)
+    seconds = GaugeMetricFamily(_TROUBLE_SECONDS, _TROUBLE_SECONDS_HELP, labels=labels)
+    records = GaugeMetricFamily(_TROUBLE_RECORDS, _TROUBLE_RECORDS_HELP, labels=labels)
+    now = time.time()
+    for label, stats in stats_by_label.items():
+        if not stats.troubles:
+            number.add_metric([label, ""], 0)
+        for kind in sorted({one.kind for one in stats.troubles}):
+            alike = [one for one in stats.troubles if one.kind == kind]
+            number.add_metric([label, kind], len(alike))
+            seconds.add_metric([label, kind], max(0.0, now - min(one.since for one in alike)))
+            records.add_metric([label, kind], sum(one.records for one in alike))
+    yield from (number, seconds, records)

@@ -22,6 +22,7 @@ from kiel_logging import KafkaHandler
 from kiel_logging.prometheus import KafkaHandlerCollector
 from tests.support.fake_cluster import ErrorCode
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from tests.support.waiting import until
 
 MakeHandler = Callable[..., KafkaHandler]
 Samples = dict[tuple[str, tuple[str, ...]], float]
@@ -132,6 +133,24 @@ def test_what_was_dropped(cluster: ThreadedFakeCluster, make_handler: MakeHandle
         ("kafka", "Level 25", "buffer_full"): 1,
         ("kafka", "WARNING", "closed"): 1,
     }
+
+
+def test_trouble_that_lasts(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By kind, with how many subjects have it, for how long, and how many records wait."""
+    monkeypatch.setattr("kiel_logging.delivery.troubles.PATIENCE", 0.0)
+    cluster.call(lambda c: c.produce_error(ErrorCode.not_enough_replicas, times=10**6))
+    handler = make_handler("kafka", close_timeout_ms=20)
+    assert scrape(KafkaHandlerCollector([handler]))["troubles", ("kafka", "")] == 0
+    emit(handler, logging.INFO, logging.INFO)
+    until(lambda: bool(handler.stats().troubles))
+    labels = ("kafka", "NOT_ENOUGH_REPLICAS")
+    samples = scrape(KafkaHandlerCollector([handler]))
+    assert samples["troubles", labels] == 1
+    assert samples["trouble_seconds", labels] >= 0
+    assert samples["trouble_records", labels] == 2
+    assert ("troubles", ("kafka", "")) not in samples
 
 
 def test_a_full_buffer_is_seen_the_first_time(make_handler: MakeHandler) -> None:
@@ -298,6 +317,10 @@ def test_the_exposition_names_and_explains(make_handler: MakeHandler) -> None:
             f"kiel_logging_records_{what}": "gauge" for what in ("buffered", "in_flight", "spooled")
         },
         "kiel_logging_memory_bytes": "gauge",
+        **{
+            f"kiel_logging_{what}": "gauge"
+            for what in ("troubles", "trouble_seconds", "trouble_records")
+        },
     }
     assert helps.keys() == types.keys()
 

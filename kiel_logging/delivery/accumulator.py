@@ -428,6 +428,12 @@ class Accumulator:
         queue = self._queues.get(topic_partition)
         return () if queue is None else tuple(queue.batches)
 
+    def unfinished(self, topic_partition: TopicPartition) -> Sequence[Batch]:
+        """Return the batches of a partition that is in use, in flight and queued, oldest first."""
+        queue = self._queues[topic_partition]
+        in_flight = () if queue.in_flight is None else (queue.in_flight,)
+        return (*in_flight, *queue.batches)
+
     def waiting(self, topic_partition: TopicPartition) -> Waiting:
         """Return what is queued for a partition; for ``UNKNOWN``, what is held for its topic."""
         if topic_partition.partition == UNKNOWN:
@@ -435,6 +441,12 @@ class Accumulator:
             return Waiting(len(line), line.memory)
         queue = self._queues.get(topic_partition)
         return Waiting(0, 0) if queue is None else Waiting(queue.records, queue.memory)
+
+    def outstanding_of(self, topic_partition: TopicPartition) -> int:
+        """Return how many records of a partition are queued, held or in flight."""
+        queue = self._queues.get(topic_partition)
+        in_flight = queue.in_flight if queue is not None else None
+        return self.waiting(topic_partition).records + (len(in_flight) if in_flight else 0)
 
     def first(self, topic_partition: TopicPartition) -> Batch | None:
         """Return the oldest batch of a partition, in flight or queued; None if it has none."""

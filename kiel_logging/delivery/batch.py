@@ -24,6 +24,10 @@ RECORD_MEMORY_OVERHEAD: Final = 330
 3.11): a Producer's token is a pair of its key and a future."""
 
 
+SEQUENCES: Final = 2**31
+"""Sequence numbers wrap at it."""
+
+
 def memory_of(record: Record) -> int:
     """Return the bytes of memory that a queued record takes."""
     return record_size(record) + RECORD_MEMORY_OVERHEAD
@@ -41,6 +45,10 @@ class Stamp(NamedTuple):
 
     identity: Identity
     base_sequence: int
+
+    def after(self, records: int) -> "Stamp":
+        """Return the numbers that follow those of so many records."""
+        return Stamp(self.identity, (self.base_sequence + records) % SEQUENCES)
 
 
 class State(Enum):
@@ -68,6 +76,8 @@ class Batch:
         memory: bytes that it takes in memory.
         stamp: its producer id, epoch and base sequence; None when it has none (yet).
         ambiguous: whether the brokers may have it without our knowing.
+        restamped: whether its record has another time than it came with.
+        torn: whether it has the numbers of a part of an ambiguous one.
     """
 
     __slots__ = (
@@ -78,11 +88,13 @@ class Batch:
         "last_error",
         "memory",
         "records",
+        "restamped",
         "size",
         "stamp",
         "state",
         "tokens",
         "topic_partition",
+        "torn",
         "unsealed",
     )
 
@@ -100,6 +112,8 @@ class Batch:
         self.last_error: Exception | None = None
         self.stamp: Stamp | None = None
         self.ambiguous = False
+        self.torn = False
+        self.restamped = False
 
     def __repr__(self) -> str:
         return (
@@ -155,6 +169,12 @@ class Batch:
         self.state = State.QUEUED
         self.last_error = error
 
+    def restamp(self, timestamp: int) -> None:
+        """Give the only record another time, in milliseconds of the epoch."""
+        assert len(self) == 1
+        self.records = [plain_record(self.records[0])._replace(timestamp=timestamp)]
+        self.restamped = True
+
     def complete(self) -> None:
         """The brokers have it."""
         assert self.state is State.IN_FLIGHT
@@ -189,7 +209,10 @@ class Batch:
         return tokens, freed
 
     def split(self) -> tuple["Batch", "Batch"]:
-        """It was too large: return its halves, in order."""
+        """It was too large: return its halves, in order.
+
+        If it is ambiguous they share its numbers.
+        """
         assert self.state is State.IN_FLIGHT
         assert len(self) > 1
         self.state = State.SPLIT
@@ -203,4 +226,8 @@ class Batch:
         records = list(map(plain_record, self.records[start:end]))
         part.extend(records, self.tokens[start:end], sum(map(record_size, records)))
         part.unsealed = 0
+        part.last_error = self.last_error
+        if self.ambiguous and self.stamp is not None:
+            part.stamp = self.stamp.after(start)
+            part.ambiguous = part.torn = True
         return part

@@ -94,6 +94,10 @@ class Deferrals:
         deferral = self._topics.get(topic)
         return None if deferral is None else deferral.error
 
+    def errors(self) -> dict[str, Exception]:
+        """Return the topics that are deferred, and why each was rejected last."""
+        return {topic: one.error for topic, one in self._topics.items() if one.error is not None}
+
     def until(self, topic: str) -> float:
         """Return when the latest wait of ``topic`` ends or ended; 0 if it is not deferred."""
         deferral = self._topics.get(topic)

@@ -18,7 +18,6 @@ from typing import Final
 from kiel_logging.delivery.batch import Batch, Identity, Stamp
 from kiel_logging.records import TopicPartition
 
-_SEQUENCES: Final = 2**31
 _LAST_EPOCH: Final = 2**15 - 1
 
 
@@ -49,8 +48,7 @@ class Idempotence:
         if following is None or following.identity != self.identity:
             following = Stamp(self.identity, 0)
         batch.stamp = following
-        end = (following.base_sequence + len(batch)) % _SEQUENCES
-        self._next[batch.topic_partition] = Stamp(self.identity, end)
+        self._next[batch.topic_partition] = following.after(len(batch))
 
     def give_up(self, batch: Batch) -> None:
         """``batch`` won't be sent again under its numbers: make the next ones acceptable."""
@@ -66,7 +64,7 @@ class Idempotence:
         """The broker refused the numbers of ``batch``, which it does not have: start afresh."""
         self.bump_epoch()
         batch.stamp = None
-        batch.ambiguous = False
+        batch.ambiguous = batch.torn = False
 
     def bump_epoch(self) -> None:
         """Begin the next epoch; after the last one, a new producer id has to be asked for."""
@@ -74,6 +72,11 @@ class Idempotence:
             return
         producer_id, epoch = self.identity
         self.identity = None if epoch == _LAST_EPOCH else Identity(producer_id, epoch + 1)
+
+    def leave_cluster(self) -> None:
+        """Numbers are a cluster's: forget them all, and the identity."""
+        self._next.clear()
+        self.identity = None
 
     def forget_identity(self) -> None:
         """Another producer has the producer id: ask for a new one."""

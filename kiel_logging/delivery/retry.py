@@ -19,6 +19,7 @@ class Outcome(Enum):
     AMBIGUOUS = "sent again after a backoff; it may be in the log"
     REFRESH = "sent again after a metadata refresh"
     SPLIT = "sent again in halves"
+    RECODE = "sent again uncompressed; given up, or deferred, if it was"
     RENUMBER = "sent again under new sequence numbers"
     FENCED = "sent again under a new producer id, unless it may be in the log"
     REFUSE = "given up, or deferred: somebody can put the cause right"
@@ -63,11 +64,12 @@ OUTCOMES: Final = {
     ErrorCode.invalid_producer_epoch: Outcome.FENCED,
     ErrorCode.producer_fenced: Outcome.FENCED,
     ErrorCode.invalid_producer_id_mapping: Outcome.FENCED,
+    # The brokers are older than the codec, or look-alikes that have fewer.
+    ErrorCode.unsupported_compression_type: Outcome.RECODE,
     # A retry alone does not change these: permission, configuration.
     ErrorCode.topic_authorization_failed: Outcome.REFUSE,
     ErrorCode.cluster_authorization_failed: Outcome.REFUSE,
     ErrorCode.invalid_required_acks: Outcome.REFUSE,
-    ErrorCode.unsupported_compression_type: Outcome.REFUSE,
     ErrorCode.unsupported_version: Outcome.REFUSE,
     # The fault of the records themselves.
     ErrorCode.invalid_topic_exception: Outcome.FAIL,

@@ -50,6 +50,10 @@ class Deliveries(Protocol):
     keeps: bool
     defers: bool
 
+    @property
+    def backlog(self) -> int:
+        """How many records are still to be appended."""
+
     def key_of(self, token: Any) -> Any:
         """Return the key of a record, as the partitioner gets it."""
 
@@ -61,6 +65,15 @@ class Deliveries(Protocol):
 
     def deferred(self, topic: str, error: Exception) -> None:
         """The brokers reject ``topic`` for now, and its records wait; called for each wait."""
+
+    def present_time(self) -> int | None:
+        """Return the time, in milliseconds of the epoch, for a record whose own brokers refuse.
+
+        None lets it fail.
+        """
+
+    def troubled(self, error: Exception) -> None:
+        """Trouble that lasts is being logged: because of ``error`` records wait."""
 
     def resume(self) -> None:
         """Look again at what may be appended.
@@ -118,8 +131,8 @@ class Settlement:
             return
         error = rejection(batch.topic_partition, result.error, result.message)
         if outcome is Outcome.FAIL:
-            self._give_up_the_culprit(batch, error)
-        elif outcome is Outcome.REFUSE:
+            self._give_up_the_culprit(batch, error, now)
+        elif outcome in (Outcome.REFUSE, Outcome.RECODE):
             self._refuse(batch, error, now)
         elif outcome is Outcome.SPLIT:
             self._split(batch, error, now)
@@ -134,6 +147,12 @@ class Settlement:
         elif outcome is Outcome.REFRESH:
             self._doubt_leader(batch.topic_partition, leader)
         elif outcome is Outcome.RENUMBER:
+            if batch.torn:
+                # The broker would have refused it like this if it had the whole that this is a
+                # part of, and have called the whole a duplicate.
+                unknown = ProducerFenced(f"{error}; whether it was stored is unknown")
+                self._refuse(batch, unknown, now)
+                return
             self._idempotence.renumber(batch)
         elif outcome is Outcome.FENCED:
             self._idempotence.forget_identity()
@@ -190,7 +209,7 @@ class Settlement:
         if hint is not None and self._topology.has(topic_partition):
             self._topology.learn_leader(topic_partition, hint)
 
-    def _give_up_the_culprit(self, batch: Batch, error: BrokerRejected) -> None:
+    def _give_up_the_culprit(self, batch: Batch, error: BrokerRejected, now: float) -> None:
         """Give up the record that brokers will never store, and not its neighbours.
 
         Brokers reject a whole batch for one record. Halves of it are sent until one record is
@@ -199,8 +218,42 @@ class Settlement:
         if len(batch) > 1 and self._deliveries.defers and not self.closing:
             self._idempotence.give_up(batch)
             self._accumulator.split(batch, too_large=False)
-        else:
+        elif not self._put_time_right(batch, error, now):
             self.give_up(batch, error)
+
+    def _put_time_right(self, batch: Batch, error: BrokerRejected, now: float) -> bool:
+        """Send a single record again under the present time if its own is too far off.
+
+        Since Kafka 3.6 brokers refuse times more than an hour ahead (KIP-937).
+        """
+        if error.error_code != ErrorCode.invalid_timestamp or len(batch) > 1 or batch.restamped:
+            return False
+        timestamp = self._deliveries.present_time()
+        if timestamp is None or self.closing:
+            return False
+        batch.restamp(timestamp)
+        report(
+            logging.WARNING,
+            "a record for %s has a time that its broker refuses: it is stored under the present "
+            "time; is a clock wrong?",
+            batch.topic_partition,
+        )
+        self._retry(batch, error, now, backoff=0.0)
+        return True
+
+    def recode(self, batch: Batch, result: PartitionResult, now: float) -> None:
+        """Send ``batch``, which is surely not stored, again at once: compressed otherwise."""
+        error = rejection(batch.topic_partition, result.error, result.message)
+        self._retry(batch, error, now, backoff=0.0)
+
+    def halve(self, batch: Batch) -> None:
+        """Put the halves of ``batch``, which was just drained, in its place: its broker takes less.
+
+        If the brokers may have it, they keep its numbers: a broker that has none of it takes them.
+        """
+        if not batch.ambiguous:
+            self._idempotence.give_up(batch)
+        self._accumulator.split(batch)
 
     def _split(self, batch: Batch, error: BrokerRejected, now: float) -> None:
         if self.closing:
@@ -281,6 +334,17 @@ class Settlement:
                     batch.ambiguous = False  # it may be in a log that is gone
                 accumulator.hold_again(where, self._deliveries.key_of)
 
+    def leave_cluster(self) -> None:
+        """The brokers are those of another cluster: forget all numbers, which are of the old one.
+
+        Another producer may have the same producer id in the new one.
+        """
+        self._idempotence.leave_cluster()
+        for where in self._accumulator.in_use():
+            for batch in self._accumulator.unfinished(where):
+                batch.stamp = None
+                batch.ambiguous = batch.torn = False  # it may be in a log of the old one
+
     def refuse_all(self, error: Exception, now: float) -> None:
         """The brokers reject this client: end everything, or let it wait where the owner defers."""
         if not self.defers(error):
@@ -316,17 +380,27 @@ _ADVICE: Final[dict[ErrorCode | int, str]] = {
         "allow this client's user IdempotentWrite on the cluster, or set idempotence=False"
     ),
     ErrorCode.invalid_required_acks: "required_acks must be 1, -1 or 0",
+    **dict.fromkeys(
+        (ErrorCode.not_enough_replicas, ErrorCode.not_enough_replicas_after_append),
+        "bring the brokers back that hold its other replicas, or lower min.insync.replicas",
+    ),
+    ErrorCode.request_timed_out: (
+        "its other replicas don't keep up: see to their brokers, or raise ack_timeout"
+    ),
+    ErrorCode.throttling_quota_exceeded: "raise this client's quota, or log less",
+    ErrorCode.kafka_storage_error: "see to the disks of the broker",
+    ErrorCode.unsupported_compression_type: "set compression to one that these brokers take",
 }
 
 
 def rejection(where: object, error: ErrorCode | int, message: str | None) -> BrokerRejected:
     """Return the error for what a broker said of ``where``, with advice where there is any."""
-    name = error.name.upper() if isinstance(error, ErrorCode) else "an error unknown to us"
-    text = f"the broker answered {name} ({int(error)}) for {where}"
+    name = error.name.upper() if isinstance(error, ErrorCode) else ""
+    text = f"the broker answered {name or 'an error unknown to us'} ({int(error)}) for {where}"
     said = printable(message or "", _MOST_SAID)
     details = [detail for detail in (said, _ADVICE.get(error)) if detail]
     kind = _CLASSES.get(error, BrokerRejected)
-    return kind(": ".join((text, *details)), int(error))
+    return kind(": ".join((text, *details)), int(error), name)
 
 
 def closed_before(cause: Exception | None) -> ProducerClosed:

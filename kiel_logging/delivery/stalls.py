@@ -6,7 +6,8 @@ would fill the window and hold up all healthy ones.
 The law:
 
 - A partition is stalled while records wait for it (or it is watched) and its topic is deferred, it
-  has no known leader, its leader can't be reached, or its first batch came back ``MANY`` times.
+  has no known leader, its leader can't be reached, or its first batch came back
+  ``MANY`` times, or once after a timeout.
   Records that are held are stalled as well: their topic is not known.
 - All is counted once in a turn of the sender, and only for partitions that are due, were
   stalled before, or are watched. That costs nothing for each record.
@@ -18,7 +19,7 @@ from typing import Final, NamedTuple
 from kiel_logging.delivery.accumulator import UNKNOWN, Accumulator
 from kiel_logging.delivery.deferral import Deferrals
 from kiel_logging.delivery.topology import Topology
-from kiel_logging.errors import NoLeader
+from kiel_logging.errors import NoLeader, RequestTimedOut
 from kiel_logging.records import TopicPartition
 
 MANY: Final = 3
@@ -106,7 +107,9 @@ class Stalls:
         if self._topology.partitions(where.topic) is None:
             if (known := self.partitions.get(where)) is not None:
                 return known.error  # one for each of thousands of topics, each turn, is dear
-            return NoLeader(f"the partitions of topic {where.topic!r} are not known yet")
+            return NoLeader(
+                f"the partitions of topic {where.topic!r} are not known yet: does it exist?"
+            )
         if not self._topology.has(where):
             return None  # held records that are about to be queued, or the partition is gone
         leader = self._topology.leader(where)
@@ -115,4 +118,7 @@ class Stalls:
         if (error := self._unreachable(leader)) is not None:
             return error
         first = self._accumulator.first(where)
-        return first.last_error if first is not None and first.attempts >= MANY else None
+        if first is None:
+            return None
+        late = isinstance(first.last_error, RequestTimedOut)  # that took many seconds each time
+        return first.last_error if late or first.attempts >= MANY else None

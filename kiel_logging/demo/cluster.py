@@ -14,6 +14,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from kiel_logging.confluent import no_answer, reason
 from kiel_logging.demo.shop import TOPICS
+from kiel_logging.printable import printable
 from kiel_logging.records import TopicPartition
 
 _PATIENCE_S: Final = 30.0
@@ -112,4 +113,5 @@ def real_cluster(brokers: str, *, keep: bool) -> Iterator[Cluster]:
                 for deleted in client.delete_topics(cluster.topics).values():
                     deleted.result(_PATIENCE_S)
             except (KafkaException, TimeoutError) as cause:
-                sys.stderr.write(f"{cluster.prefix}* are still there: {reason(cause)}\n")
+                why = printable(reason(cause))
+                sys.stderr.write(f"{cluster.prefix}* are still there: {why}\n")

@@ -5,20 +5,23 @@ None of it may go where it came from, wait for a lock of logging's, or raise.
 
 import contextlib
 import logging
+import reprlib
 import sys
 import threading
 import time
+import traceback
 from typing import Any, Final
 
+from kiel_logging import diagnostics
 from kiel_logging.diagnostics import log_to
 from kiel_logging.handler.pipeline.item import level_of
 from kiel_logging.printable import printable, printable_lines
 
-MOST: Final = 10
-"""Diverted records that are shown in one period; of the others only the number is told."""
+MOST_DIVERTED: Final = 7
+"""Diverted records among the ten messages in ten seconds: reports of losses need room as well."""
 
 PERIOD: Final = 10.0
-"""Seconds."""
+"""Seconds until the next complaint of a kind."""
 
 _MOST_WRITTEN: Final = 8_000
 """Characters of one record, with its traceback, on stderr."""
@@ -50,9 +53,6 @@ class InternalLog:
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._logger = logger
-        self._period_ends = 0.0
-        self._shown = 0
-        self._hidden = 0
         self._complaints: dict[str, _Complaint] = {}
         self.diverted = 0
 
@@ -74,7 +74,14 @@ class InternalLog:
         return True
 
     def say(self, level: int, message: str) -> None:
-        """Tell ``message``, which comes now and then only."""
+        """Report ``message``, unless there were many of late; see ``diagnostics.admit()``."""
+        if diagnostics.admit("handlers", diagnostics.MOST, self._say_hidden):
+            self._say(level, message)
+
+    def _say_hidden(self, hidden: int) -> None:
+        self._say(logging.WARNING, diagnostics.HIDDEN % hidden)
+
+    def _say(self, level: int, message: str) -> None:
         message = printable(message)  # errors and records of others are among its parts
         if self._logger is None or _here.telling:
             write_to_stderr(f"kiel_logging: {message}")
@@ -85,7 +92,7 @@ class InternalLog:
     def divert(self, record: logging.LogRecord) -> None:
         """Show ``record``, which was logged while shipping, unless there were many of late."""
         self.diverted += 1
-        if self._worth_showing(record) and self._may_show():
+        if self._worth_showing(record) and self._may_show(record):
             self._show(record)
 
     def _worth_showing(self, record: logging.LogRecord) -> bool:
@@ -93,18 +100,10 @@ class InternalLog:
             return True  # its own level decides
         return level_of(record) >= logging.WARNING and not _is_on_the_console(record)
 
-    def _may_show(self) -> bool:
-        now = time.monotonic()
-        if now >= self._period_ends:
-            hidden, self._hidden, self._shown = self._hidden, 0, 0
-            self._period_ends = now + PERIOD
-            if hidden:
-                self.say(logging.WARNING, f"{hidden} more records about shipping were not shown")
-        if self._shown >= MOST:
-            self._hidden += 1
-            return False
-        self._shown += 1
-        return True
+    def _may_show(self, record: logging.LogRecord) -> bool:
+        if record.name == diagnostics.logger.name:
+            return True  # it was admitted when it was made
+        return diagnostics.admit("records", MOST_DIVERTED, self._say_hidden)
 
     def _show(self, record: logging.LogRecord) -> None:
         if self._logger is None or _here.telling:
@@ -131,6 +130,25 @@ def write_to_stderr(text: str) -> None:
     with contextlib.suppress(Exception):  # None, closed, a full disk, an encoding
         sys.stderr.write(f"{printable_lines(text, _MOST_WRITTEN)}\n")
 
+
+def describe_failure(record: logging.LogRecord) -> str:
+    """Return what ``logging.Handler.handleError`` would write of the exception being handled."""
+    return (
+        f"--- Logging error ---\nLogged at {record.pathname}:{record.lineno}\n"
+        f"Message: {_represented(record.msg)}\nArguments: {_represented(record.args)}\n"
+        f"{traceback.format_exc()}"
+    )
+
+
+def _represented(value: object) -> str:
+    try:
+        return _cut.repr(value)
+    except Exception as error:
+        return f"not shown, for its repr() raised {type(error).__name__}"
+
+
+_cut: Final = reprlib.Repr()
+_cut.maxstring = _cut.maxother = 1_000
 
 _FORMATTER: Final = logging.Formatter("%(levelname)s %(name)s: %(message)s")
 

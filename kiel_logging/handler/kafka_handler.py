@@ -15,7 +15,7 @@ from kiel_logging.handler.conversion.conversion import Conversion
 from kiel_logging.handler.conversion.topic_choice import Topic
 from kiel_logging.handler.conversion.value_choice import Format, check_callable
 from kiel_logging.handler.fallback import Fallback, fallback_target
-from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
+from kiel_logging.handler.internal_log import InternalLog, describe_failure, write_to_stderr
 from kiel_logging.handler.option_checks import (
     check_flag,
     check_positive,
@@ -409,9 +409,11 @@ class KafkaHandler(logging.Handler):
             raise
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 # logging's name
-        """Tell what went wrong with ``record``, as logging does, but at most once in 10 s."""
-        if self._internal_log.may_complain("a log record could not be converted"):
-            super().handleError(record)
+        """Report what went wrong with ``record``, as logging does, but at most once in 10 s."""
+        if logging.raiseExceptions and self._internal_log.may_complain(
+            "a log record could not be converted"
+        ):
+            write_to_stderr(describe_failure(record))
 
     def _pipeline_now(self) -> Pipeline:
         """Return the pipeline, a new one in a child whose fork ran no hook of ours, or not yet."""

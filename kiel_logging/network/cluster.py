@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeAlias
 
+from kiel_logging.delivery.request_limit import RequestLimit
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
@@ -20,6 +21,7 @@ from kiel_logging.errors import (
     ProducerClosed,
     RequestTimedOut,
     SecurityError,
+    Throttled,
     UnsupportedBroker,
     UnsupportedMechanism,
 )
@@ -46,14 +48,8 @@ _LONGEST: Final = 10.0
 _MOST_MUTED: Final = 60.0
 """Seconds that a broker may throttle us. Quotas take a second or so (quota.window.size.seconds)."""
 
-_TELL_EVERY: Final = 60.0
-"""Seconds until the same trouble is logged again, while it lasts."""
-
-_TELL_AGAIN: Final = 10.0
-"""Seconds until it is logged again when it was over meanwhile."""
-
-_MOST_TOLD: Final = 10
-"""Troubles that are logged in that time, of as many brokers or different texts as there are."""
+SLOW: Final = 5.0
+"""Seconds without an answer after which a broker that owes some is in trouble."""
 
 _REFUSALS: Final = (AuthenticationFailed, UnsupportedMechanism)
 """What all brokers of a cluster will say: asking another only locks an account sooner."""
@@ -77,6 +73,9 @@ class Node:
         self.retry_at = 0.0
         self.muted_until = 0.0
         self.in_flight = 0
+        self.owes_since = 0.0
+        self.limit = RequestLimit()
+        self.hung_up: Connection | None = None
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else f"failures={self.failures}"
@@ -91,6 +90,33 @@ class Node:
     def connected(self) -> bool:
         """Whether requests can be sent to it now."""
         return self.connection is not None and self.connection.closed is None
+
+    def sent(self, now: float) -> None:
+        """Count a produce request; each needs a call of ``ended()`` as well."""
+        if not self.in_flight:
+            self.owes_since = now
+        self.in_flight += 1
+
+    def ended(self, now: float) -> None:
+        """Count the end of a produce request: its answer, or the loss of the connection."""
+        self.in_flight -= 1
+        self.owes_since = now
+
+    def trouble(self, now: float) -> BrokerError | None:
+        """Return what is wrong with a connected broker: it throttles us, or does not answer."""
+        if not self.connected:
+            return None
+        if now < self.muted_until:
+            return Throttled(
+                f"{self.address} makes this client wait because its quota is used up: raise the "
+                "quota (producer_byte_rate, request_percentage), or log less"
+            )
+        if self.in_flight and now - self.owes_since >= SLOW:
+            return RequestTimedOut(
+                f"{self.address} has not answered for {now - self.owes_since:.0f} s: is it "
+                "overloaded, or does something in between swallow what is sent?"
+            )
+        return None
 
     def mute(self, now: float, throttle_time_ms: int) -> None:
         """Send nothing for as long as the broker says (KIP-219)."""
@@ -113,9 +139,12 @@ class Cluster:
         clock: seconds, monotonic.
         on_change: called when something that was waited for may be there.
         on_metadata: called when the topology was updated, before anything else can use it.
+        on_another_cluster: called when brokers of another cluster than before answer.
 
     Attributes:
         trouble: the last error of a broker, for messages to the user; None when all is well.
+        outage: why no broker answers with metadata; None when one did.
+        nodes: the brokers that are known.
     """
 
     def __init__(
@@ -128,6 +157,7 @@ class Cluster:
         clock: Callable[[], float],
         on_change: Callable[[], None],
         on_metadata: Callable[[], None],
+        on_another_cluster: Callable[[], None],
     ) -> None:
         self._options = options
         self._connect = connect
@@ -136,11 +166,12 @@ class Cluster:
         self._clock = clock
         self._on_change = on_change
         self._on_metadata = on_metadata
-        self._nodes: dict[int, Node] = {}
+        self._on_another_cluster = on_another_cluster
+        self._cluster_id: str | None = None
+        self.nodes: dict[int, Node] = {}
+        self.outage: BrokerError | None = None
         self._topics: set[str] = set()
         self._closed = False
-        self._told: dict[str, float] = {}
-        self._told_of_trouble = False
         self._refresh_wanted = True
         self._refreshing = False
         self._refresh_at = 0.0
@@ -154,7 +185,7 @@ class Cluster:
         self.trouble: BrokerError | None = None
 
     def __repr__(self) -> str:
-        return f"<Cluster {list(self._nodes.values())}>"
+        return f"<Cluster {list(self.nodes.values())}>"
 
     # What is known of topics.
 
@@ -188,8 +219,9 @@ class Cluster:
     def next_deadline(self, now: float) -> float | None:
         """Return when ``refresh_if_wanted`` or ``node`` may do more than now."""
         moments = [
-            node.muted_until if node.connected else node.retry_at for node in self._nodes.values()
+            node.muted_until if node.connected else node.retry_at for node in self.nodes.values()
         ]
+        moments += [node.owes_since + SLOW for node in self.nodes.values() if node.in_flight]
         if not self._refreshing:
             due = 0.0 if self._refresh_wanted else self._expires_at
             moments.append(max(due, self._refresh_at))
@@ -199,7 +231,7 @@ class Cluster:
         try:
             await self._ask_any_broker()
         except BrokerError as error:
-            self._tell(error)
+            self.trouble = self.outage = error
             self._refresh_wanted = True
             self._space_refreshes(error)
         finally:
@@ -246,7 +278,7 @@ class Cluster:
     def _candidates(self) -> list[Node]:
         """Return the brokers worth asking: connected ones first, those that owe us least before."""
         now = self._clock()
-        nodes = [node for node in self._nodes.values() if node.connected or now >= node.retry_at]
+        nodes = [node for node in self.nodes.values() if node.connected or now >= node.retry_at]
         return sorted(nodes, key=lambda node: (not node.connected, node.in_flight))
 
     async def init_producer_id(self) -> Any:
@@ -262,7 +294,7 @@ class Cluster:
             why = self.trouble or nobody
             raise type(why)(*why.args) from None  # a copy: each raise adds to a traceback
         except BrokerError as error:
-            self._tell(error)
+            self.trouble = error
             self.want_refresh()  # there may be others by now
             raise
 
@@ -310,34 +342,34 @@ class Cluster:
         # The response itself, with thousands of objects, is let go before more are made.
         metadata = read_metadata(await connection.send(Api.METADATA, request, timeout), asked)
         now = self._clock()
+        self._note_cluster(metadata.cluster_id, connection.address)
         self.topology.update(metadata, now)
         self._on_metadata()
         self._expires_at = now + self._options.metadata_max_age
         self._keep_nodes_in_step()
         self._space_refreshes()
+        self.outage = None
         self._note_recovery()
 
+    def _note_cluster(self, cluster_id: str | None, address: Address) -> None:
+        before, self._cluster_id = self._cluster_id, cluster_id or self._cluster_id
+        if before in (None, self._cluster_id):
+            return
+        report(
+            logging.ERROR,
+            "%s belongs to the cluster %s, the brokers before it belonged to %s: records go there "
+            "from now on; if that is not meant, check the option brokers and what its names "
+            "resolve to",
+            address,
+            self._cluster_id,
+            before,
+        )
+        self._on_another_cluster()
+
     def _note_recovery(self) -> None:
-        if any(node.failures for node in self._nodes.values()):
+        if any(node.failures for node in self.nodes.values()):
             return
         self.trouble = None
-        if self._told_of_trouble:
-            self._told_of_trouble = False
-            again = self._clock() + _TELL_AGAIN  # it may come and go, several times a second
-            self._told = {text: min(until, again) for text, until in self._told.items()}
-            report(logging.INFO, "the brokers answer again")
-
-    def _tell(self, error: BrokerError) -> None:
-        """Log what is wrong with the brokers, each trouble once a minute and not too many."""
-        self.trouble = error
-        now, text = self._clock(), str(error)
-        if now < self._told.get(text, now):
-            return
-        recent = {told: until for told, until in self._told.items() if now < until}
-        if len(recent) < _MOST_TOLD:
-            self._told = {**recent, text: now + _TELL_EVERY}
-            self._told_of_trouble = True
-            report(logging.WARNING, "Kafka can't be reached: %s", text)
 
     async def max_message_bytes(self, node: Node, topic: str) -> int | None:
         """Return the most bytes that ``topic`` takes in a batch; None if the broker won't say."""
@@ -385,10 +417,10 @@ class Cluster:
 
         Else see to it that a connection is made, unless it failed a moment ago.
         """
-        node = self._nodes.get(node_id)
+        node = self.nodes.get(node_id)
         if node is None or node.broker != self.topology.brokers[node_id]:
             self._keep_nodes_in_step()
-            node = self._nodes[node_id]
+            node = self.nodes[node_id]
         if node.connected:
             return node if node.can_take(now) else None
         if node.opening is None and now >= node.retry_at:
@@ -397,30 +429,30 @@ class Cluster:
 
     def unreachable(self, node_id: int) -> BrokerError | None:
         """Return why the broker can't be reached; None when it can, or was not tried yet."""
-        node = self._nodes.get(node_id)
-        return node.error if node is not None and node.failures and not node.connected else None
+        node = self.nodes.get(node_id)
+        return node.error if node is not None and not node.connected else None
 
     def connected(self) -> bool:
         """Whether any broker is connected."""
-        return any(node.connected for node in self._nodes.values())
+        return any(node.connected for node in self.nodes.values())
 
     def _keep_nodes_in_step(self) -> None:
         brokers = self.topology.brokers
-        for node_id, node in list(self._nodes.items()):
+        for node_id, node in list(self.nodes.items()):
             if brokers.get(node_id) != node.broker:
                 # Gone, or moved to another address: what it still owes us ends as retries.
-                del self._nodes[node_id]
+                del self.nodes[node_id]
                 if node.connection is not None:
                     node.connection.close()
         for node_id, broker in brokers.items():
-            if node_id not in self._nodes:
-                self._nodes[node_id] = Node(broker)
+            if node_id not in self.nodes:
+                self.nodes[node_id] = Node(broker)
 
     async def _connect_in_background(self, node: Node) -> None:
         try:
             await self._connected(node)
         except BrokerError as error:
-            self._tell(error)
+            self.trouble = error
             # It may be down for long: somebody else may lead its partitions by now.
             self.want_refresh()
         finally:
@@ -440,8 +472,10 @@ class Cluster:
             f"the brokers advertise {node.address} for broker {node.broker.node_id} "
             "(advertised.listeners)"
         )
-        yet = BrokerUnreachable(f"{what}, and nothing answers there yet")
-        slow = asyncio.get_running_loop().call_later(_PATIENCE, self._note_slow, yet)
+        yet = BrokerUnreachable(
+            f"{what}, and nothing answers there yet: can it be reached from here?"
+        )
+        slow = asyncio.get_running_loop().call_later(_PATIENCE, self._note_slow, node, yet)
         try:
             connection = await self._dial(node.address)
         except BrokerUnreachable as error:
@@ -454,17 +488,17 @@ class Cluster:
         finally:
             slow.cancel()
             node.opening = None
-        if self._nodes.get(node.broker.node_id) is not node:
+        if self.nodes.get(node.broker.node_id) is not node:
             connection.close()  # the node was dropped, or all was closed, while we connected
         connection.on_close = lambda why: self._lost(node, why)
         node.connection = connection
-        node.failures = 0
+        node.failures, node.error = 0, None
         node.muted_until = 0.0  # the broker throttles connections
         self._note_recovery()
         return connection
 
-    def _note_slow(self, error: BrokerUnreachable) -> None:
-        self._tell(error)
+    def _note_slow(self, node: Node, error: BrokerUnreachable) -> None:
+        self.trouble = node.error = error
         self.want_refresh()  # another broker may lead its partitions by now, or it has moved
         self._on_change()
 
@@ -487,7 +521,7 @@ class Cluster:
     def close(self) -> None:
         """Close every connection, made or being made; make no others."""
         self._closed = True
-        nodes, self._nodes = self._nodes, {}
+        nodes, self.nodes = self.nodes, {}
         for node in nodes.values():
             if node.opening is not None:
                 node.opening.cancel()

@@ -59,6 +59,7 @@ class _Pending(NamedTuple):
     api: Api
     version: int
     most: int
+    size: int
     response: "asyncio.Future[Any]"
     timer: asyncio.TimerHandle
 
@@ -167,7 +168,9 @@ class Connection:
         frame = messages.encode_request(request, correlation_id, self._client_id)
         timer = self._loop.call_later(timeout, self._time_out, api, timeout)
         most = limits.most_bytes(request)
-        self._pending[correlation_id] = _Pending(api, request.__version__, most, response, timer)
+        self._pending[correlation_id] = _Pending(
+            api, request.__version__, most, len(frame), response, timer
+        )
         self._used_at = self._loop.time()
         self._write(frame)
 
@@ -343,7 +346,13 @@ class Connection:
     def _lost(self, cause: StreamClosedError) -> BrokerError:
         why = cause.real_error or "it hung up"
         text = f"the connection to {self.address} was lost: {why}"
-        if self._versions and not self._served and self._authenticator is None:
+        awaited = next(iter(self._pending.values()), None)
+        if awaited is not None and awaited.api is Api.PRODUCE:
+            text += (
+                f", upon records of {awaited.size} bytes; the broker's log may say why, unless a "
+                "proxy hung up"
+            )
+        elif self._versions and not self._served and self._authenticator is None:
             text += ", upon the first request; does that listener want SASL (security_protocol)?"
         return ConnectionLost(text)
 

@@ -16,6 +16,7 @@ from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.settlement import Deliveries
 from kiel_logging.delivery.stalls import Stalls
 from kiel_logging.delivery.topology import Topology
+from kiel_logging.delivery.troubles import Trouble
 from kiel_logging.errors import PartitionerError, ProducerClosed, RecordTooLarge
 from kiel_logging.network.opening import open_connection, secure
 from kiel_logging.network.resolver import Resolve
@@ -231,6 +232,11 @@ class Engine:
         False as well when the wait is over and the next batch may be tried.
         """
         return self.sender.settlement.deferrals.blocks(topic, self.clock())
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What has kept records from being delivered for some seconds; any thread may ask."""
+        return self.sender.watch.lasting
 
     def evict(self, want: Callable[[TopicPartition], bool]) -> list[Any]:
         """Take records out, as if they had not been appended; return their tokens.

@@ -23,11 +23,22 @@ from kiel_logging.delivery.retry import Outcome, backoff, outcome_of
 from kiel_logging.delivery.settlement import NO_OFFSET, Deliveries, Settlement, rejection
 from kiel_logging.delivery.stalls import Stalls
 from kiel_logging.diagnostics import report
-from kiel_logging.errors import BrokerError, ProtocolError, UnknownTopic
+from kiel_logging.errors import (
+    BrokerError,
+    BrokerUnreachable,
+    ConnectionLost,
+    NoBrokersAvailable,
+    ProtocolError,
+    RecordTooLarge,
+    UnknownTopic,
+    UnsupportedBroker,
+)
 from kiel_logging.network.cluster import Cluster, Connect, Node
 from kiel_logging.network.connection import Connection
+from kiel_logging.network.watch import Watch
 from kiel_logging.options import ProducerOptions
 from kiel_logging.records import TopicPartition
+from kiel_logging.wire.compression import NONE, Codec
 from kiel_logging.wire.messages import Api
 from kiel_logging.wire.produce import (
     FIRST_WITH_TOPIC_IDS,
@@ -67,6 +78,8 @@ class Sender:
         self._accumulator = accumulator
         self._choose = choose
         self._clock = clock
+        self._codec = options.codec
+        self._is_idempotent = options.idempotence
         self._backoff = functools.partial(
             backoff, first=options.retry_backoff, most=options.retry_backoff_max, rng=rng
         )
@@ -88,6 +101,7 @@ class Sender:
             clock=clock,
             on_change=self.poke,
             on_metadata=lambda: self.settlement.relocate(),
+            on_another_cluster=lambda: self.settlement.leave_cluster(),
         )
         self.settlement = Settlement(
             accumulator=accumulator,
@@ -104,6 +118,9 @@ class Sender:
             self.settlement.deferrals,
             unreachable=self.cluster.unreachable,
             connected=self.cluster.connected,
+        )
+        self.watch = Watch(
+            accumulator, self.cluster, self.settlement, self.stalls, deliveries, clock
         )
 
     def __repr__(self) -> str:
@@ -130,6 +147,7 @@ class Sender:
         self._look_for_watched(now)
         self.cluster.refresh_if_wanted(now)
         self._note_stalls(now)
+        self.watch.look(now)
         self._end_flushes()
         self._arm_timer(now)
 
@@ -142,6 +160,7 @@ class Sender:
             self.cluster.next_deadline(now),
             self.settlement.deferrals.next_deadline(now),
             self._identify_at if self._identify_at > now else None,
+            self.watch.next_deadline(),
         ]
         deadline = min((moment for moment in moments if moment is not None), default=None)
         if deadline is not None:
@@ -217,10 +236,12 @@ class Sender:
                 node = self.cluster.node(node_id, now)
                 if node is None:
                     break  # it connects, is throttled, or owes us too many answers
-                batches = self._fill_request(topic_partitions, now)
+                most = self._options.max_request_size
+                most = min(most, node.limit.most(now) or most)
+                batches = self._fill_request(topic_partitions, most, now)
                 if not batches:
                     break
-                node.in_flight += 1
+                node.sent(now)
                 _spawn(self._sending, self._deliver(node, batches))
 
     def _ready_by_leader(self, now: float) -> dict[int, deque[TopicPartition]]:
@@ -235,33 +256,44 @@ class Sender:
                 by_leader.setdefault(leader, deque()).append(topic_partition)
         return by_leader
 
-    def _fill_request(self, topic_partitions: deque[TopicPartition], now: float) -> list[Batch]:
-        """Drain as many of ``topic_partitions`` (and take them off) as one request may carry."""
+    def _fill_request(
+        self, topic_partitions: deque[TopicPartition], most: int, now: float
+    ) -> list[Batch]:
+        """Drain as many of ``topic_partitions`` (and take them off) as fit into ``most`` bytes."""
         batches: list[Batch] = []
         size = 0
         while topic_partitions:
             if self.settlement.deferrals.blocks(topic_partitions[0].topic, now):
                 topic_partitions.popleft()  # another partition of its topic has the one trial
                 continue
-            size += self._accumulator.peek(topic_partitions[0]).size
-            if batches and size > self._options.max_request_size:
+            first = self._accumulator.peek(topic_partitions[0])
+            if first.size > most and len(first) > 1:
+                self.settlement.halve(self._accumulator.drain(topic_partitions[0]))
+                continue
+            size += first.size
+            if batches and size > most:
                 break
             batch = self._accumulator.drain(topic_partitions.popleft())
             self.settlement.deferrals.sent(batch)
             batches.append(batch)
-        if self._options.idempotence:
+        if self._is_idempotent:
             for batch in batches:
                 self._idempotence.stamp(batch)
         return batches
 
     async def _deliver(self, node: Node, batches: list[Batch]) -> None:
+        connection = node.connection
+        assert connection is not None
         try:
-            assert node.connection is not None
-            result = await self._produce(node.connection, batches)
-            await self._settle(node, batches, result)
+            codec = self._codec
+            result = await self._produce(connection, batches)
+            self._note_answered(node, batches)
+            await self._settle(node, batches, result, codec)
         except BrokerError as error:
             self.cluster.want_refresh()
             now = self._clock()
+            if isinstance(error, ConnectionLost):
+                self._note_hang_up(node, connection, batches, now)
             for batch in _unsettled(batches):
                 self.settlement.unanswered(batch, error, now)
         except Exception as bug:  # ours, or a codec's: nothing may stay without an end
@@ -270,10 +302,44 @@ class Sender:
                 batch.ambiguous = True
                 self.settlement.give_up(batch, bug)
         finally:
-            node.in_flight -= 1
+            node.ended(self._clock())
             self.poke()
 
-    async def _settle(self, node: Node, batches: list[Batch], result: ProduceResult) -> None:
+    def _note_answered(self, node: Node, batches: list[Batch]) -> None:
+        if not node.limit.answered(sum(batch.size for batch in batches)):
+            return
+        report(
+            logging.WARNING,
+            "%s hangs up on requests of %d bytes (before compression): from now on it gets at most "
+            "%d; set max_request_size to that, or raise what it takes (socket.request.max.bytes)",
+            node.address,
+            node.limit.refused,
+            node.limit.most(self._clock()) or 0,
+        )
+
+    def _note_hang_up(
+        self, node: Node, connection: Connection, batches: list[Batch], now: float
+    ) -> None:
+        """A broker that finds a request too large may hang up: learn from it, and give up a single
+        record that must be the reason."""
+        if node.hung_up is connection:
+            return  # it hung up upon the first of several requests
+        node.hung_up = connection
+        single = batches[0] if len(batches) == len(batches[0]) == 1 else None
+        node.limit.hung_up(sum(batch.size for batch in batches), now, single=single)
+        if single is None or not node.limit.is_too_large(single.size):
+            return
+        single.ambiguous = True
+        text = (
+            f"a message of {single.size} bytes (before compression) is too large for "
+            f"{node.address}, which hung up instead of answering each time: send less, or raise "
+            "what it takes (socket.request.max.bytes)"
+        )
+        self.settlement.give_up(single, RecordTooLarge(text))
+
+    async def _settle(
+        self, node: Node, batches: list[Batch], result: ProduceResult, codec: Codec
+    ) -> None:
         now = self._clock()
         node.mute(now, result.throttle_time_ms)
         self.cluster.topology.learn_brokers(result.brokers)
@@ -285,6 +351,10 @@ class Sender:
                 self.settlement.unanswered(batch, error, now)
                 continue
             outcome = outcome_of(answer.error)
+            if outcome is Outcome.RECODE and codec is not NONE:
+                self._stop_compressing(node)
+                self.settlement.recode(batch, answer, now)
+                continue
             if outcome is Outcome.SPLIT and len(batch) == 1:
                 too_large.append((batch, answer))
                 continue
@@ -294,6 +364,18 @@ class Sender:
         for batch, answer in too_large:
             await self._learn_limit(node, batch.topic_partition.topic)
             self.settlement.answered(batch, answer, self._clock())
+
+    def _stop_compressing(self, node: Node) -> None:
+        if self._codec is NONE:
+            return  # that was reported
+        report(
+            logging.WARNING,
+            "%s does not take records that are compressed with %s: from now on they are sent "
+            "uncompressed; set compression to a codec that it takes (gzip?), or to None",
+            node.address,
+            self._codec.name,
+        )
+        self._codec = NONE
 
     async def _learn_limit(self, node: Node, topic: str) -> None:
         """Ask for the limit that a single message broke, so that its error can name it."""
@@ -325,11 +407,11 @@ class Sender:
 
     def _encode(self, batch: Batch) -> bytes:
         if batch.stamp is None:
-            return encode_batch(batch.records, codec=self._options.codec)
+            return encode_batch(batch.records, codec=self._codec)
         (producer_id, epoch), base_sequence = batch.stamp
         return encode_batch(
             batch.records,
-            codec=self._options.codec,
+            codec=self._codec,
             producer_id=producer_id,
             producer_epoch=epoch,
             base_sequence=base_sequence,
@@ -339,7 +421,7 @@ class Sender:
 
     def _identified(self, now: float) -> bool:
         """Whether batches can be stamped; if not, see to it that they soon can."""
-        if not self._options.idempotence or self._idempotence.identity is not None:
+        if not self._is_idempotent or self._idempotence.identity is not None:
             return True
         if not self._identifying and now >= self._identify_at:
             self._identifying = True
@@ -349,8 +431,12 @@ class Sender:
     async def _identify(self) -> None:
         try:
             response = await self.cluster.init_producer_id()
+        except UnsupportedBroker as error:
+            self._do_without_identity(UnsupportedBroker(f"{error}: set idempotence=False"))
         except BrokerError as error:
             self.cluster.trouble = error
+            if not isinstance(error, BrokerUnreachable | NoBrokersAvailable):
+                self.watch.unidentified = error  # else that broker, or Kafka, is in trouble
             self._identify_later()
         else:
             self._take_identity(response)
@@ -361,13 +447,31 @@ class Sender:
     def _take_identity(self, response: Any) -> None:
         if response.error_code == ErrorCode.none:
             self._identify_failures = 0
+            self.watch.unidentified = None
             self._idempotence.take_identity(response.producer_id, response.producer_epoch)
             return
         error = rejection("a producer id", response.error_code, None)
         if outcome_of(response.error_code) in _REJECTIONS:
+            self._do_without_identity(error)
+        else:
+            self.watch.unidentified = error
+            self._identify_later()
+
+    def _do_without_identity(self, error: Exception) -> None:
+        """The brokers won't give us a producer id: send without, unless one was asked for."""
+        if self._options.idempotence_required:
             # Nothing can be sent: the owner should know now, not when it is too late.
+            self.watch.unidentified, self.watch.refused = error, True
             self.settlement.refuse_all(error, self._clock())
-        self._identify_later()
+            self._identify_later()
+            return
+        self._is_idempotent = False
+        self.watch.unidentified = None
+        report(
+            logging.WARNING,
+            "records are sent without idempotence: one that is sent again may be stored twice (%s)",
+            error,
+        )
 
     def _identify_later(self) -> None:
         self._identify_failures += 1
@@ -405,6 +509,7 @@ class Sender:
         """Deliver what is there within ``timeout`` seconds, fail the rest, close connections."""
         await self.flush(timeout)
         self.settlement.closing = True
+        self.watch.end()
         for handle in (self._turn_handle, self._timer):
             if handle is not None:
                 handle.cancel()

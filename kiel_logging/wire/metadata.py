@@ -49,10 +49,14 @@ class Topic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """One broker's answer: the brokers, and the topics it was asked for."""
+    """One broker's answer: the brokers, and the topics it was asked for.
+
+    ``cluster_id`` is None where the broker names no cluster.
+    """
 
     brokers: Mapping[int, Broker]
     topics: Mapping[str, Topic] = field(default_factory=dict)
+    cluster_id: str | None = None
 
 
 def metadata_request(version: int, topics: Iterable[str]) -> Any:
@@ -73,7 +77,11 @@ def read_metadata(response: Any, asked: Collection[str] = ()) -> Metadata:
     Other topics, and numbers that no partition can have, are ignored.
     """
     topics = {topic.name: _read_topic(topic) for topic in response.topics if topic.name in asked}
-    return Metadata(brokers=_read_brokers(response, topics.values()), topics=topics)
+    return Metadata(
+        brokers=_read_brokers(response, topics.values()),
+        topics=topics,
+        cluster_id=response.cluster_id,
+    )
 
 
 def _read_brokers(response: Any, topics: Iterable[Topic]) -> Mapping[int, Broker]:

@@ -348,8 +348,9 @@ def test_a_token_provider_that_ends_its_thread(
             raise SystemExit(SECRET)
         return SECRET
 
-    options = {**alice("OAUTHBEARER"), "sasl_token_provider": provide}
-    with closing(KafkaHandler(threaded.addresses, "logs", **QUICK, **options)) as handler:
+    options = {**QUICK, **alice("OAUTHBEARER"), "sasl_token_provider": provide}
+    options |= {"retry_backoff_ms": 50, "retry_backoff_max_ms": 50}  # ten times as long after it
+    with closing(KafkaHandler(threaded.addresses, "logs", **options)) as handler:
         logger_to(handler).info("tea")
         assert handler.flush(30) == 0
     assert stored(threaded) == 1

@@ -26,6 +26,8 @@ class Ends:
     """The owner of the records: notes all that is reported to it."""
 
     keeps = False
+    backlog = 0
+    time_to_store: int | None = None
 
     def __init__(self, *, defers: bool = False) -> None:
         self.defers = defers
@@ -47,6 +49,13 @@ class Ends:
     def deferred(self, topic: str, error: Exception) -> None:
         """In the order of the reports."""
         self.deferred_topics.append((topic, error))
+
+    def present_time(self) -> int | None:
+        """It is given in `time_to_store`."""
+        return self.time_to_store
+
+    def troubled(self, error: Exception) -> None:
+        """It is logged."""
 
     def resume(self) -> None:
         """Nothing waits outside of the engine."""

@@ -35,11 +35,11 @@ WRITTEN_DOWN = {
     Outcome.SPLIT: {"message_too_large", "record_list_too_large"},
     Outcome.RENUMBER: {"out_of_order_sequence_number", "unknown_producer_id"},
     Outcome.FENCED: {"invalid_producer_epoch", "producer_fenced", "invalid_producer_id_mapping"},
+    Outcome.RECODE: {"unsupported_compression_type"},
     Outcome.REFUSE: {
         "topic_authorization_failed",
         "cluster_authorization_failed",
         "invalid_required_acks",
-        "unsupported_compression_type",
         "unsupported_version",
     },
     Outcome.FAIL: {

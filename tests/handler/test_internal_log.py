@@ -11,8 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from kiel_logging import diagnostics
+from kiel_logging.diagnostics import MOST, report
 from kiel_logging.handler import internal_log
-from kiel_logging.handler.internal_log import MOST, PERIOD, InternalLog, write_to_stderr
+from kiel_logging.handler.internal_log import MOST_DIVERTED, PERIOD, InternalLog, write_to_stderr
 from tests.handler.shipped import Collecting, fail, logger_to
 
 
@@ -31,7 +33,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The module's time."""
     clock = Clock()
-    monkeypatch.setattr(internal_log, "time", SimpleNamespace(monotonic=clock.monotonic))
+    for module in (internal_log, diagnostics):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
 
 
@@ -69,17 +72,17 @@ def test_arguments_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("clock")
-def test_ten_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """The eleventh is not, but is counted."""
+def test_few_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """So that there is room for what is lost; the others are counted."""
     log = InternalLog()
     for number in range(25):
         log.divert(record(number))
-    assert capsys.readouterr().err == "".join(f"WARNING shop: {n}\n" for n in range(MOST))
+    assert capsys.readouterr().err == "".join(f"WARNING shop: {n}\n" for n in range(MOST_DIVERTED))
     assert log.diverted == 25
 
 
 def test_the_next_period(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    """After ten seconds the number of those that were not shown is told, then ten more are."""
+    """After ten seconds the number of those that were not shown is reported, and more are shown."""
     log = InternalLog()
     for number in range(25):
         log.divert(record(number))
@@ -91,18 +94,40 @@ def test_the_next_period(clock: Clock, capsys: pytest.CaptureFixture[str]) -> No
     for _ in range(25):
         log.divert(record())
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "kiel_logging: 16 more records about shipping were not shown"
-    assert lines[1:] == ["WARNING shop: 0"] * MOST
+    assert lines[0] == "kiel_logging: 19 more messages of kiel_logging were hidden"
+    assert lines[1:] == ["WARNING shop: 0"] * MOST_DIVERTED
+
+
+def test_ten_lines_whatever_they_are(
+    clock: Clock, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of all handlers, and those that are logged: a program has one console."""
+    logs = [InternalLog(), InternalLog()]
+    for number in range(25):
+        for log in logs:
+            log.divert(record(number))
+            log.complain(f"kind {number}", "it is broken")
+        report(logging.ERROR, "lost")
+    assert len(capsys.readouterr().err.splitlines()) + len(caplog.messages) == MOST
+
+
+def test_what_was_logged_is_not_counted_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    """A handler that gets a message of its own package diverts it."""
+    log = InternalLog()
+    for number in range(MOST):
+        report(logging.ERROR, f"lost {number}")
+        log.divert(record(name="kiel_logging"))
+    assert len(capsys.readouterr().err.splitlines()) == MOST
 
 
 def test_a_period_without_too_many(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     """There is no number to tell."""
     log = InternalLog()
-    for _ in range(MOST):
+    for _ in range(MOST_DIVERTED):
         log.divert(record())
     clock.now += PERIOD
     log.divert(record())
-    assert capsys.readouterr().err == "WARNING shop: 0\n" * (MOST + 1)
+    assert capsys.readouterr().err == "WARNING shop: 0\n" * (MOST_DIVERTED + 1)
 
 
 def test_below_warning_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -231,6 +231,22 @@ def test_logging_s_own_report_comes_once(
     assert capsys.readouterr().err.count("--- Logging error ---") == 1
 
 
+def test_logging_s_own_report_can_be_printed(
+    make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever records and errors hold: no escape sequences, no forged lines, no megabytes."""
+
+    def fail_badly(_fields: Any) -> str:
+        raise ValueError("\x1b[2J\nERROR forged " + "x" * 10**6)
+
+    logger_to(make_handler(serializer=fail_badly)).info("\x1b]0;title\x07 %s", "y" * 10**6)
+    (first, *others) = capsys.readouterr().err.splitlines()
+    assert first == "--- Logging error ---"
+    assert any("fail_badly" in line for line in others)
+    assert all(line.isprintable() and line.startswith("    ") for line in others)
+    assert sum(map(len, others)) < 10_000
+
+
 def test_raise_exceptions_off(
     cluster: ThreadedFakeCluster,
     make_handler: MakeHandler,
@@ -571,7 +587,7 @@ def test_stats_are_numbers(cluster: ThreadedFakeCluster, make_handler: MakeHandl
     handler = make_handler(linger_ms=60_000)
     assert repr(handler.stats()) == (
         "Stats(emitted=0, delivered=0, dropped={}, failed=0, buffered=0, in_flight=0, memory=0,"
-        " fallback=0, diverted=0, spooled=0, recovered=0)"
+        " fallback=0, diverted=0, spooled=0, recovered=0, troubles=())"
     )
     logger_to(handler).info("x" * 1000)
     assert handler.stats().buffered == 1

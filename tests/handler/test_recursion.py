@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler
+from kiel_logging.handler.internal_log import MOST_DIVERTED
 from tests.handler.shipped import (
     HELD_BACK,
     Collecting,
@@ -374,9 +375,9 @@ def divert(make_handler: MakeHandler, times: int = 1, **options: Any) -> KafkaHa
 def test_only_so_many_are_shown(
     make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At most ten in ten seconds; all are counted."""
+    """Few in ten seconds; all are counted."""
     handler = divert(make_handler, times=25)
-    assert capsys.readouterr().err.splitlines() == [SHOWN] * 10
+    assert capsys.readouterr().err.splitlines() == [SHOWN] * MOST_DIVERTED
     assert handler.stats().diverted == 25
 
 

@@ -423,7 +423,7 @@ async def test_a_topic_that_an_acl_refuses(
 
 def connections_of(producer: Producer) -> dict[int, Connection]:
     """The connection to each broker that there is one to."""
-    nodes = producer._engine.sender.cluster._nodes
+    nodes = producer._engine.sender.cluster.nodes
     return {n: node.connection for n, node in nodes.items() if node.connection is not None}
 
 

@@ -25,6 +25,8 @@ class Owner:
     """Keeps its records for as long as it takes; tokens are the values of the records."""
 
     keeps = False
+    backlog = 0
+    time_to_store: int | None = None
 
     def __init__(self, *, defers: bool = True) -> None:
         self.defers = defers
@@ -61,6 +63,13 @@ class Owner:
         """Note the topic, and why."""
         self.deferrals.append((topic, error))
         self._reports.set()
+
+    def present_time(self) -> int | None:
+        """It is given in `time_to_store`."""
+        return self.time_to_store
+
+    def troubled(self, error: Exception) -> None:
+        """It is logged."""
 
     def resume(self) -> None:
         """Look again at what is waited for."""

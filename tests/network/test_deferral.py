@@ -219,7 +219,8 @@ async def test_all_topics_wait_for_a_producer_id() -> None:
             cluster.add_topic(topic, 1)
         cluster.on("InitProducerId", forbidden)
         owner = Owner()
-        async with engine_for(owner, cluster, required_acks=-1) as engine:
+        options = {"required_acks": -1, "idempotence": True}
+        async with engine_for(owner, cluster, **options) as engine:
             append(engine, "a", 1)
             append(engine, "b", 2)
             await owner.until_deferred(2)

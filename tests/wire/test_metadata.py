@@ -162,7 +162,7 @@ def test_a_topic_without_a_name_is_left_out(version: int) -> None:
 @every_version
 def test_an_answer_may_be_empty(version: int) -> None:
     """A broker that has just started knows of nobody."""
-    assert answer(version) == Metadata(brokers={}, topics={})
+    assert answer(version) == Metadata(brokers={}, topics={}, cluster_id="cluster")
 
 
 @every_version

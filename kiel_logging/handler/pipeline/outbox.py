@@ -6,6 +6,7 @@ ledger. It runs on the loop thread.
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -16,11 +17,13 @@ from kiel_logging.errors import BufferFull, RecordTooLarge
 from kiel_logging.handler.pipeline.handoff import BLOCK, DROP_OLDEST
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import group, records_of, sizes_of
+from kiel_logging.handler.pipeline.stats import Trouble
 from kiel_logging.network.engine import Engine
 from kiel_logging.network.resolver import Resolve
 from kiel_logging.network.tokens import RunAside
 from kiel_logging.options import ProducerOptions
 from kiel_logging.partitioners import BuiltIn
+from kiel_logging.printable import printable
 from kiel_logging.records import TopicPartition
 from kiel_logging.wire.record_batch import BATCH_OVERHEAD
 
@@ -56,8 +59,15 @@ class Ledger(Protocol):
     def deferred(self, topic: str, error: Exception) -> None:
         """The brokers reject ``topic`` for now; its items wait."""
 
+    def troubled(self, error: Exception) -> None:
+        """Trouble that lasts is being logged."""
+
     def resume(self) -> None:
         """There may be more room than before."""
+
+    @property
+    def outstanding(self) -> int:
+        """How many items have not ended."""
 
 
 class Outbox:
@@ -152,6 +162,21 @@ class Outbox:
         buffered.
         """
         return self._overflow is not None and self._delivered_at > stall.since + self._patience
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Return what keeps records from being delivered now; any thread may ask."""
+        engine = self.engine
+        began = time.time() - engine.clock()
+        return tuple(
+            Trouble(
+                subject=printable(one.subject),
+                kind=one.kind,
+                error=printable(one.error),
+                since=began + one.since,
+                records=one.records,
+            )
+            for one in engine.troubles
+        )
 
     # Questions of a ledger that keeps records on disk.
 
@@ -313,6 +338,19 @@ class Outbox:
     def deferred(self, topic: str, error: Exception) -> None:
         """Pass on that a topic waits; see ``Deliveries``."""
         self._ledger.deferred(topic, error)
+
+    def present_time(self) -> int:
+        """Return it: records keep the time at which they were logged in their value as well."""
+        return time.time_ns() // 1_000_000
+
+    def troubled(self, error: Exception) -> None:
+        """Pass on that trouble is logged; see ``Deliveries``."""
+        self._ledger.troubled(error)
+
+    @property
+    def backlog(self) -> int:
+        """How many items are still to be appended; see ``Deliveries``."""
+        return max(0, self._ledger.outstanding - self.engine.accumulator.outstanding)
 
     def resume(self) -> None:
         """Pass on that there may be more room; see ``Deliveries``."""

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from kiel_logging.handler.fallback import Fallback
@@ -250,9 +250,9 @@ class Pipeline:
     def stats(self, *, fallback: int, diverted: int) -> Stats:
         """Return the ledger."""
         self.revive()
-        return self.handoff.stats(
-            self._shipper.outbox.in_flight, fallback=fallback, diverted=diverted
-        )
+        outbox = self._shipper.outbox
+        numbers = self.handoff.stats(outbox.in_flight, fallback=fallback, diverted=diverted)
+        return replace(numbers, troubles=outbox.troubles())
 
     # At a fork.
 

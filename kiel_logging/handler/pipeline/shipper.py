@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from kiel_logging import options as opt
-from kiel_logging.errors import BufferFull, ProducerClosed, SpoolDamaged
+from kiel_logging.errors import BufferFull, DeliveryError, ProducerClosed, SpoolDamaged
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.pipeline import events
@@ -265,16 +265,23 @@ class Shipper:
             self._tallies.lost(items, f"{type(error).__name__}: {error}", error)
 
     def deferred(self, topic: str, error: Exception) -> None:
-        """Report that the brokers reject ``topic`` for now; its records wait in the engine."""
+        """The brokers reject ``topic`` for now; its records wait in the engine, or on disk."""
         self._well = False
         self._deferred[topic] = error
         if self._tallies:
             self._explain_deferral(self.outbox.engine.accumulator.tokens_of(topic))
         if self._spool is not None:
             self._spool.deferred(topic, error)
-        if self._internal_log.may_complain(f"topic {topic!r} waits"):
-            self._internal_log.say(logging.ERROR, str(error))
+
+    def troubled(self, error: Exception) -> None:
+        """Trouble that lasts is being logged: if records are rejected, notify the program."""
+        if isinstance(error, DeliveryError):
             self._on_error(error, 0)
+
+    @property
+    def outstanding(self) -> int:
+        """How many records are neither delivered nor given up, those on disk included."""
+        return self._handoff.outstanding + self._handoff.disk.spooled
 
     def resume(self) -> None:
         """There may be more room in the outbox."""

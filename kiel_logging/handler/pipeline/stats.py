@@ -5,6 +5,25 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Something that keeps records from being delivered, and that does not pass in a few seconds.
+
+    Attributes:
+        subject: "topic 'logs'", "broker kafka-1:9092" or another.
+        kind: the name of Kafka's error if brokers reject records, else of the exception's class.
+        error: the whole text, with advice.
+        since: when it began, in seconds of the epoch.
+        records: how many wait because of it, of those that were handed to the producer.
+    """
+
+    subject: str
+    kind: str
+    error: str
+    since: float
+    records: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     """A handler's ledger at one moment, in records.
 
@@ -24,6 +43,7 @@ class Stats:
         memory: bytes that those in the buffer and in flight take.
         fallback: how many of the dropped and failed ones the fallback handler took.
         diverted: made while shipping, and shown elsewhere; not counted in ``emitted``.
+        troubles: what keeps records from being delivered just now.
     """
 
     emitted: int
@@ -37,6 +57,7 @@ class Stats:
     diverted: int = 0
     spooled: int = 0
     recovered: int = 0
+    troubles: tuple[Trouble, ...] = ()
 
     @property
     def dropped_total(self) -> int:

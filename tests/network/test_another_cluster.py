@@ -1,0 +1,72 @@
+"""Brokers that turn out to belong to another cluster than before."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from tests.network.owner import Owner, append, engine_for
+from tests.network.test_bootstrap import heard
+from tests.support.fake_cluster import ErrorCode, FakeCluster
+
+__all__ = ["heard"]
+
+
+def belong_to(cluster: FakeCluster, name: str | None) -> None:
+    """The brokers name this cluster as theirs."""
+    cluster.on("Metadata", lambda _, answer: dataclasses.replace(answer(), cluster_id=name))
+
+
+async def look(cluster: FakeCluster) -> None:
+    """Have the metadata asked for."""
+    asked = sum(request.api == "Metadata" for request in cluster.requests)
+    cluster.produce_error(ErrorCode.not_leader_or_follower)
+    await cluster.received("Metadata", asked + 1)
+
+
+@pytest.mark.gen_test
+async def test_another_cluster_is_reported(heard: asyncio.Queue[str]) -> None:
+    """Once, with both names and what to do; records go on, under a producer id of its own."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        owner = Owner()
+        async with engine_for(owner, cluster, required_acks=-1) as engine:
+            append(engine, "logs", 1)
+            await owner.until_delivered(1)
+            belong_to(cluster, "other\x1b[2J")
+            asked = asyncio.ensure_future(look(cluster))
+            await asyncio.sleep(0)
+            append(engine, "logs", 2)
+            text = await heard.get()
+            assert "belongs to the cluster other\\x1b[2J" in text
+            assert "to fake-cluster" in text
+            assert "check the option brokers" in text
+            await owner.until_delivered(2)
+            await asked
+        assert heard.empty()
+        assert len(await cluster.received("InitProducerId", 2)) == 2
+        first, second = cluster.batches("logs")[0]
+        assert first.producer_id != second.producer_id
+        assert second.base_sequence == 0
+
+
+@pytest.mark.parametrize("name", [None, "fake-cluster"])
+@pytest.mark.gen_test
+async def test_the_same_cluster_is_no_news(name: str | None, heard: asyncio.Queue[str]) -> None:
+    """Nor are brokers that name none."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        owner = Owner()
+        async with engine_for(owner, cluster, required_acks=-1) as engine:
+            append(engine, "logs", 1)
+            await owner.until_delivered(1)
+            belong_to(cluster, name)
+            asked = asyncio.ensure_future(look(cluster))
+            await asyncio.sleep(0)
+            append(engine, "logs", 2)
+            await owner.until_delivered(2)
+            await asked
+        assert heard.empty()
+        assert len(await cluster.received("InitProducerId")) == 1

@@ -1,0 +1,61 @@
+"""Brokers that don't take every codec: old ones, and look-alikes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kiel_logging.errors import BrokerRejected
+from tests.network.owner import Owner, append, engine_for
+from tests.network.quick import quick_producer, values
+from tests.network.test_bootstrap import heard
+from tests.support.fake_cluster import ErrorCode, FakeCluster
+from tests.support.stored_records import decode_batch
+
+__all__ = ["heard"]
+
+
+def take_uncompressed(cluster: FakeCluster) -> None:
+    """Refuse all other batches."""
+
+    def reply(request: Any, default: Callable[[], Any]) -> Any:
+        (topic,) = request.topic_data
+        (partition,) = topic.partition_data
+        if decode_batch(partition.records, 0).codec != "none":
+            cluster.produce_error(ErrorCode.unsupported_compression_type)
+        return default()
+
+    cluster.on("Produce", reply)
+
+
+@pytest.mark.parametrize("acks", [1, -1])
+@pytest.mark.gen_test
+async def test_a_codec_that_is_refused_is_given_up(acks: int, heard: asyncio.Queue[str]) -> None:
+    """All arrives, in order, uncompressed; one warning says why and what to do."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        take_uncompressed(cluster)
+        owner = Owner()
+        async with engine_for(owner, cluster, required_acks=acks, compression="snappy") as engine:
+            for token in range(20):
+                append(engine, "logs", token)
+            await owner.until_delivered(*range(20))
+        assert values(cluster, "logs") == [b"%d" % token for token in range(20)]
+        text = heard.get_nowait()
+        assert "compressed with snappy" in text
+        assert "set compression" in text
+        assert heard.empty()
+
+
+@pytest.mark.gen_test
+async def test_a_broker_that_refuses_uncompressed_records() -> None:
+    """There is nothing to fall back to: the error says what the broker answered."""
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        cluster.produce_error(ErrorCode.unsupported_compression_type, times=10**6)
+        async with quick_producer(cluster, compression="gzip") as producer:
+            with pytest.raises(BrokerRejected, match="UNSUPPORTED_COMPRESSION_TYPE"):
+                await (await producer.produce("logs", 1))
