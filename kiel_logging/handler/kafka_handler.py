@@ -3,10 +3,10 @@
 import logging
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, Final, NamedTuple, Self
 
 from kiel_logging.credentials import Secretive, hidden
@@ -33,13 +33,12 @@ from kiel_logging.handler.pipeline.pipeline import Pipeline, Plan
 from kiel_logging.handler.pipeline.shipper import OnError
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.pipeline.tallies import Tallies, with_awaited
+from kiel_logging.handler.process import exits, live_handlers
 from kiel_logging.handler.process import forking as forking  # registers what happens at a fork
-from kiel_logging.handler.process import live_handlers
-from kiel_logging.handler.process.exits import flush_on_sigterm as on_sigterm
 from kiel_logging.handler.quick_handle import quick_handle
 from kiel_logging.handler.receipts import Receipts, check_timeout
 from kiel_logging.handler.sealing import seal_choice
-from kiel_logging.handler.shipping import here, is_shipping
+from kiel_logging.handler.shipping import as_shipping, here, is_shipping
 from kiel_logging.handler.spool.options import DEFAULT_MAX_BYTES, NORMAL, spool_options
 from kiel_logging.handler.unshipped import Unshipped
 from kiel_logging.options import (
@@ -68,13 +67,11 @@ DEFAULT_DELIVERY_TIMEOUT_MS: Final = 2**31 - 1
 """No limit: a record leaves by being delivered, by the overflow policy, or by ``close()``."""
 
 
-_starting_over: Final = threading.RLock()
-"""Held in a forked child while a handler leaves its pipeline to the parent."""
-
-
 class _Patience(NamedTuple):
-    """Until when a process that ends waits for what was emitted so far; monotonic seconds."""
+    """Until when a process that ends waits for what a pipeline was given so far; monotonic
+    seconds."""
 
+    pipeline: Pipeline
     emitted: int
     deadline: float
 
@@ -273,13 +270,12 @@ class KafkaHandler(logging.Handler):
         level = level_choice(level)
         self._pipeline.check_spool()
         super().__init__(level)
-        self._closed = False
         self._patience: _Patience | None = None
         self._take_the_quick_way()
         live_handlers.add(self)
         self._pipeline.send_what_is_left()
         if self.flushes_on_sigterm:
-            on_sigterm()
+            exits.flush_on_sigterm()
 
     @classmethod
     def from_properties(cls, properties: Properties, topic: Topic, **options: Any) -> Self:
@@ -309,7 +305,7 @@ class KafkaHandler(logging.Handler):
         stats = self.stats()
         return (
             f"<KafkaHandler{name} ({logging.getLevelName(self.level)}) to {brokers}"
-            f" {'closed' if self._closed else 'open'} emitted={stats.emitted}"
+            f" {'closed' if self._pipeline.closed else 'open'} emitted={stats.emitted}"
             f" delivered={stats.delivered} dropped={stats.dropped_total} failed={stats.failed}"
             f" buffered={stats.buffered} in_flight={stats.in_flight}"
             f"{'' if self._plan.spool is None else f' spooled={stats.spooled}'}>"
@@ -349,8 +345,8 @@ class KafkaHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand ``record`` over to the loop thread; never raises, never waits for the network."""
         pipeline = self._pipeline_now()
-        handoff = pipeline.handoff
-        if here.depth or self._closed or (handoff.counts.crowded and self._needs_care(pipeline)):
+        counts = pipeline.handoff.counts
+        if here.depth or counts.closed or (counts.crowded and self._needs_care(pipeline)):
             self._emit_with_care(record)
             return
         # The way of nearly every record. It runs no code of the program's, so nothing is logged
@@ -360,10 +356,8 @@ class KafkaHandler(logging.Handler):
             item = self._convert_at_once(record)
         if item is None:
             self._convert_and_put(record)
-        elif self._tallies:
+        else:
             self._put(item, record)
-        elif dropped := pipeline.put(item):
-            self._unshipped.account_for(dropped)
 
     def _needs_care(self, pipeline: Pipeline) -> bool:
         pipeline.revive()
@@ -372,7 +366,7 @@ class KafkaHandler(logging.Handler):
     def _emit_with_care(self, record: logging.LogRecord) -> None:
         if is_shipping():
             self._internal_log.divert(record)
-        elif self._closed:
+        elif self._pipeline.closed and not self._open_again():
             self._unshipped.refuse(record)
         elif self._pipeline.handoff.will_drop():
             self._unshipped.drop(record, BUFFER_FULL)
@@ -393,20 +387,46 @@ class KafkaHandler(logging.Handler):
 
     def _put(self, item: Item, record: logging.LogRecord) -> None:
         if self._tallies and (awaited := self._tallies.awaited(record)) is not None:
-            self._put_awaited(item, awaited)
-        elif dropped := self._pipeline.put(item):
-            self._unshipped.account_for(dropped)
+            self._put_awaited(item, record, awaited)
+        else:
+            self._put_where_it_is_open(item, record)
 
-    def _put_awaited(self, item: Item, awaited: Awaited) -> None:
+    def _put_awaited(self, item: Item, record: logging.LogRecord, awaited: Awaited) -> None:
         try:
             awaited.begin()
-            if dropped := self._pipeline.put(with_awaited(item, awaited)):
-                self._unshipped.account_for(dropped)
+            self._put_where_it_is_open(with_awaited(item, awaited), record)
             if awaited.is_urgent:
                 self._pipeline.hurry()
         except BaseException as error:
             awaited.lost(CUT_SHORT, error)
             raise
+
+    def _put_where_it_is_open(self, item: Item, record: logging.LogRecord) -> None:
+        """Hand ``item`` to the pipeline, or to the next one if it is closed by another thread."""
+        while (dropped := self._pipeline.put(item)) is None:
+            if not self._open_again():
+                self._unshipped.refuse(record, item.awaited)
+                return
+        if dropped:
+            self._unshipped.account_for(dropped)
+
+    def _open_again(self) -> bool:
+        """Have a pipeline that is open, though ``close()`` was called: a ``dictConfig`` closes all
+        handlers of the process, those that are still in use too.
+
+        Threads may do so at the same time, without a lock, which logging's own may be waited for
+        on top of: a pipeline has one successor, whoever makes it.
+
+        Returns:
+            False when the process is at its end, and nothing more can be delivered.
+        """
+        if exits.is_over():
+            return False
+        while (closed := self._pipeline).closed:
+            self._pipeline = as_shipping(closed.successor)
+        self._take_the_quick_way()
+        live_handlers.add(self)
+        return True
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 # logging's name
         """Tell what went wrong with ``record``, as logging does, but at most once in 10 s."""
@@ -452,12 +472,13 @@ class KafkaHandler(logging.Handler):
         return self._deliver(self._pipeline_now().finish)
 
     def _deliver(self, flush: Callable[[float], int]) -> int:
-        emitted, until = self._pipeline.handoff.emitted, time.monotonic() + self._time_left()
+        pipeline, until = self._pipeline, time.monotonic() + self._time_left()
+        emitted = pipeline.handoff.emitted
         undelivered = flush(max(0.0, until - time.monotonic()))
         if undelivered or time.monotonic() >= until:
             # logging.shutdown() flushes and then closes: what is given up here, with nothing new
             # since, is not worth the same wait again.
-            self._patience = _Patience(emitted, time.monotonic())
+            self._patience = _Patience(pipeline, emitted, time.monotonic())
         return undelivered
 
     def receipts(self, timeout: float | None = None) -> Receipts:
@@ -498,8 +519,8 @@ class KafkaHandler(logging.Handler):
         return self._pipeline_now().hurry()
 
     def _time_left(self) -> float:
-        patience = self._patience
-        if patience is None or patience.emitted != self._pipeline.handoff.emitted:
+        patience, pipeline = self._patience, self._pipeline
+        if patience is None or patience[:2] != (pipeline, pipeline.handoff.emitted):
             return self._close_timeout
         return max(0.0, patience.deadline - time.monotonic())
 
@@ -508,25 +529,30 @@ class KafkaHandler(logging.Handler):
 
         All handlers do so at the same time, so that together they take no longer than one.
         """
-        emitted = self._pipeline_now().handoff.emitted
-        self._patience = _Patience(emitted, time.monotonic() + self._close_timeout)
-        self._pipeline.start_flushing(self._close_timeout)
+        pipeline, deadline = self._pipeline_now(), time.monotonic() + self._close_timeout
+        self._patience = _Patience(pipeline, pipeline.handoff.emitted, deadline)
+        pipeline.start_flushing(self._close_timeout)
 
     def close(self) -> None:
         """Deliver what is buffered within ``close_timeout_ms``, then end the loop thread.
 
-        What could not be delivered is told on stderr.
+        What could not be delivered is told on stderr. A record that comes later opens the handler
+        again, as it opens a FileHandler: with another thread, and another instance in the headers
+        of its records. The end of the process closes that as well.
         """
-        if not self._closed:
-            self._closed = True
-            self._pipeline_now().close(self._time_left())
-            live_handlers.remove(self)
-            self.tell_what_is_lost()
+        pipeline = self._pipeline_now()
+        if pipeline.close(self._time_left()):
+            if self._pipeline is pipeline:
+                live_handlers.remove(self)
+            self._tell_what_is_lost(pipeline)
         super().close()
 
     def tell_what_is_lost(self) -> None:
         """Say on stderr how many records did not reach Kafka, if any, and how many will."""
-        stats, kept = self.stats(), self._pipeline.on_disk
+        self._tell_what_is_lost(self._pipeline_now())
+
+    def _tell_what_is_lost(self, pipeline: Pipeline) -> None:
+        stats, kept = pipeline.stats(), pipeline.on_disk
         if kept and self._plan.spool is not None:
             write_to_stderr(
                 f"kiel_logging: {kept} log records are on disk in {self._plan.spool.path} and "
@@ -537,12 +563,16 @@ class KafkaHandler(logging.Handler):
             write_to_stderr(f"kiel_logging: {lost} log records did not reach Kafka: {stats}")
 
     def stats(self) -> Stats:
-        """Return how many records were emitted, and what became of them.
+        """Return how many records were emitted, and what became of them, since the handler was
+        made.
 
         In a forked child these are the child's own.
         """
-        fallback = 0 if self.fallback is None else self.fallback.taken
-        return self._pipeline_now().stats(fallback=fallback, diverted=self._internal_log.diverted)
+        return replace(
+            self._pipeline_now().stats_of_all(),
+            fallback=0 if self.fallback is None else self.fallback.taken,
+            diverted=self._internal_log.diverted,
+        )
 
     # At a fork.
 
@@ -559,14 +589,15 @@ class KafkaHandler(logging.Handler):
 
         A hook that logs may run before ours; what it logged is the child's.
         """
-        with _starting_over:
-            if self._pipeline.process == os.getpid():
-                return
-            self._pipeline.abandon()
-            self._pipeline = Pipeline(self._plan)
+        parents = self._pipeline
+        if parents.process == os.getpid():
+            return
+        if parents.abandon():  # another thread, or a signal handler on top of this, did not
+            self._tallies.start_over()
+            self._patience = None
+            self._internal_log.diverted = 0
+            if self.fallback is not None:
+                self.fallback.taken = 0
+        self._pipeline = parents.successor()
         self._take_the_quick_way()
-        self._tallies.start_over()
-        self._patience = None
-        self._internal_log.diverted = 0
-        if self.fallback is not None:
-            self.fallback.taken = 0
+        live_handlers.add(self)

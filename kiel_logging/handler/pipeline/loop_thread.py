@@ -79,6 +79,11 @@ class LoopThread:
         return self._state
 
     @property
+    def runs(self) -> bool:
+        """Whether the thread works, perhaps though it was stopped."""
+        return self._runs
+
+    @property
     def works_for_others(self) -> bool:
         """Whether it runs, and is not the running thread itself."""
         return self._state is State.RUNNING and threading.current_thread() is not self._thread

@@ -1,8 +1,9 @@
 """How processes end, and what has to be delivered before they do.
 
-``logging.shutdown()`` flushes and closes every handler, one after the other, at the normal end of a
-program. This module sees to the rest: that all handlers use the same time, that the children of
-multiprocessing flush (they run no ``atexit``), and SIGTERM (which runs nothing), if asked to.
+``logging.shutdown()`` flushes and closes every handler on logging's list, one after the other, at
+the normal end of a program. This module sees to the rest: that all handlers use the same time, that
+handlers are on the list which are in use though a ``dictConfig`` took them off, that the children
+of multiprocessing flush (they run no ``atexit``), and SIGTERM (which runs nothing), if asked to.
 """
 
 import atexit
@@ -11,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from types import FrameType
 from typing import Any, Final
 
@@ -25,13 +27,38 @@ _LAST: Final = -100
 """Finalizers with a higher priority run before, and may log."""
 
 
+class _End(logging.Handler):
+    """Closed by ``logging.shutdown()`` behind all others: closes what these opened again."""
+
+    def close(self) -> None:
+        global _is_over
+        for handler in live_handlers():
+            handler.close()
+        _is_over = True
+
+
+_is_over = False
+_end: _End | None = None
+
+
+def is_over() -> bool:
+    """Whether logging has closed all handlers at the end of the process; nothing ends a thread
+    any more that starts now."""
+    return _is_over
+
+
+@atexit.register  # and so before logging's own, which was registered earlier
 def _begin_to_end() -> None:
+    global _end
     for handler in live_handlers():
         handler.begin_to_end()
-
-
-# Runs before logging's own, which was registered earlier.
-atexit.register(_begin_to_end)
+    references: list[Any] = logging._handlerList  # type: ignore[attr-defined]
+    listed = [reference() for reference in references]
+    for handler in live_handlers():
+        if handler not in listed:
+            logging._addHandlerRef(handler)  # type: ignore[attr-defined]
+    _end = _End()
+    references[:] = [weakref.ref(_end), *(one for one in references if one() is not _end)]
 
 
 _seen_to_in: int | None = None
