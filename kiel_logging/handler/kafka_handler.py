@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple, Self
 
 from kiel_logging.credentials import Secretive, hidden
+from kiel_logging.diagnostics import settle_levels
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.conversion.conversion import Conversion
 from kiel_logging.handler.conversion.topic_choice import Topic
@@ -462,6 +463,7 @@ class KafkaHandler(logging.Handler):
             How many records are still undelivered; 0 when all that was logged before the call is
             delivered or given up, which ``stats()`` tells apart.
         """
+        settle_levels()
         if timeout is not None:
             return self._pipeline_now().flush(timeout)
         return self._deliver(self._pipeline_now().flush)
@@ -540,6 +542,7 @@ class KafkaHandler(logging.Handler):
         again, as it opens a FileHandler: with another thread, and another instance in the headers
         of its records. The end of the process closes that as well.
         """
+        settle_levels()
         pipeline = self._pipeline_now()
         if pipeline.close(self._time_left()):
             if self._pipeline is pipeline:

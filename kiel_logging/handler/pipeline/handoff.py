@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
+from kiel_logging import native
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
 from kiel_logging.handler.pipeline.counts import Counts, queue_up
 from kiel_logging.handler.pipeline.disk_ledger import DiskLedger
@@ -93,7 +94,7 @@ class Handoff:
             self.quick_queue = self._queue.items
         self._drops_newest = overflow == DROP_NEWEST and not spools_all
         self._block_timeout = block_timeout if overflow == BLOCK else 0.0
-        self._lock = threading.RLock()
+        self._lock = native.RLock()
         # Written by those who log, under the lock.
         self._dropped: dict[tuple[str, int], int] = {}
         self.disk = DiskLedger()
@@ -256,12 +257,12 @@ class Handoff:
         deadline = monotonic() + self._block_timeout
         admission = None
         while admission is None:
-            room = threading.Lock()
+            room = native.Lock()
             room.acquire()
             self._waiting.append(room)
             # Room may have come before there was anybody to tell of it.
             admission = self._admit(item)
-            if admission is None and not room.acquire(timeout=max(0.0, deadline - monotonic())):
+            if admission is None and not native.acquire(room, max(0.0, deadline - monotonic())):
                 admission = self._admit(item, may_wait=False)
             with contextlib.suppress(ValueError):  # told already
                 self._waiting.remove(room)
