@@ -141,7 +141,9 @@ class KafkaHandler(logging.Handler):
             have a first and a last word.
         chain_key: makes the digests such that nobody without it can compute them; 16 bytes or
             more, as a str, ``{"env": name}`` or ``{"file": path}``.
-        flush_on_sigterm: whether SIGTERM delivers what is buffered before it does what it did.
+        flush_on_sigterm: whether SIGTERM delivers what is buffered before it does what it did. By
+            default, None, it does where it would end the process at once, which loses records: a
+            program that handles the signal ends in its own way.
         close_timeout_ms: milliseconds that ``close()``, or a ``flush()`` without a timeout, may
             take to deliver what is buffered.
         producer_options: whatever else Producer takes.
@@ -192,7 +194,7 @@ class KafkaHandler(logging.Handler):
         spool_synchronous: str = NORMAL,
         chain: bool = False,
         chain_key: Secretive | None = None,
-        flush_on_sigterm: bool = False,
+        flush_on_sigterm: bool | None = None,
         close_timeout_ms: float = DEFAULT_CLOSE_TIMEOUT_MS,
         **producer_options: Any,
     ) -> None:
@@ -202,7 +204,9 @@ class KafkaHandler(logging.Handler):
         refuse_unknown(producer_options, KafkaHandler)
         self._close_timeout = check_positive("close_timeout_ms", close_timeout_ms) / 1000
         self._internal_log = InternalLog(logger_choice(internal_logger))
-        self.flushes_on_sigterm = check_flag("flush_on_sigterm", flush_on_sigterm)
+        self.flushes_on_sigterm = (
+            None if flush_on_sigterm is None else check_flag("flush_on_sigterm", flush_on_sigterm)
+        )
         target = fallback_target(fallback)
         self.fallback = None if target is None else Fallback(self, target, self._internal_log)
         self._tallies = Tallies()
@@ -275,8 +279,7 @@ class KafkaHandler(logging.Handler):
         self._take_the_quick_way()
         live_handlers.add(self)
         self._pipeline.send_what_is_left()
-        if self.flushes_on_sigterm:
-            exits.flush_on_sigterm()
+        exits.flush_on_sigterm(self.flushes_on_sigterm)
 
     @classmethod
     def from_properties(cls, properties: Properties, topic: Topic, **options: Any) -> Self:

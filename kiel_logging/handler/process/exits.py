@@ -3,7 +3,7 @@
 ``logging.shutdown()`` flushes and closes every handler on logging's list, one after the other, at
 the normal end of a program. This module sees to the rest: that all handlers use the same time, that
 handlers are on the list which are in use though a ``dictConfig`` took them off, that the children
-of multiprocessing flush (they run no ``atexit``), and SIGTERM (which runs nothing), if asked to.
+of multiprocessing flush (they run no ``atexit``), and SIGTERM, which runs nothing.
 """
 
 import atexit
@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import weakref
 from types import FrameType
 from typing import Any, Final
@@ -74,6 +73,7 @@ def flush_at_the_end_of_a_worker() -> None:
         process: Any = sys.modules.get(f"{package}.process")
         if util is not None and process is not None and _is_a_worker(process.current_process()):
             util.Finalize(None, _end_of_a_worker, exitpriority=_LAST)
+            flush_on_sigterm(None)  # billiard's have taken the parent's handler away
             _flush_on_exit_of(getattr(process.current_process(), "_target", None))
     _seen_to_in = os.getpid()
 
@@ -102,7 +102,11 @@ def _flush_on_exit_of(worker: Any) -> None:
 
 
 def _end_of_a_worker() -> None:
-    _flush(live_handlers())
+    try:
+        _flush(live_handlers())
+    except SystemExit:  # of a signal handler: a pool's SIGTERM finds workers that end already
+        _flush(live_handlers())
+        raise
 
 
 def _flush(handlers: list[Any]) -> None:
@@ -113,19 +117,40 @@ def _flush(handlers: list[Any]) -> None:
             handler.tell_what_is_lost()
 
 
-def flush_on_sigterm() -> None:
-    """Let SIGTERM deliver what handlers that want it have buffered, then do what it did before."""
-    if isinstance(signal.getsignal(signal.SIGTERM), _OnSigterm):
+def flush_on_sigterm(asked: bool | None) -> None:
+    """Let SIGTERM deliver what handlers have buffered, then do what it did before.
+
+    Where that was not ``asked`` for, it has a handler only if SIGTERM would end the process at
+    once. So uvicorn, which raises the signal again when it has shut down, comes here; a program
+    with a handler of its own ends in its own way.
+
+    Args:
+        asked: None for the default.
+    """
+    if asked is False or "uwsgi" in sys.modules:  # its own handler, in C, is not seen from Python
         return
-    if threading.current_thread() is not threading.main_thread():
-        report(
-            logging.WARNING,
-            "flush_on_sigterm=True has no effect: Python sets signal handlers on the main "
-            "thread only, and this handler was made on another",
-        )
+    if isinstance(before := signal.getsignal(signal.SIGTERM), _OnSigterm):
         return
-    on_sigterm = _OnSigterm(signal.getsignal(signal.SIGTERM))
-    signal.signal(signal.SIGTERM, on_sigterm)
+    if asked is None and before is not signal.SIG_DFL:
+        return
+    try:
+        signal.signal(signal.SIGTERM, _OnSigterm(before))
+    except ValueError as error:  # not the main thread or interpreter, or a server keeps signals
+        if asked:
+            _report_once(
+                "flush_on_sigterm=True has no effect: no signal handler can be set here (%s); make "
+                "the handler on the main thread, or call its flush() when the program ends",
+                error,
+            )
+
+
+_reported: set[str] = set()
+
+
+def _report_once(message: str, *args: object) -> None:
+    if message not in _reported:
+        _reported.add(message)
+        report(logging.WARNING, message, *args)
 
 
 class _OnSigterm:
@@ -137,9 +162,10 @@ class _OnSigterm:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if postpone(number):
             return
-        _flush([handler for handler in live_handlers() if handler.flushes_on_sigterm])
+        _flush([one for one in live_handlers() if one.flushes_on_sigterm is not False])
         if callable(self._previous):
             self._previous(number, frame)
         elif self._previous is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+            os._exit(128 + number)  # that signal ends every process but the first of a container
