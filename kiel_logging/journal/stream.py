@@ -7,13 +7,15 @@ threads at any moment: a signal handler or a ``__del__`` may call them on top of
 import contextlib
 import errno
 import os
-import resource
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from crc32c import crc32c
+
+with contextlib.suppress(ImportError):  # Windows, where there is no journal
+    import resource
 
 from kiel_logging import native
 from kiel_logging.errors import SpoolError, SpoolFull

@@ -95,7 +95,8 @@ class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
     def _own_files(self) -> list[int]:
         """Return the descriptors that the loop can't do without."""
         wakers = [getattr(self, name, None) for name in ("_ssock", "_csock")]
-        return [one.fileno() for one in (self._gated_selector, *wakers) if one is not None]
+        found = (getattr(one, "fileno", None) for one in (self._gated_selector, *wakers))
+        return [fileno() for fileno in found if fileno is not None]  # select() has no descriptor
 
     @property
     def is_whole(self) -> bool:
