@@ -478,8 +478,14 @@ class KafkaHandler(logging.Handler):
 
     def _deliver(self, flush: Callable[[float], int]) -> int:
         pipeline, until = self._pipeline, time.monotonic() + self._time_left()
-        emitted = pipeline.handoff.emitted
-        undelivered = flush(max(0.0, until - time.monotonic()))
+        emitted, ending = pipeline.handoff.emitted, self._is_ending
+        try:
+            undelivered = flush(max(0.0, until - time.monotonic()))
+        except KeyboardInterrupt:
+            if not ending:
+                raise
+            exits.give_up()
+            undelivered, until = pipeline.undelivered, 0.0
         if undelivered or time.monotonic() >= until:
             # logging.shutdown() flushes and then closes: what is given up here, with nothing new
             # since, is not worth the same wait again.
@@ -523,11 +529,21 @@ class KafkaHandler(logging.Handler):
         """
         return self._pipeline_now().hurry()
 
+    @property
+    def _is_ending(self) -> bool:
+        """Whether the process ends, and nothing was logged since that began."""
+        pipeline = self._pipeline
+        return self._patience is not None and self._patience[:2] == (
+            pipeline,
+            pipeline.handoff.emitted,
+        )
+
     def _time_left(self) -> float:
-        patience, pipeline = self._patience, self._pipeline
-        if patience is None or patience[:2] != (pipeline, pipeline.handoff.emitted):
-            return self._close_timeout
-        return max(0.0, patience.deadline - time.monotonic())
+        now = time.monotonic()
+        deadline = min(now + self._close_timeout, exits.deadline())
+        if self._patience is not None and self._is_ending:
+            deadline = min(self._patience.deadline, deadline)
+        return max(0.0, deadline - now)
 
     def begin_to_end(self) -> None:
         """Start to deliver what is buffered: the process is about to end.
@@ -536,7 +552,14 @@ class KafkaHandler(logging.Handler):
         """
         pipeline, deadline = self._pipeline_now(), time.monotonic() + self._close_timeout
         self._patience = _Patience(pipeline, pipeline.handoff.emitted, deadline)
+        pipeline.report_waits(self._say_that_it_waits)
         pipeline.start_flushing(self._close_timeout)
+
+    def _say_that_it_waits(self, left: float) -> None:
+        write_to_stderr(
+            f"kiel_logging: the program ends when the brokers have {self._pipeline.undelivered} "
+            f"more log records, or in {left:.0f} s; Ctrl-C gives them up"
+        )
 
     def close(self) -> None:
         """Deliver what is buffered within ``close_timeout_ms``, then end the loop thread.
@@ -546,8 +569,15 @@ class KafkaHandler(logging.Handler):
         of its records. The end of the process closes that as well.
         """
         settle_levels()
-        pipeline = self._pipeline_now()
-        if pipeline.close(self._time_left()):
+        pipeline, ending = self._pipeline_now(), self._is_ending
+        try:
+            is_first = pipeline.close(self._time_left())
+        except KeyboardInterrupt:
+            if not ending:
+                raise
+            exits.give_up()
+            is_first = True
+        if is_first:
             if self._pipeline is pipeline:
                 live_handlers.remove(self)
             self._tell_what_is_lost(pipeline)

@@ -25,6 +25,9 @@ GRACE: Final = 0.5
 """Seconds in which a loop that is not held up says so."""
 
 
+LONG: Final = 1.0
+"""Seconds of a wait after which it is reported, if it is to be."""
+
 _A_MOMENT: Final = 0.01
 """Seconds in which a thread that was started begins to run."""
 
@@ -50,6 +53,9 @@ class LoopThread:
         on_death: called on the thread when it ends although nobody stopped it.
         grace: seconds that another thread waits beyond a timeout for the loop to say that it is
             over.
+
+    Attributes:
+        waits_long: called on a thread that has waited a second, with how many more it may wait.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class LoopThread:
         self._on_start = on_start
         self._on_death = on_death
         self._lock = native.RLock()
+        self.waits_long: Callable[[float], None] | None = None
         self._prepared = self._starting = False
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._state = State.NEW
@@ -243,7 +250,7 @@ class LoopThread:
         with self._held():  # another thread may be starting it
             here = self._state is State.NEW and not self._runs
         if here:
-            return self._run_here(work)
+            return self._run_here(work, timeout)
         if self._thread.is_current or not self._runs:
             work.close()  # the loop can't wait for itself, nor anybody for a loop that is gone
             return None
@@ -266,15 +273,23 @@ class LoopThread:
         except RuntimeError:
             work.close()
             return None
+        if self.waits_long is not None and timeout > LONG:
+            if native.acquire(done, LONG):
+                return results[0] if results else None
+            timeout -= LONG
+            self.waits_long(timeout)
         native.acquire(done, timeout + self._grace)
         return results[0] if results else None
 
-    def _run_here(self, work: Coroutine[Any, Any, Any]) -> Any:
+    def _run_here(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
         if self._loop is None or asyncio._get_running_loop() is not None:
             work.close()  # nothing was ever to be sent, or this thread has a loop to run
             return None
         with shipping, self._loop.working():
             self._loop.call_soon(self._shipper.start)
+            if self.waits_long is not None and timeout > LONG:
+                waiting = self._loop.call_later(LONG, self.waits_long, timeout - LONG)
+                work = _cancelling(waiting, work)
             return self._loop.run_until_complete(work)
 
     # At a fork.
@@ -294,6 +309,13 @@ class LoopThread:
         """Let go of the parent's files, in a forked child."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.abandon()
+
+
+async def _cancelling(timer: asyncio.TimerHandle, work: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return await work
+    finally:
+        timer.cancel()
 
 
 def _in_background(make: Callable[[float], Coroutine[Any, Any, Any]], timeout: float) -> None:

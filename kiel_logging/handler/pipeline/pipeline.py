@@ -218,16 +218,17 @@ class Pipeline:
         """
         self.revive()
         self._see_to_what_is_queued()
-        return 0 if self._loop_thread.flush(timeout) else self._undelivered
+        return 0 if self._loop_thread.flush(timeout) else self.undelivered
 
     def finish(self, timeout: float) -> int:
         """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
         self.revive()
         self._see_to_what_is_queued()
-        return 0 if self._loop_thread.finish(timeout) else self._undelivered
+        return 0 if self._loop_thread.finish(timeout) else self.undelivered
 
     @property
-    def _undelivered(self) -> int:
+    def undelivered(self) -> int:
+        """How many records the brokers do not have yet."""
         return self.handoff.outstanding + self.handoff.disk.spooled
 
     def _see_to_what_is_queued(self) -> None:
@@ -243,6 +244,11 @@ class Pipeline:
         """
         self._see_to_what_is_queued()
         return self._loop_thread.works_for_others
+
+    def report_waits(self, report: Callable[[float], None]) -> None:
+        """From now on call ``report`` when ``flush()`` and its like have waited for a second, with
+        the number of seconds that they may wait still."""
+        self._loop_thread.waits_long = report
 
     def start_flushing(self, timeout: float) -> None:
         """As ``flush()``, but nobody waits."""

@@ -8,9 +8,11 @@ of multiprocessing flush (they run no ``atexit``), and SIGTERM, which runs nothi
 
 import atexit
 import logging
+import math
 import os
 import signal
 import sys
+import time
 import weakref
 from types import FrameType
 from typing import Any, Final
@@ -38,6 +40,22 @@ class _End(logging.Handler):
 
 _is_over = False
 _end: _End | None = None
+
+_RATHER_SOON: Final = 1.0
+"""Seconds that other handlers have when the user gave one up."""
+
+_deadline = math.inf
+
+
+def give_up() -> None:
+    """Have all handlers wait for a second at most from now on: the user pressed Ctrl-C."""
+    global _deadline
+    _deadline = min(_deadline, time.monotonic() + _RATHER_SOON)
+
+
+def deadline() -> float:
+    """Return until when handlers may wait at the end of the process, in monotonic seconds."""
+    return _deadline
 
 
 def is_over() -> bool:
@@ -163,6 +181,8 @@ class _OnSigterm:
         if postpone(number):
             return
         _flush([one for one in live_handlers() if one.flushes_on_sigterm is not False])
+        global _deadline
+        _deadline = math.inf  # the program may go on
         if callable(self._previous):
             self._previous(number, frame)
         elif self._previous is not signal.SIG_IGN:
