@@ -110,6 +110,22 @@ def _is_enabled(target: logging.Logger, level: int) -> bool:
     return level >= target.getEffectiveLevel() and level > target.manager.disable
 
 
+def settle_levels() -> None:
+    """Have all loggers know which levels are enabled, if this thread holds logging's module lock.
+
+    A logger wants that lock only where it doesn't know, and none forgets while a thread holds it.
+    So a thread that has it, as within ``dictConfig``, may wait for another one that logs.
+    """
+    is_held = getattr(logging._lock, "_is_owned", None)  # type: ignore[attr-defined]
+    if is_held is None or not is_held():
+        return
+    levels = list(logging._levelToName)
+    for one in [logging.root, *logging.root.manager.loggerDict.values()]:
+        if isinstance(one, logging.Logger):
+            for level in levels:
+                one.isEnabledFor(level)
+
+
 def log_to(target: logging.Logger, level: int, message: str, *args: object, depth: int = 1) -> None:
     """Log ``message % args``, as ``target.log()`` would, without logging's module lock.
 

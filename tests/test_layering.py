@@ -22,6 +22,7 @@ VALUES = {
     "credentials",
     "diagnostics",
     "errors",
+    "native",
     "printable",
     "records",
 }
@@ -35,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "credentials": {"errors"},
     "diagnostics": {"printable"},
     "errors": {"constants", "printable", "records"},
+    "native": set(),
     "printable": set(),
     "records": {"constants", "errors"},
     "topics": {*VALUES},
@@ -79,7 +81,7 @@ THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
 # Who else than the free may know of these.
 ONLY: dict[str, set[str]] = {
     "tornado": {"network", "clients", "handler/pipeline/loop_thread.py"},
-    "threading": {"handler", "journal", "demo", "interrupt"},
+    "threading": {"handler", "native", "demo", "interrupt"},
     "ssl": {"clients", "network", "security"},
     "fcntl": {"journal/locks.py"},
 }

@@ -1,6 +1,5 @@
 """AuditHandler: KafkaHandler's safe choices in one name, and a logger that can't be silenced."""
 
-import atexit
 import logging
 import os
 from typing import Any, Final
@@ -11,7 +10,6 @@ from kiel_logging.handler.conversion.topic_choice import Topic
 from kiel_logging.handler.kafka_handler import KafkaHandler
 from kiel_logging.handler.option_checks import hide
 from kiel_logging.handler.pipeline.handoff import BLOCK
-from kiel_logging.handler.process.live_handlers import live_handlers
 from kiel_logging.options import Brokers
 
 DEFAULT_LOGGER: Final = "audit"
@@ -131,14 +129,7 @@ def _refuse_less(options: dict[str, Any]) -> None:
 
 
 def _keep_from_dict_config(handler: AuditHandler) -> None:
-    """Take ``handler`` off the list of those that ``logging.shutdown()`` closes: a ``dictConfig``,
-    whoever calls it, begins by that."""
+    """Take ``handler`` off the list of those that ``logging.shutdown()`` closes, as every
+    ``dictConfig`` does. ``process/exits.py`` puts it back at the end of the process."""
     handlers: list[Any] = logging._handlerList  # type: ignore[attr-defined]
     handlers[:] = [reference for reference in handlers if reference() is not handler]
-
-
-@atexit.register  # and so before logging closes those on its list
-def _give_back() -> None:
-    for handler in live_handlers():
-        if isinstance(handler, AuditHandler):
-            logging._addHandlerRef(handler)  # type: ignore[attr-defined]

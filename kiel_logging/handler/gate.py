@@ -3,9 +3,10 @@
 The law: who asks first passes first, however soon the worker would have it back.
 """
 
-import threading
 import time
 from typing import Final
+
+from kiel_logging import native
 
 _FOR_EVER: Final = -1.0
 
@@ -18,8 +19,8 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self._next = threading.Lock()
-        self._lock = threading.Lock()
+        self._next = native.Lock()
+        self._lock = native.Lock()
 
     def acquire(self, timeout: float = _FOR_EVER) -> bool:
         """Wait, at most ``timeout`` seconds, for all those that asked before."""

@@ -3,13 +3,14 @@
 import logging
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, Final, NamedTuple, Self
 
 from kiel_logging.credentials import Secretive, hidden
+from kiel_logging.diagnostics import settle_levels
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.conversion.conversion import Conversion
 from kiel_logging.handler.conversion.topic_choice import Topic
@@ -33,13 +34,12 @@ from kiel_logging.handler.pipeline.pipeline import Pipeline, Plan
 from kiel_logging.handler.pipeline.shipper import OnError
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.pipeline.tallies import Tallies, with_awaited
+from kiel_logging.handler.process import exits, live_handlers
 from kiel_logging.handler.process import forking as forking  # registers what happens at a fork
-from kiel_logging.handler.process import live_handlers
-from kiel_logging.handler.process.exits import flush_on_sigterm as on_sigterm
 from kiel_logging.handler.quick_handle import quick_handle
 from kiel_logging.handler.receipts import Receipts, check_timeout
 from kiel_logging.handler.sealing import seal_choice
-from kiel_logging.handler.shipping import here, is_shipping
+from kiel_logging.handler.shipping import as_shipping, here, is_shipping
 from kiel_logging.handler.spool.options import DEFAULT_MAX_BYTES, NORMAL, spool_options
 from kiel_logging.handler.unshipped import Unshipped
 from kiel_logging.options import (
@@ -68,13 +68,11 @@ DEFAULT_DELIVERY_TIMEOUT_MS: Final = 2**31 - 1
 """No limit: a record leaves by being delivered, by the overflow policy, or by ``close()``."""
 
 
-_starting_over: Final = threading.RLock()
-"""Held in a forked child while a handler leaves its pipeline to the parent."""
-
-
 class _Patience(NamedTuple):
-    """Until when a process that ends waits for what was emitted so far; monotonic seconds."""
+    """Until when a process that ends waits for what a pipeline was given so far; monotonic
+    seconds."""
 
+    pipeline: Pipeline
     emitted: int
     deadline: float
 
@@ -143,7 +141,9 @@ class KafkaHandler(logging.Handler):
             have a first and a last word.
         chain_key: makes the digests such that nobody without it can compute them; 16 bytes or
             more, as a str, ``{"env": name}`` or ``{"file": path}``.
-        flush_on_sigterm: whether SIGTERM delivers what is buffered before it does what it did.
+        flush_on_sigterm: whether SIGTERM delivers what is buffered before it does what it did. By
+            default, None, it does where it would end the process at once, which loses records: a
+            program that handles the signal ends in its own way.
         close_timeout_ms: milliseconds that ``close()``, or a ``flush()`` without a timeout, may
             take to deliver what is buffered.
         producer_options: whatever else Producer takes.
@@ -194,7 +194,7 @@ class KafkaHandler(logging.Handler):
         spool_synchronous: str = NORMAL,
         chain: bool = False,
         chain_key: Secretive | None = None,
-        flush_on_sigterm: bool = False,
+        flush_on_sigterm: bool | None = None,
         close_timeout_ms: float = DEFAULT_CLOSE_TIMEOUT_MS,
         **producer_options: Any,
     ) -> None:
@@ -204,7 +204,9 @@ class KafkaHandler(logging.Handler):
         refuse_unknown(producer_options, KafkaHandler)
         self._close_timeout = check_positive("close_timeout_ms", close_timeout_ms) / 1000
         self._internal_log = InternalLog(logger_choice(internal_logger))
-        self.flushes_on_sigterm = check_flag("flush_on_sigterm", flush_on_sigterm)
+        self.flushes_on_sigterm = (
+            None if flush_on_sigterm is None else check_flag("flush_on_sigterm", flush_on_sigterm)
+        )
         target = fallback_target(fallback)
         self.fallback = None if target is None else Fallback(self, target, self._internal_log)
         self._tallies = Tallies()
@@ -273,13 +275,11 @@ class KafkaHandler(logging.Handler):
         level = level_choice(level)
         self._pipeline.check_spool()
         super().__init__(level)
-        self._closed = False
         self._patience: _Patience | None = None
         self._take_the_quick_way()
         live_handlers.add(self)
         self._pipeline.send_what_is_left()
-        if self.flushes_on_sigterm:
-            on_sigterm()
+        exits.flush_on_sigterm(self.flushes_on_sigterm)
 
     @classmethod
     def from_properties(cls, properties: Properties, topic: Topic, **options: Any) -> Self:
@@ -309,7 +309,7 @@ class KafkaHandler(logging.Handler):
         stats = self.stats()
         return (
             f"<KafkaHandler{name} ({logging.getLevelName(self.level)}) to {brokers}"
-            f" {'closed' if self._closed else 'open'} emitted={stats.emitted}"
+            f" {'closed' if self._pipeline.closed else 'open'} emitted={stats.emitted}"
             f" delivered={stats.delivered} dropped={stats.dropped_total} failed={stats.failed}"
             f" buffered={stats.buffered} in_flight={stats.in_flight}"
             f"{'' if self._plan.spool is None else f' spooled={stats.spooled}'}>"
@@ -349,8 +349,8 @@ class KafkaHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand ``record`` over to the loop thread; never raises, never waits for the network."""
         pipeline = self._pipeline_now()
-        handoff = pipeline.handoff
-        if here.depth or self._closed or (handoff.counts.crowded and self._needs_care(pipeline)):
+        counts = pipeline.handoff.counts
+        if here.depth or counts.closed or (counts.crowded and self._needs_care(pipeline)):
             self._emit_with_care(record)
             return
         # The way of nearly every record. It runs no code of the program's, so nothing is logged
@@ -360,10 +360,8 @@ class KafkaHandler(logging.Handler):
             item = self._convert_at_once(record)
         if item is None:
             self._convert_and_put(record)
-        elif self._tallies:
+        else:
             self._put(item, record)
-        elif dropped := pipeline.put(item):
-            self._unshipped.account_for(dropped)
 
     def _needs_care(self, pipeline: Pipeline) -> bool:
         pipeline.revive()
@@ -372,7 +370,7 @@ class KafkaHandler(logging.Handler):
     def _emit_with_care(self, record: logging.LogRecord) -> None:
         if is_shipping():
             self._internal_log.divert(record)
-        elif self._closed:
+        elif self._pipeline.closed and not self._open_again():
             self._unshipped.refuse(record)
         elif self._pipeline.handoff.will_drop():
             self._unshipped.drop(record, BUFFER_FULL)
@@ -393,20 +391,46 @@ class KafkaHandler(logging.Handler):
 
     def _put(self, item: Item, record: logging.LogRecord) -> None:
         if self._tallies and (awaited := self._tallies.awaited(record)) is not None:
-            self._put_awaited(item, awaited)
-        elif dropped := self._pipeline.put(item):
-            self._unshipped.account_for(dropped)
+            self._put_awaited(item, record, awaited)
+        else:
+            self._put_where_it_is_open(item, record)
 
-    def _put_awaited(self, item: Item, awaited: Awaited) -> None:
+    def _put_awaited(self, item: Item, record: logging.LogRecord, awaited: Awaited) -> None:
         try:
             awaited.begin()
-            if dropped := self._pipeline.put(with_awaited(item, awaited)):
-                self._unshipped.account_for(dropped)
+            self._put_where_it_is_open(with_awaited(item, awaited), record)
             if awaited.is_urgent:
                 self._pipeline.hurry()
         except BaseException as error:
             awaited.lost(CUT_SHORT, error)
             raise
+
+    def _put_where_it_is_open(self, item: Item, record: logging.LogRecord) -> None:
+        """Hand ``item`` to the pipeline, or to the next one if it is closed by another thread."""
+        while (dropped := self._pipeline.put(item)) is None:
+            if not self._open_again():
+                self._unshipped.refuse(record, item.awaited)
+                return
+        if dropped:
+            self._unshipped.account_for(dropped)
+
+    def _open_again(self) -> bool:
+        """Have a pipeline that is open, though ``close()`` was called: a ``dictConfig`` closes all
+        handlers of the process, those that are still in use too.
+
+        Threads may do so at the same time, without a lock, which logging's own may be waited for
+        on top of: a pipeline has one successor, whoever makes it.
+
+        Returns:
+            False when the process is at its end, and nothing more can be delivered.
+        """
+        if exits.is_over():
+            return False
+        while (closed := self._pipeline).closed:
+            self._pipeline = as_shipping(closed.successor)
+        self._take_the_quick_way()
+        live_handlers.add(self)
+        return True
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 # logging's name
         """Report what went wrong with ``record``, as logging does, but at most once in 10 s."""
@@ -444,6 +468,7 @@ class KafkaHandler(logging.Handler):
             How many records are still undelivered; 0 when all that was logged before the call is
             delivered or given up, which ``stats()`` tells apart.
         """
+        settle_levels()
         if timeout is not None:
             return self._pipeline_now().flush(timeout)
         return self._deliver(self._pipeline_now().flush)
@@ -454,12 +479,19 @@ class KafkaHandler(logging.Handler):
         return self._deliver(self._pipeline_now().finish)
 
     def _deliver(self, flush: Callable[[float], int]) -> int:
-        emitted, until = self._pipeline.handoff.emitted, time.monotonic() + self._time_left()
-        undelivered = flush(max(0.0, until - time.monotonic()))
+        pipeline, until = self._pipeline, time.monotonic() + self._time_left()
+        emitted, ending = pipeline.handoff.emitted, self._is_ending
+        try:
+            undelivered = flush(max(0.0, until - time.monotonic()))
+        except KeyboardInterrupt:
+            if not ending:
+                raise
+            exits.give_up()
+            undelivered, until = pipeline.undelivered, 0.0
         if undelivered or time.monotonic() >= until:
             # logging.shutdown() flushes and then closes: what is given up here, with nothing new
             # since, is not worth the same wait again.
-            self._patience = _Patience(emitted, time.monotonic())
+            self._patience = _Patience(pipeline, emitted, time.monotonic())
         return undelivered
 
     def receipts(self, timeout: float | None = None) -> Receipts:
@@ -499,36 +531,66 @@ class KafkaHandler(logging.Handler):
         """
         return self._pipeline_now().hurry()
 
+    @property
+    def _is_ending(self) -> bool:
+        """Whether the process ends, and nothing was logged since that began."""
+        pipeline = self._pipeline
+        return self._patience is not None and self._patience[:2] == (
+            pipeline,
+            pipeline.handoff.emitted,
+        )
+
     def _time_left(self) -> float:
-        patience = self._patience
-        if patience is None or patience.emitted != self._pipeline.handoff.emitted:
-            return self._close_timeout
-        return max(0.0, patience.deadline - time.monotonic())
+        now = time.monotonic()
+        deadline = min(now + self._close_timeout, exits.deadline())
+        if self._patience is not None and self._is_ending:
+            deadline = min(self._patience.deadline, deadline)
+        return max(0.0, deadline - now)
 
     def begin_to_end(self) -> None:
         """Start to deliver what is buffered: the process is about to end.
 
         All handlers do so at the same time, so that together they take no longer than one.
         """
-        emitted = self._pipeline_now().handoff.emitted
-        self._patience = _Patience(emitted, time.monotonic() + self._close_timeout)
-        self._pipeline.start_flushing(self._close_timeout)
+        pipeline, deadline = self._pipeline_now(), time.monotonic() + self._close_timeout
+        self._patience = _Patience(pipeline, pipeline.handoff.emitted, deadline)
+        pipeline.report_waits(self._say_that_it_waits)
+        pipeline.start_flushing(self._close_timeout)
+
+    def _say_that_it_waits(self, left: float) -> None:
+        write_to_stderr(
+            f"kiel_logging: the program ends when the brokers have {self._pipeline.undelivered} "
+            f"more log records, or in {left:.0f} s; Ctrl-C gives them up"
+        )
 
     def close(self) -> None:
         """Deliver what is buffered within ``close_timeout_ms``, then end the loop thread.
 
-        What could not be delivered is told on stderr.
+        What could not be delivered is told on stderr. A record that comes later opens the handler
+        again, as it opens a FileHandler: with another thread, and another instance in the headers
+        of its records. The end of the process closes that as well.
         """
-        if not self._closed:
-            self._closed = True
-            self._pipeline_now().close(self._time_left())
-            live_handlers.remove(self)
-            self.tell_what_is_lost()
+        settle_levels()
+        pipeline, ending = self._pipeline_now(), self._is_ending
+        try:
+            is_first = pipeline.close(self._time_left())
+        except KeyboardInterrupt:
+            if not ending:
+                raise
+            exits.give_up()
+            is_first = True
+        if is_first:
+            if self._pipeline is pipeline:
+                live_handlers.remove(self)
+            self._tell_what_is_lost(pipeline)
         super().close()
 
     def tell_what_is_lost(self) -> None:
         """Say on stderr how many records did not reach Kafka, if any, and how many will."""
-        stats, kept = self.stats(), self._pipeline.on_disk
+        self._tell_what_is_lost(self._pipeline_now())
+
+    def _tell_what_is_lost(self, pipeline: Pipeline) -> None:
+        stats, kept = pipeline.stats(), pipeline.on_disk
         if kept and self._plan.spool is not None:
             write_to_stderr(
                 f"kiel_logging: {kept} log records are on disk in {self._plan.spool.path} and "
@@ -539,12 +601,16 @@ class KafkaHandler(logging.Handler):
             write_to_stderr(f"kiel_logging: {lost} log records did not reach Kafka: {stats}")
 
     def stats(self) -> Stats:
-        """Return how many records were emitted, and what became of them.
+        """Return how many records were emitted, and what became of them, since the handler was
+        made.
 
         In a forked child these are the child's own.
         """
-        fallback = 0 if self.fallback is None else self.fallback.taken
-        return self._pipeline_now().stats(fallback=fallback, diverted=self._internal_log.diverted)
+        return replace(
+            self._pipeline_now().stats_of_all(),
+            fallback=0 if self.fallback is None else self.fallback.taken,
+            diverted=self._internal_log.diverted,
+        )
 
     # At a fork.
 
@@ -561,14 +627,15 @@ class KafkaHandler(logging.Handler):
 
         A hook that logs may run before ours; what it logged is the child's.
         """
-        with _starting_over:
-            if self._pipeline.process == os.getpid():
-                return
-            self._pipeline.abandon()
-            self._pipeline = Pipeline(self._plan)
+        parents = self._pipeline
+        if parents.process == os.getpid():
+            return
+        if parents.abandon():  # another thread, or a signal handler on top of this, did not
+            self._tallies.start_over()
+            self._patience = None
+            self._internal_log.diverted = 0
+            if self.fallback is not None:
+                self.fallback.taken = 0
+        self._pipeline = parents.successor()
         self._take_the_quick_way()
-        self._tallies.start_over()
-        self._patience = None
-        self._internal_log.diverted = 0
-        if self.fallback is not None:
-            self.fallback.taken = 0
+        live_handlers.add(self)

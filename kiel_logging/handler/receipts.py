@@ -13,6 +13,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Protocol, Self, overload
 
+from kiel_logging import native
 from kiel_logging.errors import ConfigurationError, NotAcknowledged, ProducerStateError
 from kiel_logging.handler.pipeline.awaited import Tally
 from kiel_logging.handler.pipeline.tallies import Tallies
@@ -142,13 +143,13 @@ class Receipts(Sequence[Receipt]):
         assert self._tally is not None
         deadline = monotonic() + timeout
         # As in the hand-off: a lock's methods are C, which no signal handler can run on top of.
-        settled = threading.Lock()
+        settled = native.Lock()
         settled.acquire()
         self._tally.close(partial(_release, settled))
         if self._tally.is_settled:
             return
         if self._carrier.hurry():
-            settled.acquire(timeout=max(0.0, deadline - monotonic()))
+            native.acquire(settled, max(0.0, deadline - monotonic()))
         elif timeout:
             self._carrier.flush(timeout)
 

@@ -10,6 +10,7 @@ from typing import Final
 from kiel_logging.errors import InvalidTopic, KeyTypeError
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
+from kiel_logging.handler.pipeline.awaited import Awaited
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, CLOSED
 from kiel_logging.handler.pipeline.item import Item, level_of
 from kiel_logging.handler.pipeline.pipeline import Pipeline
@@ -86,31 +87,32 @@ class Unshipped:
 
     def account_for(self, dropped: Sequence[Item]) -> None:
         """There was no room for these, which are counted."""
-        closed = self._pipeline().handoff.closed
-        if closed:
-            self._say_that_it_is_closed()
-        as_shipping(self._tell_of_shed, dropped, closed)
+        as_shipping(self._tell_of_shed, dropped)
         if self._tallies:
-            self._tallies.lost(dropped, CLOSED if closed else BUFFER_FULL)
+            self._tallies.lost(dropped, BUFFER_FULL)
 
-    def _tell_of_shed(self, dropped: Sequence[Item], closed: bool) -> None:
+    def _tell_of_shed(self, dropped: Sequence[Item]) -> None:
         for item in dropped:
-            if not closed:
-                self._pipeline().note_shed(item)
+            self._pipeline().note_shed(item)
             if self._fallback is not None and item.source is not None:
                 self._fallback.take(item.source)
 
-    def refuse(self, record: logging.LogRecord) -> None:
-        """``record`` comes after the handler was closed."""
+    def refuse(self, record: logging.LogRecord, awaited: Awaited | None = None) -> None:
+        """``record``, which a block may await already, comes after the end of the process."""
         self._pipeline().handoff.drop(CLOSED, level_of(record))
         self._say_that_it_is_closed()
         if self._fallback is not None:
             self._fallback.take(record)
-        self._lose(record, CLOSED)
+        if awaited is not None:
+            awaited.lost(CLOSED)
+        else:
+            self._lose(record, CLOSED)
 
     def _say_that_it_is_closed(self) -> None:
         name = self._handler.name or "the handler"
-        self._internal_log.complain(CLOSED, f"{name} is closed: what is logged to it is dropped")
+        self._internal_log.complain(
+            CLOSED, f"{name} is closed, as the process ends: what is logged to it now is dropped"
+        )
 
     def tell_on_error(self, error: Exception, records: int) -> None:
         """Tell the program, whatever it makes of it; on any thread."""

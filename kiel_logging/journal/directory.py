@@ -11,13 +11,13 @@ import re
 import secrets
 import socket
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from kiel_logging import native
 from kiel_logging.errors import NoRoom, SpoolError
 from kiel_logging.journal.frames import FORMAT
 from kiel_logging.journal.locks import Claim, birth, claim, peek
@@ -71,7 +71,7 @@ class Journal:
             most = max(_LEAST_SEGMENT_BYTES, self.max_bytes // 8)
             self.segment_bytes = min(self.segment_bytes, most)
         self.path = self.root / self.instance
-        self.lock = threading.RLock()
+        self.lock = native.RLock()
         self.appended_bytes = self.released_bytes = 0
         self.failing = False
         self._streams: dict[str, LocalStream] = {}

@@ -9,14 +9,21 @@ descriptor of the file gives them up. So a registry says which locks this proces
 that is in it is never opened again here.
 """
 
-import fcntl
 import os
 import struct
 import sys
 from pathlib import Path
 from typing import Final
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 from kiel_logging.journal.segments import Descriptor, failing_at
+
+CAN_LOCK: Final = fcntl is not None
+"""Whether there can be journals here at all."""
 
 _MOST: Final = 64 * 1024
 

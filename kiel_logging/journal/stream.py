@@ -7,15 +7,17 @@ threads at any moment: a signal handler or a ``__del__`` may call them on top of
 import contextlib
 import errno
 import os
-import resource
 import struct
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from crc32c import crc32c
 
+with contextlib.suppress(ImportError):  # Windows, where there is no journal
+    import resource
+
+from kiel_logging import native
 from kiel_logging.errors import SpoolError, SpoolFull
 from kiel_logging.journal import frames
 from kiel_logging.journal.frames import Damage, Frame, Scan
@@ -341,7 +343,7 @@ class LocalStream(Stream):
         self._written = self._synced = 0
         self._torn = False
         """Whether the last segment ends with the front of a frame; then nothing is appended."""
-        self._syncing: Final = threading.RLock()
+        self._syncing: Final = native.RLock()
 
     @property
     def end(self) -> Position:

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from tornado.iostream import IOStream, StreamClosedError
 
+from kiel_logging import native
 from kiel_logging.credentials import Secret
 from kiel_logging.errors import (
     BrokerError,
@@ -181,7 +182,7 @@ async def _connect(
     context: ssl.SSLContext | None,
     host: str,
 ) -> IOStream:
-    stream = make_stream(socket.socket(family, socket.SOCK_STREAM), context)
+    stream = make_stream(native.sockets().socket(family, socket.SOCK_STREAM), context)
     try:
         stream.set_nodelay(True)
         _keep_alive(stream.socket)

@@ -84,16 +84,6 @@ def test_what_overflows(make_handler: MakeHandler, overflow: str, overflown: lis
     assert handler.stats().fallback == 2
 
 
-def test_what_comes_after_close(make_handler: MakeHandler) -> None:
-    """A closed handler passes on what it is still given."""
-    fallback = Collecting()
-    handler = make_handler(fallback=fallback)
-    handler.close()
-    record = logging.makeLogRecord({"msg": "x", "levelno": logging.INFO})
-    handler.handle(record)
-    assert fallback.records == [record]
-
-
 def test_what_the_broker_refuses(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
     """What the producer gives up comes back as the LogRecord that it was."""
     refuse_everything(cluster)

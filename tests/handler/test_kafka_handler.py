@@ -424,25 +424,6 @@ def test_a_handler_that_was_never_used_needs_no_thread(cluster: ThreadedFakeClus
     assert cluster.requests() == []
 
 
-def test_logging_after_close(
-    cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It is counted by its level, never raised, and told once, not for every record."""
-    handler = KafkaHandler(cluster.addresses, "logs", **QUICK)
-    handler.name = "kafka"
-    logger = logger_to(handler)
-    logger.info("before")
-    handler.close()
-    logger.info("after")
-    logger.error("after")
-    logger.error("long after")
-    stats = handler.stats()
-    assert stats.dropped == {"closed": {"INFO": 1, "ERROR": 2}}
-    assert (stats.delivered, total(stats)) == (1, 4)
-    told = capsys.readouterr().err
-    assert told == "kiel_logging: kafka is closed: what is logged to it is dropped\n"
-
-
 def test_close_tells_what_is_lost(
     cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:

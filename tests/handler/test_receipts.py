@@ -390,11 +390,6 @@ def _driven_out(
     contextvars.Context().run(logger.error, "drives it out")
 
 
-def _closed(cluster: ThreadedFakeCluster, handler: KafkaHandler, logger: logging.Logger) -> None:
-    handler.close()
-    logger.info("lost")
-
-
 def _given_up(cluster: ThreadedFakeCluster, handler: KafkaHandler, logger: logging.Logger) -> None:
     stop_broker(cluster)
     logger.info("lost")
@@ -435,7 +430,6 @@ LOSSES: Final = {
         "RuntimeError: no way", RuntimeError, _logged, {"partitioner": fail}
     ),
     "refused by the broker": Loss("BrokerRejected: ", BrokerRejected, _refused),
-    "after close()": Loss("closed", None, _closed),
     "given up by close()": Loss(
         "ProducerClosed: ", ProducerClosed, _given_up, {"close_timeout_ms": 20}
     ),

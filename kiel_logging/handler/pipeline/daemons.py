@@ -7,10 +7,10 @@ begin while it ends.
 import asyncio
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kiel_logging import native
 from kiel_logging.handler.shipping import mark_this_thread_as_shipping
 from kiel_logging.network.resolver import SocketAddress, look_up, parse_numeric
 from kiel_logging.options import Address
@@ -52,7 +52,7 @@ async def run_on_a_daemon(function: Callable[[], Any]) -> Any:
             loop.call_soon_threadsafe(settle, result, error)
 
     try:
-        threading.Thread(target=work, name="kiel_logging-aside", daemon=True).start()
+        native.Thread(work, "kiel_logging-aside").start()
     except RuntimeError:  # the interpreter is on its way out: no more threads
         return function()
     return await ended

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
+from kiel_logging import native
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
 from kiel_logging.handler.pipeline.counts import Counts, queue_up
 from kiel_logging.handler.pipeline.disk_ledger import DiskLedger
@@ -37,6 +38,10 @@ OVERFLOW: Final[Mapping[str, Callable[[], Queue]]] = {
     BLOCK: Newest,
 }
 """What gives way when the buffer is full."""
+
+
+class _Closed(Exception):
+    """No record is admitted any more."""
 
 
 class _Admission(NamedTuple):
@@ -89,7 +94,7 @@ class Handoff:
             self.quick_queue = self._queue.items
         self._drops_newest = overflow == DROP_NEWEST and not spools_all
         self._block_timeout = block_timeout if overflow == BLOCK else 0.0
-        self._lock = threading.RLock()
+        self._lock = native.RLock()
         # Written by those who log, under the lock.
         self._dropped: dict[tuple[str, int], int] = {}
         self.disk = DiskLedger()
@@ -122,7 +127,7 @@ class Handoff:
 
     @property
     def closed(self) -> bool:
-        """Whether all that comes is dropped."""
+        """Whether no record is taken any more."""
         return self.counts.closed
 
     @property
@@ -152,12 +157,19 @@ class Handoff:
         counts.crowded = not self.half_empty
         return False
 
-    def put(self, item: Item) -> Sequence[Item]:
-        """Queue ``item``; return what was dropped for want of room: it, others, or nothing."""
+    def put(self, item: Item) -> Sequence[Item] | None:
+        """Queue ``item``; return what was dropped for want of room: it, others, or nothing.
+
+        Returns:
+            None if this is closed: ``item`` is not counted, and is for another one.
+        """
         try:
             with self._lock:
                 admission = self._admit_at_once(item)
-            dropped, queued = admission or self._admit(item) or self._wait_and_admit(item)
+            try:
+                dropped, queued = admission or self._admit(item) or self._wait_and_admit(item)
+            except _Closed:
+                return None
             if not dropped:
                 self.tell(queued)
             elif queued == 1:
@@ -199,7 +211,7 @@ class Handoff:
         with self._lock:
             self.counts.crowded = True
             if self.counts.closed:
-                return self._refuse(item, CLOSED)
+                raise _Closed
             records, memory = self._missing(item)
             shed: list[Item] = []
             if records > 0 or memory > 0:
@@ -209,7 +221,7 @@ class Handoff:
             if records > 0 or memory > 0:
                 if may_wait and self._block_timeout and item.memory <= self._max_bytes:
                     return None
-                return self._refuse(item, BUFFER_FULL, shed)
+                return self._refuse(item, shed)
             return _Admission(shed, self._accept(item))
 
     def _missing(self, item: Item) -> tuple[int, int]:
@@ -221,8 +233,8 @@ class Handoff:
     def _accept(self, item: Item) -> int:
         return self._queue.append(item, self.counts)
 
-    def _refuse(self, item: Item, reason: str, shed: Sequence[Item] = ()) -> _Admission:
-        self._count_drop(reason, item.level)
+    def _refuse(self, item: Item, shed: Sequence[Item]) -> _Admission:
+        self._count_drop(BUFFER_FULL, item.level)
         return _Admission((item, *shed), 0)
 
     def _count_drop(self, reason: str, level: int) -> None:
@@ -245,12 +257,12 @@ class Handoff:
         deadline = monotonic() + self._block_timeout
         admission = None
         while admission is None:
-            room = threading.Lock()
+            room = native.Lock()
             room.acquire()
             self._waiting.append(room)
             # Room may have come before there was anybody to tell of it.
             admission = self._admit(item)
-            if admission is None and not room.acquire(timeout=max(0.0, deadline - monotonic())):
+            if admission is None and not native.acquire(room, max(0.0, deadline - monotonic())):
                 admission = self._admit(item, may_wait=False)
             with contextlib.suppress(ValueError):  # told already
                 self._waiting.remove(room)
@@ -261,11 +273,12 @@ class Handoff:
         with self._lock:
             self._count_drop(reason, level)
 
-    def close(self) -> None:
-        """Drop, and count, all that comes from now on; let nobody wait any longer."""
+    def close(self) -> bool:
+        """Take no more records, let no thread wait any longer; return whether this was open."""
         with self._lock:
-            self.counts.closed = True
+            closed, self.counts.closed = self.counts.closed, True
         self._tell_of_room()
+        return not closed
 
     # On the loop thread.
 
@@ -345,7 +358,7 @@ class Handoff:
 
     # On any thread.
 
-    def stats(self, in_flight: int, *, fallback: int = 0, diverted: int = 0) -> Stats:
+    def stats(self, in_flight: int) -> Stats:
         """Return the ledger; ``in_flight`` is the producer's count of a moment ago."""
         with self._lock:
             memory, emitted = self.memory, -1
@@ -369,8 +382,6 @@ class Handoff:
                 spooled=spooled,
                 recovered=self.disk.recovered,
                 memory=memory,
-                fallback=fallback,
-                diverted=diverted,
             )
 
 

@@ -7,14 +7,15 @@ is on its way out, the loop runs on the thread that flushes.
 
 import asyncio
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
 from enum import Enum
 from typing import Any, Final
 
 from tornado.ioloop import IOLoop
 
+from kiel_logging import native
 from kiel_logging.handler.internal_log import write_to_stderr
 from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
 from kiel_logging.handler.pipeline.shipper import Shipper
@@ -23,6 +24,9 @@ from kiel_logging.handler.shipping import as_shipping, mark_this_thread_as_shipp
 GRACE: Final = 0.5
 """Seconds in which a loop that is not held up says so."""
 
+
+LONG: Final = 1.0
+"""Seconds of a wait after which it is reported, if it is to be."""
 
 _A_MOMENT: Final = 0.01
 """Seconds in which a thread that was started begins to run."""
@@ -45,10 +49,13 @@ class LoopThread:
 
     Args:
         shipper: what runs there.
-        on_start: called once, before the thread starts.
+        on_start: called before the thread starts, once unless something is raised in it.
         on_death: called on the thread when it ends although nobody stopped it.
         grace: seconds that another thread waits beyond a timeout for the loop to say that it is
             over.
+
+    Attributes:
+        waits_long: called on a thread that has waited a second, with how many more it may wait.
     """
 
     def __init__(
@@ -62,13 +69,16 @@ class LoopThread:
         self._shipper = shipper
         self._on_start = on_start
         self._on_death = on_death
-        self._lock = threading.RLock()
+        self._lock = native.RLock()
+        self.waits_long: Callable[[float], None] | None = None
+        self._prepared = self._starting = False
+        self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._state = State.NEW
         self._loop: PausingLoop | None = None
         # Not Thread.is_alive(): a hook that logs may start the thread in a forked child before
         # the module threading has run its own, which takes all threads for dead.
         self._runs = False
-        self._thread = threading.Thread(target=self._run, name="kiel_logging", daemon=True)
+        self._thread = native.Thread(self._run, "kiel_logging")
 
     def __repr__(self) -> str:
         return f"<LoopThread {self._state.value}>"
@@ -79,9 +89,14 @@ class LoopThread:
         return self._state
 
     @property
+    def runs(self) -> bool:
+        """Whether the thread works, perhaps though it was stopped."""
+        return self._runs
+
+    @property
     def works_for_others(self) -> bool:
         """Whether it runs, and is not the running thread itself."""
-        return self._state is State.RUNNING and threading.current_thread() is not self._thread
+        return self._state is State.RUNNING and not self._thread.is_current
 
     @property
     def is_broken(self) -> bool:
@@ -101,21 +116,52 @@ class LoopThread:
 
     def call(self, callback: Callable[..., None], *arguments: Any) -> None:
         """Run ``callback`` on the thread, soon; nobody waits for it."""
-        if self._started() and self._loop is not None:
+        if self._state is State.NEW:
+            self._calls.append((callback, arguments))
+            self._start_once()
+            if self.state is State.RUNNING:  # another thread may have started it meanwhile
+                self._make_calls()
+        elif self._state is State.RUNNING:
+            self._call(callback, *arguments)
+
+    def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
+        if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody ships any more
                 self._loop.call_soon_threadsafe(callback, *arguments)
 
-    def _started(self) -> bool:
-        if self._state is State.NEW:
-            with self._lock:
-                if self._state is State.NEW:
-                    as_shipping(self._start)  # asyncio logs which selector it uses
-        return self._state is State.RUNNING
+    def _make_calls(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                callback, arguments = self._calls.popleft()
+                self._call(callback, *arguments)
+
+    def _start_once(self) -> None:
+        """Start the thread, unless another one does so just now: it makes all calls that wait.
+
+        The calling thread may hold any lock of the program's, or logging's: it does not wait here
+        for a thread that may want that one.
+        """
+        if not self._prepared:
+            as_shipping(self._on_start)
+            self._prepared = True
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._state is State.NEW and not self._starting:
+                self._start_now()
+        finally:
+            self._lock.release()
+
+    def _start_now(self) -> None:
+        self._starting = True  # a signal handler on top of this has its calls made by it
+        try:
+            as_shipping(self._start)
+        finally:
+            self._starting = False
 
     def _start(self) -> None:
         try:
             if self._loop is None:
-                self._on_start()
                 self._loop = PausingLoop()
             if not self._runs:  # else something was raised in between the last time
                 self._runs = True
@@ -128,8 +174,9 @@ class LoopThread:
             time.sleep(_A_MOMENT)
             self._runs = self._thread.ident is not None
             raise
-        self._loop.call_soon_threadsafe(self._shipper.start)
+        self._call(self._shipper.start)
         self._state = State.RUNNING
+        self._make_calls()
 
     def _run(self) -> None:
         mark_this_thread_as_shipping()
@@ -175,62 +222,81 @@ class LoopThread:
         """Deliver what is there within ``timeout`` seconds, give up the rest, end the thread."""
         deadline = time.monotonic() + timeout
         self._run_and_wait(self._shipper.close(timeout), timeout)
-        with self._lock:
+        with self._held():
             running, self._state = self._state is State.RUNNING, State.STOPPED
         loop = self._loop
         if running and loop is not None:
             with contextlib.suppress(RuntimeError):  # it ended by itself
                 loop.call_soon_threadsafe(loop.stop)
-            if threading.current_thread() is not self._thread:
+            if not self._thread.is_current:
                 self._thread.join(max(0.0, deadline - time.monotonic()) + self._grace)
         elif loop is not None and not loop.is_closed():
             with loop.working():
                 _end_tasks(loop)
             loop.close()
 
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the lock, or continue without it if it can't be had for long."""
+        held = self._lock.acquire(timeout=self._grace)
+        try:
+            yield
+        finally:
+            if held:
+                self._lock.release()
+
     def _run_and_wait(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
         """Return what ``work`` returned; None when there was no result in time."""
-        with self._lock:  # another thread may be starting it
+        with self._held():  # another thread may be starting it
             here = self._state is State.NEW and not self._runs
         if here:
-            return self._run_here(work)
-        if threading.current_thread() is self._thread or not self._runs:
+            return self._run_here(work, timeout)
+        if self._thread.is_current or not self._runs:
             work.close()  # the loop can't wait for itself, nor anybody for a loop that is gone
             return None
         return self._run_there(work, timeout)
 
     def _run_there(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
         assert self._loop is not None
-        done = threading.Event()
+        done = native.Lock()
+        done.acquire()
         results: list[Any] = []
 
         async def run() -> None:
             try:
                 results.append(await work)
             finally:
-                done.set()
+                done.release()
 
         try:
             self._loop.call_soon_threadsafe(asyncio.ensure_future, run())
         except RuntimeError:
             work.close()
             return None
-        done.wait(timeout + self._grace)
+        if self.waits_long is not None and timeout > LONG:
+            if native.acquire(done, LONG):
+                return results[0] if results else None
+            timeout -= LONG
+            self.waits_long(timeout)
+        native.acquire(done, timeout + self._grace)
         return results[0] if results else None
 
-    def _run_here(self, work: Coroutine[Any, Any, Any]) -> Any:
+    def _run_here(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
         if self._loop is None or asyncio._get_running_loop() is not None:
             work.close()  # nothing was ever to be sent, or this thread has a loop to run
             return None
         with shipping, self._loop.working():
             self._loop.call_soon(self._shipper.start)
+            if self.waits_long is not None and timeout > LONG:
+                waiting = self._loop.call_later(LONG, self.waits_long, timeout - LONG)
+                work = _cancelling(waiting, work)
             return self._loop.run_until_complete(work)
 
     # At a fork.
 
     def pause(self, timeout: float) -> bool:
         """Hold the loop still; return whether ``go_on()`` has to be called."""
-        if self._loop is None or threading.current_thread() is self._thread:
+        if self._loop is None or self._thread.is_current:
             return False
         return self._loop.pause(timeout)
 
@@ -243,6 +309,13 @@ class LoopThread:
         """Let go of the parent's files, in a forked child."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.abandon()
+
+
+async def _cancelling(timer: asyncio.TimerHandle, work: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return await work
+    finally:
+        timer.cancel()
 
 
 def _in_background(make: Callable[[float], Coroutine[Any, Any, Any]], timeout: float) -> None:

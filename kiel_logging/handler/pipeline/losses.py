@@ -5,12 +5,12 @@ own, so that it waits for nobody.
 """
 
 import logging
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from kiel_logging import native
 from kiel_logging.handler.conversion.log_record import rfc3339
 
 _MOST_TOPICS: Final = 1_000
@@ -62,7 +62,7 @@ class Losses:
     """What was lost, by topic, since it was last collected."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = native.RLock()
         self._by_topic: dict[str, Loss] = {}
 
     def note(self, topic: str, reason: str, level: int, now: float, records: int = 1) -> bool:

@@ -7,18 +7,24 @@ The law: who asks while the thread works passes as soon as it would wait, howeve
 """
 
 import asyncio
+import logging
 import math
 import os
 import selectors
-from typing import Final
+from asyncio import selector_events
+from asyncio.log import logger
+from types import FunctionType, SimpleNamespace
+from typing import Any, Final
 
+from kiel_logging import native
+from kiel_logging.diagnostics import log_to
 from kiel_logging.handler.gate import Gate
 
 MOST_SKIPPED: Final = 8
 """Times in a row that a loop with something to do does not look whether there is more."""
 
 
-class _GatedSelector(selectors.DefaultSelector):
+class _GatedSelector(native.DefaultSelector):  # type: ignore[misc] # is Any
     """Opens the gate while it waits.
 
     A loop that has something to do asks without waiting, which lets the GIL go all the same: beside
@@ -38,12 +44,38 @@ class _GatedSelector(selectors.DefaultSelector):
         self._skipped = 0
         self._gate.release()
         try:
-            return super().select(timeout)
+            ready: list[tuple[selectors.SelectorKey, int]] = super().select(timeout)
         finally:
             self._gate.acquire()
+        return ready
 
 
-class PausingLoop(asyncio.SelectorEventLoop):
+class _Silent:
+    """The logger of a loop that is being made: a logger, asked whether a level is enabled, may wait
+    for logging's module lock. A thread that holds it may wait for this loop."""
+
+    def debug(self, *_what: object) -> None:
+        """Log nothing."""
+
+
+def _with_globals(own: Any, **others: object) -> Any:
+    """Return the function ``own`` with other globals."""
+    changed = {**own.__globals__, **others}
+    return FunctionType(own.__code__, changed, None, own.__defaults__, own.__closure__)
+
+
+class _OfItsOwn(selector_events.BaseSelectorEventLoop):
+    """asyncio's loop, made without a line in the log, and with sockets of the system's."""
+
+    __init__ = _with_globals(selector_events.BaseSelectorEventLoop.__init__, logger=_Silent())
+
+    def _make_self_pipe(self) -> None:
+        base: Any = selector_events.BaseSelectorEventLoop
+        sockets = SimpleNamespace(socketpair=native.sockets().socketpair)
+        _with_globals(base._make_self_pipe, socket=sockets)(self)
+
+
+class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
     """Its thread runs with the gate closed, but for the time that it waits."""
 
     def __init__(self) -> None:
@@ -55,6 +87,7 @@ class PausingLoop(asyncio.SelectorEventLoop):
             self._gated_selector.close()
             self._closed = True  # there is nothing to close, as its __del__ would
             raise
+        self.set_exception_handler(_report)
         # In Python's development mode it would tell how busy the machine is: on our host's stderr.
         self.slow_callback_duration = math.inf
         self._identities = {number: _identity(number) for number in self._own_files()}
@@ -62,7 +95,8 @@ class PausingLoop(asyncio.SelectorEventLoop):
     def _own_files(self) -> list[int]:
         """Return the descriptors that the loop can't do without."""
         wakers = [getattr(self, name, None) for name in ("_ssock", "_csock")]
-        return [one.fileno() for one in (self._gated_selector, *wakers) if one is not None]
+        found = (getattr(one, "fileno", None) for one in (self._gated_selector, *wakers))
+        return [fileno() for fileno in found if fileno is not None]  # select() has no descriptor
 
     @property
     def is_whole(self) -> bool:
@@ -109,6 +143,12 @@ class PausingLoop(asyncio.SelectorEventLoop):
             files.append(waker.fileno())
         for number in files:
             os.close(number)
+
+
+def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what asyncio found, as it would, but without logging's module lock."""
+    error = context.get("exception")
+    log_to(logger, logging.ERROR, "%s (%r)", context["message"], error)
 
 
 def _identity(number: int) -> tuple[int, int] | None:

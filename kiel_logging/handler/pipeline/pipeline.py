@@ -1,6 +1,7 @@
 """All that carries a handler's items: the hand-off, the loop thread, and the shipper on it.
 
-A handler has one at a time. In a forked child it makes a new one, and leaves the parent's alone.
+A handler has one at a time. A record that comes after ``close()`` goes through a new one. So does
+everything in a forked child, which leaves the parent's alone.
 """
 
 import os
@@ -65,9 +66,13 @@ class Pipeline:
     Attributes:
         instance: what its records say they are from; in a forked child another.
         process: the id of the process that it belongs to.
+
+    Args:
+        plan: what it is made from.
+        before: the one of the same handler that was closed before; its records count as well.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, before: "Pipeline | None" = None) -> None:
         self.instance = uuid.uuid4().hex
         self.process = os.getpid()
         self._drops = Losses()
@@ -82,7 +87,7 @@ class Pipeline:
             spools_all=plan.spool is not None and plan.spool.always,
             spills=plan.spool is not None,
         )
-        self.put: Callable[[Item], Sequence[Item]] = self.handoff.put
+        self.put: Callable[[Item], Sequence[Item] | None] = self.handoff.put
         stamper = Stamper(self.instance, plan.seal)
         self._spool: Spool | None = None
         if plan.spool is not None:
@@ -96,6 +101,9 @@ class Pipeline:
                 on_error=plan.on_error,
             )
         self._plan = plan
+        self._before: Pipeline | tuple[Stats, int] | None = before
+        self._successors: dict[int, Pipeline] = {}
+        self._abandoned: dict[int, object] = {}
         self._stamper = stamper
         self._reviving = threading.Lock()
         self._shipper = self._make_shipper()
@@ -210,16 +218,17 @@ class Pipeline:
         """
         self.revive()
         self._see_to_what_is_queued()
-        return 0 if self._loop_thread.flush(timeout) else self._undelivered
+        return 0 if self._loop_thread.flush(timeout) else self.undelivered
 
     def finish(self, timeout: float) -> int:
         """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
         self.revive()
         self._see_to_what_is_queued()
-        return 0 if self._loop_thread.finish(timeout) else self._undelivered
+        return 0 if self._loop_thread.finish(timeout) else self.undelivered
 
     @property
-    def _undelivered(self) -> int:
+    def undelivered(self) -> int:
+        """How many records the brokers do not have yet."""
         return self.handoff.outstanding + self.handoff.disk.spooled
 
     def _see_to_what_is_queued(self) -> None:
@@ -236,23 +245,64 @@ class Pipeline:
         self._see_to_what_is_queued()
         return self._loop_thread.works_for_others
 
+    def report_waits(self, report: Callable[[float], None]) -> None:
+        """From now on call ``report`` when ``flush()`` and its like have waited for a second, with
+        the number of seconds that they may wait still."""
+        self._loop_thread.waits_long = report
+
     def start_flushing(self, timeout: float) -> None:
         """As ``flush()``, but nobody waits."""
         self._see_to_what_is_queued()
         self._loop_thread.start_flushing(timeout)
 
-    def close(self, timeout: float) -> None:
-        """Take no more records, deliver what is there within ``timeout`` seconds, and end."""
-        self.handoff.close()
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more records."""
+        return self.handoff.closed
+
+    def close(self, timeout: float) -> bool:
+        """Take no more records, deliver what is there within ``timeout`` seconds, and end.
+
+        Returns:
+            Whether this is the first call.
+        """
+        if not self.handoff.close():
+            return False
+        if self._spool is not None and self._spool.writer is not None:
+            self._spool.writer.let_pass()
         self._see_to_what_is_queued()
         self._loop_thread.stop(timeout)
+        if isinstance(self._before, Pipeline) and not self._before._loop_thread.runs:
+            self._before = self._before._add_up()  # nothing changes it any more
+        return True
 
-    def stats(self, *, fallback: int, diverted: int) -> Stats:
-        """Return the ledger."""
-        self.revive()
+    def stats(self) -> Stats:
+        """Return the ledger of this one alone."""
         outbox = self._shipper.outbox
-        numbers = self.handoff.stats(outbox.in_flight, fallback=fallback, diverted=diverted)
-        return replace(numbers, troubles=outbox.troubles())
+        return replace(self.handoff.stats(outbox.in_flight), troubles=outbox.troubles())
+
+    def stats_of_all(self) -> Stats:
+        """Return the ledger of this one and those before."""
+        self.revive()
+        return self._add_up()[0]
+
+    def _add_up(self) -> tuple[Stats, int]:
+        """Return the ledger of this one and those before, and how many records are still on disk
+        that these left there when they were closed."""
+        stats, on_disk, before = self.stats(), self.on_disk, self._before
+        if before is None:
+            return stats, on_disk
+        earlier, left = before._add_up() if isinstance(before, Pipeline) else before
+        found = min(left, stats.recovered)
+        return (earlier + stats).with_delivered(found), left - found + on_disk
+
+    def successor(self) -> "Pipeline":
+        """Return the one that follows, in this process: the same one for all threads."""
+        pid = os.getpid()
+        before = self if self.process == pid else None
+        return self._successors.get(pid) or self._successors.setdefault(
+            pid, Pipeline(self._plan, before)
+        )
 
     # At a fork.
 
@@ -264,12 +314,21 @@ class Pipeline:
         """Let it work again."""
         self._loop_thread.go_on()
 
-    def abandon(self) -> None:
-        """Leave it to the parent, of which this process is a forked child."""
+    def abandon(self) -> bool:
+        """Leave it to the parent, of which this process is a forked child.
+
+        Returns:
+            Whether this is the first call here. Only one may close the parent's descriptors: the
+            numbers are others' by the time of the second.
+        """
+        this_call = object()
+        if self._abandoned.setdefault(os.getpid(), this_call) is not this_call:
+            return False
         _inherited.append(self)
         self._loop_thread.abandon()
         if self._spool is not None:
             self._spool.abandon()
+        return True
 
     # The spool.
 

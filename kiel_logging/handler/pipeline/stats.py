@@ -1,7 +1,8 @@
 """What became of a handler's records, in numbers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ class Stats:
         buffered: waiting to be sent.
         in_flight: sent and not yet acknowledged.
         spooled: on disk alone, with ``spool_dir``.
-        recovered: of processes that died, delivered by this one; not counted in ``emitted``.
+        recovered: of processes that died, or of other handlers that were closed, delivered by this
+            one; not counted in ``emitted``.
         memory: bytes that those in the buffer and in flight take.
         fallback: how many of the dropped and failed ones the fallback handler took.
         diverted: made while shipping, and shown elsewhere; not counted in ``emitted``.
@@ -68,3 +70,41 @@ class Stats:
     def undelivered(self) -> int:
         """How many are not (yet) with the brokers."""
         return self.emitted - self.delivered
+
+    def __add__(self, other: "Stats") -> "Stats":
+        """Return the ledger of two pipelines that a handler had one after the other."""
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _NUMBERS}
+        reasons = [*self.dropped, *(one for one in other.dropped if one not in self.dropped)]
+        dropped = {
+            reason: _sum(self.dropped.get(reason, {}), other.dropped.get(reason, {}))
+            for reason in reasons
+        }
+        return Stats(dropped=dropped, troubles=self.troubles + other.troubles, **sums)
+
+    def with_delivered(self, records: int) -> "Stats":
+        """Return the ledger, where so many that a closed pipeline left on disk, and a later one
+        recovered, are delivered instead."""
+        return replace(
+            self,
+            delivered=self.delivered + records,
+            spooled=self.spooled - records,
+            recovered=self.recovered - records,
+        )
+
+
+_NUMBERS: Final = (
+    "emitted",
+    "delivered",
+    "failed",
+    "buffered",
+    "in_flight",
+    "memory",
+    "fallback",
+    "diverted",
+    "spooled",
+    "recovered",
+)
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {level: one.get(level, 0) + other.get(level, 0) for level in {**one, **other}}

@@ -1,16 +1,19 @@
 """How processes end, and what has to be delivered before they do.
 
-``logging.shutdown()`` flushes and closes every handler, one after the other, at the normal end of a
-program. This module sees to the rest: that all handlers use the same time, that the children of
-multiprocessing flush (they run no ``atexit``), and SIGTERM (which runs nothing), if asked to.
+``logging.shutdown()`` flushes and closes every handler on logging's list, one after the other, at
+the normal end of a program. This module sees to the rest: that all handlers use the same time, that
+handlers are on the list which are in use though a ``dictConfig`` took them off, that the children
+of multiprocessing flush (they run no ``atexit``), and SIGTERM, which runs nothing.
 """
 
 import atexit
 import logging
+import math
 import os
 import signal
 import sys
-import threading
+import time
+import weakref
 from types import FrameType
 from typing import Any, Final
 
@@ -25,13 +28,54 @@ _LAST: Final = -100
 """Finalizers with a higher priority run before, and may log."""
 
 
+class _End(logging.Handler):
+    """Closed by ``logging.shutdown()`` behind all others: closes what these opened again."""
+
+    def close(self) -> None:
+        global _is_over
+        for handler in live_handlers():
+            handler.close()
+        _is_over = True
+
+
+_is_over = False
+_end: _End | None = None
+
+_RATHER_SOON: Final = 1.0
+"""Seconds that other handlers have when the user gave one up."""
+
+_deadline = math.inf
+
+
+def give_up() -> None:
+    """Have all handlers wait for a second at most from now on: the user pressed Ctrl-C."""
+    global _deadline
+    _deadline = min(_deadline, time.monotonic() + _RATHER_SOON)
+
+
+def deadline() -> float:
+    """Return until when handlers may wait at the end of the process, in monotonic seconds."""
+    return _deadline
+
+
+def is_over() -> bool:
+    """Whether logging has closed all handlers at the end of the process; nothing ends a thread
+    any more that starts now."""
+    return _is_over
+
+
+@atexit.register  # and so before logging's own, which was registered earlier
 def _begin_to_end() -> None:
+    global _end
     for handler in live_handlers():
         handler.begin_to_end()
-
-
-# Runs before logging's own, which was registered earlier.
-atexit.register(_begin_to_end)
+    references: list[Any] = logging._handlerList  # type: ignore[attr-defined]
+    listed = [reference() for reference in references]
+    for handler in live_handlers():
+        if handler not in listed:
+            logging._addHandlerRef(handler)  # type: ignore[attr-defined]
+    _end = _End()
+    references[:] = [weakref.ref(_end), *(one for one in references if one() is not _end)]
 
 
 _seen_to_in: int | None = None
@@ -47,6 +91,7 @@ def flush_at_the_end_of_a_worker() -> None:
         process: Any = sys.modules.get(f"{package}.process")
         if util is not None and process is not None and _is_a_worker(process.current_process()):
             util.Finalize(None, _end_of_a_worker, exitpriority=_LAST)
+            flush_on_sigterm(None)  # billiard's have taken the parent's handler away
             _flush_on_exit_of(getattr(process.current_process(), "_target", None))
     _seen_to_in = os.getpid()
 
@@ -75,7 +120,11 @@ def _flush_on_exit_of(worker: Any) -> None:
 
 
 def _end_of_a_worker() -> None:
-    _flush(live_handlers())
+    try:
+        _flush(live_handlers())
+    except SystemExit:  # of a signal handler: a pool's SIGTERM finds workers that end already
+        _flush(live_handlers())
+        raise
 
 
 def _flush(handlers: list[Any]) -> None:
@@ -86,19 +135,40 @@ def _flush(handlers: list[Any]) -> None:
             handler.tell_what_is_lost()
 
 
-def flush_on_sigterm() -> None:
-    """Let SIGTERM deliver what handlers that want it have buffered, then do what it did before."""
-    if isinstance(signal.getsignal(signal.SIGTERM), _OnSigterm):
+def flush_on_sigterm(asked: bool | None) -> None:
+    """Let SIGTERM deliver what handlers have buffered, then do what it did before.
+
+    Where that was not ``asked`` for, it has a handler only if SIGTERM would end the process at
+    once. So uvicorn, which raises the signal again when it has shut down, comes here; a program
+    with a handler of its own ends in its own way.
+
+    Args:
+        asked: None for the default.
+    """
+    if asked is False or "uwsgi" in sys.modules:  # its own handler, in C, is not seen from Python
         return
-    if threading.current_thread() is not threading.main_thread():
-        report(
-            logging.WARNING,
-            "flush_on_sigterm=True has no effect: Python sets signal handlers on the main "
-            "thread only, and this handler was made on another",
-        )
+    if isinstance(before := signal.getsignal(signal.SIGTERM), _OnSigterm):
         return
-    on_sigterm = _OnSigterm(signal.getsignal(signal.SIGTERM))
-    signal.signal(signal.SIGTERM, on_sigterm)
+    if asked is None and before is not signal.SIG_DFL:
+        return
+    try:
+        signal.signal(signal.SIGTERM, _OnSigterm(before))
+    except ValueError as error:  # not the main thread or interpreter, or a server keeps signals
+        if asked:
+            _report_once(
+                "flush_on_sigterm=True has no effect: no signal handler can be set here (%s); make "
+                "the handler on the main thread, or call its flush() when the program ends",
+                error,
+            )
+
+
+_reported: set[str] = set()
+
+
+def _report_once(message: str, *args: object) -> None:
+    if message not in _reported:
+        _reported.add(message)
+        report(logging.WARNING, message, *args)
 
 
 class _OnSigterm:
@@ -110,9 +180,12 @@ class _OnSigterm:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if postpone(number):
             return
-        _flush([handler for handler in live_handlers() if handler.flushes_on_sigterm])
+        _flush([one for one in live_handlers() if one.flushes_on_sigterm is not False])
+        global _deadline
+        _deadline = math.inf  # the program may go on
         if callable(self._previous):
             self._previous(number, frame)
         elif self._previous is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+            os._exit(128 + number)  # that signal ends every process but the first of a container

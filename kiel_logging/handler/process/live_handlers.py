@@ -11,7 +11,7 @@ from typing import Any, Protocol
 class Live(Protocol):
     """What a fork, a signal and the end of the process want of a handler."""
 
-    flushes_on_sigterm: bool
+    flushes_on_sigterm: bool | None
 
     def finish(self) -> int:
         """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from kiel_logging.errors import ConfigurationError
+from kiel_logging.journal.locks import CAN_LOCK
 
 OVERFLOW: Final = "overflow"
 ALWAYS: Final = "always"
@@ -50,6 +51,11 @@ def spool_options(
     if directory is None:
         _refuse_without(mode, max_bytes, synchronous)
         return None
+    if not CAN_LOCK:
+        raise ConfigurationError(
+            "spool_dir needs a Unix: by its file locks processes agree which of them sends what "
+            "another has left, and this Python has none; leave spool_dir out"
+        )
     _check_contradictions(delivery_timeout_ms, required_acks)
     return SpoolOptions(
         path=_path(directory),

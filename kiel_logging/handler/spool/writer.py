@@ -66,8 +66,9 @@ class Writer:
     def __repr__(self) -> str:
         return f"<Writer pending={self.pending} in memory={sorted(self.in_memory)}>"
 
-    def put(self, item: Item) -> Sequence[Item]:
-        """Append ``item``; return what was dropped because both disk and memory are full."""
+    def put(self, item: Item) -> Sequence[Item] | None:
+        """Append ``item``; return what was dropped because both disk and memory are full; None if
+        the buffer is closed, as ``Handoff.put()``."""
         topic = item.topic
         if topic in self.in_memory or self._buffer.closed:
             return self._put_into_memory(item)
@@ -110,7 +111,7 @@ class Writer:
             SpoolError: the disk does not take it; its topic goes through memory from now on.
         """
         with self._journal.lock:
-            if stream.topic in self.in_memory:
+            if stream.topic in self.in_memory or self._buffer.closed:
                 return 0, None
             try:
                 if first and stream.is_new:
@@ -127,7 +128,7 @@ class Writer:
                 return appended, False
             return appended, True if self.pending == self._batch_size else None
 
-    def _put_into_memory(self, item: Item) -> Sequence[Item]:
+    def _put_into_memory(self, item: Item) -> Sequence[Item] | None:
         handing_over = object()
         with self._journal.lock:
             self.in_memory.add(item.topic)
@@ -136,6 +137,11 @@ class Writer:
             return self._buffer.put(item)
         finally:
             self._handing_over.pop(handing_over, None)
+
+    def let_pass(self) -> None:
+        """Wait until all calls that found the buffer open have appended."""
+        with self._journal.lock:
+            pass
 
     # For the loop thread.
 

@@ -5,9 +5,11 @@ Each test runs a child process with nothing but logging in it, against brokers i
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.handler.process.child import run
+from tests.handler.process.child import run, run_by_hand, said
 from tests.handler.shipped import messages
 from tests.support.fake_cluster import ErrorCode
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
@@ -158,6 +160,69 @@ def test_why_records_were_lost(cluster: ThreadedFakeCluster) -> None:
     child = run(THREE_CALLS, brokers=cluster.addresses, disable=True)
     assert "kiel_logging: 3 log records did not reach Kafka" in child.stderr
     assert "POLICY_VIOLATION" in child.stderr
+
+
+CTRL_C = """
+class Pressing:
+    def write(self, text):
+        sys.__stderr__.write(text)
+        if "Ctrl-C" in text:
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+    def flush(self):
+        pass
+
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+sys.stderr = Pressing()
+"""
+
+
+@pytest.mark.parametrize("mode", [None, "always"])
+def test_ctrl_c_while_the_end_waits_for_brokers(
+    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None
+) -> None:
+    """After a second it is reported that the program waits, and how to give the records up; that
+    breaks off nothing that other handlers do at the end."""
+    with ThreadedFakeCluster(brokers=1) as absent:
+        absent.on_broker(0, lambda broker: broker.accept_and_ignore())
+        plain = tmp_path / "plain.log"
+        code = f"""
+import logging.handlers
+file = logging.FileHandler({str(plain)!r}, delay=True)
+buffer = logging.handlers.MemoryHandler(1_000, target=file)
+make()
+make(brokers={absent.addresses!r})
+log.addHandler(buffer)
+{CTRL_C}
+for number in range(3): log.info("%d", number)
+"""
+        spool = {} if mode is None else {"spool_dir": str(tmp_path / "spool"), "spool": mode}
+        options = {"close_timeout_ms": 600_000, "linger_ms": 60_000, **spool}
+        done = run_by_hand(code, brokers=cluster.addresses, **options)
+    assert done.returncode == 0, done.stderr
+    assert "the program ends when the brokers have 3 more log records, or in" in done.stderr
+    left = "3 log records are on disk" if mode else "3 log records did not reach Kafka"
+    assert done.stderr.count(left) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert messages(cluster) == ["0", "1", "2"]
+    assert plain.read_text() == "0\n1\n2\n"
+
+
+def test_ctrl_c_while_the_program_itself_waits(cluster: ThreadedFakeCluster) -> None:
+    """In a flush() of the program's own it is the program's."""
+    cluster.on_broker(0, lambda broker: broker.accept_and_ignore())
+    code = """
+handler = make(close_timeout_ms=100)
+log.info("x")
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+signal.setitimer(signal.ITIMER_REAL, 0.01)
+try:
+    handler.flush(600)
+except KeyboardInterrupt:
+    say(interrupted=True)
+"""
+    done = run_by_hand(code, brokers=cluster.addresses)
+    assert said(done) == {"interrupted": True}, done.stderr
 
 
 def test_standard_error_is_closed(cluster: ThreadedFakeCluster) -> None:

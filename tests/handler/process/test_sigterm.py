@@ -1,4 +1,4 @@
-"""SIGTERM with flush_on_sigterm: what is buffered is delivered, then happens what did before.
+"""SIGTERM: what is buffered is delivered, then happens what did before.
 
 Each test runs a program that is sent SIGTERM, against brokers in this process.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -35,15 +36,132 @@ log.info("never")
     assert messages(cluster) == [str(number) for number in range(100)]
 
 
+def test_without_being_asked(cluster: ThreadedFakeCluster) -> None:
+    """Where SIGTERM would end the process at once, the default is the same."""
+    code = """
+make()
+log.info("in time")
+terminate()
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, linger_ms=60_000)
+    assert (program.returncode, program.stderr) == (KILLED, "")
+    assert messages(cluster) == ["in time"]
+
+
+def test_a_program_that_handles_it(cluster: ThreadedFakeCluster) -> None:
+    """Nothing is put in front of its own handler by default: it ends, or not, in its own way."""
+    code = """
+def on_sigterm(number, frame):
+    say(delivered=handler.stats().delivered)
+    sys.exit(3)
+
+signal.signal(signal.SIGTERM, on_sigterm)
+handler = make()
+say(untouched=signal.getsignal(signal.SIGTERM) is on_sigterm)
+log.info("before")
+terminate()
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, linger_ms=60_000)
+    assert (program.returncode, program.stderr) == (3, "")
+    assert said(program) == {"untouched": True, "delivered": 0}
+    assert messages(cluster) == ["before"]
+
+
+def test_a_server_that_raises_it_again(cluster: ThreadedFakeCluster) -> None:
+    """As uvicorn does, when it has shut down and put the signal's handler of before back."""
+    code = """
+make()
+before = signal.signal(signal.SIGTERM, lambda number, frame: log.info("shutting down"))
+terminate()
+log.info("shut down")
+signal.signal(signal.SIGTERM, before)
+signal.raise_signal(signal.SIGTERM)
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, linger_ms=60_000)
+    assert (program.returncode, program.stderr) == (KILLED, "")
+    assert messages(cluster) == ["shutting down", "shut down"]
+
+
+def test_a_process_that_the_signal_does_not_end(cluster: ThreadedFakeCluster) -> None:
+    """Such is the first of a container, for which the default action is to ignore it: it ends, with
+    the status that a shell would report."""
+    code = """
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # nor has it its default action here
+make()
+log.info("in time")
+signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
+log.info("never")
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, linger_ms=60_000)
+    assert (program.returncode, program.stderr) == (128 + signal.SIGTERM, "")
+    assert messages(cluster) == ["in time"]
+
+
+POOL = """
+import multiprocessing
+
+def work(number):
+    log.info("%d", number)
+
+def fill(context):
+    with context.Pool(4) as pool:  # which ends the workers by SIGTERM
+        pool.map(work, range(40))
+"""
+
+
+@pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
+@pytest.mark.parametrize("handled", [False, True], ids=["", "the parent handles SIGTERM"])
+def test_the_workers_of_a_pool(cluster: ThreadedFakeCluster, package: str, handled: bool) -> None:
+    """All that they log arrives, though leaving the block ends them by SIGTERM."""
+    handling = "signal.signal(signal.SIGTERM, lambda *_: sys.exit())" if handled else ""
+    code = f"""
+import {package}
+{handling}
+make()
+{POOL}
+fill({package}.get_context("fork"))
+"""
+    program = run_by_hand(code, brokers=cluster.addresses, linger_ms=60_000)
+    assert program.returncode == 0, program.stderr
+    assert Counter(messages(cluster)) == Counter(map(str, range(40)))
+
+
+@pytest.mark.parametrize("kind", ["KafkaHandler", "AuditHandler"])
+def test_where_no_signal_handler_can_be_set(
+    cluster: ThreadedFakeCluster, tmp_path: Path, kind: str
+) -> None:
+    """The handler is made all the same, and says so once, if it was asked for."""
+    code = f"""
+import kiel_logging
+
+def refuse(*_arguments):
+    raise ValueError("signal only works in main thread of the main interpreter")
+
+signal.signal = refuse
+for number in range(3):
+    more = dict(spool_dir={str(tmp_path)!r}, logger=f"audit.{{number}}")
+    more = more if {kind!r} == "AuditHandler" else {{}}
+    handler = kiel_logging.{kind}(**options, **more)
+log.addHandler(handler)
+log.info("a record")
+"""
+    program = run_by_hand(code, brokers=cluster.addresses, flush_on_sigterm=True)
+    assert program.returncode == 0
+    assert program.stderr.count("flush_on_sigterm=True has no effect") == 1
+    found = [text for text in messages(cluster) if not text.startswith("audit stream")]
+    assert found == ["a record"]
+
+
 def test_without_the_option(cluster: ThreadedFakeCluster) -> None:
-    """SIGTERM kills as ever, and what was buffered is lost."""
+    """With False, SIGTERM kills as ever, and what was buffered is lost."""
     code = """
 make()
 log.info("lost")
 say(untouched=signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
 terminate()
 """
-    program = run_by_hand(code, brokers=cluster.addresses, linger_ms=60_000)
+    options = {"linger_ms": 60_000, "flush_on_sigterm": False}
+    program = run_by_hand(code, brokers=cluster.addresses, **options)
     assert (program.returncode, program.stderr) == (KILLED, "")
     assert (said(program), messages(cluster)) == ({"untouched": True}, [])
 

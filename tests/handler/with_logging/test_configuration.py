@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,7 @@ def test_the_fallback_is_there_while_dict_config_closes_the_handler(
 
 
 def test_threads_that_log_while_it_is_configured_again(cluster: ThreadedFakeCluster) -> None:
-    """What they log arrives in order, or goes to a handler that is closed already and says so."""
+    """All that they log arrives, whichever handler had it."""
     logging.config.dictConfig(configuration(cluster))
     handlers, enough = [kafka_handler_of()], threading.Event()
     logger, last = logging.getLogger("shop"), 0
@@ -181,13 +182,12 @@ def test_threads_that_log_while_it_is_configured_again(cluster: ThreadedFakeClus
         handlers.append(kafka_handler_of())
     enough.set()
     thread.join()
-    handlers[-1].flush()
+    assert [handler.flush() for handler in handlers] == [0, 0, 0]
     ledgers = [handler.stats() for handler in handlers]
     arrived = [int(f["message"]) for f in stored(cluster) if f["logger"] == "shop"]
-    assert arrived == sorted(set(arrived))
+    assert Counter(arrived) == Counter(range(1, last + 1))
     assert len(stored(cluster)) == sum(stats.delivered for stats in ledgers)
-    assert {reason for stats in ledgers for reason in stats.dropped} <= {"closed"}
-    assert all(stats.emitted == stats.delivered + stats.dropped_total for stats in ledgers)
+    assert all(stats.emitted == stats.delivered for stats in ledgers)
 
 
 def test_a_configuration_that_fails(cluster: ThreadedFakeCluster) -> None:

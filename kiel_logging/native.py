@@ -1,0 +1,127 @@
+"""Threads, locks, selectors and sockets as the interpreter made them.
+
+gevent and eventlet put their own in place of these ("monkey patching"): a thread becomes a
+greenlet, which runs only when the program's others wait. The loop that ships needs a thread of its
+own, and the program's ``asyncio`` the thread that it runs on. So the originals are taken when this
+module is imported: before there is a patch, or from what the patcher keeps of them.
+"""
+
+import _thread
+import importlib
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, Final
+
+
+def _original(module: str, name: str) -> Any:
+    if name in (saved := getattr(sys.modules.get("gevent.monkey"), "saved", {}).get(module, {})):
+        return saved[name]
+    if (patcher := sys.modules.get("eventlet.patcher")) is not None:
+        return _before_eventlet(patcher, module, name)
+    return getattr(importlib.import_module(module), name)
+
+
+def _before_eventlet(patcher: Any, module: str, name: str) -> Any:
+    """Return what eventlet keeps; its copy of ``selectors`` would have its own ``select`` in it."""
+    import select
+
+    sys.modules["select"] = patcher.original("select")
+    try:
+        return getattr(patcher.original(module), name)
+    finally:
+        sys.modules["select"] = select
+
+
+start_new_thread: Final[Callable[..., int]] = _original("_thread", "start_new_thread")
+get_ident: Final[Callable[[], int]] = _original("_thread", "get_ident")
+Lock: Final[Callable[[], threading.Lock]] = _original("_thread", "allocate_lock")
+RLock: Final[Callable[[], Any]] = _original("_thread", "RLock")
+DefaultSelector: Final[Any] = _original("selectors", "DefaultSelector")
+_originals: Final[Any] = SimpleNamespace(
+    socket=_original("socket", "socket"),
+    socketpair=_original("socket", "socketpair"),
+    getaddrinfo=_original("_socket", "getaddrinfo"),
+)
+
+_PAUSE: Final = 0.002
+"""Seconds between two looks of a greenlet that waits for a thread."""
+
+
+def is_patched() -> bool:
+    """Whether threads are greenlets by now."""
+    return _thread.start_new_thread is not start_new_thread
+
+
+def sockets() -> Any:
+    """Return the functions of the module ``socket``: whatever else a program put there, a proxy's
+    for one, is meant for every connection."""
+    return _originals if is_patched() else socket
+
+
+def acquire(lock: threading.Lock, timeout: float) -> bool:
+    """Acquire ``lock`` within ``timeout`` seconds; return whether that is done.
+
+    Greenlets beside this one continue: it is a thread that releases the lock.
+    """
+    if not is_patched():
+        return lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+    deadline = time.monotonic() + timeout
+    while not lock.acquire(blocking=False):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_PAUSE)  # the patched one
+    return True
+
+
+class Thread:
+    """A daemon thread that runs ``target()``.
+
+    Attributes:
+        ident: the interpreter's number of it; None before it runs.
+    """
+
+    def __init__(self, target: Callable[[], object], name: str) -> None:
+        self._target = target
+        self._name = name
+        self._over = Lock()
+        self._shown: threading.Thread | None = None
+        self.ident: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<Thread {self._name} {self.ident}>"
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the calling code runs on it."""
+        return get_ident() == self.ident
+
+    def start(self) -> None:
+        """Start it.
+
+        Raises:
+            RuntimeError: none can be started, as when the interpreter ends.
+        """
+        self._over.acquire(blocking=False)
+        if is_patched():
+            start_new_thread(self._run, ())
+        else:  # tools show it by its name
+            self._shown = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._shown.start()
+
+    def _run(self) -> None:
+        self.ident = get_ident()
+        try:
+            self._target()
+        finally:
+            self._over.release()
+
+    def join(self, timeout: float) -> None:
+        """Wait at most ``timeout`` seconds until it has ended."""
+        if acquire(self._over, timeout):
+            self._over.release()
+            if self._shown is not None and not is_patched():
+                self._shown.join()

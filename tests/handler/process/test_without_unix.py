@@ -1,0 +1,40 @@
+"""A Python without what only Unix has, as on Windows: simulated, in a program of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.handler.process.child import run_by_hand, said
+from tests.handler.shipped import messages
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+
+TAKEN_AWAY = """
+import asyncio, os, selectors, sys  # Windows has its own of what these need
+for name in ("fcntl", "grp", "pwd", "resource", "termios"):
+    sys.modules[name] = None
+for name in ("fork", "register_at_fork", "geteuid", "pread", "pwrite", "fdatasync"):
+    delattr(os, name)
+selectors.DefaultSelector = selectors.SelectSelector
+"""
+
+
+def test_a_handler_without_a_spool(cluster: ThreadedFakeCluster) -> None:
+    """Ships as everywhere."""
+    code = "make()\nfor number in range(100): log.info('%d', number)"
+    done = run_by_hand(code, brokers=cluster.addresses, before=TAKEN_AWAY)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert messages(cluster) == [str(number) for number in range(100)]
+
+
+def test_a_spool(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
+    """Is refused when the handler is made, with what it needs."""
+    code = """
+try:
+    make()
+except Exception as error:
+    say(error=f"{type(error).__name__}: {error}")
+"""
+    options = {"spool_dir": str(tmp_path / "spool")}
+    done = run_by_hand(code, brokers=cluster.addresses, before=TAKEN_AWAY, **options)
+    assert said(done)["error"].startswith("ConfigurationError: spool_dir needs a Unix"), done.stderr
+    assert not (tmp_path / "spool").exists()
