@@ -13,7 +13,7 @@ import pytest
 from kiel_logging.delivery import troubles
 from kiel_logging.network import cluster as cluster_module
 from kiel_logging.network import watch
-from tests.network.owner import Owner, append, engine_for
+from tests.network.owner import Owner, append, engine_for, pass_time
 from tests.network.test_bootstrap import heard
 from tests.support.fake_broker import HANG_UP, STALL
 from tests.support.fake_cluster import ErrorCode, FakeCluster
@@ -156,6 +156,7 @@ async def test_topics_that_wait_for_kafka_are_not_reported_besides(
         async with engine_for(owner, cluster) as engine:
             append(engine, "logs", 0)
             assert (await heard.get()).startswith("Kafka can't be reached: ")
+            pass_time(engine, owner, troubles.PATIENCE)
             looks = owner.turns
             await owner.until_looked(lambda: owner.turns > looks + 20)
             assert [one.subject for one in engine.troubles] == ["Kafka can't be reached"]
