@@ -8,8 +8,10 @@ import logging.config
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -125,6 +127,33 @@ def test_every_version_stores_what_was_logged(
     fields = json.loads(by_java.value or b"")
     assert fields["message"] == "order № 17 placed"
     assert fields["order"] == {"id": 17}
+
+
+def test_records_that_brokers_refuse_cost_themselves_only(
+    kafka_4: KafkaCluster, topic: str, configure: Callable[..., KafkaHandler]
+) -> None:
+    """One that is from a clock two hours ahead is stored under the present time, as it was logged;
+    one without a key is not, for the topic is compacted. All others are stored."""
+    kafka_4.create_topic(topic, config={"cleanup.policy": "compact"})
+    handler = configure(kafka_4, topic, key_field="number", linger_ms=1_000)
+    logger = logging.getLogger("kafka_test")
+    ahead = time.time() + 7_200
+    for number in range(100):
+        record = logger.makeRecord("shop", logging.INFO, "f", 1, "x", (), None)
+        if number != 50:
+            record.__dict__["number"] = number
+        if number == 70:
+            record.created = ahead
+        logger.handle(record)
+    assert handler.flush(30) == 0
+    assert handler.stats().delivered == 99
+    consumed = confluent_consume(kafka_4.bootstrap, topic)
+    assert [int(one.key or b"") for one in consumed] == [n for n in range(100) if n != 50]
+    (wrong,) = [one for one in consumed if one.key == b"70"]
+    assert wrong.timestamp / 1000 < time.time()
+    assert datetime.fromisoformat(json.loads(wrong.value or b"")["time"]).timestamp() > (
+        time.time() + 3_600
+    )
 
 
 def test_a_program_that_does_nothing_but_log_loses_nothing(
