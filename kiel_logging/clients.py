@@ -51,7 +51,7 @@ class Producer:
             librdkafka) and "consistent".
         serializer: ``message -> str or bytes``, by default ``json.dumps``.
         compression: ``constants.GZIP``, ``SNAPPY``, ``LZ4`` (extra `lz4`), ``ZSTD`` (extra `zstd`)
-            or None.
+            or None. If brokers refuse it, messages are sent uncompressed, which is logged.
         batch_size: how many messages, over all topics, are collected before they are sent.
         required_acks: 1 (the leader has it), -1 (all in-sync replicas have it) or 0.
         ack_timeout: milliseconds that the leader may wait for the other replicas.

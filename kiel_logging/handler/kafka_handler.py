@@ -124,7 +124,7 @@ class KafkaHandler(logging.Handler):
             (given up).
         on_error: called with an exception and a number of records whenever records are lost:
             at once, or for a full buffer at most every 10 s. Called with 0 records when the
-            brokers reject a topic for now, whose records wait.
+            brokers reject records for now, which wait, and once a minute while that lasts.
         internal_logger: a logger, or its name, for what was logged while shipping and for what the
             handler has to say; stderr by default.
         spool_dir: a directory, on a local disk, for records that memory can't hold, that the

@@ -174,6 +174,7 @@ class Cluster:
         self._closed = False
         self._refresh_wanted = True
         self._refreshing = False
+        self._refreshing_since = 0.0
         self._refresh_at = 0.0
         self._fruitless = 0
         self._in_vain = 0
@@ -208,6 +209,7 @@ class Cluster:
             return
         if self._refresh_wanted or now >= self._expires_at:
             self._refreshing = True
+            self._refreshing_since = now
             self._refresh_wanted = False
             self._spawn(self._refresh())
 
@@ -222,10 +224,23 @@ class Cluster:
             node.muted_until if node.connected else node.retry_at for node in self.nodes.values()
         ]
         moments += [node.owes_since + SLOW for node in self.nodes.values() if node.in_flight]
-        if not self._refreshing:
+        if self._refreshing:
+            moments.append(self._refreshing_since + SLOW)
+        else:
             due = 0.0 if self._refresh_wanted else self._expires_at
             moments.append(max(due, self._refresh_at))
         return min((moment for moment in moments if moment > now), default=None)
+
+    def why_unknown(self, now: float) -> BrokerError | None:
+        """Return why no broker answers with metadata; None when one did, or has time yet."""
+        late = self._refreshing and now - self._refreshing_since >= SLOW and not self.connected()
+        if self.outage is None and late:
+            brokers = ", ".join(map(str, self._options.brokers))
+            return RequestTimedOut(
+                f"no broker has answered for {now - self._refreshing_since:.0f} s: are these Kafka "
+                f"brokers that can be reached from here ({brokers}, or those that they advertise)?"
+            )
+        return self.outage
 
     async def _refresh(self) -> None:
         try:

@@ -103,7 +103,7 @@ class Watch:
     def _see(self, now: float) -> dict[str, Seen]:
         seen: dict[str, Seen] = {}
         everything = self._accumulator.outstanding + self._deliveries.backlog
-        if (outage := self._cluster.outage) is not None:
+        if (outage := self._cluster.why_unknown(now)) is not None:
             seen[_KAFKA] = Seen(outage, everything, urgent=True)
         if self.unidentified is not None and everything:
             urgent = self.refused or _is_urgent(self.unidentified)

@@ -160,3 +160,21 @@ async def test_topics_that_wait_for_kafka_are_not_reported_besides(
             looks = owner.turns
             await owner.until_looked(lambda: owner.turns > looks + 20)
             assert [one.subject for one in engine.troubles] == ["Kafka can't be reached"]
+
+
+@pytest.mark.gen_test
+async def test_brokers_that_never_answer(
+    heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is reported long before they may no longer do so."""
+    monkeypatch.setattr(cluster_module, "SLOW", 0.05)
+    async with FakeCluster(brokers=1) as cluster:
+        cluster.add_topic("logs", 1)
+        cluster.brokers[0].accept_and_ignore()
+        owner = Owner()
+        async with engine_for(owner, cluster, connect_timeout_ms=60_000) as engine:
+            append(engine, "logs", 0)
+            text = await heard.get()
+            assert text.startswith("Kafka can't be reached: no broker has answered for ")
+            assert cluster.addresses[0] in text
+            cluster.brokers[0].resume()
