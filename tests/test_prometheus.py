@@ -141,12 +141,13 @@ def test_trouble_that_lasts(
     handler = make_handler("kafka", close_timeout_ms=20)
     assert scrape(KafkaHandlerCollector([handler]))["troubles", ("kafka", "")] == 0
     emit(handler, logging.INFO, logging.INFO)
-    until(lambda: bool(handler.stats().troubles))
-    labels = ("kafka", "NOT_ENOUGH_REPLICAS")
+    kind = "NOT_ENOUGH_REPLICAS"
+    until(lambda: [one.kind for one in handler.stats().troubles] == [kind])
+    labels = ("kafka", kind)
     samples = scrape(KafkaHandlerCollector([handler]))
     assert samples["troubles", labels] == 1
     assert samples["trouble_seconds", labels] >= 0
-    assert samples["trouble_records", labels] == 2
+    assert samples["trouble_records", labels] >= 1
     assert ("troubles", ("kafka", "")) not in samples
 
 

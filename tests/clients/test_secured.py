@@ -196,6 +196,7 @@ class Attempts:
             clock=lambda: self.now,
             on_change=lambda: None,
             on_metadata=lambda: None,
+            on_another_cluster=lambda: None,
         )
 
     async def _connect(self, _address: Address) -> Connection:
