@@ -31,7 +31,7 @@ demo: $(VENV)/.demo  ## log a web shop's day into a mock cluster and read it bac
 test: lint types  ## everything, Apache Kafka and all examples of hypothesis included
 	KIEL_THOROUGH=1 $(RUN) -m pytest
 
-unit: $(VENV)/.installed  ## all tests that need neither Kafka nor programs: a few minutes
+unit: $(VENV)/.installed  ## all tests without Kafka and without programs: a few minutes
 	$(RUN) -m pytest -m 'not kafka and not programs'
 
 lint: $(VENV)/.installed  ## ruff, for mistakes and format
