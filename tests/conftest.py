@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -41,6 +42,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def full_dose(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets each test hear as much of the package as there is in ten seconds."""
     monkeypatch.setattr(diagnostics, "_doses", diagnostics.Doses())
+
+
+@pytest.fixture(autouse=True)
+def loggers_enabled() -> Iterator[None]:
+    """Enables the loggers again that a dictConfig has disabled: others log to them in their turn."""
+    yield
+    for logger in logging.Logger.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
 
 
 @pytest.fixture
