@@ -46,7 +46,7 @@ def full_dose(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def loggers_enabled() -> Iterator[None]:
-    """Enables the loggers again that a dictConfig has disabled: others log to them in their turn."""
+    """Enables the loggers again that a dictConfig has disabled, for the tests that follow."""
     yield
     for logger in logging.Logger.manager.loggerDict.values():
         if isinstance(logger, logging.Logger):
