@@ -292,8 +292,12 @@ def no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_silence")
 @pytest.mark.gen_test
-async def test_a_broker_that_was_silent_is_asked_whether_it_is_there() -> None:
+async def test_a_broker_that_was_silent_is_asked_whether_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Before the request, which then goes its way."""
+    monkeypatch.setattr(connection_module, "_PROBE_MOST", 10.0)
+    monkeypatch.setattr(connection_module, "_PROBE_LEAST", 10.0)
     async with FakeBroker() as broker:
         connection = await dial(broker)
         assert read_metadata(await ask(connection)).brokers[0].port == broker.port
