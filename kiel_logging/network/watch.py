@@ -29,6 +29,9 @@ from kiel_logging.records import TopicPartition
 _OFTEN: Final = 0.1
 """Seconds between two looks at least: turns of the sender may come by the hundred."""
 
+_SHARE: Final = 20
+"""Or so many times as long as the last look took."""
+
 _AGAIN: Final = 1.0
 """Seconds until the next look while anything is wrong."""
 
@@ -68,7 +71,7 @@ class Watch:
         self._deliveries = deliveries
         self._clock = clock
         self._troubles = Troubles()
-        self._look_at = 0.0
+        self._look_at = self._again_at = 0.0
         self._missed = False
         self.unidentified: Exception | None = None
         self.refused = False
@@ -82,16 +85,19 @@ class Watch:
         self._missed = now < self._look_at
         if self._missed:
             return
-        self._look_at = now + _OFTEN
         for one in self._troubles.update(self._see(now), now):
             self._report(one, now)
         self.lasting = self._troubles.lasting
+        # With tens of thousands of partitions a look takes long: a twentieth of the time is enough.
+        pause = _SHARE * (self._clock() - now)
+        self._look_at = now + max(_OFTEN, pause)
+        self._again_at = now + max(_AGAIN, pause)
 
     def next_deadline(self) -> float | None:
         """Return when to look next; None while nothing is wrong."""
         if self._missed:
             return self._look_at
-        return self._look_at - _OFTEN + _AGAIN if self._troubles else None
+        return self._again_at if self._troubles else None
 
     def end(self) -> None:
         """Forget all trouble: nothing is sent any more."""
@@ -125,17 +131,21 @@ class Watch:
         return seen
 
     def _see_brokers(self, seen: dict[str, Seen], now: float) -> None:
-        """Find connected brokers that make us wait."""
-        for node_id, node in self._cluster.nodes.items():
-            if (error := node.trouble(now)) is not None and self._accumulator.outstanding:
-                places = [
-                    place
-                    for place in self._accumulator.in_use()
-                    if self._cluster.topology.leader(place) == node_id
-                ]
-                records = sum(self._accumulator.outstanding_of(place) for place in places)
+        """Find connected brokers that keep records waiting."""
+        errors = {
+            node_id: error
+            for node_id, node in self._cluster.nodes.items()
+            if (error := node.trouble(now)) is not None
+        }
+        if not errors or not self._accumulator.outstanding:
+            return
+        for where in self._accumulator.in_use():
+            leader = self._cluster.topology.leader(where)
+            if leader is not None and leader in errors:
+                error, records = errors[leader], self._accumulator.outstanding_of(where)
                 late = isinstance(error, RequestTimedOut)  # it had its time
-                seen[f"broker {node.address}"] = Seen(error, records, urgent=late)
+                subject = f"broker {self._cluster.nodes[leader].address}"
+                _add(seen, subject, Seen(error, records, urgent=late))
 
     def _subject(self, where: TopicPartition, error: Exception) -> tuple[str, bool]:
         """Return who is in trouble if a partition is stalled, and whether that is urgent."""
