@@ -36,7 +36,7 @@ test-all: lint types  ## everything: two Kafkas, kills, chaos, all of hypothesis
 	KIEL_THOROUGH=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile -m 'not kafka'
 	KIEL_THOROUGH=1 $(RUN) -m pytest -m kafka
 
-unit: $(VENV)/.installed  ## all tests that need neither Kafka nor programs: a few minutes
+unit: $(VENV)/.installed  ## all tests without Kafka and without programs: a few minutes
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m 'not kafka and not programs'
 
 lint: $(VENV)/.installed  ## ruff, for mistakes and format

@@ -41,7 +41,7 @@ async def pay(order: str) -> bool:
 
 
 async def main() -> int:
-    """Pay two orders at once, each with receipts of its own; return 1 unless both are stored."""
+    """Pay two orders at once, each with separate receipts; return 1 unless both are stored."""
     return 0 if all(await asyncio.gather(pay("17"), pay("18"))) else 1
 
 

@@ -1,6 +1,6 @@
-"""What the commands share of confluent-kafka, an independent client: they read with it.
+"""Helpers for the commands that read with confluent-kafka, an independent client.
 
-The only place, beside the commands themselves, that imports it.
+Besides the commands themselves, only this module imports it.
 """
 
 import socket
@@ -15,11 +15,11 @@ READ_ALL: Final = {
     # Partitions are assigned, not shared in a group, and no offset is ever committed.
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
-    # Tells where a partition ends, even though there is nothing in it.
+    # Reports the end of each partition, even of an empty one.
     "enable.partition.eof": True,
     "log_level": 0,
 }
-"""For whoever reads whole partitions. A ``group.id`` is required too, and used for nothing."""
+"""Options to read whole partitions. A ``group.id`` is required too, and used for nothing."""
 
 
 def reason(error: Exception) -> str:
@@ -32,17 +32,17 @@ def watermarks(consumer: Consumer, partition: TopicPartition, timeout: float) ->
     """Return the oldest offset that is held of a partition, and the next one to be written.
 
     Raises:
-        KafkaException: no broker tells.
+        KafkaException: no broker answers.
     """
     both = consumer.get_watermark_offsets(Assignment(*partition), timeout=timeout)
     if both is None:
-        raise KafkaException(f"no broker tells the offsets of {partition}")
+        raise KafkaException(f"no broker answered for the offsets of {partition}")
     low, high = both
     return low, high
 
 
 def is_end(message: Message) -> bool:
-    """Whether this is only the news that a partition has no more.
+    """Return whether this message only marks the end of a partition.
 
     Raises:
         KafkaException: it is an error.

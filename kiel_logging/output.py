@@ -1,9 +1,9 @@
 """Standard output and error of the commands, which may be closed, full, or no longer read.
 
-Python reports a pipe whose reader went away with a traceback where text is written and with another
-one at the end of the process, and a closed standard output is None. Here the first failed write of
-standard output raises an exception that no library takes for one of its own, and everything after
-it is discarded. Failed writes of standard error are discarded at once.
+Python reports a pipe whose reader went away with a traceback where text is written, and with
+another one at the end of the process; a closed standard output is None. Here the first failed write
+of standard output raises an exception that no library catches, and everything after it is
+discarded. Failed writes of standard error are discarded at once.
 """
 
 import io

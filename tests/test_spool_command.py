@@ -995,7 +995,7 @@ def test_an_export_writes_over_nothing(spool: Path, command: Command, tmp_path: 
     for path in (target, link):
         told = command(spool, "--export", path)
         assert told.status == 2
-        assert f"{path} exists, and is not written over: choose another name" in told.err
+        assert f"{path} exists, and is not overwritten: choose another name" in told.err
     assert target.read_text() == "precious"
     assert not (tmp_path / "elsewhere").exists()
     assert command(spool, "--export", spool / "all").status == 2

@@ -82,7 +82,7 @@ def child(module: str, *arguments: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]
 
 @contextmanager
 def mock_cluster() -> Iterator[Cluster]:
-    """Yield a mock cluster that runs in a process of its own; raise DemoError if it can't."""
+    """Yield a mock cluster in a separate process; raise DemoError if it does not start."""
     with child("mock_cluster") as (_, stdout):
         if not (brokers := stdout.readline().decode().strip()):
             raise DemoError("the mock cluster did not start, see above")

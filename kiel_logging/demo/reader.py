@@ -1,4 +1,4 @@
-"""Reads back while the shop still logs: confluent-kafka's Consumer, in a process of its own.
+"""Reads records back while the shop still logs: a separate process, with confluent-kafka.
 
 In the shop's process it would compete with the shop's threads for the GIL, and be measured with
 them. It writes one line when it is ready, waits for one when all has been logged, and then writes

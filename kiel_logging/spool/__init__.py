@@ -2,10 +2,10 @@
 
 ::
 
-    owner.py                whether the process that wrote an instance lives, and which one ships
+    owner.py                whether an instance's writer is alive, and which process ships
     survey.py               instances, their streams, and every record behind the checkpoints
-    document.py table.py    for programs, for people
+    document.py table.py    output for programs, and for people
     command.py              the command
 
-It reads while handlers append, and while they remove what the brokers have acknowledged.
+It may read while handlers append records, and remove acknowledged ones.
 """

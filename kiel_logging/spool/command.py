@@ -19,20 +19,20 @@ _WHOLE, _DAMAGED, _CANNOT_LOOK = range(3)
 
 _DESCRIPTION: Final = """\
 Shows the records in the spool_dir of a kiel_logging.KafkaHandler that the brokers have not
-acknowledged: which process wrote them, whether it lives, which one ships them, and with --show
-or --export the records themselves. It changes nothing, takes no lock, and may run at any time,
-also while programs log.
+acknowledged yet: which process wrote them, whether it is alive, which process ships them, and
+with --show or --export the records themselves. It changes nothing and takes no lock, so you can
+run it at any time, also while programs log.
 
-Each record is one line of JSON: instance, topic, sequence (the number that it has, or will have,
-in its header; null if that is unknown), time, level, key, value (what its JSON stands for, else
-its text) and headers. A key or a value that is no text is in base64, as key_base64 or
-value_base64. A record that is damaged has damaged_bytes instead.
+Each record is one line of JSON: instance, topic, sequence (the number that its header has, or
+will have; null if it is unknown), time, level, key, value (parsed if it is JSON, else its text)
+and headers. Keys and values that are not text are in base64, as key_base64 and value_base64.
+A damaged record has damaged_bytes instead.
 """
 
 _EPILOG: Final = """\
 exit status:
   0    listed; nothing is wrong
-  1    listed; something is damaged, can't be read, has another format, or is not kiel_logging's
+  1    listed; something is damaged, unreadable, of another format, or not kiel_logging's
   2    wrong options, the directory can't be read, or the output can't be written
 """
 
@@ -45,22 +45,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", help="the spool_dir of the handlers")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="the list as one JSON document")
-    output.add_argument("--show", action="store_true", help="the records, one a line, as JSON")
+    output.add_argument("--show", action="store_true", help="the records as JSON, one on each line")
     output.add_argument(
-        "--export", metavar="FILE", help="the same into a new file that only this user can read"
+        "--export", metavar="FILE", help="the same, into a new file that only you can read"
     )
     add = parser.add_argument_group("what is shown").add_argument
-    add("--topic", action="append", metavar="NAME", help="may be given repeatedly")
+    add("--topic", action="append", metavar="NAME", help="only this topic; may be repeated")
     add(
         "--instance",
         action="append",
         metavar="NAME",
-        help="or the first digits of it; may be given repeatedly",
+        help="only this one, or its first digits; may be repeated",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show what waits in the directory and return the exit status."""
+    """Show the records that wait in the directory, and return the exit status."""
     try:
         found = survey(Path(arguments.directory), arguments.topic, arguments.instance)
         if arguments.export is not None:
@@ -70,12 +70,12 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             _list(found, as_json=arguments.json)
     except CannotLook as error:
-        _tell(str(error))
+        _report(str(error))
         return _CANNOT_LOOK
     problems = list(found.problems)
     if arguments.show or arguments.export is not None:
         for where, problem in problems:
-            _tell(f"{where}: {problem}")
+            _report(f"{where}: {problem}")
     return _DAMAGED if problems else _WHOLE
 
 
@@ -93,9 +93,9 @@ def _list(found: Survey, *, as_json: bool) -> None:
 
 
 def _export(found: Survey, path: Path) -> None:
-    """Write all records to a new file, which is removed if not all of it can be written."""
+    """Write all records to a new file; remove it if not all of them can be written."""
     if path.resolve().is_relative_to(found.root.resolve()):
-        raise CannotLook(f"{path} is in the directory that is to be shown: choose another place")
+        raise CannotLook(f"{path} is in the directory to be shown: choose another place")
     try:
         with _new_file(path) as file:
             number = 0
@@ -103,10 +103,10 @@ def _export(found: Survey, path: Path) -> None:
                 file.write(line)
                 number += 1
     except FileExistsError:
-        raise CannotLook(f"{path} exists, and is not written over: choose another name") from None
+        raise CannotLook(f"{path} exists, and is not overwritten: choose another name") from None
     except OSError as error:
         raise CannotLook(f"{path} can't be written: {reason_of(error)}") from error
-    _tell(f"{count(number, 'record')} exported to {path}")
+    _report(f"{count(number, 'record')} exported to {path}")
 
 
 @contextlib.contextmanager
@@ -122,6 +122,6 @@ def _new_file(path: Path) -> Iterator[TextIO]:
         raise
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     if sys.stderr is not None:
         sys.stderr.write(f"kiel-logging spool: {plain(text)}\n")

@@ -1,6 +1,6 @@
-"""All of it as JSON, for programs: the survey as one document, and each record as one line.
+"""JSON for programs: the survey as one document, and each record as one line.
 
-ASCII alone is written, so nothing that a record holds can do anything to a terminal.
+It is ASCII alone, so no record can control a terminal.
 """
 
 import base64
@@ -97,7 +97,7 @@ def _text(name: str, content: bytes | None) -> dict[str, Any]:
 
 
 def _parsed(text: dict[str, Any]) -> dict[str, Any]:
-    """Return a value as what its JSON stands for; as it is if it is none."""
+    """Return the fields with the value parsed, if it is JSON."""
     try:
         return {
             name: json.loads(value, parse_constant=_refuse, parse_float=_finite)
@@ -120,7 +120,7 @@ def _finite(digits: str) -> float:
 
 
 def _time(milliseconds: float) -> str | None:
-    """Return a time since 1970 as RFC 3339 has it; None if that has no such year."""
+    """Return a time since 1970 in the format of RFC 3339; None if that has no such year."""
     try:
         moment = _EPOCH + timedelta(milliseconds=milliseconds)
     except OverflowError:

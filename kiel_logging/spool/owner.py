@@ -1,4 +1,4 @@
-"""The owner of an instance: the process that made it, whether it lives, and which one ships."""
+"""The owner of an instance: the process that made it, whether it is alive, and who ships."""
 
 import json
 import os
@@ -18,10 +18,10 @@ _TIMES: Final = 1e11
 
 
 class State(StrEnum):
-    """Whether the process that made an instance lives.
+    """Whether the process that made an instance is alive.
 
-    It is unknown while the lock is held by a process that can't be seen from here, as one in
-    another container: that may be the owner, or one that ships what the owner left.
+    It is unknown while a process holds the lock that is not visible from here, such as one in
+    another container: that may be the owner, or a process that ships the owner's records.
     """
 
     ALIVE = "alive"
@@ -30,11 +30,11 @@ class State(StrEnum):
 
 
 class Owner(NamedTuple):
-    """The owner as far as it is known; None stands for the rest.
+    """The facts about an owner; those that are unknown are None.
 
     ``format`` is that of its files. ``started`` is when it began to write, in seconds since 1970.
-    ``shipper`` is the id of the process that ships the records: None if none does, 0 if it can't
-    be seen from here.
+    ``shipper`` is the id of the process that ships the records: None if there is none, 0 if it is
+    not visible from here.
     """
 
     format: object
@@ -61,8 +61,8 @@ def owner_of(instance: Path) -> Owner:
 
 
 def _about(path: Path, locked_by: int | None) -> Mapping[str, Any]:
-    """Return what the owner says about itself in the file of its lock."""
-    if locked_by == os.getpid():  # to close any descriptor of the file would give up the lock
+    """Return the facts that the owner wrote into the file of its lock."""
+    if locked_by == os.getpid():  # closing any descriptor of the file would release the lock
         return {"pid": locked_by, "host": socket.gethostname()}
     try:
         with path.open("rb") as file:
@@ -73,10 +73,10 @@ def _about(path: Path, locked_by: int | None) -> Mapping[str, Any]:
 
 
 def _state(locked_by: int | None, about: Mapping[str, Any]) -> State:
-    """Tell the owner from a process that took the lock to ship what the owner left.
+    """Distinguish the owner from a process that took the lock to ship the owner's records.
 
-    The process ids may be equal without that: a container that is started anew has the same. They
-    may differ, too: seen from outside, a process in a container has another one.
+    Process ids alone don't suffice: a restarted container has the same ones, and a process in a
+    container has another id when seen from outside.
     """
     if locked_by is None:
         return State.GONE

@@ -1,8 +1,8 @@
-"""A directory as it is: its instances, their streams, and each record behind a checkpoint.
+"""The content of a spool_dir: its instances, their streams, each record behind a checkpoint.
 
-The law: to look changes nothing. No lock is taken, no file is made or written. Handlers append and
-release meanwhile, so a segment that disappears while it is looked for was acknowledged, unless the
-checkpoint is in front of it.
+The law: looking changes nothing. No lock is taken, no file is made or written. Handlers append and
+release records meanwhile, so a segment that disappears was acknowledged, unless the checkpoint is
+in front of it.
 """
 
 import os
@@ -26,7 +26,7 @@ _SHOWN: Final = 5
 
 
 class CannotLook(Exception):
-    """Nothing can be shown; the message is shown to the user as it is."""
+    """Nothing can be shown; users see the message as it is."""
 
 
 class Entry(NamedTuple):
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
 
 class Backlog:
-    """All of one stream that is not acknowledged. With ``ended`` its writer is gone.
+    """The records of one stream that are not acknowledged; ``ended`` if its writer is gone.
 
     Attributes:
         path: the directory of the stream; its name is the topic.
@@ -45,9 +45,9 @@ class Backlog:
         records: how many were found; ``events`` of these are the handler's own.
         damaged: how many can't be read.
         bytes: how many of the files are behind the checkpoint.
-        set_aside: bytes of damaged records that a shipper put into a file for people.
+        set_aside: bytes of damaged records that a shipper moved to a file for inspection.
         oldest: the earliest time of a record, in ms since 1970.
-        problems: what is wrong, in words.
+        problems: a sentence for each fault.
     """
 
     def __init__(self, path: Path, instance: str, *, ended: bool) -> None:
@@ -61,7 +61,7 @@ class Backlog:
 
     @property
     def problems(self) -> list[str]:
-        """Sentences about all that is wrong, as far as ``entries()`` has come."""
+        """Sentences about all faults that ``entries()`` has met so far."""
         found = list(self._problems)
         if self.damaged:
             found.append(f"{count(self.damaged, 'record')} damaged")
@@ -187,9 +187,9 @@ class Instance:
     """One writer's records: a handler in a process.
 
     Attributes:
-        owner: None where even that can't be read.
+        owner: None if it can't be read.
         backlogs: its streams, by topic.
-        problems: what is wrong, in words; without those of the streams.
+        problems: a sentence for each fault, without those of the streams.
     """
 
     def __init__(self, path: Path, wants: Callable[[str], bool]) -> None:
@@ -265,7 +265,7 @@ class Survey(NamedTuple):
 
 
 def survey(root: Path, topics: list[str] | None, instances: list[str] | None) -> Survey:
-    """Look what is in ``root``; read no records yet.
+    """Return the instances and streams in ``root``, without their records.
 
     Args:
         root: a ``spool_dir``.
@@ -297,7 +297,7 @@ def survey(root: Path, topics: list[str] | None, instances: list[str] | None) ->
 
 
 def _strange(entry: os.DirEntry[str]) -> str | None:
-    """Return why an entry of the directory is no instance; None if it is one."""
+    """Return the reason why an entry of the directory is not an instance, or None."""
     if not _INSTANCE.fullmatch(entry.name):
         return "is nothing of kiel_logging's"
     if entry.is_symlink():
@@ -306,6 +306,6 @@ def _strange(entry: os.DirEntry[str]) -> str | None:
 
 
 def reason_of(error: Exception) -> str:
-    """Return why a file can't be used, in the system's words."""
+    """Return the system's reason why a file can't be used."""
     cause = error if isinstance(error, OSError) else error.__cause__
     return (isinstance(cause, OSError) and cause.strerror) or str(error)

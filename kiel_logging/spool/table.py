@@ -1,6 +1,6 @@
 """The survey for people: each instance with its owner, and a line for each of its streams.
 
-Names come from the disk and may hold anything, so only printable ASCII is written.
+Names come from the disk and may be anything, so only printable ASCII is written.
 """
 
 from collections.abc import Iterator

@@ -16,7 +16,7 @@ def cluster():
 
 @pytest.fixture
 def unused_port():
-    """Return a port of the loopback interface that nobody listens at."""
+    """Return a free port of the loopback interface."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

@@ -37,7 +37,7 @@ def test_a_record_is_shown_whole():
 
 
 def test_a_record_can_not_control_the_terminal():
-    """Neither its key nor the names of its fields nor what is in them do anything."""
+    """Its key, the names of its fields and their values are escaped."""
     text = _shown([], _arrival(EVIL.encode(), **{EVIL: EVIL, "list": [EVIL], "d": {EVIL: EVIL}}))
     assert not {"\x1b", "\u202e", "\x9b", "\x07"} & set(text)
     assert r"\x1b]0;title\x07" in text
@@ -54,6 +54,6 @@ def test_tables_fit_60_columns():
     [([("shop.app", 7)], "Every record"), ([("shop.app", 7), ("shop.app", 8)], "NOT every record")],
 )
 def test_the_verdict_comes_last(logged, opening):
-    """Its first words say whether all is well."""
+    """It begins with whether all is well."""
     last = _shown(logged, _arrival()).rpartition("\n\n")[2]
     assert last.startswith(f"{opening} arrived exactly once: ")

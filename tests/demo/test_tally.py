@@ -19,7 +19,7 @@ def _logged(*ids, topic="shop.app"):
 
 
 def test_exactly_once():
-    """Records that were logged and came once are neither lost nor too many."""
+    """Records that were logged and came once are not lost, and not too many."""
     tally = Tally(_logged(*range(10)), [_arrival(number, offset=number) for number in range(10)])
     assert tally.is_exactly_once
     assert (tally.expected, tally.records[_P0]) == (10, 10)

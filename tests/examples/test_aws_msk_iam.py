@@ -20,7 +20,7 @@ KEY_ID = "AKIDEXAMPLEOFNOBODY"
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The example, with credentials of nobody's in the environment."""
+    """Return the example, with invented credentials in the environment."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-nobody")
     monkeypatch.setenv("AWS_REGION", "eu-central-1")

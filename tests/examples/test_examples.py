@@ -1,4 +1,4 @@
-"""The other examples, each run as a user would run it: as a program of its own."""
+"""The other examples, each run as a separate program, as a user would."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ def test_dictconfig_yaml(cluster: ThreadedFakeCluster) -> None:
 def test_audit_stream(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
     """The audit stream's entries are acknowledged by the time the program ends."""
     finished = run("audit_stream.py", cluster, SPOOL_DIR=str(tmp_path))
-    assert "delivered=4" in finished.stdout  # with the first word
+    assert "delivered=4" in finished.stdout  # with the start record
     assert keys(cluster, "shop.audit") == [None, None, b"ada", b"ada", b"bob"]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_receipts(cluster: ThreadedFakeCluster) -> None:
-    """Each order has the receipts of its own records, which stand where these say."""
+    """Each order gets the receipts of its records alone, which are stored where these say."""
     told = run("receipts.py", cluster).stdout.splitlines()
     stored = {
         f"shop.payments[{partition}]@{record.offset}: {json.loads(record.value or b'')['message']}"
@@ -119,7 +119,7 @@ def test_audit_examples_do_not_disturb_each_other(tmp_path: Path) -> None:
 
 
 def test_tornado_app(cluster: ThreadedFakeCluster) -> None:
-    """A request to the web app becomes a record of its access log and one of its own logger's."""
+    """A request to the web app becomes a record of the access log, and one of the app's logger."""
     app = subprocess.Popen(
         [sys.executable, str(EXAMPLES / "tornado_app.py")],
         env=environment(cluster, PORT="0"),
@@ -157,7 +157,7 @@ def test_structlog_app(cluster: ThreadedFakeCluster) -> None:
 
 
 def test_loguru_app(cluster: ThreadedFakeCluster) -> None:
-    """What was bound arrives as fields; loguru's levels and tracebacks arrive too."""
+    """Bound values arrive as fields; loguru's levels and tracebacks arrive too."""
     run("loguru_app.py", cluster)
     [placed] = fields(cluster, "shop.INFO")
     assert (placed["message"], placed["user"]) == ("order 4711 placed", "ada")
