@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from secrets import token_hex
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
@@ -41,30 +41,23 @@ class Cluster(NamedTuple):
         return {"bootstrap.servers": self.brokers, "log_level": 0}
 
     def partitions(self) -> list[TopicPartition]:
-        """Return all partitions, as soon as each has a leader.
+        """Return the partitions of all topics, as soon as the brokers know them.
 
         Raises:
-            DemoError: the brokers don't answer, or don't agree on leaders within half a minute.
+            KafkaException: no broker answers.
         """
         # A producer: only a producer's question makes the mock cluster create a topic.
-        client, deadline = Producer(self.client_config), time.monotonic() + _PATIENCE_S
-        while time.monotonic() < deadline:
-            try:
-                found = [client.list_topics(name, timeout=_PATIENCE_S) for name in self.topics]
-            except KafkaException as cause:
-                raise DemoError(no_answer(self.brokers, cause)) from cause
-            topics = [one.topics[name] for one, name in zip(found, self.topics, strict=True)]
-            if all(topic.partitions for topic in topics) and all(
-                one.leader >= 0 for topic in topics for one in topic.partitions.values()
-            ):
-                return [TopicPartition(one.topic, at) for one in topics for at in one.partitions]
-            time.sleep(0.05)
-        raise DemoError(f"the topics {self.prefix}* have no leaders after {_PATIENCE_S:.0f} s")
+        client, found = Producer(self.client_config), []
+        for name in self.topics:
+            while not (known := client.list_topics(name, _PATIENCE_S).topics[name].partitions):
+                time.sleep(0.05)
+            found += [TopicPartition(name, number) for number in known]
+        return found
 
 
 @contextmanager
-def child(module: str, *arguments: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """Run a module of the demo in a process that ends with the block; yield pipes to and from it.
+def child(module: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a module of the demo in a process, with pipes, that ends with the block.
 
     Its process group is its own, so Ctrl-C does not reach it, not even while it imports.
     """
@@ -72,10 +65,8 @@ def child(module: str, *arguments: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]
     with subprocess.Popen(  # noqa: S603 - the line above
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
     ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
         try:
-            yield process.stdin, process.stdout
+            yield process
         finally:
             process.kill()
 
@@ -83,8 +74,9 @@ def child(module: str, *arguments: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]
 @contextmanager
 def mock_cluster() -> Iterator[Cluster]:
     """Yield a mock cluster in a separate process; raise DemoError if it does not start."""
-    with child("mock_cluster") as (_, stdout):
-        if not (brokers := stdout.readline().decode().strip()):
+    with child("mock_cluster") as process:
+        assert process.stdout is not None
+        if not (brokers := process.stdout.readline().decode().strip()):
             raise DemoError("the mock cluster did not start, see above")
         yield Cluster(brokers)
 

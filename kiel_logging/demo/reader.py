@@ -39,58 +39,63 @@ def reading(
     Raises:
         DemoError: the reader died.
     """
-    with child("reader", json.dumps([cluster.brokers, partitions])) as (stdin, stdout):
+    with child("reader", json.dumps([cluster.brokers, partitions])) as process:
 
         def finish() -> list[Arrival]:
-            stdin.write(b"finish\n")
-            stdin.flush()
-            try:
-                arrivals: list[Arrival] = pickle.load(stdout)  # noqa: S301 - from our own process
-            except EOFError:
-                raise DemoError("the reader died, see above") from None
+            written, _ = process.communicate(b"finish\n")
+            if process.returncode:
+                raise DemoError("the reader died, see above")
+            arrivals: list[Arrival] = pickle.loads(written)  # noqa: S301 - by our own process
             return arrivals
 
-        if not stdout.readline():
+        assert process.stdout is not None
+        if not process.stdout.readline():
             raise DemoError("the reader did not start, see above")
         yield finish
 
 
-class Reader:
-    """Reads whole partitions, all of them empty when it is made.
+def main() -> None:
+    """Read until a line comes in, then up to the high watermarks; write a pickle of all records."""
+    finish = threading.Event()
+    threading.Thread(target=_listen, args=[finish], daemon=True).start()
+    brokers, listed = json.loads(sys.argv[1])
+    partitions = [TopicPartition(*each) for each in listed]
+    # The mock cluster answers an empty fetch only after fetch.wait.max.ms, even if records have
+    # come in meanwhile; the default of 500 ms would be the latency that is measured.
+    ours = {"bootstrap.servers": brokers, "group.id": "kiel-demo", "fetch.wait.max.ms": 5}
+    consumer = Consumer({**READ_ALL, **ours})
+    consumer.assign([Assignment(*each, OFFSET_BEGINNING) for each in partitions])
+    for _ in partitions:  # each has an end, and is read from now on
+        consumer.poll(_PATIENCE_S)
+    sys.stdout.buffer.write(b"ready\n")
+    sys.stdout.buffer.flush()
+    arrivals: list[Arrival] = []
+    while not finish.is_set():
+        arrivals += _read(consumer, 0.2)
+    ends = {at: watermarks(consumer, at, _PATIENCE_S)[1] for at in partitions}
+    begun = dict.fromkeys(partitions, 0)
+    while begun | {one.partition: one.offset + 1 for one in arrivals} != ends:
+        several = (_read(consumer, 0.2) for _ in range(150))
+        if not (more := next(filter(None, several), [])):
+            break  # nothing for half a minute: the rest is lost
+        arrivals += more
+    sys.stdout.buffer.write(pickle.dumps(arrivals))
 
-    Attributes:
-        arrivals: the records that came so far.
-    """
 
-    def __init__(self, brokers: str, partitions: list[TopicPartition]) -> None:
-        self.arrivals: list[Arrival] = []
-        self._next = dict.fromkeys(partitions, 0)
-        # The mock cluster answers an empty fetch only after fetch.wait.max.ms, even if records have
-        # come in meanwhile; the default of 500 ms would be the latency that is measured.
-        more = {"bootstrap.servers": brokers, "group.id": "kiel-demo", "fetch.wait.max.ms": 5}
-        self._consumer = Consumer({**READ_ALL, **more})
-        self._consumer.assign([Assignment(*each, OFFSET_BEGINNING) for each in partitions])
-        for _ in partitions:  # each has an end, and is read from now on
-            self._consumer.poll(_PATIENCE_S)
+def _listen(finish: threading.Event) -> None:
+    if not sys.stdin.readline():
+        os._exit(0)  # the shop's process is gone
+    finish.set()
 
-    def read(self, seconds: float) -> bool:
-        """Read for some seconds; return whether a record came."""
-        before, deadline = len(self.arrivals), time.monotonic() + seconds
-        while (remaining := deadline - time.monotonic()) > 0:
-            message = self._consumer.poll(remaining)
-            if message is not None and not is_end(message):
-                arrival = _arrival(message, time.time())
-                self._next[arrival.partition] = arrival.offset + 1
-                self.arrivals.append(arrival)
-        return len(self.arrivals) > before
 
-    def read_rest(self) -> None:
-        """Read up to the high watermarks, or until nothing has come for half a minute."""
-        partitions = list(self._next)
-        ends = {at: watermarks(self._consumer, at, _PATIENCE_S)[1] for at in partitions}
-        while any(self._next[at] < end for at, end in ends.items()):
-            if not self.read(0.2) and not self.read(_PATIENCE_S):
-                break
+def _read(consumer: Consumer, seconds: float) -> list[Arrival]:
+    """Return the records of the next seconds."""
+    arrivals, deadline = [], time.monotonic() + seconds
+    while (remaining := deadline - time.monotonic()) > 0:
+        message = consumer.poll(remaining)
+        if message is not None and not is_end(message):
+            arrivals.append(_arrival(message, time.time()))
+    return arrivals
 
 
 def _arrival(message: Message, now: float) -> Arrival:
@@ -106,27 +111,6 @@ def _arrival(message: Message, now: float) -> Arrival:
         latency=now - datetime.fromisoformat(fields["time"]).timestamp(),
         value=b"" if offset else value,
     )
-
-
-def main() -> None:
-    """Read until a line comes in, then the rest, and write a pickle of all records."""
-    finish = threading.Event()
-    threading.Thread(target=_listen, args=[finish], daemon=True).start()
-    brokers, partitions = json.loads(sys.argv[1])
-    reader = Reader(brokers, [TopicPartition(*each) for each in partitions])
-    sys.stdout.buffer.write(b"ready\n")
-    sys.stdout.buffer.flush()
-    while not finish.is_set():
-        reader.read(0.2)
-    reader.read_rest()
-    sys.stdout.buffer.write(pickle.dumps(reader.arrivals))
-
-
-def _listen(finish: threading.Event) -> None:
-    if sys.stdin.readline():
-        finish.set()
-        sys.stdin.readline()
-    os._exit(0)  # the shop's process is gone
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ class Shop:
                 return
             event = next(self._events[number])
             phase.took.append(log_event(event, record_id))
-            phase.logged += ((name, record_id) for name in topics_of(event.logger, event.level))
+            phase.logged += [(name, record_id) for name in topics_of(event.logger, event.level)]
 
 
 def _events(random: Random) -> Iterator[Event]:
