@@ -14,6 +14,7 @@ EXTRAS = {
         "kafka-logging-handler>=0.2.5",
         "kafka-python>=3",
         "matplotlib>=3.9",
+        "orjson>=3.9",
     ],
     "demo": ["confluent-kafka>=2.6"],
     "verify": ["confluent-kafka>=2.6", "rich>=13"],
@@ -36,6 +37,7 @@ EXTRAS = {
         "opentelemetry-exporter-otlp-proto-common>=1.30",
         "opentelemetry-proto>=1.30",
         "opentelemetry-sdk>=1.30",
+        "orjson>=3.9",  # reads JSON more strictly than Python does
         "prometheus-client>=0.20",
         "pytest>=8.2",
         "pytest-timeout>=2.3",
@@ -100,7 +102,6 @@ setup(
     install_requires=[
         "crc32c>=2.3",
         "kio>=0.6.5,<0.7",
-        "orjson>=3.9",
         "python-snappy>=0.7",
         "scramp>=1.4.18",
         "tornado>=6.4",

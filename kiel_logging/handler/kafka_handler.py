@@ -28,7 +28,7 @@ from kiel_logging.handler.option_checks import (
     refuse_unknown,
 )
 from kiel_logging.handler.pipeline.awaited import CUT_SHORT, Awaited
-from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, DROP_NEWEST
+from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, DROP_NEWEST, OUT_OF_MEMORY
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.pipeline import Pipeline, Plan
 from kiel_logging.handler.pipeline.shipper import OnError
@@ -348,6 +348,12 @@ class KafkaHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand ``record`` over to the loop thread; never raises, never waits for the network."""
+        try:
+            self._emit(record)
+        except MemoryError as error:  # it is neither queued nor counted as dropped
+            self._unshipped.have_no_memory(record, error)
+
+    def _emit(self, record: logging.LogRecord) -> None:
         pipeline = self._pipeline_now()
         counts = pipeline.handoff.counts
         if here.depth or counts.closed or (counts.crowded and self._needs_care(pipeline)):
@@ -398,7 +404,11 @@ class KafkaHandler(logging.Handler):
     def _put_awaited(self, item: Item, record: logging.LogRecord, awaited: Awaited) -> None:
         try:
             awaited.begin()
-            self._put_where_it_is_open(with_awaited(item, awaited), record)
+            try:
+                self._put_where_it_is_open(with_awaited(item, awaited), record)
+            except MemoryError as error:
+                self._unshipped.drop(record, OUT_OF_MEMORY, error, awaited)
+                return
             if awaited.is_urgent:
                 self._pipeline.hurry()
         except BaseException as error:

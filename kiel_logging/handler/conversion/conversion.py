@@ -16,7 +16,7 @@ from kiel_logging.handler.conversion.key_choice import key_choice
 from kiel_logging.handler.conversion.log_record import add_fields, to_fields
 from kiel_logging.handler.conversion.notes import NOTES
 from kiel_logging.handler.conversion.plain import make_plain
-from kiel_logging.handler.conversion.quick import Quick, attribute_of
+from kiel_logging.handler.conversion.quick import IN_C, Quick, attribute_of
 from kiel_logging.handler.conversion.redaction import redaction
 from kiel_logging.handler.conversion.topic_choice import is_name, topic_choice
 from kiel_logging.handler.conversion.trace_ids import trace_ids
@@ -82,7 +82,7 @@ class Conversion:
         self.convert_at_once: Callable[[logging.LogRecord], Item | None] | None = None
         self.convert_quick: Callable[[logging.LogRecord], Any] | None = None
         self.settings_in_c: tuple[Any, ...] | None = None
-        if given == _SIMPLE:
+        if given == _SIMPLE and IN_C:
             self._take_short_ways(topic, key_field, headers, fields)
 
     def convert(
@@ -133,7 +133,7 @@ class Conversion:
             None in attributes.values()
             or (key is None and key_field is not None)
             or not static.keys().isdisjoint((key_field, *names.values()))
-            or make_plain(static)
+            or make_plain(static).replaced
         ):
             return
         self._quick = Quick(
@@ -180,7 +180,7 @@ def _check_is_shown(redact: Any, rename: Any, option: str, name: Any) -> None:
 
 
 def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    if replaced := make_plain(fields):
+    if replaced := make_plain(fields).replaced:
         notes = fields.get(NOTES)
         fields[NOTES] = {**(notes if isinstance(notes, dict) else {}), "replaced": replaced}
     return fields

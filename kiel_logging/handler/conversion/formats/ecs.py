@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 
-from kiel_logging.handler.conversion.formats.parts import created_text, free_name, json_text
+from kiel_logging.handler.conversion.formats.parts import created_text, free_name
+from kiel_logging.handler.conversion.json_text import json_text
 from kiel_logging.handler.conversion.log_record import rfc3339, show
 
 ECS_VERSION: Final = "1.6.0"

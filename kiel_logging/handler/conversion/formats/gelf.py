@@ -14,10 +14,10 @@ from kiel_logging.handler.conversion.formats.parts import (
     created_micros,
     created_text,
     free_name,
-    json_text,
     level_number,
     split_exception,
 )
+from kiel_logging.handler.conversion.json_text import json_text
 
 NOTHING: Final = "-"
 """For what must not be empty and is: syslog's NILVALUE (RFC 5424)."""
