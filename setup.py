@@ -23,6 +23,7 @@ EXTRAS = {
     "prometheus": ["prometheus-client>=0.20"],
     "zstd": ["zstandard>=0.22"],
     "test": [
+        "attrs>=23",
         "aws-msk-iam-sasl-signer-python>=1.0.1",
         "billiard>=4",
         "confluent-kafka>=2.6",
@@ -34,11 +35,13 @@ EXTRAS = {
         "hypothesis>=6.100",
         "loguru>=0.7",
         "lz4>=4",
+        "numpy>=2",
         "opentelemetry-exporter-otlp-proto-common>=1.30",
         "opentelemetry-proto>=1.30",
         "opentelemetry-sdk>=1.30",
         "orjson>=3.9",  # reads JSON more strictly than Python does
         "prometheus-client>=0.20",
+        "pydantic>=2",
         "pytest>=8.2",
         "pytest-timeout>=2.3",
         "pytest-tornado==0.8.1",

@@ -97,16 +97,17 @@ class KafkaHandler(logging.Handler):
         partitioner: as Producer takes it; here "murmur2" by default, so that records with the
             same key stay in order.
         format: what the value is: "json" (the fields), "ecs" (Elastic Common Schema), "otel"
-            (OpenTelemetry's log data model, as OTLP/JSON), "gelf", "text" (what the handler's
-            Formatter makes), or a callable that takes the fields and the LogRecord and returns a
-            mapping, str or bytes.
+            (OpenTelemetry's log data model, as OTLP/JSON), "gelf", "text" (what another handler
+            with this handler's Formatter writes), or a callable that takes the fields and the
+            LogRecord and returns a mapping, str or bytes.
         serializer: takes what the format made, returns str or bytes; JSON by default.
         context: fields from the surroundings of the call: a callable that returns a mapping, or
             names -> ContextVars.
         fields: static fields for every record.
         rename: old names of fields -> new ones.
         exclude: names of fields that are left out; a dotted path reaches into nested ones.
-        redact: names of fields whose values are hidden, at any depth.
+        redact: names of fields whose values are hidden, at any depth, in everything that is made of
+            a record. An object in which no names can be found is shown by its type alone.
         compression: "snappy" by default; see Producer.
         batch_size: how many records are worth sending at once.
         linger_ms: milliseconds after which fewer are sent.
@@ -447,7 +448,7 @@ class KafkaHandler(logging.Handler):
         if logging.raiseExceptions and self._internal_log.may_complain(
             "a log record could not be converted"
         ):
-            write_to_stderr(describe_failure(record))
+            write_to_stderr(describe_failure(self._conversion.as_seen(record)))
 
     def _pipeline_now(self) -> Pipeline:
         """Return the pipeline, a new one in a child whose fork ran no hook of ours, or not yet."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from kiel_logging.errors import ConfigurationError
+from kiel_logging.handler.conversion.concealment import Concealment
 from kiel_logging.handler.conversion.context_choice import context_choice
 from kiel_logging.handler.conversion.field_changes import field_changes
 from kiel_logging.handler.conversion.header_choice import header_choice
@@ -17,7 +18,7 @@ from kiel_logging.handler.conversion.log_record import add_fields, to_fields
 from kiel_logging.handler.conversion.notes import NOTES
 from kiel_logging.handler.conversion.plain import make_plain
 from kiel_logging.handler.conversion.quick import IN_C, Quick, attribute_of
-from kiel_logging.handler.conversion.redaction import redaction
+from kiel_logging.handler.conversion.redaction import Redaction, redaction
 from kiel_logging.handler.conversion.topic_choice import is_name, topic_choice
 from kiel_logging.handler.conversion.trace_ids import trace_ids
 from kiel_logging.handler.conversion.value_choice import value_choice
@@ -73,9 +74,12 @@ class Conversion:
         for option, name in (("key_field", key_field), *_named("headers", headers)):
             _check_is_shown(redact, rename, option, name)
         self._context = context_choice(context)
-        self._steps = _steps(fields, rename, exclude, redact)
+        most = max_size - BATCH_OVERHEAD
+        hide = redaction(redact)
+        self._conceal = None if hide is None else Concealment(hide, most)
+        self._steps = _steps(fields, rename, exclude, hide, most)
         self._value = value_choice(format, serializer)
-        self._max_size = max_size - BATCH_OVERHEAD
+        self._max_size = most
         self._keep_source = keep_source
         given = (format, serializer, key_maker, rename, exclude, redact)
         self._quick: Quick | None = None
@@ -104,24 +108,41 @@ class Conversion:
             item = self._quick.convert(record)
             if item is not None:
                 return item
-        fields = to_fields(record, formatter)
+        shown, fields = self._fields(record, formatter)
         if self._context is not None:
             add_fields(fields, self._context())
         if ids := trace_ids():
             add_fields(fields, ids)
         for step in self._steps:
             fields = step(fields)
-        key = self._key(fields, record)
-        headers = self._headers(fields, record)
+        key = self._key(fields, shown)
+        headers = self._headers(fields, shown)
         envelope = Record(encode_key(key), None, headers, milliseconds(record.created))
         most = self._max_size - spare - record_size(envelope)
         return make_item(
             self.topic(record) if topic is None else topic,
             key,
-            envelope._replace(value=self._value(fields, record, formatter, most)),
+            envelope._replace(value=self._value(fields, shown, formatter, most)),
             level_of(record),
             record if self._keep_source else None,
         )
+
+    def _fields(
+        self, record: logging.LogRecord, formatter: logging.Formatter | None
+    ) -> tuple[logging.LogRecord, dict[str, Any]]:
+        """Return the record as it may be seen, and its fields."""
+        if self._conceal is None:
+            return record, to_fields(record, formatter)
+        concealed = self._conceal(record)
+        fields = to_fields(concealed.record, formatter)
+        if concealed.exception is not None:
+            fields["exception"] = concealed.exception
+        _note_replaced(fields, concealed.replaced)
+        return concealed.record, fields
+
+    def as_seen(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Return a copy of ``record`` without what ``redact`` hides; itself without that option."""
+        return record if self._conceal is None else self._conceal(record).record
 
     def _take_short_ways(self, topic: Any, key_field: Any, headers: Any, fields: Any) -> None:
         """Find out how records that need no care can be converted."""
@@ -154,16 +175,22 @@ def _named(option: str, names: Any) -> list[tuple[str, Any]]:
     return [(option, name) for name in (names or {}).values()]
 
 
-def _steps(fields: Any, rename: Any, exclude: Any, redact: Any) -> tuple[Step, ...]:
+def _steps(
+    fields: Any, rename: Any, exclude: Any, hide: Redaction | None, most: int
+) -> tuple[Step, ...]:
     change = field_changes(fields=fields, rename=rename, exclude=exclude)
-    hide = redaction(redact)
     if hide is None:
         return () if change is None else (change,)
-    # What is inside an object has no name before the object is plain.
+
+    def make_opaque(fields: dict[str, Any]) -> dict[str, Any]:
+        """Make values plain: what is inside an object has no name before."""
+        _note_replaced(fields, make_plain(fields, most, opaque=True).replaced)
+        return fields
+
     if change is None:
-        return _plain, hide
+        return make_opaque, hide
     # Renaming must not uncover what was hidden under the old name, nor what the new one hides.
-    return _plain, hide, change, hide
+    return make_opaque, hide, change, make_opaque, hide
 
 
 def _check_is_shown(redact: Any, rename: Any, option: str, name: Any) -> None:
@@ -179,11 +206,13 @@ def _check_is_shown(redact: Any, rename: Any, option: str, name: Any) -> None:
             )
 
 
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    if replaced := make_plain(fields).replaced:
+def _note_replaced(fields: dict[str, Any], replaced: list[str]) -> None:
+    if replaced:
         notes = fields.get(NOTES)
-        fields[NOTES] = {**(notes if isinstance(notes, dict) else {}), "replaced": replaced}
-    return fields
+        notes = dict(notes) if isinstance(notes, dict) else {}
+        known = notes.get("replaced")
+        notes["replaced"] = [*(known if isinstance(known, list) else []), *replaced]
+        fields[NOTES] = notes
 
 
 def milliseconds(created: float) -> int:

@@ -81,16 +81,19 @@ class _Cutting:
         kept, room = self._fitting(value, budget - 1)
         if len(kept) < len(value):
             self._name_dropped(value, kept, path)
+        # Once more: without those that were dropped, others may fit that were only weighed.
         cap = _cap(sorted(kept.values()), room)
+        sizes = {key: self.size(value[key], cap) for key in kept}
+        cap = _cap(sorted(sizes.values()), room)
         return {
             key: value[key] if size <= cap else self._cut(value[key], cap, (path, key))
-            for key, size in kept.items()
+            for key, size in sizes.items()
         }
 
     def _fitting(self, value: dict[str, Any], room: int) -> tuple[dict[str, int], int]:
         """Return the sizes of the values that can be kept, and the room that all have together.
 
-        Sizes above the length that they are cut to may be too small.
+        Those that are larger than what all may have are only weighed.
         """
         kept: dict[str, int] = {}
         least = 0

@@ -33,10 +33,10 @@ TOO_MANY: Final = "<too many values>"
 DEEPEST: Final = 50
 """Containers in each other that are shown; many readers give up sooner."""
 
-MOST: Final = 100_000
+MOST: Final = 20_000
 """Values inside the containers of one record that are shown."""
 
-_EACH: Final = 1_000
+_EACH: Final = 100
 """Values inside one field that are shown, however many its neighbours have ..."""
 
 _FIELDS: Final = 100
@@ -45,7 +45,7 @@ _FIELDS: Final = 100
 _TEXTS: Final = 4
 """Times the size of a record: so much text is made of bytes, and by the ``__str__`` of objects."""
 
-_SHORT: Final = 200
+_SHORT: Final = 60
 """Characters of such a text that are always shown."""
 
 MOST_NAMES: Final = 20
@@ -126,6 +126,20 @@ def is_structure(value: object) -> bool:
     except Exception:  # of its metaclass
         return False
     return getattr(form, "func", form) in _STRUCTURES
+
+
+def is_text_or_number(value: object) -> bool:
+    """Whether ``value`` is a text or number, a time, or another value that has one text by nature.
+
+    An exception is if all that it was made of is.
+    """
+    try:
+        form = _form_of(type(value))
+        if isinstance(value, BaseException) and form is _exception:
+            return all(map(is_text_or_number, value.args))
+    except Exception:  # of its metaclass, or too deep
+        return False
+    return value is None or (form is not _object and not is_structure(value))
 
 
 def _rename(fields: dict[str, Any], walk: "_Walk") -> list[str]:
@@ -217,9 +231,13 @@ class _Walk:
         self.names.add(path)
         return mark
 
+    def most_made(self) -> int:
+        """Return how many characters the next text that is made may have."""
+        return min(self.most, max(self.room, _SHORT))
+
     def made(self, text: str, path: Path) -> str | None:
         """Return a text that was made of something else, cut to what there is room for."""
-        room = min(self.most, max(self.room, _SHORT))
+        room = self.most_made()
         self.room -= min(len(text), room)
         if len(text) > room:
             self.size += len(text) - room
@@ -287,13 +305,24 @@ class _Walk:
         return list(made)
 
     def _key(self, key: object, path: Path, above: tuple[int, ...]) -> str:
-        if type(key) is str and key.isascii():
-            return key
-        alone = _Walk(self.most, self.opaque)
+        if type(key) is str:
+            return self._key_of_text(key, path)
+        alone = _Walk(self.most, opaque=False)  # its text is the name that may be hidden
         alone.left, alone.room = self.left, self.room
         text = _key_text(alone.value(key, None, above))
         self.left, self.room = alone.left, alone.room
         if alone.names:
+            self.names.add((path, text))
+        return text
+
+    def _key_of_text(self, key: str, path: Path) -> str:
+        if key.isascii():
+            return key
+        text = key[: self.most]
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = escape(text)
             self.names.add((path, text))
         return text
 
@@ -414,14 +443,14 @@ def _bytes(walk: _Walk, value: Any, path: Path, _above: tuple[int, ...]) -> str 
     # In pieces: bytes that are no UTF-8 take a hundred times as long as others, and four characters
     # each.
     decode, pieces, done, length = _decoder("backslashreplace").decode, [""], 0, 0
-    while done < len(view) and length < walk.most:
+    while done < len(view) and length < walk.most_made():
         pieces.append(decode(bytes(view[done : done + _PIECE]), done + _PIECE >= len(view)))
         done, length = done + _PIECE, length + len(pieces[-1])
     walk.size += max(0, len(view) - done)
     return walk.made("".join(pieces), path)
 
 
-_PIECE: Final = 65_536
+_PIECE: Final = 16_384
 _decoder: Final = codecs.getincrementaldecoder("utf-8")
 
 
@@ -445,18 +474,11 @@ def _iso8601(value: datetime.datetime | datetime.date | datetime.time) -> str:
 
 def _exception(walk: _Walk, value: BaseException, path: Path, _above: tuple[int, ...]) -> Any:
     name = _name_of_type(type(value))
-    if walk.opaque and not is_simple_error(value):
-        return name
+    if walk.opaque and not is_text_or_number(value):
+        return f"<{name}>"
     text = str(value)
-    return walk.made(f"{name}: {text}" if text else name, path)
-
-
-_ARGUMENTS: Final = (str, int, float, type(None))
-
-
-def is_simple_error(error: BaseException) -> bool:
-    """Whether an exception was made of texts and numbers alone, in which no names stand."""
-    return all(isinstance(argument, _ARGUMENTS) for argument in error.args)
+    walk.size += max(0, len(text) - walk.most)
+    return walk.made(f"{name}: {text[: walk.most]}" if text else name, path)
 
 
 _FORMS: Final[tuple[tuple[tuple[type, ...], _Form], ...]] = (

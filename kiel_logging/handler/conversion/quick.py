@@ -17,14 +17,13 @@ from typing import Any, Final, TypeAlias
 
 from kiel_logging.handler.conversion.json_text import json_bytes
 from kiel_logging.handler.conversion.log_record import (
-    EXTRA,
     HOST,
+    OUR_FIELDS,
     OWN_ATTRIBUTES,
     RESERVED,
     current_task_name,
     task_name,
 )
-from kiel_logging.handler.conversion.notes import NOTES
 from kiel_logging.handler.conversion.topic_choice import TopicChoice
 from kiel_logging.handler.conversion.trace_ids import trace_ids
 from kiel_logging.handler.pipeline.item import ITEM_MEMORY_OVERHEAD, SOURCE_MEMORY, Item
@@ -50,9 +49,6 @@ _ATTRIBUTES: Final[Mapping[str, str]] = {
 """Fields that are an attribute of the LogRecord as it is, in the order in which they are written:
 the first two before the message, the others behind it."""
 
-_FIELDS: Final = frozenset(
-    (*_ATTRIBUTES, "time", "message", "host", "task", "exception", "stack", EXTRA, NOTES)
-)
 _site_of: Final = itemgetter(*_ATTRIBUTES.values())
 _PLACES: Final = (
     *("exc_info", "exc_text", "stack_info", "msg", "args", "created", "levelno", "taskName"),
@@ -89,7 +85,7 @@ _Site: TypeAlias = tuple[bytes, bytes]
 
 def attribute_of(field: str) -> str | None:
     """Return the name of the LogRecord's attribute that ``field`` is; None where it is not one."""
-    if "." in field or (field in _FIELDS and field not in _ATTRIBUTES):
+    if "." in field or (field in OUR_FIELDS and field not in _ATTRIBUTES):
         return None
     return _ATTRIBUTES.get(field, field)
 
@@ -128,7 +124,7 @@ class Quick:
         self._key = key
         self._headers = list(headers.items())
         self._context = context
-        self._taken = frozenset((*_FIELDS, *fields, *RESERVED))
+        self._taken = frozenset((*OUR_FIELDS, *fields, *RESERVED))
         self._end = b"," + json_bytes(dict(fields))[1:] if fields else b"}"
         self._most = most
         self._keep_source = keep_source

@@ -126,7 +126,7 @@ def lay_out(fields: dict[str, Any], record: logging.LogRecord) -> dict[str, Any]
     - can't stand beside another: ``a`` beside ``a.b``.
 
     A label that is taken as well gets _2 behind its name. Lists with dicts or lists in them are
-    JSON text there, since labels are not nested.
+    JSON text there, since labels are not nested. So is a message that is an object or a list.
     """
     document: dict[str, Any] = {"labels": {}}
     leaves = _begin(document, fields, record)
@@ -150,6 +150,8 @@ def _begin(
     _put(document, ("@timestamp",), time or _THE_EPOCH)
     _put(document, ("log", "level"), level.lower())
     _put(document, ("ecs", "version"), ECS_VERSION)
+    if type(message := left.get("message")) in (dict, list):
+        left["message"] = json_text(message)
     if type(path := left.get("path")) is str:
         name = record.filename if path == record.pathname else PurePath(path).name
         _put(document, _FILE_NAME, name)
