@@ -16,6 +16,9 @@ from kiel_logging.handler.conversion.log_record import RESERVED, describe_except
 from kiel_logging.handler.conversion.plain import is_text_or_number, make_plain
 from kiel_logging.handler.conversion.redaction import REDACTED, Redaction
 
+_ATOMS: Final = frozenset({str, int, float, bool, type(None)})
+_LOOKED_AT: Final = ("args", "exc_info")
+
 
 class Concealed(NamedTuple):
     """A copy of a record, the names of what could not be shown in it, and its exception.
@@ -43,17 +46,19 @@ class Concealment:
 
     def __call__(self, record: logging.LogRecord) -> Concealed:
         """Return a copy of ``record``; the record is not changed."""
-        own = record.__dict__
-        extras = {name: value for name, value in own.items() if name not in RESERVED}
-        replaced = self._make_plain(extras)
         made = copy.copy(record)
-        made.__dict__.clear()
-        made.__dict__.update({name: value for name, value in own.items() if name in RESERVED})
-        made.__dict__.update(self._hide(extras))
-        made.msg = self._argument(record.msg)
+        own, extras = made.__dict__, {}
+        for name, value in record.__dict__.items():
+            if name not in RESERVED:
+                extras[name] = value
+                del own[name]
+            elif type(value) not in _ATOMS and name not in _LOOKED_AT:
+                own[name] = self._argument(value)
+        replaced = self.make_plain(extras)
+        own.update(self._hide(extras))
         made.args = self._arguments(record.args)
         # What another handler's Formatter left there was made of the record itself.
-        made.__dict__.pop("message", None)
+        own.pop("message", None)
         if made.exc_info:
             made.exc_text = None
         exception = self._exception(record)
@@ -61,7 +66,11 @@ class Concealment:
             made.exc_info, made.exc_text = None, exception["traceback"].rstrip("\n")
         return Concealed(made, replaced, exception)
 
-    def _make_plain(self, fields: dict[str, Any]) -> list[str]:
+    def make_plain(self, fields: dict[str, Any]) -> list[str]:
+        """Replace in place the values that are not plain; return the names of what can't be shown.
+
+        What is inside an object has no name, and can't be hidden, before.
+        """
         return make_plain(fields, self._most, opaque=True).replaced
 
     def _arguments(self, arguments: Any) -> Any:
@@ -83,7 +92,7 @@ class Concealment:
         if is_text_or_number(value):
             return value
         fields = {"": value}
-        self._make_plain(fields)
+        self.make_plain(fields)
         return self._hide(fields)[""]
 
     def _exception(self, record: logging.LogRecord) -> dict[str, str] | None:

@@ -5,7 +5,7 @@ Log arguments are mutable: converted any later, something else would be shipped 
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from kiel_logging.errors import ConfigurationError
@@ -77,7 +77,7 @@ class Conversion:
         most = max_size - BATCH_OVERHEAD
         hide = redaction(redact)
         self._conceal = None if hide is None else Concealment(hide, most)
-        self._steps = _steps(fields, rename, exclude, hide, most)
+        self._steps = _steps(fields, rename, exclude, hide, self._conceal)
         self._value = value_choice(format, serializer)
         self._max_size = most
         self._keep_source = keep_source
@@ -110,7 +110,7 @@ class Conversion:
                 return item
         shown, fields = self._fields(record, formatter)
         if self._context is not None:
-            add_fields(fields, self._context())
+            self._add(fields, self._context())
         if ids := trace_ids():
             add_fields(fields, ids)
         for step in self._steps:
@@ -139,6 +139,14 @@ class Conversion:
             fields["exception"] = concealed.exception
         _note_replaced(fields, concealed.replaced)
         return concealed.record, fields
+
+    def _add(self, fields: dict[str, Any], more: Mapping[str, Any]) -> None:
+        replaced = []
+        if self._conceal is not None:
+            more = dict(more)
+            replaced = self._conceal.make_plain(more)
+        add_fields(fields, more)
+        _note_replaced(fields, replaced)
 
     def as_seen(self, record: logging.LogRecord) -> logging.LogRecord:
         """Return a copy of ``record`` without what ``redact`` hides; itself without that option."""
@@ -176,21 +184,20 @@ def _named(option: str, names: Any) -> list[tuple[str, Any]]:
 
 
 def _steps(
-    fields: Any, rename: Any, exclude: Any, hide: Redaction | None, most: int
+    fields: Any, rename: Any, exclude: Any, hide: Redaction | None, conceal: Concealment | None
 ) -> tuple[Step, ...]:
     change = field_changes(fields=fields, rename=rename, exclude=exclude)
-    if hide is None:
+    if hide is None or conceal is None:
         return () if change is None else (change,)
+    if change is None:
+        return (hide,)
 
-    def make_opaque(fields: dict[str, Any]) -> dict[str, Any]:
-        """Make values plain: what is inside an object has no name before."""
-        _note_replaced(fields, make_plain(fields, most, opaque=True).replaced)
+    def make_plain(fields: dict[str, Any]) -> dict[str, Any]:
+        _note_replaced(fields, conceal.make_plain(fields))
         return fields
 
-    if change is None:
-        return make_opaque, hide
     # Renaming must not uncover what was hidden under the old name, nor what the new one hides.
-    return make_opaque, hide, change, make_opaque, hide
+    return (hide, change, make_plain, hide) if fields else (hide, change, hide)
 
 
 def _check_is_shown(redact: Any, rename: Any, option: str, name: Any) -> None:

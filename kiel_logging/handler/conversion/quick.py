@@ -2,8 +2,8 @@
 
 The law: what it returns is what the long way (``conversion.py``) returns, to the byte; where it
 can't be sure of that, it returns None. What is the same for all records of a call site is encoded
-once; C writes the rest. A record needs care when it has an exception or a stack, values that are
-none of JSON's own types, names that are taken, or is too large.
+once; C writes the rest. A record needs care when it has an exception or a stack, values that can't
+be shown, names that are taken, or is too large.
 """
 
 import sys
@@ -24,6 +24,7 @@ from kiel_logging.handler.conversion.log_record import (
     current_task_name,
     task_name,
 )
+from kiel_logging.handler.conversion.plain import make_plain
 from kiel_logging.handler.conversion.topic_choice import TopicChoice
 from kiel_logging.handler.conversion.trace_ids import trace_ids
 from kiel_logging.handler.pipeline.item import ITEM_MEMORY_OVERHEAD, SOURCE_MEMORY, Item
@@ -153,18 +154,16 @@ class Quick:
         head, tail = self._sites.get(place) or self._new_site(place)
         if (task := task_name(record)) is not None:
             tail += b',"task":' + json_bytes(task)
-        value = compose(
-            own["created"],
-            head,
-            _message(record, own),
-            tail,
-            own,
-            skipped,
-            more,
-            self._taken,
-            self._end,
-            self._most,
-        )
+        created, message, most = own["created"], _message(record, own), self._most
+
+        def composed(skipped: int, more: dict[str, Any]) -> bytes | None:
+            taken, end = self._taken, self._end
+            return compose(created, head, message, tail, own, skipped, more, taken, end, most)
+
+        value = composed(skipped, more)
+        if value is None:  # a datetime among the fields, say
+            shown = {**(_extras(own) if skipped < len(own) else {}), **more}
+            value = None if make_plain(shown, most).replaced else composed(len(own), shown)
         return None if value is None else self._item(record, own, more, value)
 
     def _go_to_c(self, topic: str, most: int) -> None:
@@ -241,7 +240,9 @@ class Quick:
 
 def _message(record: LogRecord, own: dict[str, Any]) -> str:
     text, arguments = own["msg"], own["args"]
-    if type(text) is not str or type(record) is not LogRecord:
+    if type(text) is not str:
+        raise TypeError("such a message takes a closer look")
+    if type(record) is not LogRecord:
         return record.getMessage()
     return text % arguments if arguments else text  # as getMessage(), without its call
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import datetime
+import decimal
 import logging
 import sys
 import time
@@ -63,14 +65,16 @@ PLAIN: dict[str, dict[str, Any]] = {
     "floats": {"a": 0.1, "b": 1e22, "c": -0.0, "d": 5e-324},
     "containers": {"cart": {"id": 7, "tags": ["x", 1.5]}, "t": (1, (2, 3)), "e": [[], {}, ()]},
     "long texts": {"a": "x\n" * 900, "b": "é漢😀\\" * 300, "c": "\xe9" * 700},
+    "an object": {"it": Shown()},
+    "a set, a time and a number": {"s": {4}, "t": datetime.time(1), "n": decimal.Decimal("1.50")},
     "a name that needs escapes": {'a "name"\n': 1, "é": 2},
     "a message of another handler's Formatter": {"message": "x", "asctime": "y", "user": 1},
     "a task": {"taskName": "Task-7"},
 }
 ODD: dict[str, dict[Any, Any]] = {
-    "an object": {"it": Shown()},
-    "a set": {"s": frozenset({4})},
     "odd keys": {"d": {1: 2, "\ud800": 3}},
+    "a key that has another text": {"user": datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)},
+    "names that become the same": {b"level": 1, "x": 2},
     "NaN": {"user": float("nan")},
     "a lone surrogate": {"user": "\ud800"},
     "a lone surrogate in a name": {"\udfff": 1},
@@ -84,6 +88,7 @@ ODD: dict[str, dict[Any, Any]] = {
     "a stack": {"stack_info": "Stack"},
     "arguments that do not fit": {"args": (1, 2, 3)},
     "a message that is no text": {"msg": 7, "args": ()},
+    "a message that is an object": {"msg": {"event": "login"}, "args": ()},
     "a surrogate in the message": {"msg": "\ud800", "args": ()},
     "a key that is an object": {"user": Shown()},
     "a long one": {"user": "x" * 2_000},
