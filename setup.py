@@ -14,6 +14,7 @@ EXTRAS = {
         "kafka-logging-handler>=0.2.5",
         "kafka-python>=3",
         "matplotlib>=3.9",
+        "orjson>=3.9",
     ],
     "demo": ["confluent-kafka>=2.6"],
     "verify": ["confluent-kafka>=2.6", "rich>=13"],
@@ -22,6 +23,7 @@ EXTRAS = {
     "prometheus": ["prometheus-client>=0.20"],
     "zstd": ["zstandard>=0.22"],
     "test": [
+        "attrs>=23",
         "aws-msk-iam-sasl-signer-python>=1.0.1",
         "billiard>=4",
         "confluent-kafka>=2.6",
@@ -33,10 +35,13 @@ EXTRAS = {
         "hypothesis>=6.100",
         "loguru>=0.7",
         "lz4>=4",
+        "numpy>=2",
         "opentelemetry-exporter-otlp-proto-common>=1.30",
         "opentelemetry-proto>=1.30",
         "opentelemetry-sdk>=1.30",
+        "orjson>=3.9",  # reads JSON more strictly than Python does
         "prometheus-client>=0.20",
+        "pydantic>=2",
         "pytest>=8.2",
         "pytest-timeout>=2.3",
         "pytest-tornado==0.8.1",
@@ -100,7 +105,6 @@ setup(
     install_requires=[
         "crc32c>=2.3",
         "kio>=0.6.5,<0.7",
-        "orjson>=3.9",
         "python-snappy>=0.7",
         "scramp>=1.4.18",
         "tornado>=6.4",

@@ -23,8 +23,10 @@ class Counts:
     bytes_kept: int
     ended: int
     bytes_ended: int
+    out_of_memory: int
     crowded: bool
     closed: bool
+    unwoken: bool
     @property
     def many_records(self) -> int: ...
     @property
@@ -32,6 +34,7 @@ class Counts:
     @property
     def batch_size(self) -> int: ...
     def __init__(self, many_records: int, many_bytes: int, batch_size: int) -> None: ...
+    def lose(self) -> None: ...
 
 class QuickHandle:
     def __init__(
@@ -58,8 +61,8 @@ def compose(
     skipped: int,
     more: dict[str, Any],
     taken: frozenset[str],
-    dump: Callable[[Any], bytes | None],
     end: bytes,
+    most: int,
     /,
 ) -> bytes | None: ...
 def convert(settings: tuple[Any, ...], record: LogRecord, /) -> Item | None: ...
@@ -87,3 +90,4 @@ def scan_items(
 def sizes_of(items: list[Item], /) -> list[int]: ...
 def stamp(items: list[T], instance: Header, name: str, sequences: dict[str, int], /) -> list[T]: ...
 def take(popleft: Callable[[], Item], most: int, /) -> list[Item]: ...
+def to_json(value: Any, /) -> bytes | None: ...

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.handler.conversion.compose import compose, dump_if_simple
+from kiel_logging.handler import quick_handle
 from kiel_logging.handler.pipeline import slices
 from kiel_logging.handler.pipeline.counts import Counts, queue_up
 from kiel_logging.handler.pipeline.item import Item
@@ -31,14 +31,12 @@ from tests.handler.conversion.test_conversion import conversion, record
 PURE = """
 import sys
 sys.modules["kiel_logging._accelerator"] = None
-from kiel_logging.handler.conversion import compose
 from kiel_logging import partitioners
 from kiel_logging.proof import stamper
 from kiel_logging.wire import record_batch
 from kiel_logging.handler import quick_handle
 from kiel_logging.handler.pipeline import counts, slices
 assert stamper.stamp is stamper.stamp_in_python
-assert compose.compose is compose.compose_in_python
 assert record_batch.encode_records is record_batch.encode_records_in_python
 assert partitioners.murmur2_hash is partitioners._murmur2_remembered
 assert record_batch.latest_timestamp is record_batch.latest_timestamp_in_python
@@ -46,6 +44,8 @@ assert counts.Counts is counts.CountsInPython
 assert counts.queue_up is counts.queue_up_in_python
 for name in ("take", "group", "records_of", "sizes_of", "memory_of"):
     assert getattr(slices, name) is getattr(slices, name + "_in_python")
+from kiel_logging.handler.conversion import quick
+assert not quick.IN_C
 assert not quick_handle.IN_C
 from kiel_logging.handler.spool import records
 assert not records.IN_C
@@ -57,7 +57,6 @@ def test_it_is_there_where_it_can_be() -> None:
     if shutil.which("cc") is None:
         pytest.skip("there is no C compiler")
     module = importlib.import_module("kiel_logging._accelerator")
-    assert compose is module.compose
     assert encode_records is module.encode_records
     assert murmur2_hash is module.murmur2
     assert stamp is module.stamp
@@ -73,18 +72,20 @@ FRAME = encode(Frame(RECORD, None, None, b"x", (), 1, 20), SEED)
 ITEM = ("logs", None, Record(None, None, (), 0), 36, 36)
 STAMP = ([ITEM], ("kiel-instance", b"a"), "kiel-sequence", {"logs": 1})
 QUEUED: Any = (Counts(1, 1, 1), [], [].append, ITEM)
-GOOD = (1.0, b'"', "text", b"", {}, 0, {}, frozenset(), dump_if_simple, b"}")
+GOOD = (1.0, b'"', "text", b"", {}, 0, {}, frozenset(), b"}", 1_000)
+needs_c = pytest.mark.skipif(not quick_handle.IN_C, reason="there is no C compiler")
+
+
+def compose(*parts: Any) -> bytes | None:
+    """What C makes of the parts of a value."""
+    module = importlib.import_module("kiel_logging._accelerator")
+    made: bytes | None = module.compose(*parts)
+    return made
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: compose(),  # type: ignore[call-arg]
-        *[
-            lambda place=place: compose(*GOOD[:place], object(), *GOOD[place + 1 :])
-            for place in (1, 3, 4, 5, 6, 7, 9)
-        ],
-        lambda: compose(*GOOD[:6], {"a": 1.5}, frozenset(), lambda _value: 1 / 0, b"}"),
         lambda: encode_records((), 0, 0),  # type: ignore[arg-type]
         lambda: encode_records([object()], 0, 0),  # type: ignore[list-item]
         lambda: encode_records([("key", b"", (), 0)], 0, 0),  # type: ignore[list-item]
@@ -143,24 +144,32 @@ def test_it_refuses_what_it_can_not_take(call: Callable[[], Any]) -> None:
         call()
 
 
-def test_a_value_that_changes_its_record_while_it_is_dumped() -> None:
-    """No memory is read that is gone: the record takes the long way."""
-    own: dict[str, Any] = {"a": 1.5, "b": "x" * 100}
-
-    def change(_value: Any) -> bytes:
-        own.clear()
-        own.update({str(number): str(number) for number in range(1_000)})
-        return b"1.5"
-
-    if compose is sys.modules["kiel_logging.handler.conversion.compose"].compose_in_python:
-        pytest.skip("in Python nothing can go wrong")
-    assert compose(1.0, b'"', "", b"", own, 0, {}, frozenset(), change, b"}") is None
+@needs_c
+@pytest.mark.parametrize("place", [1, 3, 4, 5, 6, 7, 8, 9])
+def test_the_parts_of_a_value_are_checked(place: int) -> None:
+    """A part of another type is refused; a time or a message of one needs care."""
+    assert compose(*GOOD) is not None
+    with pytest.raises(TypeError):
+        compose(*GOOD[:place], object(), *GOOD[place + 1 :])
+    with pytest.raises(TypeError):
+        compose()
+    assert compose(object(), *GOOD[1:]) is compose(*GOOD[:2], object(), *GOOD[3:]) is None
 
 
+@needs_c
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 1_000, "\x01" * 900, "é" * 600, ["x"] * 600, {"k" * 100: 1, "l" * 950: 2}],
+    ids=["text", "escapes", "two bytes", "list", "keys"],
+)
+def test_what_is_too_large_needs_care_before_it_is_written(value: Any) -> None:
+    """C does not write what has to be cut anyway."""
+    assert compose(*GOOD[:4], {"a": value}, *GOOD[5:]) is None
+
+
+@needs_c
 def test_a_quick_handle_is_made_of_what_it_needs() -> None:
     """It refuses anything else, and to be made twice."""
-    if compose is sys.modules["kiel_logging.handler.conversion.compose"].compose_in_python:
-        pytest.skip("there is no C compiler")
     module = importlib.import_module("kiel_logging._accelerator")
     good: dict[str, Any] = {
         "own": {},
@@ -186,10 +195,9 @@ def test_a_quick_handle_is_made_of_what_it_needs() -> None:
     assert made("four") == 4  # it has no filters, as a handler has: with care, then
 
 
+@needs_c
 def test_what_is_read_of_frames_is_checked() -> None:
     """Arguments of other types, and settings that are none, are refused; so is no room at all."""
-    if compose is sys.modules["kiel_logging.handler.conversion.compose"].compose_in_python:
-        pytest.skip("there is no C compiler")
     module = importlib.import_module("kiel_logging._accelerator")
     names: tuple[Any, ...] = ("logs", Record, Item, 36, 400)
     settings = module.item_settings(*names)
@@ -215,12 +223,11 @@ def test_what_is_read_of_frames_is_checked() -> None:
             module.pack_frame(item, waiter, seed)
 
 
+@needs_c
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 def test_a_fork_that_c_code_makes_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs no hooks of Python's, so that the child still has the parent's quick handle."""
     monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
-    if compose is sys.modules["kiel_logging.handler.conversion.compose"].compose_in_python:
-        pytest.skip("there is no C compiler")
     module = importlib.import_module("kiel_logging._accelerator")
     queue, careful = deque[Any](), list[Any]()
     handle = module.QuickHandle(

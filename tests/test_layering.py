@@ -211,7 +211,7 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_the_package_alone_loads_next_to_nothing() -> None:
     """Its names are imported when they are first used."""
-    heavy = {"tornado", "kio", "orjson", "snappy", "asyncio", "confluent_kafka", "rich"}
+    heavy = {"tornado", "kio", "snappy", "asyncio", "confluent_kafka", "rich"}
     assert loaded_by("import kiel_logging") & heavy == set()
 
 
@@ -219,7 +219,8 @@ def test_a_producer_does_not_load_the_handler_s_json() -> None:
     """Nor does either load what the demo needs."""
     loaded = loaded_by("from kiel_logging import Producer")
     assert "tornado" in loaded
-    assert loaded & {"orjson", "confluent_kafka", "rich"} == set()
+    assert loaded & {"confluent_kafka", "rich"} == set()
+    assert not any(name.startswith("kiel_logging.handler.conversion") for name in loaded)
 
 
 @pytest.mark.parametrize("name", kiel_logging.__all__)

@@ -62,11 +62,11 @@ PyObject *new_named_tuple(PyObject *type, Py_ssize_t count, PyObject **values);
 
 /* -- what quick.py has for C ------------------------------------------------------------------- */
 
-/* What Quick.for_c() in quick.py returns, in this order. */
+/* What Quick.settings_in_c in quick.py has, in this order. */
 enum {
     S_LOG_RECORD, S_RECORD, S_ITEM, S_SITES, S_NEW_SITE, S_NAMES, S_PLACES, S_RUNNING_LOOP,
-    S_TASK_NAME, S_MODULES, S_TOPIC, S_KEY, S_TAKEN, S_DUMP, S_END, S_RECORD_SIZE, S_OVERHEAD,
-    S_MOST, S_COUNT
+    S_TASK_NAME, S_MODULES, S_TOPIC, S_KEY, S_TAKEN, S_END, S_RECORD_SIZE, S_OVERHEAD, S_MOST,
+    S_COUNT
 };
 
 static inline PyObject *
@@ -78,11 +78,15 @@ setting(PyObject *settings, int which)
 /* Whether quick.py made them; an error is set if not. */
 int are_settings(PyObject *settings);
 
-/* What a value is composed of; see compose_in_python() for what each part is. */
+/* What a value is composed of, in this order.
+ *
+ * `head` stands between the time and the message, `tail` behind it, `end` behind all fields. Of `own`
+ * all but the first `skipped` are fields; `more`, which may be NULL, are others. No field may have a
+ * name that is `taken`. Of more than `most` bytes, more or less, the record needs care. */
 typedef struct {
     double created;
-    PyObject *head, *message, *tail, *task, *own, *more, *taken, *dump, *end;
-    Py_ssize_t skipped;
+    PyObject *head, *message, *tail, *task, *own, *more, *taken, *end;
+    Py_ssize_t skipped, most;
 } Parts;
 
 /* Return the value as bytes, None where it needs care, NULL with an error. */
@@ -144,9 +148,9 @@ number_of(PyObject *item, int which)
 /* As CountsInPython in handler/pipeline/counts.py. */
 typedef struct {
     PyObject_HEAD
-    long long emitted, kept, bytes_kept, ended, bytes_ended;
+    long long emitted, kept, bytes_kept, ended, bytes_ended, out_of_memory;
     long long many_records, many_bytes, batch_size;
-    char crowded, closed;
+    char crowded, closed, unwoken;
 } Counts;
 
 extern PyTypeObject COUNTS, QUICK_HANDLE;
@@ -175,6 +179,7 @@ PyObject *murmur2(PyObject *module, PyObject *argument);
 PyObject *records_of(PyObject *module, PyObject *argument);
 PyObject *scan_items(PyObject *module, PyObject *args);
 PyObject *sizes_of(PyObject *module, PyObject *argument);
+PyObject *to_json(PyObject *module, PyObject *value);
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

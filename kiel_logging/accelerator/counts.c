@@ -24,9 +24,25 @@ static PyMemberDef COUNTS_MEMBERS[] = {
     {"many_records", T_LONGLONG, offsetof(Counts, many_records), READONLY, NULL},
     {"many_bytes", T_LONGLONG, offsetof(Counts, many_bytes), READONLY, NULL},
     {"batch_size", T_LONGLONG, offsetof(Counts, batch_size), READONLY, NULL},
+    {"out_of_memory", T_LONGLONG, offsetof(Counts, out_of_memory), 0, NULL},
     {"crowded", T_BOOL, offsetof(Counts, crowded), 0, NULL},
     {"closed", T_BOOL, offsetof(Counts, closed), 0, NULL},
+    {"unwoken", T_BOOL, offsetof(Counts, unwoken), 0, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+/* lose(): count a record for which there was no memory; takes none. */
+static PyObject *
+counts_lose(PyObject *self, PyObject *nothing)
+{
+    (void)nothing;
+    ((Counts *)self)->out_of_memory++;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef COUNTS_METHODS[] = {
+    {"lose", counts_lose, METH_NOARGS, "lose() -> None"},
+    {NULL, NULL, 0, NULL},
 };
 
 PyTypeObject COUNTS = {
@@ -37,6 +53,7 @@ PyTypeObject COUNTS = {
     .tp_new = PyType_GenericNew,
     .tp_init = counts_init,
     .tp_members = COUNTS_MEMBERS,
+    .tp_methods = COUNTS_METHODS,
 };
 
 Py_ssize_t
@@ -71,6 +88,15 @@ queue_up_method(PyObject *module, PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "queue_up(): arguments of other types were expected");
         return NULL;
     }
+    /* First: where there is no memory for the answer, nothing is queued. */
+    PyObject *answer = PyLong_FromSsize_t(PyObject_Size(args[1]) + 1);
+    if (answer == NULL) {
+        return NULL;
+    }
     Py_ssize_t queued = queue_up((Counts *)args[0], args[1], args[2], args[3]);
-    return queued < 0 ? NULL : PyLong_FromSsize_t(queued);
+    if (queued > 0) {
+        return answer;
+    }
+    Py_DECREF(answer);
+    return queued < 0 ? NULL : PyLong_FromLong(0);
 }

@@ -1,12 +1,16 @@
 /* See json.h. */
 
+#include "accelerator.h"
 #include "json.h"
 
 #include <math.h>
 #include <stdint.h>
 
-/* Bytes of a text: six times as many are reserved for it. Longer ones are cut, mostly. */
-enum { MOST_TEXT = 4 * 1024 * 1024 };
+/* Containers in each other that to_json() writes; what is plain has fewer. */
+enum { DEEPEST = 100 };
+
+/* Characters for which room is reserved at a time: six bytes each. */
+enum { PIECE = 256, WIDEST = 6 };
 
 static const char HEX[] = "0123456789abcdef";
 
@@ -52,26 +56,9 @@ write_escaped(char *at, unsigned char character)
     }
 }
 
-int
-write_text(Buffer *buffer, PyObject *text)
+static char *
+write_ascii(char *at, const char *data, Py_ssize_t size)
 {
-    Py_ssize_t size;
-    const char *data = PyUnicode_AsUTF8AndSize(text, &size);
-    if (data == NULL) { /* a lone surrogate */
-        if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
-            return FAILED;
-        }
-        PyErr_Clear();
-        return NEEDS_CARE;
-    }
-    if (size > MOST_TEXT) {
-        return NEEDS_CARE;
-    }
-    char *at = buffer_reserve(buffer, (size_t)size * 6 + 2);
-    if (at == NULL) {
-        return FAILED;
-    }
-    *at++ = '"';
     Py_ssize_t index = 0;
     while (index < size) {
         if (size - index >= 8 && !any_to_escape(data + index)) {
@@ -90,13 +77,92 @@ write_text(Buffer *buffer, PyObject *text)
             }
         }
     }
-    *at++ = '"';
-    buffer->size = (size_t)(at - buffer->data);
-    return WRITTEN;
+    return at;
+}
+
+/* Write a character in UTF-8; NULL where it has none. */
+static char *
+write_character(char *at, Py_UCS4 character)
+{
+    if (character < 0x80) {
+        if (must_escape((unsigned char)character)) {
+            return write_escaped(at, (unsigned char)character);
+        }
+        *at++ = (char)character;
+        return at;
+    }
+    if (character < 0x800) {
+        *at++ = (char)(0xc0 | character >> 6);
+    }
+    else {
+        if (character < 0x10000) {
+            if (Py_UNICODE_IS_SURROGATE(character)) {
+                return NULL;
+            }
+            *at++ = (char)(0xe0 | character >> 12);
+        }
+        else {
+            *at++ = (char)(0xf0 | character >> 18);
+            *at++ = (char)(0x80 | (character >> 12 & 0x3f));
+        }
+        *at++ = (char)(0x80 | (character >> 6 & 0x3f));
+    }
+    *at++ = (char)(0x80 | (character & 0x3f));
+    return at;
+}
+
+/* Python's own UTF-8 of a text is not asked for: the text would keep it for as long as it lives. */
+static char *
+write_characters(char *at, PyObject *text, Py_ssize_t from, Py_ssize_t until)
+{
+    int kind = PyUnicode_KIND(text);
+    const void *data = PyUnicode_DATA(text);
+    for (Py_ssize_t index = from; at != NULL && index < until; index++) {
+        at = write_character(at, PyUnicode_READ(kind, data, index));
+    }
+    return at;
 }
 
 static int
-write_int(Buffer *buffer, PyObject *number)
+has_room(const Json *json, Py_ssize_t more)
+{
+    return json->buffer->size <= json->most && (size_t)more <= json->most - json->buffer->size;
+}
+
+int
+write_text(Json *json, PyObject *text)
+{
+    Buffer *buffer = json->buffer;
+#if PY_VERSION_HEX < 0x030c0000
+    if (PyUnicode_READY(text) < 0) {
+        return FAILED;
+    }
+#endif
+    Py_ssize_t size = PyUnicode_GET_LENGTH(text);
+    if (!has_room(json, size)) {
+        return NEEDS_CARE;
+    }
+    int is_ascii = PyUnicode_IS_ASCII(text), result = buffer_write(buffer, "\"", 1);
+    for (Py_ssize_t from = 0; result == WRITTEN && from < size; from += PIECE) {
+        Py_ssize_t until = Py_MIN(from + PIECE, size);
+        char *at = buffer_reserve(buffer, (size_t)(until - from) * WIDEST);
+        if (at == NULL) {
+            return FAILED;
+        }
+        char *end = is_ascii ? write_ascii(at, (const char *)PyUnicode_1BYTE_DATA(text) + from,
+                                           until - from)
+                             : write_characters(at, text, from, until);
+        if (end == NULL) { /* a lone surrogate */
+            return NEEDS_CARE;
+        }
+        buffer->size += (size_t)(end - at);
+        result = has_room(json, size - until) ? WRITTEN : NEEDS_CARE;
+    }
+    return result == WRITTEN ? buffer_write(buffer, "\"", 1) : result;
+}
+
+static int
+write_int(Json *json, PyObject *number)
 {
     int overflow;
     long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
@@ -105,53 +171,116 @@ write_int(Buffer *buffer, PyObject *number)
     }
     char digits[24];
     int size = PyOS_snprintf(digits, sizeof(digits), "%lld", value);
-    return buffer_write(buffer, digits, (size_t)size) < 0 ? FAILED : WRITTEN;
+    return buffer_write(json->buffer, digits, (size_t)size);
 }
 
 static int
-write_by_python(Buffer *buffer, PyObject *value, PyObject *dump)
+write_float(Json *json, PyObject *number)
 {
-    PyObject *made = PyObject_CallOneArg(dump, value);
-    if (made == NULL) {
+    double value = PyFloat_AS_DOUBLE(number);
+    if (!isfinite(value)) {
+        return NEEDS_CARE;
+    }
+    char *digits = PyOS_double_to_string(value, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
+    if (digits == NULL) {
         return FAILED;
     }
-    int result = NEEDS_CARE;
-    if (PyBytes_CheckExact(made)) {
-        result = buffer_write_bytes(buffer, made) < 0 ? FAILED : WRITTEN;
-    }
-    Py_DECREF(made);
+    int result = buffer_write(json->buffer, digits, strlen(digits));
+    PyMem_Free(digits);
     return result;
 }
 
+static int write_value(Json *json, PyObject *value, int depth);
+
+/* Write what stands before one more value in a container: a comma, if it is not the first. */
 static int
-write_value(Buffer *buffer, PyObject *value, PyObject *dump)
+begin_value(Json *json, int is_first)
 {
-    if (PyUnicode_CheckExact(value)) {
-        return write_text(buffer, value);
-    }
-    if (PyLong_CheckExact(value)) {
-        return write_int(buffer, value);
-    }
-    if (value == Py_None) {
-        return buffer_write(buffer, "null", 4);
-    }
-    if (value == Py_True) {
-        return buffer_write(buffer, "true", 4);
-    }
-    if (value == Py_False) {
-        return buffer_write(buffer, "false", 5);
-    }
-    if (PyFloat_CheckExact(value) && !isfinite(PyFloat_AS_DOUBLE(value))) {
+    if (json->left-- <= 0 || !has_room(json, 1)) {
         return NEEDS_CARE;
     }
-    return write_by_python(buffer, value, dump);
+    return is_first ? WRITTEN : buffer_write(json->buffer, ",", 1);
+}
+
+/* Nothing here runs Python code or lets another thread run, so that no container changes. */
+static int
+write_items(Json *json, PyObject *items, int depth)
+{
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(items);
+    int result = buffer_write(json->buffer, "[", 1);
+    for (Py_ssize_t index = 0; result == WRITTEN && index < count; index++) {
+        result = begin_value(json, index == 0);
+        if (result == WRITTEN) {
+            result = write_value(json, PySequence_Fast_GET_ITEM(items, index), depth);
+        }
+    }
+    return result == WRITTEN ? buffer_write(json->buffer, "]", 1) : result;
+}
+
+static int
+write_named(Json *json, PyObject *name, PyObject *value, int depth)
+{
+    int result = PyUnicode_CheckExact(name) ? write_text(json, name) : NEEDS_CARE;
+    if (result == WRITTEN) {
+        result = buffer_write(json->buffer, ":", 1);
+    }
+    return result == WRITTEN ? write_value(json, value, depth) : result;
+}
+
+static int
+write_dict(Json *json, PyObject *dict, int depth)
+{
+    PyObject *name, *value;
+    Py_ssize_t place = 0;
+    int result = buffer_write(json->buffer, "{", 1), is_first = 1;
+    while (result == WRITTEN && PyDict_Next(dict, &place, &name, &value)) {
+        result = begin_value(json, is_first);
+        if (result == WRITTEN) {
+            result = write_named(json, name, value, depth);
+        }
+        is_first = 0;
+    }
+    return result == WRITTEN ? buffer_write(json->buffer, "}", 1) : result;
+}
+
+static int
+write_value(Json *json, PyObject *value, int depth)
+{
+    if (PyUnicode_CheckExact(value)) {
+        return write_text(json, value);
+    }
+    if (PyLong_CheckExact(value)) {
+        return write_int(json, value);
+    }
+    if (value == Py_None) {
+        return buffer_write(json->buffer, "null", 4);
+    }
+    if (value == Py_True) {
+        return buffer_write(json->buffer, "true", 4);
+    }
+    if (value == Py_False) {
+        return buffer_write(json->buffer, "false", 5);
+    }
+    if (PyFloat_CheckExact(value)) {
+        return write_float(json, value);
+    }
+    if (depth >= json->deepest) { /* a cycle, perhaps */
+        return NEEDS_CARE;
+    }
+    if (PyDict_CheckExact(value)) {
+        return write_dict(json, value, depth + 1);
+    }
+    if (PyList_CheckExact(value) || PyTuple_CheckExact(value)) {
+        return write_items(json, value, depth + 1);
+    }
+    return NEEDS_CARE;
 }
 
 int
-write_fields(Buffer *buffer, PyObject *fields, Py_ssize_t skipped, PyObject *taken, PyObject *dump)
+write_fields(Json *json, PyObject *fields, Py_ssize_t skipped, PyObject *taken)
 {
     PyObject *name, *value;
-    Py_ssize_t place = 0, size = PyDict_GET_SIZE(fields);
+    Py_ssize_t place = 0;
     for (Py_ssize_t index = 0; PyDict_Next(fields, &place, &name, &value); index++) {
         if (index < skipped) {
             continue;
@@ -160,26 +289,33 @@ write_fields(Buffer *buffer, PyObject *fields, Py_ssize_t skipped, PyObject *tak
         if (known != 0) {
             return known < 0 ? FAILED : NEEDS_CARE;
         }
-        Py_INCREF(name); /* `dump` may run anything */
-        Py_INCREF(value);
-        int result = buffer_write(buffer, ",", 1);
+        int result = has_room(json, 1) ? buffer_write(json->buffer, ",", 1) : NEEDS_CARE;
         if (result == WRITTEN) {
-            result = write_text(buffer, name);
+            result = write_named(json, name, value, 0);
         }
-        if (result == WRITTEN) {
-            result = buffer_write(buffer, ":", 1);
-        }
-        if (result == WRITTEN) {
-            result = write_value(buffer, value, dump);
-        }
-        Py_DECREF(name);
-        Py_DECREF(value);
         if (result != WRITTEN) {
             return result;
         }
-        if (PyDict_GET_SIZE(fields) != size) {
-            return NEEDS_CARE;
-        }
     }
     return WRITTEN;
+}
+
+/* to_json(value) -> bytes | None: a plain value as JSON; None where Python has to write it. */
+PyObject *
+to_json(PyObject *module, PyObject *value)
+{
+    (void)module;
+    Buffer buffer;
+    buffer_begin(&buffer);
+    Json json = {.buffer = &buffer, .most = SIZE_MAX, .left = PY_SSIZE_T_MAX, .deepest = DEEPEST};
+    int result = write_value(&json, value, 0);
+    PyObject *made = NULL;
+    if (result == WRITTEN) {
+        made = PyBytes_FromStringAndSize(buffer.data, (Py_ssize_t)buffer.size);
+    }
+    else if (result == NEEDS_CARE) {
+        made = Py_NewRef(Py_None);
+    }
+    buffer_end(&buffer);
+    return made;
 }

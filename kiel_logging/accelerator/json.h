@@ -1,4 +1,4 @@
-/* JSON, as orjson writes it. */
+/* JSON, as Python's json module writes it without spaces and with all of Unicode. */
 
 #ifndef KIEL_LOGGING_JSON_H
 #define KIEL_LOGGING_JSON_H
@@ -8,12 +8,19 @@
 /* What a function that writes JSON returns: NEEDS_CARE is for what Python has to look at. */
 enum { FAILED = -1, WRITTEN = 0, NEEDS_CARE = 1 };
 
+/* Where JSON is written, and how much of it: whatever is larger needs care, before it is read. */
+typedef struct {
+    Buffer *buffer;
+    size_t most;     /* bytes */
+    Py_ssize_t left; /* values in lists and dicts */
+    int deepest;     /* lists and dicts in each other */
+} Json;
+
 /* Write a text. */
-int write_text(Buffer *buffer, PyObject *text);
+int write_text(Json *json, PyObject *text);
 
 /* Write `,"name":value` for the items behind the first `skipped`; none may be named as one in
- * `taken`. `dump` writes what is none of the plain kinds; it may run anything. */
-int write_fields(Buffer *buffer, PyObject *fields, Py_ssize_t skipped, PyObject *taken,
-                 PyObject *dump);
+ * `taken`. Runs no Python code. */
+int write_fields(Json *json, PyObject *fields, Py_ssize_t skipped, PyObject *taken);
 
 #endif

@@ -196,8 +196,8 @@ find_value(Found *found, PyObject *own, const Attributes *attributes)
             .head = PyTuple_GET_ITEM(site, 0), .message = message,
             .tail = PyTuple_GET_ITEM(site, 1), .task = task == Py_None ? NULL : task,
             .own = own, .skipped = PyTuple_GET_SIZE(setting(settings, S_NAMES)),
-            .taken = setting(settings, S_TAKEN), .dump = setting(settings, S_DUMP),
-            .end = setting(settings, S_END),
+            .taken = setting(settings, S_TAKEN), .end = setting(settings, S_END),
+            .most = PyLong_AsSsize_t(setting(settings, S_MOST)),
         };
         value = value_of(&parts);
     }

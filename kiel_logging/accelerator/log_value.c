@@ -1,4 +1,4 @@
-/* The value of a log record: what handler/conversion/compose.py does, to the byte. */
+/* The value of a log record, as the careful way (handler/conversion/log_json.py) writes it. */
 
 #include <math.h>
 #include <stdint.h>
@@ -75,9 +75,14 @@ write_time(Buffer *buffer, double created)
     return WRITTEN;
 }
 
+/* Values in the containers of one record, and containers in each other; the careful way shows more. */
+enum { MOST_VALUES = 1000, DEEPEST = 20 };
+
 static int
 write_parts(Buffer *buffer, const Parts *parts)
 {
+    Json json = {.buffer = buffer, .most = (size_t)parts->most, .left = MOST_VALUES,
+                 .deepest = DEEPEST};
     int result = buffer_write(buffer, "{\"time\":", 8);
     if (result == WRITTEN) {
         result = write_time(buffer, parts->created);
@@ -86,7 +91,7 @@ write_parts(Buffer *buffer, const Parts *parts)
         result = buffer_write_bytes(buffer, parts->head);
     }
     if (result == WRITTEN) {
-        result = write_text(buffer, parts->message);
+        result = write_text(&json, parts->message);
     }
     if (result == WRITTEN) {
         result = buffer_write_bytes(buffer, parts->tail);
@@ -94,14 +99,14 @@ write_parts(Buffer *buffer, const Parts *parts)
     if (result == WRITTEN && parts->task != NULL) {
         result = buffer_write(buffer, ",\"task\":", 8);
         if (result == WRITTEN) {
-            result = write_text(buffer, parts->task);
+            result = write_text(&json, parts->task);
         }
     }
     if (result == WRITTEN) {
-        result = write_fields(buffer, parts->own, parts->skipped, parts->taken, parts->dump);
+        result = write_fields(&json, parts->own, parts->skipped, parts->taken);
     }
     if (result == WRITTEN && parts->more != NULL) {
-        result = write_fields(buffer, parts->more, 0, parts->taken, parts->dump);
+        result = write_fields(&json, parts->more, 0, parts->taken);
     }
     if (result == WRITTEN) {
         result = buffer_write_bytes(buffer, parts->end);
@@ -126,14 +131,14 @@ value_of(const Parts *parts)
     return made;
 }
 
-/* compose(created, head, message, tail, own, skipped, more, taken, dump, end) -> bytes | None */
+/* compose(created, head, message, tail, own, skipped, more, taken, end, most) -> bytes | None */
 PyObject *
 compose(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     (void)module;
     if (count != 10 || !PyBytes_CheckExact(args[1]) || !PyBytes_CheckExact(args[3]) ||
         !PyDict_CheckExact(args[4]) || !PyDict_CheckExact(args[6]) ||
-        !PyAnySet_Check(args[7]) || !PyBytes_CheckExact(args[9])) {
+        !PyAnySet_Check(args[7]) || !PyBytes_CheckExact(args[8])) {
         PyErr_SetString(PyExc_TypeError, "compose(): arguments of other types were expected");
         return NULL;
     }
@@ -143,9 +148,9 @@ compose(PyObject *module, PyObject *const *args, Py_ssize_t count)
     Parts parts = {
         .created = PyFloat_AS_DOUBLE(args[0]), .head = args[1], .message = args[2],
         .tail = args[3], .own = args[4], .skipped = PyLong_AsSsize_t(args[5]),
-        .more = args[6], .taken = args[7], .dump = args[8], .end = args[9],
+        .more = args[6], .taken = args[7], .end = args[8], .most = PyLong_AsSsize_t(args[9]),
     };
-    if (parts.skipped == -1 && PyErr_Occurred()) {
+    if (PyErr_Occurred()) {
         return NULL;
     }
     return value_of(&parts);

@@ -4,7 +4,7 @@
 
 static PyMethodDef METHODS[] = {
     {"compose", (PyCFunction)(void (*)(void))compose, METH_FASTCALL,
-     "compose(created, head, message, tail, own, skipped, more, taken, dump, end) -> bytes | None"},
+     "compose(created, head, message, tail, own, skipped, more, taken, end, most) -> bytes | None"},
     {"convert", (PyCFunction)(void (*)(void))convert, METH_FASTCALL,
      "convert(settings, record) -> Item | None"},
     {"convert_quick", (PyCFunction)(void (*)(void))convert_quick, METH_FASTCALL,
@@ -29,6 +29,7 @@ static PyMethodDef METHODS[] = {
     {"stamp", (PyCFunction)(void (*)(void))stamp, METH_FASTCALL,
      "stamp(items, instance, name, sequences) -> list"},
     {"take", (PyCFunction)(void (*)(void))take, METH_FASTCALL, "take(popleft, most) -> list"},
+    {"to_json", to_json, METH_O, "to_json(value) -> bytes | None"},
     {NULL, NULL, 0, NULL},
 };
 

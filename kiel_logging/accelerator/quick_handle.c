@@ -125,20 +125,54 @@ call_with(PyObject *function, long long number)
 }
 
 /* Tell of what is queued. A signal handler may raise meanwhile, or before that has even begun: then
- * the reader is woken as for a full batch, or nobody would wake it. */
+ * the reader is woken as for a full batch, or nobody would wake it. Without memory for it, the next
+ * record wakes it. */
 static int
 tell(const QuickHandle *quick, Py_ssize_t queued)
 {
+    Counts *counts = (Counts *)quick->counts;
     if (call_with(quick->told, queued) == 0) {
+        return 0;
+    }
+    if (PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        PyErr_Clear();
+        counts->unwoken = 1;
         return 0;
     }
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
-    if (call_with(quick->told, ((Counts *)quick->counts)->batch_size) < 0) {
+    if (call_with(quick->told, counts->batch_size) < 0) {
         PyErr_Clear();
     }
     PyErr_Restore(type, value, trace);
     return -1;
+}
+
+/* What handle() returns for a record that was emitted. */
+static PyObject *
+emitted(PyObject *record)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    return Py_NewRef(record);
+#else
+    (void)record;
+    Py_RETURN_TRUE;
+#endif
+}
+
+/* Let Python handle the record. It raises MemoryError where there is not even the memory to count a
+ * drop; here none is needed. */
+static PyObject *
+handle_with_care(const QuickHandle *quick, PyObject *args, PyObject *named)
+{
+    PyObject *result = PyObject_Call(quick->with_care, args, named);
+    if (result == NULL && PyTuple_GET_SIZE(args) == 1 &&
+        PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        PyErr_Clear();
+        ((Counts *)quick->counts)->out_of_memory++;
+        result = emitted(PyTuple_GET_ITEM(args, 0));
+    }
+    return result;
 }
 
 static PyObject *
@@ -149,29 +183,33 @@ quick_call(PyObject *self, PyObject *args, PyObject *named)
         !may_be_quick(quick)) {
         PyErr_Clear();
         return quick->own == NULL ? PyErr_Format(PyExc_TypeError, "QuickHandle() was not made")
-                                  : PyObject_Call(quick->with_care, args, named);
+                                  : handle_with_care(quick, args, named);
     }
+    Counts *counts = (Counts *)quick->counts;
     PyObject *record = PyTuple_GET_ITEM(args, 0), *item = quick_item_from(quick->settings, record);
     if (item == NULL) {
         return NULL;
     }
-    Py_ssize_t queued = item == Py_None ? 0 : queue_up((Counts *)quick->counts, quick->queue, quick->append, item);
+    Py_ssize_t queued = 0;
+    if (item != Py_None) {
+        queued = queue_up(counts, quick->queue, quick->append, item);
+    }
     Py_DECREF(item);
     if (queued < 0) {
-        return NULL;
+        if (!PyErr_ExceptionMatches(PyExc_MemoryError)) {
+            return NULL;
+        }
+        PyErr_Clear(); /* it was not queued */
+        queued = 0;
     }
     if (queued == 0) {
-        return PyObject_CallOneArg(quick->with_care, record);
+        return handle_with_care(quick, args, NULL);
     }
-    if ((queued == 1 || queued == ((Counts *)quick->counts)->batch_size) &&
+    if ((queued == 1 || queued == counts->batch_size || counts->unwoken) &&
         tell(quick, queued) < 0) {
         return NULL;
     }
-#if PY_VERSION_HEX >= 0x030c0000
-    return Py_NewRef(record);
-#else
-    Py_RETURN_TRUE;
-#endif
+    return emitted(record);
 }
 
 PyTypeObject QUICK_HANDLE = {

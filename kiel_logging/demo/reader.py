@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
-import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message
 from confluent_kafka import TopicPartition as Assignment
 
@@ -100,7 +99,7 @@ def _read(consumer: Consumer, seconds: float) -> list[Arrival]:
 
 def _arrival(message: Message, now: float) -> Arrival:
     value, offset = message.value() or b"", message.offset() or 0
-    fields = orjson.loads(value)
+    fields = json.loads(value)
     return Arrival(
         partition=TopicPartition(message.topic() or "", message.partition() or 0),
         offset=offset,

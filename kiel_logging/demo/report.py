@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import Final
 
-import orjson
-
 from kiel_logging.demo.day import Day
 from kiel_logging.demo.tally import Arrival, percentile
 from kiel_logging.output import count
@@ -36,7 +34,7 @@ def _record(arrival: Arrival) -> Iterator[str]:
     key = "no key" if arrival.key is None else f"key {arrival.key.decode(errors='replace')}"
     yield ""
     yield printable(f"{arrival.partition}, offset {arrival.offset}, {key}:")
-    for name, value in orjson.loads(arrival.value).items():
+    for name, value in json.loads(arrival.value).items():
         for part, text in value.items() if isinstance(value, dict) else [("", value)]:
             shown = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
             label = printable(f"{name}.{part}" if part else name)

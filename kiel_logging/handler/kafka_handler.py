@@ -28,7 +28,7 @@ from kiel_logging.handler.option_checks import (
     refuse_unknown,
 )
 from kiel_logging.handler.pipeline.awaited import CUT_SHORT, Awaited
-from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, DROP_NEWEST
+from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, DROP_NEWEST, OUT_OF_MEMORY
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.pipeline import Pipeline, Plan
 from kiel_logging.handler.pipeline.shipper import OnError
@@ -97,16 +97,17 @@ class KafkaHandler(logging.Handler):
         partitioner: as Producer takes it; here "murmur2" by default, so that records with the
             same key stay in order.
         format: what the value is: "json" (the fields), "ecs" (Elastic Common Schema), "otel"
-            (OpenTelemetry's log data model, as OTLP/JSON), "gelf", "text" (what the handler's
-            Formatter makes), or a callable that takes the fields and the LogRecord and returns a
-            mapping, str or bytes.
+            (OpenTelemetry's log data model, as OTLP/JSON), "gelf", "text" (what another handler
+            with this handler's Formatter writes), or a callable that takes the fields and the
+            LogRecord and returns a mapping, str or bytes.
         serializer: takes what the format made, returns str or bytes; JSON by default.
         context: fields from the surroundings of the call: a callable that returns a mapping, or
             names -> ContextVars.
         fields: static fields for every record.
         rename: old names of fields -> new ones.
         exclude: names of fields that are left out; a dotted path reaches into nested ones.
-        redact: names of fields whose values are hidden, at any depth.
+        redact: names of fields whose values are hidden, at any depth, in everything that is made of
+            a record. An object in which no names can be found is shown by its type alone.
         compression: "snappy" by default; see Producer.
         batch_size: how many records are worth sending at once.
         linger_ms: milliseconds after which fewer are sent.
@@ -348,6 +349,12 @@ class KafkaHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand ``record`` over to the loop thread; never raises, never waits for the network."""
+        try:
+            self._emit(record)
+        except MemoryError as error:  # it is neither queued nor counted as dropped
+            self._unshipped.have_no_memory(record, error)
+
+    def _emit(self, record: logging.LogRecord) -> None:
         pipeline = self._pipeline_now()
         counts = pipeline.handoff.counts
         if here.depth or counts.closed or (counts.crowded and self._needs_care(pipeline)):
@@ -398,7 +405,11 @@ class KafkaHandler(logging.Handler):
     def _put_awaited(self, item: Item, record: logging.LogRecord, awaited: Awaited) -> None:
         try:
             awaited.begin()
-            self._put_where_it_is_open(with_awaited(item, awaited), record)
+            try:
+                self._put_where_it_is_open(with_awaited(item, awaited), record)
+            except MemoryError as error:
+                self._unshipped.drop(record, OUT_OF_MEMORY, error, awaited)
+                return
             if awaited.is_urgent:
                 self._pipeline.hurry()
         except BaseException as error:
@@ -437,7 +448,7 @@ class KafkaHandler(logging.Handler):
         if logging.raiseExceptions and self._internal_log.may_complain(
             "a log record could not be converted"
         ):
-            write_to_stderr(describe_failure(record))
+            write_to_stderr(describe_failure(self._conversion.as_seen(record)))
 
     def _pipeline_now(self) -> Pipeline:
         """Return the pipeline, a new one in a child whose fork ran no hook of ours, or not yet."""

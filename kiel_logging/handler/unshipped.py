@@ -11,14 +11,18 @@ from kiel_logging.errors import InvalidTopic, KeyTypeError
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.pipeline.awaited import Awaited
-from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, CLOSED
+from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, CLOSED, OUT_OF_MEMORY
 from kiel_logging.handler.pipeline.item import Item, level_of
 from kiel_logging.handler.pipeline.pipeline import Pipeline
 from kiel_logging.handler.pipeline.shipper import OnError
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.shipping import as_shipping
 
-_REASONS: Final = ((InvalidTopic, "invalid_topic"), (KeyTypeError, "invalid_key"))
+_REASONS: Final = (
+    (InvalidTopic, "invalid_topic"),
+    (KeyTypeError, "invalid_key"),
+    (MemoryError, OUT_OF_MEMORY),
+)
 _UNSERIALISABLE: Final = "unserialisable"
 
 
@@ -53,43 +57,97 @@ class Unshipped:
         self._fallback = fallback
         self._internal_log = internal_log
         self._notify = notify
+        self._unnoted = 0
 
     def __repr__(self) -> str:
         return f"<Unshipped of {self._handler!r}>"
 
     def take(self, record: logging.LogRecord, error: Exception) -> None:
-        """``record`` could not be converted."""
+        """``record`` could not be converted.
+
+        Raises:
+            MemoryError: it isn't counted.
+        """
         reason = next((name for kind, name in _REASONS if isinstance(error, kind)), _UNSERIALISABLE)
         self.drop(record, reason, error)
-        self._handler.handleError(record)
-        self.tell_on_error(error, 1)
+        try:
+            self._handler.handleError(record)
+            self.tell_on_error(error, 1)
+        except MemoryError:  # it is counted
+            return
 
-    def drop(self, record: logging.LogRecord, reason: str, error: Exception | None = None) -> None:
-        """Count ``record`` as lost; it never became an item."""
+    def have_no_memory(self, record: logging.LogRecord, error: MemoryError) -> None:
+        """There was no memory for ``record``; never raises."""
+        try:
+            self.take(record, error)
+        except MemoryError:
+            self._pipeline().handoff.counts.lose()
+
+    def drop(
+        self,
+        record: logging.LogRecord,
+        reason: str,
+        error: Exception | None = None,
+        awaited: Awaited | None = None,
+    ) -> None:
+        """Count ``record`` as lost; it never became an item, or was not queued.
+
+        Raises:
+            MemoryError: it isn't counted.
+        """
         level = level_of(record)
         self._pipeline().handoff.drop(reason, level)
-        as_shipping(self._tell, record, reason, level)
-        self._lose(record, reason, error)
+        # It is counted. A MemoryError from here on would have it counted again, and so would one of
+        # ``with``, which makes an object.
+        try:  # noqa: SIM105
+            self._lose(record, reason, error, awaited)
+        except MemoryError:
+            pass
+        try:  # noqa: SIM105
+            as_shipping(self._note, record, reason, level)
+        except MemoryError:
+            pass
+        try:
+            if self._fallback is not None:
+                as_shipping(self._fallback.take, record)
+        except MemoryError:
+            pass
 
-    def _tell(self, record: logging.LogRecord, reason: str, level: int) -> None:
+    def _note(self, record: logging.LogRecord, reason: str, level: int) -> None:
         try:
             topic = self._topic_of(record)
         except Exception:
             topic = ""
-        self._pipeline().note_drop(topic, reason, level)
-        if self._fallback is not None:
-            self._fallback.take(record)
+        records = self._unnoted + 1
+        try:
+            self._pipeline().note_drop(topic, reason, level, records)
+        except MemoryError:
+            self._unnoted = records  # told with the next one
+            raise
+        self._unnoted = 0
 
-    def _lose(self, record: logging.LogRecord, reason: str, error: Exception | None = None) -> None:
-        if self._tallies and (awaited := self._tallies.awaited(record)) is not None:
-            awaited.begin()
+    def _lose(
+        self,
+        record: logging.LogRecord,
+        reason: str,
+        error: Exception | None = None,
+        awaited: Awaited | None = None,
+    ) -> None:
+        if awaited is None and self._tallies:
+            awaited = self._tallies.awaited(record)
+            if awaited is not None:
+                awaited.begin()
+        if awaited is not None:
             awaited.lost(reason, error)
 
     def account_for(self, dropped: Sequence[Item]) -> None:
         """There was no room for these, which are counted."""
-        as_shipping(self._tell_of_shed, dropped)
-        if self._tallies:
-            self._tallies.lost(dropped, BUFFER_FULL)
+        try:
+            if self._tallies:
+                self._tallies.lost(dropped, BUFFER_FULL)
+            as_shipping(self._tell_of_shed, dropped)
+        except MemoryError:  # they are counted
+            return
 
     def _tell_of_shed(self, dropped: Sequence[Item]) -> None:
         for item in dropped:
@@ -100,13 +158,13 @@ class Unshipped:
     def refuse(self, record: logging.LogRecord, awaited: Awaited | None = None) -> None:
         """``record``, which a block may await already, comes after the end of the process."""
         self._pipeline().handoff.drop(CLOSED, level_of(record))
-        self._say_that_it_is_closed()
-        if self._fallback is not None:
-            self._fallback.take(record)
-        if awaited is not None:
-            awaited.lost(CLOSED)
-        else:
-            self._lose(record, CLOSED)
+        try:
+            self._lose(record, CLOSED, None, awaited)
+            self._say_that_it_is_closed()
+            if self._fallback is not None:
+                self._fallback.take(record)
+        except MemoryError:  # it is counted
+            return
 
     def _say_that_it_is_closed(self) -> None:
         name = self._handler.name or "the handler"

@@ -380,7 +380,7 @@ def test_a_text_of_10_megabytes(cluster: ThreadedFakeCluster, make_handler: Make
     assert handler.flush() == 0
     text = value(cluster).decode()
     assert text.startswith("INFO:shop.cart:üüü")
-    assert re.search(r"ü…\[cut, of 100000\d\d bytes\]$", text)
+    assert re.search(r"ü…\[cut, of 50000\d\d characters\]$", text)
 
 
 def test_what_json_can_not_show_is_named(

@@ -5,10 +5,11 @@ Log arguments are mutable: converted any later, something else would be shipped 
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from kiel_logging.errors import ConfigurationError
+from kiel_logging.handler.conversion.concealment import Concealment
 from kiel_logging.handler.conversion.context_choice import context_choice
 from kiel_logging.handler.conversion.field_changes import field_changes
 from kiel_logging.handler.conversion.header_choice import header_choice
@@ -16,8 +17,8 @@ from kiel_logging.handler.conversion.key_choice import key_choice
 from kiel_logging.handler.conversion.log_record import add_fields, to_fields
 from kiel_logging.handler.conversion.notes import NOTES
 from kiel_logging.handler.conversion.plain import make_plain
-from kiel_logging.handler.conversion.quick import Quick, attribute_of
-from kiel_logging.handler.conversion.redaction import redaction
+from kiel_logging.handler.conversion.quick import IN_C, Quick, attribute_of
+from kiel_logging.handler.conversion.redaction import Redaction, redaction
 from kiel_logging.handler.conversion.topic_choice import is_name, topic_choice
 from kiel_logging.handler.conversion.trace_ids import trace_ids
 from kiel_logging.handler.conversion.value_choice import value_choice
@@ -73,16 +74,19 @@ class Conversion:
         for option, name in (("key_field", key_field), *_named("headers", headers)):
             _check_is_shown(redact, rename, option, name)
         self._context = context_choice(context)
-        self._steps = _steps(fields, rename, exclude, redact)
+        most = max_size - BATCH_OVERHEAD
+        hide = redaction(redact)
+        self._conceal = None if hide is None else Concealment(hide, most)
+        self._steps = _steps(fields, rename, exclude, hide, self._conceal)
         self._value = value_choice(format, serializer)
-        self._max_size = max_size - BATCH_OVERHEAD
+        self._max_size = most
         self._keep_source = keep_source
         given = (format, serializer, key_maker, rename, exclude, redact)
         self._quick: Quick | None = None
         self.convert_at_once: Callable[[logging.LogRecord], Item | None] | None = None
         self.convert_quick: Callable[[logging.LogRecord], Any] | None = None
         self.settings_in_c: tuple[Any, ...] | None = None
-        if given == _SIMPLE:
+        if given == _SIMPLE and IN_C:
             self._take_short_ways(topic, key_field, headers, fields)
 
     def convert(
@@ -104,24 +108,49 @@ class Conversion:
             item = self._quick.convert(record)
             if item is not None:
                 return item
-        fields = to_fields(record, formatter)
+        shown, fields = self._fields(record, formatter)
         if self._context is not None:
-            add_fields(fields, self._context())
+            self._add(fields, self._context())
         if ids := trace_ids():
             add_fields(fields, ids)
         for step in self._steps:
             fields = step(fields)
-        key = self._key(fields, record)
-        headers = self._headers(fields, record)
+        key = self._key(fields, shown)
+        headers = self._headers(fields, shown)
         envelope = Record(encode_key(key), None, headers, milliseconds(record.created))
         most = self._max_size - spare - record_size(envelope)
         return make_item(
             self.topic(record) if topic is None else topic,
             key,
-            envelope._replace(value=self._value(fields, record, formatter, most)),
+            envelope._replace(value=self._value(fields, shown, formatter, most)),
             level_of(record),
             record if self._keep_source else None,
         )
+
+    def _fields(
+        self, record: logging.LogRecord, formatter: logging.Formatter | None
+    ) -> tuple[logging.LogRecord, dict[str, Any]]:
+        """Return the record as it may be seen, and its fields."""
+        if self._conceal is None:
+            return record, to_fields(record, formatter)
+        concealed = self._conceal(record)
+        fields = to_fields(concealed.record, formatter)
+        if concealed.exception is not None:
+            fields["exception"] = concealed.exception
+        _note_replaced(fields, concealed.replaced)
+        return concealed.record, fields
+
+    def _add(self, fields: dict[str, Any], more: Mapping[str, Any]) -> None:
+        replaced = []
+        if self._conceal is not None:
+            more = dict(more)
+            replaced = self._conceal.make_plain(more)
+        add_fields(fields, more)
+        _note_replaced(fields, replaced)
+
+    def as_seen(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Return a copy of ``record`` without what ``redact`` hides; itself without that option."""
+        return record if self._conceal is None else self._conceal(record).record
 
     def _take_short_ways(self, topic: Any, key_field: Any, headers: Any, fields: Any) -> None:
         """Find out how records that need no care can be converted."""
@@ -133,7 +162,7 @@ class Conversion:
             None in attributes.values()
             or (key is None and key_field is not None)
             or not static.keys().isdisjoint((key_field, *names.values()))
-            or make_plain(static)
+            or make_plain(static).replaced
         ):
             return
         self._quick = Quick(
@@ -154,16 +183,21 @@ def _named(option: str, names: Any) -> list[tuple[str, Any]]:
     return [(option, name) for name in (names or {}).values()]
 
 
-def _steps(fields: Any, rename: Any, exclude: Any, redact: Any) -> tuple[Step, ...]:
+def _steps(
+    fields: Any, rename: Any, exclude: Any, hide: Redaction | None, conceal: Concealment | None
+) -> tuple[Step, ...]:
     change = field_changes(fields=fields, rename=rename, exclude=exclude)
-    hide = redaction(redact)
-    if hide is None:
+    if hide is None or conceal is None:
         return () if change is None else (change,)
-    # What is inside an object has no name before the object is plain.
     if change is None:
-        return _plain, hide
+        return (hide,)
+
+    def make_plain(fields: dict[str, Any]) -> dict[str, Any]:
+        _note_replaced(fields, conceal.make_plain(fields))
+        return fields
+
     # Renaming must not uncover what was hidden under the old name, nor what the new one hides.
-    return _plain, hide, change, hide
+    return (hide, change, make_plain, hide) if fields else (hide, change, hide)
 
 
 def _check_is_shown(redact: Any, rename: Any, option: str, name: Any) -> None:
@@ -179,11 +213,13 @@ def _check_is_shown(redact: Any, rename: Any, option: str, name: Any) -> None:
             )
 
 
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    if replaced := make_plain(fields):
+def _note_replaced(fields: dict[str, Any], replaced: list[str]) -> None:
+    if replaced:
         notes = fields.get(NOTES)
-        fields[NOTES] = {**(notes if isinstance(notes, dict) else {}), "replaced": replaced}
-    return fields
+        notes = dict(notes) if isinstance(notes, dict) else {}
+        known = notes.get("replaced")
+        notes["replaced"] = [*(known if isinstance(known, list) else []), *replaced]
+        fields[NOTES] = notes
 
 
 def milliseconds(created: float) -> int:

@@ -2,18 +2,19 @@
 
 The longest values lose first, down to a length that all may have. A string keeps its beginning and
 ends with a mark; a list keeps its first items; a dict keeps its keys as long as there is room for
-them. What is short is not worth cutting. Work is linear in the size, but for sorting the sizes.
+them. What is short is not worth cutting.
+
+Work is bounded by the budget and the number of values, however long these are. A value is weighed
+before it is measured: its JSON has at least as many bytes as it has characters. Only what may be
+kept is escaped and encoded.
 """
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Final
 
-import orjson
-
-from kiel_logging.handler.conversion.plain import Names, Path
-
-MARK: Final = "…[cut]"
-"""The end of a string that was cut."""
+from kiel_logging.handler.conversion.json_text import json_bytes
+from kiel_logging.handler.conversion.plain import MARK, Names, Path
 
 SHORT: Final = 64
 """Bytes of JSON that a value may always have, where there is room for it at all."""
@@ -31,58 +32,75 @@ def cut(fields: dict[str, Any], budget: int) -> tuple[dict[str, Any], list[str]]
     and how many more there were.
     """
     cutting = _Cutting()
-    if cutting.measure(fields) <= budget:
+    if cutting.size(fields, budget) <= budget:
         return dict(fields), []
     return cutting.cut_dict(fields, budget, None), cutting.names.listed()
 
 
 def _size(value: object) -> int:
-    return len(orjson.dumps(value))
+    return len(json_bytes(value))
 
 
 class _Cutting:
-    """The sizes and names while one dict is cut."""
+    """The weights and names while one dict is cut."""
 
-    __slots__ = ("names", "sizes")
+    __slots__ = ("names", "weights")
 
     def __init__(self) -> None:
         self.names = Names()
-        self.sizes: dict[int, int] = {}
+        self.weights: dict[int, int] = {}
 
-    def measure(self, value: Any) -> int:
-        """Return the bytes of JSON of ``value``, and remember those of the containers in it."""
+    def weigh(self, value: Any) -> int:
+        """Return a number of bytes that the JSON of ``value`` has at least."""
+        if type(value) is str:
+            return len(value) + len('""')
         if type(value) not in _CONTAINERS:
             return _size(value)
-        inner = value.values() if type(value) is dict else value
-        if _CONTAINERS.isdisjoint(map(type, inner)):
-            size = _size(value)
-        else:
-            keys = _size(list(value)) if type(value) is dict else 1
-            size = keys + sum(map(self.measure, inner)) + len(value)
-        self.sizes[id(value)] = size
-        return size
+        known = self.weights.get(id(value))
+        if known is None:
+            known = self.weights[id(value)] = self._weigh(value)
+        return known
 
-    def size(self, value: Any) -> int:
-        """Return the bytes of JSON of ``value``, of which the containers were measured."""
-        return self.sizes[id(value)] if type(value) in _CONTAINERS else _size(value)
+    def _weigh(self, value: dict[str, Any] | list[Any]) -> int:
+        if not value:
+            return len("{}")
+        if type(value) is dict:
+            return 1 + sum(map(len, value)) + len('"":,') * len(value) + self._sum(value.values())
+        return 1 + len(",") * len(value) + self._sum(value)
+
+    def _sum(self, values: Iterable[Any]) -> int:
+        return sum(map(self.weigh, values))
+
+    def size(self, value: Any, most: int) -> int:
+        """Return the bytes of JSON of ``value``; a larger number than ``most`` if they are more."""
+        weight = self.weigh(value)
+        return weight if weight > most else _size(value)
 
     def cut_dict(self, value: dict[str, Any], budget: int, path: Path) -> dict[str, Any]:
         """Return what there is room for: keys first, then the values, the longest cut."""
         kept, room = self._fitting(value, budget - 1)
         if len(kept) < len(value):
             self._name_dropped(value, kept, path)
+        # Once more: without those that were dropped, others may fit that were only weighed.
         cap = _cap(sorted(kept.values()), room)
+        sizes = {key: self.size(value[key], cap) for key in kept}
+        cap = _cap(sorted(sizes.values()), room)
         return {
             key: value[key] if size <= cap else self._cut(value[key], cap, (path, key))
-            for key, size in kept.items()
+            for key, size in sizes.items()
         }
 
     def _fitting(self, value: dict[str, Any], room: int) -> tuple[dict[str, int], int]:
-        """Return the sizes of the values that can be kept, and the room that all have together."""
+        """Return the sizes of the values that can be kept, and the room that all have together.
+
+        Those that are larger than what all may have are only weighed.
+        """
         kept: dict[str, int] = {}
         least = 0
-        for key, item in islice(value.items(), max(room, 0) // _SMALLEST_ENTRY):
-            around, size = _size(key) + len(":,"), self._size_of(item)
+        first = list(islice(value.items(), max(room, 0) // _SMALLEST_ENTRY))
+        highest = _cap(sorted(self.weigh(item) for _, item in first), max(room, 0))
+        for key, item in first:
+            around, size = self.size(key, room) + len(":,"), self.size(item, highest)
             if least + around + min(size, SHORT) <= room:
                 kept[key] = size
                 least += min(size, SHORT)
@@ -111,7 +129,7 @@ class _Cutting:
         kept: list[Any] = []
         room = budget - 1
         for index, item in enumerate(value):
-            size = self._size_of(item) + len(",")
+            size = self.size(item, room) + len(",")
             if size > room:
                 if room > SHORT:  # numbers are shorter
                     kept.append(self._cut(item, room - 1, (path, index)))
@@ -121,9 +139,6 @@ class _Cutting:
         if len(kept) < len(value):
             self.names.add(path)
         return kept
-
-    def _size_of(self, value: Any) -> int:
-        return self.sizes[id(value)] if type(value) in _CONTAINERS else _size(value)
 
 
 def _cap(sizes: list[int], room: int) -> int:

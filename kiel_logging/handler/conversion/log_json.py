@@ -1,17 +1,15 @@
 """Fields of a log record as strict JSON, whatever an `extra` holds. Loses no record.
 
-Values are made plain, laid out as the format has them, and written by orjson. What it refuses (lone
-surrogates, integers over 64 bits) is looked for only then. A record over the limit has its longest
-fields cut. What was replaced or cut is named in a field of its own.
+Values are made plain, laid out as the format has them, and written. A record over the limit has its
+longest fields cut. What was replaced or cut is named in a field of its own.
 """
 
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
-import orjson
-
 from kiel_logging.handler.conversion.cut import cut
+from kiel_logging.handler.conversion.json_text import json_bytes
 from kiel_logging.handler.conversion.notes import NOTES
 from kiel_logging.handler.conversion.plain import MOST_NAMES, make_plain
 
@@ -35,7 +33,8 @@ def log_json(
 
     What could not be shown, and what was cut, is named in the field ``kiel_logging``:
     ``{"replaced": ["user.balance"], "cut": ["payload"], "original_size": 10485999}``. One that the
-    program has under this name is kept in it.
+    program has under this name is kept in it. The record would have had ``original_size`` bytes, or
+    more: a text that is cut is not measured.
 
     Args:
         fields: made plain in place; the values in it are not changed.
@@ -46,21 +45,20 @@ def log_json(
     Raises:
         Exception: whatever ``lay_out`` raises; nothing in ``fields`` makes it raise.
     """
-    _note_replaced(fields, make_plain(fields))
-    try:
+    limit = None if limit is None else max(limit, LEAST_LIMIT)
+    made = make_plain(fields, limit)
+    _note_replaced(fields, made.replaced)
+    size = made.size
+    if limit is None or size <= limit:
         data = _write(fields, lay_out)
-    except Exception:
-        _note_replaced(fields, make_plain(fields, strict=True))
-        data = _write(fields, lay_out)
-    if limit is None or len(data) <= max(limit, LEAST_LIMIT):
-        return data
-    return _write_cut(fields, lay_out, max(limit, LEAST_LIMIT), len(data))
+        if limit is None or len(data) <= limit:
+            return data
+        size = len(data)
+    return _write_cut(fields, lay_out, limit, size)
 
 
 def _write(fields: dict[str, Any], lay_out: LayOut | None) -> bytes:
-    data = orjson.dumps(fields if lay_out is None else lay_out(fields))
-    # Its results hold on to the 4 KB that they were written in (orjson 3.13.0); copies do not.
-    return b"".join((data, b""))
+    return json_bytes(fields if lay_out is None else lay_out(fields))
 
 
 def _note_replaced(fields: dict[str, Any], names: list[str]) -> None:

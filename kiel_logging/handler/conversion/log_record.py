@@ -15,6 +15,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final
 
+from kiel_logging.handler.conversion.notes import NOTES
+from kiel_logging.handler.conversion.plain import is_structure
+
 HOST: Final = socket.gethostname()
 
 OWN_ATTRIBUTES: Final = tuple(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
@@ -25,6 +28,16 @@ RESERVED: Final = frozenset(OWN_ATTRIBUTES) | {"message", "asctime"}
 
 EXTRA: Final = "extra"
 """The field with those extras whose names are taken by ours."""
+
+
+OUR_FIELDS: Final = frozenset(
+    (
+        *("time", "level", "logger", "message", "module", "function", "line", "path", "process"),
+        *("process_name", "thread", "thread_name", "host", "task", "exception", "stack"),
+        *(EXTRA, NOTES),
+    )
+)
+"""The names of the fields that a record gets by itself."""
 
 
 def to_fields(record: logging.LogRecord, formatter: logging.Formatter | None) -> dict[str, Any]:
@@ -97,9 +110,12 @@ def _to_the_second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
-def _message(record: logging.LogRecord, formatter: logging.Formatter | None) -> str:
+def _message(record: logging.LogRecord, formatter: logging.Formatter | None) -> Any:
+    """Return the text; a message that is an object or a list, and has no arguments, as it is."""
     try:
         if formatter is None:
+            if type(record.msg) is not str and not record.args and is_structure(record.msg):
+                return record.msg
             return record.getMessage()
         # A Formatter writes message, asctime and exc_text into the record it formats, and appends
         # the traceback and the stack, which have fields of their own here.
@@ -146,12 +162,60 @@ def _exception(record: logging.LogRecord) -> dict[str, str] | None:
     return None
 
 
+_MOST_EXCEPTIONS: Final = 500
+"""Exceptions and notes of one record whose tracebacks are formatted: each takes up to 50 us."""
+
+_LEFT_OUT: Final = (
+    f"more than {_MOST_EXCEPTIONS} exceptions and notes: causes, members and notes are left out"
+)
+
+
+def has_many(error: BaseException | None) -> bool:
+    """Whether causes, contexts, members of groups and notes are more than can be formatted."""
+    count = 0
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        notes = getattr(one, "__notes__", ())
+        count += 1 + (len(notes) if isinstance(notes, list | tuple) else 0)
+        if count > _MOST_EXCEPTIONS:
+            return True
+        if isinstance(one, BaseExceptionGroup):
+            waiting.extend(one.exceptions)  # each time, as they are formatted
+        for other in _before(one):
+            if id(other) not in seen:
+                seen.add(id(other))
+                waiting.append(other)
+    return False
+
+
+def _before(error: BaseException | None) -> list[BaseException]:
+    """Return the cause of an exception, or its context."""
+    if error is None:
+        return []
+    cause = error.__cause__
+    if cause is None and not error.__suppress_context__:
+        cause = error.__context__
+    return [] if cause is None else [cause]
+
+
+def _without_others(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> str:
+    frames = "".join(traceback.format_tb(trace))
+    return f"Traceback (most recent call last):\n{frames}{kind.__qualname__}: {show(error)}\n"
+
+
 def describe_exception(
     kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
 ) -> dict[str, str]:
     """Return type, message and traceback text; causes and contexts are part of the text."""
     try:
-        text = "".join(traceback.format_exception(kind, error, trace))
+        if has_many(error):
+            text = f"{_without_others(kind, error, trace)}[{_LEFT_OUT}]\n"
+        else:
+            text = "".join(traceback.format_exception(kind, error, trace))
     except Exception as failure:
         text = f"<no traceback: {show(failure)}>"
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."

@@ -2,8 +2,8 @@
 
 The law: what it returns is what the long way (``conversion.py``) returns, to the byte; where it
 can't be sure of that, it returns None. What is the same for all records of a call site is encoded
-once. A record needs care when it has an exception or a stack, values that JSON does not have, names
-that are taken, or is too large.
+once; C writes the rest. A record needs care when it has an exception or a stack, values that can't
+be shown, names that are taken, or is too large.
 """
 
 import sys
@@ -15,18 +15,16 @@ from operator import itemgetter
 from types import NoneType
 from typing import Any, Final, TypeAlias
 
-import orjson
-
-from kiel_logging.handler.conversion.compose import compose, dump_float, dump_if_simple
+from kiel_logging.handler.conversion.json_text import json_bytes
 from kiel_logging.handler.conversion.log_record import (
-    EXTRA,
     HOST,
+    OUR_FIELDS,
     OWN_ATTRIBUTES,
     RESERVED,
     current_task_name,
     task_name,
 )
-from kiel_logging.handler.conversion.notes import NOTES
+from kiel_logging.handler.conversion.plain import make_plain
 from kiel_logging.handler.conversion.topic_choice import TopicChoice
 from kiel_logging.handler.conversion.trace_ids import trace_ids
 from kiel_logging.handler.pipeline.item import ITEM_MEMORY_OVERHEAD, SOURCE_MEMORY, Item
@@ -52,9 +50,6 @@ _ATTRIBUTES: Final[Mapping[str, str]] = {
 """Fields that are an attribute of the LogRecord as it is, in the order in which they are written:
 the first two before the message, the others behind it."""
 
-_FIELDS: Final = frozenset(
-    (*_ATTRIBUTES, "time", "message", "host", "task", "exception", "stack", EXTRA, NOTES)
-)
 _site_of: Final = itemgetter(*_ATTRIBUTES.values())
 _PLACES: Final = (
     *("exc_info", "exc_text", "stack_info", "msg", "args", "created", "levelno", "taskName"),
@@ -64,6 +59,12 @@ _PLACES: Final = (
 
 _SITE_TYPES: Final = frozenset({str, int, NoneType})
 _MOST_SITES: Final = 4_096
+_MOST_SITE_MEMORY: Final = 4 * 1024 * 1024
+"""Bytes of what is known of call sites: names of loggers and threads may have any length."""
+
+_LARGE_SITE: Final = 64 * 1024
+"""Bytes of one that is not worth knowing."""
+
 _MOST_EXTRAS: Final = 500
 _MOST_TIMESTAMP: Final = 2**63
 _OPEN_TELEMETRY: Final = "opentelemetry.trace"
@@ -74,26 +75,24 @@ _new: Final[Any] = tuple.__new__
 """Makes a named tuple of a tuple, in a third of the time."""
 
 try:
-    from kiel_logging._accelerator import convert as _convert_in_c
-    from kiel_logging._accelerator import convert_quick as _convert_quick
+    from kiel_logging._accelerator import compose, convert, convert_quick
 except ImportError:  # there was no C compiler
-    convert_in_c: Callable[[tuple[Any, ...], LogRecord], Item | None] | None = None
-    convert_quick: Callable[[tuple[Any, ...], LogRecord], Any] | None = None
+    IN_C = False
 else:
-    convert_in_c, convert_quick = _convert_in_c, _convert_quick
+    IN_C = True
 
 _Site: TypeAlias = tuple[bytes, bytes]
 
 
 def attribute_of(field: str) -> str | None:
     """Return the name of the LogRecord's attribute that ``field`` is; None where it is not one."""
-    if "." in field or (field in _FIELDS and field not in _ATTRIBUTES):
+    if "." in field or (field in OUR_FIELDS and field not in _ATTRIBUTES):
         return None
     return _ATTRIBUTES.get(field, field)
 
 
 class Quick:
-    """Makes Items of records that need no care.
+    """Makes Items of records that need no care, where there is C.
 
     Args:
         topic: LogRecord -> topic name, or the name of all.
@@ -126,11 +125,12 @@ class Quick:
         self._key = key
         self._headers = list(headers.items())
         self._context = context
-        self._taken = frozenset((*_FIELDS, *fields, *RESERVED))
-        self._end = b"," + orjson.dumps(dict(fields))[1:] if fields else b"}"
+        self._taken = frozenset((*OUR_FIELDS, *fields, *RESERVED))
+        self._end = b"," + json_bytes(dict(fields))[1:] if fields else b"}"
         self._most = most
         self._keep_source = keep_source
         self._sites: dict[Any, _Site] = {}
+        self._site_memory = 0
         self.settings_in_c: tuple[Any, ...] | None = None
         self.convert_in_c: Callable[[LogRecord], Item | None] | None = None
         self.convert_quick: Callable[[LogRecord], Any] | None = None
@@ -153,25 +153,21 @@ class Quick:
             return None
         head, tail = self._sites.get(place) or self._new_site(place)
         if (task := task_name(record)) is not None:
-            tail += b',"task":' + orjson.dumps(task)
-        value = compose(
-            own["created"],
-            head,
-            _message(record, own),
-            tail,
-            own,
-            skipped,
-            more,
-            self._taken,
-            dump_if_simple,
-            self._end,
-        )
+            tail += b',"task":' + json_bytes(task)
+        created, message, most = own["created"], _message(record, own), self._most
+
+        def composed(skipped: int, more: dict[str, Any]) -> bytes | None:
+            taken, end = self._taken, self._end
+            return compose(created, head, message, tail, own, skipped, more, taken, end, most)
+
+        value = composed(skipped, more)
+        if value is None:  # a datetime among the fields, say
+            shown = {**(_extras(own) if skipped < len(own) else {}), **more}
+            value = None if make_plain(shown, most).replaced else composed(len(own), shown)
         return None if value is None else self._item(record, own, more, value)
 
     def _go_to_c(self, topic: str, most: int) -> None:
-        if convert_in_c is None:
-            return
-        self.settings_in_c = (  # in the order of the enum in _accelerator.c
+        self.settings_in_c = (  # in the order of the enum in accelerator.h
             LogRecord,
             Record,
             Item,
@@ -185,15 +181,13 @@ class Quick:
             topic,
             self._key,
             self._taken,
-            dump_float,
             self._end,
             _RECORD_SIZE,
             ITEM_MEMORY_OVERHEAD,
             most,
         )
-        self.convert_in_c = partial(convert_in_c, self.settings_in_c)
-        if convert_quick is not None:
-            self.convert_quick = partial(convert_quick, self.settings_in_c)
+        self.convert_in_c = partial(convert, self.settings_in_c)
+        self.convert_quick = partial(convert_quick, self.settings_in_c)
 
     def _item(
         self, record: LogRecord, own: dict[str, Any], more: dict[str, Any], value: bytes
@@ -225,12 +219,17 @@ class Quick:
         return more, skipped
 
     def _new_site(self, place: tuple[Any, ...]) -> _Site:
+        memory = sum(map(sys.getsizeof, place))
+        if memory > _LARGE_SITE:
+            raise ValueError("such names take a closer look")
         fields = dict(zip(_ATTRIBUTES, place, strict=True))
-        level, logger = orjson.dumps(fields.pop("level")), orjson.dumps(fields.pop("logger"))
+        level, logger = json_bytes(fields.pop("level")), json_bytes(fields.pop("logger"))
         head = b'","level":%b,"logger":%b,"message":' % (level, logger)
-        site = head, b"," + orjson.dumps({**fields, "host": HOST})[1:-1]
-        if len(self._sites) >= _MOST_SITES:
+        site = head, b"," + json_bytes({**fields, "host": HOST})[1:-1]
+        self._site_memory += memory + sum(map(sys.getsizeof, site))
+        if len(self._sites) >= _MOST_SITES or self._site_memory > _MOST_SITE_MEMORY:
             self._sites.clear()
+            self._site_memory = 0
         self._sites[place] = site
         return site
 
@@ -241,7 +240,9 @@ class Quick:
 
 def _message(record: LogRecord, own: dict[str, Any]) -> str:
     text, arguments = own["msg"], own["args"]
-    if type(text) is not str or type(record) is not LogRecord:
+    if type(text) is not str:
+        raise TypeError("such a message takes a closer look")
+    if type(record) is not LogRecord:
         return record.getMessage()
     return text % arguments if arguments else text  # as getMessage(), without its call
 

@@ -32,32 +32,36 @@ def redaction(names: Iterable[str] | None) -> Redaction | None:
         ConfigurationError: it is no list, or a name is not a str or is empty.
     """
     hidden = frozenset(_alike(name) for name in given_names("redact", names, _EXAMPLE))
-    return (lambda fields: _redact_dict(fields, hidden)) if hidden else None
+    if not hidden:
+        return None
+    longest = max(map(len, hidden))
+    return lambda fields: _redact_dict(fields, hidden, longest)
 
 
 def _alike(name: str) -> str:
     return name.casefold().replace("-", "_")
 
 
-def _redact_dict(fields: dict[str, Any], hidden: frozenset[str]) -> dict[str, Any]:
+def _redact_dict(fields: dict[str, Any], hidden: frozenset[str], longest: int) -> dict[str, Any]:
     redacted = fields
     for name, value in fields.items():
-        if name.casefold().replace("-", "_") in hidden:  # _alike, without the call
+        # As _alike(), without the call; it makes no name shorter.
+        if len(name) <= longest and name.casefold().replace("-", "_") in hidden:
             safe: Any = REDACTED
         elif type(value) in _LEAVES:
             continue
         else:
-            safe = _redact(value, hidden)
+            safe = _redact(value, hidden, longest)
         if safe is not value:
             redacted = fields.copy() if redacted is fields else redacted
             redacted[name] = safe
     return redacted
 
 
-def _redact(value: Any, hidden: frozenset[str]) -> Any:
+def _redact(value: Any, hidden: frozenset[str], longest: int) -> Any:
     if isinstance(value, dict):
-        return _redact_dict(value, hidden)
+        return _redact_dict(value, hidden, longest)
     if isinstance(value, list | tuple):
-        safe = [item if type(item) in _LEAVES else _redact(item, hidden) for item in value]
+        safe = [item if type(item) in _LEAVES else _redact(item, hidden, longest) for item in value]
         return value if all(map(operator.is_, safe, value)) else safe
     return value

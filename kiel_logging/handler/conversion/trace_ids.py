@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+TRACE_FIELDS: Final = ("trace_id", "span_id", "trace_flags")
+
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 

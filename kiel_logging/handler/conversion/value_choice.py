@@ -120,10 +120,10 @@ def _by_callable(format: Format, serializer: Serializer | None) -> ValueChoice: 
 
 
 def _cut(text: str, most: int) -> bytes:
-    data = text.encode("utf-8", "backslashreplace")
+    data = text[: most + 1].encode("utf-8", "backslashreplace")
     if len(data) <= most:
         return data
-    mark = f"…[cut, of {len(data)} bytes]".encode()
+    mark = f"…[cut, of {len(text)} characters]".encode()
     return data[: max(0, most - len(mark))].decode(errors="ignore").encode() + mark
 
 

@@ -5,9 +5,19 @@ and ``bytes_ended``. Each change is one step, between two of Python's: ``x.kept 
 attribute lets nobody in between.
 """
 
+import contextlib
 from collections.abc import Callable, Sized
+from typing import Any, Protocol
 
 from kiel_logging.handler.pipeline.item import Item
+
+
+class Kept(Protocol):
+    """Counts what is queued."""
+
+    emitted: int
+    kept: int
+    bytes_kept: int
 
 
 class CountsInPython:
@@ -24,8 +34,11 @@ class CountsInPython:
         bytes_kept: the memory that these take.
         ended: records of these that ended, as the hand-off counts them.
         bytes_ended: the memory that these took.
+        out_of_memory: records that were dropped because there was no memory, not even to count them
+            where others are counted; not in ``emitted``.
         crowded: as the hand-off has it.
         closed: as the hand-off has it.
+        unwoken: whether there was no memory to wake the reader.
     """
 
     __slots__ = (
@@ -39,6 +52,8 @@ class CountsInPython:
         "kept",
         "many_bytes",
         "many_records",
+        "out_of_memory",
+        "unwoken",
     )
 
     def __init__(self, many_records: int, many_bytes: int, batch_size: int) -> None:
@@ -46,7 +61,14 @@ class CountsInPython:
         self.many_bytes = many_bytes
         self.batch_size = batch_size
         self.emitted = self.kept = self.bytes_kept = self.ended = self.bytes_ended = 0
-        self.crowded = self.closed = False
+        self.out_of_memory = 0
+        self.crowded = self.closed = self.unwoken = False
+
+    def lose(self) -> None:
+        """Count a record for which there was no memory, if there is enough for that; in C none is
+        needed."""
+        with contextlib.suppress(MemoryError):
+            self.out_of_memory += 1
 
 
 def queue_up_in_python(
@@ -64,12 +86,27 @@ def queue_up_in_python(
         or counts.bytes_kept - counts.bytes_ended + memory > counts.many_bytes
     ):
         return 0
-    # Nothing can be raised from here on, before it is queued: it is counted, and there.
-    counts.emitted += 1
-    counts.kept += 1
-    counts.bytes_kept += memory
-    append(item)
+    count_and_append(counts, memory, append, item)
     return queued
+
+
+def count_and_append(
+    counts: Kept, memory: int, append: Callable[[Any], None], entry: object
+) -> None:
+    """Count an item of ``memory`` bytes and append ``entry``.
+
+    Whatever is raised by a signal handler, it is counted and there; without memory it is neither.
+    """
+    # CPython lets nobody in between, neither from here to append() nor from a MemoryError of it to
+    # where the counts are restored. Tuples would call the garbage collector.
+    emitted, kept, held = counts.emitted, counts.kept, counts.bytes_kept
+    emitted_now, kept_now, held_now = emitted + 1, kept + 1, held + memory
+    counts.emitted, counts.kept, counts.bytes_kept = emitted_now, kept_now, held_now
+    try:
+        append(entry)
+    except MemoryError:
+        counts.emitted, counts.kept, counts.bytes_kept = emitted, kept, held
+        raise
 
 
 try:

@@ -9,13 +9,12 @@ that waits for a flush on top of a frame that holds the lock. The lock is re-ent
 handlers and ``__del__`` may log wherever Python code is.
 """
 
-import contextlib
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final
 
 from kiel_logging import native
 from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
@@ -27,6 +26,7 @@ from kiel_logging.handler.pipeline.stats import Stats
 
 BUFFER_FULL: Final = "buffer_full"
 CLOSED: Final = "closed"
+OUT_OF_MEMORY: Final = "out_of_memory"
 
 BLOCK: Final = "block"
 DROP_NEWEST: Final = "drop_newest"
@@ -42,13 +42,6 @@ OVERFLOW: Final[Mapping[str, Callable[[], Queue]]] = {
 
 class _Closed(Exception):
     """No record is admitted any more."""
-
-
-class _Admission(NamedTuple):
-    """What came of a record: what was dropped for it, or it; how many are queued with it."""
-
-    dropped: Sequence[Item]
-    queued: int
 
 
 class Handoff:
@@ -123,7 +116,7 @@ class Handoff:
     @property
     def emitted(self) -> int:
         """How many records the handler was given; with those of its own that were queued."""
-        return self.counts.emitted + self.disk.count_appended()
+        return self.counts.emitted + self.counts.out_of_memory + self.disk.count_appended()
 
     @property
     def closed(self) -> bool:
@@ -162,50 +155,68 @@ class Handoff:
 
         Returns:
             None if this is closed: ``item`` is not counted, and is for another one.
+
+        Raises:
+            MemoryError: the item is neither queued nor counted.
         """
+        dropped: list[Item] = []
         try:
             with self._lock:
-                admission = self._admit_at_once(item)
+                queued: int | None = self._admit_at_once(item)
             try:
-                dropped, queued = admission or self._admit(item) or self._wait_and_admit(item)
+                if not queued:
+                    queued = self._admit(item, dropped)
+                if queued is None:
+                    queued = self._wait_and_admit(item, dropped)
             except _Closed:
                 return None
-            if not dropped:
+            if not dropped or queued == 1:  # a full buffer wakes the reader no more
                 self.tell(queued)
-            elif queued == 1:
-                self._wake(False)
+        except MemoryError:
+            raise
         except BaseException:  # a signal handler's, perhaps when it was queued and not told of
             self._wake(True)
             raise
         return dropped
 
-    def _admit_at_once(self, item: Item) -> tuple[Sequence[Item], int] | None:
-        """Queue ``item`` where there is plenty of room; None where that takes a closer look."""
+    def _admit_at_once(self, item: Item) -> int:
+        """Queue ``item`` where there is plenty of room; return 0 where that takes a closer look."""
         queue = self.quick_queue
         if queue is not None:
-            queued = queue_up(self.counts, queue, queue.append, item)
-            return ([], queued) if queued else None
+            return queue_up(self.counts, queue, queue.append, item)
         counts = self.counts
         if (
             counts.kept - counts.ended < counts.many_records
             and counts.bytes_kept - counts.bytes_ended + item.memory <= counts.many_bytes
             and not counts.closed
         ):
-            return [], self._accept(item)
-        return None
+            return self._accept(item)
+        return 0
 
     def tell(self, queued: int) -> None:
         """Wake the reader if this many, with the one that came last, are a reason to.
 
-        Whoever calls it sees to what is raised meanwhile, as ``put()`` does.
+        Whoever calls it sees to what is raised meanwhile, as ``put()`` does. Without memory for
+        it, the next record wakes the reader.
         """
-        if queued == self.counts.batch_size:
-            self._wake(True)
-        elif queued == 1:
-            self._wake(False)
+        try:
+            if queued == self.counts.batch_size or self.counts.unwoken:
+                self._wake_reader(True)
+            elif queued == 1:
+                self._wake_reader(False)
+        except MemoryError:
+            self.counts.unwoken = True
 
-    def _admit(self, item: Item, *, may_wait: bool = True) -> _Admission | None:
-        """Queue ``item`` or drop something; None when it has to wait for room."""
+    def _wake_reader(self, full: bool) -> None:
+        self.counts.unwoken = False
+        self._wake(full)
+
+    def _admit(self, item: Item, dropped: list[Item], *, may_wait: bool = True) -> int | None:
+        """Queue ``item`` or add something to ``dropped``.
+
+        Returns:
+            How many are queued with it, 0 when it was dropped; None when it has to wait for room.
+        """
         if self._spills and not self.counts.crowded:
             self._wake(True)  # the loop thread can make room
         with self._lock:
@@ -213,16 +224,16 @@ class Handoff:
             if self.counts.closed:
                 raise _Closed
             records, memory = self._missing(item)
-            shed: list[Item] = []
             if records > 0 or memory > 0:
                 shed = self._queue.shed(item, records, memory)
                 self._forget(shed)
+                dropped.extend(shed)
                 records, memory = self._missing(item)
             if records > 0 or memory > 0:
                 if may_wait and self._block_timeout and item.memory <= self._max_bytes:
                     return None
-                return self._refuse(item, shed)
-            return _Admission(shed, self._accept(item))
+                return self._refuse(item, dropped)
+            return self._accept(item)
 
     def _missing(self, item: Item) -> tuple[int, int]:
         return (
@@ -233,16 +244,19 @@ class Handoff:
     def _accept(self, item: Item) -> int:
         return self._queue.append(item, self.counts)
 
-    def _refuse(self, item: Item, shed: Sequence[Item]) -> _Admission:
+    def _refuse(self, item: Item, dropped: list[Item]) -> int:
+        dropped.insert(0, item)
         self._count_drop(BUFFER_FULL, item.level)
-        return _Admission((item, *shed), 0)
+        return 0
 
     def _count_drop(self, reason: str, level: int) -> None:
         key = (reason, level)
         self._dropped.setdefault(key, 0)
-        # No call from here on: a signal handler finds both counts changed, or none.
-        self.counts.emitted += 1
-        self._dropped[key] += 1
+        # No call from here on, nor any memory for what is changed: a signal handler finds both
+        # counts changed, or none, and so does a MemoryError.
+        emitted, dropped = self.counts.emitted + 1, self._dropped[key] + 1
+        self.counts.emitted = emitted
+        self._dropped[key] = dropped
 
     def _forget(self, shed: Sequence[Item]) -> None:
         for item in shed:
@@ -253,20 +267,22 @@ class Handoff:
             self.counts.kept -= 1
             self.counts.bytes_kept -= memory
 
-    def _wait_and_admit(self, item: Item) -> _Admission:
+    def _wait_and_admit(self, item: Item, dropped: list[Item]) -> int:
         deadline = monotonic() + self._block_timeout
-        admission = None
-        while admission is None:
+        queued = None
+        while queued is None:
             room = native.Lock()
             room.acquire()
             self._waiting.append(room)
             # Room may have come before there was anybody to tell of it.
-            admission = self._admit(item)
-            if admission is None and not native.acquire(room, max(0.0, deadline - monotonic())):
-                admission = self._admit(item, may_wait=False)
-            with contextlib.suppress(ValueError):  # told already
+            queued = self._admit(item, dropped)
+            if queued is None and not native.acquire(room, max(0.0, deadline - monotonic())):
+                queued = self._admit(item, dropped, may_wait=False)
+            try:  # noqa: SIM105 # suppress() takes memory
                 self._waiting.remove(room)
-        return admission
+            except ValueError:  # told already
+                pass
+        return queued
 
     def drop(self, reason: str, level: int) -> None:
         """Count a record that never became an item."""
@@ -368,12 +384,16 @@ class Handoff:
                 emitted, dropped = self.counts.emitted, self._dropped.copy()
                 kept = self.counts.kept
             appended, spooled = self.disk.count_appended(), self.disk.spooled
+            uncounted = self.counts.out_of_memory
+            if uncounted:
+                key = (OUT_OF_MEMORY, logging.NOTSET)
+                dropped[key] = dropped.get(key, 0) + uncounted
             outstanding = kept + appended + own - delivered - failed
             # It may be behind what was settled here.
             spooled = max(0, min(spooled, outstanding))
             in_flight = min(in_flight, outstanding - spooled)
             return Stats(
-                emitted=emitted + appended + own,
+                emitted=emitted + uncounted + appended + own,
                 delivered=delivered,
                 dropped=_by_reason(dropped),
                 failed=failed,

@@ -73,8 +73,9 @@ class Losses:
                 topic = ""
             loss = self._by_topic.setdefault(topic, Loss(now, now))
             loss.begin, loss.end = min(loss.begin, now), max(loss.end, now)
-            loss.counts.setdefault((reason, level), 0)  # a signal handler may note on top of it,
-            loss.counts[reason, level] += records  # but not in the middle of this
+            key = reason, level
+            loss.counts.setdefault(key, 0)  # a signal handler may note on top of it,
+            loss.counts[key] += records  # but not in the middle of this
         return first
 
     def collect(self) -> dict[str, Loss]:

@@ -6,6 +6,7 @@ ledger. It runs on the loop thread.
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
@@ -35,6 +36,9 @@ STALLED: Final = 2
 
 _MOST_KNOWN: Final = 16_384
 """Keys whose partitions are remembered; they repeat: users, hosts, loggers."""
+
+_LONGEST_KNOWN: Final = 256
+"""Bytes of memory that such a key takes; of longer ones the partition is found each time."""
 
 
 class _Group(list[Item]):
@@ -296,7 +300,8 @@ class Outbox:
         found = self._groups.get(place)
         if found is None:
             found = self._groups[place] = _Group(place)
-        if self._is_steady and place.partition != UNKNOWN:
+        is_short = sys.getsizeof(key) <= _LONGEST_KNOWN
+        if self._is_steady and is_short and place.partition != UNKNOWN:
             self._known.setdefault(topic, {})[key] = found
             self._known_keys += 1
             if key is None:

@@ -199,9 +199,9 @@ class Pipeline:
         self.revive()
         self._loop_thread.wake(full)
 
-    def note_drop(self, topic: str, reason: str, level: int) -> None:
-        """See to it that the loss of a record is told."""
-        if self._drops.note(topic, reason, level, time.time()):
+    def note_drop(self, topic: str, reason: str, level: int, records: int = 1) -> None:
+        """See to it that the loss of a record is told, or of more."""
+        if self._drops.note(topic, reason, level, time.time(), records):
             self._loop_thread.call(self._shipper.note_losses)
 
     def note_shed(self, item: Item) -> None:

@@ -5,18 +5,11 @@ hand-off's. What can be shed is only what is still queued here.
 """
 
 from collections import deque
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
+from kiel_logging.handler.pipeline.counts import Kept, count_and_append
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import take
-
-
-class Kept(Protocol):
-    """Who counts what is queued: see ``counts.py``."""
-
-    emitted: int
-    kept: int
-    bytes_kept: int
 
 
 class Queue(Protocol):
@@ -28,7 +21,8 @@ class Queue(Protocol):
     def append(self, item: Item, counts: Kept) -> int:
         """Queue ``item`` behind all others, and count it; return how many are queued.
 
-        Whatever is raised by a signal handler, it is counted and there, or neither.
+        Whatever is raised by a signal handler, or for want of memory, it is counted and there, or
+        neither.
         """
 
     def take(self, most: int) -> list[Item]:
@@ -65,13 +59,8 @@ class Newest:
         return len(self.items)
 
     def append(self, item: Item, counts: Kept) -> int:
-        # Before: nobody who comes in between makes it two.
-        queued, memory = len(self.items) + 1, item.memory
-        # No call from here to append().
-        counts.emitted += 1
-        counts.kept += 1
-        counts.bytes_kept += memory
-        self.items.append(item)
+        queued = len(self.items) + 1  # before: nobody who comes in between makes it two
+        count_and_append(counts, item.memory, self.items.append, item)
         return queued
 
     def take(self, most: int) -> list[Item]:
@@ -106,13 +95,19 @@ class Oldest(Newest):
 
     def append(self, item: Item, counts: Kept) -> int:
         queued, memory = len(self.items) + 1, item.memory
-        # No call from here to append().
-        counts.emitted += 1
-        counts.kept += 1
-        counts.bytes_kept += memory
-        self._memory_in += memory
-        self._appended += 1
-        self.items.append(item)
+        # No call from here to append(), nor any memory but for numbers; see count_and_append().
+        emitted, kept, held = counts.emitted, counts.kept, counts.bytes_kept
+        memory_in, appended = self._memory_in, self._appended
+        emitted_now, kept_now, held_now = emitted + 1, kept + 1, held + memory
+        memory_now, appended_now = memory_in + memory, appended + 1
+        counts.emitted, counts.kept, counts.bytes_kept = emitted_now, kept_now, held_now
+        self._memory_in, self._appended = memory_now, appended_now
+        try:
+            self.items.append(item)
+        except MemoryError:
+            counts.emitted, counts.kept, counts.bytes_kept = emitted, kept, held
+            self._memory_in, self._appended = memory_in, appended
+            raise
         return queued
 
     def take(self, most: int) -> list[Item]:
@@ -130,9 +125,13 @@ class Oldest(Newest):
                 oldest = self.items.popleft()
             except IndexError:  # the reader took what was left
                 break
+            try:
+                shed.append(oldest)
+            except MemoryError:
+                self.items.appendleft(oldest)
+                break
             self._shed += 1
             self._memory_shed += oldest.memory
-            shed.append(oldest)
             records -= 1
             memory -= oldest.memory
         return shed
@@ -144,6 +143,10 @@ class Oldest(Newest):
         return self._taken + self._shed >= mark
 
 
+_Entry: TypeAlias = list[Any]
+"""An item's place in the order of all, and the item."""
+
+
 class _Level:
     """The items of one level, each with its place in the order of all."""
 
@@ -151,7 +154,7 @@ class _Level:
 
     def __init__(self, level: int) -> None:
         self.level = level
-        self.items: deque[tuple[int, Item]] = deque()
+        self.items: deque[_Entry] = deque()
         self.memory_in = 0
         self.memory_out = 0
         self.memory_shed = 0
@@ -178,15 +181,23 @@ class Lowest:
         return sum(len(level.items) for level in self._levels)
 
     def append(self, item: Item, counts: Kept) -> int:
-        level, memory = self._level(item.level), item.memory
-        # No call from here to append().
-        counts.emitted += 1
-        counts.kept += 1
-        counts.bytes_kept += memory
-        level.memory_in += memory
-        self._appended += 1
-        level.items.append((self._appended, item))
-        return len(self)
+        queued, level, memory = len(self) + 1, self._level(item.level), item.memory
+        entry: _Entry = [0, item]
+        # No call from here to append(), nor any memory but for numbers; see count_and_append().
+        emitted, kept, held = counts.emitted, counts.kept, counts.bytes_kept
+        memory_in, appended = level.memory_in, self._appended
+        emitted_now, kept_now, held_now = emitted + 1, kept + 1, held + memory
+        memory_now, appended_now = memory_in + memory, appended + 1
+        counts.emitted, counts.kept, counts.bytes_kept = emitted_now, kept_now, held_now
+        level.memory_in, self._appended = memory_now, appended_now
+        entry[0] = appended_now
+        try:
+            level.items.append(entry)
+        except MemoryError:
+            counts.emitted, counts.kept, counts.bytes_kept = emitted, kept, held
+            level.memory_in, self._appended = memory_in, appended
+            raise
+        return queued
 
     def _level(self, number: int) -> _Level:
         while True:
@@ -255,6 +266,6 @@ class Lowest:
 
 def _head(level: _Level) -> int:
     try:
-        return level.items[0][0]
+        return int(level.items[0][0])
     except IndexError:
         return _END

@@ -6,19 +6,20 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kiel_logging.handler.conversion.cut import MARK, SHORT, cut
+from kiel_logging.handler.conversion.cut import SHORT, cut
+from kiel_logging.handler.conversion.json_text import json_bytes
+from kiel_logging.handler.conversion.plain import MARK
 from tests.handler.conversion.test_plain import plain, same
 from tests.support.examples import examples
 
 
 def size(value: Any) -> int:
     """Bytes of JSON."""
-    return len(orjson.dumps(value))
+    return len(json_bytes(value))
 
 
 OURS = {

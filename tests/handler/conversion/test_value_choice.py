@@ -71,7 +71,7 @@ def test_text() -> None:
 @given(text=st.text(), most=st.integers(0, 200))
 def test_a_text_is_cut(text: str, most: int) -> None:
     """To whole characters, with a mark that tells the size before."""
-    mark = f"…[cut, of {len(text.encode('utf-8', 'backslashreplace'))} bytes]".encode()
+    mark = f"…[cut, of {len(text)} characters]".encode()
     data = value(lambda _fields, _record: text, most=most)
     whole = text.encode("utf-8", "backslashreplace")
     if len(whole) <= most:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from kiel_logging.handler.conversion import key_choice
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.records import TopicPartition
 from tests.handler.shipped import MakeHandler, logger_to, messages
@@ -124,3 +126,26 @@ class Unheard:
 
     def resume(self) -> None:
         """Of no interest."""
+
+
+def test_long_keys_are_not_remembered(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+) -> None:
+    """Where a key goes is remembered; keys may be of any length, and each may come only once."""
+    handler = make_handler(key_field="user")
+    logger = logger_to(handler)
+    logger.info("hello")
+    assert handler.flush() == 0
+    tracemalloc.start(10)
+    try:
+        for number in range(300):
+            logger.info("hello", extra={"user": f"{number} {'n' * 50_000}"})
+            if number % 20 == 0:
+                assert handler.flush() == 0
+        assert handler.flush() == 0
+        in_outbox = tracemalloc.take_snapshot().filter_traces(
+            [tracemalloc.Filter(True, key_choice.__file__, all_frames=True)]
+        )
+    finally:
+        tracemalloc.stop()
+    assert sum(trace.size for trace in in_outbox.traces) < 1_000_000

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 
-from kiel_logging.handler.conversion.formats.parts import created_text, free_name, json_text
+from kiel_logging.handler.conversion.formats.parts import created_text, free_name
+from kiel_logging.handler.conversion.json_text import json_text
 from kiel_logging.handler.conversion.log_record import rfc3339, show
 
 ECS_VERSION: Final = "1.6.0"
@@ -125,7 +126,7 @@ def lay_out(fields: dict[str, Any], record: logging.LogRecord) -> dict[str, Any]
     - can't stand beside another: ``a`` beside ``a.b``.
 
     A label that is taken as well gets _2 behind its name. Lists with dicts or lists in them are
-    JSON text there, since labels are not nested.
+    JSON text there, since labels are not nested. So is a message that is an object or a list.
     """
     document: dict[str, Any] = {"labels": {}}
     leaves = _begin(document, fields, record)
@@ -149,6 +150,8 @@ def _begin(
     _put(document, ("@timestamp",), time or _THE_EPOCH)
     _put(document, ("log", "level"), level.lower())
     _put(document, ("ecs", "version"), ECS_VERSION)
+    if type(message := left.get("message")) in (dict, list):
+        left["message"] = json_text(message)
     if type(path := left.get("path")) is str:
         name = record.filename if path == record.pathname else PurePath(path).name
         _put(document, _FILE_NAME, name)

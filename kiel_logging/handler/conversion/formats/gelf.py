@@ -14,10 +14,10 @@ from kiel_logging.handler.conversion.formats.parts import (
     created_micros,
     created_text,
     free_name,
-    json_text,
     level_number,
     split_exception,
 )
+from kiel_logging.handler.conversion.json_text import json_text
 
 NOTHING: Final = "-"
 """For what must not be empty and is: syslog's NILVALUE (RFC 5424)."""
@@ -69,8 +69,9 @@ def lay_out(fields: dict[str, Any], record: logging.LogRecord) -> dict[str, Any]
     """Return ``fields`` as a GELF message.
 
     ``short_message`` is the first line of the message that isn't blank, ``full_message`` all of it,
-    then the traceback and the stack, where there is more than that line. ``host`` and
-    ``short_message`` are required: "-" where their field is not. ``timestamp`` (seconds, with
+    then the traceback and the stack, where there is more than that line. A message that is an
+    object or a list is its JSON as text. ``host`` and ``short_message`` are required: "-" where
+    their field is not. ``timestamp`` (seconds, with
     microseconds) and ``level`` (syslog severity) are of ``record``; without a ``timestamp`` that
     can be told, Graylog takes its own time and the field ``time`` is an additional one.
 
@@ -111,6 +112,8 @@ def _take_exception(left: dict[str, Any]) -> dict[str, str]:
 
 
 def _messages(left: dict[str, Any], told: dict[str, str]) -> dict[str, str]:
+    if type(message := left.get("message")) in (dict, list):
+        left["message"] = json_text(message)
     message = left.pop("message") if type(left.get("message")) is str else ""
     short = message.strip().partition("\n")[0].rstrip() or NOTHING
     stack = left.pop("stack") if _is_text(left.get("stack")) else ""

@@ -15,10 +15,10 @@ from kiel_logging.handler.conversion.formats.parts import (
     created_micros,
     created_text,
     free_name,
-    json_text,
     level_number,
     split_exception,
 )
+from kiel_logging.handler.conversion.json_text import json_text
 
 _RESOURCE: Final[dict[str, tuple[str, type]]] = {
     "service": ("service.name", str),

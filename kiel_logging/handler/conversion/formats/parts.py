@@ -1,11 +1,8 @@
 """What the layouts have in common: a record's time and level, its exception, names and texts."""
 
-import json
 import logging
 from collections.abc import Container
 from typing import Any, Final
-
-import orjson
 
 from kiel_logging.handler.conversion.log_record import rfc3339
 
@@ -61,11 +58,3 @@ def free_name(name: str, taken: Container[str]) -> str:
         number += 1
         free = f"{name}_{number}"
     return free
-
-
-def json_text(value: Any) -> str:
-    """Return a plain value as JSON in one line."""
-    try:
-        return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:  # integers of more than 64 bits
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

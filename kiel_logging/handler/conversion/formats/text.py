@@ -4,7 +4,8 @@ import copy
 import logging
 from typing import Any, Final
 
-from kiel_logging.handler.conversion.log_record import RESERVED, show
+from kiel_logging.handler.conversion.log_record import EXTRA, OUR_FIELDS, RESERVED, show
+from kiel_logging.handler.conversion.trace_ids import TRACE_FIELDS
 
 DEFAULT: Final = logging.Formatter(logging.BASIC_FORMAT)
 """``WARNING:shop.cart:hello``, as ``logging.basicConfig()`` has it; Kafka keeps the time."""
@@ -15,9 +16,10 @@ def text_value(
 ) -> str:
     """Return the whole text that ``formatter`` makes: message, traceback and stack.
 
-    ``formatter`` is ``DEFAULT`` where it is None. It is given a copy of ``record``, which other
-    handlers share; in place of the extras the copy has ``fields``: ``%(request_id)s`` may be a
-    context value, and ``%(host)s`` is the host's name.
+    It is the text that another handler with this formatter writes, as long as no option changes
+    the fields. ``formatter`` is ``DEFAULT`` where it is None. It is given a copy of ``record``,
+    which other handlers share. Context and static fields are attributes of it:
+    ``%(request_id)s``. Extras that were left out, renamed or redacted are as the options have it.
 
     A formatter that raises does not cost the record: its text then says why, and all the rest.
     """
@@ -29,18 +31,27 @@ def text_value(
 
 
 def _copy(fields: dict[str, Any], record: logging.LogRecord) -> logging.LogRecord:
-    """Return ``record`` with what is logging's own as it was, and the rest as ``fields`` has it.
-
-    So an extra that was left out, renamed or redacted is not in the text either.
-    """
+    """Return ``record`` with what is logging's own as it was, and the rest as ``fields`` has it."""
     copied = copy.copy(record)
     if copied.exc_info:
         copied.exc_text = None  # another handler's Formatter left its own in the record
-    kept = {name: value for name, value in copied.__dict__.items() if name in RESERVED}
-    given = {name: value for name, value in fields.items() if not hasattr(type(copied), name)}
+    own = copied.__dict__.copy()
+    given = {name: value for name, value in fields.items() if _is_given(name, value, own)}
+    if isinstance(moved := fields.get(EXTRA), dict):  # extras by the names of our fields
+        given |= {name: value for name, value in moved.items() if name in own}
     copied.__dict__.clear()
-    copied.__dict__.update({**given, **kept})
+    copied.__dict__.update({name: value for name, value in own.items() if name in RESERVED})
+    for name in (*filter(given.__contains__, own), *given):  # extras in their order
+        if name not in RESERVED and not hasattr(type(copied), name):
+            copied.__dict__[name] = given[name]
     return copied
+
+
+def _is_given(name: str, value: Any, own: dict[str, Any]) -> bool:
+    """Whether a field is an extra, or an option's; the others are the handler's own."""
+    if name in OUR_FIELDS:
+        return name in own and own[name] is value  # an extra, where there is none of ours
+    return name not in TRACE_FIELDS or name in own
 
 
 def _without_formatter(fields: dict[str, Any], record: logging.LogRecord, error: Exception) -> str:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.handler.conversion.formats import FORMATS
-from kiel_logging.handler.conversion.formats.parts import free_name, json_text
+from kiel_logging.handler.conversion.formats.parts import free_name
+from kiel_logging.handler.conversion.json_text import json_text
 from kiel_logging.handler.conversion.log_record import to_fields
 from tests.handler.conversion.formats.records import (
     extras,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from kiel_logging.handler.conversion.formats.text import text_value
 from kiel_logging.handler.conversion.log_record import to_fields
 from tests.handler.conversion.formats.records import EXCEPTION, fallen, logged, plain_fields
+from tests.handler.conversion.test_conversion import conversion
 
 NOT_FOUND = "ValueError: Formatting field not found in record: 'nothing'"
 NO_NUMBER = "%d format: a real number is required, not str"
@@ -51,10 +53,64 @@ def test_another_handler_s_traceback_is_not() -> None:
 
 
 def test_fields_are_there_for_the_format_string() -> None:
-    """Context values, static fields and ours; extras are, as always."""
+    """Context values and static fields; extras are, as always."""
     record = logged(user_id=7)
-    form = "%(request_id)s %(user_id)s %(level)s %(host)s %(message)s"
-    assert text(record, form, request_id="r-1", host="web-1") == "r-1 7 WARNING web-1 hello"
+    form = "%(request_id)s %(user_id)s %(message)s"
+    assert text(record, form, request_id="r-1") == "r-1 7 hello"
+
+
+class Everything(logging.Formatter):
+    """Writes all that a record has, as formatters for JSON do."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        super().format(record)
+        return repr(list(record.__dict__.items()))
+
+
+EXTRAS: list[dict[str, Any]] = [
+    {},
+    {"user_id": 7, "cart": {"a": [1]}},
+    {"host": "theirs", "level": 1, "path": "/", "extra": {"host": 2}, "kiel_logging": 3, "task": 4},
+    {"trace_id": "theirs", "time": None},
+]
+
+
+@pytest.mark.parametrize("extras", EXTRAS, ids=lambda extras: " ".join(extras) or "none")
+@pytest.mark.parametrize(
+    "formatter",
+    [Everything(), logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")],
+    ids=["all attributes", "some"],
+)
+def test_it_is_what_another_handler_writes(
+    extras: dict[str, Any], formatter: logging.Formatter
+) -> None:
+    """With the same Formatter, as long as no option adds or changes anything."""
+    record = logged("hi %s", "bob", exc_info=fallen(ValueError("why")), stack_info="S", **extras)
+    stream = io.StringIO()
+    other = logging.StreamHandler(stream)
+    other.setFormatter(formatter)
+    made = conversion(format="text").convert(record, formatter)
+    other.handle(logging.makeLogRecord(record.__dict__))
+    assert made.record.value is not None
+    assert made.record.value.decode() == stream.getvalue().removesuffix("\n")
+
+
+def test_options_show_in_the_text() -> None:
+    """What they add, leave out, rename and hide."""
+    record = logged(user="ada", token="s3cret", order=7, cart="full")
+    options = {
+        "fields": {"service": "shop"},
+        "rename": {"order": "order_id"},
+        "exclude": ["cart"],
+        "redact": ["token"],
+        "context": lambda: {"request": "r-1"},
+    }
+    made = conversion(format="text", **options).convert(record, Everything())
+    shown = (made.record.value or b"").decode()
+    for part in ("'service', 'shop'", "'order_id', 7", "'token', '[redacted]'", "'request', 'r-1'"):
+        assert part in shown
+    assert "('cart'" not in shown
+    assert "'order'" not in shown
 
 
 def test_what_the_record_has_is_not_replaced() -> None:

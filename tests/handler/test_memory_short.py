@@ -1,0 +1,45 @@
+"""Memory that runs short: it costs records, which are counted, and never the program."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.memory_short import HANDLERS
+
+can_fail = pytest.mark.skipif(
+    importlib.util.find_spec("_testcapi") is None, reason="this Python can't fail on purpose"
+)
+can_be_limited = pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
+
+
+def printed(name: str) -> list[str]:
+    """What the program found; it has to end by itself."""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-m", "tests.support.memory_short", name],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3_000:]
+    return done.stdout.splitlines()
+
+
+@can_fail
+@pytest.mark.parametrize("name", HANDLERS)
+def test_any_allocation_of_a_call_may_fail(name: str) -> None:
+    """Nothing is raised; the record is kept, or it is dropped and the ledger has a reason."""
+    (last,) = printed(name)
+    assert last.startswith("dropped")
+    assert name == "fast" or "out_of_memory" in last
+
+
+@can_be_limited
+def test_a_process_at_its_limit_goes_on() -> None:
+    """Each record of 4,000 is buffered, or counted as dropped for want of memory."""
+    (last,) = printed("limit")
+    assert "out_of_memory" in last

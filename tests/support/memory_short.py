@@ -1,0 +1,120 @@
+"""Emits records while memory is short; a program of its own, as it may die.
+
+Prints a line for each record that raised, was counted otherwise than once, or upset the ledger, and
+a last one that has the drops. Usage: memory_short.py NAME, for allocations that fail one by one, or
+memory_short.py limit, for a process that has no more than it has.
+"""
+
+import gc
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kiel_logging import KafkaHandler
+
+QUIET = 250
+"""Records in a row that found memory enough: all allocations of one have failed."""
+
+HANDLERS: dict[str, dict[str, Any]] = {
+    "fast": {},
+    "careful": {},
+    "layout": {"format": "ecs"},
+    "text": {"format": "text"},
+    "redact": {"redact": ["password"]},
+    "choices": {"headers": {"n": "n"}, "topic": "logs.{levelname}", "key_field": "n"},
+    "oldest": {"overflow": "drop_oldest"},
+    "lowest": {"overflow": "drop_lowest"},
+    "full": {"buffer_records": 100},
+    "fallback": {"fallback": logging.NullHandler(), "redact": ["password"]},
+}
+WITH_CARE = ("careful", "layout", "text", "redact", "fallback")
+
+
+@dataclass
+class Login:
+    """An object with fields."""
+
+    user: str
+    password: str
+
+
+def record(number: int, with_care: bool) -> logging.LogRecord:
+    """One that takes as many kinds of allocations as can be."""
+    extras: dict[str, Any] = {"n": number, "f": 2.5, "d": {"a": [1, (2, None)]}, "t": "漢" * 3_000}
+    error = None
+    if with_care:
+        extras |= {"login": Login("ada", "s3cret"), "b": b"\xff" * 3_000, "s": "\ud800", "h": 2**99}
+        try:
+            extras["nothing"]
+        except KeyError:
+            error = sys.exc_info()
+    made = logging.LogRecord("shop", logging.INFO, "shop.py", 7, "sold %s é", (number,), error)
+    made.__dict__.update(extras)
+    return made
+
+
+def fail_one_by_one(name: str) -> None:
+    """Let the first allocation of a call fail, then the second ..."""
+    import _testcapi  # type: ignore[import-not-found]
+
+    options = {"brokers": "127.0.0.1:1", "topic": "logs", "close_timeout_ms": 1, **HANDLERS[name]}
+    handler = KafkaHandler(**options)
+    logging.raiseExceptions = False
+    for number in range(300):
+        handler.handle(record(number, name in WITH_CARE))
+    quiet = failed = 0
+    while quiet < QUIET and failed < 2_000:
+        made, before, raised = record(failed, name in WITH_CARE), handler.stats(), ""
+        gc.disable()
+        _testcapi.set_nomemory(failed, failed + 1)
+        try:
+            handler.handle(made)
+        except BaseException as error:
+            raised = repr(error)
+        finally:
+            _testcapi.remove_mem_hooks()
+            gc.enable()
+        after = handler.stats()
+        ends = after.delivered + after.failed + after.buffered + after.in_flight
+        if raised or after.emitted != before.emitted + 1:
+            print("allocation", failed, raised, before, after)
+        if after.emitted != ends + after.dropped_total:
+            print("ledger", failed, after)
+        failed += 1
+        quiet = quiet + 1 if after.dropped == before.dropped or name == "full" else 0
+    print("dropped", dict(handler.stats().dropped))
+
+
+def reach_a_limit() -> None:
+    """Fill a buffer that is larger than what the process may have, in both ways."""
+    handler = KafkaHandler(
+        "127.0.0.1:1", "logs", buffer_memory=2**30, buffer_records=10**7, close_timeout_ms=1
+    )
+    logging.raiseExceptions = False
+    for number in range(100):
+        handler.handle(record(number, number % 2 == 0))
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    limit = pages * resource.getpagesize() + 10 * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    made = [record(0, with_care=False), record(0, with_care=True)]
+    for number in range(4_000):
+        handler.handle(made[number % 2])
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    after = handler.stats()
+    if after.emitted != 4_100 or after.emitted != after.buffered + after.dropped_total:
+        print("ledger", after)
+    print("dropped", dict(after.dropped))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "limit":
+        reach_a_limit()
+    else:
+        fail_one_by_one(sys.argv[1])
+    sys.stdout.flush()
+    os._exit(0)
