@@ -29,6 +29,8 @@ _MOST_WRITTEN: Final = 8_000
 
 class _Here(threading.local):
     telling = False
+    shown: logging.LogRecord | None = None
+    """What was written to stderr last: each handler of its logger is given the same record."""
 
 
 _here = _Here()
@@ -107,7 +109,9 @@ class InternalLog:
 
     def _show(self, record: logging.LogRecord) -> None:
         if self._logger is None or _here.telling:
-            write_to_stderr(_text(record))
+            if _here.shown is not record:
+                _here.shown = record
+                write_to_stderr(_text(record))
             return
         with _telling():
             if level_of(record) >= self._logger.getEffectiveLevel():
