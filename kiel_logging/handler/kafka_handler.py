@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
@@ -75,6 +76,38 @@ class _Patience(NamedTuple):
     pipeline: Pipeline
     emitted: int
     deadline: float
+
+
+class _WeakAttribute:
+    """Returns an attribute of a handler, None when there is no handler any more."""
+
+    def __init__(self, owner: logging.Handler, name: str) -> None:
+        self._owner = weakref.ref(owner)
+        self._name = name
+
+    def __call__(self) -> Any:
+        return getattr(self._owner(), self._name, None)
+
+
+class _ConvertOwn:
+    """Makes items of a handler's own records, for the loop thread."""
+
+    def __init__(self, conversions: list[Conversion], formatter: _WeakAttribute) -> None:
+        self._conversions = conversions
+        self._formatter = formatter
+
+    def __call__(self, record: logging.LogRecord, topic: str, spare: int) -> Item:
+        return self._conversions[0].convert(record, self._formatter(), topic, spare)
+
+
+def _end(current: list[Pipeline], timeout: float) -> None:
+    """Deliver, beside the program, what a handler has that nothing refers to any more.
+
+    The garbage collector calls this on top of any line of any thread: it takes no lock.
+    """
+    (pipeline,) = current
+    if pipeline.process == os.getpid() and pipeline.is_used and not pipeline.closed:
+        exits.close_aside(pipeline, timeout)
 
 
 class KafkaHandler(logging.Handler):
@@ -210,10 +243,13 @@ class KafkaHandler(logging.Handler):
         target = fallback_target(fallback)
         self.fallback = None if target is None else Fallback(self, target, self._internal_log)
         self._tallies = Tallies()
+        # The loop thread has what is made here: a handler that the program drops must end it.
+        own: KafkaHandler = weakref.proxy(self)
+        conversions: list[Conversion] = []
         self._unshipped = Unshipped(
-            self,
-            pipeline=self._pipeline_now,
-            topic_of=self._topic_of,
+            own,
+            pipeline=lambda: own._pipeline_now(),
+            topic_of=lambda record: own._topic_of(record),
             tallies=self._tallies,
             fallback=self.fallback,
             internal_log=self._internal_log,
@@ -237,9 +273,9 @@ class KafkaHandler(logging.Handler):
                 **producer_options,
             },
             seal=seal_choice(chain, secrets["chain_key"]),
-            name=self._own_name,
+            name=_WeakAttribute(self, "name"),
             tallies=self._tallies,
-            convert_own=self._convert_own,
+            convert_own=_ConvertOwn(conversions, _WeakAttribute(self, "formatter")),
             internal_log=self._internal_log,
             fallback=self.fallback,
             on_error=self._unshipped.tell_on_error,
@@ -269,6 +305,7 @@ class KafkaHandler(logging.Handler):
             - stamp_size(chain=chain),
             keep_source=self.fallback is not None,
         )
+        conversions.append(self._conversion)
         self._convert_at_once = self._conversion.convert_at_once
         if self._plan.spool is not None and self._plan.spool.always:
             self._convert_at_once = self._conversion.convert_quick
@@ -276,6 +313,8 @@ class KafkaHandler(logging.Handler):
         self._pipeline.check_spool()
         super().__init__(level)
         self._patience: _Patience | None = None
+        self._current = [self._pipeline]
+        weakref.finalize(self, _end, self._current, self._close_timeout).atexit = False
         self._take_the_quick_way()
         live_handlers.add(self)
         self._pipeline.send_what_is_left()
@@ -427,7 +466,7 @@ class KafkaHandler(logging.Handler):
         if exits.is_over():
             return False
         while (closed := self._pipeline).closed:
-            self._pipeline = as_shipping(closed.successor)
+            self._pipeline = self._current[0] = as_shipping(closed.successor)
         self._take_the_quick_way()
         live_handlers.add(self)
         return True
@@ -447,14 +486,6 @@ class KafkaHandler(logging.Handler):
 
     def _topic_of(self, record: logging.LogRecord) -> str:
         return self._conversion.topic(record)
-
-    # On the loop thread.
-
-    def _own_name(self) -> str:
-        return self.name or ""
-
-    def _convert_own(self, record: logging.LogRecord, topic: str, spare: int) -> Item:
-        return self._conversion.convert(record, self.formatter, topic, spare)
 
     # At leisure.
 
@@ -582,23 +613,12 @@ class KafkaHandler(logging.Handler):
         if is_first:
             if self._pipeline is pipeline:
                 live_handlers.remove(self)
-            self._tell_what_is_lost(pipeline)
+            pipeline.tell_what_is_lost()
         super().close()
 
     def tell_what_is_lost(self) -> None:
         """Say on stderr how many records did not reach Kafka, if any, and how many will."""
-        self._tell_what_is_lost(self._pipeline_now())
-
-    def _tell_what_is_lost(self, pipeline: Pipeline) -> None:
-        stats, kept = pipeline.stats(), pipeline.on_disk
-        if kept and self._plan.spool is not None:
-            write_to_stderr(
-                f"kiel_logging: {kept} log records are on disk in {self._plan.spool.path} and "
-                "will be sent by the next start"
-            )
-        if stats.undelivered > kept:
-            lost = stats.undelivered - kept
-            write_to_stderr(f"kiel_logging: {lost} log records did not reach Kafka: {stats}")
+        self._pipeline_now().tell_what_is_lost()
 
     def stats(self) -> Stats:
         """Return how many records were emitted, and what became of them, since the handler was
@@ -636,6 +656,6 @@ class KafkaHandler(logging.Handler):
             self._internal_log.diverted = 0
             if self.fallback is not None:
                 self.fallback.taken = 0
-        self._pipeline = parents.successor()
+        self._pipeline = self._current[0] = parents.successor()
         self._take_the_quick_way()
         live_handlers.add(self)

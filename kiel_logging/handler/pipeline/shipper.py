@@ -74,7 +74,7 @@ class Shipper:
         tallies: Tallies,
         *,
         stamper: Stamper,
-        name: Callable[[], str],
+        name: Callable[[], str | None],
         convert: ConvertOwn,
         internal_log: InternalLog,
         fallback: Fallback | None,
@@ -210,7 +210,7 @@ class Shipper:
         new = dict.fromkeys(item.topic for item in items if item.topic not in self._stamper)
         if not new:
             return []
-        word = events.start(self._name())
+        word = events.start(self._name() or "")
         made = [self.own(word, topic) for topic in new]
         return [event for event in made if event is not None]
 
@@ -228,7 +228,11 @@ class Shipper:
 
     def first_event(self, topic: str) -> Event | None:
         """Return the record that starts the stream of ``topic``; None without a chain."""
-        return self.make_event(events.start(self._name()), topic) if self._stamper.chained else None
+        return (
+            self.make_event(events.start(self._name() or ""), topic)
+            if self._stamper.chained
+            else None
+        )
 
     def _emit(self, word: Word, topic: str) -> None:
         """Put a record of the handler's own into a stream."""
