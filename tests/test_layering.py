@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_accelerator": set(),
     "constants": set(),
     "credentials": {"errors"},
-    "diagnostics": {"printable"},
+    "diagnostics": {"native", "printable"},
     "errors": {"constants", "printable", "records"},
     "native": set(),
     "printable": set(),

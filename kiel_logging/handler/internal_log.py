@@ -8,13 +8,13 @@ import logging
 import reprlib
 import sys
 import threading
-import time
 import traceback
 from typing import Any, Final
 
 from kiel_logging import diagnostics
 from kiel_logging.diagnostics import log_to
 from kiel_logging.handler.pipeline.item import level_of
+from kiel_logging.native import monotonic
 from kiel_logging.printable import printable, printable_lines
 
 MOST_DIVERTED: Final = 7
@@ -65,7 +65,7 @@ class InternalLog:
 
     def may_complain(self, kind: str) -> bool:
         """Whether nothing of this ``kind`` was told in this period; it is now."""
-        now = time.monotonic()
+        now = monotonic()
         complaint = self._complaints.setdefault(kind, _Complaint())
         if now < complaint.next_at:
             complaint.untold += 1

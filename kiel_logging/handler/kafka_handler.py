@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -43,6 +42,7 @@ from kiel_logging.handler.sealing import seal_choice
 from kiel_logging.handler.shipping import as_shipping, here, is_shipping
 from kiel_logging.handler.spool.options import DEFAULT_MAX_BYTES, NORMAL, spool_options
 from kiel_logging.handler.unshipped import Unshipped
+from kiel_logging.native import monotonic
 from kiel_logging.options import (
     DEFAULT_MAX_REQUEST_SIZE,
     Brokers,
@@ -510,19 +510,19 @@ class KafkaHandler(logging.Handler):
         return self._deliver(self._pipeline_now().finish)
 
     def _deliver(self, flush: Callable[[float], int]) -> int:
-        pipeline, until = self._pipeline, time.monotonic() + self._time_left()
+        pipeline, until = self._pipeline, monotonic() + self._time_left()
         emitted, ending = pipeline.handoff.emitted, self._is_ending
         try:
-            undelivered = flush(max(0.0, until - time.monotonic()))
+            undelivered = flush(max(0.0, until - monotonic()))
         except KeyboardInterrupt:
             if not ending:
                 raise
             exits.give_up()
             undelivered, until = pipeline.undelivered, 0.0
-        if undelivered or time.monotonic() >= until:
+        if undelivered or monotonic() >= until:
             # logging.shutdown() flushes and then closes: what is given up here, with nothing new
             # since, is not worth the same wait again.
-            self._patience = _Patience(pipeline, emitted, time.monotonic())
+            self._patience = _Patience(pipeline, emitted, monotonic())
         return undelivered
 
     def receipts(self, timeout: float | None = None) -> Receipts:
@@ -572,7 +572,7 @@ class KafkaHandler(logging.Handler):
         )
 
     def _time_left(self) -> float:
-        now = time.monotonic()
+        now = monotonic()
         deadline = min(now + self._close_timeout, exits.deadline())
         if self._patience is not None and self._is_ending:
             deadline = min(self._patience.deadline, deadline)
@@ -583,7 +583,7 @@ class KafkaHandler(logging.Handler):
 
         All handlers do so at the same time, so that together they take no longer than one.
         """
-        pipeline, deadline = self._pipeline_now(), time.monotonic() + self._close_timeout
+        pipeline, deadline = self._pipeline_now(), monotonic() + self._close_timeout
         self._patience = _Patience(pipeline, pipeline.handoff.emitted, deadline)
         pipeline.report_waits(self._say_that_it_waits)
         pipeline.start_flushing(self._close_timeout)

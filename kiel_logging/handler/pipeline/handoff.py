@@ -14,7 +14,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from time import monotonic
 from typing import Final, NamedTuple
 
 from kiel_logging import native
@@ -24,6 +23,7 @@ from kiel_logging.handler.pipeline.disk_ledger import DiskLedger
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.queues import Lowest, Newest, Oldest, Queue
 from kiel_logging.handler.pipeline.stats import Stats
+from kiel_logging.native import monotonic
 
 BUFFER_FULL: Final = "buffer_full"
 CLOSED: Final = "closed"

@@ -20,6 +20,7 @@ from kiel_logging.handler.internal_log import write_to_stderr
 from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
 from kiel_logging.handler.pipeline.shipper import Shipper
 from kiel_logging.handler.shipping import as_shipping, mark_this_thread_as_shipping, shipping
+from kiel_logging.native import monotonic
 
 GRACE: Final = 0.5
 """Seconds in which a loop that is not held up says so."""
@@ -220,7 +221,7 @@ class LoopThread:
 
     def stop(self, timeout: float) -> None:
         """Deliver what is there within ``timeout`` seconds, give up the rest, end the thread."""
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         self._run_and_wait(self._shipper.close(timeout), timeout)
         with self._held():
             running, self._state = self._state is State.RUNNING, State.STOPPED
@@ -229,7 +230,7 @@ class LoopThread:
             with contextlib.suppress(RuntimeError):  # it ended by itself
                 loop.call_soon_threadsafe(loop.stop)
             if not self._thread.is_current:
-                self._thread.join(max(0.0, deadline - time.monotonic()) + self._grace)
+                self._thread.join(max(0.0, deadline - monotonic()) + self._grace)
         elif loop is not None and not loop.is_closed():
             with loop.working():
                 _end_tasks(loop)

@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import weakref
 from types import FrameType
 from typing import Any, Final, Protocol
@@ -24,6 +23,7 @@ from kiel_logging.diagnostics import report
 from kiel_logging.handler.process.forking import postpone
 from kiel_logging.handler.process.live_handlers import live_handlers
 from kiel_logging.handler.shipping import mark_this_thread_as_shipping
+from kiel_logging.native import monotonic
 
 _WORKERS: Final = ("multiprocessing", "billiard")
 """Packages whose children end by ``os._exit()``, after the finalizers of their ``util``."""
@@ -100,7 +100,7 @@ _deadline = math.inf
 def give_up() -> None:
     """Have all handlers wait for a second at most from now on: the user pressed Ctrl-C."""
     global _deadline
-    _deadline = min(_deadline, time.monotonic() + _RATHER_SOON)
+    _deadline = min(_deadline, monotonic() + _RATHER_SOON)
 
 
 def deadline() -> float:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from kiel_logging.handler.process.imports import import_ahead
 from kiel_logging.handler.process.live_handlers import live_handlers
+from kiel_logging.native import monotonic
 
 _PATIENCE: Final = 5.0
 """Seconds that a fork waits for loop threads; after that it goes on all the same.
@@ -49,9 +50,9 @@ def postpone(signal_number: int) -> bool:
 
 
 def _before() -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = monotonic() + _PATIENCE
     _begin()
-    while not _hold_all() and time.monotonic() < deadline:
+    while not _hold_all() and monotonic() < deadline:
         _let_all_go_on()
         _end()
         time.sleep(_A_MOMENT)
