@@ -585,12 +585,19 @@ class KafkaHandler(logging.Handler):
         """
         pipeline, deadline = self._pipeline_now(), monotonic() + self._close_timeout
         self._patience = _Patience(pipeline, pipeline.handoff.emitted, deadline)
+        self._waiting_for: int | None = pipeline.undelivered
         pipeline.report_waits(self._say_that_it_waits)
         pipeline.start_flushing(self._close_timeout)
 
     def _say_that_it_waits(self, left: float) -> None:
+        """Say so, once, if the brokers took nothing in the last second."""
+        before, now = self._waiting_for, self._pipeline.undelivered
+        if before is None or now < before:
+            self._waiting_for = None if before is None else now
+            return
+        self._waiting_for = None
         write_to_stderr(
-            f"kiel_logging: the program ends when the brokers have {self._pipeline.undelivered} "
+            f"kiel_logging: the program ends when the brokers have {now} "
             f"more log records, or in {left:.0f} s; Ctrl-C gives them up"
         )
 

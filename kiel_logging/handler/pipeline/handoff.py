@@ -23,6 +23,7 @@ from kiel_logging.handler.pipeline.disk_ledger import DiskLedger
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.queues import Lowest, Newest, Oldest, Queue
 from kiel_logging.handler.pipeline.stats import Stats
+from kiel_logging.handler.process.forking import is_forking
 from kiel_logging.native import monotonic
 
 BUFFER_FULL: Final = "buffer_full"
@@ -254,8 +255,8 @@ class Handoff:
             self.counts.bytes_kept -= memory
 
     def _wait_and_admit(self, item: Item) -> _Admission:
-        deadline = monotonic() + self._block_timeout
-        admission = None
+        timeout = 0.0 if is_forking() else self._block_timeout
+        deadline, admission = monotonic() + timeout, None
         while admission is None:
             room = native.Lock()
             room.acquire()

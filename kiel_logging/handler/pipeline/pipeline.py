@@ -246,8 +246,8 @@ class Pipeline:
         return self._loop_thread.works_for_others
 
     def report_waits(self, report: Callable[[float], None]) -> None:
-        """From now on call ``report`` when ``flush()`` and its like have waited for a second, with
-        the number of seconds that they may wait still."""
+        """From now on call ``report`` while ``flush()`` and its like wait, each second, with the
+        number of seconds that they may wait still."""
         self._loop_thread.waits_long = report
 
     def start_flushing(self, timeout: float) -> None:
