@@ -110,7 +110,10 @@ setup(
         "tornado>=6.4",
     ],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["kiel-logging = kiel_logging.cli:main"]},
+    entry_points={
+        "console_scripts": ["kiel-logging = kiel_logging.cli:main"],
+        "pyinstaller40": ["hook-dirs = kiel_logging.pyinstaller:hook_directories"],
+    },
     classifiers=[
         "Development Status :: 4 - Beta",
         "Framework :: AsyncIO",

@@ -6,11 +6,11 @@ printable.
 
 import logging
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from kiel_logging.native import monotonic
 from kiel_logging.printable import printable
 
 logger: Final = logging.getLogger("kiel_logging")
@@ -63,7 +63,7 @@ def admit(kind: str, most: int, show_hidden: Callable[[int], None]) -> bool:
 
     If any were hidden in the period before, ``show_hidden`` is called first, with their number.
     """
-    if hidden := _doses.hidden(time.monotonic()):
+    if hidden := _doses.hidden(monotonic()):
         show_hidden(hidden)
     return _doses.take(kind, most)
 

@@ -56,6 +56,21 @@ def is_patched() -> bool:
     return _thread.start_new_thread is not start_new_thread
 
 
+def _clocks() -> tuple[Callable[[], float]]:
+    frozen = sys.modules.get("freezegun.api")
+    return (getattr(frozen, "real_monotonic", time.monotonic),)
+
+
+_CLOCKS: Final = _clocks()
+"""In a tuple, for freezegun replaces the clock wherever a module has it by a name."""
+
+
+def monotonic() -> float:
+    """Return the seconds of the interpreter's own clock, which no test of the program's stops: the
+    loop that ships would wait for ever."""
+    return _CLOCKS[0]()
+
+
 def sockets() -> Any:
     """Return the functions of the module ``socket``: whatever else a program put there, a proxy's
     for one, is meant for every connection."""
@@ -69,9 +84,9 @@ def acquire(lock: threading.Lock, timeout: float) -> bool:
     """
     if not is_patched():
         return lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
-    deadline = time.monotonic() + timeout
+    deadline = monotonic() + timeout
     while not lock.acquire(blocking=False):
-        if time.monotonic() >= deadline:
+        if monotonic() >= deadline:
             return False
         time.sleep(_PAUSE)  # the patched one
     return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 
 import pytest
 
@@ -139,7 +138,7 @@ def test_five_of_a_kind_and_ten_in_all(caplog: pytest.LogCaptureFixture) -> None
 def test_the_next_dose(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """It begins with how many were not shown of the last."""
     clock = [100.0]
-    monkeypatch.setattr(diagnostics, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(diagnostics, "monotonic", lambda: clock[0])
     for _ in range(8):
         report(logging.ERROR, "lost")
     clock[0] += diagnostics.PERIOD

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_accelerator": set(),
     "constants": set(),
     "credentials": {"errors"},
-    "diagnostics": {"printable"},
+    "diagnostics": {"native", "printable"},
     "errors": {"constants", "printable", "records"},
     "native": set(),
     "printable": set(),
@@ -66,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "spool": {*VALUES, "journal", "output"},
     "verify": {*VALUES, "properties", "wire", "proof", "confluent", "extras"},
 }
-FREE = {"cli", "__main__", "__init__"}
+FREE = {"cli", "__main__", "__init__", "pyinstaller"}
 """What stands outside of the layers; the package itself only names its public parts."""
 
 # Bytes and decisions have no clock, no loop and no chance: `now` and the generator are arguments.

@@ -9,7 +9,8 @@ changed. So nobody has to log in another way, and nobody holds a logger that is 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any, Final
 
 from kiel_logging.errors import ConfigurationError
@@ -40,7 +41,8 @@ class AuditLogger(logging.Logger):
 
     @handlers.setter
     def handlers(self, value: list[logging.Handler]) -> None:
-        self.__dict__["handlers"] = value
+        # assertLogs, for one, puts back what it has read here
+        self.__dict__["handlers"] = [one for one in value if one not in self.audits]
 
     @property
     def _other_handlers(self) -> list[logging.Handler]:
@@ -106,9 +108,8 @@ class AuditLogger(logging.Logger):
         if isinstance(passed, logging.LogRecord):  # Python 3.12: a filter may replace it
             record = passed
         if passed:
-            for handler in self._others():
-                if record.levelno >= handler.level:
-                    handler.handle(record)
+            # By the class, where Sentry and others have put their own in its place.
+            logging.Logger.callHandlers(_Others(self._others()), record)  # type: ignore[arg-type]
 
     def _is_for_others(self, level: int) -> bool:
         if self._disabled_for_others or self.manager.disable >= level:
@@ -120,6 +121,19 @@ class AuditLogger(logging.Logger):
         while logger is not None:
             yield from (one for one in logger.handlers if one not in self.audits)
             logger = logger.parent if logger.propagate else None
+
+
+_NO_LEVEL: Final = SimpleNamespace(level=2**62)
+"""Stands for a handler that takes no record: without any, logging would write it to stderr."""
+
+
+class _Others:
+    """Stands for a logger that has the handlers which are not audit handlers, its parents' too."""
+
+    propagate = False
+
+    def __init__(self, handlers: Iterable[logging.Handler]) -> None:
+        self.handlers = [_NO_LEVEL, *handlers]
 
 
 def _effective_level(logger: logging.Logger | None) -> int:

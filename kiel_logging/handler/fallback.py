@@ -1,6 +1,7 @@
 """The handler that gets the LogRecords which did not reach Kafka: another one of the program's."""
 
 import logging
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ class Fallback:
     def __init__(
         self, owner: logging.Handler, target: "logging.Handler | str", internal_log: InternalLog
     ) -> None:
-        self._owner = owner
+        self._owner = weakref.ref(owner)  # the loop thread, which has this, keeps it from no end
         self._target = target
         self._internal_log = internal_log
         self._handler: logging.Handler | None = None
@@ -62,7 +63,7 @@ class Fallback:
     def _comes_back(self, handler: logging.Handler | None) -> bool:
         seen: set[int] = set()
         while handler is not None and id(handler) not in seen:
-            if handler is self._owner:
+            if handler is self._owner():
                 return True
             seen.add(id(handler))
             fallback = getattr(handler, "fallback", None)

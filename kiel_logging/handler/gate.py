@@ -3,10 +3,10 @@
 The law: who asks first passes first, however soon the worker would have it back.
 """
 
-import time
 from typing import Final
 
 from kiel_logging import native
+from kiel_logging.native import monotonic
 
 _FOR_EVER: Final = -1.0
 
@@ -24,11 +24,11 @@ class Gate:
 
     def acquire(self, timeout: float = _FOR_EVER) -> bool:
         """Wait, at most ``timeout`` seconds, for all those that asked before."""
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         if not self._next.acquire(timeout=timeout):
             return False
         try:
-            left = timeout if timeout == _FOR_EVER else max(0.0, deadline - time.monotonic())
+            left = timeout if timeout == _FOR_EVER else max(0.0, deadline - monotonic())
             return self._lock.acquire(timeout=left)
         finally:
             self._next.release()

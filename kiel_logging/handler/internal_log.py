@@ -8,13 +8,13 @@ import logging
 import reprlib
 import sys
 import threading
-import time
 import traceback
 from typing import Any, Final
 
 from kiel_logging import diagnostics
 from kiel_logging.diagnostics import log_to
 from kiel_logging.handler.pipeline.item import level_of
+from kiel_logging.native import monotonic
 from kiel_logging.printable import printable, printable_lines
 
 MOST_DIVERTED: Final = 7
@@ -29,6 +29,8 @@ _MOST_WRITTEN: Final = 8_000
 
 class _Here(threading.local):
     telling = False
+    shown: logging.LogRecord | None = None
+    """What was written to stderr last: each handler of its logger is given the same record."""
 
 
 _here = _Here()
@@ -63,7 +65,7 @@ class InternalLog:
 
     def may_complain(self, kind: str) -> bool:
         """Whether nothing of this ``kind`` was told in this period; it is now."""
-        now = time.monotonic()
+        now = monotonic()
         complaint = self._complaints.setdefault(kind, _Complaint())
         if now < complaint.next_at:
             complaint.untold += 1
@@ -107,7 +109,9 @@ class InternalLog:
 
     def _show(self, record: logging.LogRecord) -> None:
         if self._logger is None or _here.telling:
-            write_to_stderr(_text(record))
+            if _here.shown is not record:
+                _here.shown = record
+                write_to_stderr(_text(record))
             return
         with _telling():
             if level_of(record) >= self._logger.getEffectiveLevel():

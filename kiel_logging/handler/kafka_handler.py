@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
@@ -42,6 +42,7 @@ from kiel_logging.handler.sealing import seal_choice
 from kiel_logging.handler.shipping import as_shipping, here, is_shipping
 from kiel_logging.handler.spool.options import DEFAULT_MAX_BYTES, NORMAL, spool_options
 from kiel_logging.handler.unshipped import Unshipped
+from kiel_logging.native import monotonic
 from kiel_logging.options import (
     DEFAULT_MAX_REQUEST_SIZE,
     Brokers,
@@ -75,6 +76,38 @@ class _Patience(NamedTuple):
     pipeline: Pipeline
     emitted: int
     deadline: float
+
+
+class _WeakAttribute:
+    """Returns an attribute of a handler, None when there is no handler any more."""
+
+    def __init__(self, owner: logging.Handler, name: str) -> None:
+        self._owner = weakref.ref(owner)
+        self._name = name
+
+    def __call__(self) -> Any:
+        return getattr(self._owner(), self._name, None)
+
+
+class _ConvertOwn:
+    """Makes items of a handler's own records, for the loop thread."""
+
+    def __init__(self, conversions: list[Conversion], formatter: _WeakAttribute) -> None:
+        self._conversions = conversions
+        self._formatter = formatter
+
+    def __call__(self, record: logging.LogRecord, topic: str, spare: int) -> Item:
+        return self._conversions[0].convert(record, self._formatter(), topic, spare)
+
+
+def _end(current: list[Pipeline], timeout: float) -> None:
+    """Deliver, beside the program, what a handler has that nothing refers to any more.
+
+    The garbage collector calls this on top of any line of any thread: it takes no lock.
+    """
+    (pipeline,) = current
+    if pipeline.process == os.getpid() and pipeline.is_used and not pipeline.closed:
+        exits.close_aside(pipeline, timeout)
 
 
 class KafkaHandler(logging.Handler):
@@ -211,10 +244,13 @@ class KafkaHandler(logging.Handler):
         target = fallback_target(fallback)
         self.fallback = None if target is None else Fallback(self, target, self._internal_log)
         self._tallies = Tallies()
+        # The loop thread has what is made here: a handler that the program drops must end it.
+        own: KafkaHandler = weakref.proxy(self)
+        conversions: list[Conversion] = []
         self._unshipped = Unshipped(
-            self,
-            pipeline=self._pipeline_now,
-            topic_of=self._topic_of,
+            own,
+            pipeline=lambda: own._pipeline_now(),
+            topic_of=lambda record: own._topic_of(record),
             tallies=self._tallies,
             fallback=self.fallback,
             internal_log=self._internal_log,
@@ -238,9 +274,9 @@ class KafkaHandler(logging.Handler):
                 **producer_options,
             },
             seal=seal_choice(chain, secrets["chain_key"]),
-            name=self._own_name,
+            name=_WeakAttribute(self, "name"),
             tallies=self._tallies,
-            convert_own=self._convert_own,
+            convert_own=_ConvertOwn(conversions, _WeakAttribute(self, "formatter")),
             internal_log=self._internal_log,
             fallback=self.fallback,
             on_error=self._unshipped.tell_on_error,
@@ -270,6 +306,7 @@ class KafkaHandler(logging.Handler):
             - stamp_size(chain=chain),
             keep_source=self.fallback is not None,
         )
+        conversions.append(self._conversion)
         self._convert_at_once = self._conversion.convert_at_once
         if self._plan.spool is not None and self._plan.spool.always:
             self._convert_at_once = self._conversion.convert_quick
@@ -277,6 +314,8 @@ class KafkaHandler(logging.Handler):
         self._pipeline.check_spool()
         super().__init__(level)
         self._patience: _Patience | None = None
+        self._current = [self._pipeline]
+        weakref.finalize(self, _end, self._current, self._close_timeout).atexit = False
         self._take_the_quick_way()
         live_handlers.add(self)
         self._pipeline.send_what_is_left()
@@ -438,7 +477,7 @@ class KafkaHandler(logging.Handler):
         if exits.is_over():
             return False
         while (closed := self._pipeline).closed:
-            self._pipeline = as_shipping(closed.successor)
+            self._pipeline = self._current[0] = as_shipping(closed.successor)
         self._take_the_quick_way()
         live_handlers.add(self)
         return True
@@ -458,14 +497,6 @@ class KafkaHandler(logging.Handler):
 
     def _topic_of(self, record: logging.LogRecord) -> str:
         return self._conversion.topic(record)
-
-    # On the loop thread.
-
-    def _own_name(self) -> str:
-        return self.name or ""
-
-    def _convert_own(self, record: logging.LogRecord, topic: str, spare: int) -> Item:
-        return self._conversion.convert(record, self.formatter, topic, spare)
 
     # At leisure.
 
@@ -490,19 +521,19 @@ class KafkaHandler(logging.Handler):
         return self._deliver(self._pipeline_now().finish)
 
     def _deliver(self, flush: Callable[[float], int]) -> int:
-        pipeline, until = self._pipeline, time.monotonic() + self._time_left()
+        pipeline, until = self._pipeline, monotonic() + self._time_left()
         emitted, ending = pipeline.handoff.emitted, self._is_ending
         try:
-            undelivered = flush(max(0.0, until - time.monotonic()))
+            undelivered = flush(max(0.0, until - monotonic()))
         except KeyboardInterrupt:
             if not ending:
                 raise
             exits.give_up()
             undelivered, until = pipeline.undelivered, 0.0
-        if undelivered or time.monotonic() >= until:
+        if undelivered or monotonic() >= until:
             # logging.shutdown() flushes and then closes: what is given up here, with nothing new
             # since, is not worth the same wait again.
-            self._patience = _Patience(pipeline, emitted, time.monotonic())
+            self._patience = _Patience(pipeline, emitted, monotonic())
         return undelivered
 
     def receipts(self, timeout: float | None = None) -> Receipts:
@@ -552,7 +583,7 @@ class KafkaHandler(logging.Handler):
         )
 
     def _time_left(self) -> float:
-        now = time.monotonic()
+        now = monotonic()
         deadline = min(now + self._close_timeout, exits.deadline())
         if self._patience is not None and self._is_ending:
             deadline = min(self._patience.deadline, deadline)
@@ -563,14 +594,21 @@ class KafkaHandler(logging.Handler):
 
         All handlers do so at the same time, so that together they take no longer than one.
         """
-        pipeline, deadline = self._pipeline_now(), time.monotonic() + self._close_timeout
+        pipeline, deadline = self._pipeline_now(), monotonic() + self._close_timeout
         self._patience = _Patience(pipeline, pipeline.handoff.emitted, deadline)
+        self._waiting_for: int | None = pipeline.undelivered
         pipeline.report_waits(self._say_that_it_waits)
         pipeline.start_flushing(self._close_timeout)
 
     def _say_that_it_waits(self, left: float) -> None:
+        """Say so, once, if the brokers took nothing in the last second."""
+        before, now = self._waiting_for, self._pipeline.undelivered
+        if before is None or now < before:
+            self._waiting_for = None if before is None else now
+            return
+        self._waiting_for = None
         write_to_stderr(
-            f"kiel_logging: the program ends when the brokers have {self._pipeline.undelivered} "
+            f"kiel_logging: the program ends when the brokers have {now} "
             f"more log records, or in {left:.0f} s; Ctrl-C gives them up"
         )
 
@@ -593,23 +631,12 @@ class KafkaHandler(logging.Handler):
         if is_first:
             if self._pipeline is pipeline:
                 live_handlers.remove(self)
-            self._tell_what_is_lost(pipeline)
+            pipeline.tell_what_is_lost()
         super().close()
 
     def tell_what_is_lost(self) -> None:
         """Say on stderr how many records did not reach Kafka, if any, and how many will."""
-        self._tell_what_is_lost(self._pipeline_now())
-
-    def _tell_what_is_lost(self, pipeline: Pipeline) -> None:
-        stats, kept = pipeline.stats(), pipeline.on_disk
-        if kept and self._plan.spool is not None:
-            write_to_stderr(
-                f"kiel_logging: {kept} log records are on disk in {self._plan.spool.path} and "
-                "will be sent by the next start"
-            )
-        if stats.undelivered > kept:
-            lost = stats.undelivered - kept
-            write_to_stderr(f"kiel_logging: {lost} log records did not reach Kafka: {stats}")
+        self._pipeline_now().tell_what_is_lost()
 
     def stats(self) -> Stats:
         """Return how many records were emitted, and what became of them, since the handler was
@@ -647,6 +674,6 @@ class KafkaHandler(logging.Handler):
             self._internal_log.diverted = 0
             if self.fallback is not None:
                 self.fallback.taken = 0
-        self._pipeline = parents.successor()
+        self._pipeline = self._current[0] = parents.successor()
         self._take_the_quick_way()
         live_handlers.add(self)

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from time import monotonic
 from types import TracebackType
 from typing import Final, Protocol, Self, overload
 
@@ -17,6 +16,7 @@ from kiel_logging import native
 from kiel_logging.errors import ConfigurationError, NotAcknowledged, ProducerStateError
 from kiel_logging.handler.pipeline.awaited import Tally
 from kiel_logging.handler.pipeline.tallies import Tallies
+from kiel_logging.native import monotonic
 from kiel_logging.records import Receipt, Undelivered
 
 _MOST_TOLD: Final = 3

@@ -23,6 +23,7 @@ from kiel_logging.journal.frames import FORMAT
 from kiel_logging.journal.locks import Claim, birth, claim, peek
 from kiel_logging.journal.segments import failing_at, failure
 from kiel_logging.journal.stream import DAMAGED, LocalStream, Stream
+from kiel_logging.native import monotonic
 
 OWNER, SHIPPER = LOCKS = ("owner.lock", "shipper.lock")
 _LEAST_SEGMENT_BYTES: Final = 64 * 1024
@@ -125,9 +126,9 @@ class Journal:
     def _take_locks(self) -> None:
         """Between ``mkdir`` and the locks the directory looks like a dead writer's: a process that
         looks for orphans may lock it then, finds nothing in it and removes it. So try again."""
-        deadline = time.monotonic() + self._patience
+        deadline = monotonic() + self._patience
         while not self._try_locks():
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 self._patience = 0.0  # somebody sends it, as the program closed all descriptors
                 raise SpoolError(f"another process takes {self.path} for a dead one's: log later")
             time.sleep(0.001)

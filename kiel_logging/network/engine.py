@@ -8,7 +8,6 @@ are items of its ledger; the engine knows neither. It runs on the IOLoop (or asy
 import asyncio
 import functools
 import random
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from kiel_logging.delivery.stalls import Stalls
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.delivery.troubles import Trouble
 from kiel_logging.errors import PartitionerError, ProducerClosed, RecordTooLarge
+from kiel_logging.native import monotonic
 from kiel_logging.network.opening import open_connection, secure
 from kiel_logging.network.resolver import Resolve
 from kiel_logging.network.sender import Sender
@@ -53,7 +53,7 @@ class Engine:
         *,
         resolve: Resolve,
         run_aside: RunAside,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.options = options
         self.state = "not connected"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import logging.config
 import signal
+import unittest
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -453,3 +454,50 @@ def test_a_logger_class_of_the_program(
     logger.trace("deep")
     assert handler.flush() == 0
     assert messages(cluster) == ["deep"]
+
+
+# -- beside others --------------------------------------------------------------------------------
+
+
+def test_tools_that_replace_call_handlers(
+    make: MakeAudit, cluster: ThreadedFakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sentry and others hear what other handlers get; the stream has all, once."""
+    handler, other, heard = make(), Collecting(), list[str]()
+    plain = logging.Logger.callHandlers
+
+    def listen(logger: logging.Logger, record: logging.LogRecord) -> None:
+        heard.append(record.getMessage())
+        plain(logger, record)
+
+    monkeypatch.setattr(logging.Logger, "callHandlers", listen)
+    handler.logger.addHandler(other)
+    handler.logger.setLevel(logging.ERROR)
+    handler.logger.info("paid")
+    handler.logger.error("refused")
+    handler.close()
+    assert (heard, other.messages) == (["refused"], ["refused"])
+    assert messages(cluster) == ["paid", "refused"]
+
+
+def test_no_other_handler(make: MakeAudit, capsys: pytest.CaptureFixture[str]) -> None:
+    """logging's last resort, stderr, is for loggers without any handler."""
+    make().logger.critical("paid")
+    assert "paid" not in capsys.readouterr().err
+
+
+def test_assert_logs(make: MakeAudit, cluster: ThreadedFakeCluster) -> None:
+    """unittest's block sees what is logged in it, and leaves the logger as it was."""
+    handler, other = make(), Collecting()
+    logger = handler.logger
+    logger.addHandler(other)
+    logger.propagate = False
+    with unittest.TestCase().assertLogs(logger, "INFO") as seen:
+        logger.info("inside")
+    logger.error("behind")
+    assert seen.output == [f"INFO:{logger.name}:inside"]
+    assert logger.handlers == [handler, other]
+    assert other.messages == ["behind"]
+    handler.close()
+    assert messages(cluster) == ["inside", "behind"]
+    assert logger.handlers == [other]

@@ -7,7 +7,6 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +14,9 @@ from kiel_logging import diagnostics
 from kiel_logging.diagnostics import MOST, report
 from kiel_logging.handler import internal_log
 from kiel_logging.handler.internal_log import MOST_DIVERTED, PERIOD, InternalLog, write_to_stderr
-from tests.handler.shipped import Collecting, fail, logger_to
+from kiel_logging.handler.shipping import as_shipping
+from tests.handler.shipped import Collecting, MakeHandler, fail, logger_to
+from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 
 class Clock:
@@ -34,7 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The module's time."""
     clock = Clock()
     for module in (internal_log, diagnostics):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
+        monkeypatch.setattr(module, "monotonic", clock.monotonic)
     return clock
 
 
@@ -326,3 +327,18 @@ def test_a_diverted_record_keeps_its_traceback(capsys: pytest.CaptureFixture[str
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["WARNING shop: 0", "    Traceback (most recent call last):"]
     assert lines[-1] == r"    RuntimeError: \x1b[2J"
+
+
+def test_a_record_that_several_handlers_get(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is written to stderr once, however many handlers are on the logger's way, and counted by
+    each."""
+    handlers = [make_handler() for _ in range(3)]
+    logger = logging.Logger("kiel_logging.test")
+    for handler in handlers:
+        logger.addHandler(handler)
+    as_shipping(logger.warning, "told once")
+    as_shipping(logger.warning, "told once")
+    assert capsys.readouterr().err.count("told once") == 2
+    assert [handler.stats().diverted for handler in handlers] == [2, 2, 2]

@@ -13,7 +13,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from time import monotonic
 from typing import Final
 
 from kiel_logging import native
@@ -23,6 +22,8 @@ from kiel_logging.handler.pipeline.disk_ledger import DiskLedger
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.queues import Lowest, Newest, Oldest, Queue
 from kiel_logging.handler.pipeline.stats import Stats
+from kiel_logging.handler.process.forking import is_forking
+from kiel_logging.native import monotonic
 
 BUFFER_FULL: Final = "buffer_full"
 CLOSED: Final = "closed"
@@ -268,7 +269,7 @@ class Handoff:
             self.counts.bytes_kept -= memory
 
     def _wait_and_admit(self, item: Item, dropped: list[Item]) -> int:
-        deadline = monotonic() + self._block_timeout
+        deadline = monotonic() + (0.0 if is_forking() else self._block_timeout)
         queued = None
         while queued is None:
             room = native.Lock()

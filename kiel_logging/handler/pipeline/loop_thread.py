@@ -19,7 +19,9 @@ from kiel_logging import native
 from kiel_logging.handler.internal_log import write_to_stderr
 from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
 from kiel_logging.handler.pipeline.shipper import Shipper
+from kiel_logging.handler.process.forking import is_forking
 from kiel_logging.handler.shipping import as_shipping, mark_this_thread_as_shipping, shipping
+from kiel_logging.native import monotonic
 
 GRACE: Final = 0.5
 """Seconds in which a loop that is not held up says so."""
@@ -55,7 +57,7 @@ class LoopThread:
             over.
 
     Attributes:
-        waits_long: called on a thread that has waited a second, with how many more it may wait.
+        waits_long: called on a thread that waits, each second, with how many more it may wait.
     """
 
     def __init__(
@@ -220,7 +222,7 @@ class LoopThread:
 
     def stop(self, timeout: float) -> None:
         """Deliver what is there within ``timeout`` seconds, give up the rest, end the thread."""
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         self._run_and_wait(self._shipper.close(timeout), timeout)
         with self._held():
             running, self._state = self._state is State.RUNNING, State.STOPPED
@@ -229,7 +231,7 @@ class LoopThread:
             with contextlib.suppress(RuntimeError):  # it ended by itself
                 loop.call_soon_threadsafe(loop.stop)
             if not self._thread.is_current:
-                self._thread.join(max(0.0, deadline - time.monotonic()) + self._grace)
+                self._thread.join(max(0.0, deadline - monotonic()) + self._grace)
         elif loop is not None and not loop.is_closed():
             with loop.working():
                 _end_tasks(loop)
@@ -251,7 +253,7 @@ class LoopThread:
             here = self._state is State.NEW and not self._runs
         if here:
             return self._run_here(work, timeout)
-        if self._thread.is_current or not self._runs:
+        if self._thread.is_current or not self._runs or is_forking():
             work.close()  # the loop can't wait for itself, nor anybody for a loop that is gone
             return None
         return self._run_there(work, timeout)
@@ -273,7 +275,7 @@ class LoopThread:
         except RuntimeError:
             work.close()
             return None
-        if self.waits_long is not None and timeout > LONG:
+        while self.waits_long is not None and timeout > LONG:
             if native.acquire(done, LONG):
                 return results[0] if results else None
             timeout -= LONG
@@ -287,10 +289,17 @@ class LoopThread:
             return None
         with shipping, self._loop.working():
             self._loop.call_soon(self._shipper.start)
-            if self.waits_long is not None and timeout > LONG:
-                waiting = self._loop.call_later(LONG, self.waits_long, timeout - LONG)
-                work = _cancelling(waiting, work)
-            return self._loop.run_until_complete(work)
+            waiting = asyncio.ensure_future(self._watch(timeout), loop=self._loop)
+            try:
+                return self._loop.run_until_complete(work)
+            finally:
+                waiting.cancel()
+
+    async def _watch(self, left: float) -> None:
+        while self.waits_long is not None and left > LONG:
+            await asyncio.sleep(LONG)
+            left -= LONG
+            self.waits_long(left)
 
     # At a fork.
 
@@ -309,13 +318,6 @@ class LoopThread:
         """Let go of the parent's files, in a forked child."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.abandon()
-
-
-async def _cancelling(timer: asyncio.TimerHandle, work: Coroutine[Any, Any, Any]) -> Any:
-    try:
-        return await work
-    finally:
-        timer.cancel()
 
 
 def _in_background(make: Callable[[float], Coroutine[Any, Any, Any]], timeout: float) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final
 from kiel_logging import native
 from kiel_logging.diagnostics import log_to
 from kiel_logging.handler.gate import Gate
+from kiel_logging.native import monotonic
 
 MOST_SKIPPED: Final = 8
 """Times in a row that a loop with something to do does not look whether there is more."""
@@ -91,6 +92,10 @@ class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
         # In Python's development mode it would tell how busy the machine is: on our host's stderr.
         self.slow_callback_duration = math.inf
         self._identities = {number: _identity(number) for number in self._own_files()}
+
+    def time(self) -> float:
+        """Return the seconds of a clock that a program can't stop."""
+        return monotonic()
 
     def _own_files(self) -> list[int]:
         """Return the descriptors that the loop can't do without."""

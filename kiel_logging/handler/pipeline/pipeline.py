@@ -17,7 +17,7 @@ from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
 from kiel_logging.handler.pipeline.events import ConvertOwn, Event
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, Handoff
 from kiel_logging.handler.pipeline.item import Item
-from kiel_logging.handler.pipeline.loop_thread import GRACE, LoopThread
+from kiel_logging.handler.pipeline.loop_thread import GRACE, LoopThread, State
 from kiel_logging.handler.pipeline.losses import Losses
 from kiel_logging.handler.pipeline.shipper import OnError, Shipper
 from kiel_logging.handler.pipeline.stats import Stats
@@ -51,7 +51,7 @@ class Plan:
     block_timeout: float
     producer_options: dict[str, Any] = field(repr=False)  # long; its secrets are hidden
     seal: Seal | None
-    name: Callable[[], str]
+    name: Callable[[], str | None]
     tallies: Tallies
     convert_own: ConvertOwn
     internal_log: InternalLog
@@ -246,14 +246,19 @@ class Pipeline:
         return self._loop_thread.works_for_others
 
     def report_waits(self, report: Callable[[float], None]) -> None:
-        """From now on call ``report`` when ``flush()`` and its like have waited for a second, with
-        the number of seconds that they may wait still."""
+        """From now on call ``report`` while ``flush()`` and its like wait, each second, with the
+        number of seconds that they may wait still."""
         self._loop_thread.waits_long = report
 
     def start_flushing(self, timeout: float) -> None:
         """As ``flush()``, but nobody waits."""
         self._see_to_what_is_queued()
         self._loop_thread.start_flushing(timeout)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything was ever put into it."""
+        return self._loop_thread.state is not State.NEW or len(self.handoff) > 0
 
     @property
     def closed(self) -> bool:
@@ -275,6 +280,18 @@ class Pipeline:
         if isinstance(self._before, Pipeline) and not self._before._loop_thread.runs:
             self._before = self._before._add_up()  # nothing changes it any more
         return True
+
+    def tell_what_is_lost(self) -> None:
+        """Say on stderr how many records did not reach Kafka, if any, and how many will."""
+        stats, kept = self.stats(), self.on_disk
+        if kept and self._plan.spool is not None:
+            write_to_stderr(
+                f"kiel_logging: {kept} log records are on disk in {self._plan.spool.path} and "
+                "will be sent by the next start"
+            )
+        if stats.undelivered > kept:
+            lost = stats.undelivered - kept
+            write_to_stderr(f"kiel_logging: {lost} log records did not reach Kafka: {stats}")
 
     def stats(self) -> Stats:
         """Return the ledger of this one alone."""

@@ -25,6 +25,7 @@ from kiel_logging.handler.pipeline.outbox import Outbox
 from kiel_logging.handler.pipeline.slices import memory_of, plain
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.spool.spool import Spool
+from kiel_logging.native import monotonic
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import TopicPartition
 
@@ -74,7 +75,7 @@ class Shipper:
         tallies: Tallies,
         *,
         stamper: Stamper,
-        name: Callable[[], str],
+        name: Callable[[], str | None],
         convert: ConvertOwn,
         internal_log: InternalLog,
         fallback: Fallback | None,
@@ -210,7 +211,7 @@ class Shipper:
         new = dict.fromkeys(item.topic for item in items if item.topic not in self._stamper)
         if not new:
             return []
-        word = events.start(self._name())
+        word = events.start(self._name() or "")
         made = [self.own(word, topic) for topic in new]
         return [event for event in made if event is not None]
 
@@ -228,7 +229,11 @@ class Shipper:
 
     def first_event(self, topic: str) -> Event | None:
         """Return the record that starts the stream of ``topic``; None without a chain."""
-        return self.make_event(events.start(self._name()), topic) if self._stamper.chained else None
+        return (
+            self.make_event(events.start(self._name() or ""), topic)
+            if self._stamper.chained
+            else None
+        )
 
     def _emit(self, word: Word, topic: str) -> None:
         """Put a record of the handler's own into a stream."""
@@ -332,7 +337,7 @@ class Shipper:
     def tell_of_losses(self) -> None:
         """Tell on stderr what was dropped, now or as soon as that is not too often."""
         self._telling = None
-        now = time.monotonic()
+        now = monotonic()
         if (loss := self._report.to_tell(now)) is not None:
             self._tell(loss)
         if (moment := self._report.tell_at()) is not None:
@@ -354,13 +359,13 @@ class Shipper:
             return  # finish() does
         if self._well and self._handoff.half_empty and self._summarising is None:
             moment = self._report.summarise_at() or 0.0
-            delay = max(0.0, moment - time.monotonic())
+            delay = max(0.0, moment - monotonic())
             self._summarising = self._later(delay, self._summarise)
 
     def _summarise(self) -> None:
         """Put the summary of what each stream lacks into it, behind what is queued."""
         self._summarising = None
-        for topic, loss in self._report.to_summarise(time.monotonic()).items():
+        for topic, loss in self._report.to_summarise(monotonic()).items():
             if self._spool is not None:
                 self._spool.emit(events.drops(loss), topic)
                 continue
@@ -399,21 +404,21 @@ class Shipper:
 
     async def flush(self, timeout: float) -> bool:
         """Send what is there now; return whether all of it was delivered or given up in time."""
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         queue: Any = self._handoff if self._spool is None else self._spool
         mark = queue.mark()
         while True:
             await self._feed_up_to(queue, mark, deadline)
-            left = max(0.0, deadline - time.monotonic())
+            left = max(0.0, deadline - monotonic())
             done = await self.outbox.engine.flush(left) == 0 and queue.passed(mark)
             if self._holds_nothing():
                 return done
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 return False  # else it was refused meanwhile, and will be sent again
 
     async def _feed_up_to(self, queue: Any, mark: Any, deadline: float) -> None:
         while not (queue.passed(mark) and self._holds_nothing()):
-            if (left := deadline - time.monotonic()) <= 0:
+            if (left := deadline - monotonic()) <= 0:
                 return
             if self._move(SLICE):
                 await asyncio.sleep(0)
@@ -431,19 +436,19 @@ class Shipper:
 
     async def finish(self, timeout: float) -> bool:
         """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         await self.flush(timeout)
         if self._summarising is not None:
             self._summarising.cancel()
             self._summarising = None
         if self._nothing_left() and (self._well or self._stamper.chained):
-            for topic, loss in self._report.to_summarise(time.monotonic(), at_once=True).items():
+            for topic, loss in self._report.to_summarise(monotonic(), at_once=True).items():
                 self._emit(events.drops(loss), topic)
         # A summary may have come meanwhile.
-        await self.flush(max(0.0, deadline - time.monotonic()))
+        await self.flush(max(0.0, deadline - monotonic()))
         if self._stamper.chained and self._end_streams():
-            deadline = max(deadline, time.monotonic() + _FOR_ENDS)
-        done = await self.flush(max(0.0, deadline - time.monotonic()))
+            deadline = max(deadline, monotonic() + _FOR_ENDS)
+        done = await self.flush(max(0.0, deadline - monotonic()))
         if self._spool is not None:
             self._spool.keep()
         return done
@@ -476,10 +481,10 @@ class Shipper:
 
     async def close(self, timeout: float) -> None:
         """Deliver what is there within ``timeout`` seconds, give up the rest."""
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         await self.finish(timeout)
         self._closing = True
-        await self.outbox.engine.close(max(0.0, deadline - time.monotonic()))
+        await self.outbox.engine.close(max(0.0, deadline - monotonic()))
         rest = self._handoff.take(_ALL) if self._spool is None else self._spool.rest()
         if rest:
             self.failed(rest, ProducerClosed("the handler was closed before these were sent"))

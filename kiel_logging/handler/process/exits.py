@@ -7,19 +7,23 @@ of multiprocessing flush (they run no ``atexit``), and SIGTERM, which runs nothi
 """
 
 import atexit
+import contextlib
 import logging
 import math
 import os
 import signal
 import sys
-import time
+import threading
 import weakref
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from kiel_logging import native
 from kiel_logging.diagnostics import report
 from kiel_logging.handler.process.forking import postpone
 from kiel_logging.handler.process.live_handlers import live_handlers
+from kiel_logging.handler.shipping import mark_this_thread_as_shipping
+from kiel_logging.native import monotonic
 
 _WORKERS: Final = ("multiprocessing", "billiard")
 """Packages whose children end by ``os._exit()``, after the finalizers of their ``util``."""
@@ -35,7 +39,53 @@ class _End(logging.Handler):
         global _is_over
         for handler in live_handlers():
             handler.close()
+        _wait_for_those_aside()
         _is_over = True
+
+
+class Closing(Protocol):
+    """A pipeline."""
+
+    process: int
+
+    def close(self, timeout: float) -> bool:
+        """Deliver what is there, and end."""
+
+    def tell_what_is_lost(self) -> None:
+        """Say on stderr what did not reach Kafka."""
+
+
+_aside: Final[dict[Closing, tuple[threading.Lock, float]]] = {}
+"""Those whose handlers are gone: locks that are free when they are closed, and their timeouts."""
+
+
+def close_aside(pipeline: Closing, timeout: float) -> None:
+    """Close ``pipeline`` on a thread of its own; the end of the process waits for it."""
+    open_still = native.Lock()
+    open_still.acquire()
+    _aside[pipeline] = open_still, timeout
+
+    def close() -> None:
+        mark_this_thread_as_shipping()
+        try:
+            if pipeline.close(timeout):
+                pipeline.tell_what_is_lost()
+        finally:
+            _aside.pop(pipeline, None)
+            open_still.release()
+
+    with contextlib.suppress(RuntimeError):  # no thread can be had: see _wait_for_those_aside()
+        native.start_new_thread(close, ())
+
+
+def _wait_for_those_aside() -> None:
+    for pipeline, (open_still, timeout) in list(_aside.items()):
+        if pipeline.process != os.getpid():  # the parent's
+            continue
+        if pipeline.close(timeout):  # it had got no thread
+            pipeline.tell_what_is_lost()
+        else:
+            native.acquire(open_still, timeout)
 
 
 _is_over = False
@@ -50,7 +100,7 @@ _deadline = math.inf
 def give_up() -> None:
     """Have all handlers wait for a second at most from now on: the user pressed Ctrl-C."""
     global _deadline
-    _deadline = min(_deadline, time.monotonic() + _RATHER_SOON)
+    _deadline = min(_deadline, monotonic() + _RATHER_SOON)
 
 
 def deadline() -> float:
@@ -133,6 +183,7 @@ def _flush(handlers: list[Any]) -> None:
     for handler in handlers:
         if handler.finish():
             handler.tell_what_is_lost()
+    _wait_for_those_aside()
 
 
 def flush_on_sigterm(asked: bool | None) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from kiel_logging.handler.process.imports import import_ahead
 from kiel_logging.handler.process.live_handlers import live_handlers
+from kiel_logging.native import monotonic
 
 _PATIENCE: Final = 5.0
 """Seconds that a fork waits for loop threads; after that it goes on all the same.
@@ -30,7 +31,9 @@ _AT_ONCE: Final = 0.05
 _A_MOMENT: Final = 0.001
 """Seconds in which whoever waits for logging's lock gets it."""
 
-_forking: int | None = None
+_forking: tuple[int, int] | None = None
+"""The process and the thread that are about to fork."""
+
 _lock: Any = None
 _paused: list[Any] = []
 _postponed: list[tuple[int, int]] = []
@@ -42,16 +45,21 @@ def postpone(signal_number: int) -> bool:
     Returns:
         Whether it is: what waits for a loop thread then waits in vain.
     """
-    if _forking != threading.get_ident():
+    if _forking is None or _forking[1] != threading.get_ident():
         return False
     _postponed.append((os.getpid(), signal_number))
     return True
 
 
+def is_forking() -> bool:
+    """Whether this thread is about to fork, and so holds all loop threads still."""
+    return _forking is not None and _forking == (os.getpid(), threading.get_ident())
+
+
 def _before() -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = monotonic() + _PATIENCE
     _begin()
-    while not _hold_all() and time.monotonic() < deadline:
+    while not _hold_all() and monotonic() < deadline:
         _let_all_go_on()
         _end()
         time.sleep(_A_MOMENT)
@@ -63,7 +71,7 @@ def _begin() -> None:
     lock: Any = logging._lock  # type: ignore[attr-defined] # billiard makes a new one
     lock.acquire()
     _lock = lock
-    _forking = threading.get_ident()
+    _forking = os.getpid(), threading.get_ident()
 
 
 def _end() -> None:

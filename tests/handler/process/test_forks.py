@@ -15,6 +15,33 @@ from tests.handler.process.child import STRICT, burst, logged_in, run_by_hand, s
 from tests.handler.shipped import messages
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
+# -- hooks of the program's -----------------------------------------------------------------------
+
+
+def test_a_hook_that_waits_for_the_loop_thread(cluster: ThreadedFakeCluster) -> None:
+    """The fork holds that thread still: neither a full buffer nor a flush waits for it then."""
+    cluster.on_broker(0, lambda broker: broker.accept_and_ignore())
+    before = """
+import os
+calls = []
+os.register_at_fork(before=lambda: [call() for call in calls])  # runs after ours: it was first
+"""
+    code = """
+handler = make(
+    buffer_records=1, overflow="block", block_timeout_ms=600_000, close_timeout_ms=600_000
+)
+log.info("fills the buffer")
+calls += [lambda: log.info("in the hook"), handler.flush]
+child = os.fork()
+if child == 0: os._exit(0)
+os.waitpid(child, 0)
+say(dropped=handler.stats().dropped)
+os._exit(0)
+"""
+    done = run_by_hand(code, brokers=cluster.addresses, before=before)
+    assert said(done) == {"dropped": {"buffer_full": {"INFO": 1}}}, done.stderr
+
+
 # -- each its own ---------------------------------------------------------------------------------
 
 

@@ -99,6 +99,41 @@ say(left=handler.flush(20.0), alive=thread.is_alive())
     assert "a selector that is broken" in done.stderr
 
 
+STOP_THE_CLOCKS = """
+import time
+
+def stop_the_clocks():
+    # As freezegun does: wherever a module has one of them by a name.
+    for real in (time.time, time.monotonic, time.perf_counter):
+        stopped = lambda value=real(): value
+        for module in list(sys.modules.values()):
+            for name, value in list(getattr(module, "__dict__", {}).items()):
+                if value is real:
+                    setattr(module, name, stopped)
+"""
+
+
+@MODES
+@pytest.mark.parametrize("when", ["before the first record", "while it ships"])
+def test_clocks_that_a_program_stops(
+    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None, when: str
+) -> None:
+    """Its tests do so: records are sent after `linger_ms` all the same, waits end, retries come."""
+    cluster.on_broker(0, lambda broker: broker.hang_up_mid_response("Produce", 3))
+    code = f"""
+{STOP_THE_CLOCKS}
+handler = make(linger_ms=10, retry_backoff_ms=10, retry_backoff_max_ms=50)
+if {when!r} == "while it ships": log.info("first")
+stop_the_clocks()
+for number in range(20): log.info("%d", number)
+while handler.stats().delivered < handler.stats().emitted: time.sleep(0.01)
+"""
+    done = run_by_hand(code, brokers=cluster.addresses, **spooled(mode, tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    found = [text for text in messages(cluster) if text != "first"]
+    assert found == [str(number) for number in range(20)]
+
+
 FORK_IN_C = """
 import ctypes
 c = ctypes.PyDLL(None)
