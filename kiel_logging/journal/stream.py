@@ -21,6 +21,7 @@ from kiel_logging import native
 from kiel_logging.errors import SpoolError, SpoolFull
 from kiel_logging.journal import frames
 from kiel_logging.journal.frames import Damage, Frame, Scan
+from kiel_logging.journal.gate import Tail
 from kiel_logging.journal.segments import (
     Descriptor,
     failing_at,
@@ -42,6 +43,8 @@ _SLOT_DISTANCE: Final = 4096
 _BLOCK: Final = 1024 * 1024
 _MOST_SET_ASIDE: Final = 64 * 1024 * 1024
 _EARLY: Final = 8
+_A_MOMENT: Final = 0.05
+"""Seconds."""
 
 
 class Position(NamedTuple):
@@ -326,33 +329,37 @@ def _cut_short(descriptor: Descriptor) -> OSError:
 class LocalStream(Stream):
     """A stream of this process; get it from ``Journal.stream()``.
 
-    Threads take turns by the journal's lock. A signal handler passes, for the lock is re-entrant,
+    Threads take turns by the journal's gate. A signal handler passes, for the gate is re-entrant,
     and appends between any two lines. This is sound because ``write(2)`` alone decides what is in
     the file, and because CPython runs no signal handler within ``+=`` of plain numbers.
 
     Attributes:
-        appended: records in the files so far. A record is counted before it can be read.
+        tail: where compiled code appends, between ``publish()`` and the next change of the file.
+        moved: how many of the appended records came from memory.
     """
 
     def __init__(self, journal: "Journal", topic: str) -> None:
         super().__init__(journal.path / topic, journal.instance, synchronous=journal.synchronous)
-        self.appended = 0
+        self.tail = Tail(journal.gate, topic, self.seed)
         self._journal: Final = journal
-        self._total = self._released = 0
-        """Bytes that were appended, and how many of these are acknowledged."""
+        self._gate: Final = journal.gate
+        self.moved = 0
         self._written = self._synced = 0
-        self._torn = False
-        """Whether the last segment ends with the front of a frame; then nothing is appended."""
         self._syncing: Final = native.RLock()
 
     @property
     def end(self) -> Position:
-        """The position behind all that was appended. To rely on it, hold ``Journal.lock``."""
+        """The position behind all that was appended. To rely on it, hold ``Journal.gate``."""
         return Position(self._segment, self._sizes.get(self._segment, 0))
 
     @property
+    def appended(self) -> int:
+        """Records in the files so far. A record is counted before it can be read."""
+        return self.tail.appended
+
+    @property
     def is_new(self) -> bool:
-        """Whether nothing was appended yet; true for as long as the journal's lock is held."""
+        """Whether nothing was appended yet; true for as long as the journal's gate is held."""
         return self.appended == 0
 
     def append(self, data: bytes, records: int = 1) -> int:
@@ -368,19 +375,34 @@ class LocalStream(Stream):
             SpoolFull: there is no room; nothing was appended.
             SpoolError: the disk failed; nothing was appended.
         """
-        with self._journal.lock:
+        with self._gate:
             return self._append_whole(data, records)
 
-    def append_aside(self, data: bytes, records: int = 1) -> int:
-        """As ``append()``, for the thread that ships: does not wait for the lock for long.
+    def append_aside(self, data: bytes, records: int = 1, moved: int = 0) -> int:
+        """As ``append()``, for the thread that ships: does not wait for the gate for long. So many
+        of the records were ``moved``: they are counted in memory already.
 
-        A signal handler may wait for this thread on top of a frame that holds the lock. Then this
-        thread appends without it, which is as sound as if the signal handler did so itself.
+        A signal handler may wait for this thread on top of a frame that holds the gate. Then this
+        thread appends without it. It can't know what others append at the same moment, so neither
+        side cuts anything off the file then.
         """
-        with self._journal.lock_for_a_moment():
-            return self._append_whole(data, records)
+        with self._journal.try_gate(_A_MOMENT) as held:
+            if held:
+                return self._append_whole(data, records, moved)
+            self._gate.asides += 1
+            try:
+                return self._append_whole(data, records, moved)
+            finally:
+                self._gate.asides -= 1
 
-    def _append_whole(self, data: bytes, records: int) -> int:
+    def publish(self) -> None:
+        """Let compiled code append what comes next, until the file changes; hold the gate."""
+        descriptor = self._descriptors.get(self._segment)
+        if descriptor is not None and not self._journal.synchronous and not self.tail.torn:
+            file = (descriptor.number, *descriptor.file)
+            self.tail.publish(descriptor, *file, self._sizes, self._segment)
+
+    def _append_whole(self, data: bytes, records: int, moved: int = 0) -> int:
         size = len(data)
         journal = self._journal
         if journal.max_bytes is not None and journal.bytes + size > journal.max_bytes:
@@ -388,11 +410,11 @@ class LocalStream(Stream):
                 f"the spool {journal.path} has {journal.bytes} of {journal.max_bytes} bytes, "
                 f"and {size} more don't fit: see to the brokers, or raise spool_max_bytes"
             )
-        if self._torn:
+        if self.tail.torn:
             raise SpoolFull(f"the last write to {self.path} can't be undone yet: log later")
         journal.failing = True
         try:
-            self._append(data, size, records)
+            self._append(data, size, records, moved)
         except OSError as error:
             if error.errno is None:  # a TimeoutError of a signal handler's, not the system's
                 raise
@@ -401,17 +423,18 @@ class LocalStream(Stream):
         self._written += 1
         return self._written
 
-    def _append(self, data: bytes, size: int, records: int) -> None:
+    def _append(self, data: bytes, size: int, records: int, moved: int) -> None:
         number = self._segment
         descriptor = self._descriptors.get(number)
         uncounted = None if descriptor is None else self._uncounted(number, descriptor)
         if descriptor is None or uncounted is None:
             number, descriptor = self._open()
             uncounted = self._uncounted(number, descriptor) or 0
+        gate, tail = self._gate, self.tail
         try:
-            self._total += size
-            self._journal.appended_bytes += size
-            self.appended += records
+            gate.appended_bytes += size
+            tail.appended += records
+            self.moved += moved
             before = self._sizes[number]  # no signal handler comes between this line and the next
             if os.write(descriptor.number, data) < size:
                 raise _cut_short(descriptor)  # noqa: TRY301
@@ -421,14 +444,16 @@ class LocalStream(Stream):
             now = self._uncounted(number, descriptor)
             landed = 0 if now is None else now - uncounted
             if 0 < landed < size and self._sizes[number] == before:
-                self._torn = True  # from here on no signal handler appends behind them
-                with contextlib.suppress(OSError):
-                    os.ftruncate(descriptor.number, before + uncounted)
-                    landed, self._torn = 0, False
+                tail.torn = True  # from here on no signal handler appends behind them
+                tail.withdraw()
+                if not gate.asides:
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(descriptor.number, before + uncounted)
+                        landed, tail.torn = 0, False
             if landed < size:
-                self._total -= size - landed
-                self._journal.appended_bytes -= size - landed
-                self.appended -= records
+                gate.appended_bytes -= size - landed
+                tail.appended -= records
+                self.moved -= moved
             self._sizes[number] += landed
             raise
         self._sizes[number] += size
@@ -450,6 +475,7 @@ class LocalStream(Stream):
         A signal handler may do all of it on top of any line: each line accepts that.
         """
         journal = self._journal
+        self.tail.withdraw()
         journal.open()
         self.path.mkdir(mode=0o700, exist_ok=True)
         if self.checkpoint is None or not (self.path / CHECKPOINT).exists():
@@ -469,6 +495,7 @@ class LocalStream(Stream):
 
     def reopen(self) -> None:
         """Have the next append open the segment anew."""
+        self.tail.withdraw()
         self._descriptors.pop(self._segment, None)
 
     def sync(self, until: int) -> None:
@@ -476,7 +503,7 @@ class LocalStream(Stream):
 
         One thread calls ``fdatasync`` for all that appended before; those that come meanwhile wait
         for the next round. A signal handler on top of a call does not wait: it takes part in the
-        lock beneath it. Nothing in here takes the journal's lock, which the frame beneath a signal
+        lock beneath it. Nothing in here takes the journal's gate, which the frame beneath a signal
         handler may hold while the handler waits for another thread in here.
 
         Raises:
@@ -503,11 +530,14 @@ class LocalStream(Stream):
 
     def store(self, checkpoint: Checkpoint) -> None:
         """See ``Stream.store()``; bytes before it no longer count as the journal's."""
+        before = self.position
         super().store(checkpoint)
-        total = self._total  # first: what is appended meanwhile is behind the checkpoint
-        released = total - self.size(checkpoint.position)
-        self._journal.released_bytes += released - self._released
-        self._released = released
+        self._gate.released_bytes += self._in_front(checkpoint.position) - self._in_front(before)
+
+    def _in_front(self, position: Position) -> int:
+        """Return the bytes on disk before ``position``; no append changes them."""
+        number, offset = position
+        return sum(size for one, size in list(self._sizes.items()) if one < number) + offset
 
     def roll_if_due(self) -> None:
         """Start the next segment if this one is large, or if nothing in it is needed any more.
@@ -516,27 +546,29 @@ class LocalStream(Stream):
         acknowledged, and now and then. Raise SpoolError if the disk fails.
         """
         journal = self._journal
-        if not journal.lock.acquire(blocking=False):
-            return  # another time: see append_aside() who may hold it
-        try:
+        with journal.try_gate() as held:
+            if not held:
+                return  # another time: see append_aside() who may hold it
             number, size = self._segment, self._sizes.get(self._segment, 0)
             least = journal.segment_bytes
             checkpoint = self.checkpoint
             if released := checkpoint is not None and checkpoint.position >= (number, size):
                 least = 1 if journal.failing else least // _EARLY
-            removed = self._has_no_name()
-            if size < least and not removed and not self._torn:
+            if size < least and not self.tail.torn and not self._has_no_name():
                 return
             if journal.synchronous:
-                self._sync_segment()  # sync() might wait for a thread that waits for this lock
-            if not removed:
-                self.reopen()
-            self._segment += 1
-            self._torn = False
-        finally:
-            journal.lock.release()
+                self._sync_segment()  # sync() might wait for a thread that waits for this gate
+            self.roll()
         if released and checkpoint is not None:
             self.release(checkpoint)
+
+    def roll(self) -> None:
+        """Have the next append start a segment; hold the gate."""
+        self.tail.withdraw()
+        if not self._has_no_name():
+            self.reopen()
+        self._segment += 1
+        self.tail.torn = False
 
     def _has_no_name(self) -> bool:
         """Whether the current segment's file was removed."""
@@ -546,6 +578,7 @@ class LocalStream(Stream):
 
     def abandon(self) -> None:
         """Close the descriptors; touch no file."""
+        self.tail.withdraw()
         self._descriptors.clear()
 
     def close(self) -> bool:

@@ -223,7 +223,7 @@ class Spool:
     @property
     def has_unread(self) -> bool:
         """Whether logging threads appended what the loop thread has not looked for; any thread."""
-        return self.writer is not None and bool(self.writer.dirty)
+        return self.writer is not None and self.writer.has_unread
 
     def take(self, most: int) -> list[Item]:
         """Return up to ``most`` numbered records that come next."""
@@ -459,7 +459,7 @@ class Spool:
         files = self.journal.stream(stream.topic)
         data = b"".join(encode(frame, files.seed) for frame in frames)
         try:
-            files.append_aside(data, records)
+            files.append_aside(data, records, moved=records)
         except SpoolError as error:
             self.complain(error)
             self._disk_retry_at = self._loop.time() + _RETRY_DISK
@@ -645,13 +645,10 @@ class Spool:
             files.roll_if_due()
         except SpoolError as error:
             self.complain(error)
-        if self.journal.lock.acquire(blocking=False):
-            try:
-                unread = self.writer is not None and stream.topic in self.writer.dirty
-                if stream.exhausted and not unread and files.appended != stream.found:
-                    self._reconcile(stream)
-            finally:
-                self.journal.lock.release()
+        with self.journal.try_gate() as held:
+            unread = stream.topic in self.journal.gate.dirty
+            if held and stream.exhausted and not unread and files.appended != stream.found:
+                self._reconcile(stream)
 
     def _reconcile(self, stream: ShippedStream) -> None:
         """Correct the count of what was appended: an exception tore a call away before its write,
@@ -662,11 +659,12 @@ class Spool:
             self._buffer.lost_on_disk(missing)
             stream.found += missing
         else:
-            files.appended = stream.found
+            files.tail.appended = stream.found
 
     def _count_appended(self) -> int:
         """Return how many records logging threads appended by themselves."""
-        return sum(one.appended for one in self.journal.streams()) - self._buffer.disk.written
+        # The two are changed together: no other thread comes between the reads of them.
+        return sum([one.tail.appended - one.moved for one in self.journal.streams()])
 
     # The handler's own records.
 
@@ -698,7 +696,7 @@ class Spool:
         files = self.journal.stream(stream.topic)
         data = encode(frame_of(event), files.seed)
         try:
-            with self.journal.lock_for_a_moment():
+            with self.journal.try_gate(0.05):
                 if as_last and files.size(stream.position):
                     return False
                 files.append_aside(data)
@@ -758,8 +756,7 @@ class Spool:
 
     def mark(self) -> Any:
         """Return a mark behind all that was logged until now."""
-        dirty = self.writer.dirty if self.writer is not None else ()
-        streams = {*self._reading, *map(self._stream, list(dirty))}
+        streams = {*self._reading, *map(self._stream, list(self.journal.gate.dirty))}
         ends = [(stream, self.journal.stream(stream.topic).end) for stream in streams]
         return self._buffer.mark(), ends, self._orphans.streams
 
