@@ -9,10 +9,10 @@ All of it runs on the loop thread, but for ``put`` with ``spool="always"``, see 
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from itertools import groupby
-from operator import attrgetter
+from itertools import groupby, repeat
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
@@ -61,6 +61,7 @@ _SLICE: Final = 4096
 _LEAST: Final = 64
 
 _topic_of: Final = attrgetter("topic")
+_run_of: Final = itemgetter(0)
 
 
 class Spool:
@@ -302,7 +303,7 @@ class Spool:
         return items
 
     def _note_out(self, stream: ShippedStream, taken: Taken) -> list[Item]:
-        items = taken.items
+        items = list(taken.items)
         self._marks.update(zip(map(id, items), taken.marks, strict=True))
         if self._is_local(stream):
             self._buffer.come_back(len(items), memory_of(items))
@@ -579,31 +580,35 @@ class Spool:
 
     def _settle(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
         """Note that ``items`` have ended; return this process's own, and those of dead ones."""
-        own: list[Item] = []
-        orphaned: list[Item] = []
-        touched: dict[ShippedStream, None] = {}
-        on_disk = 0
-        for item in items:
-            mark = self._marks.pop(id(item), None)
-            if mark is None:
-                self._in_memory.get(item.topic, {}).pop(id(item), None)
-                own.append(item)
-                continue
-            run, index = mark
-            stream = run.stream
-            stream.settle(run, index)
-            touched[stream] = None
-            if self._is_local(stream):
-                on_disk += 1
-                own.append(item)
-            else:
-                orphaned.append(item)
-        self._buffer.disk.removed += on_disk
-        self._buffer.disk.copies -= on_disk
-        for stream in touched:
+        marks = list(map(self._marks.pop, map(id, items), repeat(None)))
+        if None in marks:
+            for item, mark in zip(items, marks, strict=True):
+                if mark is None:
+                    self._in_memory.get(item.topic, {}).pop(id(item), None)
+        own, orphaned = self._settle_runs(items, marks)
+        self._see_to_ends(items)
+        return own, orphaned
+
+    def _settle_runs(
+        self, items: Sequence[Item], marks: Sequence[Mark | None]
+    ) -> tuple[list[Item], list[Item]]:
+        """Settle what is on disk; return this process's own items, and those of dead ones. Nearly
+        always all are of one process; then nothing in here is done for each of them."""
+        runs = Counter(map(_run_of, filter(None, marks)))
+        for run, records in runs.items():
+            run.stream.settle(run, records)
+        for stream in {run.stream for run in runs}:
             stream.advance()
             self._later("save", _SAVE_EVERY, self._save)
-        self._see_to_ends(items)
+        local = {run for run in runs if self._is_local(run.stream)}
+        on_disk = sum(runs[run] for run in local)
+        self._buffer.disk.removed += on_disk
+        self._buffer.disk.copies -= on_disk
+        if len(local) == len(runs):
+            return list(items), []
+        own, orphaned = list[Item](), list[Item]()
+        for item, mark in zip(items, marks, strict=True):
+            (own if mark is None or mark[0] in local else orphaned).append(item)
         return own, orphaned
 
     def _see_to_ends(self, items: Sequence[Item]) -> None:
