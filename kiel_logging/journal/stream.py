@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -44,6 +45,7 @@ _BLOCK: Final = 1024 * 1024
 _MOST_SET_ASIDE: Final = 64 * 1024 * 1024
 _EARLY: Final = 8
 _A_MOMENT: Final = 0.05
+_GLANCE: Final = 0.000_05
 """Seconds."""
 
 
@@ -345,7 +347,10 @@ class LocalStream(Stream):
         self._gate: Final = journal.gate
         self.moved = 0
         self._written = self._synced = 0
-        self._syncing: Final = native.RLock()
+        self._turn = native.RLock()
+        self._inside = self._together = 0
+        """Threads that are in ``sync()`` now, and that were there at the end of the last turn."""
+        self._sync_took = 0.0
 
     @property
     def end(self) -> Position:
@@ -501,21 +506,40 @@ class LocalStream(Stream):
     def sync(self, until: int) -> None:
         """Wait until all up to the append that returned ``until`` is on the disk.
 
-        One thread calls ``fdatasync`` for all that appended before; those that come meanwhile wait
-        for the next round. A signal handler on top of a call does not wait: it takes part in the
-        lock beneath it. Nothing in here takes the journal's gate, which the frame beneath a signal
-        handler may hold while the handler waits for another thread in here.
+        One thread calls ``fdatasync`` for all that appended before. Those that come meanwhile wait
+        until its turn is over; one of them has the next turn. A turn is a re-entrant lock, so a
+        signal handler on top of a call does not wait for the frame beneath it. Nothing in here
+        takes the journal's gate, which that frame may hold while the handler waits for another
+        thread in here.
 
         Raises:
             SpoolError: the disk failed. The records are in the file, and will be sent, but may not
                 survive a power cut.
         """
-        if self._synced < until:
-            with self._syncing:
-                if self._synced < until:
-                    written = self._written  # before the segment: a roll syncs the one it leaves
-                    self._sync_segment()
-                    self._synced = max(self._synced, written)
+        self._inside += 1
+        try:
+            while self._synced < until:
+                turn = self._turn
+                with turn:
+                    if turn is self._turn and self._synced < until:
+                        self._sync_together()
+                        self._turn = native.RLock()
+        finally:
+            self._inside -= 1
+
+    def _sync_together(self) -> None:
+        """Sync when as many wait as the last time, or after half of the time that it took then.
+
+        Without this, the threads that the last turn released would miss the next one each time.
+        """
+        deadline = time.monotonic() + self._sync_took / 2
+        while self._written - self._synced < self._together and time.monotonic() < deadline:
+            native.sleep(_GLANCE)
+        began, written = time.monotonic(), self._written
+        self._sync_segment()  # behind the line before it: a roll syncs the segment that it leaves
+        self._synced = max(self._synced, written)
+        self._sync_took = time.monotonic() - began
+        self._together = self._inside
 
     def _sync_segment(self) -> None:
         number = self._segment

@@ -714,6 +714,60 @@ def test_one_call_syncs_for_all_that_wait(synchronous: LocalStream) -> None:
     assert len(calls) == 2
 
 
+def test_threads_wait_for_each_other_to_share_a_sync(synchronous: LocalStream) -> None:
+    """As many as lately came together: those that the last sync released need not miss the next."""
+    synchronous.sync(1)
+    synchronous._together, synchronous._sync_took = 2, 60.0
+    calls: list[int] = []
+
+    def append_and_sync() -> None:
+        synchronous.sync(synchronous.append(encode(numbered(2), synchronous.seed)))
+
+    with patch("os.fdatasync", calls.append):
+        thread = threading.Thread(target=append_and_sync)
+        thread.start()
+        append_and_sync()
+        thread.join()
+        assert len(calls) == 1
+        synchronous._together, synchronous._sync_took = 2, 0.001
+        append_and_sync()  # nobody else comes, and the wait ends
+    assert len(calls) == 2
+
+
+def test_a_thread_does_not_wait_for_the_sync_behind_its_own(synchronous: LocalStream) -> None:
+    """When the one that covers its record is over, it returns, though another has begun."""
+    may_end = [threading.Event(), threading.Event()]
+    begun = [threading.Event(), threading.Event()]
+    calls: list[int] = []
+
+    def fdatasync(number: int) -> None:
+        calls.append(number)
+        begun[len(calls) - 1].set()
+        may_end[len(calls) - 1].wait()
+
+    def append() -> int:
+        return synchronous.append(encode(numbered(2), synchronous.seed))
+
+    with patch("os.fdatasync", fdatasync):
+        covered = append()
+        threads = [threading.Thread(target=synchronous.sync, args=(append(),))]
+        threads[0].start()
+        begun[0].wait()
+        for until in (append(), covered):
+            threads.append(threading.Thread(target=synchronous.sync, args=(until,)))
+            threads[-1].start()
+        while synchronous._inside < 3:
+            threads[0].join(0.001)
+        may_end[0].set()
+        begun[1].wait()
+        threads[2].join(60)
+        assert not threads[2].is_alive()
+        may_end[1].set()
+        for thread in threads:
+            thread.join()
+    assert len(calls) == 2
+
+
 def test_what_is_synced_is_not_synced_again(synchronous: LocalStream) -> None:
     """It costs milliseconds."""
     until = synchronous.append(encode(numbered(2), synchronous.seed))
