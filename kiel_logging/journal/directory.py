@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from kiel_logging import native
 from kiel_logging.errors import NoRoom, SpoolError
 from kiel_logging.journal.frames import FORMAT
 from kiel_logging.journal.gate import NO_BOUND, Gate
-from kiel_logging.journal.locks import Claim, birth, claim, peek
+from kiel_logging.journal.locks import Claim, birth, claim
 from kiel_logging.journal.segments import failing_at, failure
 from kiel_logging.journal.stream import DAMAGED, LocalStream, Stream
 
@@ -237,17 +237,6 @@ def _release(claims: list[Claim]) -> None:
         claims.pop().release()
 
 
-class Instance(NamedTuple):
-    """An instance as a command shows it; ``started`` is in seconds since 1970."""
-
-    path: Path
-    is_alive: bool
-    is_shipped: bool
-    about: Mapping[str, Any]
-    started: float
-    streams: list[Stream]
-
-
 def _try_to_write(root: Path) -> None:
     """Make a small file in ``root`` and remove it; raise OSError."""
     probe = root / f".{secrets.token_hex(8)}"
@@ -341,20 +330,6 @@ class Directory:
                 if path.exists():  # if not, another process has sent all of it
                     self._report_once(error)
         return sorted(found, key=lambda orphan: (orphan.started, orphan.instance))
-
-    def instances(self) -> list[Instance]:
-        """Return all instances, the oldest first, for commands; raise SpoolError."""
-        found = []
-        for path in self._instances():
-            try:
-                (alive, content), (shipped, _) = (peek(path / name) for name in LOCKS)
-                about, streams = _parsed(content), list(streams_of(path).values())
-            except SpoolError:
-                if path.exists():  # if not, its process has just come to its end
-                    raise
-            else:
-                found.append(Instance(path, alive, shipped, about, _started(path, about), streams))
-        return sorted(found, key=lambda instance: instance.started)
 
     def _report_once(self, error: SpoolError) -> None:
         if (text := str(error)) not in self._reported:
