@@ -21,9 +21,10 @@ from kiel_logging import native
 from kiel_logging.errors import NoRoom, SpoolError
 from kiel_logging.journal.frames import FORMAT
 from kiel_logging.journal.gate import NO_BOUND, Gate
+from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.locks import Claim, birth, claim
 from kiel_logging.journal.segments import failing_at, failure
-from kiel_logging.journal.stream import DAMAGED, LocalStream, Stream
+from kiel_logging.journal.stream import DAMAGED, Stream
 
 OWNER, SHIPPER = LOCKS = ("owner.lock", "shipper.lock")
 _LEAST_SEGMENT_BYTES: Final = 64 * 1024

@@ -17,6 +17,7 @@ import pytest
 from kiel_logging.errors import SpoolError, SpoolFull
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import MAGIC, Damage, Frame, encode
+from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.segments import segment_path
 from kiel_logging.journal.stream import (
     CHECKPOINT,
@@ -24,7 +25,6 @@ from kiel_logging.journal.stream import (
     FIRST,
     START,
     Checkpoint,
-    LocalStream,
     Position,
     Run,
 )

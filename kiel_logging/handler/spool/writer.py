@@ -20,7 +20,7 @@ from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.spool.records import Waiters, frame_bytes, frame_of
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import encode
-from kiel_logging.journal.stream import LocalStream
+from kiel_logging.journal.local_stream import LocalStream
 
 
 class Writer:

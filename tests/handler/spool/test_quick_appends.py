@@ -20,7 +20,8 @@ from kiel_logging import KafkaHandler
 from kiel_logging.errors import SpoolFull
 from kiel_logging.handler.quick_handle import IN_C
 from kiel_logging.journal.directory import Journal
-from kiel_logging.journal.stream import START, LocalStream
+from kiel_logging.journal.local_stream import LocalStream
+from kiel_logging.journal.stream import START
 from tests.handler.shipped import MakeHandler, logger_to, messages, start_broker, stop_broker
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
@@ -210,7 +211,7 @@ def test_threads_append_at_the_same_time(
             with stream._journal.gate:
                 stream.roll()
             thread.join(0.01)
-    assert handler.flush() == 0
+    assert handler.flush(60.0) == 0
     found = [one.split() for one in messages(cluster)[1:]]
     for thread in range(8):
         assert [number for one, number in found if one == str(thread)] == [*map(str, range(300))]
