@@ -124,7 +124,7 @@ class Journal:
         deadline = time.monotonic() + self._patience
         while not self._try_locks():
             if time.monotonic() >= deadline:
-                self._patience = 0.0  # somebody sends it, as the program closed all descriptors
+                self._patience = 0.0  # it is being sent, as the program closed all descriptors
                 raise SpoolError(f"another process takes {self.path} for a dead one's: log later")
             time.sleep(0.001)
         self._patience = 0.0
@@ -389,8 +389,8 @@ def _remove_instance(path: Path) -> None:
         try:
             path.rmdir()
         except OSError as error:
-            # What was set aside stays. Or its writer has just started, and makes the locks anew; or
-            # another process removed what is empty.
+            # Bytes that were set aside stay. Or its writer has just started, and makes the locks
+            # anew; or another process removed what is empty.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
                 raise
 

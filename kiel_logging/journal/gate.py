@@ -1,8 +1,8 @@
 """The gate of a journal, through which all appends go, and the tails of its streams.
 
 The law: a thread that has the gate is alone. Compiled code does not take it: it appends to a tail
-while nobody has the gate, by one ``write(2)`` without the GIL, and the next thread that takes the
-gate waits until no such write is under way.
+while no thread has the gate, by one ``write(2)`` without the GIL, and the next thread that takes
+the gate waits until no such write is under way.
 """
 
 from _thread import RLock

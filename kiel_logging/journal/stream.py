@@ -279,7 +279,7 @@ class Stream:
     def _reader(self, number: int) -> Descriptor:
         try:
             return Descriptor(segment_path(self.path, number), os.O_RDONLY)
-        except OSError:  # somebody removed it
+        except OSError:  # it was removed
             if number not in self._descriptors:
                 raise
             return self._descriptors[number]

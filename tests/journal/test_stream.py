@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import pytest
 
-from kiel_logging.errors import SpoolError, SpoolFull
+from kiel_logging.errors import NoRoom, SpoolError, SpoolFull
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import MAGIC, Damage, Frame, encode
 from kiel_logging.journal.local_stream import LocalStream
@@ -672,6 +672,50 @@ def test_an_exception_of_a_signal_handler_while_the_journal_is_made(tmp_path: Pa
             journal.abandon()
     finally:
         signal.signal(signal.SIGALRM, old)
+
+
+def test_a_write_aside_that_is_cut_short_is_not_cut_off(stream: LocalStream) -> None:
+    """The thread that has the gate may have appended behind it. The next segment starts."""
+    fill(stream, 1)
+    data, write = encode(numbered(2), stream.seed), os.write
+    has_it, may_end = threading.Event(), threading.Event()
+
+    def hold_the_gate() -> None:
+        with stream._journal.gate:
+            has_it.set()
+            may_end.wait()
+
+    thread = threading.Thread(target=hold_the_gate)
+    thread.start()
+    has_it.wait()
+    with patch("os.write", lambda number, data: write(number, data[:10])), pytest.raises(NoRoom):
+        stream.append_aside(data)
+    may_end.set()
+    thread.join()
+    assert segment_path(stream.path, 1).stat().st_size == len(data) + 10 == stream.size(START)
+    with pytest.raises(SpoolFull, match="can't be undone yet"):
+        stream.append(data)
+    stream.roll_if_due()
+    stream.append(data)
+    assert (segments(stream), numbers(stream), stream.appended) == ([1, 2], [1, 2], 2)
+
+
+def test_what_comes_from_memory_is_never_counted_twice(stream: LocalStream) -> None:
+    """A thread that looks while it is written finds it among the moved records as well."""
+    fill(stream, 1)
+    seen: list[int] = []
+    write = os.write
+
+    def look(number: int, data: bytes) -> int:
+        seen.append(stream.appended - stream.moved)
+        return write(number, data)
+
+    data = encode(numbered(2), stream.seed)
+    with patch("os.write", look):
+        stream.append_aside(data, moved=1)
+    with patch("os.write", side_effect=OSError(errno.EIO, "")), pytest.raises(SpoolError):
+        stream.append_aside(data, moved=1)
+    assert (seen, stream.appended, stream.moved) == ([1], 2, 1)
 
 
 # -- synchronous ----------------------------------------------------------------------------------

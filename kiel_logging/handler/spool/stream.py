@@ -315,7 +315,7 @@ class ShippedStream:
             self.stamper.skip(self.topic)
             return None
         if not entry.sequence:
-            return None  # the last number that it tells of is not the new instance's
+            return None  # its number is not one of the new instance
         state = State(entry.sequence, entry.digest or FIRST).to_bytes()
         self._return_to(Standing(self._own, state))
         return None if entry.kind == STATE else item_of(entry, self.topic, self._waiter)

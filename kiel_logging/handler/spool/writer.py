@@ -80,7 +80,7 @@ class Writer:
         except SpoolError as error:
             self._report(error)
             appended = 0
-        except BaseException:  # of a signal handler: the record may be there, and nobody woken
+        except BaseException:  # of a signal handler: the record may be there, and no thread woken
             self._wake(True)
             raise
         if not appended:
