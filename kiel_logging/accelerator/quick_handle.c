@@ -158,7 +158,11 @@ append_item(const QuickHandle *quick, PyObject *item)
     Tail *tail = (Tail *)quick->tail;
     Gate *gate = tail->gate;
     PyObject *frame = packed(item, 0, tail->seed);
-    int done = frame == NULL ? -1 : frame == Py_None ? 0 : tail_append(tail, frame);
+    int done = frame == NULL ? -1 : 0;
+    /* Python code may have run since may_be_quick(), and close() waits only for writes under way. */
+    if (done == 0 && frame != Py_None && !((Counts *)quick->counts)->closed) {
+        done = tail_append(tail, frame);
+    }
     Py_XDECREF(frame);
     if (done <= 0) {
         PyErr_Clear(); /* no memory: Python will drop and count it */

@@ -5,13 +5,14 @@ while no thread has the gate, by one ``write(2)`` without the GIL, and the next 
 the gate waits until no such write is under way.
 """
 
-from _thread import RLock
 from typing import Any, Final
+
+from kiel_logging import native
 
 NO_BOUND: Final = -1
 
 
-class GateInPython(RLock):  # type: ignore[misc] # the stubs call it final, which it is not
+class GateInPython(native.RLock):  # type: ignore[misc,valid-type] # which is a class
     """A re-entrant lock, and the counts of what was appended under it.
 
     Args:
@@ -29,9 +30,9 @@ class GateInPython(RLock):  # type: ignore[misc] # the stubs call it final, whic
 
     def __new__(cls, *_: Any) -> "GateInPython":
         """Make the lock, which takes no arguments."""
-        return super().__new__(cls)
+        return super().__new__(cls)  # type: ignore[no-any-return]
 
-    def __init__(self, lock: RLock, max_bytes: int) -> None:
+    def __init__(self, lock: Any, max_bytes: int) -> None:
         del lock
         self.max_bytes: Final = max_bytes
         self.appended_bytes = self.released_bytes = self.asides = self.pending = 0
