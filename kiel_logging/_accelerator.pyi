@@ -1,3 +1,4 @@
+from _thread import RLock
 from collections.abc import Callable, Mapping, Sized
 from logging import LogRecord
 from typing import Any, TypeVar
@@ -36,6 +37,38 @@ class Counts:
     def __init__(self, many_records: int, many_bytes: int, batch_size: int) -> None: ...
     def lose(self) -> None: ...
 
+class Gate:
+    appended_bytes: int
+    released_bytes: int
+    asides: int
+    pending: int
+    asleep: bool
+    @property
+    def max_bytes(self) -> int: ...
+    @property
+    def dirty(self) -> dict[str, None]: ...
+    def __init__(self, lock: RLock, max_bytes: int) -> None: ...
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+    def release(self) -> None: ...
+    def __enter__(self) -> bool: ...
+    def __exit__(self, *raised: object) -> None: ...
+
+class Tail:
+    appended: int
+    torn: bool
+    def __init__(self, gate: Gate, topic: str, seed: int) -> None: ...
+    def publish(
+        self,
+        descriptor: object,
+        number: int,
+        device: int,
+        inode: int,
+        sizes: dict[int, int],
+        segment: int,
+        /,
+    ) -> None: ...
+    def withdraw(self) -> None: ...
+
 class QuickHandle:
     def __init__(
         self,
@@ -45,10 +78,11 @@ class QuickHandle:
         here: Any,
         tallies: dict[Any, Any],
         counts: Counts,
-        queue: Sized,
-        append: Callable[[Item], None],
+        queue: Sized | None,
+        append: Callable[[Item], None] | None,
         told: Callable[[int], None],
         with_care: Callable[[LogRecord], Any],
+        tail: Tail = ...,
     ) -> None: ...
     def __call__(self, record: LogRecord, /) -> Any: ...
 

@@ -40,6 +40,7 @@ start_new_thread: Final[Callable[..., int]] = _original("_thread", "start_new_th
 get_ident: Final[Callable[[], int]] = _original("_thread", "get_ident")
 Lock: Final[Callable[[], threading.Lock]] = _original("_thread", "allocate_lock")
 RLock: Final[Callable[[], Any]] = _original("_thread", "RLock")
+sleep: Final[Callable[[float], None]] = _original("time", "sleep")
 DefaultSelector: Final[Any] = _original("selectors", "DefaultSelector")
 _originals: Final[Any] = SimpleNamespace(
     socket=_original("socket", "socket"),

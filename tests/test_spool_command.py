@@ -27,8 +27,9 @@ from kiel_logging import KafkaHandler
 from kiel_logging.cli import main
 from kiel_logging.journal.directory import OWNER, SHIPPER, Journal
 from kiel_logging.journal.frames import EVENT, FORMAT, MAGIC, STATE, Frame, encode
+from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.segments import segment_path
-from kiel_logging.journal.stream import CHECKPOINT, DAMAGED, Checkpoint, LocalStream, Stream
+from kiel_logging.journal.stream import CHECKPOINT, DAMAGED, Checkpoint, Stream
 from kiel_logging.spool.document import lines
 from kiel_logging.spool.survey import Backlog
 from kiel_logging.spool.table import age, plain, size

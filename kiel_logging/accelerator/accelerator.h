@@ -3,8 +3,8 @@
  * as well, only slower.
  *
  * The law: no state but the text of the last second, no callbacks but the ones that are given, and
- * the GIL is held all the time. What runs no Python code in here is one step for all threads and
- * signal handlers.
+ * the GIL is held all the time, but for the write(2) of gate.c. What runs no Python code in here is
+ * one step for all threads and signal handlers.
  *
  * This is what the files have in common. */
 
@@ -13,6 +13,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdint.h>
 
 #if defined(__GNUC__)
 #pragma GCC visibility push(hidden)
@@ -158,6 +159,40 @@ extern PyTypeObject COUNTS, QUICK_HANDLE;
 /* Queue the item if there is plenty of room; return how many are queued, 0 if there is not, -1
  * with an error. No Python code runs in here, so nobody comes in between. */
 Py_ssize_t queue_up(Counts *counts, PyObject *queue, PyObject *append, PyObject *item);
+
+/* -- the journal ------------------------------------------------------------------------------- */
+
+/* Passed by those who append; see GateInPython in journal/gate.py. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *lock;           /* an RLock */
+    PyThread_type_lock quiet; /* free while no flight is under way */
+    PyObject *dirty;
+    long long appended_bytes, released_bytes, max_bytes, pending;
+    long holders, flights, asides;
+    char asleep;
+} Gate;
+
+/* Where C appends to a stream, while there is a descriptor. */
+typedef struct {
+    PyObject_HEAD
+    Gate *gate;
+    PyObject *topic, *descriptor, *sizes, *segment;
+    unsigned long long device, inode;
+    long long appended;
+    unsigned int seed;
+    int number;
+    char torn;
+} Tail;
+
+extern PyTypeObject GATE, TAIL;
+
+/* Append the frame, which is bytes, by one write(2) without the GIL, and count it; return 1. 0 if
+ * that needs care: then nothing is counted. -1 with an error. */
+int tail_append(Tail *tail, PyObject *frame);
+
+/* Return the item's frame as bytes; None where that needs care, NULL with an error. */
+PyObject *packed(PyObject *item, uint64_t waiter, uint32_t seed);
 
 /* -- the module's functions -------------------------------------------------------------------- */
 

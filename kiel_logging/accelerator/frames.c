@@ -81,25 +81,17 @@ put_blob(unsigned char *at, PyObject *blob)
     return at + size;
 }
 
-/* pack_frame(item, waiter, seed) -> bytes | None: as encode(frame_of(item, waiter), seed). */
 PyObject *
-pack_frame(PyObject *module, PyObject *const *args, Py_ssize_t count)
+packed(PyObject *quick_item, uint64_t waiter, uint32_t seed)
 {
-    (void)module;
-    if (count != 3) {
-        PyErr_SetString(PyExc_TypeError, "pack_frame() takes an item, a waiter and a seed");
-        return NULL;
-    }
-    const QuickItem *item = (const QuickItem *)args[0];
-    if (!Py_IS_TYPE(args[0], &QUICK_ITEM) || item->number != 0 ||
+    const QuickItem *item = (const QuickItem *)quick_item;
+    if (!Py_IS_TYPE(quick_item, &QUICK_ITEM) || item->number != 0 ||
         item->level != (int32_t)item->level) {
         Py_RETURN_NONE;
     }
     size_t body = FIXED_SIZE + blob_size(item->data) + blob_size(item->value) + HEADERS_SIZE;
-    uint64_t waiter = PyLong_AsUnsignedLongLong(args[1]);
-    uint32_t seed = (uint32_t)PyLong_AsUnsignedLongMask(args[2]);
-    if (PyErr_Occurred() || body > MAX_BODY) {
-        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    if (body > MAX_BODY) {
+        Py_RETURN_NONE;
     }
     PyObject *made = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(HEADER_SIZE + body));
     if (made == NULL) {
@@ -127,6 +119,20 @@ pack_frame(PyObject *module, PyObject *const *args, Py_ssize_t count)
     put(frame + AT_LENGTH, body, 4);
     put(frame + AT_CHECKSUM, checksum(seed, frame, body), 4);
     return made;
+}
+
+/* pack_frame(item, waiter, seed) -> bytes | None: as encode(frame_of(item, waiter), seed). */
+PyObject *
+pack_frame(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "pack_frame() takes an item, a waiter and a seed");
+        return NULL;
+    }
+    uint64_t waiter = PyLong_AsUnsignedLongLong(args[1]);
+    uint32_t seed = (uint32_t)PyLong_AsUnsignedLongMask(args[2]);
+    return PyErr_Occurred() ? NULL : packed(args[0], waiter, seed);
 }
 
 /* -- reading ---------------------------------------------------------------------------------- */

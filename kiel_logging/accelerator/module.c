@@ -58,7 +58,9 @@ PyInit__accelerator(void)
     PyObject *module = PyModule_Create(&MODULE);
     if (module != NULL && (PyModule_AddType(module, &QUICK_ITEM) < 0 ||
                            PyModule_AddType(module, &COUNTS) < 0 ||
-                           PyModule_AddType(module, &QUICK_HANDLE) < 0)) {
+                           PyModule_AddType(module, &QUICK_HANDLE) < 0 ||
+                           PyModule_AddType(module, &GATE) < 0 ||
+                           PyModule_AddType(module, &TAIL) < 0)) {
         Py_CLEAR(module);
     }
     return module;

@@ -1,5 +1,5 @@
 /* QuickHandle: KafkaHandler.handle() for a record that needs no care, with all that it calls, in one
- * call. */
+ * call. The item goes into the hand-off's queue, or its frame to the tail of a journal's stream. */
 
 #include "accelerator.h"
 
@@ -10,6 +10,9 @@
 #include <unistd.h>
 #endif
 
+/* Of what is queued: more than one, and no full batch. */
+#define TOLD PY_SSIZE_T_MAX
+
 typedef struct {
     PyObject_HEAD
     PyObject *own;      /* the handler's attributes */
@@ -17,6 +20,7 @@ typedef struct {
     PyObject *here;     /* its depth is 0 where the program works for itself */
     PyObject *tallies;  /* empty where nobody awaits a receipt */
     PyObject *counts, *queue, *append, *told;
+    PyObject *tail;      /* a Tail; NULL where items are queued */
     PyObject *with_care; /* KafkaHandler.handle(), for all other records */
     long process;        /* the id of the one that it was made in */
 } QuickHandle;
@@ -26,15 +30,17 @@ quick_init(PyObject *self, PyObject *args, PyObject *named)
 {
     QuickHandle *quick = (QuickHandle *)self;
     static char *names[] = {"own", "settings", "here", "tallies", "counts",
-                            "queue", "append", "told", "with_care", NULL};
+                            "queue", "append", "told", "with_care", "tail", NULL};
     PyObject *own, *settings, *here, *tallies, *counts, *queue, *append, *told, *with_care;
+    PyObject *tail = NULL;
     if (quick->own != NULL) {
         PyErr_SetString(PyExc_TypeError, "QuickHandle() is made once");
         return -1;
     }
-    if (!PyArg_ParseTupleAndKeywords(args, named, "O!O!OO!O!OOOO", names, &PyDict_Type, &own,
+    if (!PyArg_ParseTupleAndKeywords(args, named, "O!O!OO!O!OOOO|O!", names, &PyDict_Type, &own,
                                      &PyTuple_Type, &settings, &here, &PyDict_Type, &tallies,
-                                     &COUNTS, &counts, &queue, &append, &told, &with_care)) {
+                                     &COUNTS, &counts, &queue, &append, &told, &with_care, &TAIL,
+                                     &tail)) {
         return -1;
     }
     if (!are_settings(settings)) {
@@ -49,6 +55,7 @@ quick_init(PyObject *self, PyObject *args, PyObject *named)
     quick->append = Py_NewRef(append);
     quick->told = Py_NewRef(told);
     quick->with_care = Py_NewRef(with_care);
+    quick->tail = Py_XNewRef(tail);
     quick->process = (long)getpid();
     return 0;
 }
@@ -66,6 +73,7 @@ quick_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(quick->append);
     Py_VISIT(quick->told);
     Py_VISIT(quick->with_care);
+    Py_VISIT(quick->tail);
     return 0;
 }
 
@@ -82,6 +90,7 @@ quick_clear(PyObject *self)
     Py_CLEAR(quick->append);
     Py_CLEAR(quick->told);
     Py_CLEAR(quick->with_care);
+    Py_CLEAR(quick->tail);
     return 0;
 }
 
@@ -175,6 +184,35 @@ handle_with_care(const QuickHandle *quick, PyObject *args, PyObject *named)
     return result;
 }
 
+/* Append the item to the tail; return what tell() is to be called with, TOLD where nobody is to be
+ * woken; 0 where that needs care. */
+static Py_ssize_t
+append_item(const QuickHandle *quick, PyObject *item)
+{
+    Tail *tail = (Tail *)quick->tail;
+    Gate *gate = tail->gate;
+    PyObject *frame = packed(item, 0, tail->seed);
+    int done = frame == NULL ? -1 : 0;
+    /* Python code may have run since may_be_quick(), and close() waits only for writes under way. */
+    if (done == 0 && frame != Py_None && !((Counts *)quick->counts)->closed) {
+        done = tail_append(tail, frame);
+    }
+    Py_XDECREF(frame);
+    if (done <= 0) {
+        PyErr_Clear(); /* no memory: Python will drop and count it */
+        return 0;
+    }
+    if (PyDict_SetItem(gate->dirty, tail->topic, Py_None) < 0) {
+        PyErr_Clear(); /* no memory: it is found with the next one */
+    }
+    gate->pending++;
+    if (gate->asleep) {
+        gate->asleep = 0;
+        return 1;
+    }
+    return gate->pending == ((Counts *)quick->counts)->batch_size ? gate->pending : TOLD;
+}
+
 static PyObject *
 quick_call(PyObject *self, PyObject *args, PyObject *named)
 {
@@ -192,7 +230,9 @@ quick_call(PyObject *self, PyObject *args, PyObject *named)
     }
     Py_ssize_t queued = 0;
     if (item != Py_None) {
-        queued = queue_up(counts, quick->queue, quick->append, item);
+        queued = quick->tail != NULL
+                     ? append_item(quick, item)
+                     : queue_up(counts, quick->queue, quick->append, item);
     }
     Py_DECREF(item);
     if (queued < 0) {

@@ -364,7 +364,7 @@ class KafkaHandler(logging.Handler):
             KafkaHandler,
             settings=self._conversion.settings_in_c,
             tallies=self._tallies,
-            handoff=self._pipeline.handoff,
+            pipeline=self._pipeline,
         )
         if handle is not None:
             self.__dict__["handle"] = handle

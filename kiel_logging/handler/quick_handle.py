@@ -1,6 +1,7 @@
 """``handle()`` in one call of C, in front of the handler's own, where both do the same.
 
-It converts, checks for room and queues, without any Python code in between; so it needs no lock.
+It converts, checks for room, and queues or appends to a journal, without any Python code in
+between; so it needs no lock.
 Whatever needs care it leaves to the handler's own ``handle()``: a record that is no plain one, a
 handler with filters or a formatter, a full buffer, a receipt that is waited for.
 """
@@ -9,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from kiel_logging.handler.pipeline.handoff import Handoff
+from kiel_logging.handler.pipeline.pipeline import Pipeline
 from kiel_logging.handler.shipping import here
 
 try:
@@ -23,13 +24,17 @@ _THE_WAY: Final = ("handle", "filter", "emit", "format")
 """Of a record through a handler: a subclass that overrides any of it means it."""
 
 
+_TOPIC: Final = 10
+"""The topic's place in the settings, as in accelerator.h."""
+
+
 def quick_handle(
     handler: logging.Handler,
     base: type[logging.Handler],
     *,
     settings: tuple[Any, ...] | None,
     tallies: dict[Any, Any],
-    handoff: Handoff,
+    pipeline: Pipeline,
 ) -> Callable[[logging.LogRecord], Any] | None:
     """Return what can take the place of ``handler.handle``; None where nothing can.
 
@@ -38,10 +43,13 @@ def quick_handle(
         base: the class whose ways it does.
         settings: how C converts; None where it can't.
         tallies: empty while nobody awaits a receipt.
-        handoff: where the items go.
+        pipeline: where the items go.
     """
-    queue, kind = handoff.quick_queue, type(handler)
-    if not IN_C or settings is None or queue is None:
+    if not IN_C or settings is None:
+        return None
+    handoff, kind = pipeline.handoff, type(handler)
+    queue, tail = handoff.quick_queue, pipeline.tail(settings[_TOPIC])
+    if queue is None and tail is None:
         return None
     if any(getattr(kind, name) is not getattr(base, name) for name in _THE_WAY):
         return None
@@ -52,7 +60,8 @@ def quick_handle(
         tallies=tallies,
         counts=handoff.counts,
         queue=queue,
-        append=queue.append,
+        append=None if queue is None else queue.append,
         told=handoff.tell,
         with_care=kind.handle.__get__(handler),
+        **({} if tail is None else {"tail": tail}),
     )

@@ -15,14 +15,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from kiel_logging import native
 from kiel_logging.errors import NoRoom, SpoolError
 from kiel_logging.journal.frames import FORMAT
-from kiel_logging.journal.locks import Claim, birth, claim, peek
+from kiel_logging.journal.gate import NO_BOUND, Gate
+from kiel_logging.journal.local_stream import LocalStream
+from kiel_logging.journal.locks import Claim, birth, claim
 from kiel_logging.journal.segments import failing_at, failure
-from kiel_logging.journal.stream import DAMAGED, LocalStream, Stream
+from kiel_logging.journal.stream import DAMAGED, Stream
 from kiel_logging.native import monotonic
 
 OWNER, SHIPPER = LOCKS = ("owner.lock", "shipper.lock")
@@ -32,9 +34,6 @@ _INSTANCE: Final = re.compile(r"[0-9a-f]{32}")
 _OCTAL: Final = re.compile(r"\\(\d{3})")
 _NETWORK: Final = re.compile(r"nfs.*|cifs|smb.*|9p|afs|ceph|lustre|fuse\.(sshfs|glusterfs)")
 
-
-_A_MOMENT: Final = 0.05
-"""Seconds."""
 
 _OPENING: Final = 1.0
 """Seconds that the first append waits while others look at the new directory."""
@@ -53,10 +52,8 @@ class Journal:
         about: further facts for people, in the file of the owner's lock.
 
     Attributes:
-        appended_bytes: how many were appended; written by those who append.
-        released_bytes: how many of these are acknowledged; written by the thread that ships.
         failing: whether the disk refused the last append.
-        lock: held during each append.
+        gate: held during each append, but for those of compiled code.
     """
 
     root: Path
@@ -72,8 +69,7 @@ class Journal:
             most = max(_LEAST_SEGMENT_BYTES, self.max_bytes // 8)
             self.segment_bytes = min(self.segment_bytes, most)
         self.path = self.root / self.instance
-        self.lock = native.RLock()
-        self.appended_bytes = self.released_bytes = 0
+        self.gate = Gate(native.RLock(), NO_BOUND if self.max_bytes is None else self.max_bytes)
         self.failing = False
         self._streams: dict[str, LocalStream] = {}
         self._opened: dict[LocalStream, None] = {}
@@ -84,18 +80,18 @@ class Journal:
     @property
     def bytes(self) -> int:
         """How many bytes are appended and not acknowledged."""
-        return self.appended_bytes - self.released_bytes
+        return self.gate.appended_bytes - self.gate.released_bytes
 
     @contextlib.contextmanager
-    def lock_for_a_moment(self) -> Iterator[bool]:
-        """Hold the lock, or continue without it if another thread has it for 50 ms; for the one
-        that ships, which no signal handler interrupts."""
-        held = self.lock.acquire(timeout=_A_MOMENT)
+    def try_gate(self, patience: float = 0.0) -> Iterator[bool]:
+        """Hold the gate, or yield False if another thread has it for ``patience`` seconds; for the
+        thread that ships, which no signal handler interrupts."""
+        held = self.gate.acquire(timeout=patience) if patience else self.gate.acquire(False)
         try:
             yield held
         finally:
             if held:
-                self.lock.release()
+                self.gate.release()
 
     def stream(self, topic: str) -> LocalStream:
         """Return the stream of a topic, always the same one; raise ValueError for a bad name."""
@@ -111,7 +107,7 @@ class Journal:
 
     def open(self) -> None:
         """Make the directory and take both locks, unless they are there; raise SpoolError."""
-        with self.lock:
+        with self.gate:
             if len(self._claims) == len(LOCKS) and all(one.is_held for one in self._claims):
                 return
             if self._closed or self._opening:  # the latter: by the frame beneath a signal handler
@@ -129,7 +125,7 @@ class Journal:
         deadline = monotonic() + self._patience
         while not self._try_locks():
             if monotonic() >= deadline:
-                self._patience = 0.0  # somebody sends it, as the program closed all descriptors
+                self._patience = 0.0  # it is being sent, as the program closed all descriptors
                 raise SpoolError(f"another process takes {self.path} for a dead one's: log later")
             time.sleep(0.001)
         self._patience = 0.0
@@ -173,7 +169,7 @@ class Journal:
 
         If something can't be removed, raise SpoolError; it is unlocked all the same.
         """
-        with self.lock:
+        with self.gate:
             self._closed = True
             try:
                 left = [stream for stream in self.streams() if not stream.close()]
@@ -241,17 +237,6 @@ class Orphan:
 def _release(claims: list[Claim]) -> None:
     while claims:
         claims.pop().release()
-
-
-class Instance(NamedTuple):
-    """An instance as a command shows it; ``started`` is in seconds since 1970."""
-
-    path: Path
-    is_alive: bool
-    is_shipped: bool
-    about: Mapping[str, Any]
-    started: float
-    streams: list[Stream]
 
 
 def _try_to_write(root: Path) -> None:
@@ -348,20 +333,6 @@ class Directory:
                     self._report_once(error)
         return sorted(found, key=lambda orphan: (orphan.started, orphan.instance))
 
-    def instances(self) -> list[Instance]:
-        """Return all instances, the oldest first, for commands; raise SpoolError."""
-        found = []
-        for path in self._instances():
-            try:
-                (alive, content), (shipped, _) = (peek(path / name) for name in LOCKS)
-                about, streams = _parsed(content), list(streams_of(path).values())
-            except SpoolError:
-                if path.exists():  # if not, its process has just come to its end
-                    raise
-            else:
-                found.append(Instance(path, alive, shipped, about, _started(path, about), streams))
-        return sorted(found, key=lambda instance: instance.started)
-
     def _report_once(self, error: SpoolError) -> None:
         if (text := str(error)) not in self._reported:
             self._reported.add(text)
@@ -419,8 +390,8 @@ def _remove_instance(path: Path) -> None:
         try:
             path.rmdir()
         except OSError as error:
-            # What was set aside stays. Or its writer has just started, and makes the locks anew; or
-            # another process removed what is empty.
+            # Bytes that were set aside stay. Or its writer has just started, and makes the locks
+            # anew; or another process removed what is empty.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
                 raise
 

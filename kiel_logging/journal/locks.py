@@ -94,16 +94,6 @@ def _lock(descriptor: Descriptor) -> bool:
     return True
 
 
-def peek(path: Path) -> tuple[bool, bytes]:
-    """Return whether any process holds a lock, and its content; nothing if it is held here."""
-    if _key_of(path) in _taken or not path.exists():
-        return path.exists(), b""
-    if (free := claim(path)) is not None:
-        free.release()
-    with failing_at(path):
-        return free is None, path.read_bytes()
-
-
 def _key_of(path: Path) -> tuple[int, str, str]:
     return os.getpid(), path.parent.name, path.name
 

@@ -75,21 +75,25 @@ class Descriptor:
 
     Programs may close descriptors that they don't know, as daemons do. The number may then be that
     of a file of the program: this object knows its own file, and leaves any other one alone.
+
+    Attributes:
+        number: the system's; -1 once it is known to be closed.
+        file: device and inode.
     """
 
-    __slots__ = ("_file", "number", "path")
+    __slots__ = ("file", "number", "path")
 
     def __init__(self, path: Path, flags: int) -> None:
         self.path: Final = path
         self.number = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         status = os.fstat(self.number)
-        self._file: Final = (status.st_dev, status.st_ino)
+        self.file: Final = (status.st_dev, status.st_ino)
 
     def status(self) -> os.stat_result | None:
         """Return the file's status; None if the number is closed, or another file's."""
         try:
             status = os.fstat(self.number)
-            if (status.st_dev, status.st_ino) == self._file:
+            if (status.st_dev, status.st_ino) == self.file:
                 return status
         except OSError:
             pass

@@ -1,7 +1,6 @@
-"""Streams: the files of one topic of one writer, which are read, released, and appended to.
+"""Streams: the files of one topic of one writer, which are read and released.
 
-``Stream`` is for the one thread that ships. ``LocalStream.append()`` and ``sync()`` are for all
-threads at any moment: a signal handler or a ``__del__`` may call them on top of themselves.
+All of it is for the one thread that ships.
 """
 
 import contextlib
@@ -14,11 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from crc32c import crc32c
 
-with contextlib.suppress(ImportError):  # Windows, where there is no journal
-    import resource
-
-from kiel_logging import native
-from kiel_logging.errors import SpoolError, SpoolFull
+from kiel_logging.errors import SpoolError
 from kiel_logging.journal import frames
 from kiel_logging.journal.frames import Damage, Frame, Scan
 from kiel_logging.journal.segments import (
@@ -27,11 +22,10 @@ from kiel_logging.journal.segments import (
     failure,
     segment_path,
     segments_in,
-    sync_directory,
 )
 
 if TYPE_CHECKING:
-    from kiel_logging.journal.directory import Journal
+    pass
 
 CHECKPOINT: Final = "checkpoint"
 DAMAGED: Final = "damaged"
@@ -41,7 +35,6 @@ _SLOT_SUM: Final = struct.Struct(">I")
 _SLOT_DISTANCE: Final = 4096
 _BLOCK: Final = 1024 * 1024
 _MOST_SET_ASIDE: Final = 64 * 1024 * 1024
-_EARLY: Final = 8
 
 
 class Position(NamedTuple):
@@ -286,7 +279,7 @@ class Stream:
     def _reader(self, number: int) -> Descriptor:
         try:
             return Descriptor(segment_path(self.path, number), os.O_RDONLY)
-        except OSError:  # somebody removed it
+        except OSError:  # it was removed
             if number not in self._descriptors:
                 raise
             return self._descriptors[number]
@@ -313,249 +306,3 @@ class Stream:
             (self.path / CHECKPOINT).unlink(missing_ok=True)
             if not (self.path / DAMAGED).exists():
                 self.path.rmdir()
-
-
-def _cut_short(descriptor: Descriptor) -> OSError:
-    """Return why a write took only a part: a limit on the size of files, else a full disk."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    is_limit = limit != resource.RLIM_INFINITY and os.fstat(descriptor.number).st_size >= limit
-    number = errno.EFBIG if is_limit else errno.ENOSPC
-    return OSError(number, os.strerror(number))
-
-
-class LocalStream(Stream):
-    """A stream of this process; get it from ``Journal.stream()``.
-
-    Threads take turns by the journal's lock. A signal handler passes, for the lock is re-entrant,
-    and appends between any two lines. This is sound because ``write(2)`` alone decides what is in
-    the file, and because CPython runs no signal handler within ``+=`` of plain numbers.
-
-    Attributes:
-        appended: records in the files so far. A record is counted before it can be read.
-    """
-
-    def __init__(self, journal: "Journal", topic: str) -> None:
-        super().__init__(journal.path / topic, journal.instance, synchronous=journal.synchronous)
-        self.appended = 0
-        self._journal: Final = journal
-        self._total = self._released = 0
-        """Bytes that were appended, and how many of these are acknowledged."""
-        self._written = self._synced = 0
-        self._torn = False
-        """Whether the last segment ends with the front of a frame; then nothing is appended."""
-        self._syncing: Final = native.RLock()
-
-    @property
-    def end(self) -> Position:
-        """The position behind all that was appended. To rely on it, hold ``Journal.lock``."""
-        return Position(self._segment, self._sizes.get(self._segment, 0))
-
-    @property
-    def is_new(self) -> bool:
-        """Whether nothing was appended yet; true for as long as the journal's lock is held."""
-        return self.appended == 0
-
-    def append(self, data: bytes, records: int = 1) -> int:
-        """Append whole frames, which hold ``records`` records, by one ``write(2)``.
-
-        Only the thread that ships may give several frames: where the disk becomes full the first
-        of them are in the file for a moment.
-
-        Returns:
-            A number for ``sync()``.
-
-        Raises:
-            SpoolFull: there is no room; nothing was appended.
-            SpoolError: the disk failed; nothing was appended.
-        """
-        with self._journal.lock:
-            return self._append_whole(data, records)
-
-    def append_aside(self, data: bytes, records: int = 1) -> int:
-        """As ``append()``, for the thread that ships: does not wait for the lock for long.
-
-        A signal handler may wait for this thread on top of a frame that holds the lock. Then this
-        thread appends without it, which is as sound as if the signal handler did so itself.
-        """
-        with self._journal.lock_for_a_moment():
-            return self._append_whole(data, records)
-
-    def _append_whole(self, data: bytes, records: int) -> int:
-        size = len(data)
-        journal = self._journal
-        if journal.max_bytes is not None and journal.bytes + size > journal.max_bytes:
-            raise SpoolFull(
-                f"the spool {journal.path} has {journal.bytes} of {journal.max_bytes} bytes, "
-                f"and {size} more don't fit: see to the brokers, or raise spool_max_bytes"
-            )
-        if self._torn:
-            raise SpoolFull(f"the last write to {self.path} can't be undone yet: log later")
-        journal.failing = True
-        try:
-            self._append(data, size, records)
-        except OSError as error:
-            if error.errno is None:  # a TimeoutError of a signal handler's, not the system's
-                raise
-            raise failure(self.path, error) from error
-        journal.failing = False
-        self._written += 1
-        return self._written
-
-    def _append(self, data: bytes, size: int, records: int) -> None:
-        number = self._segment
-        descriptor = self._descriptors.get(number)
-        uncounted = None if descriptor is None else self._uncounted(number, descriptor)
-        if descriptor is None or uncounted is None:
-            number, descriptor = self._open()
-            uncounted = self._uncounted(number, descriptor) or 0
-        try:
-            self._total += size
-            self._journal.appended_bytes += size
-            self.appended += records
-            before = self._sizes[number]  # no signal handler comes between this line and the next
-            if os.write(descriptor.number, data) < size:
-                raise _cut_short(descriptor)  # noqa: TRY301
-        except BaseException:
-            # Some bytes may be in the file, or all, where a signal handler raised right behind the
-            # system call. Handlers on top that came to their end have counted theirs.
-            now = self._uncounted(number, descriptor)
-            landed = 0 if now is None else now - uncounted
-            if 0 < landed < size and self._sizes[number] == before:
-                self._torn = True  # from here on no signal handler appends behind them
-                with contextlib.suppress(OSError):
-                    os.ftruncate(descriptor.number, before + uncounted)
-                    landed, self._torn = 0, False
-            if landed < size:
-                self._total -= size - landed
-                self._journal.appended_bytes -= size - landed
-                self.appended -= records
-            self._sizes[number] += landed
-            raise
-        self._sizes[number] += size
-
-    def _uncounted(self, number: int, descriptor: Descriptor) -> int | None:
-        """Return the bytes of a segment that no append has counted; None if the file is not ours.
-
-        They are those of the frames beneath a signal handler. A handler that appends between the
-        look at the file and the look at the count would be in one of them, so look again.
-        """
-        counted = -1
-        while counted != (counted := self._sizes.get(number, 0)):
-            status = descriptor.status()
-        return None if status is None else status.st_size - counted
-
-    def _open(self) -> tuple[int, Descriptor]:
-        """Open the current segment; make it, and what it needs, if it is not there.
-
-        A signal handler may do all of it on top of any line: each line accepts that.
-        """
-        journal = self._journal
-        journal.open()
-        self.path.mkdir(mode=0o700, exist_ok=True)
-        if self.checkpoint is None or not (self.path / CHECKPOINT).exists():
-            super().store(self.checkpoint or FIRST)
-        if self._segment in self._sizes and not segment_path(self.path, self._segment).exists():
-            self._segment += 1  # it was removed: a reader would look for its bytes in a new one
-        number = self._segment
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-        descriptor = Descriptor(segment_path(self.path, number), flags)
-        if journal.synchronous:
-            for directory in (self.path, journal.path, journal.path.parent):
-                sync_directory(directory)
-        self._sizes.setdefault(number, 0)
-        self._descriptors[number] = descriptor
-        journal.keep_open(self)
-        return number, descriptor
-
-    def reopen(self) -> None:
-        """Have the next append open the segment anew."""
-        self._descriptors.pop(self._segment, None)
-
-    def sync(self, until: int) -> None:
-        """Wait until all up to the append that returned ``until`` is on the disk.
-
-        One thread calls ``fdatasync`` for all that appended before; those that come meanwhile wait
-        for the next round. A signal handler on top of a call does not wait: it takes part in the
-        lock beneath it. Nothing in here takes the journal's lock, which the frame beneath a signal
-        handler may hold while the handler waits for another thread in here.
-
-        Raises:
-            SpoolError: the disk failed. The records are in the file, and will be sent, but may not
-                survive a power cut.
-        """
-        if self._synced < until:
-            with self._syncing:
-                if self._synced < until:
-                    written = self._written  # before the segment: a roll syncs the one it leaves
-                    self._sync_segment()
-                    self._synced = max(self._synced, written)
-
-    def _sync_segment(self) -> None:
-        number = self._segment
-        with failing_at(self.path):
-            descriptor = self._descriptors.get(number)
-            if number in self._sizes and (descriptor is None or descriptor.status() is None):
-                descriptor = self._reader(number)
-            if descriptor is not None:
-                os.fdatasync(descriptor.number)
-
-    # For the thread that ships.
-
-    def store(self, checkpoint: Checkpoint) -> None:
-        """See ``Stream.store()``; bytes before it no longer count as the journal's."""
-        super().store(checkpoint)
-        total = self._total  # first: what is appended meanwhile is behind the checkpoint
-        released = total - self.size(checkpoint.position)
-        self._journal.released_bytes += released - self._released
-        self._released = released
-
-    def roll_if_due(self) -> None:
-        """Start the next segment if this one is large, or if nothing in it is needed any more.
-
-        Takes no room on the disk: the next append makes the file. Call it when something was
-        acknowledged, and now and then. Raise SpoolError if the disk fails.
-        """
-        journal = self._journal
-        if not journal.lock.acquire(blocking=False):
-            return  # another time: see append_aside() who may hold it
-        try:
-            number, size = self._segment, self._sizes.get(self._segment, 0)
-            least = journal.segment_bytes
-            checkpoint = self.checkpoint
-            if released := checkpoint is not None and checkpoint.position >= (number, size):
-                least = 1 if journal.failing else least // _EARLY
-            removed = self._has_no_name()
-            if size < least and not removed and not self._torn:
-                return
-            if journal.synchronous:
-                self._sync_segment()  # sync() might wait for a thread that waits for this lock
-            if not removed:
-                self.reopen()
-            self._segment += 1
-            self._torn = False
-        finally:
-            journal.lock.release()
-        if released and checkpoint is not None:
-            self.release(checkpoint)
-
-    def _has_no_name(self) -> bool:
-        """Whether the current segment's file was removed."""
-        descriptor = self._descriptors.get(self._segment)
-        status = descriptor.status() if descriptor is not None else None
-        return status is not None and status.st_nlink == 0
-
-    def abandon(self) -> None:
-        """Close the descriptors; touch no file."""
-        self._descriptors.clear()
-
-    def close(self) -> bool:
-        """Remove the files if all is acknowledged, and return whether it is."""
-        self.abandon()
-        if self.checkpoint is None:  # nothing was appended; a full disk takes names all the same
-            with contextlib.suppress(SpoolError):
-                self.remove()
-            return True
-        acknowledged = self.is_acknowledged
-        if acknowledged:
-            self.remove()
-        return acknowledged

@@ -23,6 +23,7 @@ from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandl
 from kiel_logging.constants import VERSION
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import AuthenticationFailed, ConfigurationError
+from kiel_logging.native import monotonic
 from kiel_logging.network.tls import trusting
 from kiel_logging.security import ClientCredentials, Token
 
@@ -159,13 +160,13 @@ class _InTime(io.RawIOBase):
     def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
         self._sock = sock
         self._raw = raw
-        self._until = time.monotonic() + _PATIENCE
+        self._until = monotonic() + _PATIENCE
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._until - time.monotonic()
+        left = self._until - monotonic()
         if left <= 0:
             raise TimeoutError
         self._sock.settimeout(left)

@@ -46,7 +46,7 @@ def left(
     with closing(handler):
         for number in range(SEGMENTS * EACH):
             if number and not number % EACH:
-                files._segment += 1  # as the shipper does with a segment that is full
+                files.roll()  # as the shipper does with a segment that is full
             logger_to(handler).info("%d", number)
     assert len(list(spool.rglob("*.log"))) == SEGMENTS
     start_broker(cluster)

@@ -255,7 +255,7 @@ class Interrupt(BaseException):
     """Raised by a signal handler, which Ctrl-C and time limits are."""
 
 
-def interrupted(handler: KafkaHandler, moment: int) -> bool:
+def interrupted(handler: KafkaHandler, moment: int, extra: dict[str, Any]) -> bool:
     """Log, and raise as a signal handler does at the given moment; return whether it came."""
 
     def raise_interrupt() -> None:
@@ -263,25 +263,34 @@ def interrupted(handler: KafkaHandler, moment: int) -> bool:
 
     logger = logger_to(handler)
     with contextlib.suppress(Interrupt):
-        interrupt(lambda: logger.info("2"), raise_interrupt, moment, within="kiel_logging")
+        log_it = partial(logger.info, "2", extra=extra)
+        interrupt(log_it, raise_interrupt, moment, within="kiel_logging")
         return False
     return True
 
 
 @pytest.mark.parametrize("chain", [False, True], ids=["numbers", "chain"])
+@pytest.mark.parametrize(
+    ("extra", "least"), [({"it": object()}, 20), ({}, 3)], ids=["with care", "quickly"]
+)
 def test_a_call_that_an_exception_tears_away(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, chain: bool
+    cluster: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    chain: bool,
+    extra: dict[str, Any],
+    least: int,
 ) -> None:
     """Wherever it comes, the record arrives once or not at all, and the ledger holds."""
     handler = make_handler(spool_dir=spool, spool="always", chain=chain)
     log(handler, 1)
     torn = 1
-    while interrupted(handler, torn):
+    while interrupted(handler, torn, extra):
         torn += 1
     log(handler, 3)
     assert handler.flush() == 0
     stats = handler.stats()
-    assert torn > 20
+    assert torn > least
     assert (stats.failed, stats.spooled, total(stats)) == (0, 0, stats.emitted)
     found = numbers(cluster)
     assert (found[0], found[-1]) == (1, 3)

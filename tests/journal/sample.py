@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from kiel_logging.journal.frames import RECORD, Damage, Frame, encode
+from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.stream import (
     FIRST,
     START,
     Checkpoint,
-    LocalStream,
     Position,
     Stream,
 )

@@ -17,9 +17,17 @@ from typing import Any
 import pytest
 
 from kiel_logging.errors import SpoolError
-from kiel_logging.journal.directory import OWNER, SHIPPER, Directory, Journal, Orphan
+from kiel_logging.journal.directory import (
+    LOCKS,
+    OWNER,
+    SHIPPER,
+    Directory,
+    Journal,
+    Orphan,
+    streams_of,
+)
 from kiel_logging.journal.frames import encode
-from kiel_logging.journal.locks import claim, peek
+from kiel_logging.journal.locks import claim, holder
 from kiel_logging.journal.segments import segment_path
 from kiel_logging.journal.stream import CHECKPOINT, DAMAGED, START
 from tests.journal.sample import (
@@ -134,8 +142,7 @@ input()
     with program(writer(tmp_path) + code) as running:
         assert said(running) == "forked"
         assert directory.orphans() == []
-        (instance,) = directory.instances()
-        assert (instance.is_alive, instance.is_shipped) == (True, True)
+        assert [holder(tmp_path / INSTANCE / name) for name in LOCKS] == [running.pid] * 2
 
 
 def test_a_forked_child_has_a_journal_of_its_own(tmp_path: Path) -> None:
@@ -179,9 +186,7 @@ def test_to_look_for_orphans_does_not_give_up_ones_own_locks(
     journal = Journal(tmp_path, INSTANCE)
     fill(journal.stream(TOPIC), 1)
     assert directory.orphans() == []
-    (instance,) = directory.instances()
-    assert (instance.is_alive, instance.is_shipped) == (True, True)
-    assert peek(journal.path / OWNER) == (True, b"")
+    assert [holder(journal.path / name) for name in LOCKS] == [os.getpid()] * 2
     code = f"print(json.dumps(len(Directory(Path({str(tmp_path)!r})).orphans())))"
     assert output(code) == 0
     journal.abandon()
@@ -288,7 +293,8 @@ def test_an_orphan_of_another_format_stays(
         assert directory.orphans() == []
     (text,) = reports
     assert re.search("has format 99 .* the release that made it can send it", text)
-    assert peek(path / OWNER) == (False, b'{"format": 99}\n')
+    assert holder(path / OWNER) is None
+    assert (path / OWNER).read_bytes() == b'{"format": 99}\n'
     assert (path / TOPIC / CHECKPOINT).exists()
     reports.clear()
 
@@ -303,7 +309,6 @@ def test_names_that_are_no_instances_are_left_alone(tmp_path: Path, directory: D
     (tmp_path / "notes").mkdir()
     assert not directory.has_instances
     assert directory.orphans() == []
-    assert directory.instances() == []
 
 
 @AS_ROOT
@@ -353,7 +358,7 @@ def test_what_was_set_aside_stays(tmp_path: Path, directory: Directory) -> None:
     assert orphan.remove()
     assert [one.relative_to(path) for one in path.rglob("*")] == [Path("a"), Path("a", DAMAGED)]
     assert directory.orphans() == []
-    assert [instance.streams for instance in directory.instances()] == [[]]
+    assert streams_of(path) == {}
 
 
 def test_an_orphan_that_another_process_removes_meanwhile(
@@ -387,22 +392,22 @@ def test_the_rest_of_an_instance_is_removed(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_instances_are_listed_for_commands(tmp_path: Path, directory: Directory) -> None:
-    """With all that their owners said, and what is left."""
-    leave(tmp_path, 1, instance="f" * 32)
+def test_an_owner_says_whose_the_records_are(tmp_path: Path, directory: Directory) -> None:
+    """For people, and for the process that will send them."""
     journal = Journal(tmp_path, INSTANCE, about={"program": "shop"})
+    before = time.time()
     fill(journal.stream(TOPIC), 1, 2)
-    dead, alive = directory.instances()
-    assert (dead.path.name, dead.is_alive, dead.is_shipped) == ("f" * 32, False, False)
-    assert (alive.path.name, alive.is_alive, alive.is_shipped) == (INSTANCE, True, True)
-    assert dead.about["pid"] == os.getpid()
-    assert dead.about["format"] == 1
-    assert 0 <= alive.started - dead.started < 60
-    (stream,) = alive.streams
-    assert stream.size(START) == 2 * len(encode(numbered(1), 0))
-    content = json.loads((tmp_path / ("f" * 32) / OWNER).read_text())
-    assert (content["instance"], content["host"]) == ("f" * 32, os.uname().nodename)
+    content = json.loads((journal.path / OWNER).read_text())
+    assert (content["instance"], content["host"]) == (INSTANCE, os.uname().nodename)
+    assert (content["pid"], content["format"], content["program"]) == (os.getpid(), 1, "shop")
+    assert before <= content["started"] <= time.time()
     journal.abandon()
+    (orphan,) = directory.orphans()
+    assert (orphan.instance, orphan.about) == (INSTANCE, content)
+    assert orphan.started == content["started"]
+    (stream,) = orphan.streams()
+    assert stream.size(START) == 2 * len(encode(numbered(1), 0))
+    orphan.release()
 
 
 # -- the end of a journal -------------------------------------------------------------------------
@@ -646,7 +651,7 @@ def test_nothing_is_reported_of_a_directory_that_is_not_there(
 ) -> None:
     """It is made by the first append."""
     directory = Directory(tmp_path / "none", reports.append)
-    assert (directory.orphans(), directory.instances(), directory.has_instances) == ([], [], False)
+    assert (directory.orphans(), directory.has_instances) == ([], False)
     path = leave(tmp_path / "none", 1)
     assert directory.has_instances
     assert time.time() >= path.stat().st_mtime

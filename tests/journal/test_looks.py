@@ -14,9 +14,9 @@ import pytest
 
 from kiel_logging.journal.directory import OWNER, SHIPPER, Journal
 from kiel_logging.journal.frames import MAGIC
+from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.locks import birth, holder
 from kiel_logging.journal.segments import segment_path, segments_in
-from kiel_logging.journal.stream import LocalStream
 from tests.journal.sample import INSTANCE, TOPIC, fill, loaded, program, said, values
 
 

@@ -14,9 +14,10 @@ from unittest.mock import patch
 
 import pytest
 
-from kiel_logging.errors import SpoolError, SpoolFull
+from kiel_logging.errors import NoRoom, SpoolError, SpoolFull
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import MAGIC, Damage, Frame, encode
+from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.segments import segment_path
 from kiel_logging.journal.stream import (
     CHECKPOINT,
@@ -24,7 +25,6 @@ from kiel_logging.journal.stream import (
     FIRST,
     START,
     Checkpoint,
-    LocalStream,
     Position,
     Run,
 )
@@ -674,6 +674,50 @@ def test_an_exception_of_a_signal_handler_while_the_journal_is_made(tmp_path: Pa
         signal.signal(signal.SIGALRM, old)
 
 
+def test_a_write_aside_that_is_cut_short_is_not_cut_off(stream: LocalStream) -> None:
+    """The thread that has the gate may have appended behind it. The next segment starts."""
+    fill(stream, 1)
+    data, write = encode(numbered(2), stream.seed), os.write
+    has_it, may_end = threading.Event(), threading.Event()
+
+    def hold_the_gate() -> None:
+        with stream._journal.gate:
+            has_it.set()
+            may_end.wait()
+
+    thread = threading.Thread(target=hold_the_gate)
+    thread.start()
+    has_it.wait()
+    with patch("os.write", lambda number, data: write(number, data[:10])), pytest.raises(NoRoom):
+        stream.append_aside(data)
+    may_end.set()
+    thread.join()
+    assert segment_path(stream.path, 1).stat().st_size == len(data) + 10 == stream.size(START)
+    with pytest.raises(SpoolFull, match="can't be undone yet"):
+        stream.append(data)
+    stream.roll_if_due()
+    stream.append(data)
+    assert (segments(stream), numbers(stream), stream.appended) == ([1, 2], [1, 2], 2)
+
+
+def test_what_comes_from_memory_is_never_counted_twice(stream: LocalStream) -> None:
+    """A thread that looks while it is written finds it among the moved records as well."""
+    fill(stream, 1)
+    seen: list[int] = []
+    write = os.write
+
+    def look(number: int, data: bytes) -> int:
+        seen.append(stream.appended - stream.moved)
+        return write(number, data)
+
+    data = encode(numbered(2), stream.seed)
+    with patch("os.write", look):
+        stream.append_aside(data, moved=1)
+    with patch("os.write", side_effect=OSError(errno.EIO, "")), pytest.raises(SpoolError):
+        stream.append_aside(data, moved=1)
+    assert (seen, stream.appended, stream.moved) == ([1], 2, 1)
+
+
 # -- synchronous ----------------------------------------------------------------------------------
 
 
@@ -709,6 +753,60 @@ def test_one_call_syncs_for_all_that_wait(synchronous: LocalStream) -> None:
         while synchronous.appended < 10:
             threads[1].join(0.001)
         others_wait.set()
+        for thread in threads:
+            thread.join()
+    assert len(calls) == 2
+
+
+def test_threads_wait_for_each_other_to_share_a_sync(synchronous: LocalStream) -> None:
+    """As many as lately came together: those that the last sync released need not miss the next."""
+    synchronous.sync(1)
+    synchronous._together, synchronous._sync_took = 2, 60.0
+    calls: list[int] = []
+
+    def append_and_sync() -> None:
+        synchronous.sync(synchronous.append(encode(numbered(2), synchronous.seed)))
+
+    with patch("os.fdatasync", calls.append):
+        thread = threading.Thread(target=append_and_sync)
+        thread.start()
+        append_and_sync()
+        thread.join()
+        assert len(calls) == 1
+        synchronous._together, synchronous._sync_took = 2, 0.001
+        append_and_sync()  # nobody else comes, and the wait ends
+    assert len(calls) == 2
+
+
+def test_a_thread_does_not_wait_for_the_sync_behind_its_own(synchronous: LocalStream) -> None:
+    """When the one that covers its record is over, it returns, though another has begun."""
+    may_end = [threading.Event(), threading.Event()]
+    begun = [threading.Event(), threading.Event()]
+    calls: list[int] = []
+
+    def fdatasync(number: int) -> None:
+        calls.append(number)
+        begun[len(calls) - 1].set()
+        may_end[len(calls) - 1].wait()
+
+    def append() -> int:
+        return synchronous.append(encode(numbered(2), synchronous.seed))
+
+    with patch("os.fdatasync", fdatasync):
+        covered = append()
+        threads = [threading.Thread(target=synchronous.sync, args=(append(),))]
+        threads[0].start()
+        begun[0].wait()
+        for until in (append(), covered):
+            threads.append(threading.Thread(target=synchronous.sync, args=(until,)))
+            threads[-1].start()
+        while synchronous._inside < 3:
+            threads[0].join(0.001)
+        may_end[0].set()
+        begun[1].wait()
+        threads[2].join(60)
+        assert not threads[2].is_alive()
+        may_end[1].set()
         for thread in threads:
             thread.join()
     assert len(calls) == 2

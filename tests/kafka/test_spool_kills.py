@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from kiel_logging import KafkaHandler
-from kiel_logging.journal.directory import Directory
+from kiel_logging.journal.directory import streams_of
 from kiel_logging.journal.frames import RECORD, Frame
 from tests.handler.shipped import logger_to
 from tests.kafka.conftest import require_kafka
@@ -38,9 +38,9 @@ def behind(first: int, told: list[int]) -> int:
 def on_disk(spool: Path) -> dict[str, list[int]]:
     """The numbers that each instance has on disk, behind its checkpoint."""
     found: dict[str, list[int]] = {}
-    for instance in Directory(spool).instances():
-        numbers = found.setdefault(instance.path.name, [])
-        for stream in instance.streams:
+    for path in spool.iterdir():
+        numbers = found.setdefault(path.name, [])
+        for stream in streams_of(path).values():
             for run in stream.runs():
                 assert not run.missing
                 for entry in run.entries:

@@ -173,8 +173,8 @@ class Pipeline:
     def _on_death(self) -> None:
         """Have the next logging call look closely, and find out."""
         self.handoff.counts.crowded = True
-        if self._spool is not None and self._spool.writer is not None:
-            self._spool.writer.asleep = True
+        if self._spool is not None:
+            self._spool.journal.gate.asleep = True
 
     def revive(self) -> None:
         """Replace the loop thread if it is broken; any thread may ask.
@@ -362,6 +362,12 @@ class Pipeline:
         """Start at once if processes that are no more may have left something."""
         if self._spool is not None and self._spool.has_files:
             self._loop_thread.wake(True)
+
+    def tail(self, topic: str) -> Any:
+        """Return where compiled code may append records of ``topic``; None if they are queued."""
+        if self._spool is None or self._spool.writer is None:
+            return None
+        return self._spool.journal.stream(topic).tail
 
     @property
     def on_disk(self) -> int:

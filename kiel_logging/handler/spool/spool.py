@@ -9,10 +9,10 @@ All of it runs on the loop thread, but for ``put`` with ``spool="always"``, see 
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from itertools import groupby
-from operator import attrgetter
+from itertools import repeat
+from operator import itemgetter
 from typing import Any, Final
 
 from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
@@ -21,16 +21,17 @@ from kiel_logging.handler.pipeline.events import Event, Word
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.outbox import Outbox
-from kiel_logging.handler.pipeline.slices import memory_of, plain
+from kiel_logging.handler.pipeline.slices import memory_of
 from kiel_logging.handler.spool import orphans
 from kiel_logging.handler.spool.options import SpoolOptions
 from kiel_logging.handler.spool.orphans import CHAIN, Orphans, chain_id
-from kiel_logging.handler.spool.records import Waiters, frame_of, state_frame, state_of
+from kiel_logging.handler.spool.records import Waiters, frame_of
+from kiel_logging.handler.spool.spill import RETRY_DISK, Spill
 from kiel_logging.handler.spool.stream import ADVICE, Mark, ShippedStream, Taken
 from kiel_logging.handler.spool.writer import Writer
 from kiel_logging.journal.directory import Directory, Journal
-from kiel_logging.journal.frames import Frame, encode
-from kiel_logging.journal.stream import DAMAGED, Position
+from kiel_logging.journal.frames import encode
+from kiel_logging.journal.stream import DAMAGED
 from kiel_logging.proof.chain import Seal
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import TopicPartition
@@ -41,9 +42,6 @@ QUIET: Final = 5.0
 _LOOK: Final = 0.1
 """Seconds between two looks at what can't be sent now."""
 
-_RETRY_DISK: Final = 1.0
-"""Seconds until a disk that failed is tried again."""
-
 _SAVE_EVERY: Final = 0.25
 """Seconds between two checkpoints of a stream: what was acknowledged since is sent again after a
 crash."""
@@ -51,16 +49,12 @@ crash."""
 _LONG_STALLED: Final = 1.0
 """Seconds after which what waits for a partition leaves memory."""
 
-_TOGETHER: Final = 64
-"""Records that are appended by one write: a disk that is nearly full takes all or none of them."""
-
 _MOST_FRUITLESS: Final = 8
 """Reads in a turn of which all is for partitions that take nothing."""
 
-_SLICE: Final = 4096
 _LEAST: Final = 64
 
-_topic_of: Final = attrgetter("topic")
+_run_of: Final = itemgetter(0)
 
 
 class Spool:
@@ -128,11 +122,19 @@ class Spool:
         self._local: dict[str, ShippedStream] = {}
         self._reading: deque[ShippedStream] = deque()
         self._marks: dict[int, Mark] = {}
-        self._in_memory: dict[str, dict[int, Item]] = {}
-        self._backlog: dict[str, deque[Item]] = {}
+        self._spill = Spill(
+            self.journal,
+            buffer,
+            self.waiters,
+            stamper,
+            self._marks,
+            stream=self._stream,
+            first_event=lambda topic: self.first_event(topic),
+            appended=self._read_on,
+            failed=self._note_failure,
+        )
         self._after: dict[int, Callable[[], None]] = {}
         self._quiet_since: float | None = None
-        self._disk_retry_at = 0.0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
         buffer.disk.count_appended = self._count_appended
@@ -215,7 +217,7 @@ class Spool:
         return (
             self._orphans.waiting
             or bool(self._reading)
-            or bool(self._backlog)
+            or self._spill.waiting > 0
             or len(self._buffer) > 0
             or self.has_unread
         )
@@ -223,7 +225,7 @@ class Spool:
     @property
     def has_unread(self) -> bool:
         """Whether logging threads appended what the loop thread has not looked for; any thread."""
-        return self.writer is not None and bool(self.writer.dirty)
+        return self.writer is not None and self.writer.has_unread
 
     def take(self, most: int) -> list[Item]:
         """Return up to ``most`` numbered records that come next."""
@@ -298,11 +300,11 @@ class Spool:
                 self._next_turn()
         except SpoolError as error:
             self.complain(error)
-            self._later("disk", _RETRY_DISK, self.changed)
+            self._later("disk", RETRY_DISK, self.changed)
         return items
 
     def _note_out(self, stream: ShippedStream, taken: Taken) -> list[Item]:
-        items = taken.items
+        items = list(taken.items)
         self._marks.update(zip(map(id, items), taken.marks, strict=True))
         if self._is_local(stream):
             self._buffer.come_back(len(items), memory_of(items))
@@ -343,38 +345,14 @@ class Spool:
     # Memory.
 
     def _take_from_memory(self, most: int) -> list[Item]:
-        """Return records that were never on disk; append those that have to go there."""
-        items: list[Item] = []
-        for topic in list(self._backlog):
-            items += self._from_backlog(topic, most - len(items))
-        if most > len(items):
-            found = plain(self._buffer.take(most - len(items)))
-            for topic, alike in groupby(found, _topic_of):
-                items += self._pass_on(topic, list(alike))
+        items = self._spill.take(most, self._belongs_on_disk)
         return self._number(items) if items else []
 
     def _number(self, items: list[Item]) -> list[Item]:
         """Number records that are to be sent, and note that they are in memory alone."""
         numbered = self.stamp(items)
-        for item in numbered:
-            self._in_memory.setdefault(item.topic, {})[id(item)] = item
+        self._spill.note_out(numbered)
         return numbered
-
-    def _from_backlog(self, topic: str, most: int) -> list[Item]:
-        waiting = self._backlog.pop(topic)
-        if self._belongs_on_disk(topic):
-            self._append(topic, list(waiting))
-            return []
-        items = [waiting.popleft() for _ in range(min(most, len(waiting)))]
-        if waiting:
-            self._backlog[topic] = waiting
-        return items
-
-    def _pass_on(self, topic: str, items: list[Item]) -> list[Item]:
-        if topic in self._backlog or self._belongs_on_disk(topic):
-            self._append(topic, items)
-            return []
-        return items
 
     def _belongs_on_disk(self, topic: str) -> bool:
         if self._orphans.holds_up(topic) or self.outbox.is_deferred(topic):
@@ -382,91 +360,9 @@ class Spool:
         stream = self._local.get(topic)
         return stream is not None and not stream.is_fed
 
-    def _append(self, topic: str, items: list[Item]) -> None:
-        """Append records that come from memory; keep them there if the disk takes none."""
-        written = 0
-        while topic not in self._backlog and written < len(items):
-            some = items[written : written + _TOGETHER]
-            if not self._write(topic, some):  # a part of them may fit
-                some = some[:1]
-                if len(items) == 1 or not self._write(topic, some, again=True):
-                    break
-            written += len(some)
-            self._buffer.leave(len(some), memory_of(some))
-        if rest := items[written:]:
-            self._backlog.setdefault(topic, deque()).extend(rest)
-
-    def _write(self, topic: str, items: list[Item], *, again: bool = False) -> bool:
-        """Append ``items``, and in front of them what is in memory of their stream; return whether
-        the disk took all of it.
-
-        A disk that failed is not tried for a second, unless this is ``again`` the same attempt.
-        """
-        if self._loop is None or (self._loop.time() < self._disk_retry_at and not again):
-            return False
-        stream = self._stream(topic)
-        if stream.is_fed and topic in self._stamper and not self._write_copies(stream):
-            return False
-        if not items:
-            return True
-        is_new = self.journal.stream(topic).is_new
-        event = self.first_event(topic) if is_new and topic not in self._stamper else None
-        frames = [frame_of(one, self.waiters.add(one)) for one in (event, *items) if one]
-        if self._append_frames(stream, frames, len(frames)) is None:
-            return False
-        if event is not None:
-            self._buffer.count_own(0)
-            self._buffer.leave(1, 0)
-        self._read_on(stream)
-        return True
-
-    def _write_copies(self, stream: ShippedStream) -> bool:
-        """Write what is out to the brokers and in memory alone, with its numbers; and behind it
-        the stream's state, twice, for what follows depends on it."""
-        copies = list(self._in_memory.get(stream.topic, {}).values())
-        while copies:
-            some = copies[:_TOGETHER]
-            if not self._write_some_copies(stream, some):  # a part of them may fit
-                some = some[:1]
-                if not self._write_some_copies(stream, some):
-                    return False
-            del copies[: len(some)]
-        if not self._write_some_copies(stream, [], [state_frame(stream.state)] * 2):
-            return False
-        self._in_memory.pop(stream.topic, None)
-        return True
-
-    def _write_some_copies(
-        self, stream: ShippedStream, copies: list[Item], states: Sequence[Frame] = ()
-    ) -> bool:
-        frames = [frame_of(one, self.waiters.add(one), state_of(one)) for one in copies]
-        begin = self._append_frames(stream, [*frames, *states], len(copies))
-        if begin is None:
-            return False
-        end = self.journal.stream(stream.topic).end
-        marks = stream.add_copies(begin, end, len(copies), len(states))
-        for item, mark in zip(copies, marks, strict=True):
-            self._marks[id(item)] = mark
-            del self._in_memory[stream.topic][id(item)]
-        self._buffer.disk.copies += len(copies)
-        return True
-
-    def _append_frames(
-        self, stream: ShippedStream, frames: Sequence[Frame], records: int
-    ) -> Position | None:
-        """Append what comes from memory; return where it begins, None if the disk takes none."""
-        assert self._loop is not None
-        files = self.journal.stream(stream.topic)
-        data = b"".join(encode(frame, files.seed) for frame in frames)
-        try:
-            files.append_aside(data, records)
-        except SpoolError as error:
-            self.complain(error)
-            self._disk_retry_at = self._loop.time() + _RETRY_DISK
-            self._later("disk", _RETRY_DISK, self.changed)
-            return None
-        self._buffer.disk.written += records
-        return Position(files.end.segment, files.end.offset - len(data))
+    def _note_failure(self, error: SpoolError) -> None:
+        self.complain(error)
+        self._later("disk", RETRY_DISK, self.changed)
 
     # When memory goes to disk.
 
@@ -474,8 +370,8 @@ class Spool:
         """Write memory to disk under pressure, or when the brokers are quiet for long."""
         if self._loop is None or self._closed:
             return
-        waits = len(self._buffer) + sum(map(len, self._backlog.values()))
-        if not waits and not self._in_memory:
+        waits = len(self._buffer) + self._spill.waiting
+        if not waits and not self._spill.out:
             self._quiet_since = None
             self._bring_back()
             return
@@ -484,23 +380,9 @@ class Spool:
             self._quiet_since = now
         quiet = now - self._quiet_since >= QUIET
         if quiet or (waits and self._buffer.is_half_full):
-            self.spill()
+            self._spill.append_all()
         self._evict_stalled()
         self._later("tend", _LOOK if waits else QUIET / 4, self._tend)
-
-    def spill(self) -> None:
-        """Append all that is in memory to the journals, for as long as the disk takes it."""
-        for topic in list(self._backlog):
-            waiting = self._backlog.pop(topic)
-            self._append(topic, list(waiting))
-        while not self._backlog and (found := plain(self._buffer.take(_SLICE))):
-            for topic, alike in groupby(sorted(found, key=_topic_of), _topic_of):
-                self._append(topic, list(alike))
-        for topic in list(self._in_memory):
-            if self._in_memory[topic]:
-                self._write(topic, [])
-            else:
-                del self._in_memory[topic]
 
     def _bring_back(self) -> None:
         """Let logging threads append by themselves again, where the disk failed and is back."""
@@ -508,17 +390,17 @@ class Spool:
         if writer is None or not writer.in_memory:
             return
         for topic in list(writer.in_memory):
-            if topic not in self._backlog and self._write(topic, []):
+            if not self._spill.has_waiting(topic) and self._spill.append_out(topic):
                 writer.end_detour(topic)
         if writer.in_memory:
-            self._later("disk", _RETRY_DISK, self.changed)
+            self._later("disk", RETRY_DISK, self.changed)
 
     def _evict_stalled(self) -> None:
         """Leave on disk alone what waits for partitions that take nothing for long."""
         stalled = self.outbox.long_stalled(_LONG_STALLED)
         if stalled:
-            for topic in {place.topic for place in stalled} & set(self._in_memory):
-                self._write(topic, [])
+            for topic in {place.topic for place in stalled} & set(self._spill.out):
+                self._spill.append_out(topic)
             self._evict(lambda place: place in stalled)
 
     def _evict(self, want: Callable[[TopicPartition], bool]) -> None:
@@ -544,8 +426,8 @@ class Spool:
     def deferred(self, topic: str, error: Exception) -> None:
         """The brokers reject ``topic`` for now: its records wait on disk, other topics continue."""
         self.waiters.refused[topic] = error
-        if self._in_memory.get(topic):
-            self._write(topic, [])
+        if self._spill.out.get(topic):
+            self._spill.append_out(topic)
         self._evict(lambda place: place.topic == topic)
         for awaited in self.waiters.of_topic(topic):
             awaited.held(error, on_disk=self.waiters.on_disk)
@@ -579,31 +461,35 @@ class Spool:
 
     def _settle(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
         """Note that ``items`` have ended; return this process's own, and those of dead ones."""
-        own: list[Item] = []
-        orphaned: list[Item] = []
-        touched: dict[ShippedStream, None] = {}
-        on_disk = 0
-        for item in items:
-            mark = self._marks.pop(id(item), None)
-            if mark is None:
-                self._in_memory.get(item.topic, {}).pop(id(item), None)
-                own.append(item)
-                continue
-            run, index = mark
-            stream = run.stream
-            stream.settle(run, index)
-            touched[stream] = None
-            if self._is_local(stream):
-                on_disk += 1
-                own.append(item)
-            else:
-                orphaned.append(item)
-        self._buffer.disk.removed += on_disk
-        self._buffer.disk.copies -= on_disk
-        for stream in touched:
+        marks = list(map(self._marks.pop, map(id, items), repeat(None)))
+        if None in marks:
+            for item, mark in zip(items, marks, strict=True):
+                if mark is None:
+                    self._spill.note_end(item)
+        own, orphaned = self._settle_runs(items, marks)
+        self._see_to_ends(items)
+        return own, orphaned
+
+    def _settle_runs(
+        self, items: Sequence[Item], marks: Sequence[Mark | None]
+    ) -> tuple[list[Item], list[Item]]:
+        """Settle what is on disk; return this process's own items, and those of dead ones. Nearly
+        always all are of one process; then nothing in here is done for each of them."""
+        runs = Counter(map(_run_of, filter(None, marks)))
+        for run, records in runs.items():
+            run.stream.settle(run, records)
+        for stream in {run.stream for run in runs}:
             stream.advance()
             self._later("save", _SAVE_EVERY, self._save)
-        self._see_to_ends(items)
+        local = {run for run in runs if self._is_local(run.stream)}
+        on_disk = sum(runs[run] for run in local)
+        self._buffer.disk.removed += on_disk
+        self._buffer.disk.copies -= on_disk
+        if len(local) == len(runs):
+            return list(items), []
+        own, orphaned = list[Item](), list[Item]()
+        for item, mark in zip(items, marks, strict=True):
+            (own if mark is None or mark[0] in local else orphaned).append(item)
         return own, orphaned
 
     def _see_to_ends(self, items: Sequence[Item]) -> None:
@@ -634,7 +520,7 @@ class Spool:
                     stream.save()
                 except SpoolError as error:
                     self.complain(error)
-                    self._later("save", _RETRY_DISK, self._save)
+                    self._later("save", RETRY_DISK, self._save)
         for stream in self._local.values():
             self._tidy(stream)
 
@@ -645,13 +531,10 @@ class Spool:
             files.roll_if_due()
         except SpoolError as error:
             self.complain(error)
-        if self.journal.lock.acquire(blocking=False):
-            try:
-                unread = self.writer is not None and stream.topic in self.writer.dirty
-                if stream.exhausted and not unread and files.appended != stream.found:
-                    self._reconcile(stream)
-            finally:
-                self.journal.lock.release()
+        with self.journal.try_gate() as held:
+            unread = stream.topic in self.journal.gate.dirty
+            if held and stream.exhausted and not unread and files.appended != stream.found:
+                self._reconcile(stream)
 
     def _reconcile(self, stream: ShippedStream) -> None:
         """Correct the count of what was appended: an exception tore a call away before its write,
@@ -662,11 +545,12 @@ class Spool:
             self._buffer.lost_on_disk(missing)
             stream.found += missing
         else:
-            files.appended = stream.found
+            files.tail.appended = stream.found
 
     def _count_appended(self) -> int:
         """Return how many records logging threads appended by themselves."""
-        return sum(one.appended for one in self.journal.streams()) - self._buffer.disk.written
+        # The two are changed together: no other thread comes between the reads of them.
+        return sum([one.tail.appended - one.moved for one in self.journal.streams()])
 
     # The handler's own records.
 
@@ -680,8 +564,8 @@ class Spool:
             self._append_directly(self._stream(topic), event)
         elif event is not None:
             self._buffer.count_own(event.memory)
-            if topic in self._backlog or self._belongs_on_disk(topic):
-                self._append(topic, [event])
+            if self._spill.has_waiting(topic) or self._belongs_on_disk(topic):
+                self._spill.append(topic, [event])
             else:
                 self._send_from_memory(event, then)
                 return
@@ -698,7 +582,7 @@ class Spool:
         files = self.journal.stream(stream.topic)
         data = encode(frame_of(event), files.seed)
         try:
-            with self.journal.lock_for_a_moment():
+            with self.journal.try_gate(0.05):
                 if as_last and files.size(stream.position):
                     return False
                 files.append_aside(data)
@@ -735,8 +619,8 @@ class Spool:
         return {
             topic: self._stamper.sequence(topic)
             for topic in self._stamper.topics
-            if not self._backlog.get(topic)
-            and not self._in_memory.get(topic)
+            if not self._spill.has_waiting(topic)
+            and not self._spill.out.get(topic)
             and self._stream(topic).is_done
         }
 
@@ -758,8 +642,7 @@ class Spool:
 
     def mark(self) -> Any:
         """Return a mark behind all that was logged until now."""
-        dirty = self.writer.dirty if self.writer is not None else ()
-        streams = {*self._reading, *map(self._stream, list(dirty))}
+        streams = {*self._reading, *map(self._stream, list(self.journal.gate.dirty))}
         ends = [(stream, self.journal.stream(stream.topic).end) for stream in streams]
         return self._buffer.mark(), ends, self._orphans.streams
 
@@ -769,7 +652,7 @@ class Spool:
         return (
             self._orphans.looked
             and self._buffer.passed(in_buffer)
-            and not self._backlog
+            and not self._spill.waiting
             and all(
                 not stream.deferred and (stream.position >= end or stream.exhausted)
                 for stream, end in ends
@@ -786,15 +669,12 @@ class Spool:
         """Write what is in memory, and how far the brokers have come."""
         if self._loop is None:
             return
-        self._disk_retry_at = 0.0
-        self.spill()
+        self._spill.append_all(at_once=True)
         self._save()
 
     def rest(self) -> list[Item]:
         """Return what is in memory alone, and never was out to the brokers."""
-        items = [item for waiting in self._backlog.values() for item in waiting]
-        self._backlog.clear()
-        return [*items, *plain(self._buffer.take(2**31))]
+        return self._spill.rest()
 
     def close(self) -> None:
         """Release all files; what is in them is sent by the next start."""

@@ -3,9 +3,9 @@
 The law: numbers and digests follow from the checkpoint and the order of the frames in the files,
 and from nothing else, so that they come out the same after a crash. Where they can't, because the
 checkpoint or a segment is gone, a new instance numbers what follows: no number is given twice. A
-*run* is what one read
-brought. Each of its records is out to the brokers, done, or deferred: on disk alone, to be read
-again when the brokers take it. The checkpoint stands in front of the oldest run that is not done.
+*run* is what one read brought. Its records are out to the brokers until they are done, or deferred:
+on disk alone, to be read again when the brokers take them. The checkpoint stands in front of the
+oldest run that is not done.
 
 All of it runs on the loop thread.
 """
@@ -13,6 +13,7 @@ All of it runs on the loop thread.
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import repeat
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from kiel_logging.errors import SpoolDamaged, SpoolError
@@ -26,8 +27,6 @@ from kiel_logging.journal.stream import Run as ReadRun
 from kiel_logging.proof.chain import FIRST
 from kiel_logging.proof.stamper import Stamper, State
 from kiel_logging.records import TopicPartition
-
-OUT, DONE, DEFERRED = 0, 1, 2
 
 _BLOCK: Final = 512 * 1024
 _LEAST_BLOCK: Final = 16 * 1024
@@ -71,18 +70,18 @@ class Run:
     Attributes:
         before: how the stream stands in front of it.
         after: and behind it.
-        flags: OUT, DONE or DEFERRED for each entry.
+        deferred: for each entry 1 if it is deferred, else 0.
         left: how many entries are not done.
         ended: whether its last record is the one that ends the stream.
     """
 
-    __slots__ = ("after", "before", "begin", "end", "ended", "flags", "left", "stream")
+    __slots__ = ("after", "before", "begin", "deferred", "end", "ended", "left", "stream")
 
     def __init__(self, stream: "ShippedStream", begin: Position, before: Standing) -> None:
         self.stream = stream
         self.begin = self.end = begin
         self.before = self.after = before
-        self.flags = bytearray()
+        self.deferred = bytearray()
         self.left = 0
         self.ended = False
 
@@ -100,8 +99,8 @@ class Taken(NamedTuple):
     ``trouble`` is what else is wrong with the files, and ``missing`` counts segments that are gone.
     """
 
-    items: list[Item]
-    marks: list[Mark]
+    items: Sequence[Item]
+    marks: Sequence[Mark]
     damaged: int = 0
     trouble: SpoolError | None = None
     missing: int = 0
@@ -195,30 +194,33 @@ class ShippedStream:
         if not entries:
             return Taken([], [], 0, trouble, missing)
         damaged = 0 if self._are_items(entries) else self._set_aside(read)
-        items = self._numbered(entries)
+        numbered = self._numbered(entries)
+        items: Sequence[Item] = [item for item in numbered if item is not None]
+        marks: Sequence[Mark] = list(zip(repeat(run), range(len(numbered))))
+        if len(items) < len(numbered):
+            marks = [mark for mark, item in zip(marks, numbered, strict=True) if item is not None]
         run.end, run.after = self.position, self._standing
-        run.flags = bytearray(DONE if item is None else OUT for item in items)
-        run.left = len(items) - run.flags.count(DONE)
+        run.deferred = bytearray(len(numbered))
+        run.left = len(items)
         self._has_ended = run.ended = _ends(entries) and self.stamper is self._own
         self.found += run.left + damaged
         self._runs.append(run)
-        marked = [(item, (run, at)) for at, item in enumerate(items) if item is not None]
         if self.deferred or places.has_stalls:
-            marked = self._defer_stalled(marked, places)
-            if not marked:
+            kept = self._defer_stalled(zip(items, marks, strict=True), places)
+            items, marks = [item for item, _ in kept], [mark for _, mark in kept]
+            if not items:
                 self._join_last()
         self.advance()
-        taken, marks = [item for item, _ in marked], [mark for _, mark in marked]
-        return Taken(taken, marks, damaged, trouble, missing)
+        return Taken(items, marks, damaged, trouble, missing)
 
     def _join_last(self) -> None:
         """Join the last run, all of which waits, to the one before: many records may wait, each of
         which was a run of its own, and they must not take memory for that."""
         if len(self._runs) > 1:
             before, run = self._runs[-2], self._runs[-1]
-            if before.after == run.before and len(before.flags) < _MOST_JOINED:
+            if before.after == run.before and len(before.deferred) < _MOST_JOINED:
                 self._runs.pop()
-                before.flags += run.flags
+                before.deferred += run.deferred
                 before.left += run.left
                 before.end, before.after, before.ended = run.end, run.after, run.ended
 
@@ -313,7 +315,7 @@ class ShippedStream:
             self.stamper.skip(self.topic)
             return None
         if not entry.sequence:
-            return None  # the last number that it tells of is not the new instance's
+            return None  # its number is not one of the new instance
         state = State(entry.sequence, entry.digest or FIRST).to_bytes()
         self._return_to(Standing(self._own, state))
         return None if entry.kind == STATE else item_of(entry, self.topic, self._waiter)
@@ -332,7 +334,7 @@ class ShippedStream:
             return Taken(items, marks)
         waiting: set[int] = set()
         for run in list(self._runs):
-            if len(items) < most and run.flags.count(DEFERRED):
+            if len(items) < most and 1 in run.deferred:
                 self._retake_from(run, most - len(items), places, waiting, items, marks)
         if not self.deferred:
             self._deferred_at.clear()
@@ -365,7 +367,7 @@ class ShippedStream:
         marks: list[Mark],
     ) -> None:
         for index, item in enumerate(self._reread(run)):
-            if run.flags[index] != DEFERRED or item is None:
+            if not run.deferred[index] or item is None:
                 continue
             partition = self._partition(item.key, places)
             if partition is None:
@@ -373,7 +375,7 @@ class ShippedStream:
             if most <= 0 or partition in waiting:
                 waiting.add(partition)  # its later records must not overtake this one
                 continue
-            run.flags[index] = OUT
+            run.deferred[index] = 0
             self.deferred -= 1
             self._deferred_at[partition if self._deferred_at[partition] > 0 else _UNKNOWN] -= 1
             items.append(item)
@@ -384,8 +386,8 @@ class ShippedStream:
         """Return the items of ``run`` once more, with the numbers that they had."""
         entries: list[Any] = []
         position = run.begin
-        while len(entries) < len(run.flags):
-            read = self._read(position, len(run.flags) - len(entries), ended=True)
+        while len(entries) < len(run.deferred):
+            read = self._read(position, len(run.deferred) - len(entries), ended=True)
             if not read.entries:
                 break  # the file is shorter than it was
             entries += read.entries
@@ -413,7 +415,7 @@ class ShippedStream:
         return _ANY if key is None else where.partition
 
     def _defer_stalled(
-        self, found: list[tuple[Item, Mark]], places: Places
+        self, found: Iterable[tuple[Item, Mark]], places: Places
     ) -> list[tuple[Item, Mark]]:
         """Defer what can't be sent, or would overtake what is deferred; return the others."""
         kept: list[tuple[Item, Mark]] = []
@@ -428,7 +430,7 @@ class ShippedStream:
     def defer(self, found: Iterable[tuple[Item, Mark]], places: Places) -> None:
         """Note that these are on disk alone, and will be read again."""
         for item, (run, index) in found:
-            run.flags[index] = DEFERRED
+            run.deferred[index] = 1
             self.deferred += 1
             self._deferred_at[self._deferred_partition(item.key, places)] += 1
 
@@ -448,7 +450,7 @@ class ShippedStream:
         were written from ``begin`` to ``end``; they are out to the brokers."""
         run = Run(self, begin, self._standing)
         run.end = self.position = end
-        run.flags = bytearray([OUT] * count + [DONE] * states)
+        run.deferred = bytearray(count + states)
         run.left = count
         self.found += count
         self._runs.append(run)
@@ -457,11 +459,10 @@ class ShippedStream:
 
     # Settling.
 
-    def settle(self, run: Run, index: int) -> None:
-        """Note that a record is with the brokers, or given up; ``advance()`` is due afterwards."""
-        if run.flags[index] != DONE:
-            run.flags[index] = DONE
-            run.left -= 1
+    def settle(self, run: Run, records: int = 1) -> None:
+        """Note that so many of a run that were out are with the brokers, or given up; ``advance()``
+        is due afterwards."""
+        run.left -= records
 
     def advance(self) -> None:
         """Move the checkpoint behind what is done."""

@@ -1,9 +1,12 @@
 """The writer: with ``spool="always"`` the logging call itself appends its record to the journal.
 
-The law: an append is one system call, made under the journal's lock together with its count. So
-nothing has to be undone, wherever a signal handler, a ``__del__`` or an exception comes. The lock
-is re-entrant, and nothing else is ever waited for while it is held. The loop thread never waits
-for it: a signal handler may wait for that thread on top of a call that holds the lock.
+The law: an append is one system call, made under the journal's gate together with its count. So
+nothing has to be undone, wherever a signal handler, a ``__del__`` or an exception comes. The gate
+is re-entrant, and nothing else is ever waited for while it is held. The loop thread does not wait
+for it: a signal handler may wait for that thread on top of a call that holds the gate.
+
+Compiled code appends most records (``accelerator/quick_handle.c``). It does what ``put()`` does,
+between ``publish()`` and ``withdraw()`` of the stream's tail, and leaves all else to it.
 
 When the disk does not take a record, its topic goes through memory from then on, until the loop
 thread has brought everything that waits there to disk: a record must not overtake an earlier one.
@@ -17,7 +20,7 @@ from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.spool.records import Waiters, frame_bytes, frame_of
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import encode
-from kiel_logging.journal.stream import LocalStream
+from kiel_logging.journal.local_stream import LocalStream
 
 
 class Writer:
@@ -30,13 +33,10 @@ class Writer:
         start: makes the record that starts a stream; None without a chain.
         wake: wakes the loop thread: with False soon, with True now.
         batch_size: how many records are worth waking it at once.
-        report: reports an error; called without the lock.
+        report: reports an error; called without the gate.
 
     Attributes:
-        asleep: whether the loop thread has read everything and has to be woken.
-        dirty: topics with records that it has not looked for yet.
         in_memory: topics that go through memory.
-        pending: records that were appended since the loop thread last looked.
     """
 
     def __init__(
@@ -51,20 +51,18 @@ class Writer:
         report: Callable[[Exception], None],
     ) -> None:
         self._journal = journal
+        self._gate = journal.gate
         self._buffer = buffer
         self._waiters = waiters
         self._start = start
         self._wake = wake
         self._batch_size = batch_size
         self._report = report
-        self.asleep = True
-        self.dirty: dict[str, None] = {}
         self.in_memory: set[str] = set()
         self._handing_over: dict[object, str] = {}
-        self.pending = 0
 
     def __repr__(self) -> str:
-        return f"<Writer pending={self.pending} in memory={sorted(self.in_memory)}>"
+        return f"<Writer pending={self._gate.pending} in memory={sorted(self.in_memory)}>"
 
     def put(self, item: Item) -> Sequence[Item] | None:
         """Append ``item``; return what was dropped because both disk and memory are full; None if
@@ -82,7 +80,7 @@ class Writer:
         except SpoolError as error:
             self._report(error)
             appended = 0
-        except BaseException:  # of a signal handler: the record may be there, and nobody woken
+        except BaseException:  # of a signal handler: the record may be there, and no thread woken
             self._wake(True)
             raise
         if not appended:
@@ -110,8 +108,9 @@ class Writer:
         Raises:
             SpoolError: the disk does not take it; its topic goes through memory from now on.
         """
-        with self._journal.lock:
-            if stream.topic in self.in_memory or self._buffer.closed:
+        gate, topic = self._gate, stream.topic
+        with gate:
+            if topic in self.in_memory or self._buffer.closed:
                 return 0, None
             try:
                 if first and stream.is_new:
@@ -119,19 +118,24 @@ class Writer:
                 else:
                     appended = stream.append(data, 1)
             except SpoolError:
-                self.in_memory.add(stream.topic)
+                self._begin_detour(topic)
                 raise
-            self.dirty[stream.topic] = None
-            self.pending += 1
-            if self.asleep:
-                self.asleep = False
+            stream.publish()
+            gate.dirty[topic] = None
+            gate.pending += 1
+            if gate.asleep:
+                gate.asleep = False
                 return appended, False
-            return appended, True if self.pending == self._batch_size else None
+            return appended, True if gate.pending == self._batch_size else None
+
+    def _begin_detour(self, topic: str) -> None:
+        self.in_memory.add(topic)
+        self._journal.stream(topic).tail.withdraw()
 
     def _put_into_memory(self, item: Item) -> Sequence[Item] | None:
         handing_over = object()
-        with self._journal.lock:
-            self.in_memory.add(item.topic)
+        with self._gate:
+            self._begin_detour(item.topic)
             self._handing_over[handing_over] = item.topic
         try:
             return self._buffer.put(item)
@@ -140,31 +144,33 @@ class Writer:
 
     def let_pass(self) -> None:
         """Wait until all calls that found the buffer open have appended."""
-        with self._journal.lock:
+        with self._gate:
             pass
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether anything was appended that the loop thread has not looked for."""
+        return bool(self._gate.dirty)
 
     # For the loop thread.
 
     def take_dirty(self) -> dict[str, None]:
         """Return the topics with new records, and note that they are looked for."""
-        self.pending = 0
+        self._gate.pending = 0
         dirty: dict[str, None] = {}
-        while self.dirty:
-            dirty[self.dirty.popitem()[0]] = None
+        while self._gate.dirty:
+            dirty[self._gate.dirty.popitem()[0]] = None
         return dirty
 
     def fall_asleep(self) -> None:
         """Ask to be woken by the next record, unless one came meanwhile."""
-        self.asleep = True  # first: a call that does not see it has made its topic dirty
-        if self.dirty:
-            self.asleep = False
+        self._gate.asleep = True  # first: a call that does not see it has made its topic dirty
+        if self._gate.dirty:
+            self._gate.asleep = False
 
     def end_detour(self, topic: str) -> None:
         """Let calls append records of ``topic`` by themselves again, if none of it is in memory."""
-        if not self._journal.lock.acquire(blocking=False):
-            return
-        try:
-            if topic not in self._handing_over.values() and not self._buffer.has_topic(topic):
+        with self._journal.try_gate() as held:
+            is_out = topic not in self._handing_over.values() and not self._buffer.has_topic(topic)
+            if held and is_out:
                 self.in_memory.discard(topic)
-        finally:
-            self._journal.lock.release()

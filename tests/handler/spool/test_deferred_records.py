@@ -14,7 +14,7 @@ from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.spool.stream import ShippedStream
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import RECORD, Frame, encode
-from kiel_logging.journal.stream import LocalStream
+from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.stream import Run as ReadRun
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import TopicPartition
@@ -109,13 +109,13 @@ def test_what_waits_takes_little_memory(files: CountingStream, every: int) -> No
         taken = stream.take(1_000, places)
         sent += [(one, *mark) for one, mark in zip(taken.items, taken.marks, strict=True)]
     assert len(stream._runs) < 10 + 2 * len(sent)
-    for _, run, index in sent:
-        stream.settle(run, index)
+    for _, run, _ in sent:
+        stream.settle(run)
     places.stalled.clear()
     while (taken := stream.retake(1_000, places)).items:
         sent += [(one, *mark) for one, mark in zip(taken.items, taken.marks, strict=True)]
-        for run, index in taken.marks:
-            stream.settle(run, index)
+        for run, _ in taken.marks:
+            stream.settle(run)
         stream.advance()
     numbers = [dict(one.record.headers)["kiel-sequence"] for one, _, _ in sent]
     assert values([one for one, _, _ in sent]) == [int(number or b"") - 1 for number in numbers]

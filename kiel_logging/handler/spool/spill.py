@@ -1,0 +1,245 @@
+"""Records that are in memory alone, and how they get to disk.
+
+The law: what is out to the brokers has numbers already, and comes in front, with these numbers.
+Behind it stands the stream's state, for what follows gets the next numbers; and then what waits.
+
+All of it runs on the loop thread.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from typing import Final
+
+from kiel_logging.errors import SpoolError
+from kiel_logging.handler.pipeline.events import Event
+from kiel_logging.handler.pipeline.handoff import Handoff
+from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.handler.pipeline.slices import memory_of, plain
+from kiel_logging.handler.spool.records import Waiters, frame_of, state_frame, state_of
+from kiel_logging.handler.spool.stream import Mark, ShippedStream
+from kiel_logging.journal.directory import Journal
+from kiel_logging.journal.frames import Frame, encode
+from kiel_logging.journal.stream import Position
+from kiel_logging.proof.stamper import Stamper
+
+RETRY_DISK: Final = 1.0
+"""Seconds until a disk that failed is tried again."""
+
+_TOGETHER: Final = 64
+"""Records that are appended by one write: a disk that is nearly full takes all or none of them."""
+
+_SLICE: Final = 4096
+_topic_of: Final = attrgetter("topic")
+
+
+class Spill:
+    """Has the records of this process that are in memory alone.
+
+    Args:
+        journal: where they are appended.
+        buffer: where they come from, and where they are counted.
+        waiters: numbers the receipts that wait.
+        stamper: has numbered those that are out to the brokers.
+        marks: gets the marks of these, once they are on disk.
+        stream: topic -> this process's stream of it.
+        first_event: makes the record that starts a stream; None without a chain.
+        appended: called when a stream has something new to read.
+        failed: called when the disk takes nothing.
+
+    Attributes:
+        out: those that are out to the brokers, by topic and identity.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        buffer: Handoff,
+        waiters: Waiters,
+        stamper: Stamper,
+        marks: dict[int, Mark],
+        *,
+        stream: Callable[[str], ShippedStream],
+        first_event: Callable[[str], Event | None],
+        appended: Callable[[ShippedStream], None],
+        failed: Callable[[SpoolError], None],
+    ) -> None:
+        self._journal = journal
+        self._buffer = buffer
+        self._waiters = waiters
+        self._stamper = stamper
+        self._marks = marks
+        self._stream = stream
+        self._first_event = first_event
+        self._appended = appended
+        self._failed = failed
+        self.out: dict[str, dict[int, Item]] = {}
+        self._backlog: dict[str, deque[Item]] = {}
+        self._retry_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Spill waiting={self.waiting} out={sum(map(len, self.out.values()))}>"
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for the disk, which did not take them."""
+        return sum(map(len, self._backlog.values()))
+
+    def has_waiting(self, topic: str) -> bool:
+        """Whether any of ``topic`` wait for the disk."""
+        return topic in self._backlog
+
+    # To the brokers.
+
+    def take(self, most: int, belongs_on_disk: Callable[[str], bool]) -> list[Item]:
+        """Return up to ``most`` records that were never on disk; append those that have to go
+        there, as others of their topic are."""
+        items: list[Item] = []
+        for topic in list(self._backlog):
+            items += self._from_backlog(topic, most - len(items), belongs_on_disk)
+        if most > len(items):
+            for topic, alike in groupby(plain(self._buffer.take(most - len(items))), _topic_of):
+                if topic in self._backlog or belongs_on_disk(topic):
+                    self.append(topic, list(alike))
+                else:
+                    items += alike
+        return items
+
+    def _from_backlog(
+        self, topic: str, most: int, belongs_on_disk: Callable[[str], bool]
+    ) -> list[Item]:
+        waiting = self._backlog.pop(topic)
+        if belongs_on_disk(topic):
+            self.append(topic, waiting)
+            return []
+        items = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+        if waiting:
+            self._backlog[topic] = waiting
+        return items
+
+    def note_out(self, items: Iterable[Item]) -> None:
+        """Note that these are out to the brokers."""
+        for item in items:
+            self.out.setdefault(item.topic, {})[id(item)] = item
+
+    def note_end(self, item: Item) -> None:
+        """Note that one of these is done."""
+        self.out.get(item.topic, {}).pop(id(item), None)
+
+    # To disk.
+
+    def append(self, topic: str, items: Iterable[Item]) -> None:
+        """Append records that wait; keep them here if the disk takes none."""
+        remaining = list(items)
+        if topic not in self._backlog and self._may_write():
+            written = _piecewise(remaining, partial(self._write, topic))
+            self._buffer.leave(written, memory_of(remaining[:written]))
+            del remaining[:written]
+        if remaining:
+            self._backlog.setdefault(topic, deque()).extend(remaining)
+
+    def append_out(self, topic: str) -> bool:
+        """Append what is out to the brokers; return whether the disk took all of it."""
+        return self._may_write() and self._write(topic, ())
+
+    def append_all(self, *, at_once: bool = False) -> None:
+        """Append all of it, for as long as the disk takes it; with ``at_once`` even if it failed a
+        moment ago."""
+        if at_once:
+            self._retry_at = 0.0
+        for topic in list(self._backlog):
+            self.append(topic, self._backlog.pop(topic))
+        while not self._backlog and (found := plain(self._buffer.take(_SLICE))):
+            for topic, alike in groupby(sorted(found, key=_topic_of), _topic_of):
+                self.append(topic, alike)
+        for topic in list(self.out):
+            if self.out[topic]:
+                self.append_out(topic)
+            else:
+                del self.out[topic]
+
+    def rest(self) -> list[Item]:
+        """Return what never was out to the brokers."""
+        items = [item for waiting in self._backlog.values() for item in waiting]
+        self._backlog.clear()
+        return [*items, *plain(self._buffer.take(2**31))]
+
+    def _may_write(self) -> bool:
+        """Whether the disk did not fail a moment ago."""
+        return time.monotonic() >= self._retry_at
+
+    def _write(self, topic: str, items: Sequence[Item]) -> bool:
+        """Append ``items``, and in front of them what is out; return whether the disk took all."""
+        stream = self._stream(topic)
+        if stream.is_fed and topic in self._stamper and not self._write_out(stream):
+            return False
+        if not items:
+            return True
+        is_new = self._journal.stream(topic).is_new
+        event = self._first_event(topic) if is_new and topic not in self._stamper else None
+        frames = [frame_of(one, self._waiters.add(one)) for one in (event, *items) if one]
+        if self._append_frames(stream, frames, len(frames)) is None:
+            return False
+        if event is not None:
+            self._buffer.count_own(0)
+            self._buffer.leave(1, 0)
+        self._appended(stream)
+        return True
+
+    def _write_out(self, stream: ShippedStream) -> bool:
+        """Append what is out, with its numbers; and behind it the stream's state, twice, for what
+        follows depends on it."""
+        copies = list(self.out.get(stream.topic, {}).values())
+        if _piecewise(copies, partial(self._write_copies, stream)) < len(copies):
+            return False
+        if not self._write_copies(stream, (), [state_frame(stream.state)] * 2):
+            return False
+        self.out.pop(stream.topic, None)
+        return True
+
+    def _write_copies(
+        self, stream: ShippedStream, copies: Sequence[Item], states: Sequence[Frame] = ()
+    ) -> bool:
+        frames = [frame_of(one, self._waiters.add(one), state_of(one)) for one in copies]
+        begin = self._append_frames(stream, [*frames, *states], len(copies))
+        if begin is None:
+            return False
+        end = self._journal.stream(stream.topic).end
+        marks = stream.add_copies(begin, end, len(copies), len(states))
+        for item, mark in zip(copies, marks, strict=True):
+            self._marks[id(item)] = mark
+            del self.out[stream.topic][id(item)]
+        self._buffer.disk.copies += len(copies)
+        return True
+
+    def _append_frames(
+        self, stream: ShippedStream, frames: Sequence[Frame], records: int
+    ) -> Position | None:
+        """Return where they begin; None if the disk takes none."""
+        files = self._journal.stream(stream.topic)
+        data = b"".join(encode(frame, files.seed) for frame in frames)
+        try:
+            files.append_aside(data, records, moved=records)
+        except SpoolError as error:
+            self._retry_at = time.monotonic() + RETRY_DISK
+            self._failed(error)
+            return None
+        self._buffer.disk.written += records
+        return Position(files.end.segment, files.end.offset - len(data))
+
+
+def _piecewise(items: Sequence[Item], write: Callable[[Sequence[Item]], bool]) -> int:
+    """Write ``items``, many together; return how many the disk took. It may take one where it does
+    not take many, and a later record must not come in front."""
+    written = 0
+    while written < len(items):
+        some = items[written : written + _TOGETHER]
+        if not write(some):
+            some = some[:1]
+            if len(items) == 1 or not write(some):
+                break
+        written += len(some)
+    return written
