@@ -124,7 +124,7 @@ async def test_the_bootstrap_list_is_asked_again_when_no_known_broker_answers() 
             cluster.move_leader("logs", 0, present.node_id)
             await producer.produce("logs", 2)
             assert values(cluster, "logs") == [b"1", b"2"]
-            assert present.requests[-1].api == "Produce"
+            assert "Produce" in {request.api for request in present.requests}
 
 
 @pytest.fixture
