@@ -14,7 +14,7 @@ from kiel_logging.handler.conversion.context_choice import context_choice
 from kiel_logging.handler.conversion.field_changes import field_changes
 from kiel_logging.handler.conversion.header_choice import header_choice
 from kiel_logging.handler.conversion.key_choice import key_choice
-from kiel_logging.handler.conversion.log_record import add_fields, to_fields
+from kiel_logging.handler.conversion.log_record import add_fields, show, to_fields
 from kiel_logging.handler.conversion.notes import NOTES
 from kiel_logging.handler.conversion.plain import make_plain
 from kiel_logging.handler.conversion.quick import IN_C, Quick, attribute_of
@@ -150,7 +150,12 @@ class Conversion:
 
     def as_seen(self, record: logging.LogRecord) -> logging.LogRecord:
         """Return a copy of ``record`` without what ``redact`` hides; itself without that option."""
-        return record if self._conceal is None else self._conceal(record).record
+        if self._conceal is None:
+            return record
+        try:
+            return self._conceal(record).record
+        except Exception as error:  # of a record of the program's own kind
+            return logging.makeLogRecord({"msg": f"<a record that can't be shown: {show(error)}>"})
 
     def _take_short_ways(self, topic: Any, key_field: Any, headers: Any, fields: Any) -> None:
         """Find out how records that need no care can be converted."""

@@ -160,6 +160,28 @@ def test_what_options_add_is_hidden_too(make: Callable[[], Any], option: str) ->
     assert SECRET not in repr(conversion(**options).convert(record(), None))
 
 
+def test_a_record_that_can_not_be_converted_is_reported_without_it() -> None:
+    """On stderr, where the record itself would show it."""
+    made = conversion(redact=["password"])
+    for make in HOLDERS.values():
+        seen = made.as_seen(record(msg="one too many", args=(make(), 1), held=make()))
+        assert SECRET not in repr(vars(seen))
+
+
+class Uncopied(logging.LogRecord):
+    """A record that can't be copied."""
+
+    def __reduce_ex__(self, version: Any) -> Any:
+        raise RuntimeError("not today")
+
+
+def test_nor_does_a_record_that_can_not_be_copied_show_it() -> None:
+    """Something of the program's own."""
+    given = Uncopied("shop", 20, "shop.py", 7, "hello", ({"password": SECRET},), None)
+    seen = conversion(redact=["password"]).as_seen(given)
+    assert seen.getMessage() == "<a record that can't be shown: not today>"
+
+
 def shown(given: logging.LogRecord, **options: Any) -> dict[str, Any]:
     """Its fields as a consumer finds them."""
     item = conversion(redact=["password"], **options).convert(given, None)

@@ -206,6 +206,7 @@ long_plain = st.recursive(
 @given(st.dictionaries(st.text(), long_plain, max_size=5), st.integers(2, 1500))
 @example({"a": 1}, 2)
 @example({"a": {"b": {"c": "x" * 100}}}, 85)
+@example({"\x80": [], "k" * 20: {"0": "0" * 24, "00": "\x1f" * 23, "": "0" * 12}}, 96)
 def test_what_is_cut_fits_and_has_its_shape(fields: dict[str, Any], budget: int) -> None:
     """Names are there when something was cut, and only then; nothing given is changed."""
     before = copy.deepcopy(fields)
