@@ -91,7 +91,7 @@ loop._selector.select = fail
 loop.call_soon_threadsafe(int)
 thread.join(20)
 for number in range(100): log.info("%d", number)
-say(left=handler.flush(20.0), alive=thread.is_alive())
+say(left=handler.flush(20.0), alive=loop.is_running())
 """
     done = run_by_hand(code, brokers=cluster.addresses, **spooled(mode, tmp_path))
     assert (done.returncode, said(done)) == (0, {"left": 0, "alive": False}), done.stderr
