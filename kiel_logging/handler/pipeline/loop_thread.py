@@ -111,6 +111,8 @@ class LoopThread:
         """Take the broken loop for ended: whatever its thread may wait for, it does not come."""
         self._state = State.STOPPED
         _dead.append(self._loop)
+        if self._loop is not None:
+            self._loop.give_up()
 
     def wake(self, full: bool) -> None:
         """Have the shipper look for records: soon, or now when a batch is ``full``."""
@@ -203,6 +205,8 @@ class LoopThread:
         by now, and closing it would close them."""
         self._runs = False
         _dead.append(self._loop)
+        if self._state is State.STOPPED:  # it was given up
+            return
         write_to_stderr(f"kiel_logging: the thread that ships log records failed ({error!r})")
         self._on_death()
 

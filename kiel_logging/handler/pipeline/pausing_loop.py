@@ -37,6 +37,7 @@ class _GatedSelector(native.DefaultSelector):  # type: ignore[misc] # is Any
         super().__init__()
         self._gate = gate
         self._skipped = 0
+        self.given_up = False
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is not None and timeout <= 0 and self._skipped < MOST_SKIPPED:
@@ -48,6 +49,9 @@ class _GatedSelector(native.DefaultSelector):  # type: ignore[misc] # is Any
             ready: list[tuple[selectors.SelectorKey, int]] = super().select(timeout)
         finally:
             self._gate.acquire()
+        if self.given_up:
+            # Its number, and those of its sockets, may be of the loop that took its place.
+            raise OSError("another loop has taken the place of this one")
         return ready
 
 
@@ -135,6 +139,10 @@ class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
     def go_on(self) -> None:
         """Let it work again."""
         self._gate.release()
+
+    def give_up(self) -> None:
+        """Have the loop end when it wakes up, before it calls anything back."""
+        self._gated_selector.given_up = True
 
     def abandon(self) -> None:
         """Close its files in a forked child, where nobody will run it again.
