@@ -9,8 +9,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from kio.schema.errors import ErrorCode
-
 from kiel_logging.delivery.accumulator import Accumulator, Ended
 from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.deferral import Deferrals
@@ -28,6 +26,7 @@ from kiel_logging.errors import (
 )
 from kiel_logging.printable import printable
 from kiel_logging.records import TopicPartition
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.metadata import Leader
 from kiel_logging.wire.produce import PartitionResult
 

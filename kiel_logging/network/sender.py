@@ -14,8 +14,6 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, Final
 
-from kio.schema.errors import ErrorCode
-
 from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.batch import Batch, State
 from kiel_logging.delivery.idempotence import Idempotence
@@ -39,7 +37,7 @@ from kiel_logging.network.watch import Watch
 from kiel_logging.options import ProducerOptions
 from kiel_logging.records import TopicPartition
 from kiel_logging.wire.compression import NONE, Codec
-from kiel_logging.wire.messages import Api
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.produce import (
     FIRST_WITH_TOPIC_IDS,
     PartitionResult,
@@ -47,7 +45,9 @@ from kiel_logging.wire.produce import (
     produce_request,
     read_produce,
 )
+from kiel_logging.wire.producer_id import ProducerId
 from kiel_logging.wire.record_batch import encode_batch
+from kiel_logging.wire.schemas import Api
 
 _NO_ACKS: Final = 0
 
@@ -444,7 +444,7 @@ class Sender:
             self._identifying = False
             self.poke()
 
-    def _take_identity(self, response: Any) -> None:
+    def _take_identity(self, response: ProducerId) -> None:
         if response.error_code == ErrorCode.none:
             self._identify_failures = 0
             self.watch.unidentified = None
