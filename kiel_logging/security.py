@@ -6,16 +6,17 @@ are needed.
 
 import inspect
 import re
-import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from os import PathLike, fspath
-from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kiel_logging.credentials import Secret, Secretive, hidden, revealed
 from kiel_logging.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import ssl
 
 PLAINTEXT: Final = "PLAINTEXT"
 SSL: Final = "SSL"
@@ -149,6 +150,8 @@ _URL: Final = re.compile(r"[\x21-\x7e]+")
 
 
 def _is_endpoint(url: object) -> bool:
+    from urllib.parse import urlsplit  # few need it
+
     try:
         parts = urlsplit(url) if isinstance(url, str) and _URL.fullmatch(url) else None
         return (
@@ -184,7 +187,7 @@ def extended(provider: TokenFunction, extensions: Mapping[str, str]) -> TokenFun
 class TlsOptions:
     """How connections are encrypted; see Producer for the options."""
 
-    context: ssl.SSLContext | None
+    context: "ssl.SSLContext | None"
     cafile: str | None
     certfile: str | None
     keyfile: str | None
@@ -318,6 +321,8 @@ def _tls(given: dict[str, Any], check_hostname: object, verify: object) -> TlsOp
 
 
 def _check_context(context: object, given: dict[str, object]) -> None:
+    import ssl  # not everybody needs it
+
     if not isinstance(context, ssl.SSLContext):
         raise ConfigurationError(
             f"ssl_context must be an ssl.SSLContext, not {type(context).__name__}"

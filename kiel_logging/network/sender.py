@@ -18,7 +18,7 @@ from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.batch import Batch, State
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.retry import Outcome, backoff, outcome_of
-from kiel_logging.delivery.settlement import NO_OFFSET, Deliveries, Settlement, rejection
+from kiel_logging.delivery.settlement import Deliveries, Settlement, rejection
 from kiel_logging.delivery.stalls import Stalls
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
@@ -35,7 +35,7 @@ from kiel_logging.network.cluster import Cluster, Connect, Node
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.watch import Watch
 from kiel_logging.options import ProducerOptions
-from kiel_logging.records import TopicPartition
+from kiel_logging.records import NO_OFFSET, TopicPartition
 from kiel_logging.wire.compression import NONE, Codec
 from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.produce import (

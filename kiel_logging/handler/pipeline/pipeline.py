@@ -7,10 +7,9 @@ everything in a forked child, which leaves the parent's alone.
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
@@ -18,16 +17,17 @@ from kiel_logging.handler.pipeline.events import ConvertOwn, Event
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loop_thread import GRACE, LoopThread, State
-from kiel_logging.handler.pipeline.losses import Losses
-from kiel_logging.handler.pipeline.shipper import OnError, Shipper
+from kiel_logging.handler.pipeline.losses import Losses, OnError
+from kiel_logging.handler.pipeline.shipper import Shipper
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.process.exits import flush_at_the_end_of_a_worker
 from kiel_logging.handler.spool.options import SpoolOptions
-from kiel_logging.handler.spool.spool import Spool
-from kiel_logging.handler.spool.writer import Writer
 from kiel_logging.proof.chain import Seal
 from kiel_logging.proof.stamper import Stamper
+
+if TYPE_CHECKING:
+    from kiel_logging.handler.spool.spool import Spool
 
 _WRITING: Final = 5.0
 """Seconds that writing what is left may take at the end, beyond what delivering it may."""
@@ -73,7 +73,7 @@ class Pipeline:
     """
 
     def __init__(self, plan: Plan, before: "Pipeline | None" = None) -> None:
-        self.instance = uuid.uuid4().hex
+        self.instance = os.urandom(16).hex()
         self.process = os.getpid()
         self._drops = Losses()
         self._fallback = plan.fallback
@@ -88,26 +88,28 @@ class Pipeline:
             spills=plan.spool is not None,
         )
         self.put: Callable[[Item], Sequence[Item] | None] = self.handoff.put
-        stamper = Stamper(self.instance, plan.seal)
-        self._spool: Spool | None = None
-        if plan.spool is not None:
-            self._spool = Spool(
-                plan.spool,
-                self.handoff,
-                stamper,
-                seal=plan.seal,
-                instance=self.instance,
-                internal_log=plan.internal_log,
-                on_error=plan.on_error,
-            )
         self._plan = plan
         self._before: Pipeline | tuple[Stats, int] | None = before
         self._successors: dict[int, Pipeline] = {}
         self._abandoned: dict[int, object] = {}
-        self._stamper = stamper
+        self._stamper = Stamper(self.instance, plan.seal)
+        self._spool = None if plan.spool is None else self._make_spool(plan.spool)
         self._reviving = threading.Lock()
         self._shipper = self._make_shipper()
         self._loop_thread = self._make_loop_thread()
+
+    def _make_spool(self, options: SpoolOptions) -> "Spool":
+        from kiel_logging.handler.spool.spool import Spool  # few need it
+
+        return Spool(
+            options,
+            self.handoff,
+            self._stamper,
+            seal=self._plan.seal,
+            instance=self.instance,
+            internal_log=self._plan.internal_log,
+            on_error=self._plan.on_error,
+        )
 
     def _make_shipper(self) -> Shipper:
         plan = self._plan
@@ -136,7 +138,7 @@ class Pipeline:
         grace = GRACE if self._spool is None else GRACE + _WRITING
         return LoopThread(self._shipper, self._on_start, self._on_death, grace)
 
-    def _connect(self, spool: Spool, shipper: Shipper) -> None:
+    def _connect(self, spool: "Spool", shipper: Shipper) -> None:
         plan = self._plan
         spool.outbox = shipper.outbox
         spool.stamp = shipper.stamp
@@ -146,6 +148,8 @@ class Pipeline:
         spool.recovered = shipper.report_recovery
         spool.damaged = shipper.note_damage
         if plan.spool is not None and plan.spool.always and spool.writer is None:
+            from kiel_logging.handler.spool.writer import Writer
+
             spool.writer = Writer(
                 spool.journal,
                 self.handoff,

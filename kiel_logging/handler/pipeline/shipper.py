@@ -20,7 +20,7 @@ from kiel_logging.handler.pipeline.events import ConvertOwn, Event, Events, Word
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loss_report import LossReport
-from kiel_logging.handler.pipeline.losses import Loss, Losses
+from kiel_logging.handler.pipeline.losses import Loss, Losses, OnError
 from kiel_logging.handler.pipeline.outbox import Outbox
 from kiel_logging.handler.pipeline.slices import memory_of, plain
 from kiel_logging.handler.pipeline.tallies import Tallies
@@ -43,8 +43,6 @@ _FOR_ENDS: Final = 0.3
 
 _AFTER_A_BUG: Final = 1.0
 """Seconds until shipping is tried again after an exception that it should not have raised."""
-
-OnError = Callable[[Exception, int], object]
 
 
 class Shipper:
