@@ -5,7 +5,6 @@ the package gets are checked values in the units it computes with: seconds and b
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -77,8 +76,7 @@ class Address(NamedTuple):
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProducerOptions:
+class ProducerOptions(NamedTuple):
     """What a Producer was told, checked; times in seconds, sizes in bytes."""
 
     brokers: tuple[Address, ...]

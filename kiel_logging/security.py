@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.credentials import Secret, Secretive, hidden, revealed
 from kiel_logging.errors import ConfigurationError
@@ -183,8 +183,7 @@ def extended(provider: TokenFunction, extensions: Mapping[str, str]) -> TokenFun
     return provide
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsOptions:
+class TlsOptions(NamedTuple):
     """How connections are encrypted; see Producer for the options."""
 
     context: "ssl.SSLContext | None"
@@ -196,8 +195,7 @@ class TlsOptions:
     verify_certificate: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SaslOptions:
+class SaslOptions(NamedTuple):
     """How this client authenticates; see Producer for the options."""
 
     mechanism: str
@@ -206,8 +204,7 @@ class SaslOptions:
     token_provider: Secret | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecurityOptions:
+class SecurityOptions(NamedTuple):
     """What ``security_protocol`` and its like amount to; None for what isn't used."""
 
     protocol: str

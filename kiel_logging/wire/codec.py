@@ -3,7 +3,7 @@
 A message is a dict: the fields of its version by name. The structs in it are dicts too, and arrays
 are tuples.
 
-The bytes of a response are believed by nobody. Every length and count is compared with the bytes
+The bytes of a response are not trusted. Every length and count is compared with the bytes
 that are left before anything is made of it, so a broker that announces millions of elements gets
 an error and no memory. Tagged fields that the tables don't have are skipped, as clients must
 (KIP-482).

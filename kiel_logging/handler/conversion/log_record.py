@@ -157,9 +157,10 @@ def running_loop() -> Any:
 
     asyncio is not imported for that: without it no loop runs.
     """
-    # Another thread may be importing it.
-    find = getattr(sys.modules.get("asyncio.events"), "_get_running_loop", None)
-    return None if find is None else find()
+    try:
+        return sys.modules["asyncio.events"]._get_running_loop()
+    except (KeyError, AttributeError):  # it is not there, or another thread is importing it
+        return None
 
 
 def _exception(record: logging.LogRecord) -> dict[str, str] | None:

@@ -269,24 +269,6 @@ for number in range(20):
 # -- at an unhappy moment -------------------------------------------------------------------------
 
 
-def test_the_loop_thread_imports_nothing(cluster: ThreadedFakeCluster) -> None:
-    """A fork can't cut an import in the middle where there is none."""
-    code = """
-imported = []
-
-def note(event, arguments):
-    if event == "import" and threading.current_thread().name.startswith("kiel_logging"):
-        imported.append(arguments[0])
-
-handler = make()
-sys.addaudithook(note)
-log.info("parent")
-say(left=handler.flush(), imported=imported)
-"""
-    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
-    assert (said(program), program.stderr) == ({"left": 0, "imported": []}, "")
-
-
 def test_a_loop_thread_that_is_busy_for_long(cluster: ThreadedFakeCluster) -> None:
     """The fork goes on without it when its patience is over; the child works all the same."""
     code = """
