@@ -33,6 +33,7 @@ EXTRAS = {
         "gevent>=24",
         "gunicorn>=22",
         "hypothesis>=6.100",
+        "kio>=0.6.5,<0.7",
         "loguru>=0.7",
         "lz4>=4",
         "numpy>=2",
@@ -104,7 +105,6 @@ setup(
     ],
     install_requires=[
         "crc32c>=2.3",
-        "kio>=0.6.5,<0.7",
         "python-snappy>=0.7",
         "scramp>=1.4.18",
         "tornado>=6.4",

@@ -15,7 +15,6 @@ _PACKAGES: Final = (
     "kafka-logging-handler",
     "orjson",
     "tornado",
-    "kio",
     "python-snappy",
     "cramjam",
 )

@@ -15,13 +15,12 @@ from typing import Any, NamedTuple, Self
 from kiel_logging import options as opt
 from kiel_logging.credentials import Secretive, hidden
 from kiel_logging.delivery.batch import Batch, memory_of
-from kiel_logging.delivery.settlement import NO_OFFSET
 from kiel_logging.network.engine import Engine
 from kiel_logging.network.resolver import resolve
 from kiel_logging.network.room import Room
 from kiel_logging.partitioners import Partitioner
 from kiel_logging.properties import Properties, complete
-from kiel_logging.records import Headers, Record, RecordMetadata
+from kiel_logging.records import NO_OFFSET, Headers, Record, RecordMetadata
 from kiel_logging.security import PLAINTEXT, TokenProvider
 from kiel_logging.serializers import (
     Serializer,
@@ -31,7 +30,7 @@ from kiel_logging.serializers import (
     encode_value,
 )
 from kiel_logging.topics import check_topic
-from kiel_logging.wire.record_batch import record_size
+from kiel_logging.wire.sizes import record_size
 
 
 class Producer:

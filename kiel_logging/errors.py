@@ -235,7 +235,7 @@ class BrokerRejected(DeliveryError):
     """The broker refused the message for good.
 
     Attributes:
-        error_code: Kafka's number of the error (``kio.schema.errors.ErrorCode``).
+        error_code: Kafka's number of the error (``kiel_logging.wire.error_codes.ErrorCode``).
         error_name: Kafka's name of it, in capitals; empty if it is not known here.
     """
 

@@ -5,7 +5,7 @@ the package gets are checked values in the units it computes with: seconds and b
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from inspect import Parameter, signature
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.errors import ConfigurationError
@@ -76,8 +76,7 @@ class Address(NamedTuple):
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProducerOptions:
+class ProducerOptions(NamedTuple):
     """What a Producer was told, checked; times in seconds, sizes in bytes."""
 
     brokers: tuple[Address, ...]
@@ -150,6 +149,15 @@ def producer_options(
         security=security_options(**security),
         **{name.removesuffix("_ms"): seconds for name, seconds in durations.items()},
     )
+
+
+def parameters() -> dict[str, Parameter]:
+    """Return every option of a Producer, with its default."""
+    found = {**signature(producer_options).parameters, **signature(security_options).parameters}
+    del found["times_and_security"]
+    for name, milliseconds in _TIMES.items():
+        found[name] = Parameter(name, Parameter.KEYWORD_ONLY, default=milliseconds)
+    return found
 
 
 def parse_brokers(brokers: Brokers) -> tuple[Address, ...]:

@@ -5,13 +5,21 @@ third of a frozen dataclass to make.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 Header: TypeAlias = tuple[str, bytes | None]
 """A record header: its key and its value, as Kafka stores it (KIP-82)."""
 
 Headers: TypeAlias = Mapping[str, bytes | str | None] | Iterable[tuple[str, bytes | str | None]]
 """What callers may give as headers; pairs allow a key to repeat."""
+
+
+NO_OFFSET: Final = -1
+"""The offset of a message whose offset is not known."""
+
+RECORD_MEMORY_OVERHEAD: Final = 330
+"""Bytes of the Python objects around a record's bytes, its token included (tracemalloc, CPython
+3.11): a Producer's token is a pair of its key and a future."""
 
 
 class TopicPartition(NamedTuple):

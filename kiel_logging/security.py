@@ -6,16 +6,17 @@ are needed.
 
 import inspect
 import re
-import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from os import PathLike, fspath
-from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.credentials import Secret, Secretive, hidden, revealed
 from kiel_logging.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import ssl
 
 PLAINTEXT: Final = "PLAINTEXT"
 SSL: Final = "SSL"
@@ -149,6 +150,8 @@ _URL: Final = re.compile(r"[\x21-\x7e]+")
 
 
 def _is_endpoint(url: object) -> bool:
+    from urllib.parse import urlsplit  # few need it
+
     try:
         parts = urlsplit(url) if isinstance(url, str) and _URL.fullmatch(url) else None
         return (
@@ -180,11 +183,10 @@ def extended(provider: TokenFunction, extensions: Mapping[str, str]) -> TokenFun
     return provide
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsOptions:
+class TlsOptions(NamedTuple):
     """How connections are encrypted; see Producer for the options."""
 
-    context: ssl.SSLContext | None
+    context: "ssl.SSLContext | None"
     cafile: str | None
     certfile: str | None
     keyfile: str | None
@@ -193,8 +195,7 @@ class TlsOptions:
     verify_certificate: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SaslOptions:
+class SaslOptions(NamedTuple):
     """How this client authenticates; see Producer for the options."""
 
     mechanism: str
@@ -203,8 +204,7 @@ class SaslOptions:
     token_provider: Secret | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecurityOptions:
+class SecurityOptions(NamedTuple):
     """What ``security_protocol`` and its like amount to; None for what isn't used."""
 
     protocol: str
@@ -318,6 +318,8 @@ def _tls(given: dict[str, Any], check_hostname: object, verify: object) -> TlsOp
 
 
 def _check_context(context: object, given: dict[str, object]) -> None:
+    import ssl  # not everybody needs it
+
     if not isinstance(context, ssl.SSLContext):
         raise ConfigurationError(
             f"ssl_context must be an ssl.SSLContext, not {type(context).__name__}"

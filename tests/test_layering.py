@@ -80,7 +80,8 @@ THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
 
 # Who else than the free may know of these.
 ONLY: dict[str, set[str]] = {
-    "tornado": {"network", "clients", "handler/pipeline/loop_thread.py"},
+    "kio": set(),  # the tests' second opinion
+    "tornado": {"network", "clients", "handler/pipeline/pausing_loop.py"},
     "threading": {"handler", "native", "demo", "interrupt"},
     "ssl": {"clients", "network", "security"},
     "fcntl": {"journal/locks.py"},

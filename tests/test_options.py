@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kiel_logging.clients import Producer
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.options import Address, ProducerOptions, parse_brokers, producer_options
+from kiel_logging.options import (
+    Address,
+    ProducerOptions,
+    parameters,
+    parse_brokers,
+    producer_options,
+)
 from kiel_logging.serializers import json_serializer, text_serializer
 from tests.support.examples import examples
 
@@ -256,3 +264,10 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     with contextlib.suppress(ConfigurationError):
         addresses = parse_brokers(text)
         assert all(address.host and 0 < address.port < 65536 for address in addresses)
+
+
+def test_the_options_are_known_without_a_producer() -> None:
+    """A handler knows them all, and their defaults, before anything of the network is loaded."""
+    signature = inspect.signature(Producer).parameters
+    known = {name: one.default for name, one in parameters().items()}
+    assert known == {name: one.default for name, one in signature.items()}

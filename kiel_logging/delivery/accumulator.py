@@ -22,9 +22,9 @@ from itertools import accumulate
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD, Batch, State
-from kiel_logging.records import Record, TopicPartition
-from kiel_logging.wire.record_batch import plain_record, record_size
+from kiel_logging.delivery.batch import Batch, State
+from kiel_logging.records import RECORD_MEMORY_OVERHEAD, Record, TopicPartition
+from kiel_logging.wire.sizes import plain_record, record_size
 
 UNKNOWN: Final = -1
 """The partition of records that are held until the partitions of their topic are known."""

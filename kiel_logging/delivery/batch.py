@@ -16,13 +16,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from kiel_logging.records import Record, TopicPartition
-from kiel_logging.wire.record_batch import BATCH_OVERHEAD, plain_record, record_size
-
-RECORD_MEMORY_OVERHEAD: Final = 330
-"""Bytes of the Python objects around a record's bytes, its token included (tracemalloc, CPython
-3.11): a Producer's token is a pair of its key and a future."""
-
+from kiel_logging.records import RECORD_MEMORY_OVERHEAD, Record, TopicPartition
+from kiel_logging.wire.sizes import BATCH_OVERHEAD, plain_record, record_size
 
 SEQUENCES: Final = 2**31
 """Sequence numbers wrap at it."""

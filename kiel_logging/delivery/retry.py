@@ -7,7 +7,7 @@ from enum import Enum
 from random import Random
 from typing import Final
 
-from kio.schema.errors import ErrorCode
+from kiel_logging.wire.error_codes import ErrorCode
 
 
 class Outcome(Enum):
@@ -84,7 +84,7 @@ def outcome_of(error: ErrorCode | int) -> Outcome:
     """Return what to do about ``error``: as the table says, else as Kafka classifies it."""
     if not isinstance(error, ErrorCode):
         return Outcome.REFUSE
-    return OUTCOMES.get(error, Outcome.RETRY if error.retriable else Outcome.REFUSE)
+    return OUTCOMES.get(error, Outcome.RETRY if error.is_retriable else Outcome.REFUSE)
 
 
 def is_for_good(error: int) -> bool:

@@ -9,8 +9,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from kio.schema.errors import ErrorCode
-
 from kiel_logging.delivery.accumulator import Accumulator, Ended
 from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.deferral import Deferrals
@@ -27,12 +25,10 @@ from kiel_logging.errors import (
     TopicAuthorizationFailed,
 )
 from kiel_logging.printable import printable
-from kiel_logging.records import TopicPartition
+from kiel_logging.records import NO_OFFSET, TopicPartition
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.metadata import Leader
 from kiel_logging.wire.produce import PartitionResult
-
-NO_OFFSET: Final = -1
-"""The offset of a message whose offset is not known."""
 
 _MOST_SAID: Final = 300
 """Characters of a broker's own words in an error, so that the advice behind them is there."""

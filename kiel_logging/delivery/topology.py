@@ -10,9 +10,8 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kio.schema.errors import ErrorCode
-
 from kiel_logging.records import TopicPartition
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.limits import MOST_BROKERS
 from kiel_logging.wire.metadata import NO_LEADER, Broker, Leader, Metadata, Topic
 

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from kiel_logging.credentials import Secretive, hidden
 from kiel_logging.diagnostics import settle_levels
@@ -30,8 +30,8 @@ from kiel_logging.handler.option_checks import (
 from kiel_logging.handler.pipeline.awaited import CUT_SHORT, Awaited
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, DROP_NEWEST, OUT_OF_MEMORY
 from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.handler.pipeline.losses import OnError
 from kiel_logging.handler.pipeline.pipeline import Pipeline, Plan
-from kiel_logging.handler.pipeline.shipper import OnError
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.pipeline.tallies import Tallies, with_awaited
 from kiel_logging.handler.process import exits, live_handlers
@@ -52,8 +52,10 @@ from kiel_logging.options import (
 )
 from kiel_logging.partitioners import Partitioner
 from kiel_logging.proof.stamper import stamp_size
-from kiel_logging.properties import Properties, complete
 from kiel_logging.serializers import Serializer
+
+if TYPE_CHECKING:
+    from kiel_logging.properties import Properties
 
 DEFAULT_BATCH_SIZE: Final = 1_000
 DEFAULT_LINGER_MS: Final = 50.0
@@ -322,7 +324,7 @@ class KafkaHandler(logging.Handler):
         exits.flush_on_sigterm(self.flushes_on_sigterm)
 
     @classmethod
-    def from_properties(cls, properties: Properties, topic: Topic, **options: Any) -> Self:
+    def from_properties(cls, properties: "Properties", topic: Topic, **options: Any) -> Self:
         """Return a handler configured as a librdkafka or Java client is; see Producer.
 
         In a dictConfig: ``"()": "kiel_logging.KafkaHandler.from_properties"``.
@@ -330,6 +332,8 @@ class KafkaHandler(logging.Handler):
         Raises:
             ConfigurationError: a property or an option has a value it can't have.
         """
+        from kiel_logging.properties import complete  # few need it
+
         options = hide(options, cls)
         try:
             options = complete(properties, options, parameters_of(cls))

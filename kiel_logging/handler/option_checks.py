@@ -3,18 +3,17 @@
 Every check raises ConfigurationError, which names the option, the value and what is allowed.
 """
 
-import difflib
 import inspect
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from kiel_logging.clients import Producer
 from kiel_logging.credentials import hidden
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.pipeline.handoff import OVERFLOW
+from kiel_logging.options import parameters
 
-_PASSED_THROUGH: Final = inspect.signature(Producer).parameters
+_PASSED_THROUGH: Final = parameters()
 
 _ALIASES: Final = {
     "acks": "required_acks",
@@ -69,7 +68,9 @@ def _hint(name: str, handler: type) -> str:
 
 
 def _nearest(name: str, known: Iterable[str]) -> list[str]:
-    return difflib.get_close_matches(name, list(known), n=1)
+    from difflib import get_close_matches  # for errors alone
+
+    return get_close_matches(name, list(known), n=1)
 
 
 def overflow_choice(value: object) -> str:

@@ -4,13 +4,12 @@ The law: whoever leaves a block knows the end of every record that was logged in
 which ends are not known.
 """
 
-import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Final, Protocol, Self, overload
+from typing import TYPE_CHECKING, Final, Protocol, Self, overload
 
 from kiel_logging import native
 from kiel_logging.errors import ConfigurationError, NotAcknowledged, ProducerStateError
@@ -18,6 +17,9 @@ from kiel_logging.handler.pipeline.awaited import Tally
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.native import monotonic
 from kiel_logging.records import Receipt, Undelivered
+
+if TYPE_CHECKING:
+    import asyncio
 
 _MOST_TOLD: Final = 3
 """Records that an error's text names; its attribute has all."""
@@ -155,6 +157,8 @@ class Receipts(Sequence[Receipt]):
 
     async def _wait_on_the_loop(self, timeout: float) -> None:
         assert self._tally is not None
+        import asyncio  # it is there: this runs on a loop
+
         loop = asyncio.get_running_loop()
         settled = loop.create_future()
         self._tally.close(partial(_tell_loop, loop, settled))
@@ -213,7 +217,7 @@ def _release(settled: threading.Lock) -> None:
         settled.release()
 
 
-def _tell_loop(loop: asyncio.AbstractEventLoop, settled: "asyncio.Future[None]") -> None:
+def _tell_loop(loop: "asyncio.AbstractEventLoop", settled: "asyncio.Future[None]") -> None:
     with suppress(RuntimeError):  # the loop is closed: nobody waits any more
         loop.call_soon_threadsafe(_settle, settled)
 

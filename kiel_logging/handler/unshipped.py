@@ -13,8 +13,8 @@ from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.pipeline.awaited import Awaited
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, CLOSED, OUT_OF_MEMORY
 from kiel_logging.handler.pipeline.item import Item, level_of
+from kiel_logging.handler.pipeline.losses import OnError
 from kiel_logging.handler.pipeline.pipeline import Pipeline
-from kiel_logging.handler.pipeline.shipper import OnError
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.shipping import as_shipping
 

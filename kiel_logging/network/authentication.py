@@ -6,8 +6,6 @@ Source: KIP-43, KIP-152, KIP-368 (re-authentication).
 import logging
 from typing import Any, Protocol
 
-from kio.schema.errors import ErrorCode
-
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
     AuthenticationFailed,
@@ -20,13 +18,16 @@ from kiel_logging.network.mechanisms import Conversation, oauthbearer, plain, sc
 from kiel_logging.network.tokens import RunAside, Tokens
 from kiel_logging.options import Address
 from kiel_logging.security import OAUTHBEARER, PLAIN, SCRAM, SaslOptions
-from kiel_logging.wire.messages import Api
+from kiel_logging.wire.error_codes import ErrorCode, error_name
+from kiel_logging.wire.messages import Request
 from kiel_logging.wire.sasl import (
     Authenticated,
     read_sasl_authenticate,
+    read_sasl_handshake,
     sasl_authenticate_request,
     sasl_handshake_request,
 )
+from kiel_logging.wire.schemas import Api
 
 
 class Line(Protocol):
@@ -37,7 +38,7 @@ class Line(Protocol):
     def version(self, api: Api) -> int:
         """Return the version of ``api`` that is spoken."""
 
-    async def ask(self, api: Api, request: Any) -> Any:
+    async def ask(self, api: Api, request: Request) -> Any:
         """Send ``request`` and return its response."""
 
 
@@ -139,7 +140,7 @@ class Authenticator:
     async def _name_mechanism(self, line: Line) -> None:
         mechanism = self._options.mechanism
         response = await line.ask(Api.SASL_HANDSHAKE, sasl_handshake_request(mechanism))
-        error, offered = response.error_code, response.mechanisms
+        error, offered = read_sasl_handshake(response)
         if error == ErrorCode.unsupported_sasl_mechanism:
             # Whatever the broker says: some names, and not all of a long one.
             names = ", ".join(f"{name!r:.40}" for name in offered[:10]) or "none"
@@ -151,12 +152,12 @@ class Authenticator:
                 f"{line.address} wants no SASL there: check the port and security_protocol"
             )
         if error != ErrorCode.none:
-            raise SecurityError(f"{line.address} refused to begin SASL: {error.name.upper()}")
+            raise SecurityError(f"{line.address} refused to begin SASL: {error_name(error)}")
 
     def _check(self, line: Line, answer: Authenticated) -> None:
         if answer.error == ErrorCode.none:
             return
-        why = answer.message or answer.error.name.upper()
+        why = answer.message or error_name(answer.error)
         if answer.error != ErrorCode.sasl_authentication_failed:
             raise SecurityError(f"{line.address} broke off SASL: {why}")
         what = "token" if self._options.mechanism == OAUTHBEARER else "user name or password"

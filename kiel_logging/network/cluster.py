@@ -27,9 +27,13 @@ from kiel_logging.errors import (
 )
 from kiel_logging.network.connection import Connection
 from kiel_logging.options import Address, ProducerOptions
-from kiel_logging.wire.messages import Api
 from kiel_logging.wire.metadata import Broker, metadata_request, read_metadata
-from kiel_logging.wire.producer_id import check_producer_id, init_producer_id_request
+from kiel_logging.wire.producer_id import (
+    ProducerId,
+    init_producer_id_request,
+    read_producer_id,
+)
+from kiel_logging.wire.schemas import Api
 from kiel_logging.wire.topic_configs import max_message_bytes_request, read_max_message_bytes
 
 MAX_REQUESTS_IN_FLIGHT: Final = 5
@@ -296,14 +300,14 @@ class Cluster:
         nodes = [node for node in self.nodes.values() if node.connected or now >= node.retry_at]
         return sorted(nodes, key=lambda node: (not node.connected, node.in_flight))
 
-    async def init_producer_id(self) -> Any:
+    async def init_producer_id(self) -> ProducerId:
         """Ask a broker, any will do, for a producer id; return its response.
 
         Raises:
             BrokerError: none answered.
         """
         try:
-            return await self._ask_known(self._ask_for_producer_id)
+            answer: ProducerId = await self._ask_known(self._ask_for_producer_id)
         except NoBrokersAvailable as nobody:
             self.want_refresh()
             why = self.trouble or nobody
@@ -312,11 +316,12 @@ class Cluster:
             self.trouble = error
             self.want_refresh()  # there may be others by now
             raise
+        return answer
 
-    async def _ask_for_producer_id(self, connection: Connection) -> Any:
+    async def _ask_for_producer_id(self, connection: Connection) -> ProducerId:
         request = init_producer_id_request(connection.version(Api.INIT_PRODUCER_ID))
         timeout = self._options.request_timeout
-        return check_producer_id(await connection.send(Api.INIT_PRODUCER_ID, request, timeout))
+        return read_producer_id(await connection.send(Api.INIT_PRODUCER_ID, request, timeout))
 
     async def bootstrap(self) -> None:
         """Ask the bootstrap brokers for metadata, one at a time and in order, until one answers.

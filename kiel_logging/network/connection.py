@@ -11,7 +11,6 @@ import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
-from kio.schema.errors import ErrorCode
 from tornado.iostream import IOStream, StreamClosedError
 
 from kiel_logging.constants import VERSION
@@ -27,7 +26,9 @@ from kiel_logging.errors import (
 from kiel_logging.network.authentication import Authenticator
 from kiel_logging.options import Address
 from kiel_logging.wire import limits, messages, versions
-from kiel_logging.wire.messages import Api
+from kiel_logging.wire.error_codes import ErrorCode
+from kiel_logging.wire.messages import Request
+from kiel_logging.wire.schemas import Api
 
 _RENEW_AT: Final = 0.85
 """The part of a session's lifetime after which we say again who we are, as the Java client does."""
@@ -68,7 +69,7 @@ class _Held(NamedTuple):
     """A request that waits for the end of a probe, or of an authentication."""
 
     api: Api
-    request: Any
+    request: Request
     timeout: float
     response: "asyncio.Future[Any]"
 
@@ -123,7 +124,7 @@ class Connection:
         response = await self._api_versions(versions.SUPPORTED[Api.API_VERSIONS].highest, timeout)
         patience = _PROBE_PATIENCE * (self._loop.time() - asked_at)
         self._probe_patience = min(_PROBE_MOST, max(_PROBE_LEAST, patience))
-        if response.error_code == ErrorCode.unsupported_version:
+        if response["error_code"] == ErrorCode.unsupported_version:
             response = await self._api_versions(0, timeout)
         self._versions = versions.read_api_versions(response)
         for api in versions.REQUIRED:
@@ -144,7 +145,7 @@ class Connection:
         except UnsupportedBroker as error:
             raise UnsupportedBroker(f"{self.address}: {error}") from None
 
-    def send(self, api: Api, request: Any, timeout: float) -> "asyncio.Future[Any]":
+    def send(self, api: Api, request: Request, timeout: float) -> "asyncio.Future[Any]":
         """Send ``request`` and return a future of its response.
 
         The future raises ConnectionLost, ProtocolError or, after ``timeout`` seconds,
@@ -162,19 +163,19 @@ class Connection:
         return response
 
     def _transmit(
-        self, api: Api, request: Any, timeout: float, response: "asyncio.Future[Any]"
+        self, api: Api, request: Request, timeout: float, response: "asyncio.Future[Any]"
     ) -> None:
         correlation_id = next(self._correlation_ids) & 0x7FFFFFFF
         frame = messages.encode_request(request, correlation_id, self._client_id)
         timer = self._loop.call_later(timeout, self._time_out, api, timeout)
         most = limits.most_bytes(request)
         self._pending[correlation_id] = _Pending(
-            api, request.__version__, most, len(frame), response, timer
+            api, request.version, most, len(frame), response, timer
         )
         self._used_at = self._loop.time()
         self._write(frame)
 
-    async def post(self, api: Api, request: Any, timeout: float) -> None:
+    async def post(self, api: Api, request: Request, timeout: float) -> None:
         """Send a request that gets no response (Produce with acks 0); return when it is written.
 
         Raises:
@@ -395,7 +396,7 @@ class _Line:
         """Return the version of ``api`` that is spoken."""
         return self._connection.version(api)
 
-    async def ask(self, api: Api, request: Any) -> Any:
+    async def ask(self, api: Api, request: Request) -> Any:
         """Send ``request`` and return its response."""
         response = asyncio.get_running_loop().create_future()
         if self._connection.closed is not None:

@@ -25,7 +25,7 @@ from kiel_logging.network.tokens import RunAside
 from kiel_logging.options import ProducerOptions
 from kiel_logging.partitioners import BuiltIn
 from kiel_logging.records import Record, TopicPartition
-from kiel_logging.wire.record_batch import BATCH_OVERHEAD
+from kiel_logging.wire.sizes import BATCH_OVERHEAD
 
 
 class Engine:

@@ -14,13 +14,11 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, Final
 
-from kio.schema.errors import ErrorCode
-
 from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.batch import Batch, State
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.retry import Outcome, backoff, outcome_of
-from kiel_logging.delivery.settlement import NO_OFFSET, Deliveries, Settlement, rejection
+from kiel_logging.delivery.settlement import Deliveries, Settlement, rejection
 from kiel_logging.delivery.stalls import Stalls
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
@@ -37,9 +35,9 @@ from kiel_logging.network.cluster import Cluster, Connect, Node
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.watch import Watch
 from kiel_logging.options import ProducerOptions
-from kiel_logging.records import TopicPartition
+from kiel_logging.records import NO_OFFSET, TopicPartition
 from kiel_logging.wire.compression import NONE, Codec
-from kiel_logging.wire.messages import Api
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.produce import (
     FIRST_WITH_TOPIC_IDS,
     PartitionResult,
@@ -47,7 +45,9 @@ from kiel_logging.wire.produce import (
     produce_request,
     read_produce,
 )
+from kiel_logging.wire.producer_id import ProducerId
 from kiel_logging.wire.record_batch import encode_batch
+from kiel_logging.wire.schemas import Api
 
 _NO_ACKS: Final = 0
 
@@ -444,7 +444,7 @@ class Sender:
             self._identifying = False
             self.poke()
 
-    def _take_identity(self, response: Any) -> None:
+    def _take_identity(self, response: ProducerId) -> None:
         if response.error_code == ErrorCode.none:
             self._identify_failures = 0
             self.watch.unidentified = None

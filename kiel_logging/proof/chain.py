@@ -15,7 +15,6 @@ compute it anew. With one he can't.
 """
 
 from collections.abc import Callable
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -77,6 +76,8 @@ def digester(key: bytes | None = None) -> Digest:
 
 
 def _begun(key: bytes | None) -> "tuple[Hash, Hash | None]":
+    from hashlib import sha256  # few need it
+
     if key is None:
         return sha256(), None
     block = (sha256(key).digest() if len(key) > _BLOCK_SIZE else key).ljust(_BLOCK_SIZE, b"\0")

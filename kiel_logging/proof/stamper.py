@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, LINK_SIZE, Seal
 from kiel_logging.proof.headers import CHAIN, INSTANCE, SEQUENCE
 from kiel_logging.records import Header, Record
-from kiel_logging.wire.record_batch import header_size
 from kiel_logging.wire.record_body import encode_body
+from kiel_logging.wire.sizes import header_size
 
 INSTANCE_SIZE: Final = 32
 MOST_DIGITS: Final = 18

@@ -20,7 +20,7 @@ COMMANDS = (
     "spool",
     "verify",
 )
-OPTIONAL = ("cramjam", "kio.schema", "lz4", "snappy", "uhashring", "zstandard")
+OPTIONAL = ("cramjam", "lz4", "snappy", "uhashring", "zstandard")
 
 
 def _is_needed(name: str) -> bool:
@@ -30,6 +30,7 @@ def _is_needed(name: str) -> bool:
 
 
 hiddenimports = [
+    "concurrent.futures.thread",
     "encodings.idna",
     "tornado.platform.asyncio",
     *collect_submodules("kiel_logging", filter=_is_needed),

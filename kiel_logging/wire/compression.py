@@ -4,15 +4,15 @@ A table; nothing else in the package knows how a codec is called or numbered. Sn
 raw, as librdkafka does (one block, one call that releases the GIL); Java's consumers read that as
 well as their own xerial framing. LZ4 is written in frames of independent blocks, the only ones
 that Java reads.
+
+Codecs that are always there are imported when the first batch is compressed, the others when they
+are chosen, so that a missing one is reported at once.
 """
 
 import functools
-import gzip
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final, NamedTuple, TypeAlias
-
-import snappy
 
 from kiel_logging import constants
 from kiel_logging.errors import ConfigurationError
@@ -42,12 +42,22 @@ class _Kind(NamedTuple):
 
 
 def _gzip(level: int) -> Compress:
-    # No time stamp inside: a batch that is sent again is the same to the byte.
-    return functools.partial(gzip.compress, compresslevel=level, mtime=0)
+    def compress(data: bytes) -> bytes:
+        import gzip  # see above
+
+        # No time stamp inside: a batch that is sent again is the same to the byte.
+        return gzip.compress(data, compresslevel=level, mtime=0)
+
+    return compress
 
 
 def _snappy(_level: int) -> Compress:
-    return lambda data: bytes(snappy.compress(data))
+    def compress(data: bytes) -> bytes:
+        import snappy  # see above
+
+        return bytes(snappy.compress(data))
+
+    return compress
 
 
 def _lz4(level: int) -> Compress:

@@ -4,9 +4,10 @@ A broker that lies, or something else that listens on its port, announces gigaby
 millions. Each response is limited before a byte of it is kept.
 """
 
-from typing import Any, Final
+from typing import Final
 
-from kiel_logging.wire.messages import Api
+from kiel_logging.wire.messages import Request
+from kiel_logging.wire.schemas import Api
 
 MOST_BROKERS: Final = 1_024
 """Of a cluster. The largest have some hundreds."""
@@ -31,18 +32,18 @@ _PER_RECORD: Final = 512
 _RECORD_COUNT: Final = slice(57, 61)
 
 
-def most_bytes(request: Any) -> int:
+def most_bytes(request: Request) -> int:
     """Return the most bytes that the response to ``request`` may have, without its size."""
     return min(MOST_BYTES, _ANY + _asked(request))
 
 
-def _asked(request: Any) -> int:
-    if request.__api_key__ == Api.METADATA:
-        return _PER_TOPIC * len(request.topics)
-    if request.__api_key__ == Api.PRODUCE:
+def _asked(request: Request) -> int:
+    if request.api is Api.METADATA:
+        return _PER_TOPIC * len(request.fields["topics"])
+    if request.api is Api.PRODUCE:
         return _PER_RECORD * sum(
-            int.from_bytes(partition.records[_RECORD_COUNT], "big")
-            for topic in request.topic_data
-            for partition in topic.partition_data
+            int.from_bytes(partition["records"][_RECORD_COUNT], "big")
+            for topic in request.fields["topic_data"]
+            for partition in topic["partition_data"]
         )
     return 0

@@ -5,20 +5,16 @@ Source: https://kafka.apache.org/protocol#The_Messages_Metadata
 
 import uuid
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
-from kio.schema.errors import ErrorCode
-
+from kiel_logging.wire.codec import Message
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.limits import MOST_BROKERS, MOST_PARTITIONS
-from kiel_logging.wire.messages import Api, request_module
+from kiel_logging.wire.messages import Request
+from kiel_logging.wire.schemas import Api
 
 NO_LEADER: Final = -1
-_FIRST_WITH_TOPIC_IDS: Final = 10
-_NOT_ASKED_FOR: Final = (
-    "include_cluster_authorized_operations",
-    "include_topic_authorized_operations",
-)
 _NO_TOPIC_ID: Final = uuid.UUID(int=0)
 
 
@@ -37,8 +33,7 @@ class Leader(NamedTuple):
     epoch: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topic:
+class Topic(NamedTuple):
     """What a broker says of a topic: an error, or its partitions' leaders."""
 
     name: str
@@ -47,60 +42,56 @@ class Topic:
     topic_id: uuid.UUID | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metadata:
+class Metadata(NamedTuple):
     """One broker's answer: the brokers, and the topics it was asked for.
 
     ``cluster_id`` is None where the broker names no cluster.
     """
 
     brokers: Mapping[int, Broker]
-    topics: Mapping[str, Topic] = field(default_factory=dict)
+    topics: Mapping[str, Topic] = MappingProxyType({})
     cluster_id: str | None = None
 
 
-def metadata_request(version: int, topics: Iterable[str]) -> Any:
+def metadata_request(version: int, topics: Iterable[str]) -> Request:
     """Return the request for ``topics``, which asks for their creation too; empty: for none."""
-    module = request_module(Api.METADATA, version)
-    topic_id: dict[str, Any] = {"topic_id": None} if version >= _FIRST_WITH_TOPIC_IDS else {}
-    fields = module.MetadataRequest.__dataclass_fields__
-    return module.MetadataRequest(
-        topics=tuple(module.MetadataRequestTopic(name=topic, **topic_id) for topic in topics),
-        allow_auto_topic_creation=True,
-        **{name: False for name in _NOT_ASKED_FOR if name in fields},
-    )
+    named = [{"name": topic, "topic_id": _NO_TOPIC_ID} for topic in topics]
+    fields = {"topics": named, "allow_auto_topic_creation": True}
+    return Request(Api.METADATA, version, fields)
 
 
-def read_metadata(response: Any, asked: Collection[str] = ()) -> Metadata:
+def read_metadata(response: Message, asked: Collection[str] = ()) -> Metadata:
     """Return what a Metadata response of any version says of the topics that were ``asked`` for.
 
     Other topics, and numbers that no partition can have, are ignored.
     """
-    topics = {topic.name: _read_topic(topic) for topic in response.topics if topic.name in asked}
+    topics = {
+        topic["name"]: _read_topic(topic) for topic in response["topics"] if topic["name"] in asked
+    }
     return Metadata(
         brokers=_read_brokers(response, topics.values()),
         topics=topics,
-        cluster_id=response.cluster_id,
+        cluster_id=response["cluster_id"],
     )
 
 
-def _read_brokers(response: Any, topics: Iterable[Topic]) -> Mapping[int, Broker]:
+def _read_brokers(response: Message, topics: Iterable[Topic]) -> Mapping[int, Broker]:
     """Return at most ``MOST_BROKERS`` of the brokers, those that lead partitions first."""
     leading = {leader.node_id for topic in topics for leader in topic.leaders.values()}
-    brokers = [broker for broker in response.brokers if broker[0] >= 0]
+    brokers = [broker for broker in response["brokers"] if broker[0] >= 0]
     brokers.sort(key=lambda broker: broker[0] not in leading)
     return {broker[0]: Broker(*broker) for broker in brokers[:MOST_BROKERS]}
 
 
-def _read_topic(topic: Any) -> Topic:
-    topic_id = getattr(topic, "topic_id", None)
+def _read_topic(topic: Message) -> Topic:
+    topic_id = topic.get("topic_id")
     return Topic(
-        name=topic.name,
-        error=topic.error_code,
+        name=topic["name"],
+        error=topic["error_code"],
         topic_id=None if topic_id == _NO_TOPIC_ID else topic_id,
         leaders={
             partition: Leader(node_id, epoch)
-            for partition, node_id, epoch in topic.partitions
+            for partition, node_id, epoch in topic["partitions"]
             if 0 <= partition < MOST_PARTITIONS
         },
     )

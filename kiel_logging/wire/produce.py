@@ -6,17 +6,16 @@ new leader (KIP-951).
 Source: https://kafka.apache.org/protocol#The_Messages_Produce
 """
 
-import datetime
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
-
-from kio.schema.errors import ErrorCode
+from typing import Any, Final, NamedTuple
 
 from kiel_logging.records import TopicPartition
-from kiel_logging.wire.messages import Api, request_module
+from kiel_logging.wire.codec import Message
+from kiel_logging.wire.error_codes import ErrorCode
+from kiel_logging.wire.messages import Request
 from kiel_logging.wire.metadata import Broker, Leader
+from kiel_logging.wire.schemas import Api
 
 FIRST_WITH_TOPIC_IDS: Final = 13
 
@@ -24,8 +23,7 @@ _UNKNOWN_LEADER: Final = -1
 _NO_OFFSET: Final = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionResult:
+class PartitionResult(NamedTuple):
     """What became of one batch.
 
     ``log_append_time`` is in milliseconds since the epoch, None unless the topic is set to
@@ -39,8 +37,7 @@ class PartitionResult:
     leader: Leader | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProduceResult:
+class ProduceResult(NamedTuple):
     """One Produce response: a result per partition, hinted brokers, throttle time in ms."""
 
     partitions: Mapping[TopicPartition, PartitionResult]
@@ -55,31 +52,23 @@ def produce_request(
     acks: int,
     timeout_ms: int,
     topic_ids: Mapping[str, uuid.UUID],
-) -> Any:
+) -> Request:
     """Return the request that carries one encoded record batch for each partition.
 
     ``topic_ids`` has the ids of the topics where the version asks for them.
     """
-    module = request_module(Api.PRODUCE, version)
-    by_topic: dict[str, list[Any]] = {}
+    by_topic: dict[str, list[Message]] = {}
     for (topic, partition), records in batches.items():
-        data = module.PartitionProduceData(index=partition, records=records)
-        by_topic.setdefault(topic, []).append(data)
-
-    by_id = version >= FIRST_WITH_TOPIC_IDS
-
-    def topic_data(topic: str, partitions: list[Any]) -> Any:
-        named = {"topic_id": topic_ids[topic]} if by_id else {"name": topic}
-        return module.TopicProduceData(partition_data=tuple(partitions), **named)
-
-    return module.ProduceRequest(
-        acks=acks,
-        timeout=datetime.timedelta(milliseconds=timeout_ms),
-        topic_data=tuple(topic_data(*item) for item in by_topic.items()),
-    )
+        by_topic.setdefault(topic, []).append({"index": partition, "records": records})
+    topic_data = [
+        {"name": topic, "topic_id": topic_ids.get(topic), "partition_data": partitions}
+        for topic, partitions in by_topic.items()
+    ]
+    fields = {"acks": acks, "timeout_ms": timeout_ms, "topic_data": topic_data}
+    return Request(Api.PRODUCE, version, fields)
 
 
-def read_produce(response: Any, topic_ids: Mapping[str, uuid.UUID]) -> ProduceResult:
+def read_produce(response: Message, topic_ids: Mapping[str, uuid.UUID]) -> ProduceResult:
     """Return what a Produce response of any version says.
 
     ``topic_ids`` must be those that the request was made with. Of the hinted brokers those are
@@ -87,35 +76,36 @@ def read_produce(response: Any, topic_ids: Mapping[str, uuid.UUID]) -> ProduceRe
     """
     names: dict[Any, str] = {topic_id: name for name, topic_id in topic_ids.items()}
     results = {}
-    for topic in response.responses:
-        name = getattr(topic, "name", None) or names.get(getattr(topic, "topic_id", None))
+    for topic in response["responses"]:
+        name = topic.get("name") or names.get(topic.get("topic_id"))
         if name is None:
-            continue  # nobody asked for it
-        for partition in topic.partition_responses:
-            results[TopicPartition(name, partition.index)] = _read_partition(partition)
+            continue  # the request did not have it
+        for partition in topic["partition_responses"]:
+            results[TopicPartition(name, partition["index"])] = _read_partition(partition)
     leading = {result.leader.node_id for result in results.values() if result.leader is not None}
     return ProduceResult(
         partitions=results,
         brokers=tuple(
-            Broker(node.node_id, node.host, node.port)
-            for node in getattr(response, "node_endpoints", ())
-            if node.node_id in leading
+            Broker(node["node_id"], node["host"], node["port"])
+            for node in response.get("node_endpoints", ())
+            if node["node_id"] in leading
         ),
-        throttle_time_ms=response.throttle_time,
+        throttle_time_ms=response["throttle_time_ms"],
     )
 
 
-def _read_partition(partition: Any) -> PartitionResult:
+def _read_partition(partition: Message) -> PartitionResult:
+    appended = partition["log_append_time_ms"]
     return PartitionResult(
-        error=partition.error_code,
-        base_offset=max(_NO_OFFSET, partition.base_offset),
-        log_append_time=None if partition.log_append_time < 0 else partition.log_append_time,
-        message=getattr(partition, "error_message", None),
-        leader=_read_leader(getattr(partition, "current_leader", None)),
+        error=partition["error_code"],
+        base_offset=max(_NO_OFFSET, partition["base_offset"]),
+        log_append_time=None if appended < 0 else appended,
+        message=partition.get("error_message"),
+        leader=_read_leader(partition.get("current_leader")),
     )
 
 
-def _read_leader(hint: Any) -> Leader | None:
-    if hint is None or hint.leader_id <= _UNKNOWN_LEADER:
+def _read_leader(hint: Message | None) -> Leader | None:
+    if hint is None or hint["leader_id"] <= _UNKNOWN_LEADER:
         return None
-    return Leader(hint.leader_id, hint.leader_epoch)
+    return Leader(hint["leader_id"], hint["leader_epoch"])

@@ -17,10 +17,10 @@ def encode(value: int) -> bytes:
     return bytes(out)
 
 
-TABLE_SIZE: Final = 1 << 14
+TABLE_SIZE: Final = 1 << 10
 
 TABLE: Final = tuple(encode(value) for value in range(TABLE_SIZE))
-"""The varints of 0 to 16383: lengths and deltas of nearly every log record."""
+"""The varints of 0 to 1023: lengths and deltas of nearly every log record."""
 
 MINUS_ONE: Final = encode(-1)
 """How Kafka writes the length of a null."""

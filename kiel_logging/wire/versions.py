@@ -7,10 +7,13 @@ Source: KIP-35, KIP-511 (ApiVersions v3).
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from kiel_logging.errors import ProtocolError, UnsupportedBroker
-from kiel_logging.wire.messages import Api, request_module
+from kiel_logging.wire.codec import Message
+from kiel_logging.wire.error_codes import error_name
+from kiel_logging.wire.messages import Request
+from kiel_logging.wire.schemas import Api
 
 
 class VersionRange(NamedTuple):
@@ -38,7 +41,6 @@ REQUIRED: Final = (Api.PRODUCE, Api.METADATA)
 
 # Brokers refuse names with anything but letters, digits, '-' and '.' (INVALID_REQUEST).
 _CLIENT_SOFTWARE_NAME: Final = "kiel-logging"
-_FIRST_WITH_SOFTWARE_NAME: Final = 3
 
 
 def negotiate(api: Api, broker: Versions) -> int:
@@ -65,29 +67,29 @@ def negotiate(api: Api, broker: Versions) -> int:
     return highest
 
 
-def api_versions_request(version: int, software_version: str) -> Any:
+def api_versions_request(version: int, software_version: str) -> Request:
     """Return the request that opens every connection."""
-    request_type = request_module(Api.API_VERSIONS, version).ApiVersionsRequest
-    if version < _FIRST_WITH_SOFTWARE_NAME:
-        return request_type()
-    return request_type(
-        client_software_name=_CLIENT_SOFTWARE_NAME, client_software_version=software_version
-    )
+    fields = {
+        "client_software_name": _CLIENT_SOFTWARE_NAME,
+        "client_software_version": software_version,
+    }
+    return Request(Api.API_VERSIONS, version, fields)
 
 
-def read_api_versions(response: Any) -> Versions:
+def read_api_versions(response: Message) -> Versions:
     """Return what an ApiVersions response says the broker knows of what this client speaks.
 
     Raises:
         ProtocolError: there are none in it.
     """
     versions = {
-        key.api_key: VersionRange(key.min_version, key.max_version)
-        for key in response.api_keys
-        if key.api_key in SUPPORTED
+        key["api_key"]: VersionRange(key["min_version"], key["max_version"])
+        for key in response["api_keys"]
+        if key["api_key"] in SUPPORTED
     }
     if not versions:
         raise ProtocolError(
-            f"the broker answered ApiVersions with {response.error_code!r} and no versions"
+            "the broker answered ApiVersions with no versions and "
+            f"{error_name(response['error_code'])}"
         )
     return versions

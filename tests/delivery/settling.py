@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kio.schema.errors import ErrorCode
-
 from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.settlement import Settlement
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.records import Record, TopicPartition
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.metadata import Broker, Leader, Metadata, Topic
 
 TIMEOUT = 120.0

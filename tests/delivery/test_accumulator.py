@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kiel_logging.delivery.accumulator import UNKNOWN, Accumulator, Ended
 from kiel_logging.delivery.batch import Batch, Identity, Stamp, State, memory_of
 from kiel_logging.records import Record, TopicPartition
-from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
+from kiel_logging.wire.sizes import BATCH_OVERHEAD, record_size
 
 LOGS_0, LOGS_1 = TopicPartition("logs", 0), TopicPartition("logs", 1)
 AUDIT_0 = TopicPartition("audit", 0)

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from kiel_logging.delivery.accumulator import UNKNOWN, Accumulator
 from kiel_logging.delivery.batch import Batch, memory_of
 from kiel_logging.records import Record, TopicPartition
-from kiel_logging.wire.record_batch import BATCH_OVERHEAD
+from kiel_logging.wire.sizes import BATCH_OVERHEAD
 from tests.support.examples import examples
 
 TOPICS = ["logs", "audit"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD, Batch, Identity, Stamp, State
-from kiel_logging.records import Record, TopicPartition
-from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
+from kiel_logging.delivery.batch import Batch, Identity, Stamp, State
+from kiel_logging.records import RECORD_MEMORY_OVERHEAD, Record, TopicPartition
+from kiel_logging.wire.sizes import BATCH_OVERHEAD, record_size
 
 LOGS_0 = TopicPartition("logs", 0)
 ERROR = ConnectionError("the broker went away")

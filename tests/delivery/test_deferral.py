@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.batch import Batch, State
 from kiel_logging.delivery.deferral import FIRST, MOST, Deferrals
 from kiel_logging.errors import DeliveryTimeout, ProducerClosed, TopicAuthorizationFailed
 from kiel_logging.records import Record, TopicPartition
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.produce import PartitionResult
 from tests.delivery.settling import LOGS_0, LOGS_1, TIMEOUT, Parts
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.batch import Batch, Stamp
 from kiel_logging.errors import ConnectionLost, ProducerFenced
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.produce import PartitionResult
 from tests.delivery.settling import LOGS_0, Parts
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.batch import Batch, Stamp
@@ -23,6 +22,7 @@ from kiel_logging.delivery.settlement import Settlement
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.errors import ConnectionLost
 from kiel_logging.records import Record, TopicPartition
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.produce import PartitionResult
 from tests.support.examples import examples
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.batch import Batch, Identity
@@ -16,6 +15,7 @@ from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.settlement import Settlement
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.records import Record, TopicPartition
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.metadata import Broker, Leader, Metadata, Topic
 from kiel_logging.wire.produce import PartitionResult
 from tests.delivery.settling import Ends, Parts

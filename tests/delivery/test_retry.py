@@ -7,9 +7,9 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.retry import OUTCOMES, Outcome, backoff, is_for_good, outcome_of
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.support.examples import examples
 
 WRITTEN_DOWN = {
@@ -64,11 +64,11 @@ def test_the_errors_of_produce(name: str, outcome: Outcome) -> None:
 @pytest.mark.parametrize("error", ErrorCode)
 def test_every_error_has_an_outcome(error: ErrorCode) -> None:
     """Those of the table their own; of the others, what Kafka calls retriable is retried."""
-    rest = Outcome.RETRY if error.retriable else Outcome.REFUSE
+    rest = Outcome.RETRY if error.is_retriable else Outcome.REFUSE
     assert outcome_of(error) is OUTCOMES.get(error, rest)
 
 
-@pytest.mark.parametrize("error", [error for error in ErrorCode if error.retriable])
+@pytest.mark.parametrize("error", [error for error in ErrorCode if error.is_retriable])
 def test_what_kafka_calls_retriable_is_never_given_up(error: ErrorCode) -> None:
     """Whatever else it needs."""
     assert outcome_of(error) not in (Outcome.REFUSE, Outcome.FAIL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 import pytest
-from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.batch import Batch, Identity, State
 from kiel_logging.delivery.settlement import rejection
@@ -19,6 +18,7 @@ from kiel_logging.errors import (
     UnknownTopic,
 )
 from kiel_logging.records import Record
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.metadata import Leader
 from kiel_logging.wire.produce import PartitionResult
 from tests.delivery.settling import BACKOFF, LOGS_0, LOGS_1, TIMEOUT, Parts

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.accumulator import UNKNOWN
 from kiel_logging.delivery.batch import memory_of
 from kiel_logging.delivery.stalls import MANY, Stalls
 from kiel_logging.errors import ConnectionLost, NoLeader
 from kiel_logging.records import Record, TopicPartition
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.metadata import Leader
 from kiel_logging.wire.produce import PartitionResult
 from tests.delivery.settling import LOGS_0, LOGS_1, Parts

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from kio.schema.errors import ErrorCode
 
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.records import TopicPartition
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.limits import MOST_BROKERS
 from kiel_logging.wire.metadata import NO_LEADER, Broker, Leader, Metadata, Topic
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kio.schema.errors import ErrorCode
 
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.produce import PartitionResult
 from tests.delivery.settling import Parts
 

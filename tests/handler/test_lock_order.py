@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler, native
+from kiel_logging.handler.gate import Gate
 from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
 from tests.handler.shipped import QUICK, logger_to, messages
 from tests.handler.with_logging.conftest import logging_restored as logging_restored
@@ -213,7 +214,7 @@ def test_code_of_the_program_that_logs_while_dict_config_waits(
 
 def test_the_loop_has_all_that_asyncio_s_has() -> None:
     """It is made without asyncio's own line in the log, and lacks nothing by that."""
-    ours, theirs = PausingLoop(), asyncio.SelectorEventLoop()
+    ours, theirs = PausingLoop(Gate()), asyncio.SelectorEventLoop()
     try:
         assert set(vars(theirs)) <= set(vars(ours))
     finally:

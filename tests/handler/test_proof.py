@@ -373,7 +373,9 @@ def test_there_is_no_last_word_for_who_is_not_told_what_is_missing(
 def tell_of_recovery(handler: KafkaHandler, *what: object) -> None:
     """As the spool does, on the loop thread, when all of a dead process's stream is sent."""
     pipeline = handler._pipeline
-    pipeline._loop_thread.call(pipeline._shipper.report_recovery, *what, lambda: None)
+    pipeline._loop_thread.call(
+        lambda: pipeline._shipper.report_recovery(*what, lambda: None)  # type: ignore[union-attr]
+    )
 
 
 def test_a_recovery(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 
 from kiel_logging import KafkaHandler, Stats
 from kiel_logging.errors import NotAcknowledged, SpoolError
+from kiel_logging.handler.process.loading import modules
 from kiel_logging.journal.local_stream import LocalStream
 from tests.handler.pipeline.interruption import interrupt
 from tests.handler.shipped import (
@@ -711,6 +713,9 @@ def _as_nobody(work: Callable[[Path], None]) -> None:
 
 
 def _be_nobody_and(work: Callable[[Path], None], path: Path) -> None:
+    import_module("kiel_logging.handler.spool.spool")
+    with modules():  # later it could not be read, if this Python is root's alone
+        import_module("snappy")
     os.setgid(65534)
     os.setuid(65534)
     work(path)

@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,8 +28,8 @@ from kiel_logging.network.resolver import resolve
 from kiel_logging.network.tokens import RunAside
 from kiel_logging.options import Address
 from kiel_logging.security import Token, security_options
-from kiel_logging.wire.messages import Api
 from kiel_logging.wire.metadata import metadata_request
+from kiel_logging.wire.schemas import Api
 from tests.support.fake_broker import HANG_UP, FakeBroker
 from tests.support.fake_cluster import ErrorCode
 from tests.support.fake_sasl import MECHANISMS, Sasl
@@ -170,6 +171,10 @@ async def test_a_listener_without_sasl() -> None:
             await dial(broker, as_alice("PLAIN"))
 
 
+OF_THE_FUTURE: Any = SimpleNamespace(value=32_000)
+"""An error that this client does not know; kio writes the ``value`` of an error."""
+
+
 def handshake_with(error: ErrorCode) -> Any:
     """An answer to SaslHandshake."""
     return make(response_module(17, 1).SaslHandshakeResponse, error_code=error, mechanisms=())
@@ -190,6 +195,18 @@ def answer_with(error: ErrorCode, data: bytes = b"") -> Any:
             SecurityError,
             "UNKNOWN_",
         ),
+        (
+            "SaslHandshake",
+            handshake_with(OF_THE_FUTURE),
+            SecurityError,
+            r"an unknown error \(32000\)",
+        ),
+        (
+            "SaslAuthenticate",
+            answer_with(OF_THE_FUTURE),
+            SecurityError,
+            r"broke off SASL: an unknown error \(32000\)",
+        ),
         ("SaslHandshake", HANG_UP, ConnectionLost, "was lost"),
         ("SaslAuthenticate", HANG_UP, ConnectionLost, "was lost"),
         (
@@ -205,7 +222,15 @@ def answer_with(error: ErrorCode, data: bytes = b"") -> Any:
             "does not accept the user name or password .*: SASL_AUTHENTICATION_FAILED",
         ),
     ],
-    ids=["handshake fails", "hang up 1", "hang up 2", "wrong state", "no words"],
+    ids=[
+        "handshake fails",
+        "handshake of the future",
+        "of the future",
+        "hang up 1",
+        "hang up 2",
+        "wrong state",
+        "no words",
+    ],
 )
 @pytest.mark.gen_test
 async def test_other_ends(api: str, reply: Any, error: type[BrokerError], message: str) -> None:

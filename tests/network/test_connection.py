@@ -26,8 +26,8 @@ from kiel_logging.network.opening import open_connection
 from kiel_logging.network.resolver import SocketAddress, resolve
 from kiel_logging.options import Address
 from kiel_logging.wire import limits
-from kiel_logging.wire.messages import Api
 from kiel_logging.wire.metadata import metadata_request, read_metadata
+from kiel_logging.wire.schemas import Api
 from tests.support.fake_broker import HANG_UP, FakeBroker
 from tests.support.kafka_frames import encode_response
 

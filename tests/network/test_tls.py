@@ -35,8 +35,8 @@ from kiel_logging.network.resolver import SocketAddress
 from kiel_logging.network.tls import Tls, translate
 from kiel_logging.options import Address
 from kiel_logging.security import security_options
-from kiel_logging.wire.messages import Api
 from kiel_logging.wire.metadata import metadata_request, read_metadata
+from kiel_logging.wire.schemas import Api
 from tests.support.certificates import Authority, Certificate
 from tests.support.fake_broker import FakeBroker
 

@@ -24,7 +24,7 @@ from kiel_logging.proof.stamper import (
     stamp_size,
 )
 from kiel_logging.records import Record
-from kiel_logging.wire.record_batch import record_size
+from kiel_logging.wire.sizes import record_size
 from tests.support import stamper as book
 
 INSTANCE = "0123456789abcdef0123456789abcdef"

@@ -1,4 +1,4 @@
-"""kio's messages, made and taken apart without any code of the package under test."""
+"""kio's messages beside ours: made, written and read by kio, and in the shape that ours have."""
 
 from __future__ import annotations
 
@@ -10,36 +10,44 @@ import typing
 import uuid
 from typing import Any
 
-from kio.index import load_response_schema
+import pytest
+from hypothesis import strategies as st
+from kio.index import load_request_schema, load_response_schema
 from kio.schema.errors import ErrorCode
-from kio.serial import entity_writer
+from kio.serial import entity_reader, entity_writer
+from kio.static.primitive import Records
 
-API_NAMES = {
-    0: "Produce",
-    3: "Metadata",
-    17: "SaslHandshake",
-    18: "ApiVersions",
-    22: "InitProducerId",
-    32: "DescribeConfigs",
-    36: "SaslAuthenticate",
-}
-RESPONSE_TYPES = {
-    f"{API_NAMES[key]} v{version}": load_response_schema(key, version)
-    for key, versions in {
-        0: range(3, 14),
-        3: range(14),
-        17: range(2),
-        18: range(5),
-        22: range(6),
-        32: range(1, 5),
-        36: range(3),
-    }.items()
-    for version in versions
-}
-"""Every response that the client reads, or has a use for."""
+from kiel_logging.wire.messages import Request, encode_request
+from kiel_logging.wire.schemas import Api
+from kiel_logging.wire.versions import SUPPORTED
+
+# kio registers a strategy for each of its types but this one.
+st.register_type_strategy(Records, st.binary().map(Records))
+
+SPOKEN = [
+    pytest.param(api, version, id=f"{api.name} v{version}")
+    for api, versions in SUPPORTED.items()
+    for version in range(versions.lowest, versions.highest + 1)
+]
+"""Every message that the client can be brought to speak."""
 
 _MILLISECOND = datetime.timedelta(milliseconds=1)
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
+_TIMES = {"timedelta_i32", "timedelta_i64", "datetime_i64"}
+_KEPT = {
+    "MetadataResponseBroker": ("node_id", "host", "port"),
+    "MetadataResponsePartition": ("partition_index", "leader_id", "leader_epoch"),
+}
+"""Of these our reader keeps a plain tuple of some fields."""
+_SKIPPED = {
+    "ApiVersionsResponse": {
+        "supported_features",
+        "finalized_features_epoch",
+        "finalized_features",
+        "zk_migration_ready",
+    }
+}
+"""Tagged fields that our tables don't have."""
 _NULLS: dict[str | None, Any] = {"datetime_i64": -1, "uuid": uuid.UUID(int=0)}
 _SAMPLES: dict[str, Any] = {
     "bool": True,
@@ -71,20 +79,62 @@ def to_frame(response: Any, correlation_id: int = 7) -> bytes:
     return to_bytes(header) + to_bytes(response)
 
 
-def plain(value: Any) -> Any:
-    """A message as dicts and tuples, with every time, duration and null uuid as on the wire."""
+def read_by_kio(request: Request, client_id: str = "client") -> Any:
+    """The request as kio reads it: the whole frame, and not a byte more."""
+    frame = encode_request(request, 77, client_id)
+    schema: Any = load_request_schema(request.api, request.version)
+    header, header_size = entity_reader(schema.__header_schema__)(frame, 4)
+    read, size = entity_reader(schema)(frame, 4 + header_size)
+    assert int.from_bytes(frame[:4], "big") == len(frame) - 4
+    assert 4 + header_size + size == len(frame)
+    assert (header.request_api_key, header.request_api_version) == request[:2]
+    assert (header.correlation_id, header.client_id) == (77, client_id)
+    return read
+
+
+def frame_by_kio(request: Any, correlation_id: int, client_id: str) -> bytes:
+    """The frame of a request of kio's, with its size and header, as kio writes it."""
+    header = request.__header_schema__(
+        request_api_key=request.__api_key__,
+        request_api_version=request.__version__,
+        correlation_id=correlation_id,
+        client_id=client_id,
+    )
+    message = to_bytes(header) + to_bytes(request)
+    return len(message).to_bytes(4, "big") + message
+
+
+def kio_request(api: Api, version: int) -> Any:
+    """A request of kio's with a value in every field."""
+    return filled(load_request_schema(api, version))
+
+
+def kio_response(api: Api, version: int) -> Any:
+    """A response of kio's with a value in every field."""
+    return filled(load_response_schema(api, version))
+
+
+def as_ours(value: Any) -> Any:
+    """A message of kio's in the shape of ours: dicts and tuples, times in milliseconds."""
     if dataclasses.is_dataclass(value):
-        return {field.name: _plain_field(value, field) for field in dataclasses.fields(value)}
+        name = type(value).__name__
+        ours = dict(
+            _as_our_field(value, field)
+            for field in dataclasses.fields(value)
+            if field.name not in _SKIPPED.get(name, ())
+        )
+        return tuple(ours[kept] for kept in _KEPT[name]) if name in _KEPT else ours
     if isinstance(value, tuple):
-        return tuple(plain(element) for element in value)
+        return tuple(as_ours(element) for element in value)
     if isinstance(value, datetime.datetime):
         return (value - _EPOCH) // _MILLISECOND
     return value // _MILLISECOND if isinstance(value, datetime.timedelta) else value
 
 
-def _plain_field(entity: Any, field: dataclasses.Field[Any]) -> Any:
-    value = getattr(entity, field.name)
-    return _NULLS.get(field.metadata.get("kafka_type")) if value is None else plain(value)
+def _as_our_field(entity: Any, field: dataclasses.Field[Any]) -> tuple[str, Any]:
+    value, kafka_type = getattr(entity, field.name), field.metadata.get("kafka_type")
+    name = f"{field.name}_ms" if kafka_type in _TIMES else field.name
+    return name, _NULLS.get(kafka_type) if value is None else as_ours(value)
 
 
 def filled(entity_type: Any) -> Any:

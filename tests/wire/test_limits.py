@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
 
 import pytest
-from kio.schema.errors import ErrorCode
 
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.compression import codec
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.limits import MOST_BYTES, MOST_PARTITIONS, most_bytes
-from kiel_logging.wire.messages import Api
+from kiel_logging.wire.messages import Request
 from kiel_logging.wire.metadata import metadata_request
 from kiel_logging.wire.produce import produce_request
 from kiel_logging.wire.producer_id import init_producer_id_request
 from kiel_logging.wire.record_batch import encode_batch
 from kiel_logging.wire.sasl import sasl_authenticate_request, sasl_handshake_request
+from kiel_logging.wire.schemas import Api
 from kiel_logging.wire.topic_configs import max_message_bytes_request
 from kiel_logging.wire.versions import SUPPORTED, api_versions_request
 from tests.support.kafka_frames import make, response_module
@@ -35,20 +35,18 @@ KIB = 1024
         max_message_bytes_request(4, "logs"),
         metadata_request(13, []),
     ],
-    ids=lambda request: type(request).__name__,
+    ids=lambda request: request.api.name,
 )
-def test_what_asks_for_little(request_: Any) -> None:
+def test_what_asks_for_little(request_: Request) -> None:
     """An answer that names nothing of ours is a few kilobytes; a quarter of a megabyte is ample."""
     assert most_bytes(request_) == 256 * KIB
 
 
-def produce(records: int, version: int = SUPPORTED[Api.PRODUCE].highest) -> Any:
+def produce(records: int, version: int = SUPPORTED[Api.PRODUCE].highest) -> Request:
     """A request with one batch of so many small records."""
     batch = encode_batch([Record(None, b"x", (), 0)] * records, codec=codec(None, None))
     where = TopicPartition("t" * 249, 0)
-    return produce_request(
-        version, {where: batch}, acks=-1, timeout_ms=1, topic_ids={where.topic: None}
-    )
+    return produce_request(version, {where: batch}, acks=-1, timeout_ms=1, topic_ids={})
 
 
 def test_each_topic_and_record_adds_to_it() -> None:

@@ -7,15 +7,15 @@ import uuid
 from typing import Any
 
 import pytest
-from kio.schema.errors import ErrorCode
-from kio.serial import entity_reader as kio_reader
 
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.limits import MOST_BROKERS, MOST_PARTITIONS
-from kiel_logging.wire.messages import Api, decode_response
+from kiel_logging.wire.messages import decode_response
 from kiel_logging.wire.metadata import Broker, Leader, Metadata, metadata_request, read_metadata
+from kiel_logging.wire.schemas import Api
 from kiel_logging.wire.versions import SUPPORTED
 from tests.support.kafka_frames import make, response_module
-from tests.wire.kio_messages import to_bytes, to_frame
+from tests.wire.kio_messages import read_by_kio, to_frame
 
 VERSIONS = range(SUPPORTED[Api.METADATA].lowest, SUPPORTED[Api.METADATA].highest + 1)
 WITH_TOPIC_IDS = [version for version in VERSIONS if version >= 10]
@@ -31,24 +31,20 @@ every_version = pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("topics", [[], ["logs"], ["logs", "audit", "errors"]])
 def test_a_broker_reads_which_topics_are_asked_for(version: int, topics: list[str]) -> None:
     """No topics ask for none, not for all: that would be null."""
-    request = metadata_request(version, topics)
-    raw = to_bytes(request)
-    read, size = kio_reader(type(request))(raw, 0)
-    assert size == len(raw)
+    read = read_by_kio(metadata_request(version, topics))
     assert [topic.name for topic in read.topics] == topics
 
 
 @every_version
 def test_topics_may_be_created(version: int) -> None:
     """Brokers create unknown topics where they are set up to."""
-    assert metadata_request(version, ["logs"]).allow_auto_topic_creation is True
+    assert read_by_kio(metadata_request(version, ["logs"])).allow_auto_topic_creation is True
 
 
 @every_version
 def test_operations_are_not_asked_for(version: int) -> None:
     """They would cost the brokers time."""
-    raw = to_bytes(metadata_request(version, ["logs"]))
-    read, _ = kio_reader(type(metadata_request(version, [])))(raw, 0)
+    read = read_by_kio(metadata_request(version, ["logs"]))
     asked = [getattr(read, name) for name in dir(read) if name.startswith("include_")]
     assert not any(asked)
 
@@ -56,7 +52,7 @@ def test_operations_are_not_asked_for(version: int) -> None:
 @pytest.mark.parametrize("version", WITH_TOPIC_IDS)
 def test_topics_are_asked_for_by_name(version: int) -> None:
     """The id is what one wants to know."""
-    (topic,) = metadata_request(version, ["logs"]).topics
+    (topic,) = read_by_kio(metadata_request(version, ["logs"])).topics
     assert (topic.name, topic.topic_id) == ("logs", None)
 
 

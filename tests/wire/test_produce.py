@@ -7,11 +7,10 @@ import uuid
 from typing import Any
 
 import pytest
-from kio.schema.errors import ErrorCode
-from kio.serial import entity_reader as kio_reader
 
 from kiel_logging.records import TopicPartition
-from kiel_logging.wire.messages import Api, decode_response
+from kiel_logging.wire.error_codes import ErrorCode
+from kiel_logging.wire.messages import decode_response
 from kiel_logging.wire.metadata import Broker, Leader
 from kiel_logging.wire.produce import (
     FIRST_WITH_TOPIC_IDS,
@@ -20,9 +19,10 @@ from kiel_logging.wire.produce import (
     produce_request,
     read_produce,
 )
+from kiel_logging.wire.schemas import Api
 from kiel_logging.wire.versions import SUPPORTED
 from tests.support.kafka_frames import make, response_module
-from tests.wire.kio_messages import to_bytes, to_frame
+from tests.wire.kio_messages import read_by_kio, to_frame
 
 VERSIONS = range(SUPPORTED[Api.PRODUCE].lowest, SUPPORTED[Api.PRODUCE].highest + 1)
 IDS = {"logs": uuid.UUID(int=1), "audit": uuid.UUID(int=2)}
@@ -38,10 +38,7 @@ with_leader_hints = pytest.mark.parametrize("version", [v for v in VERSIONS if v
 def sent(version: int, batches: dict[TopicPartition, bytes], acks: int = -1) -> Any:
     """The request as a broker reads it."""
     request = produce_request(version, batches, acks=acks, timeout_ms=1500, topic_ids=IDS)
-    raw = to_bytes(request)
-    read, size = kio_reader(type(request))(raw, 0)
-    assert size == len(raw)
-    return read
+    return read_by_kio(request)
 
 
 @every_version
@@ -80,7 +77,7 @@ def test_topic_ids_are_not_needed_before_version_13(version: int) -> None:
     request = produce_request(
         version, {TopicPartition("logs", 0): b""}, acks=1, timeout_ms=1, topic_ids={}
     )
-    assert request.topic_data[0].name == "logs"
+    assert read_by_kio(request).topic_data[0].name == "logs"
 
 
 # -- responses -------------------------------------------------------------------------------------

@@ -13,13 +13,8 @@ from kio.records.readers import read_batch
 from kiel_logging import constants
 from kiel_logging.records import Record
 from kiel_logging.wire.compression import codec
-from kiel_logging.wire.record_batch import (
-    BATCH_OVERHEAD,
-    encode_batch,
-    encode_records,
-    encode_records_in_python,
-    record_size,
-)
+from kiel_logging.wire.record_batch import encode_batch, encode_records, encode_records_in_python
+from kiel_logging.wire.sizes import BATCH_OVERHEAD, record_size
 from tests.support.examples import examples
 from tests.support.stored_records import RejectedBatch, StoredRecord, decode_batch, split_batches
 

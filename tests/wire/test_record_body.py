@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kiel_logging.records import Header, Record
-from kiel_logging.wire.record_batch import BATCH_OVERHEAD, encode_batch
+from kiel_logging.wire.record_batch import encode_batch
 from kiel_logging.wire.record_body import encode_body
+from kiel_logging.wire.sizes import BATCH_OVERHEAD
 
 blobs = st.none() | st.binary(max_size=40) | st.binary(min_size=60, max_size=200)
 headers = st.lists(st.tuples(st.text(max_size=10), blobs), max_size=4).map(tuple)

@@ -6,14 +6,14 @@ import datetime
 from typing import Any
 
 import pytest
-from kio.schema.errors import ErrorCode
-from kio.serial import entity_reader as kio_reader
 
-from kiel_logging.wire.messages import Api, decode_response
+from kiel_logging.wire.error_codes import ErrorCode
+from kiel_logging.wire.messages import decode_response
+from kiel_logging.wire.schemas import Api
 from kiel_logging.wire.topic_configs import max_message_bytes_request, read_max_message_bytes
 from kiel_logging.wire.versions import SUPPORTED
 from tests.support.kafka_frames import make, response_module
-from tests.wire.kio_messages import to_bytes, to_frame
+from tests.wire.kio_messages import read_by_kio, to_frame
 
 VERSIONS = range(
     SUPPORTED[Api.DESCRIBE_CONFIGS].lowest, SUPPORTED[Api.DESCRIBE_CONFIGS].highest + 1
@@ -24,11 +24,7 @@ every_version = pytest.mark.parametrize("version", VERSIONS)
 @every_version
 def test_one_value_of_one_topic_is_asked_for(version: int) -> None:
     """2 is a topic, as Kafka numbers its resources."""
-    request = max_message_bytes_request(version, "logs")
-    raw = to_bytes(request)
-    read, size = kio_reader(type(request))(raw, 0)
-    assert size == len(raw)
-    (resource,) = read.resources
+    (resource,) = read_by_kio(max_message_bytes_request(version, "logs")).resources
     assert (resource.resource_type, resource.resource_name) == (2, "logs")
     assert resource.configuration_keys == ("max.message.bytes",)
 

@@ -25,7 +25,7 @@ from kiel_logging.handler.conversion.value_choice import value_choice
 from kiel_logging.handler.pipeline.item import Item, level_of, make_item
 from kiel_logging.records import Record
 from kiel_logging.serializers import encode_key
-from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
+from kiel_logging.wire.sizes import BATCH_OVERHEAD, record_size
 
 _SIMPLE: Final = ("json", None, None, None, None, None)
 """Format, serializer, key maker, and what changes or hides fields: where none is given."""

@@ -3,7 +3,6 @@
 Pure: the record is shared with every other handler and never changed.
 """
 
-import asyncio
 import copy
 import functools
 import logging
@@ -147,10 +146,21 @@ def task_name(record: logging.LogRecord) -> str | None:
 
 def current_task_name() -> str | None:
     """Return the name of the asyncio task that runs on this thread; None outside of tasks."""
-    if asyncio._get_running_loop() is None:  # current_task() would raise, which takes longer
+    if running_loop() is None:  # current_task() would raise, which takes longer
         return None
-    task = asyncio.current_task()
-    return None if task is None else task.get_name()
+    task = sys.modules["asyncio"].current_task()
+    return None if task is None else str(task.get_name())
+
+
+def running_loop() -> Any:
+    """Return the event loop that runs on this thread; None where none does.
+
+    asyncio is not imported for that: without it no loop runs.
+    """
+    try:
+        return sys.modules["asyncio.events"]._get_running_loop()
+    except (KeyError, AttributeError):  # it is not there, or another thread is importing it
+        return None
 
 
 def _exception(record: logging.LogRecord) -> dict[str, str] | None:

@@ -7,7 +7,6 @@ be shown, names that are taken, or is too large.
 """
 
 import sys
-from asyncio import _get_running_loop
 from collections.abc import Callable, Mapping
 from functools import partial
 from logging import LogRecord
@@ -22,6 +21,7 @@ from kiel_logging.handler.conversion.log_record import (
     OWN_ATTRIBUTES,
     RESERVED,
     current_task_name,
+    running_loop,
     task_name,
 )
 from kiel_logging.handler.conversion.plain import make_plain
@@ -29,7 +29,7 @@ from kiel_logging.handler.conversion.topic_choice import TopicChoice
 from kiel_logging.handler.conversion.trace_ids import trace_ids
 from kiel_logging.handler.pipeline.item import ITEM_MEMORY_OVERHEAD, SOURCE_MEMORY, Item
 from kiel_logging.records import Header, Record
-from kiel_logging.wire.record_batch import record_size
+from kiel_logging.wire.sizes import record_size
 
 _OWN_NAMES: Final = list(OWN_ATTRIBUTES)
 _OWN: Final = len(_OWN_NAMES)
@@ -175,7 +175,7 @@ class Quick:
             self._new_site,
             tuple(_OWN_NAMES),
             bytes(_OWN_NAMES.index(name) if name in _OWN_NAMES else 255 for name in _PLACES),
-            _get_running_loop,
+            running_loop,
             current_task_name,
             sys.modules,
             topic,

@@ -4,7 +4,6 @@ A value that is larger than it may be is cut, but for one that a serializer of t
 is in there nobody knows but the user.
 """
 
-import difflib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
@@ -54,7 +53,9 @@ def _named(name: str, serializer: Serializer | None) -> ValueChoice:
             )
         return _text
     if name not in FORMATS:
-        nearest = difflib.get_close_matches(name, [TEXT, *FORMATS], n=1)
+        from difflib import get_close_matches  # for errors alone
+
+        nearest = get_close_matches(name, [TEXT, *FORMATS], n=1)
         hint = f": did you mean {nearest[0]!r}?" if nearest else ""
         raise ConfigurationError(f"format={name!r} must be one of {_names()}{hint}")
     if serializer is not None:

@@ -16,7 +16,7 @@ from kiel_logging.handler.pipeline.loss_report import summary_record
 from kiel_logging.handler.pipeline.losses import Loss
 from kiel_logging.proof import headers
 from kiel_logging.records import Header
-from kiel_logging.wire.record_batch import header_size
+from kiel_logging.wire.sizes import header_size
 
 LOGGER: Final = "kiel_logging"
 

@@ -3,9 +3,8 @@
 import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
-from kiel_logging.records import Record
-from kiel_logging.wire.record_batch import record_size
+from kiel_logging.records import RECORD_MEMORY_OVERHEAD, Record
+from kiel_logging.wire.sizes import record_size
 
 STAMP_MEMORY: Final = 80
 """Bytes by which a stamp makes an item larger (150, and 314 with a chain), for the quarter of them

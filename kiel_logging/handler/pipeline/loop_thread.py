@@ -3,25 +3,36 @@
 It is a daemon: a thread that Python waits for would keep the program from ending (logging flushes
 in ``atexit``, which comes after that wait). Where no thread can be started any more, because Python
 is on its way out, the loop runs on the thread that flushes.
+
+Everything that only the loop needs is imported on the thread, see ``process/loading.py``. What is
+asked of it meanwhile waits until there is a loop.
 """
 
-import asyncio
 import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from enum import Enum
-from typing import Any, Final
-
-from tornado.ioloop import IOLoop
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kiel_logging import native
+from kiel_logging.handler.conversion.log_record import running_loop
+from kiel_logging.handler.gate import Gate
 from kiel_logging.handler.internal_log import write_to_stderr
-from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
-from kiel_logging.handler.pipeline.shipper import Shipper
 from kiel_logging.handler.process.forking import is_forking
+from kiel_logging.handler.process.loading import (
+    load_beside_greenlets,
+    modules,
+    wait_for_modules,
+)
 from kiel_logging.handler.shipping import as_shipping, mark_this_thread_as_shipping, shipping
 from kiel_logging.native import monotonic
+
+if TYPE_CHECKING:
+    from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
+    from kiel_logging.handler.pipeline.shipper import Shipper
+
+    Work: TypeAlias = Callable[[Shipper], Coroutine[Any, Any, Any]]
 
 GRACE: Final = 0.5
 """Seconds in which a loop that is not held up says so."""
@@ -32,6 +43,9 @@ LONG: Final = 1.0
 
 _A_MOMENT: Final = 0.01
 """Seconds in which a thread that was started begins to run."""
+
+_AGAIN: Final = 0.5
+"""Seconds until a loop is made again that could not be made for want of files."""
 
 
 _dead: list[Any] = []
@@ -50,25 +64,27 @@ class LoopThread:
     """Owns the thread and its IOLoop; all methods are for other threads.
 
     Args:
-        shipper: what runs there.
+        make_shipper: makes what runs there, on the thread; called once.
         on_start: called before the thread starts, once unless something is raised in it.
         on_death: called on the thread when it ends although nobody stopped it.
         grace: seconds that another thread waits beyond a timeout for the loop to say that it is
             over.
 
     Attributes:
+        shipper: what runs there; None until the thread has made it.
         waits_long: called on a thread that waits, each second, with how many more it may wait.
     """
 
     def __init__(
         self,
-        shipper: Shipper,
+        make_shipper: "Callable[[], Shipper]",
         on_start: Callable[[], None],
         on_death: Callable[[], None] = lambda: None,
         grace: float = GRACE,
     ) -> None:
         self._grace = grace
-        self._shipper = shipper
+        self.shipper: Shipper | None = None
+        self._make_shipper = make_shipper
         self._on_start = on_start
         self._on_death = on_death
         self._lock = native.RLock()
@@ -76,7 +92,9 @@ class LoopThread:
         self._prepared = self._starting = False
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._state = State.NEW
+        self._gate = Gate()
         self._loop: PausingLoop | None = None
+        self._is_full = self._complained = False
         # Not Thread.is_alive(): a hook that logs may start the thread in a forked child before
         # the module threading has run its own, which takes all threads for dead.
         self._runs = False
@@ -116,28 +134,34 @@ class LoopThread:
 
     def wake(self, full: bool) -> None:
         """Have the shipper look for records: soon, or now when a batch is ``full``."""
-        self.call(self._shipper.woken, full)
+        self._is_full |= full  # first: a loop that is made from now on looks at it
+        if self._state is State.NEW:
+            self._start_once()
+        if self.state is State.RUNNING and (loop := self._loop) is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody ships any more
+                loop.call_soon_threadsafe(self._look, full)
+
+    def _look(self, full: bool) -> None:
+        assert self.shipper is not None
+        self.shipper.woken(full)
 
     def call(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Run ``callback`` on the thread, soon; nobody waits for it."""
+        """Run ``callback`` on the thread, soon, when there is a shipper; nobody waits for it."""
+        if self._state is State.STOPPED:
+            return
+        self._calls.append((callback, arguments))
         if self._state is State.NEW:
-            self._calls.append((callback, arguments))
             self._start_once()
-            if self.state is State.RUNNING:  # another thread may have started it meanwhile
-                self._make_calls()
-        elif self._state is State.RUNNING:
-            self._call(callback, *arguments)
-
-    def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody ships any more
-                self._loop.call_soon_threadsafe(callback, *arguments)
+        self._make_calls()
 
     def _make_calls(self) -> None:
-        with contextlib.suppress(IndexError):
+        """Pass on what was asked for; whichever of several threads comes to it first."""
+        if (loop := self._loop) is None:
+            return  # its thread does so as soon as there is one
+        with contextlib.suppress(IndexError, RuntimeError):
             while True:
                 callback, arguments = self._calls.popleft()
-                self._call(callback, *arguments)
+                loop.call_soon_threadsafe(callback, *arguments)
 
     def _start_once(self) -> None:
         """Start the thread, unless another one does so just now: it makes all calls that wait.
@@ -147,6 +171,7 @@ class LoopThread:
         """
         if not self._prepared:
             as_shipping(self._on_start)
+            load_beside_greenlets()
             self._prepared = True
         if not self._lock.acquire(blocking=False):
             return
@@ -165,40 +190,77 @@ class LoopThread:
 
     def _start(self) -> None:
         try:
-            if self._loop is None:
-                self._loop = PausingLoop()
             if not self._runs:  # else something was raised in between the last time
                 self._runs = True
                 self._thread.start()
         except (RuntimeError, OSError):
-            # Python is on its way out, or has threads or files enough: flush() may do, or the next
+            # Python is on its way out, or has threads enough: flush() may do, or the next
             self._runs = False
             return
         except BaseException:  # a signal handler's, while the thread begins: let it
             time.sleep(_A_MOMENT)
             self._runs = self._thread.ident is not None
             raise
-        self._call(self._shipper.start)
         self._state = State.RUNNING
-        self._make_calls()
 
     def _run(self) -> None:
         mark_this_thread_as_shipping()
-        loop = self._loop
-        assert loop is not None
-        with loop.working():
-            io_loop = IOLoop(make_current=False, asyncio_loop=loop)
-            asyncio.set_event_loop(loop)
+        with self._gate:
+            if (loop := self._begin_at_last()) is None:
+                self._runs = False
+                return
+            self._make_calls()
+            if self._state is State.STOPPED:  # nobody waits any more
+                assert self.shipper is not None
+                loop.begin(self.shipper.close(0.0)).add_done_callback(lambda _: loop.stop())
             try:
-                io_loop.start()
-                _end_tasks(loop)
+                loop.run()
             except Exception as error:  # the program closed its descriptors, for one
-                asyncio.set_event_loop(None)
                 self._die(error)
                 return
             self._runs = False
-            asyncio.set_event_loop(None)
-            io_loop.close()
+
+    def _begin_at_last(self) -> "PausingLoop | None":
+        """Return the loop; try again while there are no files for it. None if stopped before."""
+        never = native.Lock()
+        never.acquire()
+        while True:
+            try:
+                return self._begin()
+            except Exception as error:
+                self._note_delay(error)
+            if self._state is State.STOPPED:
+                return None
+            self._gate.release()
+            never.acquire(timeout=_AGAIN)  # a sleep that is no greenlet's
+            self._gate.acquire()
+
+    def _note_delay(self, error: Exception) -> None:
+        """Report, once, that there can be no loop; a lack of files passes."""
+        if not isinstance(error, OSError) and not self._complained:
+            self._complained = True
+            write_to_stderr(f"kiel_logging: log records can't be shipped now ({error!r})")
+
+    def _begin(self) -> "PausingLoop":
+        """Make the loop and the shipper on it, if they are not there; return the loop.
+
+        Raises:
+            OSError: there are no more files.
+        """
+        if self._loop is None:
+            with modules():
+                from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
+
+                loop = PausingLoop(self._gate)
+                try:
+                    self.shipper = self._make_shipper()
+                except BaseException:
+                    loop.close()
+                    raise
+                loop.call_soon(self.shipper.start)
+                loop.call_soon(lambda: self._look(self._is_full))
+                self._loop = loop
+        return self._loop
 
     def _die(self, error: Exception) -> None:
         """Report that the thread ends; the loop is kept, for its descriptors may be the program's
@@ -213,21 +275,26 @@ class LoopThread:
     def flush(self, timeout: float) -> bool:
         """Wait until what is in the hand-off now is delivered or given up, at most ``timeout``
         seconds; return whether it is."""
-        return self._run_and_wait(self._shipper.flush(timeout), timeout) is True
+        return self._run_and_wait(lambda shipper: shipper.flush(timeout), timeout) is True
 
     def finish(self, timeout: float) -> bool:
         """As ``flush()``, and say what is to be said last."""
-        return self._run_and_wait(self._shipper.finish(timeout), timeout) is True
+        return self._run_and_wait(lambda shipper: shipper.finish(timeout), timeout) is True
 
     def start_flushing(self, timeout: float) -> None:
         """As ``flush()``, but nobody waits."""
         if self._state is State.RUNNING:
-            self.call(_in_background, self._shipper.flush, timeout)
+            self.call(self._flush_in_background, timeout)
+
+    def _flush_in_background(self, timeout: float) -> None:
+        assert self._loop is not None
+        assert self.shipper is not None
+        self._loop.begin(self.shipper.flush(timeout))
 
     def stop(self, timeout: float) -> None:
         """Deliver what is there within ``timeout`` seconds, give up the rest, end the thread."""
         deadline = monotonic() + timeout
-        self._run_and_wait(self._shipper.close(timeout), timeout)
+        self._run_and_wait(lambda shipper: shipper.close(timeout), timeout)
         with self._held():
             running, self._state = self._state is State.RUNNING, State.STOPPED
         loop = self._loop
@@ -237,8 +304,8 @@ class LoopThread:
             if not self._thread.is_current:
                 self._thread.join(max(0.0, deadline - monotonic()) + self._grace)
         elif loop is not None and not loop.is_closed():
-            with loop.working():
-                _end_tasks(loop)
+            with self._gate:
+                loop.end_tasks()
             loop.close()
 
     @contextlib.contextmanager
@@ -251,33 +318,39 @@ class LoopThread:
             if held:
                 self._lock.release()
 
-    def _run_and_wait(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
-        """Return what ``work`` returned; None when there was no result in time."""
+    def _run_and_wait(self, work: "Work", timeout: float) -> Any:
+        """Return the result of ``work``; None when there was none in time."""
         with self._held():  # another thread may be starting it
             here = self._state is State.NEW and not self._runs
         if here:
             return self._run_here(work, timeout)
         if self._thread.is_current or not self._runs or is_forking():
-            work.close()  # the loop can't wait for itself, nor anybody for a loop that is gone
-            return None
+            return None  # the loop can't wait for itself, nor anybody for a loop that is gone
         return self._run_there(work, timeout)
 
-    def _run_there(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
-        assert self._loop is not None
+    def _run_there(self, work: "Work", timeout: float) -> Any:
+        deadline = monotonic() + timeout
+        # No threading.Event: a signal handler that flushes as well may run on top of its methods.
+        while self._loop is None and self._runs and (left := deadline - monotonic()) > 0:
+            wait_for_modules(left)
+            time.sleep(_A_MOMENT)
+        loop, shipper = self._loop, self.shipper
+        if loop is None or shipper is None:
+            return None
+        timeout = max(0.0, deadline - monotonic())
         done = native.Lock()
         done.acquire()
         results: list[Any] = []
 
         async def run() -> None:
             try:
-                results.append(await work)
+                results.append(await work(shipper))
             finally:
                 done.release()
 
         try:
-            self._loop.call_soon_threadsafe(asyncio.ensure_future, run())
-        except RuntimeError:
-            work.close()
+            loop.call_soon_threadsafe(lambda: loop.begin(run()))
+        except RuntimeError:  # it is closed
             return None
         while self.waits_long is not None and timeout > LONG:
             if native.acquire(done, LONG):
@@ -287,19 +360,25 @@ class LoopThread:
         native.acquire(done, timeout + self._grace)
         return results[0] if results else None
 
-    def _run_here(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
-        if self._loop is None or asyncio._get_running_loop() is not None:
-            work.close()  # nothing was ever to be sent, or this thread has a loop to run
-            return None
-        with shipping, self._loop.working():
-            self._loop.call_soon(self._shipper.start)
-            waiting = asyncio.ensure_future(self._watch(timeout), loop=self._loop)
+    def _run_here(self, work: "Work", timeout: float) -> Any:
+        if not self._prepared or running_loop() is not None:
+            return None  # nothing was ever to be sent, or this thread has a loop to run
+        with shipping, self._gate:
             try:
-                return self._loop.run_until_complete(work)
+                loop = self._begin()
+            except Exception as error:
+                self._note_delay(error)
+                return None
+            assert self.shipper is not None
+            waiting = loop.begin(self._watch(timeout))
+            try:
+                return loop.run_until_complete(work(self.shipper))
             finally:
                 waiting.cancel()
 
     async def _watch(self, left: float) -> None:
+        import asyncio  # it is there: this runs on a loop
+
         while self.waits_long is not None and left > LONG:
             await asyncio.sleep(LONG)
             left -= LONG
@@ -308,34 +387,25 @@ class LoopThread:
     # At a fork.
 
     def pause(self, timeout: float) -> bool:
-        """Hold the loop still; return whether ``go_on()`` has to be called."""
-        if self._loop is None or self._thread.is_current:
+        """Wait, at most ``timeout`` seconds, until the loop does nothing, and keep it so.
+
+        Returns:
+            Whether ``go_on()`` has to be called.
+
+        Raises:
+            TimeoutError: it works all the time.
+        """
+        if not self._prepared or self._thread.is_current:
             return False
-        return self._loop.pause(timeout)
+        if not self._gate.acquire(timeout):
+            raise TimeoutError(f"the loop did not come to rest within {timeout} s")
+        return True
 
     def go_on(self) -> None:
         """Let the loop work again."""
-        assert self._loop is not None
-        self._loop.go_on()
+        self._gate.release()
 
     def abandon(self) -> None:
         """Let go of the parent's files, in a forked child."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.abandon()
-
-
-def _in_background(make: Callable[[float], Coroutine[Any, Any, Any]], timeout: float) -> None:
-    _BACKGROUND.add(task := asyncio.ensure_future(make(timeout)))
-    task.add_done_callback(_BACKGROUND.discard)
-
-
-_BACKGROUND: Final[set["asyncio.Task[Any]"]] = set()
-
-
-def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Whoever still waits, for a name server for one, waits in vain."""
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    if tasks:  # gather() of nothing belongs to this thread's loop, whichever that is
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))

@@ -6,9 +6,9 @@ own, so that it waits for nobody.
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from kiel_logging import native
 from kiel_logging.handler.conversion.log_record import rfc3339
@@ -17,6 +17,9 @@ _MOST_TOPICS: Final = 1_000
 """Topics that are told apart; a template over an unbounded field must not grow this for ever."""
 
 Counts = Mapping[tuple[str, int], int]
+
+OnError: TypeAlias = Callable[[Exception, int], object]
+"""The program's own, called with an error and how many records are lost by it."""
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ from kiel_logging.options import ProducerOptions
 from kiel_logging.partitioners import BuiltIn
 from kiel_logging.printable import printable
 from kiel_logging.records import TopicPartition
-from kiel_logging.wire.record_batch import BATCH_OVERHEAD
+from kiel_logging.wire.sizes import BATCH_OVERHEAD
 
 WINDOW: Final = 4
 """The outbox holds at most one part in so many of what the handler may buffer."""

@@ -1,9 +1,8 @@
 """An event loop that can be held still from another thread: a fork must not cut it in the middle.
 
-The gate is closed while the loop's thread works and open while it waits. Whoever passes it knows
-that the thread does nothing: it imports no module, holds no lock, has written whole frames.
-
-The law: who asks while the thread works passes as soon as it would wait, however busy it is.
+The thread that runs it has the gate, but for the time that it waits. A thread that passes the gate
+knows that the loop does nothing: it imports no module, holds no lock, has written whole frames. It
+passes as soon as the loop would wait, however busy that is.
 """
 
 import asyncio
@@ -13,8 +12,11 @@ import os
 import selectors
 from asyncio import selector_events
 from asyncio.log import logger
+from collections.abc import Coroutine
 from types import FunctionType, SimpleNamespace
 from typing import Any, Final
+
+from tornado.ioloop import IOLoop
 
 from kiel_logging import native
 from kiel_logging.diagnostics import log_to
@@ -81,11 +83,11 @@ class _OfItsOwn(selector_events.BaseSelectorEventLoop):
 
 
 class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
-    """Its thread runs with the gate closed, but for the time that it waits."""
+    """A loop that has ``gate`` while it works; a thread that runs it acquires it before."""
 
-    def __init__(self) -> None:
-        self._gate = Gate()
-        self._gated_selector = _GatedSelector(self._gate)
+    def __init__(self, gate: Gate) -> None:
+        self._background: set[asyncio.Task[Any]] = set()
+        self._gated_selector = _GatedSelector(gate)
         try:
             super().__init__(self._gated_selector)
         except OSError:  # no more files
@@ -119,26 +121,36 @@ class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
             for number, identity in self._identities.items()
         )
 
-    def working(self) -> Gate:
-        """Return the gate, for the loop's thread to hold: ``with loop.working(): ...``."""
-        return self._gate
-
-    def pause(self, timeout: float) -> bool:
-        """Wait, at most ``timeout`` seconds, until the loop does nothing, and keep it so.
-
-        Returns:
-            True: ``go_on()`` has to be called.
+    def run(self) -> None:
+        """Run as a Tornado IOLoop until ``stop()``, cancel what is left, and close.
 
         Raises:
-            TimeoutError: it works all the time.
+            Exception: the loop can't work any more; it is not closed, because its descriptors may
+                be the program's by now.
         """
-        if not self._gate.acquire(timeout):
-            raise TimeoutError(f"the loop did not come to rest within {timeout} s")
-        return True
+        io_loop = IOLoop(make_current=False, asyncio_loop=self)
+        asyncio.set_event_loop(self)
+        try:
+            io_loop.start()
+            self.end_tasks()
+        finally:
+            asyncio.set_event_loop(None)
+        io_loop.close()
 
-    def go_on(self) -> None:
-        """Let it work again."""
-        self._gate.release()
+    def begin(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """Start ``work``, on the loop's thread; return its task."""
+        task = self.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    def end_tasks(self) -> None:
+        """Cancel all tasks: those that still wait, for a name server for one, wait in vain."""
+        tasks = asyncio.all_tasks(self)
+        for task in tasks:
+            task.cancel()
+        if tasks:  # gather() of nothing belongs to this thread's loop, whichever that is
+            self.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
     def give_up(self) -> None:
         """Have the loop end when it wakes up, before it calls anything back."""

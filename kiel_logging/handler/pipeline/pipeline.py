@@ -7,27 +7,30 @@ everything in a forked child, which leaves the parent's alone.
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
-from kiel_logging.handler.pipeline.events import ConvertOwn, Event
+from kiel_logging.handler.pipeline import events
+from kiel_logging.handler.pipeline.events import ConvertOwn, Event, Events
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loop_thread import GRACE, LoopThread, State
-from kiel_logging.handler.pipeline.losses import Losses
-from kiel_logging.handler.pipeline.shipper import OnError, Shipper
+from kiel_logging.handler.pipeline.losses import Losses, OnError
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.process.exits import flush_at_the_end_of_a_worker
 from kiel_logging.handler.spool.options import SpoolOptions
-from kiel_logging.handler.spool.spool import Spool
-from kiel_logging.handler.spool.writer import Writer
+from kiel_logging.options import producer_options
 from kiel_logging.proof.chain import Seal
 from kiel_logging.proof.stamper import Stamper
+
+if TYPE_CHECKING:
+    from kiel_logging.handler.pipeline.shipper import Shipper
+    from kiel_logging.handler.spool.spool import Spool
 
 _WRITING: Final = 5.0
 """Seconds that writing what is left may take at the end, beyond what delivering it may."""
@@ -73,7 +76,7 @@ class Pipeline:
     """
 
     def __init__(self, plan: Plan, before: "Pipeline | None" = None) -> None:
-        self.instance = uuid.uuid4().hex
+        self.instance = os.urandom(16).hex()
         self.process = os.getpid()
         self._drops = Losses()
         self._fallback = plan.fallback
@@ -88,28 +91,52 @@ class Pipeline:
             spills=plan.spool is not None,
         )
         self.put: Callable[[Item], Sequence[Item] | None] = self.handoff.put
-        stamper = Stamper(self.instance, plan.seal)
-        self._spool: Spool | None = None
-        if plan.spool is not None:
-            self._spool = Spool(
-                plan.spool,
-                self.handoff,
-                stamper,
-                seal=plan.seal,
-                instance=self.instance,
-                internal_log=plan.internal_log,
-                on_error=plan.on_error,
-            )
         self._plan = plan
         self._before: Pipeline | tuple[Stats, int] | None = before
         self._successors: dict[int, Pipeline] = {}
         self._abandoned: dict[int, object] = {}
-        self._stamper = stamper
+        self._stamper = Stamper(self.instance, plan.seal)
+        self._options = producer_options(**plan.producer_options)
+        self._events = Events(plan.convert_own, plan.internal_log)
+        self._spool = None if plan.spool is None else self._make_spool(plan.spool)
         self._reviving = threading.Lock()
-        self._shipper = self._make_shipper()
         self._loop_thread = self._make_loop_thread()
 
-    def _make_shipper(self) -> Shipper:
+    def _make_spool(self, options: SpoolOptions) -> "Spool":
+        from kiel_logging.handler.spool.spool import Spool  # few need it
+
+        spool = Spool(
+            options,
+            self.handoff,
+            self._stamper,
+            seal=self._plan.seal,
+            instance=self.instance,
+            internal_log=self._plan.internal_log,
+            on_error=self._plan.on_error,
+        )
+        if options.always:
+            self._write_always(spool)
+        return spool
+
+    def _write_always(self, spool: "Spool") -> None:
+        from kiel_logging.handler.spool.writer import Writer
+
+        spool.writer = Writer(
+            spool.journal,
+            self.handoff,
+            spool.waiters,
+            start=self._first_event if self._plan.seal is not None else None,
+            wake=self._wake,
+            batch_size=self._plan.batch_size,
+            report=spool.complain,
+        )
+        self.put = spool.writer.put
+
+    def _make_shipper(self, broken: "Shipper | None" = None) -> "Shipper":
+        """Return the shipper, which continues the work of a ``broken`` one; on the loop thread."""
+        from kiel_logging.handler.pipeline.shipper import Shipper
+
+        self._options.codec.compress(b"")  # what it imports it imports now
         plan = self._plan
         shipper = Shipper(
             self.handoff,
@@ -123,44 +150,32 @@ class Pipeline:
             on_error=plan.on_error,
             max_records=plan.buffer_records,
             max_bytes=plan.buffer_memory,
-            producer_options=plan.producer_options,
+            options=self._options,
             overflow=plan.overflow,
             block_timeout=plan.block_timeout,
             spool=self._spool,
         )
         if self._spool is not None:
-            self._connect(self._spool, shipper)
+            _connect(self._spool, shipper)
+        if broken is not None:
+            shipper.take_over(broken)
         return shipper
 
-    def _make_loop_thread(self) -> LoopThread:
+    def _make_loop_thread(self, broken: "Shipper | None" = None) -> LoopThread:
         grace = GRACE if self._spool is None else GRACE + _WRITING
-        return LoopThread(self._shipper, self._on_start, self._on_death, grace)
+        make_shipper = partial(self._make_shipper, broken)
+        return LoopThread(make_shipper, self._on_start, self._on_death, grace)
 
-    def _connect(self, spool: Spool, shipper: Shipper) -> None:
-        plan = self._plan
-        spool.outbox = shipper.outbox
-        spool.stamp = shipper.stamp
-        spool.make_event = shipper.make_event
-        spool.first_event = shipper.first_event
-        spool.changed = shipper.start_feeding
-        spool.recovered = shipper.report_recovery
-        spool.damaged = shipper.note_damage
-        if plan.spool is not None and plan.spool.always and spool.writer is None:
-            spool.writer = Writer(
-                spool.journal,
-                self.handoff,
-                spool.waiters,
-                start=self._first_event if plan.seal is not None else None,
-                wake=self._wake,
-                batch_size=plan.batch_size,
-                report=spool.complain,
-            )
-            self.put = spool.writer.put
+    @property
+    def _shipper(self) -> "Shipper | None":
+        """What runs on the loop thread; None until that has begun."""
+        return self._loop_thread.shipper
 
     def __repr__(self) -> str:
         if not hasattr(self, "_loop_thread"):
             return "<Pipeline being made>"
-        return f"<Pipeline {self._loop_thread!r} {self._shipper.outbox!r} {self.handoff!r}>"
+        outbox = "" if self._shipper is None else f" {self._shipper.outbox!r}"
+        return f"<Pipeline {self._loop_thread!r}{outbox} {self.handoff!r}>"
 
     def _on_start(self) -> None:
         flush_at_the_end_of_a_worker()
@@ -168,7 +183,8 @@ class Pipeline:
             self._fallback.look_up()
 
     def _first_event(self, topic: str) -> Event | None:
-        return self._shipper.first_event(topic)
+        """Return the record that starts the stream of ``topic``, on the thread that logs."""
+        return self._events.make(events.start(self._plan.name() or ""), topic)
 
     def _on_death(self) -> None:
         """Have the next logging call look closely, and find out."""
@@ -188,9 +204,7 @@ class Pipeline:
                 old = self._shipper
                 write_to_stderr("kiel_logging: the thread that ships log records is made anew")
                 self._loop_thread.give_up()
-                self._shipper = self._make_shipper()
-                self._shipper.take_over(old)
-                self._loop_thread = self._make_loop_thread()
+                self._loop_thread = self._make_loop_thread(old)
                 self._loop_thread.wake(True)
         finally:
             self._reviving.release()
@@ -202,14 +216,22 @@ class Pipeline:
     def note_drop(self, topic: str, reason: str, level: int, records: int = 1) -> None:
         """See to it that the loss of a record is told, or of more."""
         if self._drops.note(topic, reason, level, time.time(), records):
-            self._loop_thread.call(self._shipper.note_losses)
+            self._loop_thread.call(self._note_losses)
+
+    def _note_losses(self) -> None:
+        if self._shipper is not None:
+            self._shipper.note_losses()
 
     def note_shed(self, item: Item) -> None:
         """See to it that the loss of an item, for which there was no room, is told."""
         if isinstance(item, Event):
-            self._loop_thread.call(self._shipper.put_back, item)
+            self._loop_thread.call(self._put_back, item)
         else:
             self.note_drop(item.topic, BUFFER_FULL, item.level)
+
+    def _put_back(self, event: Event) -> None:
+        if self._shipper is not None:
+            self._shipper.put_back(event)
 
     def flush(self, timeout: float) -> int:
         """Deliver what is there within ``timeout`` seconds; return how many records are left.
@@ -295,6 +317,8 @@ class Pipeline:
 
     def stats(self) -> Stats:
         """Return the ledger of this one alone."""
+        if self._shipper is None:
+            return self.handoff.stats(0)
         outbox = self._shipper.outbox
         return replace(self.handoff.stats(outbox.in_flight), troubles=outbox.troubles())
 
@@ -373,3 +397,13 @@ class Pipeline:
     def on_disk(self) -> int:
         """How many records of this process are on disk."""
         return self.handoff.disk.on_disk
+
+
+def _connect(spool: "Spool", shipper: "Shipper") -> None:
+    spool.outbox = shipper.outbox
+    spool.stamp = shipper.stamp
+    spool.make_event = shipper.make_event
+    spool.first_event = shipper.first_event
+    spool.changed = shipper.start_feeding
+    spool.recovered = shipper.report_recovery
+    spool.damaged = shipper.note_damage

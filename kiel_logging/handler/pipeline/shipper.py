@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from kiel_logging import options as opt
 from kiel_logging.errors import BufferFull, DeliveryError, ProducerClosed, SpoolDamaged
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
@@ -20,12 +19,13 @@ from kiel_logging.handler.pipeline.events import ConvertOwn, Event, Events, Word
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loss_report import LossReport
-from kiel_logging.handler.pipeline.losses import Loss, Losses
+from kiel_logging.handler.pipeline.losses import Loss, Losses, OnError
 from kiel_logging.handler.pipeline.outbox import Outbox
 from kiel_logging.handler.pipeline.slices import memory_of, plain
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.spool.spool import Spool
 from kiel_logging.native import monotonic
+from kiel_logging.options import ProducerOptions
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import TopicPartition
 
@@ -44,8 +44,6 @@ _FOR_ENDS: Final = 0.3
 _AFTER_A_BUG: Final = 1.0
 """Seconds until shipping is tried again after an exception that it should not have raised."""
 
-OnError = Callable[[Exception, int], object]
-
 
 class Shipper:
     """Moves items from the hand-off to the brokers.
@@ -62,7 +60,7 @@ class Shipper:
         on_error: called with the error and the number of records.
         max_records: most records that the handler buffers.
         max_bytes: most memory that it takes.
-        producer_options: the Producer's.
+        options: the engine's.
         overflow: what gives way when the buffer is full.
         block_timeout: seconds that records wait for room, with "block".
         spool: what stands between the hand-off and the outbox; None for nothing.
@@ -82,7 +80,7 @@ class Shipper:
         on_error: OnError,
         max_records: int,
         max_bytes: int,
-        producer_options: dict[str, Any],
+        options: ProducerOptions,
         overflow: str,
         block_timeout: float,
         spool: Spool | None = None,
@@ -109,7 +107,7 @@ class Shipper:
         self._unfinished: list[Any] = []
         self.outbox = Outbox(
             self,
-            opt.producer_options(**producer_options),
+            options,
             resolve_on_a_daemon,
             run_on_a_daemon,
             max_records=max_records,

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Final
 
-from kiel_logging.delivery.settlement import NO_OFFSET
 from kiel_logging.handler.pipeline.awaited import Awaited, Tally
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import plain
-from kiel_logging.records import TopicPartition
+from kiel_logging.records import NO_OFFSET, TopicPartition
 
 _here: Final[ContextVar[tuple[Tally, ...]]] = ContextVar("kiel_logging_receipts", default=())
 """Of all handlers. Tasks and ``asyncio.to_thread`` begin with a copy, so that they belong to the

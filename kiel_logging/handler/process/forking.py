@@ -15,8 +15,8 @@ import threading
 import time
 from typing import Any, Final
 
-from kiel_logging.handler.process.imports import import_ahead
 from kiel_logging.handler.process.live_handlers import live_handlers
+from kiel_logging.handler.process.loading import wait_for_modules
 from kiel_logging.native import monotonic
 
 _PATIENCE: Final = 5.0
@@ -63,6 +63,7 @@ def _before() -> None:
         _let_all_go_on()
         _end()
         time.sleep(_A_MOMENT)
+        wait_for_modules(deadline - monotonic())
         _begin()
 
 
@@ -120,7 +121,6 @@ def _handle_postponed() -> None:
             os.kill(process, number)
 
 
-import_ahead()
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(
         before=_before, after_in_parent=_in_the_parent, after_in_child=_in_the_child

@@ -19,7 +19,7 @@ from kiel_logging.proof import headers
 from kiel_logging.proof.chain import DIGEST_SIZE, FIRST
 from kiel_logging.proof.stamper import State
 from kiel_logging.records import Record
-from kiel_logging.wire.record_batch import record_size
+from kiel_logging.wire.sizes import record_size
 
 try:
     from kiel_logging._accelerator import item_settings as _settings_in_c

@@ -7,20 +7,18 @@ So each stream is sent in the order in which it was logged.
 All of it runs on the loop thread, but for ``put`` with ``spool="always"``, see ``writer.py``.
 """
 
-import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from itertools import repeat
 from operator import itemgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.pipeline.events import Event, Word
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
-from kiel_logging.handler.pipeline.outbox import Outbox
 from kiel_logging.handler.pipeline.slices import memory_of
 from kiel_logging.handler.spool import orphans
 from kiel_logging.handler.spool.options import SpoolOptions
@@ -35,6 +33,11 @@ from kiel_logging.journal.stream import DAMAGED
 from kiel_logging.proof.chain import Seal
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import TopicPartition
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from kiel_logging.handler.pipeline.outbox import Outbox
 
 QUIET: Final = 5.0
 """Seconds without an acknowledgement after which memory is written to disk."""
@@ -81,7 +84,7 @@ class Spool:
     """
 
     writer: Writer | None
-    outbox: Outbox
+    outbox: "Outbox"
     stamp: Callable[[list[Item]], list[Item]]
     make_event: Callable[[Word, str], Event | None]
     first_event: Callable[[str], Event | None]
@@ -172,6 +175,8 @@ class Spool:
     def start(self) -> None:
         """Look for what dead processes left; on the loop, which is the same each time."""
         if self._loop is None:
+            import asyncio  # the loop thread alone needs it
+
             self._loop = asyncio.get_running_loop()
             self._look_for_orphans()
             self._later("save", _SAVE_EVERY, self._save)

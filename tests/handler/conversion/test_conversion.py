@@ -16,7 +16,7 @@ from kiel_logging.errors import ConfigurationError, InvalidTopic, KeyTypeError
 from kiel_logging.handler.conversion.conversion import Conversion, milliseconds
 from kiel_logging.handler.conversion.topic_choice import topic_choice
 from kiel_logging.handler.pipeline.item import SOURCE_MEMORY, STAMP_MEMORY, Item
-from kiel_logging.wire.record_batch import BATCH_OVERHEAD, record_size
+from kiel_logging.wire.sizes import BATCH_OVERHEAD, record_size
 
 NONE: dict[str, Any] = {
     "topic": "logs",

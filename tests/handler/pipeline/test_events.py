@@ -24,7 +24,7 @@ from kiel_logging.handler.pipeline.events import (
 from kiel_logging.handler.pipeline.item import Item, make_item
 from kiel_logging.handler.pipeline.losses import Loss
 from kiel_logging.records import Record
-from kiel_logging.wire.record_batch import record_size
+from kiel_logging.wire.sizes import record_size
 
 INFO, WARNING = logging.INFO, logging.WARNING
 DEAD = "0123456789abcdef0123456789abcdef"

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.delivery.batch import RECORD_MEMORY_OVERHEAD
 from kiel_logging.handler.pipeline import handoff as handoff_module
 from kiel_logging.handler.pipeline.handoff import OVERFLOW, Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.stats import Stats
+from kiel_logging.records import RECORD_MEMORY_OVERHEAD
 from tests.handler.pipeline.interruption import Trial, interrupt, interrupt_everywhere
 from tests.handler.pipeline.sample import DEBUG, ERROR, INFO, POLICIES, WARNING, item, keys, total
 

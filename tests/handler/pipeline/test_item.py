@@ -13,7 +13,7 @@ from kiel_logging.handler.pipeline.item import (
     make_item,
 )
 from kiel_logging.records import Record
-from kiel_logging.wire.record_batch import record_size
+from kiel_logging.wire.sizes import record_size
 
 RECORD = Record(b"key", b"v" * 1000, (), 0)
 

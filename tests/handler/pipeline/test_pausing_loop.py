@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kiel_logging.handler.gate import Gate
 from kiel_logging.handler.pipeline.pausing_loop import MOST_SKIPPED, PausingLoop
 
 PATIENCE = 20.0
@@ -19,12 +20,18 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def loop() -> Iterator[PausingLoop]:
+def gate() -> Gate:
+    """What the loop has while it works."""
+    return Gate()
+
+
+@pytest.fixture
+def loop(gate: Gate) -> Iterator[PausingLoop]:
     """One that runs on a thread of its own."""
-    loop = PausingLoop()
+    loop = PausingLoop(gate)
 
     def run() -> None:
-        with loop.working():
+        with gate:
             loop.run_forever()
 
     thread = threading.Thread(target=run)
@@ -43,36 +50,35 @@ def run_on(loop: PausingLoop, callback: Callable[[], object]) -> None:
     assert done.wait(PATIENCE)
 
 
-def test_it_does_nothing_while_it_is_paused(loop: PausingLoop) -> None:
+def test_it_does_nothing_while_it_is_paused(loop: PausingLoop, gate: Gate) -> None:
     """What is asked of it meanwhile is done afterwards."""
-    assert loop.pause(PATIENCE)
+    assert gate.acquire(PATIENCE)
     done = threading.Event()
     loop.call_soon_threadsafe(done.set)
     done_in_the_pause = done.wait(0.05)
-    loop.go_on()
+    gate.release()
     assert not done_in_the_pause
     assert done.wait(PATIENCE)
 
 
-def test_it_is_not_paused_in_the_middle_of_anything(loop: PausingLoop) -> None:
-    """Whoever asks has to wait; when it takes too long he is told."""
+def test_it_is_not_paused_in_the_middle_of_anything(loop: PausingLoop, gate: Gate) -> None:
+    """A thread that asks has to wait; when it takes too long, it does not get the gate."""
     reached, let_go = threading.Event(), threading.Event()
     loop.call_soon_threadsafe(lambda: (reached.set(), let_go.wait(PATIENCE)))
     assert reached.wait(PATIENCE)
-    with pytest.raises(TimeoutError, match="did not come to rest"):
-        loop.pause(0)
+    assert not gate.acquire(0)
     let_go.set()
-    assert loop.pause(PATIENCE)
-    loop.go_on()
+    assert gate.acquire(PATIENCE)
+    gate.release()
 
 
-def test_one_that_gave_up_is_not_in_the_way_of_others(loop: PausingLoop) -> None:
+def test_one_that_gave_up_is_not_in_the_way_of_others(loop: PausingLoop, gate: Gate) -> None:
     """The loop goes on, and can be paused again."""
-    test_it_is_not_paused_in_the_middle_of_anything(loop)
-    test_it_does_nothing_while_it_is_paused(loop)
+    test_it_is_not_paused_in_the_middle_of_anything(loop, gate)
+    test_it_does_nothing_while_it_is_paused(loop, gate)
 
 
-def test_a_busy_loop_can_be_paused(loop: PausingLoop) -> None:
+def test_a_busy_loop_can_be_paused(loop: PausingLoop, gate: Gate) -> None:
     """One that never waits for long; it goes on where it was."""
     counted = 0
 
@@ -83,26 +89,26 @@ def test_a_busy_loop_can_be_paused(loop: PausingLoop) -> None:
 
     loop.call_soon_threadsafe(count)
     for _ in range(20):
-        assert loop.pause(PATIENCE)
+        assert gate.acquire(PATIENCE)
         before = counted
-        loop.go_on()
+        gate.release()
     while counted == before:
         run_on(loop, bool)
     assert counted > before
 
 
-def test_pauses_come_one_after_the_other(loop: PausingLoop) -> None:
+def test_pauses_come_one_after_the_other(loop: PausingLoop, gate: Gate) -> None:
     """Several threads may fork: no two think at once that the loop is theirs."""
     inside, most = 0, 0
 
     def fork() -> None:
         nonlocal inside, most
         for _ in range(50):
-            loop.pause(PATIENCE)
+            gate.acquire(PATIENCE)
             inside += 1
             most = max(most, inside)
             inside -= 1
-            loop.go_on()
+            gate.release()
 
     threads = [threading.Thread(target=fork) for _ in range(4)]
     for thread in threads:
@@ -114,14 +120,18 @@ def test_pauses_come_one_after_the_other(loop: PausingLoop) -> None:
 
 def test_it_can_be_run_on_the_thread_that_holds_it() -> None:
     """As where no thread can be started."""
-    loop = PausingLoop()
-    with loop.working():
+    gate = Gate()
+    loop = PausingLoop(gate)
+    with gate:
         assert loop.run_until_complete(asyncio.sleep(0, "done")) == "done"
     loop.close()
 
 
 FORK = """
 import os, threading
+from kiel_logging.handler.gate import Gate
+from kiel_logging.handler.gate import Gate
+from kiel_logging.handler.gate import Gate
 from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
 
 def open_files():
@@ -135,23 +145,24 @@ def open_files():
     return found
 
 before = open_files()
-loop = PausingLoop()
+gate = Gate()
+loop = PausingLoop(gate)
 watched, writer = os.pipe()
 arrived, called = threading.Event(), threading.Event()
 loop.add_reader(watched, lambda: (os.read(watched, 1), arrived.set()))
 
 def run():
-    with loop.working():
+    with gate:
         loop.run_forever()
 
 thread = threading.Thread(target=run)
 thread.start()
-assert loop.pause(20)
+assert gate.acquire(20)
 child = os.fork()
 if not child:
     loop.abandon()
     os._exit(len(open_files() - before - {writer}))
-loop.go_on()
+gate.release()
 print("left open in the child:", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 os.write(writer, b"x")
 print("in the parent:", arrived.wait(20))
@@ -177,10 +188,11 @@ def test_a_child_lets_go_of_it_and_the_parent_goes_on() -> None:
 
 def test_a_busy_loop_looks_for_what_comes_from_outside() -> None:
     """Not every time, for that lets the GIL go, but every few times."""
-    loop = PausingLoop()
+    gate = Gate()
+    loop = PausingLoop(gate)
     here, there = socket.socketpair()
     seen: list[int] = []
-    with loop.working(), here, there:
+    with gate, here, there:
         loop.add_reader(here, lambda: seen.append(rounds))
         there.send(b"x")
         rounds = 0

@@ -21,8 +21,8 @@ from kiel_logging.wire.record_batch import (
     encode_records_in_python,
     latest_timestamp,
     latest_timestamp_in_python,
-    plain_record,
 )
+from kiel_logging.wire.sizes import plain_record
 from tests.handler.conversion.test_conversion import conversion
 
 KEYS: list[Any] = [None, "ada", b"bob", 7, "漢", ""]

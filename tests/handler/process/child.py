@@ -67,10 +67,6 @@ _FORKS: Final = ("-W", "ignore:This process:DeprecationWarning")
 """Python 3.12 and later warn of every fork beside a thread; ours can't but be one."""
 
 
-_WITHOUT_HYPOTHESIS: Final = 'import sys; sys.modules["hypothesis"] = None\n'
-"""Where it is, kio imports it, which takes longer than all else that a program does here."""
-
-
 def run(
     code: str, *switches: str, brokers: list[str], disable: bool = False, **options: Any
 ) -> subprocess.CompletedProcess[str]:
@@ -105,7 +101,7 @@ def run_program(
 ) -> subprocess.CompletedProcess[str]:
     """Run `code` to its end; its children too, should it not come to one."""
     with subprocess.Popen(
-        [*prefix, sys.executable, *switches, *_FORKS, "-c", _WITHOUT_HYPOTHESIS + code],
+        [*prefix, sys.executable, *switches, *_FORKS, "-c", code],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -9,8 +9,6 @@ from collections import Counter
 
 import pytest
 
-from kiel_logging.wire.messages import Api
-from kiel_logging.wire.versions import SUPPORTED
 from tests.handler.process.child import STRICT, burst, logged_in, run_by_hand, said
 from tests.handler.shipped import messages
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
@@ -269,53 +267,6 @@ for number in range(20):
 
 
 # -- at an unhappy moment -------------------------------------------------------------------------
-
-
-def test_the_loop_thread_imports_nothing(cluster: ThreadedFakeCluster) -> None:
-    """A fork can't cut an import in the middle where there is none."""
-    code = """
-imported = []
-
-def note(event, arguments):
-    if event == "import" and threading.current_thread().name.startswith("kiel_logging"):
-        imported.append(arguments[0])
-
-handler = make()
-sys.addaudithook(note)
-log.info("parent")
-say(left=handler.flush(), imported=imported)
-"""
-    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
-    assert (said(program), program.stderr) == ({"left": 0, "imported": []}, "")
-
-
-def test_a_fork_waits_for_an_import(cluster: ThreadedFakeCluster) -> None:
-    """With an older broker the loop thread has something to import; the child finds it whole."""
-    older = SUPPORTED[Api.PRODUCE].highest - 1
-    cluster.call(lambda c: c.set_versions(Api.PRODUCE, 0, older))
-    code = f"""
-import importlib.machinery
-load = importlib.machinery.SourceFileLoader.get_code
-importing, forking = threading.Event(), threading.Event()
-
-def load_slowly(loader, name):
-    if name == "kio.schema.produce.v{older}.request":
-        importing.set()
-        forking.wait()
-        for _ in range(20):  # as on a machine that has other things to do
-            load(loader, name)
-    return load(loader, name)
-
-importlib.machinery.SourceFileLoader.get_code = load_slowly
-handler = make()
-os.register_at_fork(before=forking.set)  # the last one that is registered is the first to run
-log.info("parent")
-importing.wait()
-say(statuses=wait(fork(lambda: log.info("child"))))
-"""
-    program = run_by_hand(code, brokers=cluster.addresses)
-    assert (said(program), program.stderr) == ({"statuses": [0]}, "")
-    assert Counter(messages(cluster)) == {"parent": 1, "child": 1}
 
 
 def test_a_loop_thread_that_is_busy_for_long(cluster: ThreadedFakeCluster) -> None:

@@ -1,0 +1,350 @@
+"""The messages of the protocol that this client speaks, as tables.
+
+Each request and its response is a struct: fields in the order in which they are written, each with
+the versions that have it. Names and order are Kafka's own; the tests compare every message in
+every version that is spoken with a second implementation, byte by byte.
+
+Source: https://kafka.apache.org/protocol#protocol_messages; KIP-482 (flexible versions).
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+
+class Api(IntEnum):
+    """The requests this client sends, by Kafka's API keys."""
+
+    PRODUCE = 0
+    METADATA = 3
+    SASL_HANDSHAKE = 17
+    API_VERSIONS = 18
+    INIT_PRODUCER_ID = 22
+    DESCRIBE_CONFIGS = 32
+    SASL_AUTHENTICATE = 36
+
+
+Primitive: TypeAlias = Literal[
+    "bool", "int8", "int16", "int32", "int64", "uuid", "error", "string", "bytes"
+]
+"""``error`` is an int16 that becomes an ErrorCode. Times are integers, in milliseconds."""
+
+_NEVER: Final = 1_000
+"""A version that there will not be."""
+
+
+class Array(NamedTuple):
+    """Any number of elements of one kind.
+
+    Where ``kept`` names fields, each element that is read becomes a plain tuple of these alone.
+    """
+
+    of: "Primitive | tuple[Field, ...]"
+    kept: tuple[str, ...] = ()
+
+
+class Field(NamedTuple):
+    """A field: its kind is a primitive, an array, or a tuple of fields, which is a struct.
+
+    Versions ``since`` to ``until`` have it, and those from ``nullable`` on allow a null in it. A
+    field with a ``tag`` is optional and stands behind all others. ``default`` is the value of a
+    field that a request does not set, or that a response leaves out.
+    """
+
+    name: str
+    kind: "Primitive | Array | tuple[Field, ...]"
+    since: int = 0
+    until: int = _NEVER
+    nullable: int = _NEVER
+    tag: int | None = None
+    default: Any = None
+
+    def is_in(self, version: int) -> bool:
+        """Return whether messages of ``version`` have this field."""
+        return self.since <= version <= self.until
+
+    def is_nullable(self, version: int) -> bool:
+        """Return whether a null is allowed in ``version``."""
+        return version >= self.nullable
+
+
+Struct: TypeAlias = tuple[Field, ...]
+Kind: TypeAlias = Primitive | Array | Struct
+
+
+class Schema(NamedTuple):
+    """A request and its response.
+
+    Versions from ``flexible`` on have compact lengths and tagged fields (KIP-482).
+    """
+
+    flexible: int
+    request: Struct
+    response: Struct
+
+
+_PRODUCE: Final = Schema(
+    flexible=9,
+    request=(
+        Field("transactional_id", "string", since=3, nullable=3),
+        Field("acks", "int16"),
+        Field("timeout_ms", "int32"),
+        Field(
+            "topic_data",
+            Array(
+                (
+                    Field("name", "string", until=12),
+                    Field("topic_id", "uuid", since=13),
+                    Field(
+                        "partition_data",
+                        Array((Field("index", "int32"), Field("records", "bytes", nullable=0))),
+                    ),
+                )
+            ),
+        ),
+    ),
+    response=(
+        Field(
+            "responses",
+            Array(
+                (
+                    Field("name", "string", until=12),
+                    Field("topic_id", "uuid", since=13),
+                    Field(
+                        "partition_responses",
+                        Array(
+                            (
+                                Field("index", "int32"),
+                                Field("error_code", "error"),
+                                Field("base_offset", "int64"),
+                                Field("log_append_time_ms", "int64", since=2),
+                                Field("log_start_offset", "int64", since=5),
+                                Field(
+                                    "record_errors",
+                                    Array(
+                                        (
+                                            Field("batch_index", "int32"),
+                                            Field(
+                                                "batch_index_error_message", "string", nullable=8
+                                            ),
+                                        )
+                                    ),
+                                    since=8,
+                                ),
+                                Field("error_message", "string", since=8, nullable=8),
+                                Field(
+                                    "current_leader",
+                                    (Field("leader_id", "int32"), Field("leader_epoch", "int32")),
+                                    since=10,
+                                    tag=0,
+                                    default={"leader_id": -1, "leader_epoch": -1},
+                                ),
+                            )
+                        ),
+                    ),
+                )
+            ),
+        ),
+        Field("throttle_time_ms", "int32", since=1),
+        Field(
+            "node_endpoints",
+            Array(
+                (
+                    Field("node_id", "int32"),
+                    Field("host", "string"),
+                    Field("port", "int32"),
+                    Field("rack", "string", nullable=10),
+                )
+            ),
+            since=10,
+            tag=0,
+            default=(),
+        ),
+    ),
+)
+
+# Metadata has thousands of brokers and partitions. Python's garbage collector, which holds up all
+# threads, visits dicts with lists in them again and again, and plain tuples of numbers and texts
+# only once.
+_METADATA: Final = Schema(
+    flexible=9,
+    request=(
+        Field(
+            "topics",
+            Array((Field("topic_id", "uuid", since=10), Field("name", "string", nullable=10))),
+            nullable=1,
+        ),
+        Field("allow_auto_topic_creation", "bool", since=4),
+        Field("include_cluster_authorized_operations", "bool", since=8, until=10, default=False),
+        Field("include_topic_authorized_operations", "bool", since=8, default=False),
+    ),
+    response=(
+        Field("throttle_time_ms", "int32", since=3),
+        Field(
+            "brokers",
+            Array(
+                (
+                    Field("node_id", "int32"),
+                    Field("host", "string"),
+                    Field("port", "int32"),
+                    Field("rack", "string", since=1, nullable=1),
+                ),
+                kept=("node_id", "host", "port"),
+            ),
+        ),
+        Field("cluster_id", "string", since=2, nullable=2),
+        Field("controller_id", "int32", since=1),
+        Field(
+            "topics",
+            Array(
+                (
+                    Field("error_code", "error"),
+                    Field("name", "string", nullable=12),
+                    Field("topic_id", "uuid", since=10),
+                    Field("is_internal", "bool", since=1),
+                    Field(
+                        "partitions",
+                        Array(
+                            (
+                                Field("error_code", "error"),
+                                Field("partition_index", "int32"),
+                                Field("leader_id", "int32"),
+                                Field("leader_epoch", "int32", since=7),
+                                Field("replica_nodes", Array("int32")),
+                                Field("isr_nodes", Array("int32")),
+                                Field("offline_replicas", Array("int32"), since=5),
+                            ),
+                            kept=("partition_index", "leader_id", "leader_epoch"),
+                        ),
+                    ),
+                    Field("topic_authorized_operations", "int32", since=8),
+                )
+            ),
+        ),
+        Field("cluster_authorized_operations", "int32", since=8, until=10),
+        Field("error_code", "error", since=13),
+    ),
+)
+
+_SASL_HANDSHAKE: Final = Schema(
+    flexible=_NEVER,
+    request=(Field("mechanism", "string"),),
+    response=(Field("error_code", "error"), Field("mechanisms", Array("string"))),
+)
+
+_API_VERSIONS: Final = Schema(
+    flexible=3,
+    request=(
+        Field("client_software_name", "string", since=3),
+        Field("client_software_version", "string", since=3),
+    ),
+    response=(
+        Field("error_code", "error"),
+        Field(
+            "api_keys",
+            Array(
+                (
+                    Field("api_key", "int16"),
+                    Field("min_version", "int16"),
+                    Field("max_version", "int16"),
+                )
+            ),
+        ),
+        Field("throttle_time_ms", "int32", since=1),
+        # The tagged fields, which describe features of the cluster, are skipped.
+    ),
+)
+
+_INIT_PRODUCER_ID: Final = Schema(
+    flexible=2,
+    request=(
+        Field("transactional_id", "string", nullable=0),
+        Field("transaction_timeout_ms", "int32"),
+        Field("producer_id", "int64", since=3, default=-1),
+        Field("producer_epoch", "int16", since=3, default=-1),
+    ),
+    response=(
+        Field("throttle_time_ms", "int32"),
+        Field("error_code", "error"),
+        Field("producer_id", "int64"),
+        Field("producer_epoch", "int16"),
+    ),
+)
+
+_DESCRIBE_CONFIGS: Final = Schema(
+    flexible=4,
+    request=(
+        Field(
+            "resources",
+            Array(
+                (
+                    Field("resource_type", "int8"),
+                    Field("resource_name", "string"),
+                    Field("configuration_keys", Array("string"), nullable=0),
+                )
+            ),
+        ),
+        Field("include_synonyms", "bool", since=1, default=False),
+        Field("include_documentation", "bool", since=3, default=False),
+    ),
+    response=(
+        Field("throttle_time_ms", "int32"),
+        Field(
+            "results",
+            Array(
+                (
+                    Field("error_code", "error"),
+                    Field("error_message", "string", nullable=0),
+                    Field("resource_type", "int8"),
+                    Field("resource_name", "string"),
+                    Field(
+                        "configs",
+                        Array(
+                            (
+                                Field("name", "string"),
+                                Field("value", "string", nullable=0),
+                                Field("read_only", "bool"),
+                                Field("config_source", "int8", since=1),
+                                Field("is_sensitive", "bool"),
+                                Field(
+                                    "synonyms",
+                                    Array(
+                                        (
+                                            Field("name", "string"),
+                                            Field("value", "string", nullable=0),
+                                            Field("source", "int8"),
+                                        )
+                                    ),
+                                    since=1,
+                                ),
+                                Field("config_type", "int8", since=3),
+                                Field("documentation", "string", since=3, nullable=0),
+                            )
+                        ),
+                    ),
+                )
+            ),
+        ),
+    ),
+)
+
+_SASL_AUTHENTICATE: Final = Schema(
+    flexible=2,
+    request=(Field("auth_bytes", "bytes"),),
+    response=(
+        Field("error_code", "error"),
+        Field("error_message", "string", nullable=0),
+        Field("auth_bytes", "bytes"),
+        Field("session_lifetime_ms", "int64", since=1),
+    ),
+)
+
+SCHEMAS: Final[Mapping[Api, Schema]] = {
+    Api.PRODUCE: _PRODUCE,
+    Api.METADATA: _METADATA,
+    Api.SASL_HANDSHAKE: _SASL_HANDSHAKE,
+    Api.API_VERSIONS: _API_VERSIONS,
+    Api.INIT_PRODUCER_ID: _INIT_PRODUCER_ID,
+    Api.DESCRIBE_CONFIGS: _DESCRIBE_CONFIGS,
+    Api.SASL_AUTHENTICATE: _SASL_AUTHENTICATE,
+}
