@@ -23,6 +23,7 @@ import pytest
 from kiel_logging import KafkaHandler, native
 from kiel_logging.handler.gate import Gate
 from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
+from kiel_logging.handler.process.loading import modules
 from tests.handler.shipped import QUICK, logger_to, messages
 from tests.handler.with_logging.conftest import logging_restored as logging_restored
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
@@ -113,6 +114,8 @@ def maker(order: Order, make: Callable[[], Any]) -> Callable[[], Watched]:
 @pytest.fixture
 def order(monkeypatch: pytest.MonkeyPatch) -> Iterator[Order]:
     """What is seen of all locks that are made from now on, and of logging's own."""
+    with modules():  # classes are made of the locks as they are
+        pass
     order, plain = Order(), native.acquire
 
     def wait(lock: Any, timeout: float) -> bool:
