@@ -23,7 +23,7 @@ from tests.support.stamper import Stamped, Stamper
 from tests.verify.topic import shipped
 
 _PATIENCE_S = 60.0
-_SECRET = b"s3cret"
+_SECRET = b"s3cret of the chain"
 
 
 def verify(cluster: KafkaCluster, topic: str, *words: str) -> tuple[int, dict[str, Any]]:
@@ -93,7 +93,9 @@ DEFECTS: dict[str, tuple[Callable[[list[Stamped]], None], int, dict[str, int], i
 
 def test_copies_with_a_defect_each(kafka_4: KafkaCluster, topic: str) -> None:
     """Each is found under its name, where it is; the untouched copy is complete."""
-    write(kafka_4, topic, shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET)))
+    write(
+        kafka_4, topic, shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET, topic=topic))
+    )
     assert verify(kafka_4, topic)[0] == 0
     for name, (harm, status, counts, offset) in DEFECTS.items():
         copied = stored(kafka_4, topic)
@@ -110,20 +112,24 @@ def test_copies_with_a_defect_each(kafka_4: KafkaCluster, topic: str) -> None:
 
 def test_an_older_kafka(kafka_3: KafkaCluster, topic: str) -> None:
     """The same."""
-    write(kafka_3, topic, shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET)))
+    write(
+        kafka_3, topic, shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET, topic=topic))
+    )
     assert verify(kafka_3, topic)[0] == 0
 
 
 def test_transactions(kafka_4: KafkaCluster, topic: str) -> None:
     """What was aborted is not there, and the brokers' own records at the end are no gap."""
-    stamper = Stamper(secret=_SECRET)
+    stamper = Stamper(secret=_SECRET, topic=topic)
     kafka_4.create_topic(topic)
     producer: Any = Producer({**quiet(kafka_4.bootstrap), "transactional.id": topic})
     producer.init_transactions(_PATIENCE_S)
     for aborted in (False, True, False, True):
         producer.begin_transaction()
         for _ in range(10):
-            record = Stamper().stamp(b"aborted") if aborted else stamper.stamp(b"committed")
+            record = (
+                Stamper(topic=topic).stamp(b"aborted") if aborted else stamper.stamp(b"committed")
+            )
             producer.produce(topic, record.value, headers=list(record.headers))
         if aborted:
             producer.flush(_PATIENCE_S)
@@ -138,7 +144,9 @@ def test_transactions(kafka_4: KafkaCluster, topic: str) -> None:
 
 def test_a_topic_that_lost_its_oldest_records(kafka_4: KafkaCluster, topic: str) -> None:
     """Retention is no loss, and is told; --strict has none of it."""
-    write(kafka_4, topic, shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET)))
+    write(
+        kafka_4, topic, shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET, topic=topic))
+    )
     admin = AdminClient(quiet(kafka_4.bootstrap))
     for deleted in admin.delete_records([TopicPartition(topic, 1, 100)]).values():
         deleted.result(_PATIENCE_S)
@@ -149,7 +157,7 @@ def test_a_topic_that_lost_its_oldest_records(kafka_4: KafkaCluster, topic: str)
 
 def test_a_span_of_time(kafka_4: KafkaCluster, topic: str) -> None:
     """What is missing outside of it does not count, what is missing inside does."""
-    partitions = shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET))
+    partitions = shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET, topic=topic))
     kafka_4.create_topic(topic, partitions=3)
     producer: Any = Producer(quiet(kafka_4.bootstrap))
     began = round(time.time()) * 1000 - 3_600_000  # what is older could be deleted meanwhile
@@ -206,7 +214,7 @@ def test_a_secured_cluster(
     expected: str | None,
 ) -> None:
     """By a Java client's properties; what is wrong with them is told, and the password is not."""
-    write(secured_kafka, topic, shipped(100, partitions=3))
+    write(secured_kafka, topic, shipped(100, partitions=3, stamper=Stamper(topic=topic)))
     security = secured_kafka.security
     config, secret = tmp_path / "client.properties", password or security.users[user]
     config.write_text(

@@ -7,7 +7,6 @@ everything in a forked child, which leaves the parent's alone.
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -23,10 +22,11 @@ from kiel_logging.handler.pipeline.shipper import OnError, Shipper
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.process.exits import flush_at_the_end_of_a_worker
+from kiel_logging.handler.sealing import instance_now
 from kiel_logging.handler.spool.options import SpoolOptions
 from kiel_logging.handler.spool.spool import Spool
 from kiel_logging.handler.spool.writer import Writer
-from kiel_logging.proof.chain import Seal
+from kiel_logging.proof.chain import Chain
 from kiel_logging.proof.stamper import Stamper
 
 _WRITING: Final = 5.0
@@ -40,8 +40,8 @@ _inherited: list["Pipeline"] = []
 class Plan:
     """What a pipeline is made from; outlives it.
 
-    Bounds are in records and bytes, ``block_timeout`` in seconds. ``seal`` is for a chain,
-    ``spool`` for records on disk.
+    Bounds are in records and bytes, ``block_timeout`` in seconds. ``chain`` seals them,
+    ``spool`` is for records on disk.
     """
 
     buffer_records: int
@@ -50,7 +50,7 @@ class Plan:
     overflow: str
     block_timeout: float
     producer_options: dict[str, Any] = field(repr=False)  # long; its secrets are hidden
-    seal: Seal | None
+    chain: Chain | None
     name: Callable[[], str | None]
     tallies: Tallies
     convert_own: ConvertOwn
@@ -73,7 +73,7 @@ class Pipeline:
     """
 
     def __init__(self, plan: Plan, before: "Pipeline | None" = None) -> None:
-        self.instance = uuid.uuid4().hex
+        self.instance = instance_now()
         self.process = os.getpid()
         self._drops = Losses()
         self._fallback = plan.fallback
@@ -88,14 +88,14 @@ class Pipeline:
             spills=plan.spool is not None,
         )
         self.put: Callable[[Item], Sequence[Item] | None] = self.handoff.put
-        stamper = Stamper(self.instance, plan.seal)
+        stamper = Stamper(self.instance, plan.chain)
         self._spool: Spool | None = None
         if plan.spool is not None:
             self._spool = Spool(
                 plan.spool,
                 self.handoff,
                 stamper,
-                seal=plan.seal,
+                chain=plan.chain,
                 instance=self.instance,
                 internal_log=plan.internal_log,
                 on_error=plan.on_error,
@@ -150,7 +150,7 @@ class Pipeline:
                 spool.journal,
                 self.handoff,
                 spool.waiters,
-                start=self._first_event if plan.seal is not None else None,
+                start=self._first_event if plan.chain is not None else None,
                 wake=self._wake,
                 batch_size=plan.batch_size,
                 report=spool.complain,
@@ -220,11 +220,12 @@ class Pipeline:
         self._see_to_what_is_queued()
         return 0 if self._loop_thread.flush(timeout) else self.undelivered
 
-    def finish(self, timeout: float) -> int:
-        """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
+    def finish(self, timeout: float, *, last: bool) -> int:
+        """As ``flush()``, and then end the streams if this is the ``last`` call, or pause them:
+        perhaps nothing comes any more."""
         self.revive()
         self._see_to_what_is_queued()
-        return 0 if self._loop_thread.finish(timeout) else self.undelivered
+        return 0 if self._loop_thread.finish(timeout, last=last) else self.undelivered
 
     @property
     def undelivered(self) -> int:

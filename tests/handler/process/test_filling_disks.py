@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from kiel_logging.verify.audit import Audit
-from kiel_logging.verify.judge import WHOLE, judge
+from kiel_logging.verify.judge import judge
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import start_broker, stop_broker
 from tests.support.examples import THOROUGH
@@ -82,7 +82,7 @@ class Reader:
     def __init__(self, cluster: ThreadedFakeCluster) -> None:
         self._cluster = cluster
         self._next_offset = 0
-        self.audit = Audit()
+        self.audit = Audit("logs")
         self.numbers: list[int] = []
 
     def read(self) -> None:
@@ -145,7 +145,7 @@ def test_a_disk_that_is_full_again_and_again(
     assert done.returncode == 0, done.stderr
     reader.read()
     told = said(done)
-    print(told, judge(reader.audit, "logs", WHOLE).counts())
+    print(told, judge(reader.audit, "logs").counts())
     assert told["room"] == [0] * _TURNS
     assert "its file system has no room left" in done.stderr
     numbers, dropped = reader.numbers, told["dropped"]
@@ -154,4 +154,4 @@ def test_a_disk_that_is_full_again_and_again(
     assert dropped == told["refused"] >= _BUFFER * _TURNS
     assert told["emitted"] == told["delivered"] + dropped
     assert (told["failed"], told["spooled"], told["memory"], told["left"]) == (0, 0, 0, [])
-    assert judge(reader.audit, "logs", WHOLE).counts() == {"dropped": dropped}
+    assert judge(reader.audit, "logs").counts() == {"dropped": dropped}
