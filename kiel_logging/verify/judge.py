@@ -135,9 +135,16 @@ class _Absent:
         self._put(names.MISSING, lost)
         front, gaps = self._excuses.in_front(gaps)
         for gap in front:
-            self._put(names.OUTSIDE if self._window.since else self._age_of(gap), [gap])
-        back, gaps = self._excuses.behind(gaps)
-        self._put(names.OUTSIDE, back)
+            if (name := self._name_in_front(gap)) is None:
+                gaps.append(gap)
+            else:
+                self._put(name, [gap])
+        back, gaps = self._excuses.behind(sorted(gaps))
+        for gap in back:
+            if self._window.is_behind(self._times.behind(gap[1])):
+                self._put(names.OUTSIDE, [gap])
+            else:
+                gaps.append(gap)
         if self.running:
             late, gaps = self._excuses.on_their_way(gaps)
             self._put(names.OVERDUE, late)
@@ -151,9 +158,13 @@ class _Absent:
         horizon = self._window.horizon
         return self.last if horizon is None else horizon.get(self._stream.instance, 0)
 
-    def _age_of(self, gap: Range) -> str:
+    def _name_in_front(self, gap: Range) -> str | None:
+        """Return what to call numbers that may have been in front; None if their age forbids it."""
         first, last = gap
-        return self._window.age(self._since(first), self._times.behind(last))
+        if self._window.since is None:
+            return self._window.age(self._since(first), self._times.behind(last))
+        before = self._window.is_before(self._times.before(first))
+        return names.OUTSIDE if before else None
 
     def _since(self, number: int) -> int | None:
         """Return a time before which the record of ``number`` was not made, if any is known."""
@@ -164,7 +175,7 @@ class _Absent:
         """Return what to call it that the stream has no end record; None if none is due."""
         if self.running or self.has_end or self._excuses.end_behind:
             return None
-        if not self._window.since and self._excuses.end_in_front:
+        if self._window.since is None and self._excuses.end_in_front:
             age = self._window.age(self._since(self._stream.last + 1), None)
             return names.UNFINISHED if age == names.PURGED else names.UNDATED
         return names.UNFINISHED

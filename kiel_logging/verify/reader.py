@@ -38,13 +38,19 @@ class Span:
 class Extent:
     """What is read of a partition: from ``start`` up to, and without, ``end``.
 
-    It has records up to ``high``, and up to ``written``, if those of open transactions count.
+    It has records up to ``high``. When the reading began it had records up to ``written``, if those
+    of open transactions and those behind them count.
     """
 
     start: int
     end: int
     high: int
     written: int
+
+    @property
+    def unstable(self) -> int:
+        """How many offsets can't be read, because a transaction is open."""
+        return max(0, self.written - self.high)
 
 
 Extents = dict[TopicPartition, Extent]
@@ -90,7 +96,10 @@ def read(
                 time.sleep(min(left, _LOOK_AGAIN_S))
                 news = _grown(consumer, extents, timeout)
                 _Reading(consumer, audits, news, timeout, progress).run()
-                extents = {at: replace(one, end=news[at].end) for at, one in extents.items()}
+                extents = {
+                    at: replace(one, end=news[at].end, high=news[at].end)
+                    for at, one in extents.items()
+                }
     except KafkaException as error:
         raise CannotVerify("; ".join(dict.fromkeys([reason(error), *troubles[-2:]]))) from error
     return extents

@@ -69,7 +69,7 @@ def _verdicts(options: VerifyOptions) -> list[TopicVerdict]:
     verdicts = []
     for topic, audit in audits.items():
         window = run.window(topic, extents)
-        if any(part.front for part in window.parts.values()) and not window.since:
+        if any(part.front for part in window.parts.values()) and window.since is None:
             kept = retention(config, topic, options.timeout)
             window = replace(window, retention=kept, now=time.time_ns() // 1_000_000)
         verdicts.append(judge(audit, topic, window))
@@ -85,12 +85,12 @@ class _Run:
         self._horizons: dict[str, dict[str, int]] = {}
 
     def waits(self, extents: reader.Extents) -> bool:
-        """Whether anything is absent that may be on its way."""
+        """Whether anything is absent that may be on its way, or can't be read yet."""
         if not self._options.running or self._options.until is not None:
             return False
         if not self._horizons:
             self._horizons = {topic: audit.tops() for topic, audit in self._audits.items()}
-        return any(
+        return any(one.unstable for one in extents.values()) or any(
             waits(audit, self.window(topic, extents)) for topic, audit in self._audits.items()
         )
 
@@ -105,11 +105,12 @@ class _Run:
         return Window(
             partitions=len(own),
             parts=parts,
-            since=self._options.since is not None,
+            since=self._options.since,
+            until=self._options.until,
             running=running,
             horizon=self._horizons.get(topic),
             mirror=self._options.origin is not None,
-            unstable=0 if running else sum(one.written - one.high for one in own.values()),
+            unstable=sum(one.unstable for one in own.values()),
         )
 
 

@@ -7,6 +7,9 @@ Numbers of a stream ascend within each partition. So a number that is absent may
 
 and in a partition that has nothing of the stream on either side. No more numbers were there than
 the partition had offsets in that place. An *excuse* covers these numbers, and no others.
+
+With ``--since`` and ``--until`` records that explain a hole may be outside as well, so there the
+count of offsets says nothing. Instead the time has to fit, by the numbers next to the hole.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,6 +35,10 @@ class Retention(NamedTuple):
     by_size: bool = False
 
 
+_CLOCKS_DIFFER: Final = 3_600_000
+"""Milliseconds by which records may be out of order: threads log at once, clocks are put back."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
     """How much of a topic was read.
@@ -41,7 +48,8 @@ class Window:
         parts: those that were not read whole.
         retention: how long the topic keeps records; None where that is not known.
         now: when it was read, in milliseconds.
-        since: whether the front was left out because ``--since`` asked for that.
+        since: the time before which records were left out; None if none were.
+        until: the time from which on they were.
         running: whether programs still write.
         horizon: by instance, the highest number of when the run began; what is missing below it has
             had ``--grace`` to arrive. None if nothing was waited for.
@@ -53,7 +61,8 @@ class Window:
     parts: Mapping[int, Part] = field(default_factory=dict)
     retention: Retention | None = None
     now: int = 0
-    since: bool = False
+    since: int | None = None
+    until: int | None = None
     running: bool = False
     horizon: Mapping[str, int] | None = None
     mirror: bool = False
@@ -73,6 +82,16 @@ class Window:
             return names.EXPIRED
         return names.UNDATED
 
+    def is_before(self, earliest: int | None) -> bool:
+        """Whether a record that was made at ``earliest`` or later may be before ``--since``."""
+        return self.since is not None and (
+            earliest is None or earliest < self.since + _CLOCKS_DIFFER
+        )
+
+    def is_behind(self, latest: int | None) -> bool:
+        """Whether a record that was made at ``latest`` or earlier may not be before ``--until``."""
+        return self.until is not None and (latest is None or latest >= self.until - _CLOCKS_DIFFER)
+
 
 WHOLE: Final = Window()
 
@@ -81,6 +100,7 @@ class Excuses:
     """The excuses for one stream. Each offset that was not read excuses one number."""
 
     def __init__(self, stream: Stream, window: Window) -> None:
+        self._counts_offsets = window.since is None
         bottoms = {partition: course.bottom for partition, course in stream.courses.items()}
         tops = {partition: course.top for partition, course in stream.courses.items()}
         self._fronts = [
@@ -89,9 +109,7 @@ class Excuses:
             if part.front
         ]
         self._backs = [
-            (tops.get(partition), part.behind)
-            for partition, part in window.parts.items()
-            if part.behind
+            tops.get(partition) for partition, part in window.parts.items() if part.behind
         ]
         has_empty = len(tops) < window.partitions
         self._lowest_top = 0 if has_empty else min(tops.values(), default=0)
@@ -105,6 +123,8 @@ class Excuses:
         # From above: what the higher ones may have used is a part of what the lower ones may.
         for first, last in reversed([part for gap in gaps for part in _split(gap, edges)]):
             room = sum(n for bottom, n in self._fronts if bottom is None or first < bottom)
+            if room and not self._counts_offsets:
+                room = used + last - first + 1
             count = min(last - first + 1, max(0, room - used))
             used += count
             _divide(excused, others, (first, last), first + count)
@@ -112,15 +132,13 @@ class Excuses:
 
     def behind(self, gaps: list[Range]) -> tuple[list[Range], list[Range]]:
         """Return which numbers may be behind what was read, and the others."""
-        edges = sorted({top + 1 for top, _ in self._backs if top is not None})
+        if not self._backs:
+            return [], gaps
+        lowest = min(0 if top is None else top for top in self._backs)
         excused: list[Range] = []
         others: list[Range] = []
-        used = 0
-        for first, last in (part for gap in gaps for part in _split(gap, edges)):
-            room = sum(n for top, n in self._backs if top is None or first > top)
-            count = min(last - first + 1, max(0, room - used))
-            used += count
-            _divide(others, excused, (first, last), last + 1 - count)
+        for gap in gaps:
+            _divide(others, excused, gap, min(max(gap[0], lowest + 1), gap[1] + 1))
         return excused, others
 
     def on_their_way(self, gaps: list[Range]) -> tuple[list[Range], list[Range]]:

@@ -57,6 +57,8 @@ def windows(draw: st.DrawFn, count: int, *, running: bool) -> Window:
         parts={n: Part(draw(offsets), draw(offsets)) for n in range(count)},
         retention=draw(st.sampled_from((None, Retention(None), Retention(20)))),
         now=1_050,
+        since=draw(st.none() | st.integers(1, 10_000_000)),
+        until=draw(st.none() | st.integers(1, 10_000_000)),
         running=running,
         horizon=draw(st.none() | st.dictionaries(st.sampled_from((A, B, C)), st.integers(0, 150))),
     )

@@ -10,7 +10,8 @@ from tests.support.stamper import Stamped, Stamper
 from tests.verify.topic import Partitions, audited, found, shipped
 
 SECRET = b"a secret of sixteen"
-DAY = 86_400_000
+HOUR = 3_600_000
+DAY = 24 * HOUR
 NOW = 1_000 * DAY
 WEEK = Retention(7 * DAY)
 LONG_AGO, LATELY = NOW - 30 * DAY, NOW - DAY
@@ -148,23 +149,63 @@ def test_a_start_that_is_missing_elsewhere_has_no_excuse() -> None:
 # -- --since and --until ---------------------------------------------------------------------------
 
 
+def since(*fronts: int, hours: int = 0) -> Window:
+    """A topic of which so many offsets were left out, by their time."""
+    parts = {partition: Part(front) for partition, front in enumerate(fronts)}
+    return Window(partitions=len(fronts), parts=parts, since=LONG_AGO + hours * HOUR)
+
+
+def until(*behind: int, hours: int = 0) -> Window:
+    """A topic of which so many offsets were left out, by their time."""
+    parts = {partition: Part(0, count) for partition, count in enumerate(behind)}
+    return Window(partitions=len(behind), parts=parts, until=LONG_AGO + hours * HOUR)
+
+
 def test_numbers_before_since_are_outside() -> None:
-    """As many as were left out; they are no doubt, for the user asked for it."""
+    """They are no doubt, for the user asked for it, and however many there were: a hole that a
+    record before --since explains is no news."""
     one, other = shipped(20, partitions=2, stamper=stamper())
-    window = Window(partitions=2, parts={0: Part(2), 1: Part(5)}, since=True)
-    assert told([one[2:], other[5:]], window, fails=False) == {"outside": 7}
+    assert told([one[2:], other[5:]], since(2, 5), fails=False) == {"outside": 7}
+    assert told([one[2:], other[5:]], since(1, 1), fails=False) == {"outside": 7}
     gone = [*one[2:4], *one[5:]]
-    assert told([gone, other], window, fails=True) == {"outside": 2, "removed": 1}
+    assert told([gone, other], since(2, 0), fails=True) == {"outside": 2, "removed": 1}
+
+
+def test_a_partition_that_since_empties_excuses_nothing_that_is_later() -> None:
+    """A number behind records of long after --since was not before it."""
+    (records,) = shipped(20, stamper=stamper())
+    gone = [record for at, record in enumerate(records) if at != 9]
+    assert told([gone, []], since(0, 100), fails=False) == {"outside": 1}
+    assert told([gone, []], since(0, 100, hours=-2), fails=True) == {"removed": 1}
 
 
 def test_numbers_that_until_leaves_out_are_outside() -> None:
     """Though the stream ends in what was read, as it may where clocks step."""
     one, other = shipped(20, partitions=2, stamper=stamper())
-    window = Window(partitions=2, parts={0: Part(0, 6)})
-    assert told([one[:5], other], window, fails=False) == {"outside": 6}
-    assert told([one[:4], other], window, fails=True) == {"outside": 6, "removed": 1}
+    assert told([one[:5], other], until(6, 0), fails=False) == {"outside": 6}
     middle = [*one[:2], *one[3:5]]
-    assert told([middle, other], window, fails=True) == {"outside": 6, "removed": 1}
+    assert told([middle, other], until(6, 0), fails=True) == {"outside": 6, "removed": 1}
+
+
+def test_a_partition_that_until_empties_excuses_nothing_that_is_earlier() -> None:
+    """A number in front of records of long before --until was not behind it."""
+    (records,) = shipped(20, stamper=stamper())
+    gone = [record for at, record in enumerate(records) if at != 9]
+    assert told([gone, []], until(0, 100), fails=False) == {"outside": 1}
+    assert told([gone, []], until(0, 100, hours=2), fails=True) == {"removed": 1}
+
+
+def test_a_number_may_be_before_since_or_behind_until() -> None:
+    """A partition that has nothing of the stream in between had its records on both sides."""
+    (records,) = shipped(20, stamper=stamper())
+    gone = [record for at, record in enumerate(records) if at != 9]
+    window = Window(
+        partitions=2,
+        parts={1: Part(7, 7)},
+        since=LONG_AGO - 2 * HOUR,
+        until=LONG_AGO,
+    )
+    assert told([gone, []], window, fails=False) == {"outside": 1}
 
 
 def test_an_end_may_be_behind_until() -> None:

@@ -130,7 +130,7 @@ class ShippedStream:
         found: how many records were read.
         foreign: the format of what is left, if another release wrote it.
         has_gaps: whether a segment was removed before it was read.
-        in_doubt: whether the files of a dead writer are not as it left them.
+        in_doubt: whether records of unknown number are gone from the files of a dead writer.
         lost: by instance, the numbers of records that can't be read.
     """
 
@@ -240,14 +240,13 @@ class ShippedStream:
             self.has_gaps = self.has_gaps or bool(read.missing)
             return None, 0
         if read.foreign is not None and self.foreign is None:
-            self.foreign, self.in_doubt = read.foreign, True
+            self.foreign = read.foreign
             return SpoolError(
                 f"{self.files.path} continues in format {read.foreign} and this release of "
                 f"kiel_logging reads format {FORMAT}: the release that made it can send it"
             ), 0
         self._cut = max(read.cut, default=self._cut)
         text = self._damage_in(read)
-        self.in_doubt = self.in_doubt or bool(text)
         missing = 0 if self._lacks_checkpoint else len(read.missing)
         self._lacks_checkpoint = False
         if read.missing or (0 < self._cut < read.start.segment and read.entries):
@@ -269,6 +268,7 @@ class ShippedStream:
         return ""
 
     def _number_anew(self) -> None:
+        self.in_doubt = True
         if self._anew is not None:
             instance, self.stamper = self._anew()
             self.instances[instance] = self.stamper
