@@ -158,6 +158,7 @@ class Audit:
         headers: list[Header],
         link: bytes,
     ) -> _Source | None:
+        """Return which source of the instance made the digest of a record; None for none."""
         # The link has to be the last header: a copy of it in front is covered by the digest.
         if len(link) != LINK_SIZE or headers[-1][0] != names.CHAIN:
             return None
@@ -166,9 +167,10 @@ class Audit:
         source = self._sources.get(instance)
         if source is not None and source.digest(prev, body) == own:
             return source
+        name = instance.decode("ascii")
         for kind, chain in enumerate(self._chains):
-            digest = chain.digest(self.topic, instance.decode("ascii"))
-            if (source is None or kind != source.kind) and digest(prev, body) == own:
+            digest = chain.digest(self.topic, name)
+            if digest(prev, body) == own:
                 return self._source(kind, instance, digest)
         return None
 
