@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,18 @@ def test_programs_that_still_run(cluster: Cluster, topic: str) -> None:
     produce(cluster.brokers, topic, shipped(20, stamper=Stamper(topic=topic))[0][:10])
     assert verify(cluster, topic) == 1
     assert verify(cluster, topic, "--running") == 0
+
+
+def test_a_record_on_its_way_has_a_grace(cluster: Cluster, topic: str) -> None:
+    """What is missing below a later number is waited for, and then it is overdue."""
+    one, other = shipped(20, partitions=2, stamper=Stamper(topic=topic))
+    produce(cluster.brokers, topic, one[:1], 0)
+    produce(cluster.brokers, topic, other[:5], 1)
+    assert verify(cluster, topic, "--running", "--grace", "0.6") == 1
+    late = threading.Timer(1.0, produce, (cluster.brokers, topic, one[1:5], 0))
+    late.start()
+    assert verify(cluster, topic, "--running", "--grace", "60") == 0
+    late.join()
 
 
 @pytest.mark.parametrize("by", ["file", "env"])
