@@ -25,7 +25,7 @@ BROKERS = os.environ.get("KAFKA_BROKERS", "localhost:9092")
 TOPIC = os.environ.get("TOPIC", "shop.transfers")
 SPOOL = os.environ.get("SPOOL_DIR", "transfers-spool")
 KEY = {"env": "AUDIT_KEY"}
-"""Without the key, no one can change a record unseen by ``verify``."""
+"""With it ``verify`` is evidence against people who can write to the topic and don't have it."""
 
 audit = logging.getLogger("audit")
 

@@ -32,6 +32,12 @@ _WHY: Final = {
 }
 
 
+_UNKEYED: Final = (
+    "has no chain_key: anybody who can write to the topic can change its records and compute their "
+    "digests anew; set chain_key to {'env': ...} or {'file': ...}"
+)
+
+
 class AuditHandler(KafkaHandler):
     """Ships everything that is logged to one logger, and lets nobody silence it.
 
@@ -39,6 +45,9 @@ class AuditHandler(KafkaHandler):
     ``block_timeout_ms`` while records go to disk; records are a chain, which
     ``kiel-logging verify`` checks; SIGTERM delivers what is buffered before it ends the process.
     With ``spool="always"`` each is on disk before its call returns.
+
+    Give it a ``chain_key``: without one, anybody who can write to the topic can compute the digests
+    of other records. The handler warns on stderr if there is none.
 
     A ``dictConfig`` closes the handlers of before, as logging has it. This one it does not close,
     unless it makes another one for the same logger, brokers and topic, which takes its place.
@@ -80,6 +89,7 @@ class AuditHandler(KafkaHandler):
                 "AuditHandler needs spool_dir, a directory on a local disk: what memory can't hold "
                 "while the brokers are away has nowhere else to go"
             )
+        keyed = options.get("chain_key") is not None
         options = {"flush_on_sigterm": True, **options, **_SAFE}
         super().__init__(brokers, topic, spool_dir=spool_dir, **options)
         self._destination = (str(brokers), topic)
@@ -90,6 +100,8 @@ class AuditHandler(KafkaHandler):
             raise
         _keep_from_dict_config(self)
         self._replace_others()
+        if not keyed:
+            self._internal_log.say(logging.WARNING, f"{self.name or 'an AuditHandler'} {_UNKEYED}")
 
     def _replace_others(self) -> None:
         """Close those of the same stream: a ``dictConfig`` that runs again makes it again."""

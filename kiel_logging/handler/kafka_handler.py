@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from kiel_logging.credentials import Secretive, hidden
@@ -38,7 +39,7 @@ from kiel_logging.handler.process import exits, live_handlers
 from kiel_logging.handler.process import forking as forking  # registers what happens at a fork
 from kiel_logging.handler.quick_handle import quick_handle
 from kiel_logging.handler.receipts import Receipts, check_timeout
-from kiel_logging.handler.sealing import seal_choice
+from kiel_logging.handler.sealing import chain_choice
 from kiel_logging.handler.shipping import as_shipping, here, is_shipping
 from kiel_logging.handler.spool.options import DEFAULT_MAX_BYTES, NORMAL, spool_options
 from kiel_logging.handler.unshipped import Unshipped
@@ -275,7 +276,7 @@ class KafkaHandler(logging.Handler):
                 "delivery_timeout_ms": delivery_timeout_ms,
                 **producer_options,
             },
-            seal=seal_choice(chain, secrets["chain_key"]),
+            chain=chain_choice(chain, secrets["chain_key"]),
             name=_WeakAttribute(self, "name"),
             tallies=self._tallies,
             convert_own=_ConvertOwn(conversions, _WeakAttribute(self, "formatter")),
@@ -519,10 +520,14 @@ class KafkaHandler(logging.Handler):
             return self._pipeline_now().flush(timeout)
         return self._deliver(self._pipeline_now().flush)
 
-    def finish(self) -> int:
-        """As ``flush()``, and say what is to be said last: the process may end without a
-        ``close()``."""
-        return self._deliver(self._pipeline_now().finish)
+    def finish(self, *, last: bool = False) -> int:
+        """As ``flush()``, and then write what each stream lacks: the process may end without a
+        ``close()``.
+
+        Streams with a chain also get a ``pause`` record, or with ``last``, when it is certain that
+        the process ends now, the ``end`` record.
+        """
+        return self._deliver(partial(self._pipeline_now().finish, last=last))
 
     def _deliver(self, flush: Callable[[float], int]) -> int:
         pipeline, until = self._pipeline, monotonic() + self._time_left()

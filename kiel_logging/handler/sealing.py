@@ -1,20 +1,19 @@
-"""The options ``chain`` and ``chain_key``, checked: what seals the records of a handler.
+"""The options ``chain`` and ``chain_key``, checked, and the ids of a handler's instances.
 
 The key is read once, when the handler is made: all of a stream has the same.
 """
 
-from typing import Final
+import os
+import time
 
 from kiel_logging.credentials import Secret
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.proof.chain import Seal, sealer
-
-SHORTEST_KEY: Final = 16
-"""Bytes of a chain key. Anybody who reads the stream can try shorter ones until one fits."""
+from kiel_logging.proof.chain import SHORTEST_KEY, Chain
+from kiel_logging.proof.instances import RANDOM_SIZE, new_instance
 
 
-def seal_choice(chain: object, key: Secret | None) -> Seal | None:
-    """Return what makes the links of a chain; None where there is to be none.
+def chain_choice(chain: object, key: Secret | None) -> Chain | None:
+    """Return the chain that records are to be in; None for none.
 
     Raises:
         ConfigurationError: they are no such options, contradict each other, or the key can't be
@@ -23,15 +22,20 @@ def seal_choice(chain: object, key: Secret | None) -> Seal | None:
     if not isinstance(chain, bool):
         raise ConfigurationError(f"chain={chain!r} must be True or False")
     if key is None:
-        return sealer() if chain else None
+        return Chain.of() if chain else None
     key.check()
     if not chain:
         raise ConfigurationError("chain_key is of no use without chain=True: give both, or neither")
     data = key.read_bytes()
     if len(data) >= SHORTEST_KEY:
-        return sealer(data)
+        return Chain.of(data)
     del data
     raise ConfigurationError(
         f"chain_key has fewer than {SHORTEST_KEY} bytes, and could be guessed: make one by "
         "`python -c 'import secrets; print(secrets.token_hex(32))'`"
     )
+
+
+def instance_now() -> str:
+    """Return the id of an instance that begins now."""
+    return new_instance(time.time_ns() // 1_000_000, os.urandom(RANDOM_SIZE))

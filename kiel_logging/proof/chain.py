@@ -1,21 +1,28 @@
-"""The chain of digests: each record seals itself and the one before it. Pure.
+"""The chain of digests: each record seals itself, the record before it, and its stream. Pure.
 
 For each instance and topic, with ``key`` HMAC-SHA-256 in place of SHA-256::
 
     kiel-chain = prev (32 bytes) | digest (32 bytes)
-    digest     = SHA-256(prev | body)
+    digest     = SHA-256(stream | prev | body)
+    stream     = text("kiel-chain-1") | text(topic) | text(instance) | text(key id)
     prev       = digest of the record before; 32 zero bytes in front of sequence 1
+    key id     = the first 8 bytes of HMAC-SHA-256(key, "kiel-chain-1 key id") in lower-case
+                 hexadecimal; an empty text without a key
 
-The body is what :func:`kiel_logging.wire.record_body.encode_body` makes of key, value and all
-headers but kiel-chain itself, which their count leaves out too. Topic, partition and timestamp are
-not covered: brokers and mirrors may change them.
+Here ``text`` is a length and as many bytes of UTF-8, and the body is the bytes that
+:func:`kiel_logging.wire.record_body.encode_body` makes of key, value and all headers but kiel-chain
+itself, which their count leaves out too. docs/proof.rst defines every byte, with test vectors.
+Partition and timestamp are not covered: brokers and mirrors may change them.
 
-Without a key a chain shows what got lost or damaged; whoever rewrites the stream on purpose can
-compute it anew. With one he can't.
+Without a key a chain shows losses and damage, but anybody can compute the digests of other records.
+With a key only its owners can.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
+
+from kiel_logging.wire.record_body import encode_varint
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
@@ -23,48 +30,71 @@ if TYPE_CHECKING:
 DIGEST_SIZE: Final = 32
 LINK_SIZE: Final = 2 * DIGEST_SIZE
 
+SHORTEST_KEY: Final = 16
+"""Bytes of a key. Anybody who reads a stream can try shorter ones until one fits."""
+
+NO_KEY: Final = ""
+"""The key id of a chain without a key."""
+
+FIRST: Final = bytes(DIGEST_SIZE)
+"""Stands for the digest of the record before sequence 1."""
+
+_FORMAT: Final = "kiel-chain-1"
+_KEY_ID: Final = b"kiel-chain-1 key id"
+_KEY_ID_SIZE: Final = 8
+
 _BLOCK_SIZE: Final = 64
 _INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 
-FIRST: Final = bytes(DIGEST_SIZE)
-"""What stands for the record before sequence 1."""
-
 Digest: TypeAlias = Callable[[bytes, bytes], bytes]
-"""``digest(prev, body)`` with a key, or without."""
-
-Seal: TypeAlias = Callable[[bytes, bytes], bytes]
-"""``link(prev, body)`` with a key, or without."""
+"""``digest(prev, body)`` of one stream."""
 
 
-def link(prev: bytes, body: bytes, key: bytes | None = None) -> bytes:
-    """Return the value of kiel-chain: ``prev``, and the digest that the next record continues."""
-    return prev + digest(prev, body, key)
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Makes the digests of streams with one key, or without a key.
 
+    No attribute, variable or cache shows the key: a closure holds both halves of HMAC-SHA-256 begun
+    with it (RFC 2104), from which nobody computes the key again.
 
-def digest(prev: bytes, body: bytes, key: bytes | None = None) -> bytes:
-    """Return the digest of a record whose predecessor's is ``prev``."""
-    return digester(key)(prev, body)
-
-
-def sealer(key: bytes | None = None) -> Seal:
-    """Return ``link`` with the key in it, as ``digester`` has it."""
-    digest_of = digester(key)
-    del key
-    return lambda prev, body: prev + digest_of(prev, body)
-
-
-def digester(key: bytes | None = None) -> Digest:
-    """Return ``digest`` with the key in it, where no attribute, variable or cache shows it.
-
-    It holds both halves of HMAC-SHA-256 begun with the key (RFC 2104), from which nobody computes
-    the key again. A copy of a hash that was begun takes half of the time that a new one does.
+    Attributes:
+        key_id: which key it is; an empty text without one.
     """
-    inner, outer = _begun(key)
-    del key
 
-    def digest_of(prev: bytes, body: bytes) -> bytes:
-        sealing = inner.copy()
+    key_id: str
+    _begin: Callable[[bytes], Digest] = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, key: bytes | None = None) -> Self:
+        """Return the chain of ``key``, or the one without a key."""
+        inner, outer = _begun(key)
+        is_keyed = key is not None
+        del key
+
+        def begin(stream: bytes) -> Digest:
+            started = inner.copy()
+            started.update(stream)
+            return _digester(started, outer)
+
+        key_id = begin(b"")(b"", _KEY_ID)[:_KEY_ID_SIZE].hex() if is_keyed else NO_KEY
+        return cls(key_id, begin)
+
+    def digest(self, topic: str, instance: str) -> Digest:
+        """Return the function that makes the digests of one stream."""
+        texts = (_FORMAT, topic, instance, self.key_id)
+        return self._begin(b"".join(map(_text, texts)))
+
+
+def _text(text: str) -> bytes:
+    content = text.encode()
+    return encode_varint(len(content)) + content
+
+
+def _digester(started: "Hash", outer: "Hash | None") -> Digest:
+    def digest(prev: bytes, body: bytes) -> bytes:
+        # A copy of a hash that was begun takes half of the time of a new one.
+        sealing = started.copy()
         sealing.update(prev + body)
         if outer is None:
             return sealing.digest()
@@ -72,7 +102,7 @@ def digester(key: bytes | None = None) -> Digest:
         finishing.update(sealing.digest())
         return finishing.digest()
 
-    return digest_of
+    return digest
 
 
 def _begun(key: bytes | None) -> "tuple[Hash, Hash | None]":

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, LINK_SIZE, Seal
+from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, LINK_SIZE, Chain, Digest
 from kiel_logging.proof.headers import CHAIN, INSTANCE, SEQUENCE
 from kiel_logging.records import Header, Record
 from kiel_logging.wire.record_body import encode_body
@@ -72,18 +72,35 @@ def stamp_size(*, chain: bool) -> int:
     return numbered + _LINK_IN_BATCH if chain else numbered
 
 
+def sequence_of(record: Record) -> int | None:
+    """Return the number of a record that may have been stamped."""
+    # The stamp is behind all other headers.
+    for name, value in reversed(record.headers):
+        if name == SEQUENCE:
+            return int(value or 0)
+        if name != CHAIN:
+            break
+    return None
+
+
 class Stamper:
     """Stamps what one instance sends.
 
     Args:
         instance: its id, 32 hex digits.
-        seal: makes the links of a chain; None for no chain.
+        chain: makes the digests; None for no chain.
+
+    Attributes:
+        key_id: which key the digests are made with; None without a chain.
     """
 
-    def __init__(self, instance: str, seal: Seal | None = None) -> None:
-        self.chained = seal is not None
-        self._instance: Header = (INSTANCE, instance.encode("ascii"))
-        self._seal = seal
+    def __init__(self, instance: str, chain: Chain | None = None) -> None:
+        self.instance = instance
+        self.chained = chain is not None
+        self.key_id = None if chain is None else chain.key_id
+        self._header: Header = (INSTANCE, instance.encode("ascii"))
+        self._chain = chain
+        self._digest_of: dict[str, Digest] = {}
         self._sequences: dict[str, int] = {}
         self._digests: dict[str, bytes] = {}
 
@@ -106,15 +123,18 @@ class Stamper:
 
     def stamp(self, items: list[T]) -> list[T]:
         """Return copies of ``items`` with their headers, which come next in their streams."""
-        numbered = stamp(items, self._instance, SEQUENCE, self._sequences)
-        seal = self._seal
-        return numbered if seal is None else [self._sealed(item, seal) for item in numbered]
+        numbered = stamp(items, self._header, SEQUENCE, self._sequences)
+        chain = self._chain
+        return numbered if chain is None else [self._sealed(item, chain) for item in numbered]
 
-    def _sealed(self, item: T, seal: Seal) -> T:
+    def _sealed(self, item: T, chain: Chain) -> T:
         topic, (key, value, headers, _) = item.topic, item.record
-        link = seal(self._digests.get(topic, FIRST), encode_body(key, value, headers))
-        self._digests[topic] = link[DIGEST_SIZE:]
-        sealed: T = _with_headers(item, ((CHAIN, link),), _LINK_IN_BATCH)
+        digest_of = self._digest_of.get(topic)
+        if digest_of is None:
+            digest_of = self._digest_of[topic] = chain.digest(topic, self.instance)
+        prev = self._digests.get(topic, FIRST)
+        digest = self._digests[topic] = digest_of(prev, encode_body(key, value, headers))
+        sealed: T = _with_headers(item, ((CHAIN, prev + digest),), _LINK_IN_BATCH)
         return sealed
 
     # For a stream whose state is kept elsewhere too.

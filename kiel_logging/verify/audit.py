@@ -2,16 +2,25 @@
 
 Pure: it knows of partitions and offsets, and nothing of Kafka. Records come in the order of their
 offsets within a partition; partitions may interleave in any way.
+
+Digests of several kinds may stand under the name of one instance: with one of the keys, without a
+key, and none at all. Each kind is a stream of its own here, for anybody can write records of the
+last two; ``judge.py`` decides which of them is the instance's. Records whose digests match nothing
+are only counted, with some examples.
 """
 
 import struct
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 from kiel_logging.proof import headers as names
-from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, digester
+from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, Chain, Digest
+from kiel_logging.proof.instances import INSTANCE
 from kiel_logging.records import Header
-from kiel_logging.verify import events
+from kiel_logging.verify import events, room
+from kiel_logging.verify.events import Claim
 from kiel_logging.verify.pages import PLACE_BITS
+from kiel_logging.verify.room import Room
 from kiel_logging.verify.stream import Stream, note
 from kiel_logging.wire.record_body import encode_body
 
@@ -19,28 +28,78 @@ _MOST_DIGITS: Final = 18
 _FIRST_BITS: Final = struct.Struct(">Q24xQ24x")
 """The first 64 bits of both digests of a link."""
 _HASH_MASK: Final = (1 << 64) - 1
+_MOST_CLAIMS: Final = 10
+_A_NUMBER: Final = 100
+"""Bytes that a number of a record takes whose digest does not match."""
+
+
+class Unverified:
+    """The records under the name of one instance whose digests match nothing.
+
+    Attributes:
+        count: how many.
+        numbers: theirs, as far as there is memory; they may be wrong as well.
+        places: the first of them, by partition.
+        claims: what records among them that start a stream say.
+        renamed: whether one of those is as it was sent, but to another topic.
+    """
+
+    __slots__ = ("claims", "count", "numbers", "places", "renamed")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.numbers: set[int] = set()
+        self.places: dict[int, list[int]] = {}
+        self.claims: set[Claim] = set()
+        self.renamed = False
+
+
+class _Source(NamedTuple):
+    """The stream of the records that an instance sends, and what makes their digests."""
+
+    kind: int
+    digest: Digest
+    stream: Stream | None
 
 
 class Audit:
     """What was read of one topic.
 
+    Args:
+        topic: the name of the topic for which the records were sealed.
+        chains: of the keys that were given.
+        memory: most bytes that it may take, about.
+
     Attributes:
         records: how many.
-        keyed: whether digests are checked with a key.
+        key_ids: which keys were given.
         unmarked: those of nobody, without a header of ours.
         unreadable: those whose headers are ours and make no sense; ``unreadable_at`` has places.
-        chained: the streams with a chain, by instance.
-        plain: those without.
+        uncounted: those of streams for which there was no memory.
+        unverified: by instance, those whose digests match nothing.
+        unlisted: the number of further ones, of instances that ``unverified`` has no memory for.
     """
 
-    def __init__(self, key: bytes | None = None) -> None:
-        self.keyed = key is not None
-        self._digest = digester(key)
-        self.records = self.unmarked = self.unreadable = 0
+    def __init__(
+        self, topic: str, chains: Sequence[Chain] = (), *, memory: int = room.DEFAULT
+    ) -> None:
+        self.topic = topic
+        self.key_ids = {chain.key_id for chain in chains}
+        self._chains = (*chains, Chain.of())
+        self._room = Room(memory)
+        self._for_strangers = Room(room.FOR_STRANGERS)
+        self._sources: dict[bytes, _Source] = {}
+        self._plain: dict[bytes, Stream] = {}
+        self._sealed: list[dict[bytes, Stream]] = [{} for _ in self._chains]
+        self.records = self.unmarked = self.unreadable = self.uncounted = self.unlisted = 0
         self.unmarked_at: dict[int, list[int]] = {}
         self.unreadable_at: dict[int, list[int]] = {}
-        self.chained: dict[bytes, Stream] = {}
-        self.plain: dict[bytes, Stream] = {}
+        self.unverified: dict[bytes, Unverified] = {}
+
+    @property
+    def keyed(self) -> bool:
+        """Whether any key was given."""
+        return bool(self.key_ids)
 
     def add(
         self,
@@ -56,26 +115,33 @@ class Audit:
         place = partition << PLACE_BITS | offset
         marks = dict(headers) if headers else {}
         link = marks.get(names.CHAIN)
-        streams = self.plain if link is None else self.chained
         instance, number = marks.get(names.INSTANCE), marks.get(names.SEQUENCE)
-        if not headers or instance is None or number is None or not _is_number(number):
+        if (
+            not headers
+            or instance is None
+            or number is None
+            or not _is_number(number)
+            or not (instance in self._sources or instance in self._plain or _is_instance(instance))
+        ):
             self._add_stranger(place, marks)
             return
-        stream = streams.get(instance) or self._open(streams, instance)
         sequence = int(number)
-        if stream is None:
-            self._add_unreadable(place)
-            return
         if link is None:
+            stream = self._plain.get(instance) or self._open(self._plain, instance)
             prev, own = 0, hash((key, value, tuple(headers))) & _HASH_MASK
-        elif self._is_intact(key, value, headers, link):
-            prev, own = _FIRST_BITS.unpack(link)
         else:
-            stream.add_altered(sequence, place)
+            source = self._verified(instance, key, value, headers, link)
+            if source is None:
+                self._add_unverified(instance, sequence, place, key, value, headers, link)
+                return
+            stream = source.stream
+            prev, own = _FIRST_BITS.unpack(link)
+        if stream is None:
+            self.uncounted += 1
             return
         stream.add(sequence, prev, own, place, timestamp)
         if names.EVENT in marks and not events.take(
-            stream, sequence, marks[names.EVENT], marks.get(names.DETAILS)
+            stream, self.topic, sequence, marks[names.EVENT], marks.get(names.DETAILS)
         ):
             self._add_unreadable(place)
 
@@ -84,22 +150,97 @@ class Audit:
         self.records += 1
         self._add_unreadable(partition << PLACE_BITS | offset)
 
-    def _is_intact(
-        self, key: bytes | None, value: bytes | None, headers: list[Header], link: bytes
-    ) -> bool:
+    def _verified(
+        self,
+        instance: bytes,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[Header],
+        link: bytes,
+    ) -> _Source | None:
+        """Return which source of the instance made the digest of a record; None for none."""
         # The link has to be the last header: a copy of it in front is covered by the digest.
         if len(link) != LINK_SIZE or headers[-1][0] != names.CHAIN:
-            return False
-        body = encode_body(key, value, headers[:-1])
-        return self._digest(link[:DIGEST_SIZE], body) == link[DIGEST_SIZE:]
-
-    def _open(self, streams: dict[bytes, Stream], instance: bytes) -> Stream | None:
-        name = instance.decode("ascii", "replace")
-        if not events.INSTANCE.fullmatch(name):
             return None
-        stream = Stream(name, chained=streams is self.chained)
+        prev, own = link[:DIGEST_SIZE], link[DIGEST_SIZE:]
+        body = encode_body(key, value, headers[:-1])
+        source = self._sources.get(instance)
+        if source is not None and source.digest(prev, body) == own:
+            return source
+        name = instance.decode("ascii")
+        for kind, chain in enumerate(self._chains):
+            digest = chain.digest(self.topic, name)
+            if digest(prev, body) == own:
+                return self._source(kind, instance, digest)
+        return None
+
+    def _source(self, kind: int, instance: bytes, digest: Digest) -> _Source:
+        streams, keyed = self._sealed[kind], bool(self._chains[kind].key_id)
+        stream = streams.get(instance) or self._open(streams, instance, chained=True, keyed=keyed)
+        if stream is None:
+            return _Source(kind, digest, None)
+        source = self._sources[instance] = _Source(kind, digest, stream)
+        return source
+
+    def _open(
+        self,
+        streams: dict[bytes, Stream],
+        instance: bytes,
+        *,
+        chained: bool = False,
+        keyed: bool = False,
+    ) -> Stream | None:
+        if not self._room.take(room.STREAM):
+            return None
+        name = instance.decode("ascii")
+        stream = Stream(name, chained=chained, keyed=keyed, room=self._room)
         streams[instance] = stream
         return stream
+
+    def _add_unverified(
+        self,
+        instance: bytes,
+        number: int,
+        place: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[Header],
+        link: bytes,
+    ) -> None:
+        found = self.unverified.get(instance)
+        if found is None:
+            if not self._for_strangers.take(room.STREAM):
+                self.unlisted += 1
+                return
+            found = self.unverified[instance] = Unverified()
+        found.count += 1
+        note(found.places, place)
+        if self._for_strangers.take(_A_NUMBER):
+            found.numbers.add(number)
+        marks = dict(headers)
+        claim = events.claim(marks.get(names.EVENT), marks.get(names.DETAILS))
+        if claim is not None and len(found.claims) < _MOST_CLAIMS:
+            found.claims.add(claim)
+            found.renamed |= self._is_of(claim.topic, instance, key, value, headers, link)
+
+    def _is_of(
+        self,
+        topic: str,
+        instance: bytes,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[Header],
+        link: bytes,
+    ) -> bool:
+        """Whether a record is as it was sent, to another topic."""
+        if topic == self.topic or len(link) != LINK_SIZE or not topic.isascii():
+            return False
+        body = encode_body(key, value, headers[:-1])
+        return any(
+            chain.digest(topic, instance.decode("ascii"))(link[:DIGEST_SIZE], body)
+            == link[DIGEST_SIZE:]
+            for chain in self._chains
+        )
 
     def _add_stranger(self, place: int, marks: dict[str, bytes | None]) -> None:
         if any(name in marks for name in names.NAMES):
@@ -112,7 +253,42 @@ class Audit:
         self.unreadable += 1
         note(self.unreadable_at, place)
 
+    # What was noted.
+
+    @property
+    def instances(self) -> set[bytes]:
+        """The instances of which any record is there."""
+        return set(self.unverified).union(self._plain, *self._sealed)
+
+    def streams_of(self, instance: bytes) -> list[Stream]:
+        """Return the streams under the name of an instance, those that prove most in front."""
+        kinds = (*self._sealed, self._plain)
+        return [streams[instance] for streams in kinds if instance in streams]
+
+    def sealed(self) -> Iterator[Stream]:
+        """Yield all streams with digests."""
+        for streams in self._sealed:
+            yield from streams.values()
+
+    def tops(self) -> dict[str, int]:
+        """Return the highest number of each instance."""
+        return {
+            instance.decode("ascii"): streams[0].last
+            for instance in self.instances
+            if (streams := self.streams_of(instance))
+        }
+
+    @property
+    def lacks_memory(self) -> int:
+        """How many records could not be noted."""
+        streams = (*self.sealed(), *self._plain.values())
+        return self.uncounted + sum(stream.uncounted for stream in streams)
+
 
 def _is_number(text: bytes) -> bool:
     """Whether this is how a number is written: one way for each."""
     return text.isdigit() and text[:1] != b"0" and len(text) <= _MOST_DIGITS
+
+
+def _is_instance(text: bytes) -> bool:
+    return INSTANCE.fullmatch(text.decode("ascii", "replace")) is not None

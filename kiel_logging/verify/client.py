@@ -49,6 +49,12 @@ _NAMES: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
 }
 
 
+def connection_config(consumer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what any client of the same brokers is configured with."""
+    names = {name for name, _ in _NAMES.values()} | {"client.id", "log_level"}
+    return {name: value for name, value in consumer.items() if name in names}
+
+
 def consumer_config(
     config: str | None, brokers: str | None, *, uncommitted: bool = False
 ) -> dict[str, Any]:

@@ -10,29 +10,35 @@ from kiel_logging.credentials import Secret
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.extras import advice
 from kiel_logging.printable import printable
+from kiel_logging.proof.chain import SHORTEST_KEY, Chain
+from kiel_logging.verify import room
 from kiel_logging.verify.errors import CannotVerify
 from kiel_logging.verify.options import VerifyOptions
+from kiel_logging.verify.threats import table
 
 _CANNOT_VERIFY: Final = 2
+_MIB: Final = 1024 * 1024
 _NEEDS: Final = ("confluent_kafka", "rich")
 
 _DESCRIPTION: Final = """\
-Reads topics that were written by kiel_logging.KafkaHandler from end to end and tells whether
+Reads topics that were written by kiel_logging.KafkaHandler from end to end and reports whether
 every record is there, once, in order and as it was sent. It goes by the numbers, and where the
 handler has chain=True by the digests, that the records bear in their headers. It writes nothing
 and commits no offsets.
 
-What can be told: numbers that are missing; with a chain also what was removed, altered, replaced
-or forged, and whether a stream ends with its last word. With a key nobody without it can hide
-any of that. What can't: that all records of an instance were deleted of which nothing else
-tells; what a compacted topic has lost on purpose.
+Numbers show losses on the way. Digests without a key show them too, and damage; against people
+who can write to the topic they prove nothing. Digests with a key are evidence against everybody
+who does not have it, as far as the table at the end goes.
 """
 
-_EPILOG: Final = """\
+_EPILOG: Final = f"""\
 exit status:
   0  complete: every record that was sent is there, as it was sent
   1  incomplete or damaged
-  2  it could not be checked
+  2  it could not be checked, or not all of it
+
+who can do what, and what is found of it:
+{table()}
 """
 
 
@@ -49,11 +55,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="properties of a librdkafka or Java client: brokers, TLS and SASL",
     )
-    key = parser.add_mutually_exclusive_group()
-    key.add_argument("--key-file", metavar="FILE", help="the key of the digests")
-    key.add_argument("--key-env", metavar="NAME", help="the variable that has it")
+    add(
+        "--key-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the key of the digests; repeat it where streams have different keys",
+    )
+    add(
+        "--key-env",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="the variable that has it; may be given repeatedly",
+    )
+    add(
+        "--origin",
+        metavar="NAME",
+        help="the topic that the records were sent to, if this is a mirror of it under another "
+        "name, or with other partitions; what is in which order is not checked then",
+    )
     _add_scope_options(parser)
-    add("--strict", action="store_true", help="repeats, strangers and doubts are failures too")
+    add(
+        "--strict",
+        action="store_true",
+        help="repeats, strangers and doubts are failures too",
+    )
     add("--json", action="store_true", help="the whole verdict as one JSON document")
     add(
         "--timeout",
@@ -61,6 +88,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=30.0,
         metavar="SECONDS",
         help="how long to wait for brokers that don't answer (%(default)g)",
+    )
+    add(
+        "--memory",
+        type=_mebibytes,
+        default=room.DEFAULT,
+        metavar="MIB",
+        help="most memory for notes on records; about 45 MiB for a million "
+        f"({room.DEFAULT // _MIB})",
     )
 
 
@@ -71,8 +106,15 @@ def _add_scope_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--running",
         action="store_true",
-        help="programs still write: no last words are expected of them, and their newest numbers "
-        "may be on their way",
+        help="programs still write: no end records are expected of them",
+    )
+    add(
+        "--grace",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="with --running: how long numbers may be on their way, when later ones have arrived "
+        "(%(default)g)",
     )
     add("--uncommitted", action="store_true", help="read what open transactions have written too")
 
@@ -101,31 +143,49 @@ def options_of(arguments: argparse.Namespace) -> VerifyOptions:
         topics=tuple(dict.fromkeys(arguments.topic)),
         config=arguments.config,
         brokers=arguments.brokers,
-        key=_key(arguments),
+        chains=_chains(arguments),
+        origin=arguments.origin,
         since=arguments.since,
         until=arguments.until,
         running=arguments.running,
+        grace=arguments.grace,
         uncommitted=arguments.uncommitted,
         strict=arguments.strict,
         json=arguments.json,
         timeout=arguments.timeout,
+        memory=arguments.memory,
     )
 
 
-def _key(arguments: argparse.Namespace) -> bytes | None:
-    if arguments.key_file:
-        option, source = "--key-file", {"file": str(Path(arguments.key_file))}
-    elif arguments.key_env:
-        option, source = "--key-env", {"env": arguments.key_env}
-    else:
-        return None
+def _chains(arguments: argparse.Namespace) -> tuple[Chain, ...]:
+    files = [("--key-file", {"file": str(Path(file))}) for file in arguments.key_file]
+    variables = [("--key-env", {"env": name}) for name in arguments.key_env]
+    return tuple(dict.fromkeys(_chain(*source) for source in (*files, *variables)))
+
+
+def _chain(option: str, source: dict[str, str]) -> Chain:
+    """Return the chain of a key, which is not kept."""
     try:
         key = Secret(option, source).read_bytes()
     except ConfigurationError as error:
         raise CannotVerify(str(error)) from error
-    if not key:
-        raise CannotVerify(f"{option}: the key is empty")
-    return key
+    if len(key) >= SHORTEST_KEY:
+        return Chain.of(key)
+    size = len(key)
+    del key
+    raise CannotVerify(
+        f"{option}: a key of {size} bytes; the shortest that a handler takes has {SHORTEST_KEY}"
+    )
+
+
+def _mebibytes(text: str) -> int:
+    try:
+        size = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of MiB") from None
+    if not 1 <= size <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and a million MiB")
+    return size * _MIB
 
 
 def _seconds(text: str) -> float:

@@ -3,14 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kiel_logging.verify.verdict import (
-    Example,
-    Found,
-    State,
-    StreamVerdict,
-    TopicVerdict,
-    failures,
-)
+from kiel_logging.verify.verdict import Example, Found, State, StreamVerdict, TopicVerdict
 
 
 def document(verdicts: Iterable[TopicVerdict], state: State, *, strict: bool) -> dict[str, Any]:
@@ -25,16 +18,19 @@ def _topic(verdict: TopicVerdict, *, strict: bool) -> dict[str, Any]:
     return {
         "topic": verdict.topic,
         "verdict": verdict.state(strict=strict).value,
+        "proof": verdict.proof.name.lower(),
         "records": verdict.records,
         "failures": list(verdict.failures(strict=strict)),
         "counts": dict(verdict.counts()),
         "wrong_key": verdict.wrong_key,
         "findings": _findings(verdict.findings),
-        "instances": [_stream(stream, strict=strict) for stream in verdict.streams],
+        "instances": [
+            _stream(stream, strict=strict, keyed=verdict.keyed) for stream in verdict.streams
+        ],
     }
 
 
-def _stream(stream: StreamVerdict, *, strict: bool) -> dict[str, Any]:
+def _stream(stream: StreamVerdict, *, strict: bool, keyed: bool) -> dict[str, Any]:
     start = stream.start
     return {
         "instance": stream.instance,
@@ -42,11 +38,11 @@ def _stream(stream: StreamVerdict, *, strict: bool) -> dict[str, Any]:
         "host": start and start.host,
         "process": start and start.process,
         "chained": stream.chained,
+        "keyed": stream.keyed,
         "records": stream.records,
         "first": stream.first,
         "last": stream.last,
-        "complete": not failures(stream.findings, strict=strict),
-        "wrong_key": stream.wrong_key,
+        "complete": not stream.failures(strict=strict, keyed=keyed),
         "findings": _findings(stream.findings),
     }
 

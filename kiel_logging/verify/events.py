@@ -1,66 +1,122 @@
-"""What the handler's own records tell of their stream, noted with it.
+"""The handler's own records: the facts that they report of their stream, noted with it.
 
-Each may come again, and then tells nothing new.
+Each may come again, and then reports nothing new. Their details are read with care: anybody can
+write such records, and where there is no key, seal them.
 """
 
 import json
-import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kiel_logging.proof import headers as names
-from kiel_logging.verify.stream import Recovery, Start, Stream
+from kiel_logging.proof.instances import INSTANCE
+from kiel_logging.verify.stream import Range, Recovery, Start, Stream
 
-INSTANCE: Final = re.compile(r"[0-9a-f]{32}")
+_MOST_DETAILS: Final = 4_096
+"""Bytes; the handlers write a few hundred."""
+_MOST_RANGES: Final = 64
+_HIGHEST: Final = 10**18
+_MOST_SHOWN: Final = 250
+"""Characters of a name."""
 
 
-def take(stream: Stream, number: int, event: bytes | None, details: bytes | None) -> bool:
-    """Note what the record of this number tells; return False where it makes no sense."""
+class Claim(NamedTuple):
+    """What a record that starts a stream says of itself, whether or not its digest matches."""
+
+    topic: str
+    key: str
+
+
+def take(stream: Stream, topic: str, number: int, event: bytes | None, details: Any) -> bool:
+    """Note what the record of this number reports; return False where it makes no sense."""
     note = _NOTES.get((event or b"").decode("ascii", "replace"))
     try:
-        content = json.loads(details or b"")
-        return note is not None and note(stream, number, content)
-    except (AttributeError, KeyError, TypeError, ValueError):
+        return note is not None and note(stream, topic, number, _content(details))
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return False
 
 
-def _start(stream: Stream, number: int, details: Any) -> bool:
-    # Only shown: whoever leaves something out is not at fault.
-    told = (details.get(name) for name in ("handler", "host", "process"))
-    start = Start(number, *("" if one is None else str(one) for one in told))
+def claim(event: bytes | None, details: bytes | None) -> Claim | None:
+    """Return what a record says of its stream; None if it is none that starts one."""
+    if event != names.START.encode():
+        return None
+    try:
+        content = _content(details)
+        topic, key = content["topic"], content["key"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+    return Claim(topic, key) if type(topic) is str and type(key) is str else None
+
+
+def _content(details: bytes | None) -> Any:
+    if details is None or len(details) > _MOST_DETAILS:
+        raise ValueError("no details, or more than any handler writes")
+    return json.loads(details)
+
+
+def _start(stream: Stream, topic: str, number: int, details: Any) -> bool:
+    if (details["topic"], details["instance"]) != (topic, stream.instance):
+        return False
+    if (details["key"] != "") != stream.keyed:
+        return False
+    # These are only shown.
+    said = (details.get(name) for name in ("handler", "host", "process"))
+    start = Start(number, *("" if one is None else str(one)[:_MOST_SHOWN] for one in said))
     stream.start = start if stream.start is None else min(stream.start, start)
     return True
 
 
-def _end(stream: Stream, number: int, details: Any) -> bool:
-    if _count(details, "records") != number:
-        return False
-    stream.ends.add(number)
+def _pause(_stream: Stream, _topic: str, _number: int, details: Any) -> bool:
+    return isinstance(details, dict)
+
+
+def _end(stream: Stream, _topic: str, number: int, details: Any) -> bool:
+    if isinstance(details, dict) and stream.may_note():
+        stream.ends.add(number)
+    return isinstance(details, dict)
+
+
+def _drops(stream: Stream, _topic: str, number: int, details: Any) -> bool:
+    records, lost = _count(details, "records"), _ranges(details, "numbers", number - 1)
+    if stream.may_note(1 + len(lost)):
+        stream.drops[number] = max(stream.drops.get(number, 0), records)
+        stream.lost.update(lost)
     return True
 
 
-def _drops(stream: Stream, number: int, details: Any) -> bool:
-    stream.drops[number] = max(stream.drops.get(number, 0), _count(details, "records"))
-    return True
-
-
-def _recovery(stream: Stream, number: int, details: Any) -> bool:
-    dead = details["instance"]
-    if not INSTANCE.fullmatch(dead):
+def _recovery(stream: Stream, _topic: str, number: int, details: Any) -> bool:
+    dead, last, complete = details["instance"], _count(details, "last"), details["complete"]
+    if not INSTANCE.fullmatch(dead) or dead == stream.instance or type(complete) is not bool:
         return False
-    stream.recoveries.add(Recovery(dead, number, _count(details, "last")))
+    lost = _ranges(details, "lost", last)
+    if stream.may_note(1 + len(lost)):
+        stream.recoveries.add(Recovery(dead, number, last, complete, lost))
     return True
 
 
 def _count(details: Any, name: str) -> int:
-    number = details[name]
-    if type(number) is not int or number < 0:
-        raise ValueError(f"{name} is no count")
+    return _whole(details[name], 0, _HIGHEST)
+
+
+def _whole(number: Any, least: int, most: int) -> int:
+    if type(number) is not int or not least <= number < most + 1:
+        raise ValueError("no whole number, or one that no handler counts up to")
     return number
 
 
-_NOTES: Final[dict[str, Callable[[Stream, int, Any], bool]]] = {
+def _ranges(details: Any, name: str, most: int) -> tuple[Range, ...]:
+    found = details.get(name, [])
+    if len(found) > _MOST_RANGES:
+        raise ValueError("more ranges than any handler writes")
+    ranges = []
+    for first, last in found:
+        ranges.append((_whole(first, 1, most), _whole(last, first, most)))
+    return tuple(ranges)
+
+
+_NOTES: Final[dict[str, Callable[[Stream, str, int, Any], bool]]] = {
     names.START: _start,
+    names.PAUSE: _pause,
     names.END: _end,
     names.DROPS: _drops,
     names.RECOVERY: _recovery,

@@ -1,66 +1,68 @@
 """From the audit of a topic to its verdict: which finding has which name. Pure.
 
-Two things are not held against a stream:
+Numbers that are absent are divided up, in this order:
 
-- Where the topic begins late. What is missing below the first number of such a partition may have
-  been there: *expired*. If the stream has nothing in such a partition, that goes for what is below
-  its own first number, or, when it is older than what that partition still has, for all of it.
-  So does the last word of such a stream.
-- Where the programs still run (``running``). What is missing above the last number in one of its
-  partitions may be on its way there: *pending*. No last word is expected.
+- *pending*: programs still write, and the number is newer than the run;
+- *missing*: a drops or a recovery record names it as lost. Numbers without a chain are also called
+  this where nothing explains them;
+- *outside*, *expired*, *purged* or *undated*: it may have been in front of what was read;
+- *outside*: it may be behind what was read;
+- *overdue*: programs still write, and it had ``--grace`` to arrive;
+- *removed*: nothing explains it.
 
-Nor is the order within a partition of an instance that died, as long as it steps back no more often
-than its spool was taken. That is what replays look like, and one swap in such a stream as well.
+The order within a partition is not held against an instance that died, as long as it steps back no
+more often than its spool was taken. That is what replays look like, and one swap in such a stream
+as well.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
-from math import inf
 from typing import Final
 
+from kiel_logging.proof.chain import NO_KEY
+from kiel_logging.proof.instances import began_at
 from kiel_logging.verify import looking, names
-from kiel_logging.verify.audit import Audit
-from kiel_logging.verify.looking import Range
+from kiel_logging.verify.audit import Audit, Unverified
 from kiel_logging.verify.pages import PLACE_BITS
-from kiel_logging.verify.stream import EXAMPLES, Recovery, Stream
+from kiel_logging.verify.stream import EXAMPLES, Range, Recovery, Stream
 from kiel_logging.verify.verdict import Example, Found, StreamVerdict, TopicVerdict
+from kiel_logging.verify.window import WHOLE, Excuses, Window
 
 _OFFSET_MASK: Final = (1 << PLACE_BITS) - 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Window:
-    """How much of a topic was read.
-
-    ``begins_late`` are the partitions without their oldest records; ``running``: what is written
-    while, or after, the topic is read need not be there.
-    """
-
-    begins_late: Collection[int] = field(default=())
-    running: bool = False
-
-
-WHOLE: Final = Window()
-
-
 def judge(audit: Audit, topic: str = "", window: Window = WHOLE) -> TopicVerdict:
-    """Return what ``audit`` comes to; it can't be added to any more."""
+    """Return what ``audit`` comes to."""
     streams = tuple(_judge_all(audit, window))
-    chained = [stream for stream in streams if stream.chained]
     return TopicVerdict(
         topic=topic,
         records=audit.records,
+        keyed=audit.keyed,
         streams=streams,
-        findings=_found_of_nobody(audit),
-        wrong_key=bool(chained) and all(stream.wrong_key for stream in chained),
+        findings=_found_of_nobody(audit, window),
     )
 
 
-def _found_of_nobody(audit: Audit) -> dict[str, Found]:
+def waits(audit: Audit, window: Window) -> bool:
+    """Whether anything is absent that a program which still writes may yet send."""
+    recoveries = _recoveries(audit)
+    for instance in audit.instances:
+        streams, unverified = audit.streams_of(instance), audit.unverified.get(instance)
+        if streams:
+            reports = _trusted(recoveries.get(streams[0].instance, ()), streams[0])
+            numbers = unverified.numbers if unverified else ()
+            if names.OVERDUE in _Absent(streams, window, reports, numbers).parts:
+                return True
+    return False
+
+
+def _found_of_nobody(audit: Audit, window: Window) -> dict[str, Found]:
     counted = {
+        names.ALTERED: (audit.unlisted, {}),
         names.UNREADABLE: (audit.unreadable, audit.unreadable_at),
         names.UNMARKED: (audit.unmarked, audit.unmarked_at),
+        names.UNSTABLE: (window.unstable, {}),
+        names.UNCOUNTED: (audit.lacks_memory, {}),
     }
     return {
         name: Found(count=count, examples=tuple(islice(first_places(places), EXAMPLES)))
@@ -70,76 +72,182 @@ def _found_of_nobody(audit: Audit) -> dict[str, Found]:
 
 
 def _judge_all(audit: Audit, window: Window) -> Iterator[StreamVerdict]:
-    began = _beginnings(audit, window.begins_late)
     recoveries = _recoveries(audit)
-    for instance in sorted({*audit.chained, *audit.plain, *map(str.encode, recoveries)}):
-        chained, plain = audit.chained.get(instance), audit.plain.get(instance)
-        if chained is None and plain is None:
-            # Nothing is there of it but the word of the one that took its spool.
-            chained = Stream(instance.decode(), chained=True)
-        if chained is not None and plain is not None:
-            looking.absorb(chained, plain)
-        stream = chained or plain
-        assert stream is not None
-        words = recoveries.get(stream.instance, [])
-        yield _Judgement(stream, window, began, words, keyed=audit.keyed).verdict()
+    key_fits = any(stream.keyed or not audit.keyed for stream in audit.sealed())
+    for instance in sorted(audit.instances | set(map(str.encode, recoveries))):
+        name = instance.decode("ascii")
+        streams, unverified = audit.streams_of(instance), audit.unverified.get(instance)
+        if not streams:
+            streams = [Stream(name, chained=True)]
+        reports = _trusted(recoveries.get(name, ()), streams[0])
+        judgement = _Judgement(audit, streams, unverified, window, reports, key_fits=key_fits)
+        yield judgement.verdict()
 
 
-def _recoveries(audit: Audit) -> dict[str, list[Recovery]]:
-    """Return who vouches for which instance; without a chain anybody could."""
-    recoveries: dict[str, list[Recovery]] = {}
-    for stream in audit.chained.values():
+_Report = tuple[Stream, Recovery]
+
+
+def _recoveries(audit: Audit) -> dict[str, list[_Report]]:
+    """Return the reports on instances that died; without a chain anybody could make them."""
+    recoveries: dict[str, list[_Report]] = {}
+    for stream in audit.sealed():
         for recovery in stream.recoveries:
-            recoveries.setdefault(recovery.dead, []).append(recovery)
+            recoveries.setdefault(recovery.dead, []).append((stream, recovery))
     return recoveries
 
 
-def _beginnings(audit: Audit, partitions: Iterable[int]) -> dict[int, float]:
-    """Return the time of the first record that is left in each of ``partitions``."""
-    began: dict[int, float] = dict.fromkeys(partitions, inf)
-    for stream in (*audit.chained.values(), *audit.plain.values()):
-        for partition, course in stream.courses.items():
-            if partition in began:
-                began[partition] = min(began[partition], course.began)
-    return began
+def _trusted(reports: Iterable[_Report], stream: Stream) -> list[Recovery]:
+    """Return the reports that are sealed as well as what they are about."""
+    return [recovery for reporter, recovery in reports if reporter.keyed or not stream.keyed]
 
 
-class _Judgement:
-    """Of one stream; each method makes some of the findings."""
+class _Absent:
+    """The numbers of a stream that are not there, divided up by name."""
 
     def __init__(
         self,
-        stream: Stream,
+        streams: list[Stream],
         window: Window,
-        began: Mapping[int, float],
-        recoveries: Collection[Recovery],
-        *,
-        keyed: bool,
+        reports: Iterable[Recovery],
+        numbers: Collection[int] = (),
     ) -> None:
-        self._stream = stream
-        self._recoveries = recoveries
-        self._keyed = keyed
-        self._vouched = max((one.last for one in recoveries), default=0)
-        self._last = max(stream.last, self._vouched)
-        self._floor = _floor(stream, began, self._last)
-        self._running = window.running and not self._has_last_word()
+        self._stream = stream = streams[0]
+        self._window = window
+        self._excuses = Excuses(stream, window)
+        self._times = looking.Times(stream)
+        self.vouched = max((one.last for one in reports), default=0)
+        self.last = max(stream.last, self.vouched)
+        self.has_end = stream.last in stream.ends or any(
+            one.complete and one.last >= stream.last for one in reports
+        )
+        self.running = window.running and not self.has_end
+        self._lost = stream.lost.union(*(one.lost for one in reports))
+        gaps = list(looking.absent(stream, self.last, streams[1:], numbers))
+        self.parts: dict[str, list[Range]] = {}
+        self._divide(gaps)
+
+    def _divide(self, gaps: list[Range]) -> None:
+        if self.running:
+            horizon = self._horizon()
+            self._put(names.PENDING, _above(gaps, horizon))
+            gaps = _below(gaps, horizon + 1)
+        lost, gaps = _named(gaps, sorted(self._lost))
+        self._put(names.MISSING, lost)
+        front, gaps = self._excuses.in_front(gaps)
+        for gap in front:
+            if (name := self._name_in_front(gap)) is None:
+                gaps.append(gap)
+            else:
+                self._put(name, [gap])
+        back, gaps = self._excuses.behind(sorted(gaps))
+        for gap in back:
+            if self._window.is_behind(self._times.behind(gap[1])):
+                self._put(names.OUTSIDE, [gap])
+            else:
+                gaps.append(gap)
+        if self.running:
+            late, gaps = self._excuses.on_their_way(gaps)
+            self._put(names.OVERDUE, late)
+        self._put(names.REMOVED if self._stream.chained else names.MISSING, gaps)
+
+    def _put(self, name: str, ranges: list[Range]) -> None:
+        if ranges:
+            self.parts.setdefault(name, []).extend(ranges)
+
+    def _horizon(self) -> int:
+        horizon = self._window.horizon
+        return self.last if horizon is None else horizon.get(self._stream.instance, 0)
+
+    def _name_in_front(self, gap: Range) -> str | None:
+        """Return what to call numbers that may have been in front; None if their age forbids it."""
+        first, last = gap
+        if self._window.since is None:
+            return self._window.age(self._since(first), self._times.behind(last))
+        before = self._window.is_before(self._times.before(first))
+        return names.OUTSIDE if before else None
+
+    def _since(self, number: int) -> int | None:
+        """Return a time before which the record of ``number`` was not made, if any is known."""
+        known = (self._times.before(number), began_at(self._stream.instance))
+        return max((one for one in known if one is not None), default=None)
+
+    def name_of_lost_end(self) -> str | None:
+        """Return what to call it that the stream has no end record; None if none is due."""
+        if self.running or self.has_end or self._excuses.end_behind:
+            return None
+        if self._window.since is None and self._excuses.end_in_front:
+            age = self._window.age(self._since(self._stream.last + 1), None)
+            return names.UNFINISHED if age == names.PURGED else names.UNDATED
+        return names.UNFINISHED
+
+
+def _above(gaps: list[Range], number: int) -> list[Range]:
+    return [(max(first, number + 1), last) for first, last in gaps if last > number]
+
+
+def _below(gaps: list[Range], number: int) -> list[Range]:
+    return [(first, min(last, number - 1)) for first, last in gaps if first < number]
+
+
+def _named(gaps: list[Range], named: list[Range]) -> tuple[list[Range], list[Range]]:
+    """Return what of ``gaps`` is ``named``, which are sorted and may overlap, and the others."""
+    found: list[Range] = []
+    others: list[Range] = []
+    at = 0
+    for first, last in gaps:
+        while at < len(named) and named[at][1] < first:
+            at += 1
+        for name_first, name_last in islice(named, at, None):
+            if name_first > last or first > last:
+                break
+            if name_first > first:
+                others.append((first, name_first - 1))
+            found.append((max(first, name_first), min(last, name_last)))
+            first = max(first, name_last + 1)
+        if first <= last:
+            others.append((first, last))
+    return found, others
+
+
+class _Judgement:
+    """Of one instance; each method makes some of the findings."""
+
+    def __init__(
+        self,
+        audit: Audit,
+        streams: list[Stream],
+        unverified: Unverified | None,
+        window: Window,
+        reports: Collection[Recovery],
+        *,
+        key_fits: bool,
+    ) -> None:
+        self._audit = audit
+        self._stream, self._others = streams[0], streams[1:]
+        self._unverified = unverified or Unverified()
+        self._window = window
+        self._reports = reports
+        self._key_fits = key_fits
+        self._absent = _Absent(streams, window, reports, self._unverified.numbers)
         self._findings: dict[str, Found] = {}
 
     def verdict(self) -> StreamVerdict:
         """Return all that is to be said."""
         stream = self._stream
-        self._find_absent()
+        if not self._audit.lacks_memory:
+            self._find_absent()
+            self._find_broken()
         self._find_damage()
-        self._find_swapped()
-        self._find_told()
+        self._find_unproved()
+        self._find_reported()
         return StreamVerdict(
             instance=stream.instance,
             chained=stream.chained,
+            keyed=stream.keyed,
             records=looking.count_intact(stream),
             first=stream.first,
-            last=self._last,
+            last=self._absent.last,
             start=stream.start,
-            wrong_key=bool(stream.chained and stream.altered and not stream.intact),
             findings={
                 name: self._findings[name] for name in names.FINDINGS if name in self._findings
             },
@@ -165,41 +273,30 @@ class _Judgement:
     # What is not there.
 
     def _find_absent(self) -> None:
-        parts: dict[str, list[Range]] = {}
-        for gap in looking.absent(self._stream, self._last):
-            for name, part in self._parted(gap):
-                parts.setdefault(name, []).append(part)
-        for name, ranges in parts.items():
+        absent, stream = self._absent, self._stream
+        for name, ranges in absent.parts.items():
             count = sum(last - first + 1 for first, last in ranges)
-            called = self._name_of_loss(count) if name == names.MISSING else name
-            self._add(called, count, map(self._around, ranges))
-
-    def _parted(self, gap: Range) -> Iterator[tuple[str, Range]]:
-        (first, last), floor = gap, self._floor
-        ceiling = self._ceiling()
-        if first < floor:
-            yield names.EXPIRED, (first, min(last, floor - 1))
-        if max(first, floor) <= min(last, ceiling):
-            yield names.MISSING, (max(first, floor), min(last, ceiling))
-        if last > max(ceiling, floor - 1):
-            yield names.PENDING, (max(first, ceiling + 1, floor), last)
-
-    def _ceiling(self) -> int:
-        """Return above which number what is missing may be on its way."""
-        if not self._running:
-            return self._last
-        return min((course.top for course in self._stream.courses.values()), default=0)
-
-    def _name_of_loss(self, count: int) -> str:
-        told = sum(self._stream.drops.values())
-        return names.REMOVED if self._stream.chained and count > told else names.MISSING
+            self._add(name, count, map(self._around, sorted(ranges)))
+        if stream.chained and stream.intact:
+            name_of_end = absent.name_of_lost_end()
+            if name_of_end is not None and name_of_end not in self._findings:
+                self._add(name_of_end, 1, [self._at(stream.last)])
 
     # What is there, and not as it was.
 
+    def _find_broken(self) -> None:
+        self._add_numbers(
+            names.BROKEN, looking.broken(self._stream) if self._stream.chained else ()
+        )
+        # A dead instance's spool is sent again from its beginning: one step back for each time.
+        descents = max((one.descents for one in self._stream.courses.values()), default=0)
+        if descents > len(self._reports) and not self._window.mirror:
+            self._add_numbers(names.SWAPPED, looking.swapped(self._stream))
+
     def _find_damage(self) -> None:
         stream = self._stream
-        self._add(names.ALTERED, stream.altered, first_places(stream.altered_at))
-        self._add_numbers(names.BROKEN, looking.broken(stream) if stream.chained else ())
+        altered, places = self._altered()
+        self._add(self._name_of_altered(), altered, first_places(places))
         conflicts = stream.variants.items()
         self._add(
             names.CONFLICT,
@@ -211,48 +308,47 @@ class _Judgement:
             stream.repeats,
             (_example(number, number, at) for number, at in sorted(stream.repeated.items())),
         )
-        if self._keyed and not stream.chained:
-            self._add(names.UNCHAINED, stream.intact, [self._at(stream.first)])
 
-    def _find_swapped(self) -> None:
-        # A dead instance's spool is sent again from its beginning: one step back for each time.
-        descents = max((one.descents for one in self._stream.courses.values()), default=0)
-        if descents > len(self._recoveries):
-            self._add_numbers(names.SWAPPED, looking.swapped(self._stream))
+    def _altered(self) -> tuple[int, dict[int, list[int]]]:
+        """Return how many records are not what the instance sent, and the first places of them.
 
-    # What was told, or was not.
+        Digests that prove less than others of the same instance are among them.
+        """
+        count = self._unverified.count + sum(other.intact for other in self._others)
+        if not self._others:
+            return count, self._unverified.places
+        places = {partition: list(some) for partition, some in self._unverified.places.items()}
+        for other in self._others:
+            looking.note_places(other, places)
+        return count, places
 
-    def _find_told(self) -> None:
-        stream = self._stream
-        self._add(
-            names.DROPPED,
-            sum(stream.drops.values()),
-            (self._at(number) for number in sorted(stream.drops)),
-        )
-        if stream.chained and stream.intact and not self._running and not self._has_last_word():
-            # Where all behind the last number may have expired, the last word may have as well.
-            name = names.UNFINISHED if self._floor <= stream.last else names.EXPIRED
-            if name not in self._findings:
-                self._add(name, 1, [self._at(stream.last)])
-
-    def _has_last_word(self) -> bool:
-        """Whether the instance, or the one that took its spool, knows of no higher number."""
-        return self._stream.last in self._stream.ends or (
-            bool(self._recoveries) and self._vouched >= self._stream.last
-        )
-
-
-def _floor(stream: Stream, began: Mapping[int, float], last: int) -> int:
-    """Return below which number what is missing may have expired."""
-    start = min((course.began for course in stream.courses.values()), default=0)
-    floors = [0]
-    for partition, since in began.items():
-        course = stream.courses.get(partition)
-        if course is not None:
-            floors.append(course.bottom)
+    def _name_of_altered(self) -> str:
+        unverified = self._unverified
+        if self._stream.intact:
+            return names.ALTERED
+        if unverified.renamed:
+            return names.RENAMED
+        if claimed := {claim.key for claim in unverified.claims}:
+            is_other = not claimed & (self._audit.key_ids | {NO_KEY})
         else:
-            floors.append(stream.first if start > since else last + 1)
-    return max(floors)
+            is_other = not self._audit.keyed
+        # Where a key fits other streams, a stream that it does not fit is a forgery.
+        return names.OTHER_KEY if is_other and not self._key_fits else names.ALTERED
+
+    def _find_unproved(self) -> None:
+        stream = self._stream
+        if not stream.chained:
+            unproved = names.UNCHAINED if self._audit.keyed else None
+        else:
+            unproved = None if stream.keyed else names.UNSIGNED
+        if unproved is not None:
+            self._add(unproved, stream.intact, [self._at(stream.first)])
+
+    # What the instance reports itself.
+
+    def _find_reported(self) -> None:
+        drops = self._stream.drops
+        self._add(names.DROPPED, sum(drops.values()), (self._at(one) for one in sorted(drops)))
 
 
 def first_places(places_by_partition: Mapping[int, list[int]]) -> Iterator[Example]:

@@ -1,33 +1,27 @@
 """What the pages of a stream show: gaps, links that don't hold, records that were swapped. Pure."""
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator
+from heapq import merge
 
-from kiel_logging.verify.pages import (
-    BITS,
-    INTACT,
-    MASK,
-    PRESENT,
-    SIZE,
-    SWAPPED,
-    WHOLE,
-    Page,
-    runs,
-)
-from kiel_logging.verify.stream import Stream
-
-Range = tuple[int, int]
-"""The first and the last of numbers in a row."""
+from kiel_logging.verify.pages import BITS, INTACT, MASK, SIZE, SWAPPED, WHOLE, Page, runs
+from kiel_logging.verify.stream import Range, Stream, note
 
 
-def absent(stream: Stream, last: int) -> Iterator[Range]:
-    """Yield what is not there of 1 to ``last``."""
+def absent(
+    stream: Stream, last: int, others: Iterable[Stream] = (), numbers: Collection[int] = ()
+) -> Iterator[Range]:
+    """Yield what is not there of 1 to ``last``: neither in ``stream``, nor in ``others`` of the
+    same instance, nor among the ``numbers`` of records that were altered."""
+    there = [_present(one) for one in (stream, *others)]
+    there.append((number, number) for number in sorted(numbers))
     expected = 1
-    for first, end in _present(stream):
+    for first, end in there[0] if len(there) == 1 else merge(*there):
         if first > last:
             break
         if first > expected:
             yield expected, first - 1
-        expected = end + 1
+        expected = max(expected, end + 1)
     if expected <= last:
         yield expected, last
 
@@ -35,7 +29,7 @@ def absent(stream: Stream, last: int) -> Iterator[Range]:
 def _present(stream: Stream) -> Iterator[Range]:
     for index in sorted(stream.pages):
         base = index << BITS
-        marks = stream.pages[index].flags.translate(PRESENT)
+        marks = stream.pages[index].flags.translate(WHOLE)
         for start, end in runs(marks, b"\1"):
             yield base + start, base + end - 1
 
@@ -43,6 +37,14 @@ def _present(stream: Stream) -> Iterator[Range]:
 def count_intact(stream: Stream) -> int:
     """Return how many numbers have an intact record."""
     return sum(page.flags.translate(WHOLE).count(1) for page in stream.pages.values())
+
+
+def note_places(stream: Stream, places: dict[int, list[int]]) -> None:
+    """Note the places of the first records of ``stream``, by partition."""
+    for page in stream.pages.values():
+        for slot, flags in enumerate(page.flags):
+            if flags:
+                note(places, page.places[slot])
 
 
 def swapped(stream: Stream) -> Iterator[int]:
@@ -94,10 +96,31 @@ def place(stream: Stream, number: int) -> int | None:
     return page.places[number & MASK]
 
 
-def absorb(stream: Stream, stripped: Stream) -> None:
-    """Note the records that lost their chain: they are there, and not as they were sent."""
-    for index, page in stripped.pages.items():
-        for slot, flags in enumerate(page.flags):
-            if flags:
-                stream.add_altered((index << BITS) + slot, page.places[slot])
-    stream.altered += stripped.repeats
+class Times:
+    """The timestamps of a stream's intact records, by their numbers."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._pages = stream.pages
+        self._indexes = sorted(stream.pages)
+
+    def before(self, number: int) -> int | None:
+        """Return the timestamp of the next lower number that is there."""
+        at = bisect_right(self._indexes, number >> BITS)
+        for index in reversed(self._indexes[max(0, at - 2) : at]):
+            page = self._pages[index]
+            end = number & MASK if index == number >> BITS else SIZE
+            if (slot := page.flags.translate(WHOLE).rfind(1, 0, end)) >= 0:
+                return page.times[slot]
+        return None
+
+    def behind(self, number: int) -> int | None:
+        """Return the timestamp of the next higher number that is there."""
+        at = bisect_right(self._indexes, number >> BITS)
+        for index in self._indexes[max(0, at - 1) : at + 1]:
+            page = self._pages[index]
+            if index < number >> BITS:
+                continue
+            start = (number & MASK) + 1 if index == number >> BITS else 0
+            if (slot := page.flags.translate(WHOLE).find(1, start)) >= 0:
+                return page.times[slot]
+        return None

@@ -11,8 +11,14 @@ class Weight(Enum):
     """When a finding is a failure."""
 
     FAILS = auto()
+    KEYED = auto()
+    """If a key was given, or with --strict."""
+    UNCHECKED = auto()
+    """Never, but the topic is not complete either: a part of it could not be checked."""
     STRICT = auto()
     """With --strict only."""
+    NOTED = auto()
+    """Never: it is as the topic's settings, or the options, have it."""
 
 
 class Finding(NamedTuple):
@@ -25,47 +31,99 @@ class Finding(NamedTuple):
 
 MISSING: Final = "missing"
 REMOVED: Final = "removed"
+PURGED: Final = "purged"
+OVERDUE: Final = "overdue"
 BROKEN: Final = "broken"
 ALTERED: Final = "altered"
+RENAMED: Final = "renamed"
 CONFLICT: Final = "conflict"
 SWAPPED: Final = "swapped"
 DROPPED: Final = "dropped"
 UNFINISHED: Final = "unfinished"
 UNCHAINED: Final = "unchained"
 UNREADABLE: Final = "unreadable"
-REPEATED: Final = "repeated"
+UNSIGNED: Final = "unsigned"
 UNMARKED: Final = "unmarked"
+OTHER_KEY: Final = "other_key"
+UNSTABLE: Final = "unstable"
+UNCOUNTED: Final = "uncounted"
+REPEATED: Final = "repeated"
+UNDATED: Final = "undated"
 EXPIRED: Final = "expired"
+OUTSIDE: Final = "outside"
 PENDING: Final = "pending"
 
 FINDINGS: Final = {
-    MISSING: Finding(Weight.FAILS, "numbers", "no record has them: lost on the way, or taken out"),
-    REMOVED: Finding(
-        Weight.FAILS, "numbers", "taken out of a chain, and no drops were told that explain it"
+    MISSING: Finding(
+        Weight.FAILS, "numbers", "no record has them: lost on the way, given up, or taken out"
+    ),
+    REMOVED: Finding(Weight.FAILS, "numbers", "taken out of a chain; no drops record names them"),
+    PURGED: Finding(
+        Weight.FAILS,
+        "numbers",
+        "deleted from the front of a partition, though younger than the topic keeps records",
+    ),
+    OVERDUE: Finding(
+        Weight.FAILS,
+        "numbers",
+        "later ones arrived, and these not within --grace: removed, lost, or stuck in the program",
     ),
     BROKEN: Finding(
         Weight.FAILS, "links", "a record does not continue the one before it: one was replaced"
     ),
     ALTERED: Finding(Weight.FAILS, "records", "not what was sent: the digest does not match"),
+    RENAMED: Finding(
+        Weight.FAILS,
+        "records",
+        "sealed for another topic, whose stream took the place of one of this topic; "
+        "if this is a mirror, name the topic with --origin",
+    ),
     CONFLICT: Finding(
         Weight.FAILS, "records", "another record than one of the same number: one was forged"
     ),
     SWAPPED: Finding(Weight.FAILS, "records", "behind a higher number in the same partition"),
     DROPPED: Finding(Weight.FAILS, "records", "lost in the handler, which says so itself"),
     UNFINISHED: Finding(
-        Weight.FAILS, "instances", "no last word: what came behind the last number can't be told"
+        Weight.FAILS,
+        "instances",
+        "no end record: nothing shows whether more came behind the last number",
     ),
     UNCHAINED: Finding(Weight.FAILS, "records", "have no digest, though a key was given"),
     UNREADABLE: Finding(Weight.FAILS, "records", "their kiel- headers make no sense"),
-    REPEATED: Finding(Weight.STRICT, "records", "the same again, as after a crash; not counted"),
-    UNMARKED: Finding(Weight.STRICT, "records", "of nobody: without a kiel- header"),
-    EXPIRED: Finding(
-        Weight.STRICT, "numbers", "may have been where the topic, or --since, begins only later"
+    UNSIGNED: Finding(
+        Weight.KEYED,
+        "records",
+        "sealed without a key: anybody who can write to the topic can make such digests",
     ),
-    PENDING: Finding(Weight.STRICT, "numbers", "may be on their way: the programs still run"),
+    UNMARKED: Finding(Weight.KEYED, "records", "not from a handler: without a kiel- header"),
+    OTHER_KEY: Finding(Weight.UNCHECKED, "records", "sealed with a key that was not given"),
+    UNSTABLE: Finding(
+        Weight.UNCHECKED,
+        "offsets",
+        "not read: they are behind a transaction that is still open; --uncommitted reads them",
+    ),
+    UNCOUNTED: Finding(
+        Weight.UNCHECKED,
+        "records",
+        "not checked: --memory does not suffice for so many instances and gaps",
+    ),
+    REPEATED: Finding(Weight.STRICT, "records", "the same again, as after a crash; not counted"),
+    UNDATED: Finding(
+        Weight.STRICT,
+        "numbers",
+        "may have expired from the front of a partition; nothing shows their age",
+    ),
+    EXPIRED: Finding(Weight.NOTED, "numbers", "older than the topic keeps records"),
+    OUTSIDE: Finding(Weight.NOTED, "numbers", "may be before --since, or not before --until"),
+    PENDING: Finding(Weight.NOTED, "numbers", "newer than the run, of programs that still write"),
 }
 
 
-def fails(name: str, *, strict: bool) -> bool:
+def fails(name: str, *, strict: bool, keyed: bool) -> bool:
     """Whether a finding says that the topic is not complete."""
-    return strict or FINDINGS[name].weight is Weight.FAILS
+    weight = FINDINGS[name].weight
+    return (
+        weight is Weight.FAILS
+        or (weight is Weight.KEYED and keyed)
+        or (strict and weight in (Weight.KEYED, Weight.STRICT))
+    )

@@ -2,19 +2,28 @@
 
 from dataclasses import dataclass
 
+from kiel_logging.proof.chain import Chain
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyOptions:
-    """The options of one run. ``since`` and ``until`` are in milliseconds since the epoch."""
+    """The options of one run.
+
+    ``since`` and ``until`` are in milliseconds since the epoch, ``memory`` is in bytes, ``grace``
+    and ``timeout`` are in seconds. ``chains`` are those of the keys, which are kept nowhere.
+    """
 
     topics: tuple[str, ...]
     config: str | None
     brokers: str | None
-    key: bytes | None
+    chains: tuple[Chain, ...]
+    origin: str | None
     since: int | None
     until: int | None
     running: bool
+    grace: float
     uncommitted: bool
     strict: bool
     json: bool
     timeout: float
+    memory: int

@@ -1,8 +1,8 @@
-"""What is kept of each number of a stream: 25 bytes, in pages of 64 numbers.
+"""What is kept of each number of a stream: 33 bytes, in pages of 64 numbers.
 
 For each: the first 64 bits of its digest (without a chain: a hash of the record) and of its
-predecessor's, where it is, and flags. So a million records need about 35 MB, in whatever order they
-come, and a page is looked through by a few operations on bytes.
+predecessor's, where it is, its timestamp, and flags. So a million records need about 45 MB, in
+whatever order they come, and a page is looked through by a few operations on bytes.
 
 64 bits are enough here. Each record's whole digest is compared when it is read; what the bits are
 for is to tell copies apart and to link neighbours. Who lacks the key can't choose them; where there
@@ -19,11 +19,9 @@ MASK: Final = SIZE - 1
 
 INTACT: Final = 1
 """There is a copy that is as it was sent, as far as can be told."""
-ALTERED: Final = 2
-"""There is one that is not."""
-ORDERED: Final = 4
+ORDERED: Final = 2
 """There is an intact copy behind lower numbers only."""
-LATE: Final = 8
+LATE: Final = 4
 """There is an intact copy behind a higher number of the same partition."""
 
 _EMPTY: Final = bytes(SIZE)
@@ -33,13 +31,14 @@ _NOTHING: Final = bytes(8 * SIZE)
 class Page:
     """64 numbers in a row. A place is a partition and an offset in one integer."""
 
-    __slots__ = ("digests", "flags", "places", "prevs")
+    __slots__ = ("digests", "flags", "places", "prevs", "times")
 
     def __init__(self) -> None:
         self.flags = bytearray(_EMPTY)
         self.digests = array("Q", _NOTHING)
         self.prevs = array("Q", _NOTHING)
         self.places = array("Q", _NOTHING)
+        self.times = array("q", _NOTHING)
 
 
 PLACE_BITS: Final = 48
@@ -51,8 +50,7 @@ def _table(*wanted: int) -> bytes:
     return bytes(int(flags in wanted) for flags in range(256))
 
 
-_ALL: Final = range(16)
-PRESENT: Final = _table(*(flags for flags in _ALL if flags & (INTACT | ALTERED)))
+_ALL: Final = range(8)
 WHOLE: Final = _table(*(flags for flags in _ALL if flags & INTACT))
 SWAPPED: Final = _table(*(flags for flags in _ALL if flags & (ORDERED | LATE) == LATE))
 

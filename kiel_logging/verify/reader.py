@@ -1,12 +1,13 @@
 """From Kafka to the audits: every record of some topics, from end to end.
 
 The ends are those of when the reading begins: a topic that is written all the time has no other.
+Where something is absent that may be on its way, the reading goes on for a while.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException
@@ -21,6 +22,8 @@ _MESSAGES: Final = 5_000
 """At once: fewer calls, and not much memory."""
 _WAIT_S: Final = 0.2
 _NO_OFFSET: Final = -1
+_LOOK_AGAIN_S: Final = 0.5
+_COMMITTED: Final = "read_committed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,11 +36,21 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extent:
-    """What is read of a partition: from ``start`` up to, and without, ``end``."""
+    """What is read of a partition: from ``start`` up to, and without, ``end``.
+
+    It has records up to ``high``. When the reading began it had records up to ``written``, if those
+    of open transactions and those behind them count.
+    """
 
     start: int
     end: int
-    begins_late: bool
+    high: int
+    written: int
+
+    @property
+    def unstable(self) -> int:
+        """How many offsets can't be read, because a transaction is open."""
+        return max(0, self.written - self.high)
 
 
 Extents = dict[TopicPartition, Extent]
@@ -51,8 +64,19 @@ def read(
     span: Span,
     timeout: float,
     progress: Progress,
+    *,
+    grace: float = 0.0,
+    waits: Callable[[Extents], bool] = lambda _: False,
 ) -> Extents:
     """Read the topics that ``audits`` name; return what was read.
+
+    Args:
+        config: the consumer's.
+        audits: where the records of each topic go.
+        span: which records.
+        timeout: seconds to wait for brokers.
+        progress: called now and then.
+        grace: seconds to go on reading for as long as ``waits()`` returns True.
 
     Raises:
         CannotVerify: no broker answers, a topic is not there, or nothing comes for ``timeout``
@@ -63,15 +87,53 @@ def read(
         # What librdkafka has to say while it waits is the cause of what it raises in the end.
         consumer = Consumer({**config, "error_cb": lambda error: troubles.append(error.str())})
         with closing(consumer):
-            extents = _extents(consumer, list(audits), span, timeout)
+            partitions = list(_partitions(consumer, list(audits), timeout))
+            written = _written(config, partitions, timeout)
+            extents = _extents(consumer, partitions, span, timeout, written)
             _Reading(consumer, audits, extents, timeout, progress).run()
+            deadline = time.monotonic() + grace
+            while waits(extents) and (left := deadline - time.monotonic()) > 0:
+                time.sleep(min(left, _LOOK_AGAIN_S))
+                news = _grown(consumer, extents, timeout)
+                _Reading(consumer, audits, news, timeout, progress).run()
+                extents = {
+                    at: replace(one, end=news[at].end, high=news[at].end)
+                    for at, one in extents.items()
+                }
     except KafkaException as error:
         raise CannotVerify("; ".join(dict.fromkeys([reason(error), *troubles[-2:]]))) from error
     return extents
 
 
-def _extents(consumer: Consumer, topics: Sequence[str], span: Span, timeout: float) -> Extents:
-    partitions = list(_partitions(consumer, topics, timeout))
+def _written(
+    config: Mapping[str, Any], partitions: Sequence[TopicPartition], timeout: float
+) -> dict[TopicPartition, int]:
+    """Return where partitions end, if records of open transactions count.
+
+    They have to be looked at before the other ends: what is between the two was not stable then.
+    """
+    if config.get("isolation.level") != _COMMITTED:
+        return {}
+    with closing(Consumer({**config, "isolation.level": "read_uncommitted"})) as consumer:
+        return {at: watermarks(consumer, at, timeout)[1] for at in partitions}
+
+
+def _grown(consumer: Consumer, extents: Extents, timeout: float) -> Extents:
+    """Return what came behind ``extents`` since."""
+    grown = {}
+    for at, one in extents.items():
+        end = max(one.end, watermarks(consumer, at, timeout)[1])
+        grown[at] = Extent(start=one.end, end=end, high=end, written=end)
+    return grown
+
+
+def _extents(
+    consumer: Consumer,
+    partitions: Sequence[TopicPartition],
+    span: Span,
+    timeout: float,
+    written: Mapping[TopicPartition, int],
+) -> Extents:
     bounds = {at: watermarks(consumer, at, timeout) for at in partitions}
     since = _offsets_at(consumer, partitions, span.since, timeout)
     until = _offsets_at(consumer, partitions, span.until, timeout)
@@ -79,7 +141,9 @@ def _extents(consumer: Consumer, topics: Sequence[str], span: Span, timeout: flo
     for at, (low, high) in bounds.items():
         start = min(max(since.get(at, low), low), high)
         end = min(until.get(at, high), high)
-        extents[at] = Extent(start=start, end=max(start, end), begins_late=start > 0)
+        extents[at] = Extent(
+            start=start, end=max(start, end), high=high, written=max(high, written.get(at, high))
+        )
     return extents
 
 

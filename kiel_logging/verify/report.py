@@ -10,14 +10,7 @@ from rich.table import Table
 
 from kiel_logging.printable import printable
 from kiel_logging.verify import names
-from kiel_logging.verify.verdict import (
-    Example,
-    Found,
-    State,
-    StreamVerdict,
-    TopicVerdict,
-    failures,
-)
+from kiel_logging.verify.verdict import Example, Found, Proof, State, StreamVerdict, TopicVerdict
 
 _ROWS: Final = 50
 """Of instances, those that are not complete first; thousands would hide what matters."""
@@ -41,15 +34,22 @@ _WORDS: Final = {
 }
 
 
-def report(
-    console: Console, verdicts: Iterable[TopicVerdict], *, strict: bool, keyed: bool
-) -> None:
+_PROOFS: Final = {
+    Proof.KEY: "all sealed with a key",
+    Proof.DIGESTS: "as far as digests without a key can show: anybody who can write to the topic "
+    "can make such digests",
+    Proof.NUMBERS: "as far as numbers can show, without digests",
+    Proof.NOTHING: "",
+}
+
+
+def report(console: Console, verdicts: Iterable[TopicVerdict], *, strict: bool) -> None:
     """Print everything, the verdict of each topic last."""
     for verdict in verdicts:
         console.print(f"[bold]{_shown(verdict.topic)}[/bold]")
         if verdict.streams:
             console.print(_table(verdict, strict=strict, width=console.width))
-        for line in (*_lines(verdict, strict=strict), _last_line(verdict, strict, keyed)):
+        for line in (*_lines(verdict, strict=strict), _last_line(verdict, strict)):
             console.print(line, soft_wrap=True)
         console.print()
 
@@ -61,32 +61,31 @@ def _table(verdict: TopicVerdict, *, strict: bool, width: int) -> Table:
     for name in ("records", "numbers"):
         table.add_column(name, justify="right")
     table.add_column("findings")
-    streams = sorted(verdict.streams, key=lambda one: not failures(one.findings, strict=strict))
+    keyed = verdict.keyed
+    streams = sorted(verdict.streams, key=lambda one: not one.failures(strict=strict, keyed=keyed))
     for stream in streams[:_ROWS]:
-        table.add_row(*_cells(stream, strict=strict, width=width))
+        table.add_row(*_cells(stream, strict=strict, keyed=keyed, width=width))
     if len(streams) > _ROWS:
         table.add_row(f"{len(streams) - _ROWS:,} more")
     return table
 
 
-def _cells(stream: StreamVerdict, *, strict: bool, width: int) -> Iterator[str]:
+def _cells(stream: StreamVerdict, *, strict: bool, keyed: bool, width: int) -> Iterator[str]:
     yield stream.instance if width >= _WIDE else stream.instance[:_SHORT] + "…"
     start = stream.start
     parts = (start.host, start.handler, f"({start.process})") if start else ()
     yield " ".join(_shown(part) for part in parts if part)
-    yield "yes" if stream.chained else "no"
+    yield ("keyed" if stream.keyed else "no key") if stream.chained else "none"
     yield f"{stream.records:,}"
     yield f"{stream.first:,}-{stream.last:,}" if stream.last else ""
-    yield _summary(stream, strict=strict)
+    yield _summary(stream, strict=strict, keyed=keyed)
 
 
-def _summary(stream: StreamVerdict, *, strict: bool) -> str:
-    if stream.wrong_key:
-        return "[yellow]every digest fails: another key?[/yellow]"
+def _summary(stream: StreamVerdict, *, strict: bool, keyed: bool) -> str:
     if not stream.findings:
         return "[green]complete[/green]"
     return ", ".join(
-        f"[red]{text}[/red]" if names.fails(name, strict=strict) else text
+        f"[red]{text}[/red]" if names.fails(name, strict=strict, keyed=keyed) else text
         for name, found in stream.findings.items()
         for text in [f"{name} {found.count:,}"]
     )
@@ -99,7 +98,7 @@ def _lines(verdict: TopicVerdict, *, strict: bool) -> Iterator[str]:
         count = verdict.counts()[name]
         if not count:
             continue
-        style = "red" if names.fails(name, strict=strict) else "yellow"
+        style = "red" if names.fails(name, strict=strict, keyed=verdict.keyed) else "yellow"
         yield f"[{style}]{name}[/{style}]: {count:,} {finding.unit}, {finding.meaning}"
         yield from _examples(name, by_owner)
 
@@ -127,28 +126,33 @@ def _where(owner: str, example: Example) -> str:
     return ", ".join(words)
 
 
-def _last_line(verdict: TopicVerdict, strict: bool, keyed: bool) -> str:
+def _last_line(verdict: TopicVerdict, strict: bool) -> str:
     state = verdict.state(strict=strict)
     style = _STYLES[state]
     opening = f"[{style}]{_shown(verdict.topic)} is {_WORDS[state]}[/{style}]"
-    return f"{opening}: {_because(verdict, state, strict, keyed)}"
+    return f"{opening}: {_because(verdict, state, strict)}"
 
 
-def _because(verdict: TopicVerdict, state: State, strict: bool, keyed: bool) -> str:
+def _because(verdict: TopicVerdict, state: State, strict: bool) -> str:
     counts = verdict.counts()
     if state is State.INCOMPLETE:
         found = (f"{name} {counts[name]:,}" for name in verdict.failures(strict=strict))
         return ", ".join(found)
     if verdict.wrong_key:
-        advice = "is it the right key?" if keyed else "were they made with a key? --key-file"
+        advice = (
+            "is it the right key?" if verdict.keyed else "were they made with a key? --key-file"
+        )
         return f"not one digest matches; {advice}"
-    if state is State.UNCHECKED:
+    if not verdict.streams:
         return f"none of its {verdict.records:,} records bears a number"
+    if state is State.UNCHECKED:
+        return ", ".join(
+            f"{name} {count:,}"
+            for name, count in counts.items()
+            if names.FINDINGS[name].weight is names.Weight.UNCHECKED
+        )
     instances = len(verdict.streams)
-    chained = sum(stream.chained for stream in verdict.streams)
-    return (
-        f"{verdict.records:,} records of {instances:,} instances, {chained:,} of them with a chain"
-    )
+    return f"{verdict.records:,} records of {instances:,} instances, {_PROOFS[verdict.proof]}"
 
 
 def _shown(text: str) -> str:

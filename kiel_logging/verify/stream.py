@@ -8,16 +8,12 @@ partition that is read later.
 from bisect import insort
 from typing import Final, NamedTuple
 
-from kiel_logging.verify.pages import (
-    ALTERED,
-    BITS,
-    INTACT,
-    LATE,
-    MASK,
-    ORDERED,
-    PLACE_BITS,
-    Page,
-)
+from kiel_logging.verify import room
+from kiel_logging.verify.pages import BITS, INTACT, LATE, MASK, ORDERED, PLACE_BITS, Page
+from kiel_logging.verify.room import Room
+
+Range = tuple[int, int]
+"""The first and the last of numbers in a row."""
 
 EXAMPLES: Final = 10
 """How many of each defect are kept with where they are."""
@@ -32,7 +28,7 @@ def note(places_by_partition: dict[int, list[int]], place: int) -> None:
 
 
 class Start(NamedTuple):
-    """Who an instance said it is; ``number`` is that of the record which says so."""
+    """What the record that starts a stream says of it; ``number`` is its own."""
 
     number: int
     handler: str
@@ -41,23 +37,25 @@ class Start(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """A word for an instance that died: it is known to have given numbers up to ``last``.
+    """The report on an instance that died: it is known to have given numbers up to ``last``.
 
-    ``number`` is that of the record which says so.
+    ``number`` is that of the record which says so, ``complete`` whether it gave no later ones, and
+    ``lost`` has numbers whose records could not be read any more.
     """
 
     dead: str
     number: int
     last: int
+    complete: bool
+    lost: tuple[Range, ...] = ()
 
 
 class Course:
-    """How the numbers of a stream went in one partition. ``began`` is its first timestamp."""
+    """How the numbers of a stream went in one partition."""
 
-    __slots__ = ("began", "bottom", "descents", "previous", "top")
+    __slots__ = ("bottom", "descents", "previous", "top")
 
-    def __init__(self, number: int, timestamp: int) -> None:
-        self.began = timestamp
+    def __init__(self, number: int) -> None:
         self.bottom = self.top = self.previous = number
         self.descents = 0
 
@@ -68,47 +66,54 @@ class Course:
 
 
 class Stream:
-    """What is known of one instance.
+    """What is known of one instance: its records with digests of one kind.
 
     Attributes:
+        keyed: whether its digests are made with a key.
         intact: copies that are as they were sent.
-        altered: copies that are not.
         repeats: copies beyond the first of what is the same.
         variants: for numbers with different records, each by its link, and where it is.
         repeated: the lowest numbers that came again, and where last.
-        altered_at: the first places of altered ones, by partition.
-        drops: the losses that the instance told of, by the number of the record which does.
-        ends: the numbers of its last words.
-        recoveries: what it says of instances whose spool it took.
+        drops: the losses that the instance reports, by the number of the record which does.
+        lost: the numbers of which it reports that their records are lost.
+        ends: the numbers of its end records.
+        recoveries: its reports on instances that died.
+        uncounted: records for which there was no memory.
     """
 
     __slots__ = (
-        "altered",
-        "altered_at",
+        "_room",
         "chained",
         "courses",
         "drops",
         "ends",
         "instance",
         "intact",
+        "keyed",
+        "lost",
         "pages",
         "recoveries",
         "repeated",
         "repeats",
         "start",
+        "uncounted",
         "variants",
     )
 
-    def __init__(self, instance: str, *, chained: bool) -> None:
+    def __init__(
+        self, instance: str, *, chained: bool, keyed: bool = False, room: Room | None = None
+    ) -> None:
         self.instance = instance
         self.chained = chained
-        self.intact = self.altered = self.repeats = 0
+        self.keyed = keyed
+        self._room = room or Room()
+        self.intact = self.repeats = self.uncounted = 0
         self.pages: dict[int, Page] = {}
         self.courses: dict[int, Course] = {}
         self.variants: dict[int, dict[tuple[int, int], int]] = {}
         self.repeated: dict[int, int] = {}
-        self.altered_at: dict[int, list[int]] = {}
         self.drops: dict[int, int] = {}
+        self.lost: set[Range] = set()
         self.ends: set[int] = set()
         self.recoveries: set[Recovery] = set()
         self.start: Start | None = None
@@ -116,10 +121,16 @@ class Stream:
     def add(self, number: int, prev: int, digest: int, place: int, timestamp: int) -> None:
         """Note an intact record."""
         # With Audit.add() the hot path: no calls but where something is odd or new.
+        page = self.pages.get(number >> BITS)
+        if page is None:
+            if not self._room.take(room.PAGE):
+                self.uncounted += 1
+                return
+            page = self.pages[number >> BITS] = Page()
         self.intact += 1
         course = self.courses.get(place >> PLACE_BITS)
         if course is None:
-            course = self.courses[place >> PLACE_BITS] = Course(number, timestamp)
+            course = self.courses[place >> PLACE_BITS] = Course(number)
         if number >= course.top:
             course.top = number
             flags = INTACT | ORDERED
@@ -127,18 +138,17 @@ class Stream:
             course.go_back(number)
             flags = INTACT | LATE
         course.previous = number
-        page = self.pages.get(number >> BITS)
-        if page is None:
-            page = self.pages[number >> BITS] = Page()
         slot = number & MASK
         before = page.flags[slot]
         page.flags[slot] = before | flags
-        if before & INTACT:
+        if before:
             self._add_copy(number, (prev, digest), place, page)
+            page.times[slot] = min(page.times[slot], timestamp)
             return
         page.prevs[slot] = prev
         page.digests[slot] = digest
         page.places[slot] = place
+        page.times[slot] = timestamp
 
     def _add_copy(self, number: int, link: tuple[int, int], place: int, page: Page) -> None:
         slot = number & MASK
@@ -151,6 +161,9 @@ class Stream:
         if link in variants:
             self._add_repeat(number, max(variants[link], place))
             place = min(variants[link], place)
+        elif not self._room.take(room.NOTE):
+            self.uncounted += 1
+            return
         variants[link] = place
 
     def _add_repeat(self, number: int, place: int) -> None:
@@ -159,14 +172,12 @@ class Stream:
         if len(self.repeated) > EXAMPLES:
             del self.repeated[max(self.repeated)]
 
-    def add_altered(self, number: int, place: int) -> None:
-        """Note a record that is not what the instance sent; its number may be wrong as well."""
-        self.altered += 1
-        page = self.pages.get(number >> BITS)
-        if page is None:
-            page = self.pages[number >> BITS] = Page()
-        page.flags[number & MASK] |= ALTERED
-        note(self.altered_at, place)
+    def may_note(self, facts: int = 1) -> bool:
+        """Return whether there is memory for so many more facts."""
+        if self._room.take(facts * room.NOTE):
+            return True
+        self.uncounted += 1
+        return False
 
     @property
     def last(self) -> int:

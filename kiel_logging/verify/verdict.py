@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from kiel_logging.verify import names
@@ -16,6 +16,15 @@ class State(Enum):
     COMPLETE = "complete"
     UNCHECKED = "unchecked"
     INCOMPLETE = "incomplete"
+
+
+class Proof(IntEnum):
+    """What shows that a topic has all records: the least of several is theirs together."""
+
+    NOTHING = 0
+    NUMBERS = 1
+    DIGESTS = 2
+    KEY = 3
 
 
 class Example(NamedTuple):
@@ -45,23 +54,27 @@ class StreamVerdict:
 
     instance: str
     chained: bool
+    keyed: bool
     records: int
     first: int
     last: int
     start: Start | None
-    wrong_key: bool
     findings: dict[str, Found]
+
+    def failures(self, *, strict: bool, keyed: bool) -> tuple[str, ...]:
+        """Return the names of what speaks against it; ``keyed`` if a key was given."""
+        return failures(self.findings, strict=strict, keyed=keyed)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TopicVerdict:
-    """One topic. ``findings`` are those of no instance."""
+    """One topic. ``findings`` are those of no instance; ``keyed``: whether a key was given."""
 
     topic: str
     records: int
+    keyed: bool
     streams: tuple[StreamVerdict, ...]
     findings: dict[str, Found]
-    wrong_key: bool
 
     def counts(self) -> Counter[str]:
         """Return how often each finding was made, in all."""
@@ -73,18 +86,38 @@ class TopicVerdict:
 
     def failures(self, *, strict: bool) -> tuple[str, ...]:
         """Return the names of what speaks against the topic."""
-        return failures(self.counts(), strict=strict)
+        return failures(self.counts(), strict=strict, keyed=self.keyed)
 
     def state(self, *, strict: bool) -> State:
-        """Return the verdict itself. Nothing is proven where not one digest, or number, is."""
-        if self.wrong_key or not self.streams:
-            return State.UNCHECKED
-        return State.INCOMPLETE if self.failures(strict=strict) else State.COMPLETE
+        """Return the verdict itself. Nothing is proved where there is not one number."""
+        counts = self.counts()
+        if self.failures(strict=strict):
+            return State.INCOMPLETE
+        unchecked = any(names.FINDINGS[one].weight is names.Weight.UNCHECKED for one in counts)
+        return State.UNCHECKED if unchecked or not self.streams else State.COMPLETE
+
+    @property
+    def wrong_key(self) -> bool:
+        """Whether digests with another key are all that is there."""
+        return bool(self.streams) and all(names.OTHER_KEY in one.findings for one in self.streams)
+
+    @property
+    def proof(self) -> Proof:
+        """What the verdict on the whole topic stands on."""
+        return min((_proof(stream) for stream in self.streams), default=Proof.NOTHING)
 
 
-def failures(found: Iterable[str], *, strict: bool) -> tuple[str, ...]:
+def _proof(stream: StreamVerdict) -> Proof:
+    if not stream.chained:
+        return Proof.NUMBERS
+    return Proof.KEY if stream.keyed else Proof.DIGESTS
+
+
+def failures(found: Iterable[str], *, strict: bool, keyed: bool) -> tuple[str, ...]:
     """Return those of the names that are failures, in the order of the table."""
-    told = set(found)
+    present = set(found)
     return tuple(
-        name for name in names.FINDINGS if name in told and names.fails(name, strict=strict)
+        name
+        for name in names.FINDINGS
+        if name in present and names.fails(name, strict=strict, keyed=keyed)
     )

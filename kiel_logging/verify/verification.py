@@ -3,8 +3,10 @@
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from rich.console import Console
@@ -14,17 +16,19 @@ from kiel_logging.verify import reader
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.client import consumer_config
 from kiel_logging.verify.document import document
-from kiel_logging.verify.judge import Window, judge
+from kiel_logging.verify.judge import judge, waits
 from kiel_logging.verify.options import VerifyOptions
 from kiel_logging.verify.report import report
+from kiel_logging.verify.settings import retention
 from kiel_logging.verify.verdict import State, TopicVerdict
+from kiel_logging.verify.window import Part, Window
 
 _STATUS: Final = {State.COMPLETE: 0, State.INCOMPLETE: 1, State.UNCHECKED: 2}
 _PLAIN_WIDTH: Final = 120
 
 
 def verify(options: VerifyOptions) -> int:
-    """Verify the topics, tell what was found, and return the exit status.
+    """Verify the topics, report what was found, and return the exit status.
 
     Raises:
         CannotVerify: they can't be read.
@@ -34,7 +38,7 @@ def verify(options: VerifyOptions) -> int:
     if options.json:
         sys.stdout.write(json.dumps(document(verdicts, state, strict=options.strict)) + "\n")
     else:
-        report(_console(sys.stdout), verdicts, strict=options.strict, keyed=bool(options.key))
+        report(_console(sys.stdout), verdicts, strict=options.strict)
     return _STATUS[state]
 
 
@@ -46,26 +50,68 @@ def worst(states: Iterable[State]) -> State:
 
 def _verdicts(options: VerifyOptions) -> list[TopicVerdict]:
     config = consumer_config(options.config, options.brokers, uncommitted=options.uncommitted)
-    audits = {topic: Audit(options.key) for topic in options.topics}
+    audits = {
+        topic: Audit(options.origin or topic, options.chains, memory=options.memory)
+        for topic in options.topics
+    }
     span = reader.Span(since=options.since, until=options.until)
+    run = _Run(options, audits)
     with _progress() as progress:
-        extents = reader.read(config, audits, span, options.timeout, progress)
-    running = options.running or options.until is not None
-    return [
-        judge(
-            audit,
-            topic,
-            Window(
-                begins_late=[
-                    at.partition
-                    for at, extent in extents.items()
-                    if at.topic == topic and extent.begins_late
-                ],
-                running=running,
-            ),
+        extents = reader.read(
+            config,
+            audits,
+            span,
+            options.timeout,
+            progress,
+            grace=options.grace,
+            waits=run.waits,
         )
-        for topic, audit in audits.items()
-    ]
+    verdicts = []
+    for topic, audit in audits.items():
+        window = run.window(topic, extents)
+        if any(part.front for part in window.parts.values()) and window.since is None:
+            kept = retention(config, topic, options.timeout)
+            window = replace(window, retention=kept, now=time.time_ns() // 1_000_000)
+        verdicts.append(judge(audit, topic, window))
+    return verdicts
+
+
+class _Run:
+    """How much was read, from the first look on."""
+
+    def __init__(self, options: VerifyOptions, audits: Mapping[str, Audit]) -> None:
+        self._options = options
+        self._audits = audits
+        self._horizons: dict[str, dict[str, int]] = {}
+
+    def waits(self, extents: reader.Extents) -> bool:
+        """Whether anything is absent that may be on its way, or can't be read yet."""
+        if not self._options.running or self._options.until is not None:
+            return False
+        if not self._horizons:
+            self._horizons = {topic: audit.tops() for topic, audit in self._audits.items()}
+        return any(one.unstable for one in extents.values()) or any(
+            waits(audit, self.window(topic, extents)) for topic, audit in self._audits.items()
+        )
+
+    def window(self, topic: str, extents: reader.Extents) -> Window:
+        """Return how much of a topic was read."""
+        own = {at.partition: extent for at, extent in extents.items() if at.topic == topic}
+        running = self._options.running
+        parts = {
+            partition: Part(extent.start, max(0, extent.high - extent.end))
+            for partition, extent in own.items()
+        }
+        return Window(
+            partitions=len(own),
+            parts=parts,
+            since=self._options.since,
+            until=self._options.until,
+            running=running,
+            horizon=self._horizons.get(topic),
+            mirror=self._options.origin is not None,
+            unstable=sum(one.unstable for one in own.values()),
+        )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import logging.config
 import signal
@@ -16,8 +17,11 @@ import pytest
 from kiel_logging import AuditHandler
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.audit_logger import AuditLogger
+from kiel_logging.proof.chain import Chain
+from kiel_logging.verify.verdict import Proof
 from tests.handler.process.child import run_by_hand
 from tests.handler.shipped import QUICK, Collecting, messages, stored
+from tests.support.stamps import audited, events
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 MakeAudit = Callable[..., AuditHandler]
@@ -58,6 +62,36 @@ def logging_as_it_was() -> Iterator[None]:
 
 
 # -- the safe choices -----------------------------------------------------------------------------
+
+
+def test_one_without_a_key_says_so(
+    make: MakeAudit, cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once, on stderr, and in the record that starts its stream: it proves nothing against people
+    who can write to the topic."""
+    handler = make()
+    handler.logger.info("x")
+    handler.logger.info("x")
+    handler.close()
+    assert capsys.readouterr().err.count("has no chain_key: anybody who can write") == 1
+    ((_, details), _) = events(cluster.records("logs"))
+    assert json.loads(details)["key"] == ""
+    assert audited(cluster.records("logs")).counts() == {"unsigned": 4}
+
+
+def test_one_with_a_key_says_which(
+    make: MakeAudit, cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By an id that does not show the key; there is nothing to warn of."""
+    key = "0123456789abcdef"
+    handler = make(chain_key=key)
+    handler.logger.info("x")
+    handler.close()
+    assert capsys.readouterr().err == ""
+    ((_, details), _) = events(cluster.records("logs"))
+    assert json.loads(details)["key"] == Chain.of(key.encode()).key_id
+    verdict = audited(cluster.records("logs"), secret=key.encode())
+    assert (verdict.counts(), verdict.proof) == ({}, Proof.KEY)
 
 
 def test_all_that_is_logged_is_stored_as_a_chain(
@@ -281,7 +315,7 @@ def test_what_is_logged_while_the_program_ends(
 import atexit, logging.config
 atexit.register(lambda: logging.getLogger("audit").info("at exit"))
 from kiel_logging import AuditHandler
-AuditHandler(options["brokers"], "logs", spool_dir={str(tmp_path)!r})
+AuditHandler(options["brokers"], "logs", spool_dir={str(tmp_path)!r}, chain_key="0123456789abcdef")
 logging.config.dictConfig({{"version": 1}})
 logging.getLogger("audit").info("deed")
 """

@@ -14,7 +14,8 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.verify.judge import Window
+from kiel_logging.handler.pipeline.events import Recovered
+from kiel_logging.verify.window import Window
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import (
     HELD_BACK,
@@ -31,7 +32,7 @@ from tests.handler.shipped import (
     total,
 )
 from tests.support.fake_cluster import ErrorCode
-from tests.support.stamps import audited, events, marks, without_stamp
+from tests.support.stamps import audited, events, harm, marks, without_stamp
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.what_is_shown import all_of, object_of
 
@@ -49,7 +50,7 @@ every_kind = pytest.mark.parametrize(("options", "secret"), CHAINS.values(), ids
 
 def counts(cluster: ThreadedFakeCluster, topic: str = "logs", **how: Any) -> dict[str, int]:
     """What `verify` finds in a topic, and how often."""
-    return dict(audited(cluster.records(topic), **how).counts())
+    return harm(audited(cluster.records(topic), topic=topic, **how))
 
 
 # -- complete --------------------------------------------------------------------------------------
@@ -78,9 +79,9 @@ def test_what_is_shipped_is_complete(
     for thread in threads:
         thread.join()
     handler.close()
-    verdict = audited(cluster.records("shop"), secret=secret)
+    verdict = audited(cluster.records("shop"), secret=secret, topic="shop")
     (stream,) = verdict.streams
-    assert verdict.counts() == {}
+    assert harm(verdict) == {}
     assert stream.chained == bool(options)
     assert (stream.first, stream.last) == (1, handler.stats().delivered)
     assert stream.last == 800 + (2 if options else 0)
@@ -130,7 +131,7 @@ def test_two_handlers_in_one_topic(cluster: ThreadedFakeCluster, make_handler: M
         logger_to(handler).info("x")
         handler.close()
     verdict = audited(cluster.records("logs"))
-    assert (len(verdict.streams), verdict.counts()) == (2, {})
+    assert (len(verdict.streams), harm(verdict)) == (2, {})
 
 
 def test_what_is_removed_is_found(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
@@ -141,8 +142,8 @@ def test_what_is_removed_is_found(cluster: ThreadedFakeCluster, make_handler: Ma
     handler.close()
     records = stored_records(cluster)
     del records[3]
-    assert audited({0: records}).counts() == {"removed": 1}
-    assert audited({0: records[:-1]}).counts() == {"removed": 1, "unfinished": 1}
+    assert harm(audited({0: records})) == {"removed": 1}
+    assert harm(audited({0: records[:-1]})) == {"removed": 1, "unfinished": 1}
 
 
 @pytest.mark.parametrize("key", [None, b"another"], ids=["none", "a wrong one"])
@@ -170,16 +171,25 @@ def test_a_stream_begins_and_ends_with_a_word(
     handler.close()
     start, logged, end = stored(cluster)
     assert (start["message"], end["message"]) == (
-        "audit stream started by audit",
-        "audit stream ended with record 3",
+        "audit stream started by audit, without a key: anybody can compute its digests",
+        "audit stream ended",
     )
     assert {(one["logger"], one["level"], one["service"]) for one in (start, end)} == {
         ("kiel_logging", "INFO", "shop")
     }
     (started, told), ended = events(cluster.records("logs"))
-    expected = {"handler": "audit", "host": logged["host"], "process": logged["process"]}
-    assert (started, json.loads(told)) == ("start", expected)
-    assert ended == ("end", '{"records":3}')
+    assert (started, json.loads(told)) == (
+        "start",
+        {
+            "handler": "audit",
+            "host": logged["host"],
+            "process": logged["process"],
+            "topic": "logs",
+            "instance": marks(stored_records(cluster)[1])["instance"],
+            "key": "",
+        },
+    )
+    assert ended == ("end", "{}")
     stats = handler.stats()
     assert (stats.emitted, stats.delivered, total(stats)) == (3, 3, 3)
 
@@ -238,7 +248,7 @@ def test_words_are_made_as_other_records(
     handler.close()
     start, _, end = (record.value or b"" for record in stored_records(cluster))
     assert b"audit stream started" in start
-    assert b"audit stream ended with record 3" in end
+    assert b"audit stream ended" in end
     assert counts(cluster) == {}
 
 
@@ -272,19 +282,32 @@ def test_a_stream_that_can_not_be_delivered_has_no_last_word(
     assert counts(cluster, window=Window(running=True)) == {}
 
 
-def test_finish_is_a_last_word_for_now(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
-    """A worker may end behind it, or go on; nobody says it twice without need."""
+def test_finish_pauses_a_stream(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+    """A program may end behind it, or go on. Only close() ends the stream, so that nobody can cut
+    it back to an earlier end."""
     handler = make_handler(chain=True)
     logger = logger_to(handler)
     logger.info("x")
     assert handler.finish() == handler.finish() == 0
-    assert counts(cluster) == {}
+    assert [name for name, _ in events(cluster.records("logs"))] == ["start", "pause"]
+    assert counts(cluster) == {"unfinished": 1}
     logger.info("x")
+    handler.finish()
     handler.close()
     names = [name for name, _ in events(cluster.records("logs"))]
-    assert (names, counts(cluster)) == (["start", "end", "end"], {})
+    assert (names, counts(cluster)) == (["start", "pause", "pause", "end"], {})
+
+
+def test_a_last_finish_ends_a_stream(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+) -> None:
+    """Where the process certainly ends without a close()."""
+    handler = make_handler(chain=True)
+    logger_to(handler).info("x")
+    assert handler.finish(last=True) == handler.finish() == 0
+    handler.close()
+    assert [name for name, _ in events(cluster.records("logs"))] == ["start", "end"]
+    assert counts(cluster) == {}
 
 
 # -- losses ----------------------------------------------------------------------------------------
@@ -306,7 +329,7 @@ def test_drops_are_declared(
     cluster.on_broker(0, lambda broker: broker.resume())
     handler.close()
     verdict = audited(cluster.records("logs"), secret=secret)
-    assert verdict.counts() == {"dropped": 3}
+    assert harm(verdict) == {"dropped": 3}
     assert ("drops", '{"records":3}') in events(cluster.records("logs"))
     assert [one["dropped"] for one in stored(cluster) if "dropped" in one] == [
         {"buffer_full": {"INFO": 3}}
@@ -316,7 +339,7 @@ def test_drops_are_declared(
 def test_the_hole_of_a_record_that_is_given_up_is_declared(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """It had a number: the drops tell that nobody took it out."""
+    """It had a number, which the drops record names: nobody took it out."""
     handler = make_handler(chain=True)
     logger = logger_to(handler)
     logger.info("stored")
@@ -326,7 +349,12 @@ def test_the_hole_of_a_record_that_is_given_up_is_declared(
     logger.info("refused")
     handler.close()
     assert counts(cluster) == {"dropped": 1, "missing": 1}
-    assert [name for name, _ in events(cluster.records("logs"))] == ["start", "drops", "end"]
+    assert events(cluster.records("logs"))[1:] == [
+        ("drops", '{"records":1,"numbers":[[3,3]]}'),
+        ("end", "{}"),
+    ]
+    records = [one for one in stored_records(cluster) if marks(one)["sequence"] != "2"]
+    assert harm(audited({0: records})) == {"dropped": 1, "missing": 1, "removed": 1}
 
 
 def test_drops_that_are_not_delivered_are_told_again(
@@ -346,8 +374,8 @@ def test_drops_that_are_not_delivered_are_told_again(
     assert handler.stats().failed == 4
     handler.close()
     assert events(cluster.records("logs")) == [
-        ("drops", '{"records":5}'),
-        ("end", '{"records":6}'),
+        ("drops", '{"records":5,"numbers":[[1,4]]}'),
+        ("end", "{}"),
     ]
     assert counts(cluster) == {"dropped": 5, "missing": 4}
 
@@ -370,26 +398,31 @@ def test_there_is_no_last_word_for_who_is_not_told_what_is_missing(
     assert counts(cluster, "shop") == {"unfinished": 1}
 
 
-def tell_of_recovery(handler: KafkaHandler, *what: object) -> None:
+def tell_of_recovery(handler: KafkaHandler, topic: str, *found: Any, complete: bool) -> None:
     """As the spool does, on the loop thread, when all of a dead process's stream is sent."""
     pipeline = handler._pipeline
+    recovered = Recovered(*found, complete=complete)
     pipeline._loop_thread.call(
-        lambda: pipeline._shipper.report_recovery(*what, lambda: None)  # type: ignore[union-attr]
+        lambda: pipeline._shipper.report_recovery(topic, recovered, lambda: None)  # type: ignore[union-attr]
     )
 
 
-def test_a_recovery(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """Whoever took the spool of one that died says how far that one came."""
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_recovery(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, complete: bool
+) -> None:
+    """The instance that took the spool of one that died reports how far that one came. It completes
+    the stream if the dead one can't have sent more than it had on disk."""
     dead = make_handler(chain=True)
     logger_to(dead).info("x")
     dead.flush()
     (instance,) = {marks(record)["instance"] for record in stored_records(cluster)}
     assert counts(cluster) == {"unfinished": 1}
     heir = make_handler(chain=True)
-    tell_of_recovery(heir, "logs", instance, 1, 2)
+    tell_of_recovery(heir, "logs", instance, 1, 2, complete=complete)
     cluster.stored("logs", 4)
     heir.close()
-    assert counts(cluster) == {}
+    assert counts(cluster) == ({} if complete else {"unfinished": 1})
     told = Counter(name for name, _ in events(cluster.records("logs")))
     assert told == {"start": 2, "recovery": 1, "end": 1}
     text = f"audit stream of {instance}, which died, ends with record 2; 1 of them were found on"
@@ -401,7 +434,7 @@ def test_without_a_chain_nobody_vouches_for_others(
 ) -> None:
     """Anybody could."""
     handler = make_handler()
-    tell_of_recovery(handler, "logs", "0" * 32, 1, 2)
+    tell_of_recovery(handler, "logs", "0" * 32, 1, 2, complete=True)
     logger_to(handler).info("x")
     handler.close()
     assert events(cluster.records("logs")) == []
@@ -424,7 +457,7 @@ wait(fork(lambda: None))
     program = run_by_hand(code, brokers=cluster.addresses, chain=True)
     assert (said(program), program.stderr) == ({"statuses": [0, 0, 0]}, "")
     verdict = audited(cluster.records("logs"))
-    assert verdict.counts() == {}
+    assert harm(verdict) == {}
     assert sorted(stream.last for stream in verdict.streams) == [3, 3, 3, 4]
     assert len({stream.start.process for stream in verdict.streams if stream.start}) == 4
 

@@ -22,6 +22,7 @@ import pytest
 
 from kiel_logging import KafkaHandler, Stats
 from kiel_logging.errors import NotAcknowledged, SpoolError
+from kiel_logging.handler.pipeline.shipper import Shipper
 from kiel_logging.handler.process.loading import modules
 from kiel_logging.journal.local_stream import LocalStream
 from tests.handler.pipeline.interruption import interrupt
@@ -37,7 +38,7 @@ from tests.handler.shipped import (
     total,
 )
 from tests.support.fake_cluster import ErrorCode
-from tests.support.stamps import audited, events
+from tests.support.stamps import audited, events, harm
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
@@ -87,13 +88,15 @@ def numbers(cluster: ThreadedFakeCluster) -> list[int]:
     return [int(text) for text in messages(cluster)]
 
 
-def leave(cluster: ThreadedFakeCluster, directory: Path, *which: int, **options: Any) -> None:
+def leave(
+    cluster: ThreadedFakeCluster, directory: Path, *which: int, ended: bool = True, **options: Any
+) -> None:
     """Log, in a handler of its own that finds no broker, and end it."""
     options = {"close_timeout_ms": 50, "linger_ms": 1, **options}
     handler = KafkaHandler(cluster.addresses, "logs", spool_dir=directory, **options)
     with closing(handler):
         log(handler, *which)
-    assert handler.stats().spooled == len(which) + bool(options.get("chain"))
+    assert handler.stats().spooled == len(which) + bool(options.get("chain")) * (1 + ended)
 
 
 def is_complete(cluster: ThreadedFakeCluster) -> bool:
@@ -150,7 +153,7 @@ def test_what_is_left_is_sent_by_the_next(
     """In front of its own records; and the end says how many there are, and where."""
     leave(away, spool, *range(300), spool=mode, chain=chain, buffer_records=400)
     told = capsys.readouterr().err
-    assert f"{300 + chain} log records are on disk in {spool}" in told
+    assert f"{300 + 2 * chain} log records are on disk in {spool}" in told
     assert "not delivered" not in told
     assert files(spool) == ["00000001.log", "checkpoint", "owner.lock", "shipper.lock"]
     start_broker(away)
@@ -158,7 +161,7 @@ def test_what_is_left_is_sent_by_the_next(
     log(handler, 300)
     assert handler.flush() == 0
     assert numbers(away) == list(range(301))
-    assert handler.stats().recovered == 300 + chain
+    assert handler.stats().recovered == 300 + 2 * chain
     handler.close()
     assert files(spool) == []
     verdict = audited(away.records("logs"))
@@ -591,19 +594,42 @@ def test_what_is_refused_until_the_end_stays_on_disk(
 # -- what is told in the streams -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("mode", "found"), [("always", {}), ("overflow", {"unfinished": 1})])
 def test_a_recovery_is_told_in_a_chain(
-    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    away: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    mode: str,
+    found: dict[str, int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A dead process's stream gets one record that says so, with its last number."""
-    leave(away, spool, 1, spool=mode, chain=True)
+    """The stream of a process that died gets one record that says so, with its last number. It is
+    complete by that if every record was on disk before it was sent, and no end is missing."""
+    monkeypatch.setattr(Shipper, "_end_on_disk", lambda *_: None)  # as if it were killed
+    leave(away, spool, 1, spool=mode, chain=True, ended=False)
     start_broker(away)
     handler = make_handler(spool_dir=spool, spool=mode, chain=True)
     until(lambda: handler.stats().recovered == 2)
     handler.close()
-    told = [details for name, details in events(away.records("logs")) if name == "recovery"]
-    assert [json.loads(one)["records"] for one in told] == [2]
-    assert [json.loads(one)["last"] for one in told] == [2]
-    assert is_complete(away)
+    told = [json.loads(one) for name, one in events(away.records("logs")) if name == "recovery"]
+    assert [(one["records"], one["last"], one["complete"]) for one in told] == [
+        (2, 2, mode == "always")
+    ]
+    assert harm(audited(away.records("logs"))) == found
+
+
+def test_a_stream_that_is_left_on_disk_ends_there(
+    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+) -> None:
+    """A program that ends while the brokers are away has written its last record: whoever sends it
+    need not vouch for the end."""
+    leave(away, spool, 1, 2, spool=mode, chain=True)
+    start_broker(away)
+    handler = make_handler(spool_dir=spool, spool=mode, chain=True)
+    until(lambda: handler.stats().recovered == 4)
+    handler.close()
+    assert [name for name, _ in events(away.records("logs"))] == ["start", "end"]
+    assert harm(audited(away.records("logs"))) == {}
 
 
 def test_a_stream_that_ended_needs_no_recovery(
@@ -612,7 +638,7 @@ def test_a_stream_that_ended_needs_no_recovery(
     """Though its file was left, as by a worker that ends without closing anything."""
     first = make_handler(spool_dir=spool, spool=mode, chain=True)
     log(first, 1)
-    assert first.finish() == 0
+    assert first.finish(last=True) == 0
     first._pipeline.handoff.close()  # as if it were gone
     assert "end" in [name for name, _ in events(cluster.records("logs"))]
     first.close()
@@ -736,12 +762,10 @@ def test_a_whole_stream_beside_one_that_is_refused(
         cluster.stored("logs", 2)
     cluster.on_broker(0, lambda broker: broker.node.produce_faults.clear())
     second = make_handler("logs", spool_dir=spool, spool=mode, chain=True)
-    until(lambda: second.stats().recovered == 2)
+    until(lambda: second.stats().recovered == 3)
     second.close()
-    assert [audited(cluster.records(topic)).failures(strict=True) for topic in ("logs", "bad")] == [
-        (),
-        (),
-    ]
+    verdicts = [audited(cluster.records(topic), topic=topic) for topic in ("logs", "bad")]
+    assert [harm(verdict) for verdict in verdicts] == [{}, {}]
 
 
 @pytest.mark.parametrize("chain", [False, True], ids=["numbers", "chain"])
@@ -755,5 +779,5 @@ def test_a_thousand_topics(away: ThreadedFakeCluster, spool: Path, mode: str, ch
         for area in areas:
             logger_to(handler).info("1", extra={"area": area})
         assert len(list(Path("/proc/self/fd").iterdir())) < 200
-    assert handler.stats().spooled == 1000 * (1 + chain)
+    assert handler.stats().spooled == 1000 * (1 + 2 * chain)
     assert len(list(spool.rglob("*.log"))) == 1000

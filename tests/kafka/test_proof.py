@@ -42,6 +42,11 @@ def verify(
     return done.returncode, told
 
 
+def harm(told: dict[str, Any]) -> dict[str, int]:
+    """What was found, and how often, but for the absence of a key."""
+    return {name: count for name, count in told["counts"].items() if name != "unsigned"}
+
+
 def log_from_threads(logger: logging.Logger) -> None:
     """Ten thousand records with a hundred keys."""
 
@@ -82,12 +87,12 @@ def test_what_is_shipped_is_complete(
     status, told = verify(kafka_4, topic, secret)
     (instance,) = told["instances"]
     count = _THREADS * _EACH + events
-    assert (status, told["verdict"], told["counts"]) == (0, "complete", {})
+    assert (status, told["verdict"], harm(told)) == (0, "complete", {})
     assert (instance["records"], instance["first"], instance["last"]) == (count, 1, count)
     assert instance["chained"] == bool(options)
 
 
-@pytest.mark.parametrize("secret", [None, "another"], ids=["no key", "a wrong key"])
+@pytest.mark.parametrize("secret", [None, "another key of sixteen"], ids=["no key", "a wrong key"])
 def test_a_key_that_does_not_fit(kafka_4: KafkaCluster, topic: str, secret: str | None) -> None:
     """Is told as what it is: the topic was not checked."""
     kafka_4.create_topic(topic)
@@ -119,7 +124,7 @@ def test_drops_are_declared(kafka_4: KafkaCluster, topic: str, chain: bool) -> N
                 kafka_4.resume(broker)
     assert dropped == 50
     status, told = verify(kafka_4, topic)
-    assert (status, told["counts"]) == (1, {"dropped": dropped})
+    assert (status, harm(told)) == (1, {"dropped": dropped})
 
 
 def test_forked_children_have_streams_of_their_own(
@@ -142,6 +147,6 @@ say(statuses=wait(*children))
     program = run_by_hand(code, brokers=kafka_4.bootstrap, before=before)
     assert (said(program), program.stderr) == ({"statuses": [0] * 4}, "")
     status, told = verify(kafka_4, topic, _SECRET)
-    assert (status, told["counts"]) == (0, {})
+    assert (status, harm(told)) == (0, {})
     assert sorted(one["last"] for one in told["instances"]) == [4, 102, 102, 102, 102]
     assert len({one["process"] for one in told["instances"]}) == 5

@@ -89,7 +89,7 @@ def test_sigkills_of_programs_with_threads(
     status, verdict = verify(kafka_4, topic)
     print(f"{_KILLS} kills, {len(expected)} told, {len(set(stored))} stored, {verdict['counts']}")
     assert (status, verdict["verdict"]) == (0, "complete")
-    assert set(verdict["counts"]) <= {"repeated"}
+    assert set(verdict["counts"]) <= {"repeated", "unsigned"}
     assert len(expected) > 100 * _KILLS
 
 
@@ -146,5 +146,7 @@ def test_sigkills_while_the_brokers_are_away(topic: str, tmp_path: Path, chain: 
     )
     assert expected - set(stored) == set()
     assert all(numbers == sorted(numbers) for numbers in map(without_repeats, by_key.values()))
-    assert (status, set(verdict["counts"]) - {"repeated"}) == (0, set())
+    # Nothing shows whether a process that was killed had sent more than was on disk.
+    killed = {"unfinished"} if chain else set()
+    assert (status, set(verdict["counts"]) - {"repeated", "unsigned"}) == (int(chain), killed)
     assert len(expected) > 1_000

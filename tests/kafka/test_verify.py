@@ -23,7 +23,7 @@ from tests.support.stamper import Stamped, Stamper
 from tests.verify.topic import shipped
 
 _PATIENCE_S = 60.0
-_SECRET = b"s3cret"
+_SECRET = b"s3cret of the chain"
 
 
 def verify(cluster: KafkaCluster, topic: str, *words: str) -> tuple[int, dict[str, Any]]:
@@ -91,15 +91,14 @@ DEFECTS: dict[str, tuple[Callable[[list[Stamped]], None], int, dict[str, int], i
 }
 
 
-def test_copies_with_a_defect_each(kafka_4: KafkaCluster, topic: str) -> None:
-    """Each is found under its name, where it is; the untouched copy is complete."""
-    write(kafka_4, topic, shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET)))
-    assert verify(kafka_4, topic)[0] == 0
+def test_a_defect_each(kafka_4: KafkaCluster, topic: str) -> None:
+    """Each is found under its name, where it is."""
     for name, (harm, status, counts, offset) in DEFECTS.items():
-        copied = stored(kafka_4, topic)
-        harm(copied[1])
-        write(kafka_4, f"{topic}-{name}", copied)
-        got, told = verify(kafka_4, f"{topic}-{name}")
+        own = f"{topic}-{name}"
+        partitions = shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET, topic=own))
+        harm(partitions[1])
+        write(kafka_4, own, partitions)
+        got, told = verify(kafka_4, own)
         assert (name, got, told["counts"]) == (name, status, counts)
         for finding in counts:
             example = told["instances"][0]["findings"][finding]["examples"][0]
@@ -108,22 +107,37 @@ def test_copies_with_a_defect_each(kafka_4: KafkaCluster, topic: str) -> None:
             assert place == ((2, 100) if name == "removed" else (1, offset))
 
 
+def test_a_mirror(kafka_4: KafkaCluster, topic: str) -> None:
+    """A stream of another topic is found; it is right if this is a mirror of that one."""
+    write(kafka_4, topic, shipped(100, partitions=3, stamper=Stamper(secret=_SECRET, topic=topic)))
+    mirror = f"{topic}-mirror"
+    (one, *others) = stored(kafka_4, topic)
+    write(kafka_4, mirror, [one, [], [record for records in others for record in records]])
+    assert verify(kafka_4, mirror)[1]["counts"] == {"renamed": 102}
+    status, told = verify(kafka_4, mirror, "--origin", topic)
+    assert (status, told["counts"]) == (0, {})
+
+
 def test_an_older_kafka(kafka_3: KafkaCluster, topic: str) -> None:
     """The same."""
-    write(kafka_3, topic, shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET)))
+    write(
+        kafka_3, topic, shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET, topic=topic))
+    )
     assert verify(kafka_3, topic)[0] == 0
 
 
 def test_transactions(kafka_4: KafkaCluster, topic: str) -> None:
     """What was aborted is not there, and the brokers' own records at the end are no gap."""
-    stamper = Stamper(secret=_SECRET)
+    stamper = Stamper(secret=_SECRET, topic=topic)
     kafka_4.create_topic(topic)
     producer: Any = Producer({**quiet(kafka_4.bootstrap), "transactional.id": topic})
     producer.init_transactions(_PATIENCE_S)
     for aborted in (False, True, False, True):
         producer.begin_transaction()
         for _ in range(10):
-            record = Stamper().stamp(b"aborted") if aborted else stamper.stamp(b"committed")
+            record = (
+                Stamper(topic=topic).stamp(b"aborted") if aborted else stamper.stamp(b"committed")
+            )
             producer.produce(topic, record.value, headers=list(record.headers))
         if aborted:
             producer.flush(_PATIENCE_S)
@@ -136,20 +150,74 @@ def test_transactions(kafka_4: KafkaCluster, topic: str) -> None:
     assert (status, told["records"]) == (1, 40)
 
 
-def test_a_topic_that_lost_its_oldest_records(kafka_4: KafkaCluster, topic: str) -> None:
-    """Retention is no loss, and is told; --strict has none of it."""
-    write(kafka_4, topic, shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET)))
-    admin = AdminClient(quiet(kafka_4.bootstrap))
-    for deleted in admin.delete_records([TopicPartition(topic, 1, 100)]).values():
+def delete_oldest(cluster: KafkaCluster, topic: str, partition: int, before: int) -> None:
+    """As retention does, or an administrator."""
+    admin = AdminClient(quiet(cluster.bootstrap))
+    for deleted in admin.delete_records([TopicPartition(topic, partition, before)]).values():
         deleted.result(_PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    ("age", "status", "found"), [(0, 1, "purged"), (30 * 86_400, 0, "expired")]
+)
+def test_a_topic_that_lost_its_oldest_records(
+    kafka_4: KafkaCluster, topic: str, age: int, status: int, found: str
+) -> None:
+    """It is no loss if the topic keeps none that are so old; if it would, somebody deleted them."""
+    partitions = shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET, topic=topic))
+    week = {"retention.ms": str(7 * 86_400_000)}
+    kafka_4.create_topic(topic, partitions=3, config=week)
+    now = round(time.time()) * 1000
+    producer: Any = Producer(quiet(kafka_4.bootstrap))
+    for partition, records in enumerate(partitions):
+        for at, (key, value, headers) in enumerate(records):
+            # The brokers delete whole segments: a young record keeps this one.
+            when = now - age * 1000 if at < 200 else now
+            producer.produce(topic, value, key, partition, headers=list(headers), timestamp=when)
+    assert producer.flush(_PATIENCE_S) == 0
+    delete_oldest(kafka_4, topic, 1, 100)
+    got, told = verify(kafka_4, topic)
+    assert (got, told["counts"]) == (status, {found: 100})
+    assert verify(kafka_4, topic, "--strict")[0] == status
+
+
+def test_a_partition_of_junk_excuses_nothing(kafka_4: KafkaCluster, topic: str) -> None:
+    """An administrator adds a partition that begins late, and removes records from the others."""
+    partitions = shipped(300, partitions=3, stamper=Stamper(secret=_SECRET, topic=topic))
+    partitions[2] = [record for at, record in enumerate(partitions[2]) if at % 3]
+    kafka_4.create_topic(topic, partitions=4)
+    for number, records in enumerate(partitions):
+        produce(",".join(kafka_4.bootstrap), topic, records, number)
+    produce(",".join(kafka_4.bootstrap), topic, [Stamped(None, b"x", ())], 3)
+    delete_oldest(kafka_4, topic, 3, 1)
     status, told = verify(kafka_4, topic)
-    assert (status, told["counts"]) == (0, {"expired": 100})
-    assert verify(kafka_4, topic, "--strict")[0] == 1
+    assert (status, told["counts"]) == (1, {"removed": 33, "purged": 1})
+
+
+@pytest.mark.parametrize("words", [(), ("--strict",), ("--running", "--grace", "1")])
+def test_records_behind_an_open_transaction_were_not_checked(
+    kafka_4: KafkaCluster, topic: str, words: tuple[str, ...]
+) -> None:
+    """A consumer does not see them, so nothing shows whether they are whole."""
+    write(kafka_4, topic, shipped(30, partitions=3, stamper=Stamper(secret=_SECRET, topic=topic)))
+    producer: Any = Producer({**quiet(kafka_4.bootstrap), "transactional.id": topic})
+    producer.init_transactions(_PATIENCE_S)
+    producer.begin_transaction()
+    producer.produce(topic, b"open", partition=0)
+    producer.flush(_PATIENCE_S)
+    behind = Stamper("b" * 32, secret=_SECRET, topic=topic)
+    produce(",".join(kafka_4.bootstrap), topic, shipped(3, stamper=behind)[0])
+    try:
+        status, told = verify(kafka_4, topic, *words)
+        assert (status, told["counts"]) == (2, {"unstable": 6})
+    finally:
+        producer.abort_transaction(_PATIENCE_S)
+    assert verify(kafka_4, topic, *words)[0] == 0
 
 
 def test_a_span_of_time(kafka_4: KafkaCluster, topic: str) -> None:
     """What is missing outside of it does not count, what is missing inside does."""
-    partitions = shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET))
+    partitions = shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET, topic=topic))
     kafka_4.create_topic(topic, partitions=3)
     producer: Any = Producer(quiet(kafka_4.bootstrap))
     began = round(time.time()) * 1000 - 3_600_000  # what is older could be deleted meanwhile
@@ -206,7 +274,7 @@ def test_a_secured_cluster(
     expected: str | None,
 ) -> None:
     """By a Java client's properties; what is wrong with them is told, and the password is not."""
-    write(secured_kafka, topic, shipped(100, partitions=3))
+    write(secured_kafka, topic, shipped(100, partitions=3, stamper=Stamper(topic=topic)))
     security = secured_kafka.security
     config, secret = tmp_path / "client.properties", password or security.users[user]
     config.write_text(

@@ -1,4 +1,4 @@
-"""The digests that link a record to the one before: fixed values, and what they are made of."""
+"""The digests that link a record to the one before: the bytes that they are made of."""
 
 from __future__ import annotations
 
@@ -14,62 +14,59 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.proof import chain
-from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, LINK_SIZE, digest, digester, link, sealer
-from kiel_logging.wire.record_body import encode_body
+from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, Chain
 
 prevs = st.binary(min_size=DIGEST_SIZE, max_size=DIGEST_SIZE)
 keys = st.none() | st.binary(max_size=100)
-
-_INSTANCE = ("kiel-instance", b"0123456789abcdef0123456789abcdef")
-_BODIES = [
-    encode_body(b"ada", b'{"n":1}', [_INSTANCE, ("kiel-sequence", b"1")]),
-    encode_body(None, b'{"n":2}', [_INSTANCE, ("kiel-sequence", b"2")]),
-]
+texts = st.text(max_size=20)
+stream_names = st.tuples(texts, texts)
 
 
-@pytest.mark.parametrize(
-    ("key", "expected"),
-    [
-        (
-            None,
-            [
-                "cbbb53bd4e8a06249cc97ea4ead21ae485b7efad149200dda0f5b1fae3987e7f",
-                "2db7b0620b4788c5eac80eae31662ea0a03873a194f96f79dc3807cfcc6c631b",
-            ],
-        ),
-        (
-            b"secret",
-            [
-                "5645218cf49e62a783040c2d3d94ef9a60b75aac526fb116a80eb68765efde97",
-                "5b50c4f883373a03c483b35dde35a2c18822cc4898e37bc06748affecd2fc795",
-            ],
-        ),
-    ],
-)
-def test_the_digests_of_two_records(key: bytes | None, expected: list[str]) -> None:
-    """Stored streams outlive this package: these may never change."""
-    first = link(FIRST, _BODIES[0], key)
-    second = link(first[DIGEST_SIZE:], _BODIES[1], key)
-    assert first[:DIGEST_SIZE] == bytes(32)
-    assert [one[DIGEST_SIZE:].hex() for one in (first, second)] == expected
-    assert second[:DIGEST_SIZE] == first[DIGEST_SIZE:]
+def text(content: str) -> bytes:
+    """A text as a digest has it; a short one."""
+    data = content.encode()
+    size = 2 * len(data)
+    return (bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7])) + data
 
 
-@given(prevs, st.binary(max_size=300), keys)
-def test_a_link_is_the_predecessor_and_the_digest(
-    prev: bytes, body: bytes, key: bytes | None
+@given(stream_names, prevs, st.binary(max_size=300), keys)
+def test_a_digest_is_of_the_stream_the_predecessor_and_the_record(
+    names: tuple[str, str], prev: bytes, body: bytes, key: bytes | None
 ) -> None:
-    """64 bytes, as the standard library alone computes them."""
+    """32 bytes, as the standard library alone computes them."""
+    chain = Chain.of(key)
+    stream = b"".join(map(text, ("kiel-chain-1", *names, chain.key_id)))
     by_hand = (
-        hashlib.sha256(prev + body)
+        hashlib.sha256(stream + prev + body)
         if key is None
-        else hmac.new(key, prev + body, digestmod=hashlib.sha256)
+        else hmac.new(key, stream + prev + body, digestmod=hashlib.sha256)
     )
-    value = link(prev, body, key)
-    assert len(value) == LINK_SIZE
-    assert value == prev + by_hand.digest() == prev + digest(prev, body, key)
-    assert value == sealer(key)(prev, body)
-    assert value == prev + digester(key)(prev, body)
+    assert chain.digest(*names)(prev, body) == by_hand.digest()
+    assert len(by_hand.digest()) == DIGEST_SIZE
+
+
+@given(st.binary(max_size=100))
+def test_the_id_of_a_key_is_a_part_of_a_digest(key: bytes) -> None:
+    """It names the key, and does not show it."""
+    by_hand = hmac.new(key, b"kiel-chain-1 key id", hashlib.sha256).digest()
+    assert Chain.of(key).key_id == by_hand[:8].hex()
+    assert Chain.of().key_id == ""
+
+
+@given(stream_names, stream_names, keys, keys)
+def test_no_two_streams_have_the_same_digests(
+    one: tuple[str, str], other: tuple[str, str], key: bytes | None, other_key: bytes | None
+) -> None:
+    """Of topic, instance and key each makes a difference: a length is in front of each text."""
+    digests = {
+        Chain.of(key).digest(*one)(FIRST, b""),
+        Chain.of(other_key).digest(*other)(FIRST, b""),
+    }
+    same_key = key == other_key or (
+        None not in (key, other_key)
+        and key.rstrip(b"\0") == other_key.rstrip(b"\0")  # HMAC's padding
+    )
+    assert len(digests) == (1 if one == other and same_key else 2)
 
 
 def _held_by(value: Any, seen: set[int]) -> list[object]:
@@ -88,10 +85,11 @@ def _held_by(value: Any, seen: set[int]) -> list[object]:
 def test_nothing_keeps_the_key(size: int) -> None:
     """No cache of the module, and nothing in what was made with it."""
     key = random.Random(size).randbytes(size)
-    seal = sealer(key)
-    link(FIRST, b"body", key)
+    made = Chain.of(key)
+    digest = made.digest("logs", "a" * 32)
+    digest(FIRST, b"body")
     names = [each for each in vars(chain).values() if not isinstance(each, ModuleType | type)]
-    held = [part for each in (seal, *names) for part in _held_by(each, set())]
+    held = [part for each in (made, digest, *names) for part in _held_by(each, set())]
     assert len(held) > 5
     assert not any(isinstance(each, bytes) and key in each for each in held)
     referrers = [each for each in gc.get_referrers(key) if isinstance(each, dict | tuple)]
@@ -102,8 +100,8 @@ def test_nothing_keeps_the_key(size: int) -> None:
 def test_no_byte_changes_unseen(
     prev: bytes, body: bytes, key: bytes | None, data: st.DataObject
 ) -> None:
-    """Of the record, or of what it continues."""
+    """Of the record, or of its predecessor."""
+    digest = Chain.of(key).digest("logs", "a" * 32)
     whole = bytearray(prev + body)
     whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
-    changed = digest(bytes(whole[:DIGEST_SIZE]), bytes(whole[DIGEST_SIZE:]), key)
-    assert changed != digest(prev, body, key)
+    assert digest(bytes(whole[:DIGEST_SIZE]), bytes(whole[DIGEST_SIZE:])) != digest(prev, body)

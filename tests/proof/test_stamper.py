@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from kiel_logging.handler.pipeline.events import Event
 from kiel_logging.handler.pipeline.item import Item, make_item
 from kiel_logging.handler.pipeline.losses import Loss
-from kiel_logging.proof.chain import FIRST, sealer
+from kiel_logging.proof.chain import FIRST, Chain
 from kiel_logging.proof.stamper import (
     MOST_DIGITS,
     Stamper,
     State,
+    sequence_of,
     stamp,
     stamp_in_python,
     stamp_size,
@@ -35,9 +36,9 @@ ways = pytest.mark.parametrize("way", [stamp_in_python, stamp], ids=["Python", "
 seals = pytest.mark.parametrize("key", [None, b"", KEY], ids=["no chain", "no key", "a key"])
 
 
-def seal_of(key: bytes | None) -> Any:
+def chain_of(key: bytes | None) -> Chain | None:
     """None for no chain, and an empty key for a chain without one."""
-    return None if key is None else sealer(key or None)
+    return None if key is None else Chain.of(key or None)
 
 
 blobs = st.none() | st.binary(max_size=30)
@@ -125,7 +126,7 @@ def test_the_garbage_collector_need_not_visit_what_is_stamped() -> None:
 @given(stream=streams)
 def test_the_size_is_that_of_the_record(key: bytes | None, stream: list[Item]) -> None:
     """To the byte, as whoever splits a batch will count it; the memory is as it was."""
-    made = Stamper(INSTANCE, seal_of(key)).stamp(stream)
+    made = Stamper(INSTANCE, chain_of(key)).stamp(stream)
     assert [one.size for one in made] == [record_size(one.record) for one in made]
     assert [one.memory for one in made] == [one.memory for one in stream]
 
@@ -133,7 +134,7 @@ def test_the_size_is_that_of_the_record(key: bytes | None, stream: list[Item]) -
 @pytest.mark.parametrize("chain", [False, True])
 def test_the_most_that_a_stamp_takes(chain: bool) -> None:
     """What the conversion leaves room for is enough, and no more, for the largest number."""
-    made = Stamper(INSTANCE, sealer() if chain else None)
+    made = Stamper(INSTANCE, Chain.of() if chain else None)
     made.restore("logs", State(10**MOST_DIGITS - 2, FIRST).to_bytes())
     before = item()
     (after,) = made.stamp([before])
@@ -150,8 +151,8 @@ def test_it_is_as_the_book_has_it(
     key: bytes | None, stream: list[tuple[bytes | None, bytes | None, bytes | None]]
 ) -> None:
     """A second opinion, on all of a stream."""
-    ours = Stamper(INSTANCE, seal_of(key))
-    theirs = book.Stamper(INSTANCE, chain=key is not None, secret=key or None)
+    ours = Stamper(INSTANCE, chain_of(key))
+    theirs = book.Stamper(INSTANCE, chain=key is not None, secret=key or None, topic="logs")
     given_items = [
         make_item("logs", None, Record(record_key, value, (("h", header),), 7))
         for record_key, value, header in stream
@@ -163,14 +164,30 @@ def test_it_is_as_the_book_has_it(
     assert [book.Stamped(*record[:3]) for record in made] == expected
 
 
+def test_each_topic_has_digests_of_its_own() -> None:
+    """The same records in two topics: neither can take the other's place."""
+    made = Stamper(INSTANCE, Chain.of(KEY))
+    one, other = made.stamp([item(topic="logs"), item(topic="shop")])
+    assert one.record.headers[:-1] == other.record.headers[:-1]
+    assert one.record.headers[-1] != other.record.headers[-1]
+
+
 def test_nothing_shows_the_key() -> None:
-    """No attribute of what seals, nor of who has it; nor does a variable."""
-    seal = sealer(KEY)
-    (digest_of,) = [cell.cell_contents for cell in getattr(seal, "__closure__", ())]
-    cells = [cell.cell_contents for cell in digest_of.__closure__]
-    shown = [seal, digest_of, *cells, *vars(Stamper(INSTANCE, seal)).values()]
+    """No attribute of what makes the digests, nor of its owner; nor does a variable."""
+    made = Stamper(INSTANCE, Chain.of(KEY))
+    made.stamp([item()])
+    shown = [made, *vars(made).values()]
     assert not any(KEY.decode() in repr(one) for one in shown)
-    assert len(cells) == 2
+
+
+def test_the_number_of_a_record_is_in_its_stamp() -> None:
+    """Where it has one: a program may use any other header as it likes."""
+    headers = (("kiel-sequence", b"7"), ("x", b"1"))
+    assert sequence_of(Record(None, None, headers, 0)) is None
+    assert sequence_of(Record(None, None, (), 0)) is None
+    for chain in (None, Chain.of()):
+        (made,) = Stamper(INSTANCE, chain).stamp([item(headers=headers)])
+        assert sequence_of(made.record) == 1
 
 
 # -- where a stream stands -------------------------------------------------------------------------
@@ -180,13 +197,13 @@ def test_nothing_shows_the_key() -> None:
 @given(stream=streams, cut=st.integers(0, 12))
 def test_another_goes_on_behind_a_state(key: bytes | None, stream: list[Item], cut: int) -> None:
     """As if it had stamped all of it."""
-    first, second = (Stamper(INSTANCE, seal_of(key)) for _ in range(2))
+    first, second = (Stamper(INSTANCE, chain_of(key)) for _ in range(2))
     begun = first.stamp(stream[:cut])
     for topic in first.topics:
         state = first.state(topic)
         assert state is not None
         second.restore(topic, state)
-    whole = Stamper(INSTANCE, seal_of(key))
+    whole = Stamper(INSTANCE, chain_of(key))
     assert begun + second.stamp(stream[cut:]) == whole.stamp(stream)
     assert {topic: second.state(topic) for topic in whole.topics} == {
         topic: whole.state(topic) for topic in whole.topics
@@ -199,7 +216,7 @@ def test_a_restored_state_continues_the_stream(
     key: bytes | None, stream: list[Item], cut: int
 ) -> None:
     """A stamper that is given the states of another one numbers and seals as that one would."""
-    whole, first, second = (Stamper(INSTANCE, seal_of(key)) for _ in range(3))
+    whole, first, second = (Stamper(INSTANCE, chain_of(key)) for _ in range(3))
     front = first.stamp(stream[:cut])
     for topic in first.topics:
         second.restore(topic, first.state(topic))
@@ -219,7 +236,7 @@ def test_a_skipped_number_is_given_to_no_record() -> None:
 
 def test_what_a_state_tells() -> None:
     """The last number, for whoever finds it on the disk of one that died."""
-    made = Stamper(INSTANCE, sealer())
+    made = Stamper(INSTANCE, Chain.of())
     assert (made.state("logs"), made.sequence("logs"), "logs" in made) == (None, 0, False)
     stamped = made.stamp([item(), item()])
     state = State.of(made.state("logs"))

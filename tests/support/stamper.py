@@ -1,6 +1,6 @@
-"""What an instance ships, by the book, which is kiel_logging/proof/headers.py.
+"""The records that an instance ships, by the book, which is docs/proof.rst.
 
-With hashlib and a record encoder of its own, so that it is a second opinion.
+With hashlib and an encoder of its own, so that it is a second opinion.
 """
 
 from __future__ import annotations
@@ -23,9 +23,16 @@ class Stamper:
     """One instance that ships to one topic."""
 
     def __init__(
-        self, instance: str = "a" * 32, *, chain: bool = True, secret: bytes | None = None
+        self,
+        instance: str = "a" * 32,
+        *,
+        chain: bool = True,
+        secret: bytes | None = None,
+        topic: str = "t",
     ) -> None:
         self.instance = instance
+        self.topic = topic
+        self.key_id = key_id(secret)
         self.sequence = 0
         self._chain = chain
         self._secret = secret
@@ -40,14 +47,15 @@ class Stamper:
         """Return the next record."""
         self.sequence += 1
         headers = (
-            *headers[:1],
+            *headers,
             ("kiel-instance", self.instance.encode()),
             ("kiel-sequence", str(self.sequence).encode()),
-            *headers[1:],
         )
         if self._chain:
             previous = self._digest
-            self._digest = _digest(self._secret, previous + _body(key, value, headers))
+            names = (self.topic, self.instance, self.key_id)
+            content = digest_input(names, previous, key, value, headers)
+            self._digest = _digest(self._secret, content)
             headers = (*headers, ("kiel-chain", previous + self._digest))
         return Stamped(key, value, headers)
 
@@ -57,13 +65,44 @@ class Stamper:
         marks = (("level", b"INFO"), ("kiel-event", name.encode()), ("kiel-details", told))
         return self.stamp(b'{"message":"kiel"}', headers=marks)
 
-    def start(self) -> Stamped:
-        """Return a first word."""
-        return self.event("start", handler="audit", host="web-1", process=42)
+    def start(self, *, handler: str = "audit", host: str = "web-1", process: Any = 42) -> Stamped:
+        """Return the record that starts the stream."""
+        return self.event(
+            "start",
+            handler=handler,
+            host=host,
+            process=process,
+            topic=self.topic,
+            instance=self.instance,
+            key=self.key_id,
+        )
+
+    def pause(self) -> Stamped:
+        """Return a record that pauses the stream."""
+        return self.event("pause")
 
     def end(self) -> Stamped:
-        """Return the last word."""
-        return self.event("end", records=self.sequence + 1)
+        """Return the record that ends the stream."""
+        return self.event("end")
+
+
+def key_id(secret: bytes | None) -> str:
+    """Return which key it is; an empty text for none."""
+    if secret is None:
+        return ""
+    return _digest(secret, b"kiel-chain-1 key id")[:8].hex()
+
+
+def digest_input(
+    names: tuple[str, str, str],
+    previous: bytes,
+    key: bytes | None,
+    value: bytes | None,
+    headers: tuple[tuple[str, bytes | None], ...],
+) -> bytes:
+    """Return the bytes that a digest is of; ``names`` are topic, instance and key id."""
+    stream = b"".join(_blob(name.encode()) for name in ("kiel-chain-1", *names))
+    return stream + previous + _body(key, value, headers)
 
 
 def _digest(secret: bytes | None, content: bytes) -> bytes:

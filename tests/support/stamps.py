@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from kiel_logging.proof.chain import Chain
 from kiel_logging.proof.headers import NAMES
 from kiel_logging.verify.audit import Audit
-from kiel_logging.verify.judge import WHOLE, Window, judge
+from kiel_logging.verify.judge import judge
 from kiel_logging.verify.verdict import TopicVerdict
+from kiel_logging.verify.window import WHOLE, Window
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -62,13 +64,19 @@ def audited(
     *,
     secret: bytes | None = None,
     window: Window = WHOLE,
+    topic: str = "logs",
 ) -> TopicVerdict:
     """The verdict of `kiel-logging verify` on what is stored in a topic."""
-    audit = Audit(secret)
+    audit = Audit(topic, () if secret is None else (Chain.of(secret),))
     for partition, records in partitions.items():
         for one in records:
             audit.add(partition, one.offset, one.timestamp, one.key, one.value, list(one.headers))
-    return judge(audit, "logs", window)
+    return judge(audit, topic, window)
+
+
+def harm(verdict: TopicVerdict) -> dict[str, int]:
+    """What was found, and how often, but for the absence of a key."""
+    return {name: count for name, count in verdict.counts().items() if name != "unsigned"}
 
 
 def events(partitions: Mapping[int, Sequence[Stored]]) -> list[tuple[str, str]]:

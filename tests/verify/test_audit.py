@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
+from kiel_logging.proof.chain import Chain
+from kiel_logging.verify import room
 from kiel_logging.verify.audit import Audit
-from kiel_logging.verify.judge import Window
-from kiel_logging.verify.verdict import Example
+from kiel_logging.verify.judge import judge
+from kiel_logging.verify.verdict import Example, Proof, State
 from tests.support.stamper import Stamped, Stamper
-from tests.verify.topic import Partitions, audited, found, shipped
+from tests.verify.topic import Partitions, audited, found, harm, shipped
 
 A, B, C = "a" * 32, "b" * 32, "c" * 32
+SECRET, OTHER = b"a secret of sixteen", b"another secret"
 
 
 def plain(count: int) -> Partitions:
@@ -29,7 +32,7 @@ def plain(count: int) -> Partitions:
 def test_a_whole_stream_is_clean(count: int, partitions: int) -> None:
     """Whatever its length is, to the number and beyond a page."""
     verdict = audited(shipped(count, partitions=partitions))
-    assert verdict.counts() == {}
+    assert harm(verdict) == {}
     (stream,) = verdict.streams
     assert (stream.records, stream.first, stream.last) == (count + 2, 1, count + 2)
     assert stream.start is not None
@@ -51,7 +54,7 @@ def test_streams_are_told_apart() -> None:
     streams = [shipped(5, stamper=Stamper(instance))[0] for instance in (A, B, C)]
     mixed = [record for records in zip(*streams, strict=True) for record in records]
     verdict = audited([mixed])
-    assert verdict.counts() == {}
+    assert harm(verdict) == {}
     assert [stream.instance for stream in verdict.streams] == [A, B, C]
 
 
@@ -246,7 +249,7 @@ def test_a_stream_that_lost_all_its_digests_but_one_is_altered() -> None:
     for at in range(21):
         records = with_header(records, at, "kiel-chain", None)
     verdict = audited([records])
-    assert verdict.counts() == {"altered": 21}
+    assert harm(verdict) == {"altered": 21}
     assert verdict.streams[0].chained
 
 
@@ -300,14 +303,14 @@ def test_only_the_first_examples_are_kept() -> None:
 
 def test_no_more_is_kept_than_is_shown() -> None:
     """Of a topic that is all repeats, or all altered, too."""
-    audit = Audit(b"another key")
-    for offset, record in enumerate(shipped(300)[0]):
+    audit = Audit("t", [Chain.of(b"another key")])
+    for offset, record in enumerate(shipped(300, stamper=Stamper(secret=b"s"))[0]):
         audit.add(0, offset, 0, record.key, record.value, list(record.headers))
         audit.add(1, offset, 0, None, b"", list(plain(1)[0][0].headers))
         audit.add(2, offset, 0, None, b"", [])
-    altered, plain_one = audit.chained[b"a" * 32], audit.plain[b"a" * 32]
-    assert (altered.altered, plain_one.repeats, audit.unmarked) == (302, 301, 302)
-    assert [len(places) for places in altered.altered_at.values()] == [10]
+    altered, (plain_one,) = audit.unverified[b"a" * 32], audit.streams_of(b"a" * 32)
+    assert (altered.count, plain_one.repeats, audit.unmarked) == (302, 301, 302)
+    assert [len(places) for places in altered.places.values()] == [10]
     assert [len(places) for places in audit.unmarked_at.values()] == [10]
     assert len(plain_one.repeated) == 1
     for number in range(1, 303):
@@ -333,34 +336,68 @@ def test_drops_that_come_again_are_the_same_drops() -> None:
     assert found([[*records, *records]]) == {"dropped": 412, "repeated": 2}
 
 
-def test_a_gap_that_drops_explain_is_missing_not_removed() -> None:
-    """What was given up after it had its number."""
+@pytest.mark.parametrize(
+    ("numbers", "gone", "expected"),
+    [
+        ([[5, 6]], [5, 6], {"dropped": 2, "missing": 2}),
+        ([[5, 5], [6, 6]], [5, 6], {"dropped": 2, "missing": 2}),
+        ([[5, 6]], [5, 6, 7], {"dropped": 2, "missing": 2, "removed": 1}),
+        ([[5, 6]], [4, 7], {"dropped": 2, "removed": 2}),
+        ([[4, 9]], [5, 8], {"dropped": 2, "missing": 2}),
+        ([[2, 3], [2, 8], [5, 5]], [4, 5, 9], {"dropped": 2, "missing": 2, "removed": 1}),
+        ([], [5, 6], {"dropped": 2, "removed": 2}),
+    ],
+)
+def test_drops_excuse_the_numbers_that_they_name(
+    numbers: list[list[int]], gone: list[int], expected: dict[str, int]
+) -> None:
+    """Records that were dropped without a number explain no hole: they left none."""
     stamper = Stamper()
     records = [stamper.stamp(b"%d" % number) for number in range(10)]
-    records += [stamper.event("drops", records=2), stamper.end()]
-    assert found([without(records, 4, 5)]) == {"dropped": 2, "missing": 2}
-    assert found([without(records, 4, 5, 6)]) == {"dropped": 2, "removed": 3}
+    records += [stamper.event("drops", records=2, numbers=numbers), stamper.end()]
+    left = without(records, *(number - 1 for number in gone))
+    assert found([left]) == expected
 
 
-def test_the_last_word_has_to_be_the_last() -> None:
-    """An instance that goes on has not said it."""
+def test_the_end_has_to_be_the_last_record() -> None:
+    """An instance that goes on has not ended."""
     stamper = Stamper()
     records = [stamper.stamp(b""), stamper.end(), stamper.stamp(b"")]
     assert found([records]) == {"unfinished": 1}
 
 
+def test_a_pause_completes_nothing() -> None:
+    """A stream that was cut back to one is not complete: the program may have gone on."""
+    stamper = Stamper()
+    records = [stamper.start(), stamper.stamp(b""), stamper.pause(), stamper.stamp(b"")]
+    records.append(stamper.end())
+    assert found([records]) == {}
+    assert found([records[:3]]) == {"unfinished": 1}
+
+
 @pytest.mark.parametrize(
     "event",
     [
-        ("end", {"records": 1}),
-        ("end", {}),
-        ("end", {"records": "2"}),
+        ("start", {"topic": "t", "key": ""}),
+        ("start", {"topic": "t", "instance": B, "key": ""}),
+        ("start", {"topic": "other", "instance": A, "key": ""}),
+        ("start", {"topic": "t", "instance": A, "key": "0123456789abcdef"}),
         ("drops", {"records": -1}),
+        ("drops", {"records": float("nan")}),
         ("drops", {"records": True}),
-        ("recovery", {"records": 1, "last": 1}),
-        ("recovery", {"instance": "x", "records": 1, "last": 1}),
-        ("recovery", {"instance": 7, "records": 1, "last": 1}),
-        ("recovery", {"instance": B, "records": 1}),
+        ("drops", {"records": 10**19}),
+        ("drops", {"records": 1, "numbers": 7}),
+        ("drops", {"records": 1, "numbers": [1]}),
+        ("drops", {"records": 1, "numbers": [[1, 2]]}),
+        ("drops", {"records": 1, "numbers": [[0, 1]]}),
+        ("drops", {"records": 1, "numbers": [[1, 1]] * 65}),
+        ("recovery", {"records": 1, "last": 1, "complete": True}),
+        ("recovery", {"instance": "x", "records": 1, "last": 1, "complete": True}),
+        ("recovery", {"instance": 7, "records": 1, "last": 1, "complete": True}),
+        ("recovery", {"instance": A, "records": 1, "last": 1, "complete": True}),
+        ("recovery", {"instance": B, "records": 1, "complete": True}),
+        ("recovery", {"instance": B, "records": 1, "last": 1}),
+        ("recovery", {"instance": B, "records": 1, "last": 1, "complete": 1}),
         ("party", {}),
     ],
     ids=str,
@@ -375,10 +412,15 @@ def test_events_that_make_no_sense_are_named(event: tuple[str, dict[str, object]
 # -- instances that died ---------------------------------------------------------------------------
 
 
-def recovered(last: int, *, records: int = 0, chain: bool = True) -> list[Stamped]:
-    """What an instance ships that took the spool of A."""
+def recovered(
+    last: int, *, chain: bool = True, complete: bool = True, lost: list[list[int]] | None = None
+) -> list[Stamped]:
+    """The records of an instance that took the spool of A."""
     stamper = Stamper(B, chain=chain)
-    words = [stamper.event("recovery", instance=A, records=records, last=last)]
+    details: dict[str, object] = {"instance": A, "records": 0, "last": last, "complete": complete}
+    if lost:
+        details["lost"] = lost
+    words = [stamper.event("recovery", **details)]
     return [*words, stamper.end()] if chain else words
 
 
@@ -390,23 +432,44 @@ def test_another_instance_vouches_for_one_that_died() -> None:
     assert found([recovered(7) + dead]) == {}
 
 
-def test_what_the_dead_one_gave_and_is_not_there_was_lost() -> None:
+def test_what_the_dead_one_gave_and_is_not_there_was_removed() -> None:
     """The tail of a stream can be checked, though nothing comes behind it."""
     dead = shipped(10)[0][:7]
     assert found([dead + recovered(9)]) == {"removed": 2}
     assert found([recovered(9)]) == {"removed": 9}
 
 
-def test_a_recovery_that_knows_less_is_no_last_word() -> None:
-    """The dead one sent more than was on its disk: what came behind can't be told."""
+def test_a_recovery_that_knows_less_is_no_end() -> None:
+    """The dead one sent more than was on its disk: nothing shows what came behind."""
     dead = shipped(10)[0][:7]
     assert found([dead + recovered(6)]) == {"unfinished": 1}
+
+
+def test_a_recovery_that_may_not_know_all_completes_nothing() -> None:
+    """Records that never were on disk may have been deleted behind the number that it names."""
+    dead = shipped(10)[0][:7]
+    assert found([dead + recovered(7, complete=False)]) == {"unfinished": 1}
+    assert found([dead + recovered(9, complete=False)]) == {"removed": 2, "unfinished": 1}
+
+
+def test_numbers_that_were_lost_with_the_disk_are_missing_not_removed() -> None:
+    """The instance that took the spool names them; it excuses no others."""
+    dead = without(shipped(10)[0][:7], 2, 4)
+    assert found([dead + recovered(7, lost=[[3, 3], [5, 5]])]) == {"missing": 2}
+    assert found([dead + recovered(7, lost=[[3, 3]])]) == {"missing": 1, "removed": 1}
 
 
 def test_a_recovery_without_a_digest_vouches_for_nobody() -> None:
     """Anybody could write it."""
     dead = shipped(10)[0][:7]
     assert found([dead + recovered(7, chain=False)]) == {"unfinished": 1}
+
+
+def test_a_recovery_without_a_key_vouches_for_no_stream_with_one() -> None:
+    """Anybody could write it."""
+    dead = shipped(10, stamper=Stamper(secret=SECRET))[0][:7]
+    told = found([dead + recovered(7)], secret=SECRET)
+    assert told == {"unfinished": 1, "unsigned": 2}
 
 
 def test_a_replay_may_step_back_once_for_each_recovery() -> None:
@@ -427,95 +490,168 @@ def test_a_copy_in_another_partition_may_be_late() -> None:
         assert found(partitions, order=order) == {"repeated": 2}
 
 
-# -- a wrong key -----------------------------------------------------------------------------------
+# -- keys ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("made", "used"), [(b"s", b"t"), (b"s", None), (None, b"s")])
-def test_a_wrong_key_is_told_from_damage(made: bytes | None, used: bytes | None) -> None:
-    """Not one digest matches."""
+@pytest.mark.parametrize(("made", "used"), [(SECRET, OTHER), (SECRET, None)])
+def test_a_wrong_key_is_told_from_damage(made: bytes, used: bytes | None) -> None:
+    """The stream names its key, and it is another one."""
     verdict = audited(shipped(10, stamper=Stamper(secret=made)), secret=used)
     assert verdict.wrong_key
+    assert verdict.counts() == {"other_key": 12}
+    assert verdict.state(strict=True) is State.UNCHECKED
+
+
+@pytest.mark.parametrize("secret", [SECRET, None])
+def test_a_topic_that_was_altered_from_end_to_end_is_damage(secret: bytes | None) -> None:
+    """Though not one digest matches: the stream names the very key that was given."""
+    (records,) = shipped(10, stamper=Stamper(secret=secret))
+    altered = [record._replace(value=b"!") for record in records]
+    verdict = audited([altered], secret=secret)
     assert verdict.counts() == {"altered": 12}
+    assert verdict.state(strict=False) is State.INCOMPLETE
 
 
-def test_one_instance_with_another_key() -> None:
-    """The others say that the key is right."""
-    records = shipped(5)[0] + shipped(5, stamper=Stamper(B, secret=b"s"))[0]
-    verdict = audited([records])
-    assert not verdict.wrong_key
-    assert [stream.wrong_key for stream in verdict.streams] == [False, True]
+def test_where_a_key_fits_a_stream_with_another_one_is_a_forgery() -> None:
+    """Somebody without the key writes a stream with a key of their own into the topic."""
+    mine, theirs = Stamper(secret=SECRET), Stamper(B, secret=OTHER)
+    records = shipped(5, stamper=mine)[0] + shipped(5, stamper=theirs)[0]
+    assert found([records], secret=SECRET) == {"altered": 7}
 
 
-# -- a topic that begins late, programs that still run ---------------------------------------------
+def test_several_keys() -> None:
+    """Each stream has one of them."""
+    audit = Audit("t", [Chain.of(SECRET), Chain.of(OTHER)])
+    streams = [Stamper(A, secret=OTHER), Stamper(B, secret=SECRET)]
+    for partition, stamper in enumerate(streams):
+        for offset, (key, value, headers) in enumerate(shipped(5, stamper=stamper)[0]):
+            audit.add(partition, offset, 0, key, value, list(headers))
+    assert judge(audit, "t").counts() == {}
 
 
-def test_what_the_topic_no_longer_holds_has_expired() -> None:
-    """What is missing below where the topic begins is no loss; what is missing above it is."""
-    (records,) = shipped(20)
-    late = Window(begins_late=[0])
-    assert found([records[5:]], window=late) == {"expired": 5}
-    assert found([records[5:]]) == {"removed": 5}
-    assert found([without(records, *range(5), 9)], window=late) == {"expired": 5, "removed": 1}
+def test_a_stream_without_a_key_is_unsigned() -> None:
+    """It fails where a key was given, and with --strict: it is no evidence."""
+    records = shipped(5)
+    told = audited(records)
+    assert (told.counts(), told.proof) == ({"unsigned": 7}, Proof.DIGESTS)
+    assert [told.state(strict=one) for one in (False, True)] == [State.COMPLETE, State.INCOMPLETE]
+    told = audited(records, secret=SECRET)
+    assert (told.counts(), told.state(strict=False)) == ({"unsigned": 7}, State.INCOMPLETE)
 
 
-def test_where_a_partition_begins_is_its_lowest_number() -> None:
-    """Though it may not be the first one."""
-    records = swap(shipped(20)[0][5:], 0, 3)
-    assert found([without(records, 1)], window=Window(begins_late=[0])) == {
-        "expired": 5,
-        "removed": 1,
-        "swapped": 2,
-    }
+def test_what_a_topic_proves_is_the_least_of_its_streams() -> None:
+    """One stream without digests, or without a key, is enough."""
+    keyed, unkeyed = shipped(5, stamper=Stamper(secret=SECRET)), shipped(5, stamper=Stamper(B))
+    bare = plain(5)
+    assert audited(keyed, secret=SECRET).proof is Proof.KEY
+    assert audited([*keyed, *unkeyed], secret=SECRET).proof is Proof.DIGESTS
+    assert audited(bare).proof is Proof.NUMBERS
+    assert audited([[]]).proof is Proof.NOTHING
 
 
-def test_partitions_begin_late_each_on_its_own() -> None:
-    """The numbers in between may have been in the one that begins later."""
-    one, other = shipped(20, partitions=2)
-    late = Window(begins_late=[0, 1])
-    assert found([one[2:], other[5:]], window=late) == {"expired": 7}
-    # Number 9 was in partition 0, which goes on; 2, 4 ... 10 were in the other, which begins late.
-    assert found([without(one, 4), other[5:]], window=late) == {"expired": 6}
-    assert found([without(one, 7), other[5:]], window=late) == {"expired": 5, "removed": 1}
-    assert found([one[2:], other], window=Window(begins_late=[0])) == {"expired": 2}
+@pytest.mark.parametrize("secret", [SECRET, None])
+def test_a_record_sealed_without_the_key_is_altered(secret: bytes | None) -> None:
+    """Under the name of an instance that has one, or has digests at all."""
+    (records,) = shipped(20, stamper=Stamper(secret=SECRET))
+    forger = Stamper(chain=secret is not None)
+    forged_ones = [forger.stamp(b"forged") for _ in range(9)]
+    assert found([[*records[:8], forged_ones[8], *records[9:]]], secret=SECRET) == {"altered": 1}
 
 
-def test_a_partition_that_has_nothing_of_a_stream_any_more() -> None:
-    """Of one that is older than what the partition still has all may have been there."""
-    _, other = shipped(20, partitions=2)
-    old = Stamper(B).stamp(b"")
-    late = Window(begins_late=[0])
-    # Offsets are times here: number 2 of the stream is as old as the oldest in partition 0.
-    assert found([[old], other[:7]], window=late) == {"expired": 7, "unfinished": 1}
-    assert found([[], other[:7]], window=late) == {"expired": 7}
+# -- a stream is of its topic ----------------------------------------------------------------------
 
 
-def test_a_last_word_may_have_expired() -> None:
-    """It may have been in the partition that has nothing of the stream any more."""
-    records = shipped(20)[0][:-1]
-    assert found([[], records], window=Window(begins_late=[0])) == {"expired": 1}
-    assert found([[], records]) == {"unfinished": 1}
+def test_the_stream_of_another_topic_is_found() -> None:
+    """In the place of this topic's own, all of it as it was sent to the other."""
+    other = shipped(10, stamper=Stamper(secret=SECRET, topic="harmless"))
+    assert found(other, secret=SECRET) == {"renamed": 12}
+    assert found(other, secret=SECRET, topic="harmless") == {}
 
 
-def test_a_stream_younger_than_where_the_topic_begins_has_lost_what_is_missing() -> None:
-    """But for what is below its own first number, of which nobody knows how old it was."""
-    records = shipped(20)[0]
-    filler = [Stamper(B, chain=False).stamp(b"")] * 30
-    partitions = [filler[:1], [*filler, *without(records[3:], 4)]]
-    assert audited(partitions, window=Window(begins_late=[0])).streams[0].findings.keys() == {
-        *("removed", "expired")
-    }
+def test_a_record_of_another_topic_is_altered() -> None:
+    """With the number that a record of this topic has."""
+    mine, theirs = Stamper(secret=SECRET), Stamper(secret=SECRET, topic="harmless")
+    (records,), (others,) = shipped(10, stamper=mine), shipped(10, stamper=theirs)
+    assert found([[*records[:5], others[5], *records[6:]]], secret=SECRET) == {"altered": 1}
 
 
-def test_what_may_be_on_its_way_is_pending() -> None:
-    """While programs run there is no last word, and a number may be missing in one partition."""
-    one, other = shipped(20, partitions=2)
-    running = Window(running=True)
-    assert found([one[:5], other[:7]], window=running) == {"pending": 2}
-    assert found([one[:5], other[:7]]) == {"removed": 2, "unfinished": 1}
-    assert found([without(one, 2)[:5], other[:7]], window=running) == {"pending": 1, "removed": 1}
+def test_a_record_under_the_name_of_another_instance_is_altered() -> None:
+    """A digest covers the instance."""
+    (records,) = shipped(10, stamper=Stamper(secret=SECRET))
+    renamed = with_header(records, 5, "kiel-instance", B.encode())
+    assert found([renamed], secret=SECRET) == {"altered": 1, "removed": 1}
 
 
-def test_who_has_said_the_last_word_does_not_run() -> None:
-    """Nothing of it is on its way any more."""
-    one, other = shipped(20, partitions=2)
-    assert found([one[:5], other], window=Window(running=True)) == {"removed": 6}
+# -- records of strangers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        b"[" * 2_000,
+        b'{"records":' + b"9" * 4_300 + b"}",
+        b'{"records":1,"numbers":' + b"[" * 3_000,
+        b'{"host":"' + b"A" * 900_000 + b'"}',
+        b"\xff\xfe",
+        b"null",
+        b"",
+        None,
+    ],
+    ids=lambda details: repr(details)[:24],
+)
+@pytest.mark.parametrize(
+    "event", [b"start", b"pause", b"end", b"drops", b"recovery", b"\xff", None]
+)
+@pytest.mark.parametrize("chain", [True, False])
+def test_details_of_any_kind_are_unreadable(
+    event: bytes | None, details: bytes | None, chain: bool
+) -> None:
+    """They crash nothing, and nothing in them is believed."""
+    stamper = Stamper(chain=chain)
+    marks = (("level", b""), ("kiel-event", event), ("kiel-details", details))
+    hostile = [stamper.stamp(b"x", headers=marks) for _ in range(2)]
+    records = [*hostile, stamper.end()]
+    assert found([records]) == {"unreadable": 2}
+
+
+def test_unmarked_records_in_a_topic_with_a_key_are_failures() -> None:
+    """A record without our headers looks like any other to people who read the topic."""
+    records = [*shipped(5, stamper=Stamper(secret=SECRET))[0], Stamped(None, b"paid", ())]
+    with_key = audited([records], secret=SECRET)
+    assert with_key.failures(strict=False) == ("unmarked",)
+    assert audited([*plain(5), [Stamped(None, b"", ())]]).failures(strict=False) == ()
+
+
+def crowd(*, count: int, secret: bytes | None = None) -> Audit:
+    """An audit with little memory, of records with a digest that nobody needs a key for."""
+    audit = Audit("t", () if secret is None else [Chain.of(secret)], memory=1024 * 1024)
+    for number in range(count):
+        stamper = Stamper(f"{number % 500:032x}")
+        stamper.sequence = number * 1_000
+        key, value, headers = stamper.stamp(b"")
+        audit.add(0, number, 0, key, value, list(headers))
+    return audit
+
+
+def test_memory_has_a_bound_which_is_reported() -> None:
+    """Few records can have sparse numbers, and many instances."""
+    audit = crowd(count=2_000)
+    told = judge(audit, "t")
+    assert 0 < told.counts()["uncounted"] < 2_000
+    assert told.state(strict=False) is State.UNCHECKED
+    assert "removed" not in told.counts()
+    assert sum(len(one.pages) for each in audit.instances for one in audit.streams_of(each)) < 350
+
+
+def test_people_without_the_key_cost_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many instances and numbers they make up; their records are counted."""
+    monkeypatch.setattr(room, "FOR_STRANGERS", 30_000)
+    audit = Audit("t", [Chain.of(SECRET)])
+    for offset in range(2_000):
+        number = str(offset + 1).encode()
+        marks = [("kiel-instance", b"%032x" % offset), ("kiel-sequence", number)]
+        audit.add(0, offset, 0, None, b"", [*marks, ("kiel-chain", bytes(64))])
+    assert len(audit.unverified) <= 10
+    told = judge(audit, "t")
+    assert told.counts()["altered"] == 2_000
+    assert told.state(strict=False) is State.INCOMPLETE

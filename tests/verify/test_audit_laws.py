@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kiel_logging.verify.judge import Window
+from kiel_logging.verify.window import Part, Retention, Window
 from tests.support.stamper import Stamped, Stamper
 from tests.verify.topic import Partitions, audited, found
 
@@ -48,6 +48,79 @@ def test_whole_streams_are_clean(data: st.DataObject, secret: bytes | None) -> N
     assert counts == {}
 
 
+@st.composite
+def windows(draw: st.DrawFn, count: int, *, running: bool) -> Window:
+    """Any part of a topic."""
+    offsets = st.sampled_from((0, 1, 2, 50, 1_000))
+    return Window(
+        partitions=count,
+        parts={n: Part(draw(offsets), draw(offsets)) for n in range(count)},
+        retention=draw(st.sampled_from((None, Retention(None), Retention(20)))),
+        now=1_050,
+        since=draw(st.none() | st.integers(1, 10_000_000)),
+        until=draw(st.none() | st.integers(1, 10_000_000)),
+        running=running,
+        horizon=draw(st.none() | st.dictionaries(st.sampled_from((A, B, C)), st.integers(0, 150))),
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_what_retention_deletes_is_no_failure(data: st.DataObject) -> None:
+    """Of each partition any number of its oldest records, as long as they are old enough."""
+    secret = b"secret"
+    partitions = data.draw(streams(secret))
+    fronts = [data.draw(st.integers(0, len(records))) for records in partitions]
+    left = [records[front:] for records, front in zip(partitions, fronts, strict=True)]
+    window = Window(
+        partitions=len(left),
+        parts={number: Part(front) for number, front in enumerate(fronts)},
+        retention=Retention(1_000),
+        now=1_000_000,
+    )
+    verdict = audited(left, secret=secret, window=window)
+    failures = set(verdict.failures(strict=False))
+    assert failures <= {"unchained"}  # there are streams without a chain among them
+
+
+def sequence(record: Stamped) -> int:
+    """The number of a record."""
+    return int(dict(record.headers)["kiel-sequence"] or 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(4, 80), st.integers(1, 3), st.data())
+def test_what_is_removed_behind_every_front_is_found(
+    count: int, partitions: int, data: st.DataObject
+) -> None:
+    """However much retention has deleted: it deletes fronts, and nothing else."""
+    stamper = Stamper(A, secret=b"secret")
+    records = [stamper.stamp(b"%d" % number) for number in range(count)] + [stamper.end()]
+    whole = [records[first::partitions] for first in range(partitions)]
+    fronts = [data.draw(st.integers(0, len(part) - 1)) for part in whole]
+    left = [part[front:] for part, front in zip(whole, fronts, strict=True)]
+    late = [sequence(part[0]) for part, front in zip(left, fronts, strict=True) if front]
+    candidates = [
+        record
+        for part in left
+        for record in part[1:]
+        if sequence(record) > max(late, default=0) and record != records[-1]
+    ]
+    assume(candidates)
+    gone = data.draw(st.sampled_from(candidates))
+    verdict = audited(
+        [[record for record in part if record != gone] for part in left],
+        secret=b"secret",
+        window=Window(
+            partitions=partitions,
+            parts={number: Part(front) for number, front in enumerate(fronts)},
+            retention=Retention(1_000),
+            now=1_000_000,
+        ),
+    )
+    assert verdict.counts()["removed"] == 1
+
+
 def tamper(draw: Any, partitions: Partitions) -> None:
     """Do any harm to any record."""
     records = draw(st.sampled_from([records for records in partitions if records] or [[]]))
@@ -85,9 +158,7 @@ def test_no_interleaving_changes_the_verdict(
     partitions = data.draw(streams())
     for _ in range(harms):
         tamper(data.draw, partitions)
-    window = Window(
-        running=running, begins_late=data.draw(st.sets(st.integers(0, len(partitions) - 1)))
-    )
+    window = data.draw(windows(len(partitions), running=running))
     one = audited(partitions, order=an_order(partitions, data.draw), window=window)
     other = audited(partitions, order=an_order(partitions, data.draw), window=window)
     assert one == other
@@ -112,7 +183,7 @@ def test_no_interleaving_of_copies_changes_the_verdict(
     partitions: Partitions, data: st.DataObject
 ) -> None:
     """Of few numbers with many copies, equal and not, that go back and forth."""
-    late = Window(begins_late=data.draw(st.sets(st.sampled_from(range(len(partitions))))))
+    late = data.draw(windows(len(partitions), running=False))
     one = audited(partitions, order=an_order(partitions, data.draw), window=late)
     other = audited(partitions, order=an_order(partitions, data.draw), window=late)
     assert one == other

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kiel_logging.proof.chain import Chain
+from kiel_logging.verify import room
 from kiel_logging.verify.audit import Audit
-from kiel_logging.verify.judge import WHOLE, Window, judge
+from kiel_logging.verify.judge import judge
 from kiel_logging.verify.verdict import TopicVerdict
+from kiel_logging.verify.window import WHOLE, Window
 from tests.support.stamper import Stamped, Stamper
 
 Partitions = list[list[Stamped]]
@@ -14,7 +17,7 @@ Found = dict[str, int]
 
 
 def shipped(count: int, *, partitions: int = 1, stamper: Stamper | None = None) -> Partitions:
-    """A stream from its first word to its last, dealt out to partitions in turn."""
+    """A stream from its start to its end, dealt out to partitions in turn."""
     stamper = stamper or Stamper()
     words = [stamper.start()]
     words += [stamper.stamp(b"value %d" % number, b"key") for number in range(count)]
@@ -29,20 +32,35 @@ def audited(
     secret: bytes | None = None,
     window: Window = WHOLE,
     base: int = 0,
+    began: int = 1_000,
+    topic: str = "t",
+    memory: int = room.DEFAULT,
 ) -> TopicVerdict:
-    """The verdict, with the partitions read in ``order``: a partition for each record."""
+    """The verdict, with the partitions read in ``order``: a partition for each record.
+
+    Timestamps are the places in their partition, from ``began`` on.
+    """
     if order is None:
         order = [number for number, records in enumerate(partitions) for _ in records]
-    audit, read = Audit(secret), [0] * len(partitions)
+    chains = () if secret is None else (Chain.of(secret),)
+    audit, read = Audit(topic, chains, memory=memory), [0] * len(partitions)
     for partition in order:
         offset = read[partition]
         key, value, headers = partitions[partition][offset]
-        audit.add(partition, base + offset, 1_000 + offset, key, value, list(headers))
+        audit.add(partition, base + offset, began + offset, key, value, list(headers))
         read[partition] += 1
     assert read == [len(records) for records in partitions]
-    return judge(audit, "t", window)
+    return judge(audit, topic, window)
 
 
 def found(partitions: Partitions, **more: object) -> Found:
-    """What is found, and how often."""
-    return dict(audited(partitions, **more).counts())  # type: ignore[arg-type]
+    """What is found, and how often, but for the absence of a key."""
+    return harm(audited(partitions, **more))  # type: ignore[arg-type]
+
+
+def harm(verdict: TopicVerdict) -> Found:
+    """What a verdict has found, but for the absence of a key where none was given."""
+    counts = dict(verdict.counts())
+    if not verdict.keyed:
+        counts.pop("unsigned", None)
+    return counts

@@ -1,4 +1,4 @@
-"""What the handler itself has to say in a stream: its first word and its last, and what is lost.
+"""The handler's own records in a stream: its start, pauses and end, and what is lost.
 
 Each event is a log record for people, as all others are made, and has headers for readers that
 verify: see kiel_logging/proof/headers.py for what they hold. Without a chain there are only drops.
@@ -6,19 +6,22 @@ verify: see kiel_logging/proof/headers.py for what they hold. Without a chain th
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.handler.conversion.log_record import HOST
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.pipeline.item import Item, make_item
 from kiel_logging.handler.pipeline.loss_report import summary_record
-from kiel_logging.handler.pipeline.losses import Loss
+from kiel_logging.handler.pipeline.losses import MOST_RANGES, Loss, ranges
 from kiel_logging.proof import headers
 from kiel_logging.records import Header
 from kiel_logging.wire.sizes import header_size
 
 LOGGER: Final = "kiel_logging"
+
+_MOST_OF_A_NAME: Final = 120
+"""Characters of a name in the details of an event: readers take details of a few KB."""
 
 ConvertOwn: TypeAlias = Callable[[logging.LogRecord, str, int], Item]
 """Makes an item of a record for a topic, and leaves so many bytes of a request for headers."""
@@ -39,37 +42,78 @@ class Word(NamedTuple):
     loss: Loss | None = None
 
 
-def start(handler: str) -> Word:
-    """Return the first word of an instance: who it is."""
-    record = _record(logging.INFO, "start", "audit stream started by %s", handler or "a handler")
-    return Word(
-        headers.START, {"handler": handler, "host": HOST, "process": record.process}, record
-    )
+def start(handler: str, topic: str, instance: str, key_id: str) -> Word:
+    """Return the record that starts a stream: its writer, and everything that its digests cover."""
+    text, arguments = "audit stream started by %s", (handler or "a handler",)
+    if not key_id:
+        text += ", without a key: anybody can compute its digests"
+    record = _record(logging.INFO, "start", text, *arguments)
+    details = {
+        "handler": handler[:_MOST_OF_A_NAME],
+        "host": HOST[:_MOST_OF_A_NAME],
+        "process": record.process,
+        "topic": topic,
+        "instance": instance,
+        "key": key_id,
+    }
+    return Word(headers.START, details, record)
 
 
-def end(sequence: int) -> Word:
-    """Return the last word of an instance, which is the record with that number."""
-    record = _record(logging.INFO, "end", "audit stream ended with record %d", sequence)
-    return Word(headers.END, {"records": sequence}, record)
+def pause() -> Word:
+    """Return the record that a stream has when its instance may end, or may go on."""
+    return Word(headers.PAUSE, {}, _record(logging.INFO, "pause", "audit stream paused"))
+
+
+def end() -> Word:
+    """Return the record that ends a stream."""
+    return Word(headers.END, {}, _record(logging.INFO, "end", "audit stream ended"))
 
 
 def drops(loss: Loss) -> Word:
     """Return the word for what a stream lacks."""
-    return Word(headers.DROPS, {"records": loss.records}, summary_record(loss), loss)
+    details: dict[str, Any] = {"records": loss.records}
+    if loss.numbers:
+        details["numbers"] = ranges(loss.numbers)
+    return Word(headers.DROPS, details, summary_record(loss), loss)
 
 
-def recovery(instance: str, records: int, last: int) -> Word:
-    """Return the word for an instance that died: how many of its records were found on disk, and
-    the last number that it is known to have given."""
+class Recovered(NamedTuple):
+    """What was found on disk of one stream of an instance that died.
+
+    Attributes:
+        instance: its id.
+        records: how many of its records were found.
+        last: the last number that it is known to have given.
+        complete: whether it can have given no later one.
+        lost: the numbers of records that can't be read any more.
+    """
+
+    instance: str
+    records: int
+    last: int
+    complete: bool
+    lost: Collection[int] = ()
+
+
+def recovery(found: Recovered) -> Word:
+    """Return the record that tells of an instance that died, and of what was found of it."""
     record = _record(
         logging.WARNING,
         "recovery",
         "audit stream of %s, which died, ends with record %d; %d of them were found on disk",
-        instance,
-        last,
-        records,
+        found.instance,
+        found.last,
+        found.records,
     )
-    return Word(headers.RECOVERY, {"instance": instance, "records": records, "last": last}, record)
+    details: dict[str, Any] = {
+        "instance": found.instance,
+        "records": found.records,
+        "last": found.last,
+        "complete": found.complete,
+    }
+    if found.lost:
+        details["lost"] = ranges(found.lost)[:MOST_RANGES]
+    return Word(headers.RECOVERY, details, record)
 
 
 def _record(level: int, function: str, text: str, *arguments: object) -> logging.LogRecord:

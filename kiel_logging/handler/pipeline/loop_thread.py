@@ -277,9 +277,11 @@ class LoopThread:
         seconds; return whether it is."""
         return self._run_and_wait(lambda shipper: shipper.flush(timeout), timeout) is True
 
-    def finish(self, timeout: float) -> bool:
-        """As ``flush()``, and say what is to be said last."""
-        return self._run_and_wait(lambda shipper: shipper.finish(timeout), timeout) is True
+    def finish(self, timeout: float, *, last: bool) -> bool:
+        """As ``flush()``, and then end the streams if this is the ``last`` call, or pause them."""
+        return (
+            self._run_and_wait(lambda shipper: shipper.finish(timeout, last=last), timeout) is True
+        )
 
     def start_flushing(self, timeout: float) -> None:
         """As ``flush()``, but nobody waits."""

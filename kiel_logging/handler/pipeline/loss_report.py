@@ -46,6 +46,11 @@ class LossReport:
             loss.counts[reason, level] = records
             add_all(self._missing, {topic: loss})
 
+    def add_number(self, topic: str, number: int) -> None:
+        """Note that a record among the failures of ``topic`` had ``number``."""
+        if (loss := self._missing.get(topic)) is not None:
+            loss.numbers.add(number)
+
     def _collect(self) -> None:
         for topic, loss in self._drops.collect().items():
             add_all(self._untold, {topic: loss.copy()})

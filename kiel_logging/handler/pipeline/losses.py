@@ -6,7 +6,7 @@ own, so that it waits for nobody.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -16,19 +16,37 @@ from kiel_logging.handler.conversion.log_record import rfc3339
 _MOST_TOPICS: Final = 1_000
 """Topics that are told apart; a template over an unbounded field must not grow this for ever."""
 
+MOST_RANGES: Final = 32
+"""Ranges of numbers in one record of the handler's own."""
+
 Counts = Mapping[tuple[str, int], int]
 
 OnError: TypeAlias = Callable[[Exception, int], object]
 """The program's own, called with an error and how many records are lost by it."""
 
 
+def ranges(numbers: Iterable[int]) -> list[list[int]]:
+    """Return the first and the last of numbers in a row, in ascending order."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return found
+
+
 @dataclass(slots=True)
 class Loss:
-    """What a topic's stream lacks: (reason, level) -> records, from and to in epoch seconds."""
+    """What a topic's stream lacks: (reason, level) -> records, from and to in epoch seconds.
+
+    ``numbers`` are those of the records that had one.
+    """
 
     begin: float
     end: float
     counts: Counter[tuple[str, int]] = field(default_factory=Counter)
+    numbers: set[int] = field(default_factory=set)
 
     @property
     def records(self) -> int:
@@ -37,12 +55,25 @@ class Loss:
 
     def copy(self) -> "Loss":
         """Return one that counts on its own."""
-        return Loss(self.begin, self.end, self.counts.copy())
+        return Loss(self.begin, self.end, self.counts.copy(), self.numbers.copy())
 
     def add(self, other: "Loss") -> None:
         """Count ``other`` too."""
         self.begin, self.end = min(self.begin, other.begin), max(self.end, other.end)
         self.counts.update(other.counts)
+        self.numbers |= other.numbers
+
+    def parts(self) -> "list[Loss]":
+        """Return losses that add up to this one, each with so few numbers that a record can name
+        them."""
+        found = ranges(self.numbers)
+        groups = [found[at : at + MOST_RANGES] for at in range(0, len(found), MOST_RANGES)] or [[]]
+        parts = [
+            Loss(self.begin, self.end, numbers={n for a, b in group for n in range(a, b + 1)})
+            for group in groups
+        ]
+        parts[0].counts = self.counts.copy()
+        return parts
 
     def by_reason(self) -> dict[str, dict[str, int]]:
         """Return reason -> name of the level -> records, lowest level first."""
@@ -53,6 +84,8 @@ class Loss:
         return found
 
     def __str__(self) -> str:
+        if not self.counts:
+            return f"dropped: {len(self.numbers)} more numbers of records that were reported"
         parts = [
             ", ".join(f"{level} {count}" for level, count in levels.items()) + f", {reason}"
             for reason, levels in self.by_reason().items()

@@ -23,9 +23,10 @@ from kiel_logging.handler.pipeline.losses import Losses, OnError
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.process.exits import flush_at_the_end_of_a_worker
+from kiel_logging.handler.sealing import instance_now
 from kiel_logging.handler.spool.options import SpoolOptions
 from kiel_logging.options import producer_options
-from kiel_logging.proof.chain import Seal
+from kiel_logging.proof.chain import NO_KEY, Chain
 from kiel_logging.proof.stamper import Stamper
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ _inherited: list["Pipeline"] = []
 class Plan:
     """What a pipeline is made from; outlives it.
 
-    Bounds are in records and bytes, ``block_timeout`` in seconds. ``seal`` is for a chain,
-    ``spool`` for records on disk.
+    Bounds are in records and bytes, ``block_timeout`` in seconds. ``chain`` seals them,
+    ``spool`` is for records on disk.
     """
 
     buffer_records: int
@@ -53,7 +54,7 @@ class Plan:
     overflow: str
     block_timeout: float
     producer_options: dict[str, Any] = field(repr=False)  # long; its secrets are hidden
-    seal: Seal | None
+    chain: Chain | None
     name: Callable[[], str | None]
     tallies: Tallies
     convert_own: ConvertOwn
@@ -76,7 +77,7 @@ class Pipeline:
     """
 
     def __init__(self, plan: Plan, before: "Pipeline | None" = None) -> None:
-        self.instance = os.urandom(16).hex()
+        self.instance = instance_now()
         self.process = os.getpid()
         self._drops = Losses()
         self._fallback = plan.fallback
@@ -95,7 +96,7 @@ class Pipeline:
         self._before: Pipeline | tuple[Stats, int] | None = before
         self._successors: dict[int, Pipeline] = {}
         self._abandoned: dict[int, object] = {}
-        self._stamper = Stamper(self.instance, plan.seal)
+        self._stamper = Stamper(self.instance, plan.chain)
         self._options = producer_options(**plan.producer_options)
         self._events = Events(plan.convert_own, plan.internal_log)
         self._spool = None if plan.spool is None else self._make_spool(plan.spool)
@@ -109,7 +110,7 @@ class Pipeline:
             options,
             self.handoff,
             self._stamper,
-            seal=self._plan.seal,
+            chain=self._plan.chain,
             instance=self.instance,
             internal_log=self._plan.internal_log,
             on_error=self._plan.on_error,
@@ -125,7 +126,7 @@ class Pipeline:
             spool.journal,
             self.handoff,
             spool.waiters,
-            start=self._first_event if self._plan.seal is not None else None,
+            start=self._first_event if self._plan.chain is not None else None,
             wake=self._wake,
             batch_size=self._plan.batch_size,
             report=spool.complain,
@@ -184,7 +185,9 @@ class Pipeline:
 
     def _first_event(self, topic: str) -> Event | None:
         """Return the record that starts the stream of ``topic``, on the thread that logs."""
-        return self._events.make(events.start(self._plan.name() or ""), topic)
+        key_id = self._stamper.key_id or NO_KEY
+        start = events.start(self._plan.name() or "", topic, self.instance, key_id)
+        return self._events.make(start, topic)
 
     def _on_death(self) -> None:
         """Have the next logging call look closely, and find out."""
@@ -242,11 +245,12 @@ class Pipeline:
         self._see_to_what_is_queued()
         return 0 if self._loop_thread.flush(timeout) else self.undelivered
 
-    def finish(self, timeout: float) -> int:
-        """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
+    def finish(self, timeout: float, *, last: bool) -> int:
+        """As ``flush()``, and then end the streams if this is the ``last`` call, or pause them:
+        perhaps nothing comes any more."""
         self.revive()
         self._see_to_what_is_queued()
-        return 0 if self._loop_thread.finish(timeout) else self.undelivered
+        return 0 if self._loop_thread.finish(timeout, last=last) else self.undelivered
 
     @property
     def undelivered(self) -> int:

@@ -15,7 +15,7 @@ from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.pipeline import events
 from kiel_logging.handler.pipeline.daemons import resolve_on_a_daemon, run_on_a_daemon
-from kiel_logging.handler.pipeline.events import ConvertOwn, Event, Events, Word
+from kiel_logging.handler.pipeline.events import ConvertOwn, Event, Events, Recovered, Word
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loss_report import LossReport
@@ -26,7 +26,9 @@ from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.spool.spool import Spool
 from kiel_logging.native import monotonic
 from kiel_logging.options import ProducerOptions
-from kiel_logging.proof.stamper import Stamper
+from kiel_logging.proof import headers
+from kiel_logging.proof.chain import NO_KEY
+from kiel_logging.proof.stamper import Stamper, sequence_of
 from kiel_logging.records import TopicPartition
 
 SLICE: Final = 4096
@@ -90,7 +92,7 @@ class Shipper:
         self._stamper = stamper
         self._name = name
         self._events = Events(convert, internal_log)
-        self._last_words: dict[str, int] = {}
+        self._last_words: dict[str, tuple[str, int]] = {}
         self._tallies = tallies
         self._internal_log = internal_log
         self._fallback = fallback
@@ -209,8 +211,7 @@ class Shipper:
         new = dict.fromkeys(item.topic for item in items if item.topic not in self._stamper)
         if not new:
             return []
-        word = events.start(self._name() or "")
-        made = [self.own(word, topic) for topic in new]
+        made = [self.own(self._start(topic), topic) for topic in new]
         return [event for event in made if event is not None]
 
     def own(self, word: Word, topic: str) -> Event | None:
@@ -227,11 +228,11 @@ class Shipper:
 
     def first_event(self, topic: str) -> Event | None:
         """Return the record that starts the stream of ``topic``; None without a chain."""
-        return (
-            self.make_event(events.start(self._name() or ""), topic)
-            if self._stamper.chained
-            else None
-        )
+        return self.make_event(self._start(topic), topic) if self._stamper.chained else None
+
+    def _start(self, topic: str) -> Word:
+        stamper = self._stamper
+        return events.start(self._name() or "", topic, stamper.instance, stamper.key_id or NO_KEY)
 
     def _emit(self, word: Word, topic: str) -> None:
         """Put a record of the handler's own into a stream."""
@@ -320,6 +321,10 @@ class Shipper:
             items, own = [item for item in items if not isinstance(item, Event)], []
         lost = Counter((item.topic, item.level) for item in items)
         self._report.add_failures(lost, reason, time.time())
+        if self._stamper.chained:
+            for item in items:
+                if number := sequence_of(item.record):
+                    self._report.add_number(item.topic, number)
         for event in own:
             self.put_back(event)
 
@@ -364,38 +369,40 @@ class Shipper:
         """Put the summary of what each stream lacks into it, behind what is queued."""
         self._summarising = None
         for topic, loss in self._report.to_summarise(monotonic()).items():
-            if self._spool is not None:
-                self._spool.emit(events.drops(loss), topic)
-                continue
-            event = self._events.make(events.drops(loss), topic)
-            if event is not None and not self._handoff.put_own(event):
-                self._report.put_back(topic, loss)
+            for part in loss.parts():
+                self._put_summary(part, topic)
         self.start_feeding()
+
+    def _put_summary(self, loss: Loss, topic: str) -> None:
+        if self._spool is not None:
+            self._spool.emit(events.drops(loss), topic)
+            return
+        event = self._events.make(events.drops(loss), topic)
+        if event is not None and not self._handoff.put_own(event):
+            self._report.put_back(topic, loss)
 
     def put_back(self, event: Event) -> None:
         """It had to make room, or did not arrive: what it told is to be told by another."""
         if event.loss is not None:
             self._report.put_back(event.topic, event.loss)
 
-    def note_damage(self, topic: str, records: int) -> None:
-        """See to it that the stream of ``topic`` says how many records can't be read any more."""
+    def note_damage(self, topic: str, records: int, numbers: Iterable[int] = ()) -> None:
+        """See to it that the stream of ``topic`` says how many records can't be read any more, and
+        which ``numbers`` of its own they had."""
         lost = {(topic, logging.NOTSET): records}
         self._report.add_failures(lost, SpoolDamaged.__name__, time.time())
+        for number in numbers:
+            self._report.add_number(topic, number)
 
-    def report_recovery(
-        self, topic: str, instance: str, records: int, last: int, then: Callable[[], None]
-    ) -> None:
-        """Say in the stream of ``topic``, if it is a chain, that ``instance`` died; then call
-        ``then``.
-
-        ``records`` of it were found on disk; ``last`` is the last number it is known to have given.
-        """
+    def report_recovery(self, topic: str, found: Recovered, then: Callable[[], None]) -> None:
+        """Write into the stream of ``topic``, if it is a chain, which instance died and what was
+        found of it; then call ``then``."""
         if not self._stamper.chained:
             then()
         elif self._spool is not None:
-            self._spool.emit(events.recovery(instance, records, last), topic, then)
+            self._spool.emit(events.recovery(found), topic, then)
         else:
-            self._emit(events.recovery(instance, records, last), topic)
+            self._emit(events.recovery(found), topic)
             then()
 
     # The end.
@@ -432,8 +439,9 @@ class Shipper:
             self._progress = asyncio.get_running_loop().create_future()
         await asyncio.wait([self._progress], timeout=timeout)
 
-    async def finish(self, timeout: float) -> bool:
-        """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
+    async def finish(self, timeout: float, *, last: bool) -> bool:
+        """As ``flush()``, and then end the streams if this is the ``last`` call, or pause them:
+        perhaps nothing comes any more."""
         deadline = monotonic() + timeout
         await self.flush(timeout)
         if self._summarising is not None:
@@ -441,33 +449,45 @@ class Shipper:
             self._summarising = None
         if self._nothing_left() and (self._well or self._stamper.chained):
             for topic, loss in self._report.to_summarise(monotonic(), at_once=True).items():
-                self._emit(events.drops(loss), topic)
+                for part in loss.parts():
+                    self._emit(events.drops(part), topic)
         # A summary may have come meanwhile.
         await self.flush(max(0.0, deadline - monotonic()))
-        if self._stamper.chained and self._end_streams():
+        if self._stamper.chained and self._end_streams(events.end() if last else events.pause()):
             deadline = max(deadline, monotonic() + _FOR_ENDS)
         done = await self.flush(max(0.0, deadline - monotonic()))
         if self._spool is not None:
             self._spool.keep()
+            if last and self._stamper.chained:
+                self._end_on_disk(self._spool)
         return done
 
     def _nothing_left(self) -> bool:
         return not self._handoff.outstanding and not self._handoff.disk.on_disk
 
-    def _end_streams(self) -> bool:
-        """End the streams that the brokers have whole, and that lack nothing unreported; return
-        whether there are any."""
+    def _end_streams(self, word: Word) -> bool:
+        """End or pause the streams that the brokers have whole, and that lack nothing unreported;
+        return whether there are any."""
         ended = False
         for topic, last in self._settled().items():
-            if last and last != self._last_words.get(topic) and not self._report.lacks(topic):
-                if self._spool is not None:
-                    if not self._spool.end(_end, topic):
-                        continue
-                else:
-                    self._emit(_end(last), topic)
-                self._last_words[topic] = last + 1
-                ended = True
+            if not last or self._report.lacks(topic):
+                continue
+            if self._last_words.get(topic) in {(headers.END, last), (word.name, last)}:
+                continue
+            if self._spool is None:
+                self._emit(word, topic)
+            elif not self._spool.end(word, topic):
+                continue
+            self._last_words[topic] = word.name, last + 1
+            ended = True
         return ended
+
+    def _end_on_disk(self, spool: Spool) -> None:
+        """End the streams that the next process has to send, behind all that is on disk."""
+        for topic in spool.unsettled():
+            name, _ = self._last_words.get(topic, ("", 0))
+            if name != headers.END and not self._report.lacks(topic):
+                spool.end_on_disk(events.end(), topic)
 
     def _settled(self) -> Mapping[str, int]:
         """Return the last number of each stream that the brokers have whole."""
@@ -480,7 +500,7 @@ class Shipper:
     async def close(self, timeout: float) -> None:
         """Deliver what is there within ``timeout`` seconds, give up the rest."""
         deadline = monotonic() + timeout
-        await self.finish(timeout)
+        await self.finish(timeout, last=True)
         self._closing = True
         await self.outbox.engine.close(max(0.0, deadline - monotonic()))
         rest = self._handoff.take(_ALL) if self._spool is None else self._spool.rest()
@@ -493,7 +513,3 @@ class Shipper:
         for timer in (self._lingering, self._telling, self._summarising):
             if timer is not None:
                 timer.cancel()
-
-
-def _end(last: int) -> Word:
-    return events.end(last + 1)

@@ -171,17 +171,18 @@ def _flush_on_exit_of(worker: Any) -> None:
 
 def _end_of_a_worker() -> None:
     try:
-        _flush(live_handlers())
+        _flush(live_handlers(), last=True)
     except SystemExit:  # of a signal handler: a pool's SIGTERM finds workers that end already
-        _flush(live_handlers())
+        _flush(live_handlers(), last=True)
         raise
 
 
-def _flush(handlers: list[Any]) -> None:
+def _flush(handlers: list[Any], *, last: bool) -> None:
+    """Deliver what is buffered; ``last`` if the process certainly ends then."""
     for handler in handlers:
         handler.begin_to_end()
     for handler in handlers:
-        if handler.finish():
+        if handler.finish(last=last):
             handler.tell_what_is_lost()
     _wait_for_those_aside()
 
@@ -231,7 +232,8 @@ class _OnSigterm:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if postpone(number):
             return
-        _flush([one for one in live_handlers() if one.flushes_on_sigterm is not False])
+        handlers = [one for one in live_handlers() if one.flushes_on_sigterm is not False]
+        _flush(handlers, last=not callable(self._previous) and self._previous != signal.SIG_IGN)
         global _deadline
         _deadline = math.inf  # the program may go on
         if callable(self._previous):

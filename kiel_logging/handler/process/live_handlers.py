@@ -13,7 +13,7 @@ class Live(Protocol):
 
     flushes_on_sigterm: bool | None
 
-    def finish(self) -> int:
+    def finish(self, *, last: bool = False) -> int:
         """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
 
     def begin_to_end(self) -> None:

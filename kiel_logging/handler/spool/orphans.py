@@ -5,16 +5,16 @@ process's own. Each is sent with the numbers that its writer would have given. I
 thread.
 """
 
-import hmac
-import uuid
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Final
 
+from kiel_logging.handler.sealing import instance_now
 from kiel_logging.handler.spool.stream import ShippedStream
 from kiel_logging.journal.directory import Directory, Orphan
-from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, Seal, sealer
+from kiel_logging.proof.chain import Chain
 from kiel_logging.proof.stamper import Stamper
 
 LOOK_EVERY: Final = 5.0
@@ -26,13 +26,28 @@ CHAIN: Final = "chain"
 Recovered = Callable[[ShippedStream, Callable[[], None]], None]
 
 
-def chain_id(seal: Seal | None) -> str:
+_NO_CHAIN: Final = "none"
+_WITHOUT_KEY: Final = "without a key"
+
+
+_ALWAYS: Final = "always"
+_BOOT: Final = "boot"
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def end_facts(*, always: bool) -> dict[str, object]:
+    """Return what a journal says so that others can see whether it has the end of each stream: if
+    every record was appended, and which run of the kernel has what the disk may not have."""
+    try:
+        boot = _BOOT_ID.read_text().strip()
+    except OSError:
+        boot = ""
+    return {_ALWAYS: always, _BOOT: boot}
+
+
+def chain_id(chain: Chain | None) -> str:
     """Return what a journal says of its records' chain: which key it has, and not the key."""
-    return "none" if seal is None else seal(FIRST, b"which key is it?")[DIGEST_SIZE:].hex()
-
-
-_NO_CHAIN: Final = chain_id(None)
-_WITHOUT_KEY: Final = chain_id(sealer())
+    return _NO_CHAIN if chain is None else chain.key_id or _WITHOUT_KEY
 
 
 class Orphans:
@@ -40,7 +55,7 @@ class Orphans:
 
     Args:
         directory: where they are.
-        seal: makes the digests of this handler's own chain; None without one.
+        chain: this handler's own; None without one.
         recovered: called when the brokers have all of a stream, with a callable that removes it.
         report: reports text that an operator should see.
 
@@ -52,13 +67,13 @@ class Orphans:
         self,
         directory: Directory,
         *,
-        seal: Seal | None,
+        chain: Chain | None,
         recovered: Recovered,
         report: Callable[[str], None],
     ) -> None:
         self._directory = directory
-        self._seal = seal
-        self._chain = chain_id(seal)
+        self._chain = chain
+        self._chain_id = chain_id(chain)
         self._recovered = recovered
         self._report = report
         self._left: set[str] = set()
@@ -91,7 +106,7 @@ class Orphans:
     def _may_seal(self, orphan: Orphan) -> bool:
         """Whether this handler can number and seal what the orphan has not numbered yet."""
         chain = str(orphan.about.get(CHAIN, _NO_CHAIN))
-        if chain in (_NO_CHAIN, _WITHOUT_KEY) or hmac.compare_digest(chain, self._chain):
+        if chain in (_NO_CHAIN, _WITHOUT_KEY) or chain == self._chain_id:
             return True
         self._left.add(orphan.instance)
         orphan.release()
@@ -105,10 +120,10 @@ class Orphans:
         chain = str(orphan.about.get(CHAIN, _NO_CHAIN))
         if chain == _NO_CHAIN:
             return Stamper(instance)
-        return Stamper(instance, sealer() if chain == _WITHOUT_KEY else self._seal)
+        return Stamper(instance, Chain.of() if chain == _WITHOUT_KEY else self._chain)
 
     def _anew(self, orphan: Orphan) -> tuple[str, Stamper]:
-        instance = uuid.uuid4().hex
+        instance = instance_now()
         return instance, self._stamper(orphan, instance)
 
     def _add_streams(self, orphan: Orphan) -> None:
@@ -183,6 +198,16 @@ class Orphans:
         for orphan in self._open.values():
             orphan.release()
         self._open.clear()
+
+    def knows_end(self, stream: ShippedStream) -> bool:
+        """Whether the writer of ``stream`` can't have sent more than its journal has.
+
+        Records that never were on disk may have been sent, and so may those that the kernel had
+        not written when it stopped.
+        """
+        about = self._open[self._instances[stream]].about
+        facts = end_facts(always=True)
+        return bool(facts[_BOOT]) and not stream.in_doubt and facts.items() <= about.items()
 
     def is_chained(self, stream: ShippedStream) -> bool:
         """Whether the records of ``stream`` are a chain."""

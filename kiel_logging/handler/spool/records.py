@@ -133,7 +133,16 @@ def item_of(frame: Frame, topic: str, waiter: Callable[[int], Awaited | None]) -
 
 def is_end(frame: Frame) -> bool:
     """Whether ``frame`` is the record that ends a stream."""
-    return frame.kind == EVENT and (headers.EVENT, headers.END.encode()) in frame.headers
+    return _is_event(frame, headers.END)
+
+
+def names_its_instance(frame: Frame) -> bool:
+    """Whether ``frame`` is a record that makes sense under the instance that wrote it alone."""
+    return any(_is_event(frame, name) for name in (headers.START, headers.PAUSE, headers.END))
+
+
+def _is_event(frame: Frame, name: str) -> bool:
+    return frame.kind == EVENT and (headers.EVENT, name.encode()) in frame.headers
 
 
 def frame_bytes(item: Item, waiter: int, seed: int) -> bytes:

@@ -9,14 +9,14 @@ All of it runs on the loop thread, but for ``put`` with ``spool="always"``, see 
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.pipeline.events import Event, Word
+from kiel_logging.handler.pipeline.events import Event, Recovered, Word
 from kiel_logging.handler.pipeline.handoff import Handoff
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import memory_of
@@ -30,7 +30,7 @@ from kiel_logging.handler.spool.writer import Writer
 from kiel_logging.journal.directory import Directory, Journal
 from kiel_logging.journal.frames import encode
 from kiel_logging.journal.stream import DAMAGED
-from kiel_logging.proof.chain import Seal
+from kiel_logging.proof.chain import Chain
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.records import TopicPartition
 
@@ -67,7 +67,7 @@ class Spool:
         options: where, and how.
         buffer: what waits in memory, and the counts.
         stamper: numbers this process's own records.
-        seal: seals them; None without a chain.
+        chain: seals them; None without one.
         internal_log: where trouble is reported.
         on_error: called with an error and 0 records: none is lost by it.
 
@@ -80,7 +80,8 @@ class Spool:
         first_event: makes the record that starts a stream; None without a chain. To be set.
         changed: called when there may be more to send. To be set.
         recovered: called for a stream of a dead process when all of it is sent. To be set.
-        damaged: called with a topic and how many of its records can't be read. To be set.
+        damaged: called with a topic, how many of its records can't be read, and which numbers of
+            its stream they had. To be set.
     """
 
     writer: Writer | None
@@ -89,8 +90,8 @@ class Spool:
     make_event: Callable[[Word, str], Event | None]
     first_event: Callable[[str], Event | None]
     changed: Callable[[], None]
-    recovered: Callable[[str, str, int, int, Callable[[], None]], None]
-    damaged: Callable[[str, int], None]
+    recovered: Callable[[str, Recovered, Callable[[], None]], None]
+    damaged: Callable[[str, int, Iterable[int]], None]
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class Spool:
         buffer: Handoff,
         stamper: Stamper,
         *,
-        seal: Seal | None,
+        chain: Chain | None,
         instance: str,
         internal_log: InternalLog,
         on_error: Callable[[Exception, int], object],
@@ -115,11 +116,11 @@ class Spool:
             instance,
             max_bytes=options.max_bytes,
             synchronous=options.full,
-            about={CHAIN: chain_id(seal)},
+            about={CHAIN: chain_id(chain), **orphans.end_facts(always=options.always)},
         )
         self._directory = Directory(options.path, self._say)
         self._orphans = Orphans(
-            self._directory, seal=seal, recovered=self._on_sent, report=self._say
+            self._directory, chain=chain, recovered=self._on_sent, report=self._say
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._local: dict[str, ShippedStream] = {}
@@ -335,9 +336,10 @@ class Spool:
         )
         if self._is_local(stream):
             self._buffer.lost_on_disk(records)
+            self.damaged(stream.topic, records, stream.lost.pop(self.journal.instance, ()))
         else:
             self._buffer.failed_for_others(records)
-        self.damaged(stream.topic, records)
+            self.damaged(stream.topic, records, ())
 
     def _note_trouble(self, stream: ShippedStream, trouble: SpoolError, missing: int) -> None:
         """Report what became of a dead process's files. How many records were in ``missing``
@@ -345,7 +347,7 @@ class Spool:
         self.complain(trouble, f"trouble in {stream.files.path}")
         if missing:
             self._buffer.failed_for_others(missing)
-            self.damaged(stream.topic, missing)
+            self.damaged(stream.topic, missing, ())
 
     # Memory.
 
@@ -604,11 +606,11 @@ class Spool:
             self._after[id(numbered[-1])] = then
         self.outbox.take(numbered)
 
-    def end(self, word_of: Callable[[int], Word], topic: str) -> bool:
-        """Put the record that ends a stream behind all that the brokers have; ``word_of`` gets the
-        last number. Returns False if something else was logged meanwhile."""
+    def end(self, word: Word, topic: str) -> bool:
+        """Put the record that ends a stream behind all that the brokers have. Returns False if
+        something else was logged meanwhile."""
         stream = self._stream(topic)
-        event = self.make_event(word_of(stream.state.sequence), topic)
+        event = self.make_event(word, topic)
         if event is None:
             return False
         if self._is_direct(topic):
@@ -616,6 +618,21 @@ class Spool:
         self._buffer.count_own(event.memory)
         self._send_from_memory(event)
         return True
+
+    def end_on_disk(self, word: Word, topic: str) -> None:
+        """Append the record that ends a stream; the next process sends it with the others."""
+        event = self.make_event(word, topic)
+        if event is None:
+            return
+        if self._is_direct(topic):
+            self._append_directly(self._stream(topic), event)
+            return
+        self._buffer.count_own(event.memory)
+        self._spill.append(topic, [event])
+
+    def unsettled(self) -> list[str]:
+        """Return the topics of which the next process has to send records from disk."""
+        return [topic for topic, stream in self._local.items() if not stream.is_done]
 
     def settled(self) -> dict[str, int]:
         """Return the last number of each stream that the brokers have whole."""
@@ -631,7 +648,8 @@ class Spool:
 
     def _on_sent(self, stream: ShippedStream, remove: Callable[[], None]) -> None:
         """All of a dead process's stream is sent: say so in a chain, then remove it."""
-        is_over = stream.has_ended or stream.foreign is not None
+        is_whole = stream.has_ended and not stream.lost
+        is_over = is_whole or stream.foreign is not None
         if is_over or not self._orphans.is_chained(stream):
             remove()
             return
@@ -641,7 +659,10 @@ class Spool:
             is_writer = instance == stream.files.instance
             records, then = (found, remove) if is_writer else (last, _nothing)
             found -= records
-            self.recovered(stream.topic, instance, records, last, then)
+            complete = not is_writer or self._orphans.knows_end(stream)
+            lost = stream.lost.get(instance, ())
+            recovered = Recovered(instance, records, last, complete, lost)
+            self.recovered(stream.topic, recovered, then)
 
     # The end.
 

@@ -19,7 +19,13 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from kiel_logging.errors import SpoolDamaged, SpoolError
 from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import plain
-from kiel_logging.handler.spool.records import is_end, item_of, item_settings, scan_items
+from kiel_logging.handler.spool.records import (
+    is_end,
+    item_of,
+    item_settings,
+    names_its_instance,
+    scan_items,
+)
 from kiel_logging.journal.frames import FORMAT, STATE, Damage, Frame
 from kiel_logging.journal.segments import segment_path
 from kiel_logging.journal.stream import Checkpoint, Position, Stream
@@ -124,6 +130,8 @@ class ShippedStream:
         found: how many records were read.
         foreign: the format of what is left, if another release wrote it.
         has_gaps: whether a segment was removed before it was read.
+        in_doubt: whether records of unknown number are gone from the files of a dead writer.
+        lost: by instance, the numbers of records that can't be read.
     """
 
     def __init__(
@@ -150,6 +158,8 @@ class ShippedStream:
         self._deferred_at: Counter[int] = Counter()
         self.position = files.position
         self.has_gaps = False
+        self.in_doubt = False
+        self.lost: dict[str, set[int]] = {}
         stored = files.checkpoint
         self._has_ended = stored is not None and stored.ended
         if stored is not None and stored.sequence and self.topic not in stamper:
@@ -258,6 +268,7 @@ class ShippedStream:
         return ""
 
     def _number_anew(self) -> None:
+        self.in_doubt = True
         if self._anew is not None:
             instance, self.stamper = self._anew()
             self.instances[instance] = self.stamper
@@ -313,6 +324,8 @@ class ShippedStream:
         """Take the number that an entry has, or uses up; return its item if it is a record."""
         if isinstance(entry, Damage):
             self.stamper.skip(self.topic)
+            lost = self.lost.setdefault(self.stamper.instance, set())
+            lost.add(self.stamper.sequence(self.topic))
             return None
         if not entry.sequence:
             return None  # its number is not one of the new instance
@@ -324,7 +337,7 @@ class ShippedStream:
         """Whether it is a record that gets the next number."""
         if isinstance(entry, Damage) or entry.kind == STATE or entry.sequence:
             return False
-        return self.stamper is self._own or not is_end(entry)
+        return self.stamper is self._own or not names_its_instance(entry)
 
     def retake(self, most: int, places: Places) -> Taken:
         """Return up to ``most`` of the deferred records that can be sent now, in order."""

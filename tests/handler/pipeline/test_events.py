@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -15,9 +16,11 @@ from kiel_logging.handler.pipeline.events import (
     ConvertOwn,
     Event,
     Events,
+    Recovered,
     Word,
     drops,
     end,
+    pause,
     recovery,
     start,
 )
@@ -30,31 +33,60 @@ INFO, WARNING = logging.INFO, logging.WARNING
 DEAD = "0123456789abcdef0123456789abcdef"
 
 
-def loss(records: int = 3) -> Loss:
-    """So many records that found no room."""
-    made = Loss(1.0, 2.0)
+def loss(records: int = 3, numbers: Collection[int] = ()) -> Loss:
+    """So many records that found no room, or were given up with these numbers."""
+    made = Loss(1.0, 2.0, numbers=set(numbers))
     made.counts["buffer_full", INFO] = records
     return made
 
 
+NAMES = ("logs", DEAD, "0123456789abcdef")
+TOLD = {
+    "host": socket.gethostname(),
+    "process": os.getpid(),
+    "topic": "logs",
+    "instance": DEAD,
+    "key": "0123456789abcdef",
+}
+UNKEYED = "audit stream started by audit, without a key: anybody can compute its digests"
+
 WORDS: dict[str, tuple[Word, dict[str, Any], str, int]] = {
     "start": (
-        start("audit"),
-        {"handler": "audit", "host": socket.gethostname(), "process": os.getpid()},
+        start("audit", *NAMES),
+        {"handler": "audit", **TOLD},
         "audit stream started by audit",
         INFO,
     ),
     "a start without a name": (
-        start(""),
-        {"handler": "", "host": socket.gethostname(), "process": os.getpid()},
+        start("", *NAMES),
+        {"handler": "", **TOLD},
         "audit stream started by a handler",
         INFO,
     ),
-    "end": (end(7), {"records": 7}, "audit stream ended with record 7", INFO),
+    "a start without a key": (
+        start("audit", "logs", DEAD, ""),
+        {"handler": "audit", **TOLD, "key": ""},
+        UNKEYED,
+        INFO,
+    ),
+    "pause": (pause(), {}, "audit stream paused", INFO),
+    "end": (end(), {}, "audit stream ended", INFO),
     "drops": (drops(loss()), {"records": 3}, str(loss()), WARNING),
+    "drops of numbered records": (
+        drops(loss(numbers={4, 9, 5})),
+        {"records": 3, "numbers": [[4, 5], [9, 9]]},
+        str(loss()),
+        WARNING,
+    ),
     "recovery": (
-        recovery(DEAD, 2, 9),
-        {"instance": DEAD, "records": 2, "last": 9},
+        recovery(Recovered(DEAD, 2, 9, complete=True)),
+        {"instance": DEAD, "records": 2, "last": 9, "complete": True},
+        f"audit stream of {DEAD}, which died, ends with record 9; 2 of them were found on disk",
+        WARNING,
+    ),
+    "a recovery with losses": (
+        recovery(Recovered(DEAD, 2, 9, complete=False, lost={3, 4})),
+        {"instance": DEAD, "records": 2, "last": 9, "complete": False, "lost": [[3, 4]]},
         f"audit stream of {DEAD}, which died, ends with record 9; 2 of them were found on disk",
         WARNING,
     ),
@@ -98,7 +130,7 @@ def test_an_event_is_converted_as_other_records_and_marked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "what"), [(drops(loss()), "no summary"), (end(3), "no 'end'")], ids=["drops", "end"]
+    ("word", "what"), [(drops(loss()), "no summary"), (end(), "no 'end'")], ids=["drops", "end"]
 )
 def test_one_that_can_not_be_made_is_told(
     word: Word, what: str, capsys: pytest.CaptureFixture[str]
@@ -114,7 +146,7 @@ def test_one_that_can_not_be_made_is_told(
 
 def test_details_are_compact_json() -> None:
     """In ASCII, whatever the handler is called."""
-    word = start("prüfung")
+    word = start("prüfung", *NAMES)
 
     def convert(record: logging.LogRecord, topic: str, spare: int) -> Item:
         return make_item(topic, None, Record(None, b"", (), 9))
@@ -124,3 +156,15 @@ def test_details_are_compact_json() -> None:
     text = (event.record.headers[1][1] or b"").decode("ascii")
     assert json.loads(text) == word.details
     assert " " not in text
+
+
+def test_the_details_of_a_start_have_a_bound() -> None:
+    """Readers take details of 4 KB at most, whatever the handler is called."""
+    word = start("\U0001f600" * 5_000, "x" * 249, DEAD, "0" * 16)
+
+    def convert(record: logging.LogRecord, topic: str, spare: int) -> Item:
+        return make_item(topic, None, Record(None, b"", (), 9))
+
+    event = events(convert).make(word, "logs")
+    assert event is not None
+    assert len(event.record.headers[1][1] or b"") < 4_000

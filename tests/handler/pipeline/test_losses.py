@@ -7,8 +7,17 @@ import threading
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kiel_logging.handler.pipeline.losses import Loss, Losses, add_all, total
+from kiel_logging.handler.pipeline.losses import (
+    MOST_RANGES,
+    Loss,
+    Losses,
+    add_all,
+    ranges,
+    total,
+)
 from tests.handler.pipeline.interruption import Trial, interrupt_everywhere
 from tests.handler.pipeline.sample import DEBUG, ERROR, INFO, WARNING
 
@@ -243,3 +252,25 @@ def test_topics_that_are_gathered_are_bounded_too() -> None:
     assert len(gathered) == BOUND + 1
     assert (gathered["tenant-0"].records, gathered[""].records) == (2, 500)
     assert (gathered[""].begin, gathered[""].end) == (NOON + BOUND, NOON + BOUND + 499)
+
+
+@given(st.sets(st.integers(1, 400)), st.integers(0, 3))
+def test_parts_add_up_to_the_whole(numbers: set[int], records: int) -> None:
+    """Each names few enough numbers for one record; what was lost is counted once."""
+    whole = Loss(NOON, NOON, numbers=set(numbers))
+    whole.counts["failed", logging.INFO] = records
+    first, *others = whole.parts()
+    assert all(len(ranges(part.numbers)) <= MOST_RANGES for part in (first, *others))
+    assert [part.records for part in others] == [0] * len(others)
+    for part in others:
+        first.add(part)
+    assert first == whole
+
+
+@given(st.sets(st.integers(1, 100)))
+def test_ranges_are_the_numbers(numbers: set[int]) -> None:
+    """In ascending order, as few as can be."""
+    found = ranges(numbers)
+    assert [n for first, last in found for n in range(first, last + 1)] == sorted(numbers)
+    ends = [last for _, last in found]
+    assert all(first > end + 1 for (first, _), end in zip(found[1:], ends, strict=False))

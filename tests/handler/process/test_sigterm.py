@@ -13,6 +13,7 @@ import pytest
 
 from tests.handler.process.child import STRICT, run_by_hand, said
 from tests.handler.shipped import messages, stop_broker
+from tests.support.stamps import events
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 HELD_BACK = {"linger_ms": 60_000, "flush_on_sigterm": True}
@@ -212,6 +213,29 @@ say(delivered=handler.stats().delivered)
 """
     program = run_by_hand(code, *STRICT, brokers=cluster.addresses, **HELD_BACK)
     assert (program.returncode, program.stderr, said(program)) == (0, "", {"delivered": 1})
+
+
+@pytest.mark.parametrize(
+    ("action", "names"),
+    [
+        ("signal.SIG_IGN", ["start", "pause"]),
+        ("lambda *_: None", ["start", "pause"]),
+        ("signal.SIG_DFL", ["start", "end"]),
+    ],
+)
+def test_a_stream_ends_where_the_program_certainly_does(
+    cluster: ThreadedFakeCluster, action: str, names: list[str]
+) -> None:
+    """Else it is paused: the program may go on."""
+    code = f"""
+signal.signal(signal.SIGTERM, {action})
+make()
+log.info("x")
+terminate()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    run_by_hand(code, *STRICT, brokers=cluster.addresses, chain=True, flush_on_sigterm=True)
+    assert [name for name, _ in events(cluster.records("logs"))] == names
 
 
 # -- who is in front of whom ----------------------------------------------------------------------

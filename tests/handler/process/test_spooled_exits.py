@@ -15,7 +15,7 @@ import pytest
 from kiel_logging import KafkaHandler
 from tests.handler.process.child import STRICT, burst, logged_in, run, run_by_hand, said
 from tests.handler.shipped import MakeHandler, messages, start_broker, stop_broker
-from tests.support.stamps import audited
+from tests.support.stamps import audited, harm
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
@@ -81,7 +81,7 @@ def test_development_mode_finds_nothing(
     assert (done.returncode, done.stderr) == (0, "")
     assert messages(cluster) == [str(number) for number in range(10)]
     assert list(tmp_path.iterdir()) == []
-    assert not audited(cluster.records("logs")).failures(strict=True)
+    assert harm(audited(cluster.records("logs"))) == {}
 
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
@@ -131,7 +131,8 @@ os.kill(os.getpid(), signal.SIGKILL)
     handler.close()
     sent = dict.fromkeys(messages(cluster))  # the broker may store what it had when it stalled
     assert [text for text in sent if text.isdigit()] == [str(number) for number in range(3000)]
-    assert not audited(cluster.records("logs")).failures(strict=False)
+    # The process may have sent more than was on disk: no recovery can vouch for its end.
+    assert harm(audited(cluster.records("logs"))).keys() - {"repeated"} == {"unfinished"}
 
 
 @MODES
@@ -168,7 +169,7 @@ while True: log.info("again")
         done = run_by_hand(code, brokers=cluster.addresses, spool_dir=str(tmp_path), spool=mode)
         assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
     verdict = audited(cluster.records("logs"))
-    assert not verdict.failures(strict=True)
+    assert harm(verdict) == {}
     assert len(verdict.streams) == 4
 
 
@@ -220,7 +221,7 @@ def test_forks_while_spooling(
     if away:
         sent_by_the_next(cluster, make_handler, tmp_path, expected.total())
     assert Counter(messages(cluster)) == expected
-    assert not audited(cluster.records("logs")).failures(strict=True)
+    assert harm(audited(cluster.records("logs"))) == {}
 
 
 @MODES
@@ -249,7 +250,7 @@ say(count=count)
     assert (done.returncode, done.stderr) == (0, "")
     expected = [*map(str, range(5000)), *(f"signal {n}" for n in range(said(done)["count"]))]
     assert Counter(messages(cluster)) == Counter(expected)
-    assert not audited(cluster.records("logs")).failures(strict=True)
+    assert harm(audited(cluster.records("logs"))) == {}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -309,4 +310,4 @@ def test_two_programs_on_one_directory(
     expected = [f"left {program} {number}" for program in range(4) for number in range(200)]
     expected += [f"own {program} {number}" for program in range(2) for number in range(200)]
     assert Counter(messages(cluster)) == Counter(expected)
-    assert not audited(cluster.records("logs")).failures(strict=True)
+    assert harm(audited(cluster.records("logs"))) == {}

@@ -1,0 +1,43 @@
+"""The table of who can do what: the same in the help and in the documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kiel_logging.cli import main
+from kiel_logging.verify.names import FINDINGS
+from kiel_logging.verify.threats import NOT_FOUND, THREATS, Threat
+
+DOCS = (Path(__file__).parents[2] / "docs" / "proof.rst").read_text()
+
+
+def squeezed(text: str) -> str:
+    """A text whatever its lines are."""
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("threat", THREATS, ids=lambda threat: threat.does)
+def test_the_documentation_has_each_row(threat: Threat) -> None:
+    """With all of its cells, in this order."""
+    row = f"* - {threat.who} - {threat.does} - {threat.without_key} - {threat.with_key}"
+    assert squeezed(row) in squeezed(DOCS)
+
+
+def test_the_help_has_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the documentation does."""
+    with pytest.raises(SystemExit):
+        main(["verify", "--help"])
+    said = squeezed(capsys.readouterr().out)
+    for who, does, without_key, with_key in THREATS:
+        assert who in said
+        assert squeezed(f"{does} no key: {without_key} a key: {with_key}") in said
+
+
+@pytest.mark.parametrize("threat", THREATS, ids=lambda threat: threat.does)
+def test_a_row_names_findings_or_says_that_there_are_none(threat: Threat) -> None:
+    """Nobody has to guess what an empty cell means."""
+    for cell in (threat.without_key, threat.with_key):
+        words = set(cell.replace(",", " ").replace(";", " ").split())
+        assert words & set(FINDINGS) or NOT_FOUND in cell
