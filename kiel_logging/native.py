@@ -42,9 +42,19 @@ Lock: Final[Callable[[], threading.Lock]] = _original("_thread", "allocate_lock"
 RLock: Final[Callable[[], Any]] = _original("_thread", "RLock")
 sleep: Final[Callable[[float], None]] = _original("time", "sleep")
 DefaultSelector: Final[Any] = _original("selectors", "DefaultSelector")
+_socket: Final[Any] = _original("socket", "socket")
+
+
+def _socketpair() -> tuple[socket.socket, socket.socket]:
+    """Return what ``socket.socketpair()`` returns; that one makes its sockets of a class that was
+    replaced, and one of gevent's makes a hub, which on the loop thread waits for the program's."""
+    one, other = _original("_socket", "socketpair")()
+    return _socket(fileno=one.detach()), _socket(fileno=other.detach())
+
+
 _originals: Final[Any] = SimpleNamespace(
-    socket=_original("socket", "socket"),
-    socketpair=_original("socket", "socketpair"),
+    socket=_socket,
+    socketpair=_socketpair,
     getaddrinfo=_original("_socket", "getaddrinfo"),
 )
 
