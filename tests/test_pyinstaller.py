@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import kiel_logging
-from kiel_logging.handler.process import imports
+from kiel_logging.handler.process import loading
 from kiel_logging.pyinstaller import hook_directories
 from kiel_logging.wire import compression
 
@@ -42,7 +42,7 @@ def hidden(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_public_names_and_what_the_loop_thread_imports(hidden: set[str]) -> None:
     """All of them are found in a program that was frozen."""
     assert set(kiel_logging._HOMES.values()) <= hidden
-    assert set(imports._OTHERS) <= hidden
+    assert set(loading._MODULES) <= hidden
 
 
 def test_the_wheel_tells_pyinstaller_of_it() -> None:

@@ -114,7 +114,9 @@ def test_audit_examples_do_not_disturb_each_other(tmp_path: Path) -> None:
                 text=True,
                 timeout=60,
             )
-            assert (finished.returncode, finished.stderr) == (0, "")
+            assert finished.returncode == 0
+            no_key = "kiel_logging: an AuditHandler has no chain_key"
+            assert [x for x in finished.stderr.splitlines() if not x.startswith(no_key)] == []
     assert "shop.transfers is complete" in finished.stdout
 
 
