@@ -332,8 +332,10 @@ class LoopThread:
 
     def _run_there(self, work: "Work", timeout: float) -> Any:
         deadline = monotonic() + timeout
+        # The grace is for loading as well: there is a spool to write only once the loop is there.
         # No threading.Event: a signal handler that flushes as well may run on top of its methods.
-        while self._loop is None and self._runs and (left := deadline - monotonic()) > 0:
+        begun_by = deadline + self._grace
+        while self._loop is None and self._runs and (left := begun_by - monotonic()) > 0:
             wait_for_modules(left)
             time.sleep(_A_MOMENT)
         loop, shipper = self._loop, self.shipper
