@@ -8,7 +8,7 @@ from typing import Final
 
 from kiel_logging.constants import VERSION
 
-_EXTRAS_FOR_DEVELOPERS: Final = {"bench", "dev", "lint", "test"}
+_EXTRAS_FOR_DEVELOPERS: Final = {"bench", "dev", "docs", "lint", "test"}
 
 
 def about() -> Iterator[str]:

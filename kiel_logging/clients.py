@@ -59,8 +59,8 @@ class Producer:
         request_timeout_ms: milliseconds a broker has to answer.
         delivery_timeout_ms: milliseconds after which a message is given up; one that is out to a
             broker by then has until its request ends, at most ``request_timeout_ms`` more.
-        retry_backoff_ms: milliseconds before the first retry; doubles with each, up to
-        retry_backoff_max_ms: the most milliseconds between retries.
+        retry_backoff_ms: milliseconds before the first retry; doubles with each.
+        retry_backoff_max_ms: most milliseconds between two retries.
         metadata_max_age_ms: milliseconds after which brokers are asked again who leads what.
         topic_creation_timeout_ms: milliseconds that an unknown topic has to come into being.
         connect_timeout_ms: milliseconds for each attempt to connect.
@@ -73,19 +73,19 @@ class Producer:
             brokers refuse it or don't know it, which is logged; True insists on it.
         compression_level: the codec's own measure of effort; None is its default.
         buffer_memory: most bytes of memory for messages that are not delivered yet.
-        max_block_ms: milliseconds that ``produce()`` waits for room in it.
+        max_block_ms: milliseconds that ``produce()`` waits for room in ``buffer_memory``.
         security_protocol: "PLAINTEXT", "SSL" (TLS), "SASL_PLAINTEXT" or "SASL_SSL".
         ssl_cafile: PEM file of the authorities to trust; the system's when left out.
         ssl_certfile: PEM file of this client's certificate and its chain, for mutual TLS.
-        ssl_keyfile: PEM file of its key, when that is not in the same file.
-        ssl_password: of the key, if it is encrypted. This, ``sasl_username`` and ``sasl_password``
+        ssl_keyfile: PEM file of this client's key, when that is not in ``ssl_certfile``.
+        ssl_password: of that key, if it is encrypted. This, ``sasl_username`` and ``sasl_password``
             are a str, ``{"env": "NAME"}`` or ``{"file": "/path"}``, read for each connection.
         ssl_check_hostname: False takes any host's certificate, and warns.
         ssl_verify_certificate: False takes any certificate at all, and warns.
         ssl_context: an ``ssl.SSLContext``, in place of the files, for everything else.
         sasl_mechanism: "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512" or "OAUTHBEARER".
-        sasl_username: who this client is, for the first three.
-        sasl_password: its password.
+        sasl_username: the user name, for PLAIN and SCRAM.
+        sasl_password: the user's password, for PLAIN and SCRAM.
         sasl_token_provider: for OAUTHBEARER: a callable, or coroutine function, that returns an
             access token: a str or a ``security.Token``. It is called on a thread, whenever the
             last token has used up most of its life. Or ``security.ClientCredentials``.

@@ -3,8 +3,8 @@
 ::
 
     KielError
-    ├── ConfigurationError (ValueError)    an option is wrong: whoever wrote the options
-    ├── MessageError                       this one message can't be sent: whoever made it
+    ├── ConfigurationError (ValueError)    an option is wrong
+    ├── MessageError                       this one message can't be sent
     │   ├── KeyTypeError (TypeError)           the key maker's value can't be stored as bytes
     │   ├── ValueTypeError (TypeError)         the serializer returned neither str nor bytes
     │   ├── HeaderTypeError (TypeError)        a record header is not a pair of str and bytes
@@ -168,7 +168,7 @@ class Throttled(BrokerError):
 
 
 class SecurityError(BrokerError):
-    """TLS or SASL failed: retried, but not often, for somebody has to put something right."""
+    """TLS or SASL failed. It is retried, but seldom: it takes a person to put it right."""
 
 
 class AuthenticationFailed(SecurityError):
@@ -196,7 +196,7 @@ class CertificateExpired(CertificateRejected):
 
 
 class UnknownAuthority(CertificateRejected):
-    """The broker's certificate is signed by nobody that is trusted."""
+    """The broker's certificate is not signed by an authority that is trusted."""
 
 
 class WrongHostName(CertificateRejected):

@@ -121,7 +121,8 @@ class KafkaHandler(logging.Handler):
     bytes of the record and hands them over; it never waits for the network and never raises.
 
     Args:
-        brokers: bootstrap brokers, as Producer takes them.
+        brokers: bootstrap brokers: a list of ``"host"`` or ``"host:port"`` (9092 when left out,
+            IPv6 in brackets), or one comma-separated string.
         topic: a name, a template over the LogRecord's attributes (``"logs.{levelname}"``), or a
             callable that takes the LogRecord.
         level: the lowest level that is shipped.
@@ -130,8 +131,8 @@ class KafkaHandler(logging.Handler):
             have no key.
         key_maker: makes the key from the record's dict, in place of ``key_field``.
         headers: record headers: name -> field, as for ``key_field``.
-        partitioner: as Producer takes it; here "murmur2" by default, so that records with the
-            same key stay in order.
+        partitioner: chooses the partition: a name, see Producer, or a callable
+            ``(key, partitions) -> partition``. With "murmur2" records of one key stay in order.
         format: what the value is: "json" (the fields), "ecs" (Elastic Common Schema), "otel"
             (OpenTelemetry's log data model, as OTLP/JSON), "gelf", "text" (what another handler
             with this handler's Formatter writes), or a callable that takes the fields and the
@@ -144,18 +145,20 @@ class KafkaHandler(logging.Handler):
         exclude: names of fields that are left out; a dotted path reaches into nested ones.
         redact: names of fields whose values are hidden, at any depth, in everything that is made of
             a record. An object in which no names can be found is shown by its type alone.
-        compression: "snappy" by default; see Producer.
+        compression: the codec: "snappy", "gzip", "lz4" (extra `lz4`), "zstd" (extra `zstd`) or
+            None.
         batch_size: how many records are worth sending at once.
-        linger_ms: milliseconds after which fewer are sent.
-        required_acks: as Producer takes it; -1 (all in-sync replicas) by default.
+        linger_ms: milliseconds after which records are sent although the batch isn't full.
+        required_acks: when a record counts as delivered: -1 (all in-sync replicas have it), 1 (the
+            leader has it) or 0 (it was sent).
         ack_timeout: milliseconds that the leader may wait for the other replicas.
-        delivery_timeout_ms: milliseconds after which the producer gives a record up; without
-            limit by default.
+        delivery_timeout_ms: milliseconds after which a record is given up.
         buffer_records: most records that wait to be delivered.
-        buffer_memory: most bytes of memory that they take.
+        buffer_memory: most bytes of memory for records that wait to be delivered.
         overflow: what gives way when there are more: "drop_newest", "drop_oldest", "drop_lowest"
             (DEBUG before INFO before WARNING...), or "block", which lets the caller wait.
-        block_timeout_ms: milliseconds that it waits before the record is dropped after all.
+        block_timeout_ms: milliseconds that the caller waits with "block", before its record is
+            dropped.
         fallback: another handler, or the name of one, that gets the LogRecords which did not
             reach Kafka. It is called on the thread that logs (dropped) or on the loop thread
             (given up).

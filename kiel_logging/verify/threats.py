@@ -1,6 +1,6 @@
 """Who can do what to a topic, and what of it ``verify`` finds. The one table of it.
 
-``--help`` prints it, and docs/proof.rst has it for people.
+``--help`` prints it, and the documentation's page about proof is made of it.
 """
 
 import textwrap
