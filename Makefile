@@ -8,7 +8,7 @@ WORKERS ?= 2
 SOURCES := setup.py pyproject.toml $(wildcard kiel_logging/accelerator/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all unit lint types kafka chaos soak away bench bench-full clean
+.PHONY: help demo test test-all unit lint types docs kafka chaos soak away bench bench-full clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +45,10 @@ lint: $(VENV)/.installed  ## ruff, for mistakes and format
 
 types: $(VENV)/.installed  ## mypy, strict
 	$(RUN) -m mypy
+
+docs: $(VENV)/.installed  ## the documentation, into docs/_build/html
+	$(RUN) -m sphinx -W --keep-going --fresh-env -q docs docs/_build/html
+	@echo 'Open docs/_build/html/index.html'
 
 kafka: $(VENV)/.installed  ## three Apache Kafka brokers to play with, until Ctrl-C
 	$(RUN) -m tests.support.kafka

@@ -56,9 +56,10 @@ EXTRAS = {
         "uhashring>=2.3",
         "zstandard>=0.22",
     ],
-    "lint": ["mypy>=1.13", "ruff>=0.8", "types-PyYAML"],
+    "lint": ["mypy>=1.13", "ruff>=0.8", "types-PyYAML", "types-docutils"],
+    "docs": ["furo>=2024.8", "sphinx>=8"],
 }
-EXTRAS["dev"] = [*EXTRAS["test"], *EXTRAS["lint"]]
+EXTRAS["dev"] = [*EXTRAS["test"], *EXTRAS["lint"], *EXTRAS["docs"]]
 
 HERE = Path(__file__).parent
 ACCELERATOR = HERE / "kiel_logging" / "accelerator"

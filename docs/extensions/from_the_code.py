@@ -1,0 +1,246 @@
+"""Directives whose content is read from the code, so that the pages can't contradict it.
+
+``options``
+    a table of options, from signatures and docstrings; see ``OptionsDirective``.
+``findings``
+    what ``kiel-logging verify`` may find.
+``threats``
+    who can do what to a topic, and what of it ``verify`` finds.
+``answers``
+    what the producer does upon each error of Kafka's.
+``requests``
+    the requests of Kafka's protocol that are spoken, and their versions.
+``command-help``
+    what ``kiel-logging COMMAND --help`` prints.
+"""
+
+import inspect
+import os
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.errors import ExtensionError
+from sphinx.util.logging import getLogger
+
+from kiel_logging import AuditHandler, KafkaHandler, Producer, cli
+from kiel_logging.delivery.retry import OUTCOMES
+from kiel_logging.verify.names import FINDINGS
+from kiel_logging.verify.threats import THREATS
+from kiel_logging.wire.versions import SUPPORTED
+
+logger: Final = getLogger(__name__)
+
+_ENTRY: Final = re.compile(r"^(\w+): ", re.MULTILINE)
+_UNITS: Final = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+_NO_LIMIT: Final = 2**31 - 1
+_KINDS: Final = {
+    "handler": (KafkaHandler, Producer),
+    "audit": (AuditHandler,),
+    "producer": (Producer,),
+}
+"""Whose options a table is of; a later class has those that the earlier ones pass on to it."""
+
+
+class Option(NamedTuple):
+    """An option as a user gives it; ``default`` is as it is shown."""
+
+    name: str
+    default: str
+    meaning: str
+
+
+def options_of(kind: str) -> dict[str, Option]:
+    """Return the options of "handler", "audit" or "producer", by name, in order.
+
+    Raises:
+        ExtensionError: a docstring lacks one, or describes one that is not there.
+    """
+    found: dict[str, Option] = {}
+    for owner in _KINDS[kind]:
+        meanings = _meanings(owner)
+        for name, parameter in inspect.signature(owner).parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                meanings.pop(name)
+                continue
+            meaning = meanings.pop(name, None)
+            if meaning is None:
+                raise ExtensionError(f"the docstring of {owner.__name__} does not describe {name}")
+            found.setdefault(name, Option(name, _shown(parameter.default), meaning))
+        if meanings:
+            raise ExtensionError(f"{owner.__name__} does not have {', '.join(meanings)}")
+    return found
+
+
+def _meanings(owner: type) -> dict[str, str]:
+    arguments = re.search(r"^Args:\n(.*?)\n\n(?=\S)", inspect.getdoc(owner) or "", re.DOTALL | re.M)
+    assert arguments is not None
+    words = _ENTRY.split(textwrap.dedent(arguments[1]))[1:]
+    return {
+        name: " ".join(text.split()) for name, text in zip(words[::2], words[1::2], strict=True)
+    }
+
+
+def _shown(default: Any) -> str:
+    if default is inspect.Parameter.empty or default in ((), ""):
+        return "required"
+    if default == _NO_LIMIT:
+        return "no limit"
+    if isinstance(default, bool) or not isinstance(default, int | float):
+        return f"``{default!r}``".replace("'", '"')
+    for size, unit in _UNITS:
+        if default >= size and default % size == 0:
+            return f"{default // size} {unit}"
+    return f"{default:,g}" if isinstance(default, float) else f"{default:,}"
+
+
+class FromTheCode(Directive):
+    """A directive that makes reStructuredText."""
+
+    has_content = True
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the nodes of that text."""
+        node = nodes.container()
+        lines = StringList(list(self.lines()), source=f"<{self.name}>")
+        self.state.nested_parse(lines, self.content_offset, node)
+        return node.children
+
+    def lines(self) -> Iterator[str]:
+        """Yield its lines."""
+        raise NotImplementedError
+
+
+class OptionsDirective(FromTheCode):
+    """A table of the options that are named in the content; of all without any.
+
+    The argument is "handler", "audit" or "producer". A build fails when an option of the handler
+    is in no table.
+    """
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of a table."""
+        [kind] = self.arguments
+        known = options_of(kind)
+        names = " ".join(self.content).split() or list(known)
+        if unknown := [name for name in names if name not in known]:
+            raise self.error(f"there is no option {', '.join(unknown)}")
+        shown = self.state.document.settings.env.domaindata.setdefault("kiel_options", {})
+        shown.setdefault(kind, set()).update(names)
+        rows = (
+            (f"``{one.name}``", one.default, one.meaning) for one in map(known.get, names) if one
+        )
+        yield from _table(("option", "default", "meaning"), rows, (22, 15, 63))
+
+
+class FindingsDirective(FromTheCode):
+    """The findings of ``kiel-logging verify``."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of a table."""
+        rows = (
+            (f"``{name}``", one.unit, one.meaning, _WEIGHTS[one.weight.name])
+            for name, one in FINDINGS.items()
+        )
+        yield from _table(("finding", "counts", "meaning", "fails"), rows, (16, 13, 51, 20))
+
+
+_WEIGHTS: Final = {
+    "FAILS": "always",
+    "KEYED": "with a key, or ``--strict``",
+    "STRICT": "with ``--strict``",
+    "UNCHECKED": "counts as not checked",
+    "NOTED": "never",
+}
+
+
+class ThreatsDirective(FromTheCode):
+    """Deeds against a topic, and what is found of them."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of a table."""
+        head = ("who", "does what", "found without a key", "found with a key")
+        yield from _table(head, THREATS, (15, 35, 25, 25))
+
+
+class AnswersDirective(FromTheCode):
+    """The outcome of each error of Kafka's for a batch of records."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of a table."""
+        rows = ((f"``{error.name.upper()}``", one.value) for error, one in OUTCOMES.items())
+        yield from _table(("Kafka's error", "the batch is"), rows, (40, 60))
+
+
+class RequestsDirective(FromTheCode):
+    """The requests of Kafka's protocol that are spoken."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of a table."""
+        rows = (
+            (api.name.replace("_", " ").title().replace(" ", ""), f"{lowest} to {highest}")
+            for api, (lowest, highest) in SUPPORTED.items()
+        )
+        yield from _table(("request", "versions"), rows, (60, 40))
+
+
+def _table(
+    head: Iterable[str], rows: Iterable[Iterable[str]], widths: Iterable[int]
+) -> Iterator[str]:
+    yield from (".. list-table::", "   :header-rows: 1", "   :class: from-the-code")
+    yield from (f"   :widths: {' '.join(map(str, widths))}", "")
+    for row in (head, *rows):
+        for number, cell in enumerate(row):
+            yield f"   {' ' if number else '*'} - {cell}"
+
+
+class CommandHelpDirective(Directive):
+    """The help of ``kiel-logging`` and its argument."""
+
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return a literal block."""
+        before = os.environ.get("COLUMNS")
+        os.environ["COLUMNS"] = "80"
+        try:
+            text = _help(self.arguments)
+        finally:
+            del os.environ["COLUMNS"]
+            if before is not None:
+                os.environ["COLUMNS"] = before
+        return [nodes.literal_block(text, text, language="text")]
+
+
+def _help(command: list[str]) -> str:
+    parser = cli._parser(command)
+    if not command:
+        return parser.format_help()
+    [commands] = [one.choices for one in parser._actions if isinstance(one.choices, dict)]
+    found: str = commands[command[0]].format_help()
+    return found
+
+
+def _check_that_all_are_shown(_app: Sphinx, env: BuildEnvironment) -> None:
+    for kind, shown in env.domaindata.get("kiel_options", {}).items():
+        if missing := [name for name in options_of(kind) if name not in shown]:
+            logger.warning("no table shows these options of the %s: %s", kind, ", ".join(missing))
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directives."""
+    app.add_directive("options", OptionsDirective)
+    app.add_directive("findings", FindingsDirective)
+    app.add_directive("threats", ThreatsDirective)
+    app.add_directive("answers", AnswersDirective)
+    app.add_directive("requests", RequestsDirective)
+    app.add_directive("command-help", CommandHelpDirective)
+    app.connect("env-check-consistency", _check_that_all_are_shown)
+    return {"parallel_read_safe": False}

@@ -1,0 +1,1 @@
+"""The documentation is true: its code runs, its messages exist, its links lead somewhere."""
