@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 
 from kiel_logging.handler.conversion.formats.ecs import ECS_VERSION, lay_out
+from kiel_logging.handler.conversion.json_text import json_text
 from tests.handler.conversion.formats.records import (
     CREATED,
     EXCEPTION,
@@ -269,6 +270,8 @@ def test_any_fields_make_a_document(fields: dict[str, Any], extra: dict[str, Any
     given_fields.pop("time", None)
     if isinstance(level := given_fields.get("level"), str):
         given_fields["level"] = level.lower()
+    if isinstance(message := given_fields.get("message"), dict | list):
+        given_fields["message"] = json_text(message)
     expected = [leaf for leaf in leaves(given_fields) if leaf is not None]
     assert not lost(expected, leaves(made))
 
