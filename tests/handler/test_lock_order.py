@@ -8,6 +8,7 @@ these would wait for ever, and the whole program with it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import logging.config
 import threading
@@ -116,6 +117,7 @@ def order(monkeypatch: pytest.MonkeyPatch) -> Iterator[Order]:
     """What is seen of all locks that are made from now on, and of logging's own."""
     with modules():  # classes are made of the locks as they are
         pass
+    gc.collect()  # logging wants its lock when a handler goes, and other tests have left some
     order, plain = Order(), native.acquire
 
     def wait(lock: Any, timeout: float) -> bool:
