@@ -95,6 +95,8 @@ class LoopThread:
         self._gate = Gate()
         self._loop: PausingLoop | None = None
         self._is_full = self._complained = False
+        self._waiting: dict[Any, bool] = {}
+        """The locks that threads wait for until the loop has done their work."""
         # Not Thread.is_alive(): a hook that logs may start the thread in a forked child before
         # the module threading has run its own, which takes all threads for dead.
         self._runs = False
@@ -218,6 +220,9 @@ class LoopThread:
             except Exception as error:  # the program closed its descriptors, for one
                 self._die(error)
                 return
+            finally:
+                for done in list(self._waiting):  # it was stopped before it began their work
+                    self._release(done)
             self._runs = False
 
     def _begin_at_last(self) -> "PausingLoop | None":
@@ -344,13 +349,14 @@ class LoopThread:
         timeout = max(0.0, deadline - monotonic())
         done = native.Lock()
         done.acquire()
+        self._waiting[done] = True
         results: list[Any] = []
 
         async def run() -> None:
             try:
                 results.append(await work(shipper))
             finally:
-                done.release()
+                self._release(done)
 
         try:
             loop.call_soon_threadsafe(lambda: loop.begin(run()))
@@ -363,6 +369,11 @@ class LoopThread:
             self.waits_long(timeout)
         native.acquire(done, timeout + self._grace)
         return results[0] if results else None
+
+    def _release(self, done: Any) -> None:
+        """Let the thread continue that waits for ``done``; the loop and its end may both do so."""
+        if self._waiting.pop(done, False):
+            done.release()
 
     def _run_here(self, work: "Work", timeout: float) -> Any:
         if not self._prepared or running_loop() is not None:
