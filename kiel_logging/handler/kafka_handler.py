@@ -35,7 +35,7 @@ from kiel_logging.handler.pipeline.losses import OnError
 from kiel_logging.handler.pipeline.pipeline import Pipeline, Plan
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.pipeline.tallies import Tallies, with_awaited
-from kiel_logging.handler.process import exits, live_handlers
+from kiel_logging.handler.process import exits, live_handlers, loading
 from kiel_logging.handler.process import forking as forking  # registers what happens at a fork
 from kiel_logging.handler.quick_handle import quick_handle
 from kiel_logging.handler.receipts import Receipts, check_timeout
@@ -680,6 +680,7 @@ class KafkaHandler(logging.Handler):
         parents = self._pipeline
         if parents.process == os.getpid():
             return
+        loading.start_over()
         if parents.abandon():  # another thread, or a signal handler on top of this, did not
             self._tallies.start_over()
             self._patience = None

@@ -15,13 +15,15 @@ lock. Two such threads would wait for each other for ever. Therefore
   in their ``close()`` until loading is over; its lock is free for that time (``wait_for_modules``).
 """
 
+import importlib
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 from kiel_logging import native
 from kiel_logging.native import monotonic
@@ -39,6 +41,8 @@ import_module("concurrent.futures.thread")
 
 _A_MOMENT: Final = 0.005
 """Seconds between two looks whether loading is over."""
+
+_bootstrap: Final[Any] = importlib._bootstrap
 
 _loading: dict[int, int] = {}
 """The threads that load, or are about to, and the processes that they are of."""
@@ -91,6 +95,24 @@ def wait_for_modules(timeout: float) -> None:
     with free:
         while _is_loading() and (left := deadline - monotonic()) > 0:
             free.wait(min(left, _A_MOMENT))
+
+
+def start_over() -> None:
+    """Forget what a thread of the parent was loading, in a child that was forked in C meanwhile.
+
+    The child has these modules half, and their locks, which nothing there would ever release. The
+    next thread that needs the modules loads them.
+    """
+    here = os.getpid()
+    gone = [thread for thread, process in list(_loading.items()) if process != here]
+    for thread in gone:
+        _loading.pop(thread, None)
+        _bootstrap._blocking_on.pop(thread, None)
+    for name, reference in list(_bootstrap._module_locks.items()) if gone else ():
+        lock = reference()
+        if lock is not None and lock.owner in gone:
+            sys.modules.pop(name, None)
+            _bootstrap._module_locks.pop(name, None)
 
 
 def _is_loading() -> bool:

@@ -177,6 +177,31 @@ log.info("later")
 
 
 @MODES
+@pytest.mark.parametrize("pause", [0, 0.05, 0.1])
+def test_a_fork_in_c_while_the_network_loads(
+    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None, pause: float
+) -> None:
+    """With the child's half of Python's hooks, at whatever moment of the import: it delivers."""
+    code = f"""
+{FORK_IN_C}
+import time
+handler = make(close_timeout_ms=20_000)
+log.info("parent")
+time.sleep({pause})
+
+def work():
+    log.info("child")
+    say(left=handler.flush(20.0))
+
+say(statuses=wait(fork_in_c(work, ctypes.pythonapi.PyOS_AfterFork_Child)))
+"""
+    done = run_by_hand(code, brokers=cluster.addresses, **spooled(mode, tmp_path))
+    told = said(done)
+    assert (told["left"], told["statuses"]) == (0, [0]), done.stderr
+    assert sorted(messages(cluster)) == ["child", "parent"]
+
+
+@MODES
 def test_a_fork_hook_that_was_there_first_may_log(
     cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None
 ) -> None:
