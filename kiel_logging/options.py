@@ -175,6 +175,11 @@ def parse_brokers(brokers: Brokers) -> tuple[Address, ...]:
             f"brokers={brokers!r} must be a list of 'host' or 'host:port', or one "
             "comma-separated string"
         )
+    if any(isinstance(broker, str) and "@" in broker for broker in brokers):
+        raise ConfigurationError(  # shows none of it: a password stands in front of the "@"
+            "brokers has an '@': each is 'host' or 'host:port'; say who you are by sasl_username "
+            "and sasl_password"
+        )
     addresses = tuple(_parse_broker(broker) for broker in brokers)
     if not addresses:
         raise ConfigurationError("brokers is empty: name at least one, 'host' or 'host:port'")

@@ -210,6 +210,22 @@ def test_brokers(brokers: Any, expected: list[tuple[str, int]]) -> None:
 
 
 @pytest.mark.parametrize(
+    "brokers",
+    [
+        "kafka://u:hunter2@host:9092",
+        "u:hunter2@host",
+        ["a:9092", "u:hunter2@b"],
+        "u:hunter2,x@host",
+    ],
+)
+def test_a_password_in_an_address_is_not_shown(brokers: Any) -> None:
+    """The error says where it belongs, and nothing of what was given."""
+    with pytest.raises(ConfigurationError, match="by sasl_username and sasl_password") as caught:
+        parse_brokers(brokers)
+    assert "hunter" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("brokers", "message"),
     [
         ([], "brokers is empty: name at least one"),
