@@ -189,7 +189,7 @@ async def test_messages_behind_one_that_was_given_up() -> None:
     """After a delivery timeout the partition goes on, with idempotence too."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
-        options = {"delivery_timeout_ms": 60, "request_timeout_ms": 50, "required_acks": -1}
+        options = {"delivery_timeout_ms": 500, "request_timeout_ms": 50, "required_acks": -1}
         async with quick_producer(cluster, **options) as producer:
             await producer.produce("logs", 1)
             cluster.brokers[0].stop()
