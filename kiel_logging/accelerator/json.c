@@ -300,6 +300,20 @@ write_fields(Json *json, PyObject *fields, Py_ssize_t skipped, PyObject *taken)
     return WRITTEN;
 }
 
+PyObject *
+taken_from(Buffer *buffer, int result)
+{
+    PyObject *made = NULL;
+    if (result == WRITTEN) {
+        made = PyBytes_FromStringAndSize(buffer->data, (Py_ssize_t)buffer->size);
+    }
+    else if (result == NEEDS_CARE) {
+        made = Py_NewRef(Py_None);
+    }
+    buffer_end(buffer);
+    return made;
+}
+
 /* to_json(value) -> bytes | None: a plain value as JSON; None where Python has to write it. */
 PyObject *
 to_json(PyObject *module, PyObject *value)
@@ -308,14 +322,5 @@ to_json(PyObject *module, PyObject *value)
     Buffer buffer;
     buffer_begin(&buffer);
     Json json = {.buffer = &buffer, .most = SIZE_MAX, .left = PY_SSIZE_T_MAX, .deepest = DEEPEST};
-    int result = write_value(&json, value, 0);
-    PyObject *made = NULL;
-    if (result == WRITTEN) {
-        made = PyBytes_FromStringAndSize(buffer.data, (Py_ssize_t)buffer.size);
-    }
-    else if (result == NEEDS_CARE) {
-        made = Py_NewRef(Py_None);
-    }
-    buffer_end(&buffer);
-    return made;
+    return taken_from(&buffer, write_value(&json, value, 0));
 }

@@ -16,6 +16,9 @@ typedef struct {
     int deepest;     /* lists and dicts in each other */
 } Json;
 
+/* Return what was written as bytes, None where it needs care, NULL with an error; end the buffer. */
+PyObject *taken_from(Buffer *buffer, int result);
+
 /* Write a text. */
 int write_text(Json *json, PyObject *text);
 

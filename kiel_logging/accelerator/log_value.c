@@ -119,16 +119,7 @@ value_of(const Parts *parts)
 {
     Buffer buffer;
     buffer_begin(&buffer);
-    int result = write_parts(&buffer, parts);
-    PyObject *made = NULL;
-    if (result == WRITTEN) {
-        made = PyBytes_FromStringAndSize(buffer.data, (Py_ssize_t)buffer.size);
-    }
-    else if (result == NEEDS_CARE) {
-        made = Py_NewRef(Py_None);
-    }
-    buffer_end(&buffer);
-    return made;
+    return taken_from(&buffer, write_parts(&buffer, parts));
 }
 
 /* compose(created, head, message, tail, own, skipped, more, taken, end, most) -> bytes | None */
