@@ -3,8 +3,8 @@ from collections.abc import Callable, Mapping, Sized
 from logging import LogRecord
 from typing import Any, TypeVar
 
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.proof.stamper import T
+from kiel_logging.record.item import Item
 from kiel_logging.records import Header, Record
 
 G = TypeVar("G", bound=list[Any])

@@ -20,13 +20,13 @@ import pytest
 from kiel_logging.handler import quick_handle
 from kiel_logging.handler.pipeline import slices
 from kiel_logging.handler.pipeline.counts import Counts, queue_up
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.journal.frames import RECORD, Frame, encode
 from kiel_logging.partitioners import murmur2_hash
 from kiel_logging.proof.stamper import stamp
+from kiel_logging.record.item import Item
 from kiel_logging.records import Record
 from kiel_logging.wire.record_batch import encode_records, latest_timestamp
-from tests.handler.conversion.test_conversion import conversion, record
+from tests.record.test_conversion import conversion, record
 
 PURE = """
 import sys
@@ -44,7 +44,7 @@ assert counts.Counts is counts.CountsInPython
 assert counts.queue_up is counts.queue_up_in_python
 for name in ("take", "group", "records_of", "sizes_of", "memory_of"):
     assert getattr(slices, name) is getattr(slices, name + "_in_python")
-from kiel_logging.handler.conversion import quick
+from kiel_logging.record import quick
 assert not quick.IN_C
 assert not quick_handle.IN_C
 from kiel_logging.handler.spool import records

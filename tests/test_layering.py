@@ -54,7 +54,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "delivery": {*VALUES, "wire"},
     "network": {*VALUES, *CHOICES, "wire", "delivery"},
     "clients": {*VALUES, *CHOICES, "wire", "delivery", "network"},
-    "handler": {*VALUES, *CHOICES, "wire", "proof", "journal", "delivery", "network", "clients"},
+    "record": {*VALUES, *CHOICES, "wire", "proof"},
+    "handler": {
+        *VALUES,
+        *CHOICES,
+        "wire",
+        "proof",
+        "record",
+        "journal",
+        "delivery",
+        "network",
+        "clients",
+    },
     "prometheus": {"handler"},
     # Commands, which nobody but the command line imports.
     "confluent": {*VALUES},
@@ -221,7 +232,7 @@ def test_a_producer_does_not_load_the_handler_s_json() -> None:
     loaded = loaded_by("from kiel_logging import Producer")
     assert "tornado" in loaded
     assert loaded & {"confluent_kafka", "rich"} == set()
-    assert not any(name.startswith("kiel_logging.handler.conversion") for name in loaded)
+    assert not any(name.startswith("kiel_logging.record") for name in loaded)
 
 
 @pytest.mark.parametrize("name", kiel_logging.__all__)

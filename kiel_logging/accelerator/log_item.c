@@ -1,4 +1,4 @@
-/* From a LogRecord to an item: what handler/conversion/quick.py does, for fewer options and values.
+/* From a LogRecord to an item: what record/quick.py does, for fewer options and values.
  *
  * Runs no code of the program's: no __str__ of its objects, which might log. */
 

@@ -1,4 +1,4 @@
-/* The value of a log record, as the careful way (handler/conversion/log_json.py) writes it. */
+/* The value of a log record, as the careful way (record/log_json.py) writes it. */
 
 #include <math.h>
 #include <stdint.h>

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from kiel_logging import diagnostics
 from kiel_logging.diagnostics import log_to
-from kiel_logging.handler.pipeline.item import level_of
 from kiel_logging.native import monotonic
 from kiel_logging.printable import printable, printable_lines
+from kiel_logging.record.item import level_of
 
 MOST_DIVERTED: Final = 7
 """Diverted records among the ten messages in ten seconds: reports of losses need room as well."""

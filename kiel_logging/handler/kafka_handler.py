@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from kiel_logging.credentials import Secretive, hidden
 from kiel_logging.diagnostics import settle_levels
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.handler.conversion.conversion import Conversion
-from kiel_logging.handler.conversion.topic_choice import Topic
-from kiel_logging.handler.conversion.value_choice import Format, check_callable
 from kiel_logging.handler.fallback import Fallback, fallback_target
 from kiel_logging.handler.internal_log import InternalLog, describe_failure, write_to_stderr
 from kiel_logging.handler.option_checks import (
@@ -30,7 +27,6 @@ from kiel_logging.handler.option_checks import (
 )
 from kiel_logging.handler.pipeline.awaited import CUT_SHORT, Awaited
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, DROP_NEWEST, OUT_OF_MEMORY
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.losses import OnError
 from kiel_logging.handler.pipeline.pipeline import Pipeline, Plan
 from kiel_logging.handler.pipeline.stats import Stats
@@ -53,6 +49,10 @@ from kiel_logging.options import (
 )
 from kiel_logging.partitioners import Partitioner
 from kiel_logging.proof.stamper import stamp_size
+from kiel_logging.record.conversion import Conversion
+from kiel_logging.record.item import Item
+from kiel_logging.record.topic_choice import Topic
+from kiel_logging.record.value_choice import Format, check_callable
 from kiel_logging.serializers import Serializer
 
 if TYPE_CHECKING:

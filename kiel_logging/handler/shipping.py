@@ -98,7 +98,7 @@ def _converts(frame: FrameType) -> bool:
     return frame.f_code.co_name == "convert" and frame.f_globals.get("__name__") == _CONVERSION
 
 
-_CONVERSION: Final = "kiel_logging.handler.conversion.conversion"
+_CONVERSION: Final = "kiel_logging.record.conversion"
 
 
 def _code_of(handler: Any) -> CodeType | None:

@@ -10,13 +10,12 @@ from typing import Final
 from kiel_logging.errors import InvalidTopic, KeyTypeError
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.pipeline.awaited import Awaited
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, CLOSED, OUT_OF_MEMORY
-from kiel_logging.handler.pipeline.item import Item, level_of
 from kiel_logging.handler.pipeline.losses import OnError
 from kiel_logging.handler.pipeline.pipeline import Pipeline
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.shipping import as_shipping
+from kiel_logging.record.item import Item, Waiter, level_of
 
 _REASONS: Final = (
     (InvalidTopic, "invalid_topic"),
@@ -88,7 +87,7 @@ class Unshipped:
         record: logging.LogRecord,
         reason: str,
         error: Exception | None = None,
-        awaited: Awaited | None = None,
+        awaited: Waiter | None = None,
     ) -> None:
         """Count ``record`` as lost; it never became an item, or was not queued.
 
@@ -131,7 +130,7 @@ class Unshipped:
         record: logging.LogRecord,
         reason: str,
         error: Exception | None = None,
-        awaited: Awaited | None = None,
+        awaited: Waiter | None = None,
     ) -> None:
         if awaited is None and self._tallies:
             awaited = self._tallies.awaited(record)
@@ -155,7 +154,7 @@ class Unshipped:
             if self._fallback is not None and item.source is not None:
                 self._fallback.take(item.source)
 
-    def refuse(self, record: logging.LogRecord, awaited: Awaited | None = None) -> None:
+    def refuse(self, record: logging.LogRecord, awaited: Waiter | None = None) -> None:
         """``record``, which a block may await already, comes after the end of the process."""
         self._pipeline().handoff.drop(CLOSED, level_of(record))
         try:

@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from kiel_logging.handler.conversion.conversion import Conversion
 from kiel_logging.handler.shipping import (
     is_shipping,
     mark_this_thread_as_shipping,
     not_shipping,
     shipping,
 )
+from kiel_logging.record.conversion import Conversion
 
 
 def during_a_conversion(work: Callable[[], object]) -> None:

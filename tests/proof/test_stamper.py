@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.handler.pipeline.events import Event
-from kiel_logging.handler.pipeline.item import Item, make_item
 from kiel_logging.handler.pipeline.losses import Loss
 from kiel_logging.proof.chain import FIRST, Chain
 from kiel_logging.proof.stamper import (
@@ -24,6 +23,7 @@ from kiel_logging.proof.stamper import (
     stamp_in_python,
     stamp_size,
 )
+from kiel_logging.record.item import Item, make_item
 from kiel_logging.records import Record
 from kiel_logging.wire.sizes import record_size
 from tests.support import stamper as book

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.handler.pipeline.item import make_item
 from kiel_logging.proof.chain import Chain
 from kiel_logging.proof.stamper import Stamper
+from kiel_logging.record.item import make_item
 from kiel_logging.records import Record
 from tests.support import stamper as book
 

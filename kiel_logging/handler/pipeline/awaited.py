@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from kiel_logging.handler.pipeline.item import level_of
 from kiel_logging.handler.shipping import as_shipping
+from kiel_logging.record.item import level_of
 from kiel_logging.records import Receipt, TopicPartition, Undelivered
 
 AWAITED_MEMORY: Final = 300

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Sized
 from typing import Any, Protocol
 
-from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.record.item import Item
 
 
 class Kept(Protocol):

@@ -9,12 +9,12 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from kiel_logging.handler.conversion.log_record import HOST
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.pipeline.item import Item, make_item
 from kiel_logging.handler.pipeline.loss_report import summary_record
 from kiel_logging.handler.pipeline.losses import MOST_RANGES, Loss, ranges
 from kiel_logging.proof import headers
+from kiel_logging.record.item import Item, make_item
+from kiel_logging.record.log_record import HOST
 from kiel_logging.records import Header
 from kiel_logging.wire.sizes import header_size
 

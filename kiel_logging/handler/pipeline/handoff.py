@@ -18,11 +18,11 @@ from typing import Final
 from kiel_logging import native
 from kiel_logging.handler.pipeline.counts import Counts, queue_up
 from kiel_logging.handler.pipeline.disk_ledger import DiskLedger
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.queues import Lowest, Newest, Oldest, Queue
 from kiel_logging.handler.pipeline.stats import Stats
 from kiel_logging.handler.process.forking import is_forking
 from kiel_logging.native import monotonic
+from kiel_logging.record.item import Item
 from kiel_logging.records import RECORD_MEMORY_OVERHEAD
 
 BUFFER_FULL: Final = "buffer_full"

@@ -16,7 +16,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kiel_logging import native
-from kiel_logging.handler.conversion.log_record import running_loop
 from kiel_logging.handler.gate import Gate
 from kiel_logging.handler.internal_log import write_to_stderr
 from kiel_logging.handler.process.forking import is_forking
@@ -27,6 +26,7 @@ from kiel_logging.handler.process.loading import (
 )
 from kiel_logging.handler.shipping import as_shipping, mark_this_thread_as_shipping, shipping
 from kiel_logging.native import monotonic
+from kiel_logging.record.log_record import running_loop
 
 if TYPE_CHECKING:
     from kiel_logging.handler.pipeline.pausing_loop import PausingLoop

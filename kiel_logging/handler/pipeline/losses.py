@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from kiel_logging import native
-from kiel_logging.handler.conversion.log_record import rfc3339
+from kiel_logging.record.log_record import rfc3339
 
 _MOST_TOPICS: Final = 1_000
 """Topics that are told apart; a template over an unbounded field must not grow this for ever."""

@@ -16,7 +16,6 @@ from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.stalls import Stall
 from kiel_logging.errors import BufferFull, RecordTooLarge
 from kiel_logging.handler.pipeline.handoff import BLOCK, DROP_OLDEST
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import group, records_of, sizes_of
 from kiel_logging.handler.pipeline.stats import Trouble
 from kiel_logging.network.engine import Engine
@@ -25,6 +24,7 @@ from kiel_logging.network.tokens import RunAside
 from kiel_logging.options import ProducerOptions
 from kiel_logging.partitioners import BuiltIn
 from kiel_logging.printable import printable
+from kiel_logging.record.item import Item
 from kiel_logging.records import TopicPartition
 from kiel_logging.wire.sizes import BATCH_OVERHEAD
 

@@ -17,7 +17,6 @@ from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
 from kiel_logging.handler.pipeline import events
 from kiel_logging.handler.pipeline.events import ConvertOwn, Event, Events
 from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, Handoff
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loop_thread import GRACE, LoopThread, State
 from kiel_logging.handler.pipeline.losses import Losses, OnError
 from kiel_logging.handler.pipeline.stats import Stats
@@ -28,6 +27,7 @@ from kiel_logging.handler.spool.options import SpoolOptions
 from kiel_logging.options import producer_options
 from kiel_logging.proof.chain import NO_KEY, Chain
 from kiel_logging.proof.stamper import Stamper
+from kiel_logging.record.item import Item
 
 if TYPE_CHECKING:
     from kiel_logging.handler.pipeline.shipper import Shipper

@@ -8,8 +8,8 @@ from collections import deque
 from typing import Any, Final, Protocol, TypeAlias
 
 from kiel_logging.handler.pipeline.counts import Kept, count_and_append
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import take
+from kiel_logging.record.item import Item
 
 
 class Queue(Protocol):

@@ -17,7 +17,6 @@ from kiel_logging.handler.pipeline import events
 from kiel_logging.handler.pipeline.daemons import resolve_on_a_daemon, run_on_a_daemon
 from kiel_logging.handler.pipeline.events import ConvertOwn, Event, Events, Recovered, Word
 from kiel_logging.handler.pipeline.handoff import Handoff
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.loss_report import LossReport
 from kiel_logging.handler.pipeline.losses import Loss, Losses, OnError
 from kiel_logging.handler.pipeline.outbox import Outbox
@@ -29,6 +28,7 @@ from kiel_logging.options import ProducerOptions
 from kiel_logging.proof import headers
 from kiel_logging.proof.chain import NO_KEY
 from kiel_logging.proof.stamper import Stamper, sequence_of
+from kiel_logging.record.item import Item
 from kiel_logging.records import TopicPartition
 
 SLICE: Final = 4096

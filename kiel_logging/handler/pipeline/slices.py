@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
-from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.record.item import Item
 from kiel_logging.records import Record
 
 _record_of: Final = attrgetter("record")

@@ -9,8 +9,8 @@ from contextvars import ContextVar
 from typing import Final
 
 from kiel_logging.handler.pipeline.awaited import Awaited, Tally
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import plain
+from kiel_logging.record.item import Item
 from kiel_logging.records import NO_OFFSET, TopicPartition
 
 _here: Final[ContextVar[tuple[Tally, ...]]] = ContextVar("kiel_logging_receipts", default=())

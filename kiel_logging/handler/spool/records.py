@@ -10,14 +10,13 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from kiel_logging.handler.pipeline.awaited import Awaited
 from kiel_logging.handler.pipeline.events import Event
-from kiel_logging.handler.pipeline.item import ITEM_MEMORY_OVERHEAD, Item, make_item
 from kiel_logging.journal import frames
 from kiel_logging.journal.frames import EVENT, RECORD, STATE, Frame, Scan
 from kiel_logging.proof import headers
 from kiel_logging.proof.chain import DIGEST_SIZE, FIRST
 from kiel_logging.proof.stamper import State
+from kiel_logging.record.item import ITEM_MEMORY_OVERHEAD, Item, Waiter, make_item
 from kiel_logging.records import Record
 from kiel_logging.wire.sizes import record_size
 
@@ -45,7 +44,7 @@ class Waiters:
         self.on_disk = on_disk
         self.refused: dict[str, Exception] = {}
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, tuple[str, Awaited]] = {}
+        self._waiting: dict[int, tuple[str, Waiter]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -60,12 +59,12 @@ class Waiters:
         self._waiting[number] = (item.topic, item.awaited)
         return number
 
-    def find(self, number: int) -> Awaited | None:
+    def find(self, number: int) -> Waiter | None:
         """Return the waiter with ``number``; it may be read from disk again."""
         found = self._waiting.get(number)
         return None if found is None else found[1]
 
-    def of_topic(self, topic: str) -> list[Awaited]:
+    def of_topic(self, topic: str) -> list[Waiter]:
         """Return the waiters of all records of ``topic``, and forget those whose end is known."""
         for number, (_, awaited) in list(self._waiting.items()):
             if awaited.outcome is not None:
@@ -118,7 +117,7 @@ def state_of(item: Item) -> State:
     return State(int(found[headers.SEQUENCE] or 0), link[DIGEST_SIZE:] if link else FIRST)
 
 
-def item_of(frame: Frame, topic: str, waiter: Callable[[int], Awaited | None]) -> Item:
+def item_of(frame: Frame, topic: str, waiter: Callable[[int], Waiter | None]) -> Item:
     """Return the item that ``frame`` was made of, as far as it was stored."""
     record = Record(frame.data, frame.value, frame.headers, frame.timestamp)
     item = make_item(topic, frame.key, record, frame.level)

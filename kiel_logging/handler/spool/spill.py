@@ -17,7 +17,6 @@ from typing import Final
 from kiel_logging.errors import SpoolError
 from kiel_logging.handler.pipeline.events import Event
 from kiel_logging.handler.pipeline.handoff import Handoff
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import memory_of, plain
 from kiel_logging.handler.spool.records import Waiters, frame_of, state_frame, state_of
 from kiel_logging.handler.spool.stream import Mark, ShippedStream
@@ -25,6 +24,7 @@ from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import Frame, encode
 from kiel_logging.journal.stream import Position
 from kiel_logging.proof.stamper import Stamper
+from kiel_logging.record.item import Item
 
 RETRY_DISK: Final = 1.0
 """Seconds until a disk that failed is tried again."""

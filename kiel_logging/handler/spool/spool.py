@@ -18,7 +18,6 @@ from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.pipeline.events import Event, Recovered, Word
 from kiel_logging.handler.pipeline.handoff import Handoff
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import memory_of
 from kiel_logging.handler.spool import orphans
 from kiel_logging.handler.spool.options import SpoolOptions
@@ -32,6 +31,7 @@ from kiel_logging.journal.frames import encode
 from kiel_logging.journal.stream import DAMAGED
 from kiel_logging.proof.chain import Chain
 from kiel_logging.proof.stamper import Stamper
+from kiel_logging.record.item import Item
 from kiel_logging.records import TopicPartition
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from itertools import repeat
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from kiel_logging.errors import SpoolDamaged, SpoolError
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.slices import plain
 from kiel_logging.handler.spool.records import (
     is_end,
@@ -32,6 +31,7 @@ from kiel_logging.journal.stream import Checkpoint, Position, Stream
 from kiel_logging.journal.stream import Run as ReadRun
 from kiel_logging.proof.chain import FIRST
 from kiel_logging.proof.stamper import Stamper, State
+from kiel_logging.record.item import Item
 from kiel_logging.records import TopicPartition
 
 _BLOCK: Final = 512 * 1024

@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 
 from kiel_logging.errors import SpoolError
 from kiel_logging.handler.pipeline.handoff import Handoff
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.spool.records import Waiters, frame_bytes, frame_of
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import encode
 from kiel_logging.journal.local_stream import LocalStream
+from kiel_logging.record.item import Item
 
 
 class Writer:

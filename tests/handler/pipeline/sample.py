@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.stats import Stats
+from kiel_logging.record.item import Item
 from kiel_logging.records import Record
 
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR

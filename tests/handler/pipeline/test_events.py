@@ -24,8 +24,8 @@ from kiel_logging.handler.pipeline.events import (
     recovery,
     start,
 )
-from kiel_logging.handler.pipeline.item import Item, make_item
 from kiel_logging.handler.pipeline.losses import Loss
+from kiel_logging.record.item import Item, make_item
 from kiel_logging.records import Record
 from kiel_logging.wire.sizes import record_size
 

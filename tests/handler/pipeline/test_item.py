@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from kiel_logging.delivery.batch import memory_of
-from kiel_logging.handler.pipeline.item import (
+from kiel_logging.record.item import (
     SOURCE_MEMORY,
     STAMP_MEMORY,
     Item,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.handler.pipeline.item import Item
+from kiel_logging.record.item import Item
 from kiel_logging.records import TopicPartition
 from tests.handler.shipped import MakeHandler, logger_to, messages
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster

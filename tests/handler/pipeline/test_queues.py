@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kiel_logging.handler.pipeline.counts import Counts
 from kiel_logging.handler.pipeline.handoff import Handoff
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.pipeline.queues import Lowest, Newest, Oldest, Queue
+from kiel_logging.record.item import Item
 from tests.handler.pipeline.interruption import Trial, interrupt_everywhere
 from tests.handler.pipeline.sample import DEBUG, ERROR, INFO, WARNING, item, keys, total
 from tests.support.examples import examples

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from kiel_logging.handler.pipeline import slices
 from kiel_logging.handler.pipeline.counts import Counts, CountsInPython
-from kiel_logging.handler.pipeline.item import Item, make_item
 from kiel_logging.proof.stamper import Stamper
+from kiel_logging.record.item import Item, make_item
 from kiel_logging.records import Header, Record
 from kiel_logging.wire.record_batch import (
     encode_records,
@@ -23,7 +23,7 @@ from kiel_logging.wire.record_batch import (
     latest_timestamp_in_python,
 )
 from kiel_logging.wire.sizes import plain_record
-from tests.handler.conversion.test_conversion import conversion
+from tests.record.test_conversion import conversion
 
 KEYS: list[Any] = [None, "ada", b"bob", 7, "漢", ""]
 HEADERS: list[tuple[Header, ...]] = [(), (("level", b"INFO"),)]

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.spool.stream import ShippedStream
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import RECORD, Frame, encode
 from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.stream import Run as ReadRun
 from kiel_logging.proof.stamper import Stamper
+from kiel_logging.record.item import Item
 from kiel_logging.records import TopicPartition
 
 INSTANCE = "0" * 32

@@ -13,7 +13,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kiel_logging.handler.pipeline.counts import Counts
-from kiel_logging.handler.pipeline.item import Item
 from kiel_logging.handler.spool import records
 from kiel_logging.handler.spool.records import (
     frame_bytes,
@@ -35,7 +34,8 @@ from kiel_logging.journal.frames import (
     encode,
 )
 from kiel_logging.proof.stamper import stamp
-from tests.handler.conversion.test_conversion import conversion, record
+from kiel_logging.record.item import Item
+from tests.record.test_conversion import conversion, record
 
 SEED = frames.seed("0123456789abcdef" * 2, "logs")
 SETTINGS = item_settings("logs")

@@ -1,0 +1,236 @@
+"""From LogRecord to Item, step by step, on the thread that logs.
+
+Log arguments are mutable: converted any later, something else would be shipped than was logged.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.record.concealment import Concealment
+from kiel_logging.record.context_choice import context_choice
+from kiel_logging.record.field_changes import field_changes
+from kiel_logging.record.header_choice import header_choice
+from kiel_logging.record.item import Item, level_of, make_item
+from kiel_logging.record.key_choice import key_choice
+from kiel_logging.record.log_record import add_fields, show, to_fields
+from kiel_logging.record.notes import NOTES
+from kiel_logging.record.plain import make_plain
+from kiel_logging.record.quick import IN_C, Quick, attribute_of
+from kiel_logging.record.redaction import Redaction, redaction
+from kiel_logging.record.topic_choice import is_name, topic_choice
+from kiel_logging.record.trace_ids import trace_ids
+from kiel_logging.record.value_choice import value_choice
+from kiel_logging.records import Record
+from kiel_logging.serializers import encode_key
+from kiel_logging.wire.sizes import BATCH_OVERHEAD, record_size
+
+_SIMPLE: Final = ("json", None, None, None, None, None)
+"""Format, serializer, key maker, and what changes or hides fields: where none is given."""
+
+Step: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Conversion:
+    """Makes Items as the options say; see KafkaHandler for what they mean.
+
+    Args:
+        max_size: most bytes that a record may take in a request.
+        keep_source: whether items keep their LogRecord, for a fallback.
+
+    Attributes:
+        topic: LogRecord -> topic name; raises InvalidTopic.
+        convert_at_once: as ``convert()`` without a formatter, but returns None for records that
+            need any care; runs no code of the program's. None where there is no such way.
+        convert_quick: as ``convert_at_once``, but may return a compiled item in one piece.
+        settings_in_c: what C needs to do so by itself.
+
+    Raises:
+        ConfigurationError: names the option, the value and what is allowed.
+    """
+
+    def __init__(
+        self,
+        *,
+        topic: Any,
+        key_field: Any,
+        key_maker: Any,
+        headers: Any,
+        format: Any,  # noqa: A002
+        serializer: Any,
+        context: Any,
+        fields: Any,
+        rename: Any,
+        exclude: Any,
+        redact: Any,
+        max_size: int,
+        keep_source: bool,
+    ) -> None:
+        self.topic = topic_choice(topic)
+        self._key = key_choice(key_field, key_maker)
+        self._headers = header_choice(headers)
+        for option, name in (("key_field", key_field), *_named("headers", headers)):
+            _check_is_shown(redact, rename, option, name)
+        self._context = context_choice(context)
+        most = max_size - BATCH_OVERHEAD
+        hide = redaction(redact)
+        self._conceal = None if hide is None else Concealment(hide, most)
+        self._steps = _steps(fields, rename, exclude, hide, self._conceal)
+        self._value = value_choice(format, serializer)
+        self._max_size = most
+        self._keep_source = keep_source
+        given = (format, serializer, key_maker, rename, exclude, redact)
+        self._quick: Quick | None = None
+        self.convert_at_once: Callable[[logging.LogRecord], Item | None] | None = None
+        self.convert_quick: Callable[[logging.LogRecord], Any] | None = None
+        self.settings_in_c: tuple[Any, ...] | None = None
+        if given == _SIMPLE and IN_C:
+            self._take_short_ways(topic, key_field, headers, fields)
+
+    def convert(
+        self,
+        record: logging.LogRecord,
+        formatter: logging.Formatter | None,
+        topic: str | None = None,
+        spare: int = 0,
+    ) -> Item:
+        """Return ``record`` as an item, for ``topic`` if given; the record is not changed.
+
+        ``spare`` is how many bytes fewer than else it may take in a request.
+
+        Raises:
+            Exception: whatever the user's own topic, key maker, format or serializer raised, and
+                what encoding their results raises.
+        """
+        if self._quick is not None and formatter is None and topic is None:
+            item = self._quick.convert(record)
+            if item is not None:
+                return item
+        shown, fields = self._fields(record, formatter)
+        if self._context is not None:
+            self._add(fields, self._context())
+        if ids := trace_ids():
+            add_fields(fields, ids)
+        for step in self._steps:
+            fields = step(fields)
+        key = self._key(fields, shown)
+        headers = self._headers(fields, shown)
+        envelope = Record(encode_key(key), None, headers, milliseconds(record.created))
+        most = self._max_size - spare - record_size(envelope)
+        return make_item(
+            self.topic(record) if topic is None else topic,
+            key,
+            envelope._replace(value=self._value(fields, shown, formatter, most)),
+            level_of(record),
+            record if self._keep_source else None,
+        )
+
+    def _fields(
+        self, record: logging.LogRecord, formatter: logging.Formatter | None
+    ) -> tuple[logging.LogRecord, dict[str, Any]]:
+        """Return the record as it may be seen, and its fields."""
+        if self._conceal is None:
+            return record, to_fields(record, formatter)
+        concealed = self._conceal(record)
+        fields = to_fields(concealed.record, formatter)
+        if concealed.exception is not None:
+            fields["exception"] = concealed.exception
+        _note_replaced(fields, concealed.replaced)
+        return concealed.record, fields
+
+    def _add(self, fields: dict[str, Any], more: Mapping[str, Any]) -> None:
+        replaced = []
+        if self._conceal is not None:
+            more = dict(more)
+            replaced = self._conceal.make_plain(more)
+        add_fields(fields, more)
+        _note_replaced(fields, replaced)
+
+    def as_seen(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Return a copy of ``record`` without what ``redact`` hides; itself without that option."""
+        if self._conceal is None:
+            return record
+        try:
+            return self._conceal(record).record
+        except Exception as error:  # of a record of the program's own kind
+            return logging.makeLogRecord({"msg": f"<a record that can't be shown: {show(error)}>"})
+
+    def _take_short_ways(self, topic: Any, key_field: Any, headers: Any, fields: Any) -> None:
+        """Find out how records that need no care can be converted."""
+        static = dict(fields or {})
+        names = {**(headers or {})}
+        attributes = {name: attribute_of(field) for name, field in names.items()}
+        key = None if key_field is None else attribute_of(key_field)
+        if (
+            None in attributes.values()
+            or (key is None and key_field is not None)
+            or not static.keys().isdisjoint((key_field, *names.values()))
+            or make_plain(static).replaced
+        ):
+            return
+        self._quick = Quick(
+            topic=topic if is_name(topic) else self.topic,
+            key=key,
+            headers={name: field for name, field in attributes.items() if field is not None},
+            context=self._context,
+            fields=static,
+            most=self._max_size,
+            keep_source=self._keep_source,
+        )
+        self.convert_at_once = self._quick.convert_in_c
+        self.convert_quick = self._quick.convert_quick
+        self.settings_in_c = self._quick.settings_in_c
+
+
+def _named(option: str, names: Any) -> list[tuple[str, Any]]:
+    return [(option, name) for name in (names or {}).values()]
+
+
+def _steps(
+    fields: Any, rename: Any, exclude: Any, hide: Redaction | None, conceal: Concealment | None
+) -> tuple[Step, ...]:
+    change = field_changes(fields=fields, rename=rename, exclude=exclude)
+    if hide is None or conceal is None:
+        return () if change is None else (change,)
+    if change is None:
+        return (hide,)
+
+    def make_plain(fields: dict[str, Any]) -> dict[str, Any]:
+        _note_replaced(fields, conceal.make_plain(fields))
+        return fields
+
+    # Renaming must not uncover what was hidden under the old name, nor what the new one hides.
+    return (hide, change, make_plain, hide) if fields else (hide, change, hide)
+
+
+def _check_is_shown(redact: Any, rename: Any, option: str, name: Any) -> None:
+    """Refuse a key or a header that is looked up where nothing is hidden: in the LogRecord."""
+    hide = redaction(redact)
+    if hide is None or not isinstance(name, str):
+        return
+    renamed = (rename or {}).get(name, name)
+    for part in (name, *name.split("."), renamed):
+        if hide({part: ""}) != {part: ""}:
+            raise ConfigurationError(
+                f"{option} has {name!r}, which redact hides: a key or a header would show it"
+            )
+
+
+def _note_replaced(fields: dict[str, Any], replaced: list[str]) -> None:
+    if replaced:
+        notes = fields.get(NOTES)
+        notes = dict(notes) if isinstance(notes, dict) else {}
+        known = notes.get("replaced")
+        notes["replaced"] = [*(known if isinstance(known, list) else []), *replaced]
+        fields[NOTES] = notes
+
+
+def milliseconds(created: float) -> int:
+    """Return when a record was made, in milliseconds since 1970; now, when that can't be told."""
+    try:
+        moment = int(created * 1000)
+    except (OverflowError, TypeError, ValueError):  # infinite, no number, NaN
+        moment = -1
+    return moment if 0 <= moment < 2**63 else time.time_ns() // 1_000_000

@@ -1,0 +1,60 @@
+"""What the layouts have in common: a record's time and level, its exception, names and texts."""
+
+import logging
+from collections.abc import Container
+from typing import Any, Final
+
+from kiel_logging.record.log_record import rfc3339
+
+INT64: Final = range(-(2**63), 2**63)
+"""The integers that JSON readers of other languages can hold."""
+
+# RFC 3339 has four digits for the year.
+_YEARS_1000_TO_9999: Final = range(-30_610_224_000_000_000, 253_402_300_800_000_000)
+
+
+def created_micros(record: logging.LogRecord) -> int | None:
+    """Return when ``record`` was made, in microseconds since the epoch.
+
+    None when that is no time of the years 1000 to 9999: programs may set ``created``.
+    """
+    try:
+        micros = round(record.created * 1_000_000)
+    except (TypeError, ValueError, OverflowError):  # no number, not a number, infinite
+        return None
+    return micros if micros in _YEARS_1000_TO_9999 else None
+
+
+def created_text(record: logging.LogRecord) -> str | None:
+    """Return the same as RFC 3339, which is what the field ``time`` has unless it was changed."""
+    return None if created_micros(record) is None else rfc3339(record.created)
+
+
+def level_number(record: logging.LogRecord) -> int:
+    """Return the record's ``levelno``; 0 (NOTSET) when it is no integer."""
+    return record.levelno if isinstance(record.levelno, int) else 0
+
+
+def split_exception(fields: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return what the field ``exception`` tells of an exception, and what else is in it.
+
+    The first has any of ``type``, ``message`` and ``traceback``. An extra may have the name.
+    """
+    exception = fields.get("exception")
+    if type(exception) is not dict:
+        return {}, {}
+    told = {
+        name: exception[name]
+        for name in ("type", "message", "traceback")
+        if type(exception.get(name)) is str
+    }
+    return told, {name: value for name, value in exception.items() if name not in told}
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return ``name``; with _2, _3 ... behind it when that is taken."""
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free

@@ -1,0 +1,82 @@
+"""One log record on its way: what travels from the thread that logs to the one that ships."""
+
+import logging
+from typing import Any, Final, NamedTuple, Protocol
+
+from kiel_logging.records import (
+    RECORD_MEMORY_OVERHEAD,
+    Receipt,
+    Record,
+    TopicPartition,
+    Undelivered,
+)
+from kiel_logging.wire.sizes import record_size
+
+STAMP_MEMORY: Final = 80
+"""Bytes by which a stamp makes an item larger (150, and 314 with a chain), for the quarter of them
+that are with the producer and have one (tracemalloc, CPython 3.11)."""
+
+ITEM_MEMORY_OVERHEAD: Final = RECORD_MEMORY_OVERHEAD + STAMP_MEMORY
+
+SOURCE_MEMORY: Final = 1_500
+"""Bytes that a LogRecord takes which is kept for the fallback (tracemalloc, CPython 3.11)."""
+
+
+class Waiter(Protocol):
+    """Waits for the end of one record, for a receipt."""
+
+    outcome: Receipt | Undelivered | None
+    """What became of the record; None while that isn't known."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes."""
+
+    def delivered(self, place: TopicPartition, offset: int) -> None:
+        """Settle it: the brokers stored the record there; the offset is -1 where none is known."""
+
+    def lost(self, reason: str, error: BaseException | None = None) -> None:
+        """Settle it: the record was dropped or given up."""
+
+    def held(self, error: Exception, *, on_disk: bool) -> None:
+        """Note what keeps the record from being delivered for now."""
+
+
+class Item(NamedTuple):
+    """One log record, ready to be sent: nothing of what is sent can change any more.
+
+    ``key`` is what the partitioner gets; ``record`` has it as bytes. ``size`` is the most bytes
+    that it takes in a batch; ``memory`` those that it takes in this process, from when it is put
+    until it is delivered. ``level`` is logging's number. ``source`` is the LogRecord, kept only for
+    a fallback. ``awaited`` is told of its end, where somebody waits for that. proof/stamper.py goes
+    by the order of the first four.
+    """
+
+    topic: str
+    key: Any
+    record: Record
+    size: int
+    memory: int
+    level: int = logging.NOTSET
+    source: logging.LogRecord | None = None
+    awaited: Waiter | None = None
+
+
+def make_item(
+    topic: str,
+    key: Any,
+    record: Record,
+    level: int = logging.NOTSET,
+    source: logging.LogRecord | None = None,
+) -> Item:
+    """Return the item, with what it takes of batches and memory."""
+    size = record_size(record)
+    memory = size + ITEM_MEMORY_OVERHEAD
+    if source is not None:
+        memory += SOURCE_MEMORY
+    return Item(topic, key, record, size, memory, level, source)
+
+
+def level_of(record: logging.LogRecord) -> int:
+    """Return the record's level as a number; NOTSET for one that somebody made up without."""
+    return record.levelno if isinstance(record.levelno, int) else logging.NOTSET

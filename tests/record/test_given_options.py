@@ -1,0 +1,249 @@
+"""Options that are mappings and lists, from Python and from a dictConfig."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import logging.config
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.record.context_choice import context_choice
+from kiel_logging.record.field_changes import field_changes
+from kiel_logging.record.given_options import (
+    check_names_are_free,
+    given_mapping,
+    given_names,
+)
+from kiel_logging.record.header_choice import header_choice
+from kiel_logging.record.log_record import to_fields
+from kiel_logging.record.redaction import redaction
+
+REQUEST_ID: ContextVar[str] = ContextVar("REQUEST_ID")
+HERE = f"ext://{__name__}"
+
+
+def configured(value: Any) -> Any:
+    """A value as dictConfig hands it to a handler: what is nested in it is not resolved yet."""
+    return logging.config.BaseConfigurator({"value": value}).config["value"]
+
+
+# -- mappings --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": 1}, MappingProxyType({"a": 1}), configured({"a": 1})], ids=lambda v: type(v)
+)
+def test_a_mapping_is_taken_as_a_dict(value: Mapping[str, int]) -> None:
+    """Of whichever kind it is."""
+    taken = given_mapping("fields", value, "")
+    assert taken == {"a": 1}
+    assert type(taken) is dict
+
+
+def test_a_mapping_is_copied() -> None:
+    """What its owner changes later changes nothing."""
+    value = {"a": 1}
+    taken = given_mapping("fields", value, "")
+    value["b"] = 2
+    assert taken == {"a": 1}
+
+
+def test_nothing_given_is_empty() -> None:
+    """Null in a file."""
+    assert given_mapping("fields", None, "") == {}
+    assert given_names("exclude", None, "") == ()
+
+
+@pytest.mark.parametrize("value", ["a", 7, ["a"], [("a", "b")], {"a"}], ids=repr)
+def test_what_is_no_mapping_is_refused(value: Any) -> None:
+    """The message has the option, the value and what it may be."""
+    with pytest.raises(ConfigurationError) as refused:
+        given_mapping("headers", value, "header names to names of fields")
+    expected = f"headers={value!r} must be a mapping of header names to names of fields"
+    assert str(refused.value) == expected
+
+
+@pytest.mark.parametrize("name", ["", 1, None, True, b"a", ("a",)], ids=repr)
+def test_a_name_is_a_str_that_is_not_empty(name: Any) -> None:
+    """YAML makes True of `on`."""
+    expected = f"option has {name!r}: each name must be a str, and not empty"
+    with pytest.raises(ConfigurationError) as refused:
+        given_mapping("option", {"fine": 1, name: 2}, "")
+    assert str(refused.value) == expected
+    with pytest.raises(ConfigurationError) as refused:
+        given_names("option", ["fine", name], "")
+    assert str(refused.value) == expected
+
+
+# -- lists -----------------------------------------------------------------------------------------
+
+
+def names() -> Iterator[str]:
+    """Names that can be listed once."""
+    yield from ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [["a", "b"], ("a", "b"), {"a": 1, "b": 2}.keys(), names(), configured(["a", "b"])],
+    ids=lambda value: type(value).__name__,
+)
+def test_names_may_be_listed_by_anything(value: Any) -> None:
+    """Lists, tuples, sets, generators."""
+    assert given_names("exclude", value, "") == ("a", "b")
+
+
+@pytest.mark.parametrize("value", ["thread", b"thread", {"thread": True}, 7], ids=repr)
+def test_what_is_no_list_of_names_is_refused(value: Any) -> None:
+    """A str is a list of letters to Python, and never what was meant."""
+    with pytest.raises(ConfigurationError) as refused:
+        given_names("exclude", value, "['thread']")
+    expected = f"exclude={value!r} must be a list of names of fields, such as ['thread']"
+    assert str(refused.value) == expected
+
+
+# -- names that are taken --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", [*to_fields(logging.makeLogRecord({}), None), "extra", "kiel_logging"]
+)
+def test_a_field_of_every_record_can_not_be_given(name: str) -> None:
+    """Better said than never seen."""
+    with pytest.raises(ConfigurationError, match=f"^fields has '{name}': that is a field of the"):
+        check_names_are_free("fields", ["environment", name])
+
+
+@pytest.mark.parametrize("name", ["task", "exception", "stack", "request_id", "Level"])
+def test_a_field_that_few_records_have_can(name: str) -> None:
+    """The others have room for it."""
+    check_names_are_free("fields", [name])
+
+
+def test_it_does_not_count_where_the_handler_is_made() -> None:
+    """In an asyncio task, records have one field more."""
+
+    async def main() -> None:
+        check_names_are_free("fields", ["task"])
+        with pytest.raises(ConfigurationError, match="has 'host'"):
+            check_names_are_free("fields", ["host"])
+
+    asyncio.run(main())
+
+
+# -- dictConfig ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"a": f"{HERE}.REQUEST_ID"}, {"a": REQUEST_ID}),
+        ({"a": {"b": f"{HERE}.REQUEST_ID"}}, {"a": {"b": REQUEST_ID}}),
+        ({"a": [f"{HERE}.REQUEST_ID"]}, {"a": [REQUEST_ID]}),
+        ({"a": (f"{HERE}.REQUEST_ID",)}, {"a": [REQUEST_ID]}),
+        ({"a": "https://a.example"}, {"a": "https://a.example"}),
+        ({"a": [1, None, {"b": 1.5}]}, {"a": [1, None, {"b": 1.5}]}),
+    ],
+    ids=["direct", "in a dict", "in a list", "in a tuple", "an address", "plain"],
+)
+def test_references_are_resolved(value: Any, expected: Any) -> None:
+    """At any depth, though dictConfig itself resolves what stands directly under a handler."""
+    assert given_mapping("fields", configured(value), "") == expected
+
+
+def test_what_was_resolved_is_plain() -> None:
+    """Dicts and lists, with nothing of logging.config's left in them."""
+    taken = given_mapping("fields", configured({"a": {"b": [{}]}}), "")
+    assert type(taken["a"]) is dict
+    assert type(taken["a"]["b"]) is list
+    assert type(taken["a"]["b"][0]) is dict
+
+
+def test_references_in_a_list_are_resolved() -> None:
+    """Walking a list of logging.config's alone would not."""
+    assert given_names("exclude", configured([f"{HERE}.HERE", "b"]), "") == (HERE, "b")
+
+
+@pytest.mark.parametrize("missing", ["no_such_module.name", f"{__name__}.NO_SUCH_NAME"])
+def test_a_reference_to_nothing_is_told(missing: str) -> None:
+    """With the option it is in."""
+    with pytest.raises(ConfigurationError, match=r"^context=\{'a': '.*'\} can't be resolved: "):
+        given_mapping("context", configured({"a": f"ext://{missing}"}), "")
+
+
+class Converted(logging.Handler):
+    """Takes the options as a handler does."""
+
+    def __init__(self, *, headers: Any, context: Any, redact: Any, **changes: Any) -> None:
+        super().__init__()
+        self.headers = header_choice(headers)
+        self.context = context_choice(context)
+        self.change = field_changes(**changes)
+        self.redact = redaction(redact)
+
+
+def dict_config(**options: Any) -> dict[str, Any]:
+    """A configuration that could stand in a JSON file."""
+    handler = {
+        "()": f"{HERE}.Converted",
+        "headers": {"level": "levelname"},
+        "context": {"request_id": f"{HERE}.REQUEST_ID"},
+        "fields": {"deploy": {"module": f"{HERE}.__name__"}},
+        "rename": {"message": "msg"},
+        "exclude": ["thread"],
+        "redact": "cfg://hidden",
+        **options,
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "hidden": ["password"],
+        "handlers": {"kafka": handler},
+        "loggers": {"kiel_test.given": {"handlers": ["kafka"]}},
+    }
+
+
+def test_every_option_through_dict_config() -> None:
+    """From text alone."""
+    logging.config.dictConfig(json.loads(json.dumps(dict_config())))
+    logger = logging.getLogger("kiel_test.given")
+    handler: Any = logger.handlers.pop()
+    REQUEST_ID.set("r-1")
+    assert handler.context() == {"request_id": "r-1"}
+    assert handler.headers({}, logging.makeLogRecord({"levelname": "INFO"})) == (
+        ("level", b"INFO"),
+    )
+    changed = handler.change({"message": "hi", "thread": 7})
+    assert changed == {"msg": "hi", "deploy": {"module": __name__}}
+    assert handler.redact({"password": "s3cret"}) == {"password": "[redacted]"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"headers": ["level"]}, r"^headers=\['level'\] must be a mapping of header names"),
+        ({"context": {"a": "shop.a"}}, "^context has 'a': 'shop.a', which is no ContextVar; in a"),
+        ({"fields": {"host": "web-1"}}, "^fields has 'host': that is a field of the record's own"),
+        ({"rename": {"a": "c", "b": "c"}}, r"^rename=\{.*\} gives two fields the name 'c'$"),
+        ({"exclude": "thread"}, "^exclude='thread' must be a list of names of fields, such as"),
+        ({"redact": "password"}, "^redact='password' must be a list of names of fields, such as"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_wrong_option_is_readable_through_dict_config(
+    options: dict[str, Any], message: str
+) -> None:
+    """dictConfig says which handler; its cause says which option."""
+    with pytest.raises(ValueError, match=r"^Unable to configure handler 'kafka'$") as failure:
+        logging.config.dictConfig(dict_config(**options))
+    cause = failure.value.__cause__
+    assert isinstance(cause, ConfigurationError)
+    with pytest.raises(ConfigurationError, match=message):
+        raise cause
