@@ -10,7 +10,7 @@ import os
 
 from aws_msk_iam_sasl_signer import MSKAuthTokenProvider
 
-from kiel_logging.security import Token
+from kiel_logging import Token
 
 
 def token() -> Token:

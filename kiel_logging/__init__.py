@@ -10,6 +10,7 @@ from kiel_logging import constants
 
 if TYPE_CHECKING:
     from kiel_logging.clients import Producer
+    from kiel_logging.config.security import ClientCredentials, Token
     from kiel_logging.errors import KielError
     from kiel_logging.handler.audit_handler import AuditHandler
     from kiel_logging.handler.kafka_handler import KafkaHandler
@@ -21,6 +22,7 @@ __version__ = constants.VERSION
 
 __all__ = [
     "AuditHandler",
+    "ClientCredentials",
     "KafkaHandler",
     "KielError",
     "Producer",
@@ -28,6 +30,7 @@ __all__ = [
     "Receipts",
     "RecordMetadata",
     "Stats",
+    "Token",
     "TopicPartition",
     "Trouble",
     "__version__",
@@ -35,6 +38,7 @@ __all__ = [
 
 _HOMES = {
     "AuditHandler": "kiel_logging.handler.audit_handler",
+    "ClientCredentials": "kiel_logging.config.security",
     "KafkaHandler": "kiel_logging.handler.kafka_handler",
     "KielError": "kiel_logging.errors",
     "Producer": "kiel_logging.clients",
@@ -42,6 +46,7 @@ _HOMES = {
     "Receipts": "kiel_logging.handler.receipts",
     "RecordMetadata": "kiel_logging.records",
     "Stats": "kiel_logging.handler.pipeline.stats",
+    "Token": "kiel_logging.config.security",
     "Trouble": "kiel_logging.handler.pipeline.stats",
     "TopicPartition": "kiel_logging.records",
 }

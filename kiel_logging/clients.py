@@ -12,16 +12,16 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from kiel_logging import options as opt
-from kiel_logging.credentials import Secretive, hidden
+from kiel_logging.config import options as opt
+from kiel_logging.config.credentials import Secretive, hidden
+from kiel_logging.config.properties import Properties, complete
+from kiel_logging.config.security import PLAINTEXT, TokenProvider
 from kiel_logging.delivery.batch import Batch, memory_of
 from kiel_logging.network.engine import Engine
 from kiel_logging.network.resolver import resolve
 from kiel_logging.network.room import Room
 from kiel_logging.partitioners import Partitioner
-from kiel_logging.properties import Properties, complete
 from kiel_logging.records import NO_OFFSET, Headers, Record, RecordMetadata
-from kiel_logging.security import PLAINTEXT, TokenProvider
 from kiel_logging.serializers import (
     Serializer,
     check_timestamp,
@@ -87,7 +87,7 @@ class Producer:
         sasl_username: the user name, for PLAIN and SCRAM.
         sasl_password: the user's password, for PLAIN and SCRAM.
         sasl_token_provider: for OAUTHBEARER: a callable, or coroutine function, that returns an
-            access token: a str or a ``security.Token``. It is called on a thread, whenever the
+            access token: a str or a ``kiel_logging.Token``. It is called on a thread, whenever the
             last token has used up most of its life. Or ``security.ClientCredentials``.
 
     Raises:

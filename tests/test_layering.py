@@ -19,21 +19,18 @@ PACKAGE = ROOT.name
 VALUES = {
     "_accelerator",
     "constants",
-    "credentials",
     "diagnostics",
     "errors",
     "native",
     "printable",
     "records",
 }
-CHOICES = {"options", "partitioners", "properties", "security", "serializers", "topics"}
-FILES = {"properties_file", "config_providers", "oauth_properties"}
+CHOICES = {"config", "partitioners", "serializers", "topics"}
 
 # handler -> clients -> network -> delivery -> wire; arrows may skip, and never point back.
 MAY_IMPORT: dict[str, set[str]] = {
     "_accelerator": set(),
     "constants": set(),
-    "credentials": {"errors"},
     "diagnostics": {"native", "printable"},
     "errors": {"constants", "printable", "records"},
     "native": set(),
@@ -42,12 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "topics": {*VALUES},
     "serializers": {*VALUES},
     "partitioners": {*VALUES, "serializers"},
-    "properties_file": {*VALUES},
-    "config_providers": {*VALUES, "properties_file"},
-    "oauth_properties": {*VALUES, "config_providers", "security"},
-    "properties": {*VALUES, *FILES, "security"},
-    "security": {*VALUES},
-    "options": {*VALUES, "partitioners", "security", "serializers", "topics", "wire"},
+    "config": {*VALUES, "partitioners", "serializers", "topics", "wire"},
     "wire": {*VALUES},
     "proof": {*VALUES, "wire"},
     "journal": {*VALUES},
@@ -75,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "output": set(),
     "demo": {*VALUES, "confluent", "extras", "output"},
     "spool": {*VALUES, "journal", "output"},
-    "verify": {*VALUES, "properties", "wire", "proof", "confluent", "extras"},
+    "verify": {*VALUES, "config", "wire", "proof", "confluent", "extras"},
 }
 FREE = {"cli", "__main__", "__init__", "pyinstaller"}
 """What stands outside of the layers; the package itself only names its public parts."""
@@ -94,7 +86,7 @@ ONLY: dict[str, set[str]] = {
     "kio": set(),  # the tests' second opinion
     "tornado": {"network", "clients", "handler/pipeline/pausing_loop.py"},
     "threading": {"handler", "native", "demo", "interrupt"},
-    "ssl": {"clients", "network", "security"},
+    "ssl": {"clients", "network", "config"},
     "fcntl": {"journal/locks.py"},
 }
 

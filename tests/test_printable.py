@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kiel_logging.config.options import Address
 from kiel_logging.errors import BrokerRejected, ConfigurationError, KielError, ProtocolError
-from kiel_logging.options import Address
 from kiel_logging.printable import MOST, printable, printable_lines
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))

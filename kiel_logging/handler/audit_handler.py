@@ -4,12 +4,12 @@ import logging
 import os
 from typing import Any, Final
 
+from kiel_logging.config.options import Brokers
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.audit_logger import install, uninstall
 from kiel_logging.handler.kafka_handler import KafkaHandler
 from kiel_logging.handler.option_checks import hide
 from kiel_logging.handler.pipeline.handoff import BLOCK
-from kiel_logging.options import Brokers
 from kiel_logging.record.topic_choice import Topic
 
 DEFAULT_LOGGER: Final = "audit"

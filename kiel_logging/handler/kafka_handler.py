@@ -10,7 +10,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from kiel_logging.credentials import Secretive, hidden
+from kiel_logging.config.credentials import Secretive, hidden
+from kiel_logging.config.options import (
+    DEFAULT_MAX_REQUEST_SIZE,
+    Brokers,
+    KeyMaker,
+    check_whole,
+    parse_brokers,
+)
 from kiel_logging.diagnostics import settle_levels
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.fallback import Fallback, fallback_target
@@ -40,13 +47,6 @@ from kiel_logging.handler.shipping import as_shipping, here, is_shipping
 from kiel_logging.handler.spool.options import DEFAULT_MAX_BYTES, NORMAL, spool_options
 from kiel_logging.handler.unshipped import Unshipped
 from kiel_logging.native import monotonic
-from kiel_logging.options import (
-    DEFAULT_MAX_REQUEST_SIZE,
-    Brokers,
-    KeyMaker,
-    check_whole,
-    parse_brokers,
-)
 from kiel_logging.partitioners import Partitioner
 from kiel_logging.proof.stamper import stamp_size
 from kiel_logging.record.conversion import Conversion
@@ -56,7 +56,7 @@ from kiel_logging.record.value_choice import Format, check_callable
 from kiel_logging.serializers import Serializer
 
 if TYPE_CHECKING:
-    from kiel_logging.properties import Properties
+    from kiel_logging.config.properties import Properties
 
 DEFAULT_BATCH_SIZE: Final = 1_000
 DEFAULT_LINGER_MS: Final = 50.0
@@ -336,7 +336,7 @@ class KafkaHandler(logging.Handler):
         Raises:
             ConfigurationError: a property or an option has a value it can't have.
         """
-        from kiel_logging.properties import complete  # few need it
+        from kiel_logging.config.properties import complete  # few need it
 
         options = hide(options, cls)
         try:

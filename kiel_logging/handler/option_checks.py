@@ -8,10 +8,10 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from kiel_logging.credentials import hidden
+from kiel_logging.config.credentials import hidden
+from kiel_logging.config.options import parameters
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.pipeline.handoff import OVERFLOW
-from kiel_logging.options import parameters
 
 _PASSED_THROUGH: Final = parameters()
 

@@ -6,7 +6,7 @@ The key is read once, when the handler is made: all of a stream has the same.
 import os
 import time
 
-from kiel_logging.credentials import Secret
+from kiel_logging.config.credentials import Secret
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.proof.chain import SHORTEST_KEY, Chain
 from kiel_logging.proof.instances import RANDOM_SIZE, new_instance

@@ -6,6 +6,8 @@ Source: KIP-43, KIP-152, KIP-368 (re-authentication).
 import logging
 from typing import Any, Protocol
 
+from kiel_logging.config.options import Address
+from kiel_logging.config.security import OAUTHBEARER, PLAIN, SCRAM, SaslOptions
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
     AuthenticationFailed,
@@ -16,8 +18,6 @@ from kiel_logging.errors import (
 )
 from kiel_logging.network.mechanisms import Conversation, oauthbearer, plain, scram
 from kiel_logging.network.tokens import RunAside, Tokens
-from kiel_logging.options import Address
-from kiel_logging.security import OAUTHBEARER, PLAIN, SCRAM, SaslOptions
 from kiel_logging.wire.error_codes import ErrorCode, error_name
 from kiel_logging.wire.messages import Request
 from kiel_logging.wire.sasl import (

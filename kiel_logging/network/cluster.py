@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeAlias
 
+from kiel_logging.config.options import Address, ProducerOptions
 from kiel_logging.delivery.request_limit import RequestLimit
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.diagnostics import report
@@ -26,7 +27,6 @@ from kiel_logging.errors import (
     UnsupportedMechanism,
 )
 from kiel_logging.network.connection import Connection
-from kiel_logging.options import Address, ProducerOptions
 from kiel_logging.wire.metadata import Broker, metadata_request, read_metadata
 from kiel_logging.wire.producer_id import (
     ProducerId,

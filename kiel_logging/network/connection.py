@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from tornado.iostream import IOStream, StreamClosedError
 
+from kiel_logging.config.options import Address
 from kiel_logging.constants import VERSION
 from kiel_logging.errors import (
     BrokerError,
@@ -24,7 +25,6 @@ from kiel_logging.errors import (
     UnsupportedBroker,
 )
 from kiel_logging.network.authentication import Authenticator
-from kiel_logging.options import Address
 from kiel_logging.wire import limits, messages, versions
 from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.messages import Request

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kiel_logging.config.options import ProducerOptions
 from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.settlement import Deliveries
 from kiel_logging.delivery.stalls import Stalls
@@ -22,7 +23,6 @@ from kiel_logging.network.opening import open_connection, secure
 from kiel_logging.network.resolver import Resolve
 from kiel_logging.network.sender import Sender
 from kiel_logging.network.tokens import RunAside
-from kiel_logging.options import ProducerOptions
 from kiel_logging.partitioners import BuiltIn
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.sizes import BATCH_OVERHEAD

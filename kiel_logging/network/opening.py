@@ -15,7 +15,9 @@ from typing import Any, Final, NamedTuple
 from tornado.iostream import IOStream, StreamClosedError
 
 from kiel_logging import native
-from kiel_logging.credentials import Secret
+from kiel_logging.config.credentials import Secret
+from kiel_logging.config.options import MOST_HOST, Address
+from kiel_logging.config.security import ClientCredentials, SaslOptions, SecurityOptions
 from kiel_logging.errors import (
     BrokerError,
     BrokerUnreachable,
@@ -29,8 +31,6 @@ from kiel_logging.network.resolver import Resolve, SocketAddress
 from kiel_logging.network.streams import make_stream
 from kiel_logging.network.tls import Tls, translate
 from kiel_logging.network.tokens import RunAside, Tokens
-from kiel_logging.options import MOST_HOST, Address
-from kiel_logging.security import ClientCredentials, SaslOptions, SecurityOptions
 
 _HOST: Final = re.compile(r"[^\s/\x00-\x20\x7f-\x9f]+")
 

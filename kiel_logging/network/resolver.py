@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 from kiel_logging import native
+from kiel_logging.config.options import Address
 from kiel_logging.errors import BrokerUnreachable
-from kiel_logging.options import Address
 
 SocketAddress: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
 

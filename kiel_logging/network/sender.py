@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, Final
 
+from kiel_logging.config.options import ProducerOptions
 from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.batch import Batch, State
 from kiel_logging.delivery.idempotence import Idempotence
@@ -34,7 +35,6 @@ from kiel_logging.errors import (
 from kiel_logging.network.cluster import Cluster, Connect, Node
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.watch import Watch
-from kiel_logging.options import ProducerOptions
 from kiel_logging.records import NO_OFFSET, TopicPartition
 from kiel_logging.wire.compression import NONE, Codec
 from kiel_logging.wire.error_codes import ErrorCode

@@ -11,6 +11,8 @@ import ssl
 from pathlib import Path
 from typing import Final
 
+from kiel_logging.config.options import Address
+from kiel_logging.config.security import TlsOptions
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
     BrokerError,
@@ -23,8 +25,6 @@ from kiel_logging.errors import (
     UnknownAuthority,
     WrongHostName,
 )
-from kiel_logging.options import Address
-from kiel_logging.security import TlsOptions
 
 # OpenSSL's X509_V_ERR_*.
 _EXPIRED: Final = (9, 10)  # not yet valid, expired

@@ -20,12 +20,12 @@ from urllib.error import URLError
 from urllib.parse import quote_plus, urlencode, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
+from kiel_logging.config.security import ClientCredentials, Token
 from kiel_logging.constants import VERSION
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import AuthenticationFailed, ConfigurationError
 from kiel_logging.native import monotonic
 from kiel_logging.network.tls import trusting
-from kiel_logging.security import ClientCredentials, Token
 
 _PATIENCE: Final = 10.0
 """Seconds to connect, to encrypt, and for the whole answer."""

@@ -11,9 +11,9 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from kiel_logging.credentials import Secret
+from kiel_logging.config.credentials import Secret
+from kiel_logging.config.security import Token, TokenFunction, wrong_extension
 from kiel_logging.errors import AuthenticationFailed, ConfigurationError
-from kiel_logging.security import Token, TokenFunction, wrong_extension
 
 RunAside: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs what may block beside the loop."""

@@ -6,10 +6,10 @@ One table says which option of ours has which name at librdkafka.
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from kiel_logging.config.credentials import Secret
+from kiel_logging.config.properties import options_from
 from kiel_logging.confluent import READ_ALL
-from kiel_logging.credentials import Secret
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.properties import options_from
 from kiel_logging.verify.errors import CannotVerify
 
 _CONSUMER: Final = {

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from kiel_logging.credentials import Secret
+from kiel_logging.config.credentials import Secret
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.extras import advice
 from kiel_logging.printable import printable

@@ -16,6 +16,7 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.clients import Producer
+from kiel_logging.config.options import Address
 from kiel_logging.errors import (
     AuthenticationFailed,
     BrokerError,
@@ -26,13 +27,12 @@ from kiel_logging.errors import (
 )
 from kiel_logging.network.cluster import Cluster
 from kiel_logging.network.connection import Connection
-from kiel_logging.options import Address
+from tests.config.test_options import checked
 from tests.network.quick import QUICK, quick_producer, send_all, values
 from tests.support.certificates import Authority
 from tests.support.fake_cluster import FakeCluster
 from tests.support.fake_sasl import MECHANISMS, Sasl
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
-from tests.test_options import checked
 
 SECRET = "s3cr3t-und-geheim"
 WRONG = "wr0ng-und-geheim"

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler, Producer
+from kiel_logging.config.security import Token
 from kiel_logging.errors import (
     AuthenticationFailed,
     BrokerError,
@@ -31,7 +32,6 @@ from kiel_logging.errors import (
     WrongHostName,
 )
 from kiel_logging.network.connection import Connection
-from kiel_logging.security import Token
 from tests.support.console_consumer import confluent_consume
 from tests.support.kafka import LISTENERS, MECHANISMS, KafkaCluster, Security, unsecured_token
 from tests.support.what_is_shown import all_of, object_of

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from kiel_logging.config.options import producer_options
 from kiel_logging.delivery.batch import Batch
 from kiel_logging.network.engine import Engine
 from kiel_logging.network.resolver import resolve
-from kiel_logging.options import producer_options
 from kiel_logging.records import Record, TopicPartition
 from tests.network.quick import QUICK
 from tests.support.fake_cluster import FakeCluster

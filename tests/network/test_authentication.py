@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.config.options import Address
+from kiel_logging.config.security import Token, security_options
 from kiel_logging.errors import (
     AuthenticationFailed,
     BrokerError,
@@ -26,8 +28,6 @@ from kiel_logging.network.connection import Connection
 from kiel_logging.network.opening import open_connection, secure
 from kiel_logging.network.resolver import resolve
 from kiel_logging.network.tokens import RunAside
-from kiel_logging.options import Address
-from kiel_logging.security import Token, security_options
 from kiel_logging.wire.metadata import metadata_request
 from kiel_logging.wire.schemas import Api
 from tests.support.fake_broker import HANG_UP, FakeBroker

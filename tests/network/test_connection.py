@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.config.options import Address
 from kiel_logging.errors import (
     BrokerError,
     BrokerUnreachable,
@@ -24,7 +25,6 @@ from kiel_logging.network import connection as connection_module
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.opening import open_connection
 from kiel_logging.network.resolver import SocketAddress, resolve
-from kiel_logging.options import Address
 from kiel_logging.wire import limits
 from kiel_logging.wire.metadata import metadata_request, read_metadata
 from kiel_logging.wire.schemas import Api

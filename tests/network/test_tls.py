@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.config.options import Address
+from kiel_logging.config.security import security_options
 from kiel_logging.errors import (
     BrokerError,
     CertificateExpired,
@@ -33,8 +35,6 @@ from kiel_logging.network.connection import Connection
 from kiel_logging.network.opening import Security, open_connection
 from kiel_logging.network.resolver import SocketAddress
 from kiel_logging.network.tls import Tls, translate
-from kiel_logging.options import Address
-from kiel_logging.security import security_options
 from kiel_logging.wire.metadata import metadata_request, read_metadata
 from kiel_logging.wire.schemas import Api
 from tests.support.certificates import Authority, Certificate

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kiel_logging.config.options import Address
+from kiel_logging.config.security import ClientCredentials, security_options
 from kiel_logging.errors import AuthenticationFailed, ConfigurationError
 from kiel_logging.network import token_endpoint
 from kiel_logging.network.opening import open_connection, secure
 from kiel_logging.network.resolver import resolve
 from kiel_logging.network.token_endpoint import fetch
-from kiel_logging.options import Address
-from kiel_logging.security import ClientCredentials, security_options
 from tests.support.certificates import Authority
 from tests.support.fake_broker import FakeBroker
 from tests.support.fake_sasl import Sasl

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.config.security import Token
 from kiel_logging.errors import AuthenticationFailed, ConfigurationError
 from kiel_logging.network.tokens import Tokens
-from kiel_logging.security import Token
 
 SECRET = "s3cr3t-und-geheim"
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kiel_logging import native
+from kiel_logging.config.options import Address
 from kiel_logging.handler.shipping import mark_this_thread_as_shipping
 from kiel_logging.network.resolver import SocketAddress, look_up, parse_numeric
-from kiel_logging.options import Address
 
 
 async def resolve_on_a_daemon(address: Address) -> Sequence[SocketAddress]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+from kiel_logging.config.options import ProducerOptions
 from kiel_logging.delivery.accumulator import UNKNOWN
 from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.stalls import Stall
@@ -21,7 +22,6 @@ from kiel_logging.handler.pipeline.stats import Trouble
 from kiel_logging.network.engine import Engine
 from kiel_logging.network.resolver import Resolve
 from kiel_logging.network.tokens import RunAside
-from kiel_logging.options import ProducerOptions
 from kiel_logging.partitioners import BuiltIn
 from kiel_logging.printable import printable
 from kiel_logging.record.item import Item

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from kiel_logging.config.options import producer_options
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
 from kiel_logging.handler.pipeline import events
@@ -24,7 +25,6 @@ from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.process.exits import flush_at_the_end_of_a_worker
 from kiel_logging.handler.sealing import instance_now
 from kiel_logging.handler.spool.options import SpoolOptions
-from kiel_logging.options import producer_options
 from kiel_logging.proof.chain import NO_KEY, Chain
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from kiel_logging.config.options import ProducerOptions
 from kiel_logging.errors import BufferFull, DeliveryError, ProducerClosed, SpoolDamaged
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
@@ -24,7 +25,6 @@ from kiel_logging.handler.pipeline.slices import memory_of, plain
 from kiel_logging.handler.pipeline.tallies import Tallies
 from kiel_logging.handler.spool.spool import Spool
 from kiel_logging.native import monotonic
-from kiel_logging.options import ProducerOptions
 from kiel_logging.proof import headers
 from kiel_logging.proof.chain import NO_KEY
 from kiel_logging.proof.stamper import Stamper, sequence_of

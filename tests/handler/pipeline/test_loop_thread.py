@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler
+from kiel_logging.config.options import Address
 from kiel_logging.errors import BrokerUnreachable
 from kiel_logging.handler.pipeline.daemons import resolve_on_a_daemon
 from kiel_logging.handler.pipeline.loop_thread import LoopThread, State
 from kiel_logging.handler.pipeline.shipper import SLICE
-from kiel_logging.options import Address
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 QUICK = {"linger_ms": 1, "retry_backoff_ms": 5, "retry_backoff_max_ms": 20}

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from kiel_logging import KafkaHandler
 from kiel_logging.clients import Producer
-from kiel_logging.credentials import Secret, revealed
+from kiel_logging.config.credentials import Secret, revealed
+from kiel_logging.config.properties import complete, options_from
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.properties import complete, options_from
 
 SECRET = "s3cr3t-und-geheim"
 LONGEST = 2**31 - 1

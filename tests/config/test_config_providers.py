@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.clients import Producer
-from kiel_logging.credentials import Secret, revealed
+from kiel_logging.config.credentials import Secret, revealed
+from kiel_logging.config.properties import options_from
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.properties import options_from
 from tests.support.what_is_shown import all_of
 
 SECRET = "s3cr3t-und-geheim"

@@ -12,7 +12,7 @@ from inspect import isawaitable
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from kiel_logging.credentials import Secret, Secretive, hidden, revealed
+from kiel_logging.config.credentials import Secret, Secretive, hidden, revealed
 from kiel_logging.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from kiel_logging.config.security import SECURITY, SecurityOptions, security_options
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.partitioners import Partitioner
 from kiel_logging.partitioners import partitioner as partitioner_choice
 from kiel_logging.printable import printable
-from kiel_logging.security import SECURITY, SecurityOptions, security_options
 from kiel_logging.serializers import Serializer, json_serializer
 from kiel_logging.wire.compression import Codec, codec
 

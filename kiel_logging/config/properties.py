@@ -14,14 +14,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from kiel_logging.config_providers import ConfigProviders
-from kiel_logging.credentials import Secret, hidden, revealed
+from kiel_logging.config.config_providers import ConfigProviders
+from kiel_logging.config.credentials import Secret, hidden, revealed
+from kiel_logging.config.oauth_properties import KEYS as OAUTH_KEYS
+from kiel_logging.config.oauth_properties import provider_from
+from kiel_logging.config.properties_file import read_properties, unescaped
+from kiel_logging.config.security import OAUTHBEARER, PLAINTEXT, without_use
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.oauth_properties import KEYS as OAUTH_KEYS
-from kiel_logging.oauth_properties import provider_from
-from kiel_logging.properties_file import read_properties, unescaped
-from kiel_logging.security import OAUTHBEARER, PLAINTEXT, without_use
 
 Properties: TypeAlias = Mapping[str, Any] | str | PathLike[str]
 """Keys and values, or the path of a Java properties file."""

@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from kiel_logging.config_providers import ConfigProviders
-from kiel_logging.credentials import Secret
-from kiel_logging.errors import ConfigurationError
-from kiel_logging.security import (
+from kiel_logging.config.config_providers import ConfigProviders
+from kiel_logging.config.credentials import Secret
+from kiel_logging.config.security import (
     ClientCredentials,
     Token,
     TokenFunction,
@@ -19,6 +18,7 @@ from kiel_logging.security import (
     extended,
     wrong_extension,
 )
+from kiel_logging.errors import ConfigurationError
 
 _ENDPOINT: Final = "sasl.oauthbearer.token.endpoint.url"
 _CLIENT_ID: Final = "sasl.oauthbearer.client.id"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.credentials import Secret, hidden
+from kiel_logging.config.credentials import Secret, hidden
 from kiel_logging.errors import ConfigurationError
 from tests.support.what_is_shown import all_of
 

@@ -14,11 +14,11 @@ from confluent_kafka import Producer as TheirProducer
 
 from kiel_logging import KafkaHandler
 from kiel_logging.clients import Producer
-from kiel_logging.credentials import revealed
+from kiel_logging.config.credentials import revealed
+from kiel_logging.config.properties import options_from
+from kiel_logging.config.security import ClientCredentials, Token
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.network.token_endpoint import fetch
-from kiel_logging.properties import options_from
-from kiel_logging.security import ClientCredentials, Token
 from tests.support.fake_cluster import FakeCluster
 from tests.support.fake_sasl import Sasl
 from tests.support.token_server import TokenServer, token_server

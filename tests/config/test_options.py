@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.clients import Producer
-from kiel_logging.errors import ConfigurationError
-from kiel_logging.options import (
+from kiel_logging.config.options import (
     Address,
     ProducerOptions,
     parameters,
     parse_brokers,
     producer_options,
 )
+from kiel_logging.errors import ConfigurationError
 from kiel_logging.serializers import json_serializer, text_serializer
 from tests.support.examples import examples
 

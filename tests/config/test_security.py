@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.errors import ConfigurationError
-from kiel_logging.security import (
+from kiel_logging.config.security import (
     MECHANISMS,
     PROTOCOLS,
     ClientCredentials,
@@ -20,6 +19,7 @@ from kiel_logging.security import (
     extended,
     security_options,
 )
+from kiel_logging.errors import ConfigurationError
 from tests.support.what_is_shown import all_of
 
 SECRET = "s3cr3t-und-geheim"

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from kiel_logging.credentials import Secret, Secretive
+from kiel_logging.config.credentials import Secret, Secretive
+from kiel_logging.config.properties_file import read_properties
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.properties_file import read_properties
 
 _PLACEHOLDER: Final = re.compile(r"\$\{([^}:]*):(?:([^}:]*):)?([^}]*)\}")
 _WHOLE: Final = re.compile(r"\$\{[^{}]*\}")

@@ -1,0 +1,1 @@
+"""OPTIONS: each in one place, checked once, before anything else happens."""
