@@ -47,7 +47,7 @@ SUBCOMMANDS: Final = {
         "log a web shop's traffic into Kafka, read it all back and compare",
     ),
     "spool": Subcommand(
-        "kiel_logging.spool.command",
+        "kiel_logging.spool_command.command",
         "show the records that wait on disk, in a handler's spool_dir",
     ),
     "verify": Subcommand(

@@ -66,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interrupt": set(),
     "output": set(),
     "demo": {*VALUES, "confluent", "extras", "output"},
-    "spool": {*VALUES, "journal", "output"},
+    "spool_command": {*VALUES, "journal", "output"},
     "verify": {*VALUES, "config", "wire", "proof", "confluent", "extras"},
 }
 FREE = {"cli", "__main__", "__init__", "pyinstaller"}

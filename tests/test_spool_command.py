@@ -30,9 +30,8 @@ from kiel_logging.journal.frames import EVENT, FORMAT, MAGIC, STATE, Frame, enco
 from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.segments import segment_path
 from kiel_logging.journal.stream import CHECKPOINT, DAMAGED, Checkpoint, Stream
-from kiel_logging.spool.document import lines
-from kiel_logging.spool.survey import Backlog
-from kiel_logging.spool.table import age, plain, size
+from kiel_logging.spool_command.command import age, lines, plain, size
+from kiel_logging.spool_command.survey import Backlog
 from tests.journal.sample import INSTANCE, fill, frame, output, program, said
 from tests.support.stamps import marks
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
@@ -813,7 +812,7 @@ def test_what_is_not_ours(spool: Path, command: Command) -> None:
 
 _AS_ANOTHER_USER: Final = """
 import os, sys
-import locale, kiel_logging.spool.command  # while the sources can be read
+import locale, kiel_logging.spool_command.command  # while the sources can be read
 from kiel_logging.cli import main
 os.seteuid(65534)
 sys.exit(main(["spool", sys.argv[1], "--show"]))
