@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kiel_logging.errors import KielError
     from kiel_logging.handler.audit_handler import AuditHandler
     from kiel_logging.handler.kafka_handler import KafkaHandler
-    from kiel_logging.handler.pipeline.stats import Stats, Trouble
+    from kiel_logging.handler.ledger import Stats, Trouble
     from kiel_logging.handler.receipts import Receipts
     from kiel_logging.records import Receipt, RecordMetadata, TopicPartition
 
@@ -45,9 +45,9 @@ _HOMES = {
     "Receipt": "kiel_logging.records",
     "Receipts": "kiel_logging.handler.receipts",
     "RecordMetadata": "kiel_logging.records",
-    "Stats": "kiel_logging.handler.pipeline.stats",
+    "Stats": "kiel_logging.handler.ledger",
     "Token": "kiel_logging.config.security",
-    "Trouble": "kiel_logging.handler.pipeline.stats",
+    "Trouble": "kiel_logging.handler.ledger",
     "TopicPartition": "kiel_logging.records",
 }
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from kiel_logging.handler.buffer import BUFFER_FULL
 from kiel_logging.handler.kafka_handler import KafkaHandler
-from kiel_logging.handler.pipeline.handoff import BUFFER_FULL
-from kiel_logging.handler.pipeline.stats import Stats
-from kiel_logging.handler.process.live_handlers import live_handlers
+from kiel_logging.handler.ledger import Stats
+from kiel_logging.handler.process import live_handlers
 
 try:
     from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric

@@ -17,9 +17,8 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.handler import quick_handle
-from kiel_logging.handler.pipeline import slices
-from kiel_logging.handler.pipeline.counts import Counts, queue_up
+from kiel_logging.handler import quick_handle, slices
+from kiel_logging.handler.buffer import Counts, queue_up
 from kiel_logging.journal.frames import RECORD, Frame, encode
 from kiel_logging.partitioners import murmur2_hash
 from kiel_logging.proof.stamper import stamp
@@ -35,7 +34,8 @@ from kiel_logging import partitioners
 from kiel_logging.proof import stamper
 from kiel_logging.wire import record_batch
 from kiel_logging.handler import quick_handle
-from kiel_logging.handler.pipeline import counts, slices
+from kiel_logging.handler import buffer as counts
+from kiel_logging.handler import slices
 assert stamper.stamp is stamper.stamp_in_python
 assert record_batch.encode_records is record_batch.encode_records_in_python
 assert partitioners.murmur2_hash is partitioners._murmur2_remembered

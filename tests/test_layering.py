@@ -84,7 +84,7 @@ THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
 # Who else than the free may know of these.
 ONLY: dict[str, set[str]] = {
     "kio": set(),  # the tests' second opinion
-    "tornado": {"network", "clients", "handler/pipeline/pausing_loop.py"},
+    "tornado": {"network", "clients", "handler/pausing_loop.py"},
     "threading": {"handler", "native", "demo", "interrupt"},
     "ssl": {"clients", "network", "config"},
     "fcntl": {"journal/locks.py"},

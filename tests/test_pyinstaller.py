@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import kiel_logging
-from kiel_logging.handler.process import loading
+from kiel_logging.handler import loading
 from kiel_logging.pyinstaller import hook_directories
 from kiel_logging.wire import compression
 

@@ -146,7 +146,7 @@ number_of(PyObject *item, int which)
 
 /* -- the hand-off ------------------------------------------------------------------------------ */
 
-/* As CountsInPython in handler/pipeline/counts.py. */
+/* As CountsInPython in handler/buffer.py. */
 typedef struct {
     PyObject_HEAD
     long long emitted, kept, bytes_kept, ended, bytes_ended, out_of_memory;

@@ -1,4 +1,4 @@
-/* Counts: what handler/pipeline/counts.py has, for C to count too. */
+/* Counts: what handler/buffer.py has, for C to count too. */
 
 #include "accelerator.h"
 

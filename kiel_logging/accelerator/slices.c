@@ -1,4 +1,4 @@
-/* What is done to many items at once: see handler/pipeline/slices.py. */
+/* What is done to many items at once: see handler/slices.py. */
 
 #include "accelerator.h"
 

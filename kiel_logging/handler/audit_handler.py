@@ -7,9 +7,9 @@ from typing import Any, Final
 from kiel_logging.config.options import Brokers
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.audit_logger import install, uninstall
+from kiel_logging.handler.buffer import BLOCK
 from kiel_logging.handler.kafka_handler import KafkaHandler
 from kiel_logging.handler.option_checks import hide
-from kiel_logging.handler.pipeline.handoff import BLOCK
 from kiel_logging.record.topic_choice import Topic
 
 DEFAULT_LOGGER: Final = "audit"
@@ -142,6 +142,6 @@ def _refuse_less(options: dict[str, Any]) -> None:
 
 def _keep_from_dict_config(handler: AuditHandler) -> None:
     """Take ``handler`` off the list of those that ``logging.shutdown()`` closes, as every
-    ``dictConfig`` does. ``process/exits.py`` puts it back at the end of the process."""
+    ``dictConfig`` does. ``handler/process.py`` puts it back at the end of the process."""
     handlers: list[Any] = logging._handlerList  # type: ignore[attr-defined]
     handlers[:] = [reference for reference in handlers if reference() is not handler]

@@ -7,7 +7,7 @@ from typing import Any
 
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.shipping import not_shipping
+from kiel_logging.handler.recursion import not_shipping
 from kiel_logging.record.item import level_of
 
 

@@ -20,8 +20,12 @@ from kiel_logging.config.options import (
 )
 from kiel_logging.diagnostics import settle_levels
 from kiel_logging.errors import ConfigurationError
+from kiel_logging.handler import loading, process
+from kiel_logging.handler.buffer import BUFFER_FULL, DROP_NEWEST, OUT_OF_MEMORY
+from kiel_logging.handler.drops import Unshipped
 from kiel_logging.handler.fallback import Fallback, fallback_target
 from kiel_logging.handler.internal_log import InternalLog, describe_failure, write_to_stderr
+from kiel_logging.handler.ledger import OnError, Stats
 from kiel_logging.handler.option_checks import (
     check_flag,
     check_positive,
@@ -32,20 +36,19 @@ from kiel_logging.handler.option_checks import (
     parameters_of,
     refuse_unknown,
 )
-from kiel_logging.handler.pipeline.awaited import CUT_SHORT, Awaited
-from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, DROP_NEWEST, OUT_OF_MEMORY
-from kiel_logging.handler.pipeline.losses import OnError
-from kiel_logging.handler.pipeline.pipeline import Pipeline, Plan
-from kiel_logging.handler.pipeline.stats import Stats
-from kiel_logging.handler.pipeline.tallies import Tallies, with_awaited
-from kiel_logging.handler.process import exits, live_handlers, loading
-from kiel_logging.handler.process import forking as forking  # registers what happens at a fork
+from kiel_logging.handler.pipeline import Pipeline, Plan
 from kiel_logging.handler.quick_handle import quick_handle
-from kiel_logging.handler.receipts import Receipts, check_timeout
+from kiel_logging.handler.receipts import (
+    CUT_SHORT,
+    Awaited,
+    Receipts,
+    Tallies,
+    check_timeout,
+    with_awaited,
+)
+from kiel_logging.handler.recursion import as_shipping, here, is_shipping
 from kiel_logging.handler.sealing import chain_choice
-from kiel_logging.handler.shipping import as_shipping, here, is_shipping
 from kiel_logging.handler.spool.options import DEFAULT_MAX_BYTES, NORMAL, spool_options
-from kiel_logging.handler.unshipped import Unshipped
 from kiel_logging.native import monotonic
 from kiel_logging.partitioners import Partitioner
 from kiel_logging.proof.stamper import stamp_size
@@ -110,7 +113,7 @@ def _end(current: list[Pipeline], timeout: float) -> None:
     """
     (pipeline,) = current
     if pipeline.process == os.getpid() and pipeline.is_used and not pipeline.closed:
-        exits.close_aside(pipeline, timeout)
+        process.close_aside(pipeline, timeout)
 
 
 class KafkaHandler(logging.Handler):
@@ -323,9 +326,9 @@ class KafkaHandler(logging.Handler):
         self._current = [self._pipeline]
         weakref.finalize(self, _end, self._current, self._close_timeout).atexit = False
         self._take_the_quick_way()
-        live_handlers.add(self)
+        process.register(self)
         self._pipeline.send_what_is_left()
-        exits.flush_on_sigterm(self.flushes_on_sigterm)
+        process.flush_on_sigterm(self.flushes_on_sigterm)
 
     @classmethod
     def from_properties(cls, properties: "Properties", topic: Topic, **options: Any) -> Self:
@@ -482,12 +485,12 @@ class KafkaHandler(logging.Handler):
         Returns:
             False when the process is at its end, and nothing more can be delivered.
         """
-        if exits.is_over():
+        if process.is_over():
             return False
         while (closed := self._pipeline).closed:
             self._pipeline = self._current[0] = as_shipping(closed.successor)
         self._take_the_quick_way()
-        live_handlers.add(self)
+        process.register(self)
         return True
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 # logging's name
@@ -540,7 +543,7 @@ class KafkaHandler(logging.Handler):
         except KeyboardInterrupt:
             if not ending:
                 raise
-            exits.give_up()
+            process.give_up()
             undelivered, until = pipeline.undelivered, 0.0
         if undelivered or monotonic() >= until:
             # logging.shutdown() flushes and then closes: what is given up here, with nothing new
@@ -596,7 +599,7 @@ class KafkaHandler(logging.Handler):
 
     def _time_left(self) -> float:
         now = monotonic()
-        deadline = min(now + self._close_timeout, exits.deadline())
+        deadline = min(now + self._close_timeout, process.deadline())
         if self._patience is not None and self._is_ending:
             deadline = min(self._patience.deadline, deadline)
         return max(0.0, deadline - now)
@@ -638,11 +641,11 @@ class KafkaHandler(logging.Handler):
         except KeyboardInterrupt:
             if not ending:
                 raise
-            exits.give_up()
+            process.give_up()
             is_first = True
         if is_first:
             if self._pipeline is pipeline:
-                live_handlers.remove(self)
+                process.unregister(self)
             pipeline.tell_what_is_lost()
         super().close()
 
@@ -689,4 +692,4 @@ class KafkaHandler(logging.Handler):
                 self.fallback.taken = 0
         self._pipeline = self._current[0] = parents.successor()
         self._take_the_quick_way()
-        live_handlers.add(self)
+        process.register(self)

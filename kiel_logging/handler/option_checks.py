@@ -11,7 +11,7 @@ from typing import Any, Final
 from kiel_logging.config.credentials import hidden
 from kiel_logging.config.options import parameters
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.handler.pipeline.handoff import OVERFLOW
+from kiel_logging.handler.buffer import OVERFLOW
 
 _PASSED_THROUGH: Final = parameters()
 

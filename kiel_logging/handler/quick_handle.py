@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from kiel_logging.handler.pipeline.pipeline import Pipeline
-from kiel_logging.handler.shipping import here
+from kiel_logging.handler.pipeline import Pipeline
+from kiel_logging.handler.recursion import here
 
 try:
     from kiel_logging._accelerator import QuickHandle

@@ -4,19 +4,218 @@ The law: whoever leaves a block knows the end of every record that was logged in
 which ends are not known.
 """
 
+import logging
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self, overload
 
 from kiel_logging import native
 from kiel_logging.errors import ConfigurationError, NotAcknowledged, ProducerStateError
-from kiel_logging.handler.pipeline.awaited import Tally
-from kiel_logging.handler.pipeline.tallies import Tallies
+from kiel_logging.handler.recursion import as_shipping
+from kiel_logging.handler.slices import plain
 from kiel_logging.native import monotonic
-from kiel_logging.records import Receipt, Undelivered
+from kiel_logging.record.item import Item, level_of
+from kiel_logging.records import NO_OFFSET, Receipt, TopicPartition, Undelivered
+
+AWAITED_MEMORY: Final = 300
+"""Bytes that an Awaited takes with its outcome, its text aside (tracemalloc, CPython 3.11)."""
+
+_SLOW: Final = "the brokers are slow or away; the handler goes on trying"
+_KEPT: Final = "it is kept on disk and will be sent again"
+_KEPT_IN_MEMORY: Final = "it is kept and will be sent again"
+
+CUT_SHORT: Final = "the logging call was cut short, so that it may be stored or not"
+
+
+class Awaited:
+    """One log record, for all blocks that await it.
+
+    Attributes:
+        message: its text.
+        level: logging's number.
+        outcome: what became of it; None while that isn't known.
+    """
+
+    __slots__ = ("_held", "_tallies", "level", "message", "outcome")
+
+    def __init__(self, record: logging.LogRecord, tallies: "Sequence[Tally]") -> None:
+        self._tallies = tallies
+        self.message = as_shipping(_text, record)
+        self.level = level_of(record)
+        self.outcome: Receipt | Undelivered | None = None
+        self._held: tuple[str, Exception] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Awaited {self.message!r} {self.outcome}>"
+
+    def begin(self) -> None:
+        """From now on blocks wait for it."""
+        for tally in self._tallies:
+            tally.add(self)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes."""
+        return AWAITED_MEMORY + sys.getsizeof(self.message)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a block that awaits it is being left already."""
+        for tally in self._tallies:  # noqa: SIM110 # any() takes three times as long
+            if not tally.open:
+                return True
+        return False
+
+    def delivered(self, place: TopicPartition, offset: int) -> None:
+        """The brokers have it."""
+        self._settle(Receipt(*place, offset, self.message, self.level))
+
+    def lost(self, reason: str, error: BaseException | None = None) -> None:
+        """It won't be delivered, or nobody can tell."""
+        self._settle(Undelivered(self.message, self.level, reason, error))
+
+    def held(self, error: Exception, *, on_disk: bool) -> None:
+        """The brokers don't take it now, which is no end: it is kept, and sent again."""
+        self._held = (_KEPT if on_disk else _KEPT_IN_MEMORY, error)
+
+    def end(self, timeout: float) -> Receipt | Undelivered:
+        """Return its outcome, or what is known of it after ``timeout`` seconds."""
+        if self.outcome is not None:
+            return self.outcome
+        late, error, why = f"not acknowledged within {timeout:g} s: ", None, _SLOW
+        if self._held is not None:
+            kept, error = self._held
+            why = f"the brokers don't take it ({type(error).__name__}: {error}); {kept}"
+        return Undelivered(self.message, self.level, late + why, error)
+
+    def _settle(self, outcome: Receipt | Undelivered) -> None:
+        if self.outcome is None:
+            self.outcome = outcome
+        for tally in self._tallies:
+            tally.settled(self)
+
+
+class Tally:
+    """What one block awaits.
+
+    Attributes:
+        open: whether what is logged now is awaited too.
+    """
+
+    __slots__ = ("_all", "_waiting", "_wake", "open")
+
+    def __init__(self) -> None:
+        self._all: list[Awaited] = []
+        self._waiting: dict[Awaited, None] = {}
+        self._wake: Callable[[], object] | None = None
+        self.open = True
+
+    def __repr__(self) -> str:
+        state = "open" if self.open else "closed"
+        return f"<Tally {state} all={len(self._all)} waiting={len(self._waiting)}>"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the end of each is known."""
+        return not self._waiting
+
+    def all(self) -> list[Awaited]:
+        """Return them in the order in which they were logged."""
+        return self._all.copy()
+
+    def add(self, awaited: Awaited) -> None:
+        """Await one more."""
+        self._waiting[awaited] = None
+        self._all.append(awaited)
+
+    def settled(self, awaited: Awaited) -> None:
+        """The end of one is known."""
+        self._waiting.pop(awaited, None)
+        if not self._waiting and (wake := self._wake) is not None:
+            wake()
+
+    def close(self, wake: Callable[[], object]) -> None:
+        """Await no more; call ``wake`` when all are settled, perhaps at once or repeatedly."""
+        self.open = False
+        self._wake = wake
+        if not self._waiting:
+            wake()
+
+    def forget(self) -> None:
+        """Let go of them all."""
+        self._all, self._waiting = [], {}
+
+    def start_over(self) -> None:
+        """Await nothing: this is a forked child, and it was all the parent's."""
+        self.forget()
+        if self._wake is not None:
+            self._wake()
+
+
+def _text(record: logging.LogRecord) -> str:
+    try:
+        return str(record.getMessage())
+    except Exception:  # arguments that don't fit
+        with suppress(Exception):
+            return str(record.msg)
+    return "<a message that can't be shown>"
+
+
+_here: Final[ContextVar[tuple[Tally, ...]]] = ContextVar("kiel_logging_receipts", default=())
+"""Of all handlers. Tasks and ``asyncio.to_thread`` begin with a copy, so that they belong to the
+block that they were started in; they may outlive it."""
+
+
+class Tallies(dict[Tally, None]):
+    """Those of one handler, until their blocks are left for good.
+
+    A dict, for it is looked into whenever a record is logged: that it is empty is seen in C.
+    """
+
+    def begin(self, tally: Tally) -> None:
+        """A block begins in this context."""
+        self[tally] = None
+        _here.set((*_here.get(), tally))
+
+    def end(self, tally: Tally) -> None:
+        """It is over; perhaps in another context, as of a fixture."""
+        self.pop(tally, None)
+        _here.set(tuple(other for other in _here.get() if other is not tally))
+
+    def awaited(self, record: logging.LogRecord) -> Awaited | None:
+        """Return what stands for ``record``; None when it was logged outside of all blocks."""
+        here = [tally for tally in _here.get() if tally in self and tally.open]
+        return Awaited(record, here) if here else None
+
+    def delivered(self, items: Sequence[Item], place: TopicPartition, base_offset: int) -> None:
+        """The brokers have a batch of these; its first is at ``base_offset``, if that is known."""
+        for delta, item in enumerate(items):
+            if item.awaited is not None:
+                offset = NO_OFFSET if base_offset == NO_OFFSET else base_offset + delta
+                item.awaited.delivered(place, offset)
+
+    def lost(self, items: Sequence[Item], reason: str, error: Exception | None = None) -> None:
+        """These won't be delivered."""
+        for item in items:
+            if item.awaited is not None:
+                item.awaited.lost(reason, error)
+
+    def start_over(self) -> None:
+        """This is a forked child."""
+        for tally in list(self):
+            tally.start_over()
+
+
+def with_awaited(item: Item, awaited: Awaited) -> Item:
+    """Return ``item`` as one whose end is awaited."""
+    (item,) = plain([item])
+    return item._replace(awaited=awaited, memory=item.memory + awaited.memory)
+
 
 if TYPE_CHECKING:
     import asyncio

@@ -14,7 +14,7 @@ from kiel_logging import diagnostics
 from kiel_logging.diagnostics import MOST, report
 from kiel_logging.handler import internal_log
 from kiel_logging.handler.internal_log import MOST_DIVERTED, PERIOD, InternalLog, write_to_stderr
-from kiel_logging.handler.shipping import as_shipping
+from kiel_logging.handler.recursion import as_shipping
 from tests.handler.shipped import Collecting, MakeHandler, fail, logger_to
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler, native
-from kiel_logging.handler.gate import Gate
-from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
-from kiel_logging.handler.process.loading import modules
+from kiel_logging.handler.loading import modules
+from kiel_logging.handler.loop_thread import Gate
+from kiel_logging.handler.pausing_loop import PausingLoop
 from tests.handler.shipped import QUICK, logger_to, messages
 from tests.handler.with_logging.conftest import logging_restored as logging_restored
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster

@@ -14,7 +14,7 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.handler.pipeline.events import Recovered
+from kiel_logging.handler.events import Recovered
 from kiel_logging.verify.window import Window
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import (

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler
-from kiel_logging.handler.pipeline.handoff import OVERFLOW
-from kiel_logging.handler.pipeline.slices import plain
+from kiel_logging.handler.buffer import OVERFLOW
 from kiel_logging.handler.quick_handle import IN_C
-from kiel_logging.handler.shipping import as_shipping
+from kiel_logging.handler.recursion import as_shipping
+from kiel_logging.handler.slices import plain
 from kiel_logging.record.item import Item
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import HELD_BACK, MakeHandler, logger_to, messages, stored

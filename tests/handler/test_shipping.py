@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from kiel_logging.handler.shipping import (
+from kiel_logging.handler.recursion import (
     is_shipping,
     mark_this_thread_as_shipping,
     not_shipping,

@@ -22,8 +22,8 @@ import pytest
 
 from kiel_logging import KafkaHandler, Stats
 from kiel_logging.errors import NotAcknowledged, SpoolError
-from kiel_logging.handler.pipeline.shipper import Shipper
-from kiel_logging.handler.process.loading import modules
+from kiel_logging.handler.loading import modules
+from kiel_logging.handler.shipper import Shipper
 from kiel_logging.journal.local_stream import LocalStream
 from tests.handler.pipeline.interruption import interrupt
 from tests.handler.shipped import (

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiel_logging.handler.pipeline.events import Event
-from kiel_logging.handler.pipeline.losses import Loss
+from kiel_logging.handler.events import Event
+from kiel_logging.handler.ledger import Loss
 from kiel_logging.proof.chain import FIRST, Chain
 from kiel_logging.proof.stamper import (
     MOST_DIGITS,

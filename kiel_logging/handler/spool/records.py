@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from kiel_logging.handler.pipeline.events import Event
+from kiel_logging.handler.events import Event
 from kiel_logging.journal import frames
 from kiel_logging.journal.frames import EVENT, RECORD, STATE, Frame, Scan
 from kiel_logging.proof import headers

@@ -15,9 +15,9 @@ from operator import attrgetter
 from typing import Final
 
 from kiel_logging.errors import SpoolError
-from kiel_logging.handler.pipeline.events import Event
-from kiel_logging.handler.pipeline.handoff import Handoff
-from kiel_logging.handler.pipeline.slices import memory_of, plain
+from kiel_logging.handler.buffer import Handoff
+from kiel_logging.handler.events import Event
+from kiel_logging.handler.slices import memory_of, plain
 from kiel_logging.handler.spool.records import Waiters, frame_of, state_frame, state_of
 from kiel_logging.handler.spool.stream import Mark, ShippedStream
 from kiel_logging.journal.directory import Journal

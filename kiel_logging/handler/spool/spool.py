@@ -15,10 +15,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
+from kiel_logging.handler.buffer import Handoff
+from kiel_logging.handler.events import Event, Recovered, Word
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.pipeline.events import Event, Recovered, Word
-from kiel_logging.handler.pipeline.handoff import Handoff
-from kiel_logging.handler.pipeline.slices import memory_of
+from kiel_logging.handler.slices import memory_of
 from kiel_logging.handler.spool import orphans
 from kiel_logging.handler.spool.options import SpoolOptions
 from kiel_logging.handler.spool.orphans import CHAIN, Orphans, chain_id
@@ -37,7 +37,7 @@ from kiel_logging.records import TopicPartition
 if TYPE_CHECKING:
     import asyncio
 
-    from kiel_logging.handler.pipeline.outbox import Outbox
+    from kiel_logging.handler.outbox import Outbox
 
 QUIET: Final = 5.0
 """Seconds without an acknowledgement after which memory is written to disk."""

@@ -17,7 +17,7 @@ from itertools import repeat
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from kiel_logging.errors import SpoolDamaged, SpoolError
-from kiel_logging.handler.pipeline.slices import plain
+from kiel_logging.handler.slices import plain
 from kiel_logging.handler.spool.records import (
     is_end,
     item_of,

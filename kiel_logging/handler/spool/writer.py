@@ -15,7 +15,7 @@ thread has brought everything that waits there to disk: a record must not overta
 from collections.abc import Callable, Sequence
 
 from kiel_logging.errors import SpoolError
-from kiel_logging.handler.pipeline.handoff import Handoff
+from kiel_logging.handler.buffer import Handoff
 from kiel_logging.handler.spool.records import Waiters, frame_bytes, frame_of
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import encode

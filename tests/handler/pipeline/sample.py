@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from kiel_logging.handler.pipeline.stats import Stats
+from kiel_logging.handler.ledger import Stats
 from kiel_logging.record.item import Item
 from kiel_logging.records import Record
 

@@ -7,8 +7,7 @@ import tracemalloc
 
 import pytest
 
-from kiel_logging.handler.pipeline.awaited import Awaited, Tally
-from kiel_logging.handler.pipeline.tallies import Tallies, with_awaited
+from kiel_logging.handler.receipts import Awaited, Tallies, Tally, with_awaited
 from kiel_logging.record.item import make_item
 from kiel_logging.records import Receipt, Record, TopicPartition, Undelivered
 

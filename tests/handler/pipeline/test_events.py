@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.pipeline.events import (
+from kiel_logging.handler.events import (
     ConvertOwn,
     Event,
     Events,
@@ -24,7 +23,8 @@ from kiel_logging.handler.pipeline.events import (
     recovery,
     start,
 )
-from kiel_logging.handler.pipeline.losses import Loss
+from kiel_logging.handler.internal_log import InternalLog
+from kiel_logging.handler.ledger import Loss
 from kiel_logging.record.item import Item, make_item
 from kiel_logging.records import Record
 from kiel_logging.wire.sizes import record_size

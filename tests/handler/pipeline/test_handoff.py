@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.handler.pipeline import handoff as handoff_module
-from kiel_logging.handler.pipeline.handoff import OVERFLOW, Handoff
-from kiel_logging.handler.pipeline.stats import Stats
+from kiel_logging.handler import buffer as handoff_module
+from kiel_logging.handler.buffer import OVERFLOW, Handoff
+from kiel_logging.handler.ledger import Stats
 from kiel_logging.record.item import Item
 from kiel_logging.records import RECORD_MEMORY_OVERHEAD
 from tests.handler.pipeline.interruption import Trial, interrupt, interrupt_everywhere

@@ -18,9 +18,9 @@ import pytest
 from kiel_logging import KafkaHandler
 from kiel_logging.config.options import Address
 from kiel_logging.errors import BrokerUnreachable
-from kiel_logging.handler.pipeline.daemons import resolve_on_a_daemon
-from kiel_logging.handler.pipeline.loop_thread import LoopThread, State
-from kiel_logging.handler.pipeline.shipper import SLICE
+from kiel_logging.handler.loop_thread import LoopThread, State
+from kiel_logging.handler.pausing_loop import resolve_on_a_daemon
+from kiel_logging.handler.shipper import SLICE
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 QUICK = {"linger_ms": 1, "retry_backoff_ms": 5, "retry_backoff_max_ms": 20}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 
-from kiel_logging.handler.pipeline.loss_report import (
+from kiel_logging.handler.ledger import (
     GATHERING,
     PERIOD,
+    Loss,
+    Losses,
     LossReport,
     summary_record,
 )
-from kiel_logging.handler.pipeline.losses import Loss, Losses
 from tests.handler.pipeline.sample import DEBUG, ERROR, INFO
 from tests.handler.pipeline.test_losses import NOON, Held, loss
 

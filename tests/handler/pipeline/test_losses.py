@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiel_logging.handler.pipeline.losses import (
+from kiel_logging.handler.ledger import (
     MOST_RANGES,
     Loss,
     Losses,

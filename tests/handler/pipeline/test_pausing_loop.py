@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from kiel_logging.handler.gate import Gate
-from kiel_logging.handler.pipeline.pausing_loop import MOST_SKIPPED, PausingLoop
+from kiel_logging.handler.loop_thread import Gate
+from kiel_logging.handler.pausing_loop import MOST_SKIPPED, PausingLoop
 
 PATIENCE = 20.0
 ROOT = Path(__file__).parents[3]
@@ -129,10 +129,10 @@ def test_it_can_be_run_on_the_thread_that_holds_it() -> None:
 
 FORK = """
 import os, threading
-from kiel_logging.handler.gate import Gate
-from kiel_logging.handler.gate import Gate
-from kiel_logging.handler.gate import Gate
-from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
+from kiel_logging.handler.loop_thread import Gate
+from kiel_logging.handler.loop_thread import Gate
+from kiel_logging.handler.loop_thread import Gate
+from kiel_logging.handler.pausing_loop import PausingLoop
 
 def open_files():
     found = set()

@@ -11,9 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kiel_logging.handler.pipeline.counts import Counts
-from kiel_logging.handler.pipeline.handoff import Handoff
-from kiel_logging.handler.pipeline.queues import Lowest, Newest, Oldest, Queue
+from kiel_logging.handler.buffer import Counts, Handoff, Lowest, Newest, Oldest, Queue
 from kiel_logging.record.item import Item
 from tests.handler.pipeline.interruption import Trial, interrupt_everywhere
 from tests.handler.pipeline.sample import DEBUG, ERROR, INFO, WARNING, item, keys, total

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from kiel_logging.handler.pipeline.stats import Stats
+from kiel_logging.handler.ledger import Stats
 
 STATS = Stats(
     emitted=20,

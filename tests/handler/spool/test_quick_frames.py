@@ -12,7 +12,7 @@ from crc32c import crc32c
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kiel_logging.handler.pipeline.counts import Counts
+from kiel_logging.handler.buffer import Counts
 from kiel_logging.handler.spool import records
 from kiel_logging.handler.spool.records import (
     frame_bytes,

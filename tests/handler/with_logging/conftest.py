@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from kiel_logging import KafkaHandler
-from kiel_logging.handler.process.live_handlers import live_handlers
+from kiel_logging.handler.process import live_handlers
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 MakeHandler = Callable[..., KafkaHandler]

@@ -3,7 +3,7 @@
 Loading on a thread beside others has two dangers.
 
 A fork in the middle leaves the child a module that is half there, and a lock on it that never
-opens. So the loop thread holds its gate meanwhile, and a fork waits for that (``forking.py``).
+opens. So the loop thread holds its gate meanwhile, and a fork waits for that (``process.py``).
 
 Modules call ``logging.getLogger()`` when they are imported: asyncio and Tornado do. That takes
 logging's lock while the thread has the locks of these modules. ``dictConfig()`` takes the same
@@ -30,8 +30,8 @@ from kiel_logging.native import monotonic
 
 # Tornado looks its loop up when one is made, Python its codec of host names when one is resolved.
 _MODULES: Final = (
-    "kiel_logging.handler.pipeline.shipper",
-    "kiel_logging.handler.pipeline.pausing_loop",
+    "kiel_logging.handler.shipper",
+    "kiel_logging.handler.pausing_loop",
     "tornado.platform.asyncio",
     "encodings.idna",
 )

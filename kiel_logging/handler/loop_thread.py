@@ -4,7 +4,7 @@ It is a daemon: a thread that Python waits for would keep the program from endin
 in ``atexit``, which comes after that wait). Where no thread can be started any more, because Python
 is on its way out, the loop runs on the thread that flushes.
 
-Everything that only the loop needs is imported on the thread, see ``process/loading.py``. What is
+Everything that only the loop needs is imported on the thread, see ``handler/loading.py``. What is
 asked of it meanwhile waits until there is a loop.
 """
 
@@ -16,21 +16,56 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kiel_logging import native
-from kiel_logging.handler.gate import Gate
 from kiel_logging.handler.internal_log import write_to_stderr
-from kiel_logging.handler.process.forking import is_forking
-from kiel_logging.handler.process.loading import (
+from kiel_logging.handler.loading import (
     load_beside_greenlets,
     modules,
     wait_for_modules,
 )
-from kiel_logging.handler.shipping import as_shipping, mark_this_thread_as_shipping, shipping
+from kiel_logging.handler.process import is_forking
+from kiel_logging.handler.recursion import as_shipping, mark_this_thread_as_shipping, shipping
 from kiel_logging.native import monotonic
 from kiel_logging.record.log_record import running_loop
 
+_FOR_EVER: Final = -1.0
+
+
+class Gate:
+    """A lock that goes to whoever asked for it first.
+
+    A lock of Python's goes to whoever runs when it is let go. A loop that never waits for long
+    takes it back at once, every time, while another thread only wakes up.
+    """
+
+    def __init__(self) -> None:
+        self._next = native.Lock()
+        self._lock = native.Lock()
+
+    def acquire(self, timeout: float = _FOR_EVER) -> bool:
+        """Wait, at most ``timeout`` seconds, for all those that asked before."""
+        deadline = monotonic() + timeout
+        if not self._next.acquire(timeout=timeout):
+            return False
+        try:
+            left = timeout if timeout == _FOR_EVER else max(0.0, deadline - monotonic())
+            return self._lock.acquire(timeout=left)
+        finally:
+            self._next.release()
+
+    def release(self) -> None:
+        """Let the next one have it; any thread may."""
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self.release()
+
+
 if TYPE_CHECKING:
-    from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
-    from kiel_logging.handler.pipeline.shipper import Shipper
+    from kiel_logging.handler.pausing_loop import PausingLoop
+    from kiel_logging.handler.shipper import Shipper
 
     Work: TypeAlias = Callable[[Shipper], Coroutine[Any, Any, Any]]
 
@@ -254,7 +289,7 @@ class LoopThread:
         """
         if self._loop is None:
             with modules():
-                from kiel_logging.handler.pipeline.pausing_loop import PausingLoop
+                from kiel_logging.handler.pausing_loop import PausingLoop
 
                 loop = PausingLoop(self._gate)
                 try:

@@ -13,16 +13,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.config.options import producer_options
+from kiel_logging.handler import events
+from kiel_logging.handler.buffer import BUFFER_FULL, Handoff
+from kiel_logging.handler.events import ConvertOwn, Event, Events
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
-from kiel_logging.handler.pipeline import events
-from kiel_logging.handler.pipeline.events import ConvertOwn, Event, Events
-from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, Handoff
-from kiel_logging.handler.pipeline.loop_thread import GRACE, LoopThread, State
-from kiel_logging.handler.pipeline.losses import Losses, OnError
-from kiel_logging.handler.pipeline.stats import Stats
-from kiel_logging.handler.pipeline.tallies import Tallies
-from kiel_logging.handler.process.exits import flush_at_the_end_of_a_worker
+from kiel_logging.handler.ledger import Losses, OnError, Stats
+from kiel_logging.handler.loop_thread import GRACE, LoopThread, State
+from kiel_logging.handler.process import flush_at_the_end_of_a_worker
+from kiel_logging.handler.receipts import Tallies
 from kiel_logging.handler.sealing import instance_now
 from kiel_logging.handler.spool.options import SpoolOptions
 from kiel_logging.proof.chain import NO_KEY, Chain
@@ -30,7 +29,7 @@ from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item
 
 if TYPE_CHECKING:
-    from kiel_logging.handler.pipeline.shipper import Shipper
+    from kiel_logging.handler.shipper import Shipper
     from kiel_logging.handler.spool.spool import Spool
 
 _WRITING: Final = 5.0
@@ -135,7 +134,7 @@ class Pipeline:
 
     def _make_shipper(self, broken: "Shipper | None" = None) -> "Shipper":
         """Return the shipper, which continues the work of a ``broken`` one; on the loop thread."""
-        from kiel_logging.handler.pipeline.shipper import Shipper
+        from kiel_logging.handler.shipper import Shipper
 
         self._options.codec.compress(b"")  # what it imports it imports now
         plan = self._plan

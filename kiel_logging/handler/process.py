@@ -14,16 +14,174 @@ import os
 import signal
 import sys
 import threading
+import time
 import weakref
 from types import FrameType
 from typing import Any, Final, Protocol
 
 from kiel_logging import native
 from kiel_logging.diagnostics import report
-from kiel_logging.handler.process.forking import postpone
-from kiel_logging.handler.process.live_handlers import live_handlers
-from kiel_logging.handler.shipping import mark_this_thread_as_shipping
+from kiel_logging.handler.loading import wait_for_modules
+from kiel_logging.handler.recursion import mark_this_thread_as_shipping
 from kiel_logging.native import monotonic
+
+
+class Live(Protocol):
+    """What a fork, a signal and the end of the process want of a handler."""
+
+    flushes_on_sigterm: bool | None
+
+    def finish(self, *, last: bool = False) -> int:
+        """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
+
+    def begin_to_end(self) -> None:
+        """Start to deliver what is buffered; the process is about to end."""
+
+    def tell_what_is_lost(self) -> None:
+        """Say on stderr what did not reach Kafka."""
+
+    def pause(self, timeout: float) -> bool:
+        """Hold the loop thread still; return whether ``go_on()`` has to be called.
+
+        Raises:
+            TimeoutError: it works all of ``timeout`` seconds.
+        """
+
+    def go_on(self) -> None:
+        """Let it work again."""
+
+    def start_over(self) -> None:
+        """This is a forked child: what is buffered is the parent's."""
+
+
+# Not a WeakSet: those can't be read while another thread adds to them.
+_handlers: dict[int, "weakref.ref[Any]"] = {}
+
+
+def register(handler: Live) -> None:
+    """``handler`` was made."""
+    number = id(handler)
+    _handlers[number] = weakref.ref(handler, lambda _ref: _handlers.pop(number, None))
+
+
+def unregister(handler: Live) -> None:
+    """``handler`` was closed."""
+    _handlers.pop(id(handler), None)
+
+
+def live_handlers() -> list[Any]:
+    """Return all that were made and not closed, oldest first."""
+    found = [reference() for reference in list(_handlers.values())]
+    return [handler for handler in found if isinstance(handler, logging.Handler)]
+
+
+_PATIENCE: Final = 5.0
+"""Seconds that a fork waits for loop threads; after that it goes on all the same.
+
+They may run what the program gave the handler: a partitioner, a fallback. Nothing that the child
+needs depends on these."""
+
+_AT_ONCE: Final = 0.05
+"""Seconds that it waits for one of them before it lets everybody else go on."""
+
+_A_MOMENT: Final = 0.001
+"""Seconds in which whoever waits for logging's lock gets it."""
+
+_forking: tuple[int, int] | None = None
+"""The process and the thread that are about to fork."""
+
+_lock: Any = None
+_paused: list[Any] = []
+_postponed: list[tuple[int, int]] = []
+
+
+def postpone(signal_number: int) -> bool:
+    """See to it that a signal is handled when this thread has forked, if it is about to.
+
+    Returns:
+        Whether it is: what waits for a loop thread then waits in vain.
+    """
+    if _forking is None or _forking[1] != threading.get_ident():
+        return False
+    _postponed.append((os.getpid(), signal_number))
+    return True
+
+
+def is_forking() -> bool:
+    """Whether this thread is about to fork, and so holds all loop threads still."""
+    return _forking is not None and _forking == (os.getpid(), threading.get_ident())
+
+
+def _before() -> None:
+    deadline = monotonic() + _PATIENCE
+    _lock_logging()
+    while not _hold_all() and monotonic() < deadline:
+        _let_all_go_on()
+        _unlock()
+        time.sleep(_A_MOMENT)
+        wait_for_modules(deadline - monotonic())
+        _lock_logging()
+
+
+def _lock_logging() -> None:
+    global _forking, _lock
+    lock: Any = logging._lock  # type: ignore[attr-defined] # billiard makes a new one
+    lock.acquire()
+    _lock = lock
+    _forking = os.getpid(), threading.get_ident()
+
+
+def _unlock() -> None:
+    global _forking
+    _forking = None
+    _lock.release()
+
+
+def _hold_all() -> bool:
+    still = True
+    for handler in live_handlers():
+        try:
+            if handler.pause(_AT_ONCE):
+                _paused.append(handler)
+        except TimeoutError:
+            still = False
+    return still
+
+
+def _let_all_go_on() -> None:
+    while _paused:
+        _paused.pop().go_on()
+
+
+def _in_the_parent() -> None:
+    _let_all_go_on()
+    _unlock()
+    _handle_postponed()
+
+
+def _in_the_child() -> None:
+    global _forking
+    _paused.clear()
+    if _lock is not None:  # else the fork ran this half of the hooks alone, as uWSGI can
+        _lock._at_fork_reinit()
+    for handler in live_handlers():
+        handler.start_over()
+    _forking = None
+    _handle_postponed()
+
+
+def _handle_postponed() -> None:
+    while _postponed:
+        process, number = _postponed.pop()
+        if process == os.getpid():  # else it is the parent's
+            os.kill(process, number)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(
+        before=_before, after_in_parent=_in_the_parent, after_in_child=_in_the_child
+    )
+
 
 _WORKERS: Final = ("multiprocessing", "billiard")
 """Packages whose children end by ``os._exit()``, after the finalizers of their ``util``."""

@@ -6,22 +6,29 @@ passes as soon as the loop would wait, however busy that is.
 """
 
 import asyncio
+import contextlib
+import functools
 import logging
 import math
 import os
 import selectors
 from asyncio import selector_events
 from asyncio.log import logger
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import FunctionType, SimpleNamespace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tornado.ioloop import IOLoop
 
 from kiel_logging import native
+from kiel_logging.config.options import Address
 from kiel_logging.diagnostics import log_to
-from kiel_logging.handler.gate import Gate
+from kiel_logging.handler.recursion import mark_this_thread_as_shipping
 from kiel_logging.native import monotonic
+from kiel_logging.network.resolver import SocketAddress, look_up, parse_numeric
+
+if TYPE_CHECKING:
+    from kiel_logging.handler.loop_thread import Gate
 
 MOST_SKIPPED: Final = 8
 """Times in a row that a loop with something to do does not look whether there is more."""
@@ -35,7 +42,7 @@ class _GatedSelector(native.DefaultSelector):  # type: ignore[misc] # is Any
     nothing, and one step of a delivery follows the other.
     """
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: "Gate") -> None:
         super().__init__()
         self._gate = gate
         self._skipped = 0
@@ -85,7 +92,7 @@ class _OfItsOwn(selector_events.BaseSelectorEventLoop):
 class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
     """A loop that has ``gate`` while it works; a thread that runs it acquires it before."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: "Gate") -> None:
         self._background: set[asyncio.Task[Any]] = set()
         self._gated_selector = _GatedSelector(gate)
         try:
@@ -183,3 +190,45 @@ def _identity(number: int) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+async def resolve_on_a_daemon(address: Address) -> Sequence[SocketAddress]:
+    """Look ``address`` up without blocking the loop, where a thread can still be started.
+
+    Raises:
+        BrokerUnreachable: the name does not resolve.
+    """
+    found: Sequence[SocketAddress] = parse_numeric(address) or await run_on_a_daemon(
+        functools.partial(look_up, address)
+    )
+    return found
+
+
+async def run_on_a_daemon(function: Callable[[], Any]) -> Any:
+    """Return what ``function`` returns, or raise what it raises."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Any] = loop.create_future()
+
+    def settle(result: Any, error: Exception | None) -> None:
+        if ended.done():
+            return
+        if error is None:
+            ended.set_result(result)
+        else:
+            ended.set_exception(error)
+
+    def work() -> None:
+        mark_this_thread_as_shipping()
+        result, error = None, None
+        try:
+            result = function()
+        except Exception as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(settle, result, error)
+
+    try:
+        native.Thread(work, "kiel_logging-aside").start()
+    except RuntimeError:  # the interpreter is on its way out: no more threads
+        return function()
+    return await ended

@@ -12,17 +12,16 @@ from typing import Any, Final
 
 from kiel_logging.config.options import ProducerOptions
 from kiel_logging.errors import BufferFull, DeliveryError, ProducerClosed, SpoolDamaged
+from kiel_logging.handler import events
+from kiel_logging.handler.buffer import Handoff
+from kiel_logging.handler.events import ConvertOwn, Event, Events, Recovered, Word
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.pipeline import events
-from kiel_logging.handler.pipeline.daemons import resolve_on_a_daemon, run_on_a_daemon
-from kiel_logging.handler.pipeline.events import ConvertOwn, Event, Events, Recovered, Word
-from kiel_logging.handler.pipeline.handoff import Handoff
-from kiel_logging.handler.pipeline.loss_report import LossReport
-from kiel_logging.handler.pipeline.losses import Loss, Losses, OnError
-from kiel_logging.handler.pipeline.outbox import Outbox
-from kiel_logging.handler.pipeline.slices import memory_of, plain
-from kiel_logging.handler.pipeline.tallies import Tallies
+from kiel_logging.handler.ledger import Loss, Losses, LossReport, OnError
+from kiel_logging.handler.outbox import Outbox
+from kiel_logging.handler.pausing_loop import resolve_on_a_daemon, run_on_a_daemon
+from kiel_logging.handler.receipts import Tallies
+from kiel_logging.handler.slices import memory_of, plain
 from kiel_logging.handler.spool.spool import Spool
 from kiel_logging.native import monotonic
 from kiel_logging.proof import headers

@@ -16,9 +16,9 @@ from kiel_logging.delivery.accumulator import UNKNOWN
 from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.stalls import Stall
 from kiel_logging.errors import BufferFull, RecordTooLarge
-from kiel_logging.handler.pipeline.handoff import BLOCK, DROP_OLDEST
-from kiel_logging.handler.pipeline.slices import group, records_of, sizes_of
-from kiel_logging.handler.pipeline.stats import Trouble
+from kiel_logging.handler.buffer import BLOCK, DROP_OLDEST
+from kiel_logging.handler.ledger import Trouble
+from kiel_logging.handler.slices import group, records_of, sizes_of
 from kiel_logging.network.engine import Engine
 from kiel_logging.network.resolver import Resolve
 from kiel_logging.network.tokens import RunAside

@@ -1,6 +1,6 @@
 """What becomes of a record that is not shipped: counted, told, and given to the fallback.
 
-On the threads that log; what the loop thread gives up is the shipper's (``pipeline/shipper.py``).
+On the threads that log; what the loop thread gives up is the shipper's (``handler/shipper.py``).
 """
 
 import logging
@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from kiel_logging.errors import InvalidTopic, KeyTypeError
+from kiel_logging.handler.buffer import BUFFER_FULL, CLOSED, OUT_OF_MEMORY
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.pipeline.handoff import BUFFER_FULL, CLOSED, OUT_OF_MEMORY
-from kiel_logging.handler.pipeline.losses import OnError
-from kiel_logging.handler.pipeline.pipeline import Pipeline
-from kiel_logging.handler.pipeline.tallies import Tallies
-from kiel_logging.handler.shipping import as_shipping
+from kiel_logging.handler.ledger import OnError
+from kiel_logging.handler.pipeline import Pipeline
+from kiel_logging.handler.receipts import Tallies
+from kiel_logging.handler.recursion import as_shipping
 from kiel_logging.record.item import Item, Waiter, level_of
 
 _REASONS: Final = (

@@ -10,8 +10,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.pipeline.loss_report import summary_record
-from kiel_logging.handler.pipeline.losses import MOST_RANGES, Loss, ranges
+from kiel_logging.handler.ledger import MOST_RANGES, Loss, ranges, summary_record
 from kiel_logging.proof import headers
 from kiel_logging.record.item import Item, make_item
 from kiel_logging.record.log_record import HOST

@@ -9,21 +9,384 @@ that waits for a flush on top of a frame that holds the lock. The lock is re-ent
 handlers and ``__del__`` may log wherever Python code is.
 """
 
+import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence, Sized
+from typing import Any, Final, Protocol, TypeAlias
 
 from kiel_logging import native
-from kiel_logging.handler.pipeline.counts import Counts, queue_up
-from kiel_logging.handler.pipeline.disk_ledger import DiskLedger
-from kiel_logging.handler.pipeline.queues import Lowest, Newest, Oldest, Queue
-from kiel_logging.handler.pipeline.stats import Stats
-from kiel_logging.handler.process.forking import is_forking
+from kiel_logging.handler.ledger import DiskLedger, Stats
+from kiel_logging.handler.process import is_forking
+from kiel_logging.handler.slices import take
 from kiel_logging.native import monotonic
 from kiel_logging.record.item import Item
 from kiel_logging.records import RECORD_MEMORY_OVERHEAD
+
+
+class Kept(Protocol):
+    """Counts what is queued."""
+
+    emitted: int
+    kept: int
+    bytes_kept: int
+
+
+class CountsInPython:
+    """Counts of one hand-off.
+
+    Args:
+        many_records: from so many outstanding records on, it looks closely whether there is room.
+        many_bytes: from so many bytes on.
+        batch_size: as many queued records are worth waking the reader.
+
+    Attributes:
+        emitted: records that were put, or dropped.
+        kept: those that were not dropped.
+        bytes_kept: the memory that these take.
+        ended: records of these that ended, as the hand-off counts them.
+        bytes_ended: the memory that these took.
+        out_of_memory: records that were dropped because there was no memory, not even to count them
+            where others are counted; not in ``emitted``.
+        crowded: as the hand-off has it.
+        closed: as the hand-off has it.
+        unwoken: whether there was no memory to wake the reader.
+    """
+
+    __slots__ = (
+        "batch_size",
+        "bytes_ended",
+        "bytes_kept",
+        "closed",
+        "crowded",
+        "emitted",
+        "ended",
+        "kept",
+        "many_bytes",
+        "many_records",
+        "out_of_memory",
+        "unwoken",
+    )
+
+    def __init__(self, many_records: int, many_bytes: int, batch_size: int) -> None:
+        self.many_records = many_records
+        self.many_bytes = many_bytes
+        self.batch_size = batch_size
+        self.emitted = self.kept = self.bytes_kept = self.ended = self.bytes_ended = 0
+        self.out_of_memory = 0
+        self.crowded = self.closed = self.unwoken = False
+
+    def lose(self) -> None:
+        """Count a record for which there was no memory, if there is enough for that; in C none is
+        needed."""
+        with contextlib.suppress(MemoryError):
+            self.out_of_memory += 1
+
+
+def queue_up_in_python(
+    counts: CountsInPython, queue: Sized, append: Callable[[Item], None], item: Item
+) -> int:
+    """Queue ``item`` if there is plenty of room; return how many are queued, 0 if there is not.
+
+    Whoever comes on top of this may count one as the last that does the same as well: then the
+    reader is woken twice, and never not at all.
+    """
+    memory, queued = item.memory, len(queue) + 1
+    if (
+        counts.closed
+        or counts.kept - counts.ended >= counts.many_records
+        or counts.bytes_kept - counts.bytes_ended + memory > counts.many_bytes
+    ):
+        return 0
+    count_and_append(counts, memory, append, item)
+    return queued
+
+
+def count_and_append(
+    counts: Kept, memory: int, append: Callable[[Any], None], entry: object
+) -> None:
+    """Count an item of ``memory`` bytes and append ``entry``.
+
+    Whatever is raised by a signal handler, it is counted and there; without memory it is neither.
+    """
+    # CPython lets nobody in between, neither from here to append() nor from a MemoryError of it to
+    # where the counts are restored. Tuples would call the garbage collector.
+    emitted, kept, held = counts.emitted, counts.kept, counts.bytes_kept
+    emitted_now, kept_now, held_now = emitted + 1, kept + 1, held + memory
+    counts.emitted, counts.kept, counts.bytes_kept = emitted_now, kept_now, held_now
+    try:
+        append(entry)
+    except MemoryError:
+        counts.emitted, counts.kept, counts.bytes_kept = emitted, kept, held
+        raise
+
+
+try:
+    from kiel_logging._accelerator import Counts as Counts
+    from kiel_logging._accelerator import queue_up as queue_up
+except ImportError:  # there was no C compiler
+    Counts, queue_up = CountsInPython, queue_up_in_python  # type: ignore[assignment,misc]
+
+
+class Queue(Protocol):
+    """A queue of items with one reader, in the order in which they came."""
+
+    def __len__(self) -> int:
+        """How many are queued."""
+
+    def append(self, item: Item, counts: Kept) -> int:
+        """Queue ``item`` behind all others, and count it; return how many are queued.
+
+        Whatever is raised by a signal handler, or for want of memory, it is counted and there, or
+        neither.
+        """
+
+    def take(self, most: int) -> list[Item]:
+        """Return up to ``most`` items, oldest first, no longer queued; for the one reader."""
+
+    def shed(self, item: Item, records: int, memory: int) -> list[Item]:
+        """Return items that were taken out to make room for ``item``.
+
+        Either enough to free ``records`` and ``memory`` bytes, or none at all.
+        """
+
+    def has_topic(self, topic: str) -> bool:
+        """Whether any queued item is for ``topic``; takes long."""
+
+    def mark(self) -> int:
+        """Return a mark behind all that is queued now."""
+
+    def passed(self, mark: int) -> bool:
+        """Whether all that was queued at ``mark`` has left."""
+
+
+class Newest:
+    """``drop_newest``, and ``block``: sheds nothing; who comes too late does not get in.
+
+    Attributes:
+        items: those that wait. Whoever appends to them does what ``append()`` does.
+    """
+
+    def __init__(self) -> None:
+        self.items: deque[Item] = deque()
+        self._taken = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def append(self, item: Item, counts: Kept) -> int:
+        queued = len(self.items) + 1  # before: nobody who comes in between makes it two
+        count_and_append(counts, item.memory, self.items.append, item)
+        return queued
+
+    def take(self, most: int) -> list[Item]:
+        taken = take(self.items.popleft, most)
+        self._taken += len(taken)
+        return taken
+
+    def shed(self, item: Item, records: int, memory: int) -> list[Item]:
+        del item, records, memory
+        return []
+
+    def has_topic(self, topic: str) -> bool:
+        return any(one.topic == topic for one in tuple(self.items))
+
+    def mark(self) -> int:
+        return self._taken + len(self.items)  # the reader is who asks
+
+    def passed(self, mark: int) -> bool:
+        return self._taken >= mark
+
+
+class Oldest(Newest):
+    """``drop_oldest``: those that wait longest go first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._appended = 0
+        self._shed = 0
+        self._memory_in = 0
+        self._memory_taken = 0
+        self._memory_shed = 0
+
+    def append(self, item: Item, counts: Kept) -> int:
+        queued, memory = len(self.items) + 1, item.memory
+        # No call from here to append(), nor any memory but for numbers; see count_and_append().
+        emitted, kept, held = counts.emitted, counts.kept, counts.bytes_kept
+        memory_in, appended = self._memory_in, self._appended
+        emitted_now, kept_now, held_now = emitted + 1, kept + 1, held + memory
+        memory_now, appended_now = memory_in + memory, appended + 1
+        counts.emitted, counts.kept, counts.bytes_kept = emitted_now, kept_now, held_now
+        self._memory_in, self._appended = memory_now, appended_now
+        try:
+            self.items.append(item)
+        except MemoryError:
+            counts.emitted, counts.kept, counts.bytes_kept = emitted, kept, held
+            self._memory_in, self._appended = memory_in, appended
+            raise
+        return queued
+
+    def take(self, most: int) -> list[Item]:
+        taken = super().take(most)
+        self._memory_taken += sum(item.memory for item in taken)
+        return taken
+
+    def shed(self, item: Item, records: int, memory: int) -> list[Item]:
+        del item
+        if len(self) < records or self._memory_in - self._memory_taken - self._memory_shed < memory:
+            return []
+        shed: list[Item] = []
+        while records > 0 or memory > 0:
+            try:
+                oldest = self.items.popleft()
+            except IndexError:  # the reader took what was left
+                break
+            try:
+                shed.append(oldest)
+            except MemoryError:
+                self.items.appendleft(oldest)
+                break
+            self._shed += 1
+            self._memory_shed += oldest.memory
+            records -= 1
+            memory -= oldest.memory
+        return shed
+
+    def mark(self) -> int:
+        return self._appended
+
+    def passed(self, mark: int) -> bool:
+        return self._taken + self._shed >= mark
+
+
+_Entry: TypeAlias = list[Any]
+"""An item's place in the order of all, and the item."""
+
+
+class _Level:
+    """The items of one level, each with its place in the order of all."""
+
+    __slots__ = ("items", "level", "memory_in", "memory_out", "memory_shed")
+
+    def __init__(self, level: int) -> None:
+        self.level = level
+        self.items: deque[_Entry] = deque()
+        self.memory_in = 0
+        self.memory_out = 0
+        self.memory_shed = 0
+
+    @property
+    def memory(self) -> int:
+        return self.memory_in - self.memory_out - self.memory_shed
+
+
+_END: Final = 2**63
+
+
+class Lowest:
+    """``drop_lowest``: DEBUG goes before INFO, INFO before WARNING; of one level, the newest.
+
+    An item never drives out one of its own level or of a higher one.
+    """
+
+    def __init__(self) -> None:
+        self._levels: tuple[_Level, ...] = ()
+        self._appended = 0
+
+    def __len__(self) -> int:
+        return sum(len(level.items) for level in self._levels)
+
+    def append(self, item: Item, counts: Kept) -> int:
+        queued, level, memory = len(self) + 1, self._level(item.level), item.memory
+        entry: _Entry = [0, item]
+        # No call from here to append(), nor any memory but for numbers; see count_and_append().
+        emitted, kept, held = counts.emitted, counts.kept, counts.bytes_kept
+        memory_in, appended = level.memory_in, self._appended
+        emitted_now, kept_now, held_now = emitted + 1, kept + 1, held + memory
+        memory_now, appended_now = memory_in + memory, appended + 1
+        counts.emitted, counts.kept, counts.bytes_kept = emitted_now, kept_now, held_now
+        level.memory_in, self._appended = memory_now, appended_now
+        entry[0] = appended_now
+        try:
+            level.items.append(entry)
+        except MemoryError:
+            counts.emitted, counts.kept, counts.bytes_kept = emitted, kept, held
+            level.memory_in, self._appended = memory_in, appended
+            raise
+        return queued
+
+    def _level(self, number: int) -> _Level:
+        while True:
+            levels = self._levels
+            for level in levels:
+                if level.level == number:
+                    return level
+            new = _Level(number)
+            more = tuple(sorted((*levels, new), key=lambda level: level.level))
+            # Replaced, not changed: the reader may be going through it. A signal handler may have
+            # added one of its own on top of this.
+            if self._levels is levels:
+                self._levels = more
+                return new
+
+    def has_topic(self, topic: str) -> bool:
+        return any(one.topic == topic for level in self._levels for _, one in tuple(level.items))
+
+    def take(self, most: int) -> list[Item]:
+        taken: list[Item] = []
+        while len(taken) < most:
+            place, level = min(
+                ((_head(level), level) for level in self._levels),
+                key=lambda pair: pair[0],
+                default=(_END, None),
+            )
+            if level is None or place == _END:
+                break
+            try:
+                found = level.items.popleft()
+            except IndexError:
+                continue  # shed a moment ago
+            if found[0] != place:
+                level.items.appendleft(found)  # so was this one; others may come before the next
+                continue
+            level.memory_out += found[1].memory
+            taken.append(found[1])
+        return taken
+
+    def shed(self, item: Item, records: int, memory: int) -> list[Item]:
+        lower = [level for level in self._levels if level.level < item.level]
+        if (
+            sum(len(level.items) for level in lower) < records
+            or sum(level.memory for level in lower) < memory
+        ):
+            return []
+        shed: list[Item] = []
+        for level in lower:
+            while (records > 0 or memory > 0) and level.items:
+                try:
+                    _, newest = level.items.pop()
+                except IndexError:  # the reader took it
+                    break
+                level.memory_shed += newest.memory
+                shed.append(newest)
+                records -= 1
+                memory -= newest.memory
+        return shed
+
+    def mark(self) -> int:
+        return self._appended
+
+    def passed(self, mark: int) -> bool:
+        return all(_head(level) > mark for level in self._levels)
+
+
+def _head(level: _Level) -> int:
+    try:
+        return int(level.items[0][0])
+    except IndexError:
+        return _END
+
 
 BUFFER_FULL: Final = "buffer_full"
 CLOSED: Final = "closed"

@@ -1,1 +1,0 @@
-"""What concerns all handlers of a process: its forks, its signals and its end."""
