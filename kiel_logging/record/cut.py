@@ -99,6 +99,9 @@ class _Cutting:
         least = 0
         first = list(islice(value.items(), max(room, 0) // _SMALLEST_ENTRY))
         highest = _cap(sorted(self.weigh(item) for _, item in first), max(room, 0))
+        # A weight below SHORT says nothing of the size: a short value must be measured, or there
+        # is less room for it than it takes, and a number can't be cut.
+        highest = max(highest, SHORT)
         for key, item in first:
             around, size = self.size(key, room) + len(":,"), self.size(item, highest)
             if least + around + min(size, SHORT) <= room:

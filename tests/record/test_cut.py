@@ -205,6 +205,18 @@ long_plain = st.recursive(
 @examples(300)
 @given(st.dictionaries(st.text(), long_plain, max_size=5), st.integers(2, 1500))
 @example({"a": 1}, 2)
+@example(
+    {
+        "é" * 8: {
+            "\x1f": 1.0000000000000002e16,
+            "xxxxxx0": ["é" * 11],
+            "éééé1": 1.0000000000000002e16,
+            "\x80" * 7: "x" * 14,
+            "\x1f" * 9: 1.0000000000000002e16,
+        }
+    },
+    85,
+)
 @example({"a": {"b": {"c": "x" * 100}}}, 85)
 @example({"\x80": [], "k" * 20: {"0": "0" * 24, "00": "\x1f" * 23, "": "0" * 12}}, 96)
 def test_what_is_cut_fits_and_has_its_shape(fields: dict[str, Any], budget: int) -> None:
