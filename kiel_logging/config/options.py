@@ -9,6 +9,7 @@ from inspect import Parameter, signature
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.config.security import SECURITY, SecurityOptions, security_options
+from kiel_logging.config.table import FLAG_OR_NONE, FUNCTION, TEXT, milliseconds, whole
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.partitioners import Partitioner
 from kiel_logging.partitioners import partitioner as partitioner_choice
@@ -54,7 +55,6 @@ _TIMES: Final = {
     "max_block_ms": DEFAULT_MAX_BLOCK_MS,
 }
 
-_INT32: Final = 2**31 - 1
 _MAY_BE_ZERO: Final = (
     "connections_max_idle_ms",
     "linger_ms",
@@ -129,19 +129,19 @@ def producer_options(
     """
     given = times_and_security
     security = {name: given.pop(name) for name in SECURITY.intersection(given)}
-    milliseconds: dict[str, float] = {**_TIMES, **given}
-    durations = {name: _seconds(name, value) for name, value in milliseconds.items()}
-    _check_times(milliseconds)
+    times: dict[str, float] = {**_TIMES, **given}
+    durations = {name: _seconds(name, value) for name, value in times.items()}
+    _check_times(times)
     return ProducerOptions(
         brokers=parse_brokers(brokers),
-        key_maker=_check_callable("key_maker", key_maker) or _no_key,
+        key_maker=FUNCTION.check("key_maker", key_maker) or _no_key,
         partitioner=partitioner_choice(partitioner),
-        serializer=_check_callable("serializer", serializer) or json_serializer,
+        serializer=FUNCTION.check("serializer", serializer) or json_serializer,
         codec=codec(compression, compression_level),
         batch_size=check_whole("batch_size", batch_size, least=1),
         required_acks=_check_acks(required_acks),
         ack_timeout_ms=check_whole("ack_timeout", ack_timeout, least=1),
-        client_id=_check_client_id(client_id),
+        client_id=TEXT.check("client_id", client_id),
         max_request_size=check_whole("max_request_size", max_request_size, least=_SMALLEST_REQUEST),
         buffer_memory=check_whole("buffer_memory", buffer_memory, least=_SMALLEST_REQUEST),
         idempotence=_check_idempotence(idempotence, required_acks),
@@ -155,8 +155,8 @@ def parameters() -> dict[str, Parameter]:
     """Return every option of a Producer, with its default."""
     found = {**signature(producer_options).parameters, **signature(security_options).parameters}
     del found["times_and_security"]
-    for name, milliseconds in _TIMES.items():
-        found[name] = Parameter(name, Parameter.KEYWORD_ONLY, default=milliseconds)
+    for name, time in _TIMES.items():
+        found[name] = Parameter(name, Parameter.KEYWORD_ONLY, default=time)
     return found
 
 
@@ -220,26 +220,14 @@ def _no_key(_message: Any) -> None:
     return None
 
 
-def _check_callable(name: str, value: Any) -> Any:
-    if value is not None and not callable(value):
-        raise ConfigurationError(
-            f"{name}={value!r} must be callable, or None for the default; in a dictConfig a "
-            "function is written 'ext://module.function'"
-        )
-    return value
-
-
 def check_whole(name: str, value: object, *, least: int) -> int:
     """Return ``value`` if it is a whole number from ``least`` to what Kafka's int32 holds.
 
     Raises:
         ConfigurationError: it is not.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _INT32:
-        raise ConfigurationError(
-            f"{name}={value!r} must be a whole number, at least {least} and at most {_INT32}"
-        )
-    return value
+    number: int = whole(least).check(name, value)
+    return number
 
 
 def _check_acks(value: object) -> int:
@@ -254,46 +242,31 @@ def _check_acks(value: object) -> int:
 def _check_idempotence(value: object, required_acks: int) -> bool:
     if value is None:
         return required_acks == ALL_ACKS
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"idempotence={value!r} must be True, False or None")
+    FLAG_OR_NONE.check("idempotence", value)
     if value and required_acks != ALL_ACKS:
         raise ConfigurationError(
             f"idempotence=True and required_acks={required_acks!r} contradict each other: "
             "only required_acks=-1 lets brokers tell a repeat from a new message"
         )
-    return value
+    return value is True
 
 
-def _check_times(milliseconds: Mapping[str, float]) -> None:
+def _check_times(times: Mapping[str, float]) -> None:
     delivery, request, linger = (
-        milliseconds[name] for name in ("delivery_timeout_ms", "request_timeout_ms", "linger_ms")
+        times[name] for name in ("delivery_timeout_ms", "request_timeout_ms", "linger_ms")
     )
     if delivery < linger + request:
         raise ConfigurationError(
             f"delivery_timeout_ms={delivery!r} is less than linger_ms={linger!r} plus "
             f"request_timeout_ms={request!r}: not even one attempt would fit"
         )
-    first, most = milliseconds["retry_backoff_ms"], milliseconds["retry_backoff_max_ms"]
+    first, most = times["retry_backoff_ms"], times["retry_backoff_max_ms"]
     if most < first:
         raise ConfigurationError(
             f"retry_backoff_max_ms={most!r} is less than retry_backoff_ms={first!r}"
         )
 
 
-def _check_client_id(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"client_id={value!r} must be a str that is not empty")
-    return value
-
-
 def _seconds(name: str, value: object) -> float:
-    least = 0 if name in _MAY_BE_ZERO else 1
-    if (
-        not isinstance(value, int | float)
-        or isinstance(value, bool)
-        or not least <= value <= _INT32
-    ):
-        raise ConfigurationError(
-            f"{name}={value!r} must be a number of milliseconds, {least} or more"
-        )
-    return value / 1000
+    time: float = milliseconds(0 if name in _MAY_BE_ZERO else 1).check(name, value)
+    return time / 1000

@@ -18,6 +18,7 @@ from kiel_logging.config.options import (
     check_whole,
     parse_brokers,
 )
+from kiel_logging.config.table import FUNCTION
 from kiel_logging.diagnostics import settle_levels
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler import loading, process
@@ -55,7 +56,7 @@ from kiel_logging.proof.stamper import stamp_size
 from kiel_logging.record.conversion import Conversion
 from kiel_logging.record.item import Item
 from kiel_logging.record.topic_choice import Topic
-from kiel_logging.record.value_choice import Format, check_callable
+from kiel_logging.record.value_choice import Format
 from kiel_logging.serializers import Serializer
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ class KafkaHandler(logging.Handler):
             tallies=self._tallies,
             fallback=self.fallback,
             internal_log=self._internal_log,
-            notify=check_callable("on_error", on_error),
+            notify=FUNCTION.check("on_error", on_error),
         )
         self._plan = Plan(
             buffer_records=check_whole("buffer_records", buffer_records, least=1),

@@ -5,11 +5,12 @@ Every check raises ConfigurationError, which names the option, the value and wha
 
 import inspect
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from kiel_logging.config.credentials import hidden
 from kiel_logging.config.options import parameters
+from kiel_logging.config.table import FLAG, POSITIVE_MILLISECONDS, did_you_mean, one_of
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.buffer import OVERFLOW
 
@@ -63,25 +64,15 @@ def refuse_unknown(options: Mapping[str, Any], handler: type) -> None:
 def _hint(name: str, handler: type) -> str:
     if name in _NEEDLESS:
         return f": leave it out, for {_NEEDLESS[name]}"
-    nearest = [_ALIASES[name]] if name in _ALIASES else _nearest(name, parameters_of(handler))
-    return f": did you mean {nearest[0]!r}?" if nearest else ""
-
-
-def _nearest(name: str, known: Iterable[str]) -> list[str]:
-    from difflib import get_close_matches  # for errors alone
-
-    return get_close_matches(name, list(known), n=1)
+    if name in _ALIASES:
+        return f": did you mean {_ALIASES[name]!r}?"
+    return did_you_mean(name, parameters_of(handler))
 
 
 def overflow_choice(value: object) -> str:
     """Return ``value`` if it is a policy."""
-    if isinstance(value, str) and value in OVERFLOW:
-        return value
-    nearest = _nearest(str(value), OVERFLOW)
-    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
-    raise ConfigurationError(
-        f"overflow={value!r} must be one of {', '.join(map(repr, OVERFLOW))}{hint}"
-    )
+    policy: str = one_of(*OVERFLOW).check("overflow", value)
+    return policy
 
 
 def level_choice(value: Any) -> Any:
@@ -89,10 +80,9 @@ def level_choice(value: Any) -> Any:
     known = logging.getLevelNamesMapping()
     if not isinstance(value, str) or value in known:
         return value
-    nearest = _nearest(value.upper(), known)
-    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
     raise ConfigurationError(
-        f"level={value!r} must be a number, or one of {', '.join(map(repr, known))}{hint}"
+        f"level={value!r} must be a number, or one of {', '.join(map(repr, known))}"
+        f"{did_you_mean(value.upper(), known)}"
     )
 
 
@@ -109,13 +99,11 @@ def logger_choice(value: object) -> logging.Logger | None:
 
 def check_flag(name: str, value: object) -> bool:
     """Return ``value`` if it is True or False."""
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{name}={value!r} must be True or False")
-    return value
+    flag: bool = FLAG.check(name, value)
+    return flag
 
 
 def check_positive(name: str, value: object) -> float:
     """Return ``value`` if it is a number of milliseconds above 0."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 2**31:
-        raise ConfigurationError(f"{name}={value!r} must be a number of milliseconds above 0")
-    return value
+    time: float = POSITIVE_MILLISECONDS.check(name, value)
+    return time

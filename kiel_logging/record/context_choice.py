@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
+from kiel_logging.config.table import given_mapping
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.record.given_options import check_names_are_free, given_mapping
+from kiel_logging.record.field_changes import check_names_are_free
 from kiel_logging.record.log_record import show
 from kiel_logging.record.notes import NOTES
 

@@ -4,17 +4,13 @@ Pure. A record's dict is ours and may be changed; what is nested in it is the pr
 copied on the way to what is left out.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
+from kiel_logging.config.table import check_name, given_mapping, given_names
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.record.given_options import (
-    check_name,
-    check_names_are_free,
-    given_mapping,
-    given_names,
-)
-from kiel_logging.record.log_record import EXTRA, beside
+from kiel_logging.record.log_record import EXTRA, beside, to_fields
 from kiel_logging.record.notes import NOTES
 
 Change: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
@@ -56,6 +52,23 @@ def field_changes(
         *([_renaming(renamed)] if renamed else []),
     ]
     return _one_after_another(steps) if steps else None
+
+
+def check_names_are_free(option: str, names: Iterable[str]) -> None:
+    """Check that none of ``names`` is that of a field which every record has.
+
+    The record's own field would win, and the option would never be seen.
+
+    Raises:
+        ConfigurationError: one is.
+    """
+    taken = {*to_fields(logging.makeLogRecord({}), None), EXTRA, NOTES}
+    taken.discard("task")  # this record has it only if the handler is made in a task
+    for name in names:
+        if name in taken:
+            raise ConfigurationError(
+                f"{option} has {name!r}: that is a field of the record's own, choose another name"
+            )
 
 
 def _one_after_another(steps: list[Change]) -> Change:

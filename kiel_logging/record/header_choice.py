@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+from kiel_logging.config.table import check_name, given_mapping
 from kiel_logging.errors import ConfigurationError, HeaderTypeError
 from kiel_logging.proof.headers import NAMES
 from kiel_logging.record.field_lookup import MISSING, FieldLookup, field_lookup
-from kiel_logging.record.given_options import check_name, given_mapping
 from kiel_logging.record.log_record import show
 from kiel_logging.records import Header
 from kiel_logging.serializers import encode_headers

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from kiel_logging.config.table import FUNCTION
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.record.field_lookup import MISSING, field_lookup
 from kiel_logging.record.log_record import show
@@ -23,8 +24,7 @@ def key_choice(key_field: str | None, key_maker: Callable[[Any], Any] | None) ->
     if key_field is not None and key_maker is not None:
         raise ConfigurationError("key_field and key_maker are both given: choose one")
     if key_maker is not None:
-        if not callable(key_maker):
-            raise ConfigurationError(f"key_maker={key_maker!r} must be callable")
+        FUNCTION.check("key_maker", key_maker)
         return lambda fields, _record: key_maker(fields)
     if key_field is None:
         return lambda _fields, _record: None

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
-from kiel_logging.record.given_options import given_names
+from kiel_logging.config.table import given_names
 
 REDACTED: Final = "[redacted]"
 """What stands in the place of such a value."""

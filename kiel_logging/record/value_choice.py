@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+from kiel_logging.config.table import FUNCTION, did_you_mean
 from kiel_logging.errors import ConfigurationError, ValueTypeError
 from kiel_logging.record.formats import FORMATS, LayOut
 from kiel_logging.record.formats.text import text_value
@@ -36,13 +37,13 @@ def value_choice(format: str | Format, serializer: Serializer | None) -> ValueCh
         ConfigurationError: one is neither, or they contradict each other.
     """
     if isinstance(format, str):
-        return _named(format, check_callable("serializer", serializer))
+        return _named(format, FUNCTION.check("serializer", serializer))
     if not callable(format):
         raise ConfigurationError(
             f"format={format!r} must be one of {_names()}, or a callable that takes the fields "
             "and the LogRecord"
         )
-    return _by_callable(format, check_callable("serializer", serializer))
+    return _by_callable(format, FUNCTION.check("serializer", serializer))
 
 
 def _named(name: str, serializer: Serializer | None) -> ValueChoice:
@@ -53,10 +54,7 @@ def _named(name: str, serializer: Serializer | None) -> ValueChoice:
             )
         return _text
     if name not in FORMATS:
-        from difflib import get_close_matches  # for errors alone
-
-        nearest = get_close_matches(name, [TEXT, *FORMATS], n=1)
-        hint = f": did you mean {nearest[0]!r}?" if nearest else ""
+        hint = did_you_mean(name, [TEXT, *FORMATS])
         raise ConfigurationError(f"format={name!r} must be one of {_names()}{hint}")
     if serializer is not None:
         return _serialized(serializer, None if name == JSON else FORMATS[name])
@@ -126,17 +124,3 @@ def _cut(text: str, most: int) -> bytes:
         return data
     mark = f"…[cut, of {len(text)} characters]".encode()
     return data[: max(0, most - len(mark))].decode(errors="ignore").encode() + mark
-
-
-def check_callable(name: str, value: Any) -> Any:
-    """Return ``value`` if it is callable or None.
-
-    Raises:
-        ConfigurationError: it is neither.
-    """
-    if value is not None and not callable(value):
-        raise ConfigurationError(
-            f"{name}={value!r} must be callable, or None for the default; in a dictConfig a "
-            "function is written 'ext://module.function'"
-        )
-    return value

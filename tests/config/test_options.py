@@ -105,7 +105,7 @@ def test_fractions_of_milliseconds(name: str) -> None:
 
 # -- what is refused -------------------------------------------------------------------------------
 
-WHOLE = "must be a whole number, at least"
+WHOLE = "must be a whole number from"
 NUMBER = "must be a number of milliseconds, "
 CALLABLE = "must be callable, or None for the default"
 ACKS = "must be 1 (the leader has it), -1 (all in-sync replicas have it) or 0 (don't wait)"

@@ -16,7 +16,7 @@ from kiel_logging.errors import ConfigurationError, ValueTypeError
 from kiel_logging.record.formats import FORMATS
 from kiel_logging.record.log_json import log_json
 from kiel_logging.record.log_record import to_fields
-from kiel_logging.record.value_choice import check_callable, value_choice
+from kiel_logging.record.value_choice import value_choice
 
 ENOUGH = 1_000_000
 
@@ -190,11 +190,3 @@ def test_what_is_refused(format_: Any, serializer: Any, message: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         value_choice(format_, serializer)
     assert message in str(refused.value)
-
-
-def test_check_callable() -> None:
-    """It returns what it was given: a callable or None."""
-    assert check_callable("x", print) is print
-    assert check_callable("x", None) is None
-    with pytest.raises(ConfigurationError, match=r"x='a' must be callable.*ext://module\.function"):
-        check_callable("x", "a")

@@ -13,14 +13,10 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.config.table import given_mapping, given_names
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.record.context_choice import context_choice
-from kiel_logging.record.field_changes import field_changes
-from kiel_logging.record.given_options import (
-    check_names_are_free,
-    given_mapping,
-    given_names,
-)
+from kiel_logging.record.field_changes import check_names_are_free, field_changes
 from kiel_logging.record.header_choice import header_choice
 from kiel_logging.record.log_record import to_fields
 from kiel_logging.record.redaction import redaction

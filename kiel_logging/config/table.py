@@ -1,0 +1,191 @@
+"""The table of options: how a row looks, and the kinds of values that options take.
+
+The rows stand in TypedDicts, which editors and type checkers read as keyword arguments::
+
+    class SomeKeywords(TypedDict, total=False):
+        linger_ms: Annotated[float, Option(50.0, milliseconds(0), "milliseconds after which ...")]
+
+``rows()`` reads the same rows while the program runs: for the checks, for ``help()``, for the
+documentation's tables.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from kiel_logging.errors import ConfigurationError
+
+INT32: Final = 2**31 - 1
+"""The most that Kafka's protocol holds of milliseconds and bytes."""
+
+REQUIRED: Final = object()
+"""The default of an option that has to be given."""
+
+
+class Kind(NamedTuple):
+    """A kind of values, as errors and the documentation describe it: "must be ...".
+
+    Attributes:
+        description: which values there are.
+        fits: whether a value is one of them.
+        names: those that have names; a misspelt one gets a hint.
+    """
+
+    description: str
+    fits: Callable[[Any], bool] = lambda _value: True
+    names: Iterable[str] = ()
+
+    def check(self, option: str, value: Any) -> Any:
+        """Return ``value``.
+
+        Raises:
+            ConfigurationError: it is none of this kind.
+        """
+        if self.fits(value):
+            return value
+        raise ConfigurationError(
+            f"{option}={value!r} must be {self.description}{did_you_mean(value, self.names)}"
+        )
+
+
+class Option(NamedTuple):
+    """An option: what it means, in which unit, and what it may be.
+
+    Attributes:
+        default: the value of an option that is not given, or REQUIRED.
+        kind: which values it takes; a part of the package may check more when it reads it.
+        meaning: for people, with the unit.
+        since: the first version that has it.
+    """
+
+    default: Any
+    kind: Kind
+    meaning: str
+    since: str = "0.1.0"
+
+
+def rows(keywords: Any) -> dict[str, Option]:
+    """Return the options of a TypedDict by name: those of its bases first."""
+    return {name: hint.__metadata__[0] for name, hint in keywords.__annotations__.items()}
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return the end of an error about a name that is not ``known``: the nearest one, if any."""
+    from difflib import get_close_matches  # only errors need it
+
+    nearest = get_close_matches(name, list(known), n=1) if isinstance(name, str) else []
+    return f": did you mean {nearest[0]!r}?" if nearest else ""
+
+
+# -- kinds of values -------------------------------------------------------------------------------
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def whole(least: int, most: int = INT32) -> Kind:
+    """Whole numbers within bounds."""
+    return Kind(
+        f"a whole number from {least} to {most}",
+        lambda value: _is_number(value) and isinstance(value, int) and least <= value <= most,
+    )
+
+
+def milliseconds(least: int) -> Kind:
+    """Times; fractions are as good as whole numbers."""
+    return Kind(
+        f"a number of milliseconds, {least} or more",
+        lambda value: _is_number(value) and least <= value <= INT32,
+    )
+
+
+def one_of(*names: str) -> Kind:
+    """Some names."""
+    listed = ", ".join(map(repr, names))
+    return Kind(f"one of {listed}", lambda value: isinstance(value, str) and value in names, names)
+
+
+POSITIVE_MILLISECONDS: Final = Kind(
+    "a number of milliseconds above 0", lambda value: _is_number(value) and 0 < value <= INT32
+)
+FLAG: Final = Kind("True or False", lambda value: isinstance(value, bool))
+FLAG_OR_NONE: Final = Kind(
+    "True, False or None", lambda value: value is None or isinstance(value, bool)
+)
+TEXT: Final = Kind("a str that is not empty", lambda value: isinstance(value, str) and value != "")
+FUNCTION: Final = Kind(
+    "callable, or None for the default; in a dictConfig a function is written "
+    "'ext://module.function'",
+    lambda value: value is None or callable(value),
+)
+
+
+# -- mappings and lists, which a dictConfig may have written ---------------------------------------
+
+
+def given_mapping(option: str, value: Any, what: str) -> dict[str, Any]:
+    """Return a copy of the mapping that an option is, with its references resolved.
+
+    Args:
+        option: its name, for the message.
+        value: as it was given; None is an empty mapping.
+        what: its names and values, with an example, for the message.
+
+    Raises:
+        ConfigurationError: it is no mapping, a name is not a str or is empty, or a reference
+            can't be resolved.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{option}={value!r} must be a mapping of {what}")
+    for name in value:
+        check_name(option, name)
+    return dict(_resolved(option, value))
+
+
+def given_names(option: str, value: Iterable[str] | None, example: str) -> tuple[str, ...]:
+    """Return the names that an option lists; None is an empty list.
+
+    Raises:
+        ConfigurationError: it is one str, a mapping, or nothing that can be listed; or a name is
+            not a str or is empty.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise ConfigurationError(
+            f"{option}={value!r} must be a list of names of fields, such as {example}"
+        )
+    names = tuple(_resolved(option, value))
+    for name in names:
+        check_name(option, name)
+    return names
+
+
+def check_name(option: str, name: object) -> None:
+    """Check that ``name`` can be that of a field or a header.
+
+    Raises:
+        ConfigurationError: it is not a str, or empty.
+    """
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"{option} has {name!r}: each name must be a str, and not empty")
+
+
+def _resolved(option: str, value: Any) -> Any:
+    try:
+        return _resolve(value)
+    except Exception as error:  # resolving imports modules of the program, which may raise anything
+        raise ConfigurationError(f"{option}={value!r} can't be resolved: {error}") from error
+
+
+def _resolve(value: Any) -> Any:
+    # logging.config wraps containers of a dictConfig, and resolves 'ext://' and 'cfg://' when an
+    # item is asked for by its key or index: not in values(), and not while a list is walked.
+    # (Recognised by its attribute: importing logging.config takes 20 ms.)
+    if not isinstance(value, dict | list | tuple) or not hasattr(value, "configurator"):
+        return value
+    if isinstance(value, dict):
+        return {name: _resolve(value[name]) for name in value}
+    return [_resolve(value[index]) for index in range(len(value))]
