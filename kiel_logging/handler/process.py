@@ -91,6 +91,7 @@ _forking: tuple[int, int] | None = None
 """The process and the thread that are about to fork."""
 
 _lock: Any = None
+_blocks_sigterm = False
 _paused: list[Any] = []
 _postponed: list[tuple[int, int]] = []
 
@@ -121,6 +122,25 @@ def _before() -> None:
         time.sleep(_A_MOMENT)
         wait_for_modules(deadline - monotonic())
         _lock_logging()
+    _block_sigterm()
+
+
+def _block_sigterm() -> None:
+    """Have the kernel keep SIGTERM until the fork is over.
+
+    Python forgets, in the child, all signals that came before it runs its own code there. A pool
+    that ended a worker that early would wait for it for ever.
+    """
+    global _blocks_sigterm
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    _blocks_sigterm = signal.SIGTERM not in before
+
+
+def _unblock_sigterm() -> None:
+    global _blocks_sigterm
+    if _blocks_sigterm:
+        _blocks_sigterm = False
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
 def _lock_logging() -> None:
@@ -155,6 +175,7 @@ def _let_all_go_on() -> None:
 
 def _in_the_parent() -> None:
     _let_all_go_on()
+    _unblock_sigterm()  # before this thread has forked: a handler is postponed until then
     _unlock()
     _handle_postponed()
 
@@ -166,6 +187,7 @@ def _in_the_child() -> None:
         _lock._at_fork_reinit()
     for handler in live_handlers():
         handler.start_over()
+    _unblock_sigterm()
     _forking = None
     _handle_postponed()
 

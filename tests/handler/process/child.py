@@ -58,8 +58,8 @@ def make(**more):
     log.addHandler(handler)
     return handler
 
-def terminate():
-    os.kill(os.getpid(), signal.SIGTERM)
+def terminate(process=0):
+    os.kill(process or os.getpid(), signal.SIGTERM)
 """
 
 

@@ -39,7 +39,7 @@ from pathlib import Path
 from tests.support.waiting import until
 
 spool, signs = Path({spool!r}), Path({signs!r})
-count, refused, room = 0, 0, []
+count, refused = 0, 0
 
 def on_error(error, records):
     global refused
@@ -59,18 +59,18 @@ for turn in range({turns}):
     until((signs / f"away-{{turn}}").exists, 300)
     while free() > 65536:
         write(1)
-    fill_up(spool)
-    room.append(free())
+    while free():  # the loop thread may have given a page back meanwhile
+        fill_up(spool)
     write({more})
     (signs / f"full-{{turn}}").touch()
     while handler.flush(60.0):
         pass
-    (spool / "filling").unlink()
+    (spool / "filling").unlink(missing_ok=True)
     until(lambda: handler.stats().spooled == 0)
     (signs / f"empty-{{turn}}").touch()
 handler.close()
 stats = handler.stats()
-say(count=count, room=room, refused=refused, dropped=stats.dropped_total, failed=stats.failed)
+say(count=count, refused=refused, dropped=stats.dropped_total, failed=stats.failed)
 say(emitted=stats.emitted, delivered=stats.delivered, spooled=stats.spooled, memory=stats.memory)
 say(left=os.listdir(spool / "spool"))
 """
@@ -147,7 +147,6 @@ def test_a_disk_that_is_full_again_and_again(
     reader.read()
     told = said(done)
     print(told, judge(reader.audit, "logs").counts())
-    assert told["room"] == [0] * _TURNS
     assert "its file system has no room left" in done.stderr
     numbers, dropped = reader.numbers, told["dropped"]
     assert numbers == sorted(set(numbers))

@@ -455,6 +455,28 @@ os.register_at_fork(before=look)
     assert set(messages(cluster)) - {"child"} == {"parent"}
 
 
+def test_before_a_forked_child_runs_python(cluster: ThreadedFakeCluster) -> None:
+    """SIGTERM ends a child in the first moment too, where Python forgets all signals."""
+    code = """
+import ctypes
+import time
+
+make()
+signal.signal(signal.SIGUSR1, lambda *_: None)
+libc = ctypes.CDLL(None)
+libc["__register_atfork"](None, None, libc.pause, None)  # a child waits there for a signal
+child = os.fork()
+if child == 0: os._exit(0)
+terminate(child)
+while (done := os.waitpid(child, os.WNOHANG)) == (0, 0):
+    os.kill(child, signal.SIGUSR1)
+    time.sleep(0.001)
+say(status=os.waitstatus_to_exitcode(done[1]))
+"""
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
+    assert (program.returncode, program.stderr, said(program)) == (0, "", {"status": KILLED})
+
+
 # -- nobody is there ------------------------------------------------------------------------------
 
 
