@@ -144,7 +144,7 @@ number_of(PyObject *item, int which)
     return PyLong_AsLongLong(PyTuple_GET_ITEM(item, which));
 }
 
-/* -- the hand-off ------------------------------------------------------------------------------ */
+/* -- the buffer ------------------------------------------------------------------------------ */
 
 /* As CountsInPython in handler/buffer.py. */
 typedef struct {

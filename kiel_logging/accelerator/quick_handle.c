@@ -1,5 +1,5 @@
 /* QuickHandle: KafkaHandler.handle() for a record that needs no care, with all that it calls, in one
- * call. The item goes into the hand-off's queue, or its frame to the tail of a journal's stream. */
+ * call. The item goes into the buffer's queue, or its frame to the tail of a journal's stream. */
 
 #include "accelerator.h"
 

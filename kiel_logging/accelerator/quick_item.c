@@ -117,7 +117,7 @@ static PyGetSetDef QUICK_ITEM_GETTERS[] = {
     {"topic", quick_item_topic, NULL, NULL, NULL},
     {"record", quick_item_record, NULL, NULL, NULL},
     {"source", quick_item_none, NULL, NULL, NULL},
-    {"awaited", quick_item_none, NULL, NULL, NULL},
+    {"waiter", quick_item_none, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

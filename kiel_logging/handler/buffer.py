@@ -34,7 +34,7 @@ class Kept(Protocol):
 
 
 class CountsInPython:
-    """Counts of one hand-off.
+    """Counts of one buffer.
 
     Args:
         many_records: from so many outstanding records on, it looks closely whether there is room.
@@ -45,12 +45,12 @@ class CountsInPython:
         emitted: records that were put, or dropped.
         kept: those that were not dropped.
         bytes_kept: the memory that these take.
-        ended: records of these that ended, as the hand-off counts them.
+        ended: records of these that ended, as the buffer counts them.
         bytes_ended: the memory that these took.
         out_of_memory: records that were dropped because there was no memory, not even to count them
             where others are counted; not in ``emitted``.
-        crowded: as the hand-off has it.
-        closed: as the hand-off has it.
+        crowded: as the buffer has it.
+        closed: as the buffer has it.
         unwoken: whether there was no memory to wake the reader.
     """
 
@@ -408,7 +408,7 @@ class _Closed(Exception):
     """No record is admitted any more."""
 
 
-class Handoff:
+class Buffer:
     """A bounded queue with one reader, and the counts of what went through it.
 
     Args:
@@ -462,7 +462,7 @@ class Handoff:
         self._waiting: deque[threading.Lock] = deque()
 
     def __repr__(self) -> str:
-        return f"<Handoff queued={len(self)} outstanding={self.outstanding} bytes={self.memory}>"
+        return f"<Buffer queued={len(self)} outstanding={self.outstanding} bytes={self.memory}>"
 
     def __len__(self) -> int:
         return len(self._queue)

@@ -13,7 +13,7 @@ from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.ledger import OnError
 from kiel_logging.handler.pipeline import Pipeline
-from kiel_logging.handler.receipts import Tallies
+from kiel_logging.handler.receipts import OpenBlocks
 from kiel_logging.handler.recursion import as_shipping
 from kiel_logging.record.item import Item, Waiter, level_of
 
@@ -25,14 +25,14 @@ _REASONS: Final = (
 _UNSERIALISABLE: Final = "unserialisable"
 
 
-class Unshipped:
+class Drops:
     """Accounts for a handler's records that never come to the loop thread.
 
     Args:
         handler: whose records they are.
         pipeline: returns the one that it has now.
         topic_of: returns the topic that a record would go to; may raise.
-        tallies: told of what somebody awaits.
+        blocks: told of what somebody awaits.
         fallback: gets the records.
         internal_log: where it is told.
         notify: the program's ``on_error``.
@@ -44,7 +44,7 @@ class Unshipped:
         *,
         pipeline: Callable[[], Pipeline],
         topic_of: Callable[[logging.LogRecord], str],
-        tallies: Tallies,
+        blocks: OpenBlocks,
         fallback: Fallback | None,
         internal_log: InternalLog,
         notify: OnError | None,
@@ -52,14 +52,14 @@ class Unshipped:
         self._handler = handler
         self._pipeline = pipeline
         self._topic_of = topic_of
-        self._tallies = tallies
+        self._blocks = blocks
         self._fallback = fallback
         self._internal_log = internal_log
         self._notify = notify
         self._unnoted = 0
 
     def __repr__(self) -> str:
-        return f"<Unshipped of {self._handler!r}>"
+        return f"<Drops of {self._handler!r}>"
 
     def take(self, record: logging.LogRecord, error: Exception) -> None:
         """``record`` could not be converted.
@@ -80,14 +80,14 @@ class Unshipped:
         try:
             self.take(record, error)
         except MemoryError:
-            self._pipeline().handoff.counts.lose()
+            self._pipeline().buffer.counts.lose()
 
     def drop(
         self,
         record: logging.LogRecord,
         reason: str,
         error: Exception | None = None,
-        awaited: Waiter | None = None,
+        waiter: Waiter | None = None,
     ) -> None:
         """Count ``record`` as lost; it never became an item, or was not queued.
 
@@ -95,11 +95,11 @@ class Unshipped:
             MemoryError: it isn't counted.
         """
         level = level_of(record)
-        self._pipeline().handoff.drop(reason, level)
+        self._pipeline().buffer.drop(reason, level)
         # It is counted. A MemoryError from here on would have it counted again, and so would one of
         # ``with``, which makes an object.
         try:  # noqa: SIM105
-            self._lose(record, reason, error, awaited)
+            self._lose(record, reason, error, waiter)
         except MemoryError:
             pass
         try:  # noqa: SIM105
@@ -130,20 +130,20 @@ class Unshipped:
         record: logging.LogRecord,
         reason: str,
         error: Exception | None = None,
-        awaited: Waiter | None = None,
+        waiter: Waiter | None = None,
     ) -> None:
-        if awaited is None and self._tallies:
-            awaited = self._tallies.awaited(record)
-            if awaited is not None:
-                awaited.begin()
-        if awaited is not None:
-            awaited.lost(reason, error)
+        if waiter is None and self._blocks:
+            waiter = self._blocks.waiter(record)
+            if waiter is not None:
+                waiter.begin()
+        if waiter is not None:
+            waiter.lost(reason, error)
 
     def account_for(self, dropped: Sequence[Item]) -> None:
         """There was no room for these, which are counted."""
         try:
-            if self._tallies:
-                self._tallies.lost(dropped, BUFFER_FULL)
+            if self._blocks:
+                self._blocks.lost(dropped, BUFFER_FULL)
             as_shipping(self._tell_of_shed, dropped)
         except MemoryError:  # they are counted
             return
@@ -154,11 +154,11 @@ class Unshipped:
             if self._fallback is not None and item.source is not None:
                 self._fallback.take(item.source)
 
-    def refuse(self, record: logging.LogRecord, awaited: Waiter | None = None) -> None:
+    def refuse(self, record: logging.LogRecord, waiter: Waiter | None = None) -> None:
         """``record``, which a block may await already, comes after the end of the process."""
-        self._pipeline().handoff.drop(CLOSED, level_of(record))
+        self._pipeline().buffer.drop(CLOSED, level_of(record))
         try:
-            self._lose(record, CLOSED, None, awaited)
+            self._lose(record, CLOSED, None, waiter)
             self._say_that_it_is_closed()
             if self._fallback is not None:
                 self._fallback.take(record)

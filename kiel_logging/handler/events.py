@@ -26,13 +26,13 @@ ConvertOwn: TypeAlias = Callable[[logging.LogRecord, str, int], Item]
 """Makes an item of a record for a topic, and leaves so many bytes of a request for headers."""
 
 
-class Event(Item):
+class EventItem(Item):
     """An item of the handler's own. ``loss`` is what it tells of, if it does."""
 
     loss: Loss | None
 
 
-class Word(NamedTuple):
+class Event(NamedTuple):
     """What is to be said: the name of the event, its details, and the record for people."""
 
     name: str
@@ -41,7 +41,7 @@ class Word(NamedTuple):
     loss: Loss | None = None
 
 
-def start(handler: str, topic: str, instance: str, key_id: str) -> Word:
+def start(handler: str, topic: str, instance: str, key_id: str) -> Event:
     """Return the record that starts a stream: its writer, and everything that its digests cover."""
     text, arguments = "audit stream started by %s", (handler or "a handler",)
     if not key_id:
@@ -55,25 +55,25 @@ def start(handler: str, topic: str, instance: str, key_id: str) -> Word:
         "instance": instance,
         "key": key_id,
     }
-    return Word(headers.START, details, record)
+    return Event(headers.START, details, record)
 
 
-def pause() -> Word:
+def pause() -> Event:
     """Return the record that a stream has when its instance may end, or may go on."""
-    return Word(headers.PAUSE, {}, _record(logging.INFO, "pause", "audit stream paused"))
+    return Event(headers.PAUSE, {}, _record(logging.INFO, "pause", "audit stream paused"))
 
 
-def end() -> Word:
+def end() -> Event:
     """Return the record that ends a stream."""
-    return Word(headers.END, {}, _record(logging.INFO, "end", "audit stream ended"))
+    return Event(headers.END, {}, _record(logging.INFO, "end", "audit stream ended"))
 
 
-def drops(loss: Loss) -> Word:
-    """Return the word for what a stream lacks."""
+def drops(loss: Loss) -> Event:
+    """Return the event for what a stream lacks."""
     details: dict[str, Any] = {"records": loss.records}
     if loss.numbers:
         details["numbers"] = ranges(loss.numbers)
-    return Word(headers.DROPS, details, summary_record(loss), loss)
+    return Event(headers.DROPS, details, summary_record(loss), loss)
 
 
 class Recovered(NamedTuple):
@@ -94,7 +94,7 @@ class Recovered(NamedTuple):
     lost: Collection[int] = ()
 
 
-def recovery(found: Recovered) -> Word:
+def recovery(found: Recovered) -> Event:
     """Return the record that tells of an instance that died, and of what was found of it."""
     record = _record(
         logging.WARNING,
@@ -112,7 +112,7 @@ def recovery(found: Recovered) -> Word:
     }
     if found.lost:
         details["lost"] = ranges(found.lost)[:MOST_RANGES]
-    return Word(headers.RECOVERY, details, record)
+    return Event(headers.RECOVERY, details, record)
 
 
 def _record(level: int, function: str, text: str, *arguments: object) -> logging.LogRecord:
@@ -131,21 +131,21 @@ class Events:
         self._convert = convert
         self._internal_log = internal_log
 
-    def make(self, word: Word, topic: str) -> Event | None:
+    def make(self, event: Event, topic: str) -> EventItem | None:
         """Return the event for ``topic``; None when it can't be made, which is told."""
-        marks = _marks(word)
+        marks = _marks(event)
         try:
-            made = self._convert(word.record, topic, sum(map(header_size, marks)))
+            made = self._convert(event.record, topic, sum(map(header_size, marks)))
         except Exception as error:  # a key maker of the user's that can't do with this record
-            kind = "summary" if word.name == headers.DROPS else f"{word.name!r}"
-            self._internal_log.complain(word.name, f"no {kind} for {topic!r}: {error!r}")
+            kind = "summary" if event.name == headers.DROPS else f"{event.name!r}"
+            self._internal_log.complain(event.name, f"no {kind} for {topic!r}: {error!r}")
             return None
         record = made.record._replace(headers=made.record.headers + marks)
-        event = Event(*make_item(topic, made.key, record, made.level, made.source))
-        event.loss = word.loss
-        return event
+        item = EventItem(*make_item(topic, made.key, record, made.level, made.source))
+        item.loss = event.loss
+        return item
 
 
-def _marks(word: Word) -> tuple[Header, Header]:
-    details = json.dumps(word.details, separators=(",", ":"))
-    return (headers.EVENT, word.name.encode()), (headers.DETAILS, details.encode())
+def _marks(event: Event) -> tuple[Header, Header]:
+    details = json.dumps(event.details, separators=(",", ":"))
+    return (headers.EVENT, event.name.encode()), (headers.DETAILS, details.encode())

@@ -23,7 +23,7 @@ from kiel_logging.diagnostics import settle_levels
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler import loading, process
 from kiel_logging.handler.buffer import BUFFER_FULL, DROP_NEWEST, OUT_OF_MEMORY
-from kiel_logging.handler.drops import Unshipped
+from kiel_logging.handler.drops import Drops
 from kiel_logging.handler.fallback import Fallback, fallback_target
 from kiel_logging.handler.internal_log import InternalLog, describe_failure, write_to_stderr
 from kiel_logging.handler.ledger import OnError, Stats
@@ -41,11 +41,11 @@ from kiel_logging.handler.pipeline import Pipeline, Plan
 from kiel_logging.handler.quick_handle import quick_handle
 from kiel_logging.handler.receipts import (
     CUT_SHORT,
-    Awaited,
+    OpenBlocks,
     Receipts,
-    Tallies,
+    ReceiptWaiter,
     check_timeout,
-    with_awaited,
+    with_waiter,
 )
 from kiel_logging.handler.recursion import as_shipping, here, is_shipping
 from kiel_logging.handler.sealing import chain_choice
@@ -253,15 +253,15 @@ class KafkaHandler(logging.Handler):
         )
         target = fallback_target(fallback)
         self.fallback = None if target is None else Fallback(self, target, self._internal_log)
-        self._tallies = Tallies()
+        self._blocks = OpenBlocks()
         # The loop thread has what is made here: a handler that the program drops must end it.
         own: KafkaHandler = weakref.proxy(self)
         conversions: list[Conversion] = []
-        self._unshipped = Unshipped(
+        self._drops = Drops(
             own,
             pipeline=lambda: own._pipeline_now(),
             topic_of=lambda record: own._topic_of(record),
-            tallies=self._tallies,
+            blocks=self._blocks,
             fallback=self.fallback,
             internal_log=self._internal_log,
             notify=FUNCTION.check("on_error", on_error),
@@ -285,11 +285,11 @@ class KafkaHandler(logging.Handler):
             },
             chain=chain_choice(chain, secrets["chain_key"]),
             name=_WeakAttribute(self, "name"),
-            tallies=self._tallies,
+            blocks=self._blocks,
             convert_own=_ConvertOwn(conversions, _WeakAttribute(self, "formatter")),
             internal_log=self._internal_log,
             fallback=self.fallback,
-            on_error=self._unshipped.tell_on_error,
+            on_error=self._drops.tell_on_error,
             spool=spool_options(
                 spool_dir,
                 spool,
@@ -375,7 +375,7 @@ class KafkaHandler(logging.Handler):
             self,
             KafkaHandler,
             settings=self._conversion.settings_in_c,
-            tallies=self._tallies,
+            tallies=self._blocks,
             pipeline=self._pipeline,
         )
         if handle is not None:
@@ -384,7 +384,7 @@ class KafkaHandler(logging.Handler):
     def handle(self, record: logging.LogRecord) -> Any:
         """Filter and emit ``record``, without the handler's lock.
 
-        The hand-off has a lock of its own, held for an instant. The handler's is held by
+        The buffer has a lock of its own, held for an instant. The handler's is held by
         ``logging.shutdown()`` for all the time that ``flush()`` takes: whoever logs meanwhile,
         the loop thread included, would wait for it.
         """
@@ -403,11 +403,11 @@ class KafkaHandler(logging.Handler):
         try:
             self._emit(record)
         except MemoryError as error:  # it is neither queued nor counted as dropped
-            self._unshipped.have_no_memory(record, error)
+            self._drops.have_no_memory(record, error)
 
     def _emit(self, record: logging.LogRecord) -> None:
         pipeline = self._pipeline_now()
-        counts = pipeline.handoff.counts
+        counts = pipeline.buffer.counts
         if here.depth or counts.closed or (counts.crowded and self._needs_care(pipeline)):
             self._emit_with_care(record)
             return
@@ -423,15 +423,15 @@ class KafkaHandler(logging.Handler):
 
     def _needs_care(self, pipeline: Pipeline) -> bool:
         pipeline.revive()
-        return pipeline.handoff.will_drop()
+        return pipeline.buffer.will_drop()
 
     def _emit_with_care(self, record: logging.LogRecord) -> None:
         if is_shipping():
             self._internal_log.divert(record)
         elif self._pipeline.closed and not self._open_again():
-            self._unshipped.refuse(record)
-        elif self._pipeline.handoff.will_drop():
-            self._unshipped.drop(record, BUFFER_FULL)
+            self._drops.refuse(record)
+        elif self._pipeline.buffer.will_drop():
+            self._drops.drop(record, BUFFER_FULL)
         else:
             self._convert_and_put(record)
 
@@ -441,40 +441,42 @@ class KafkaHandler(logging.Handler):
             item = self._conversion.convert(record, self.formatter)
         except Exception as error:
             here.depth = depth
-            self._unshipped.take(record, error)
+            self._drops.take(record, error)
             return
         finally:
             here.depth = depth
         self._put(item, record)
 
     def _put(self, item: Item, record: logging.LogRecord) -> None:
-        if self._tallies and (awaited := self._tallies.awaited(record)) is not None:
-            self._put_awaited(item, record, awaited)
+        if self._blocks and (waiter := self._blocks.waiter(record)) is not None:
+            self._put_with_waiter(item, record, waiter)
         else:
             self._put_where_it_is_open(item, record)
 
-    def _put_awaited(self, item: Item, record: logging.LogRecord, awaited: Awaited) -> None:
+    def _put_with_waiter(
+        self, item: Item, record: logging.LogRecord, waiter: ReceiptWaiter
+    ) -> None:
         try:
-            awaited.begin()
+            waiter.begin()
             try:
-                self._put_where_it_is_open(with_awaited(item, awaited), record)
+                self._put_where_it_is_open(with_waiter(item, waiter), record)
             except MemoryError as error:
-                self._unshipped.drop(record, OUT_OF_MEMORY, error, awaited)
+                self._drops.drop(record, OUT_OF_MEMORY, error, waiter)
                 return
-            if awaited.is_urgent:
+            if waiter.is_urgent:
                 self._pipeline.hurry()
         except BaseException as error:
-            awaited.lost(CUT_SHORT, error)
+            waiter.lost(CUT_SHORT, error)
             raise
 
     def _put_where_it_is_open(self, item: Item, record: logging.LogRecord) -> None:
         """Hand ``item`` to the pipeline, or to the next one if it is closed by another thread."""
         while (dropped := self._pipeline.put(item)) is None:
             if not self._open_again():
-                self._unshipped.refuse(record, item.awaited)
+                self._drops.refuse(record, item.waiter)
                 return
         if dropped:
-            self._unshipped.account_for(dropped)
+            self._drops.account_for(dropped)
 
     def _open_again(self) -> bool:
         """Have a pipeline that is open, though ``close()`` was called: a ``dictConfig`` closes all
@@ -538,7 +540,7 @@ class KafkaHandler(logging.Handler):
 
     def _deliver(self, flush: Callable[[float], int]) -> int:
         pipeline, until = self._pipeline, monotonic() + self._time_left()
-        emitted, ending = pipeline.handoff.emitted, self._is_ending
+        emitted, ending = pipeline.buffer.emitted, self._is_ending
         try:
             undelivered = flush(max(0.0, until - monotonic()))
         except KeyboardInterrupt:
@@ -579,7 +581,7 @@ class KafkaHandler(logging.Handler):
                 "none: set required_acks to -1 or 1"
             )
         timeout = self._close_timeout if timeout is None else check_timeout(timeout)
-        return Receipts(self._tallies, self, timeout)
+        return Receipts(self._blocks, self, timeout)
 
     def hurry(self) -> bool:
         """Send what is buffered without waiting for more.
@@ -595,7 +597,7 @@ class KafkaHandler(logging.Handler):
         pipeline = self._pipeline
         return self._patience is not None and self._patience[:2] == (
             pipeline,
-            pipeline.handoff.emitted,
+            pipeline.buffer.emitted,
         )
 
     def _time_left(self) -> float:
@@ -611,7 +613,7 @@ class KafkaHandler(logging.Handler):
         All handlers do so at the same time, so that together they take no longer than one.
         """
         pipeline, deadline = self._pipeline_now(), monotonic() + self._close_timeout
-        self._patience = _Patience(pipeline, pipeline.handoff.emitted, deadline)
+        self._patience = _Patience(pipeline, pipeline.buffer.emitted, deadline)
         self._waiting_for: int | None = pipeline.undelivered
         pipeline.report_waits(self._say_that_it_waits)
         pipeline.start_flushing(self._close_timeout)
@@ -686,7 +688,7 @@ class KafkaHandler(logging.Handler):
             return
         loading.start_over()
         if parents.abandon():  # another thread, or a signal handler on top of this, did not
-            self._tallies.start_over()
+            self._blocks.start_over()
             self._patience = None
             self._internal_log.diverted = 0
             if self.fallback is not None:

@@ -313,7 +313,7 @@ class LoopThread:
         self._on_death()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until what is in the hand-off now is delivered or given up, at most ``timeout``
+        """Wait until what is in the buffer now is delivered or given up, at most ``timeout``
         seconds; return whether it is."""
         return self._run_and_wait(lambda shipper: shipper.flush(timeout), timeout) is True
 

@@ -1,6 +1,6 @@
 """The outbox: what the handler has handed to its engine, at most a window of what it may buffer.
 
-The rest waits in the hand-off, where the overflow policy can still choose among it. The outbox
+The rest waits in the buffer, where the overflow policy can still choose among it. The outbox
 groups items by partition before they are appended, and reports the end of each to the handler's
 ledger. It runs on the loop thread.
 """

@@ -1,4 +1,4 @@
-"""All that carries a handler's items: the hand-off, the loop thread, and the shipper on it.
+"""All that carries a handler's items: the buffer, the loop thread, and the shipper on it.
 
 A handler has one at a time. A record that comes after ``close()`` goes through a new one. So does
 everything in a forked child, which leaves the parent's alone.
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.config.options import producer_options
 from kiel_logging.handler import events
-from kiel_logging.handler.buffer import BUFFER_FULL, Handoff
-from kiel_logging.handler.events import ConvertOwn, Event, Events
+from kiel_logging.handler.buffer import BUFFER_FULL, Buffer
+from kiel_logging.handler.events import ConvertOwn, EventItem, Events
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
 from kiel_logging.handler.ledger import Losses, OnError, Stats
 from kiel_logging.handler.loop_thread import GRACE, LoopThread, State
 from kiel_logging.handler.process import flush_at_the_end_of_a_worker
-from kiel_logging.handler.receipts import Tallies
+from kiel_logging.handler.receipts import OpenBlocks
 from kiel_logging.handler.sealing import instance_now
 from kiel_logging.handler.spool.options import SpoolOptions
 from kiel_logging.proof.chain import NO_KEY, Chain
@@ -55,7 +55,7 @@ class Plan:
     producer_options: dict[str, Any] = field(repr=False)  # long; its secrets are hidden
     chain: Chain | None
     name: Callable[[], str | None]
-    tallies: Tallies
+    blocks: OpenBlocks
     convert_own: ConvertOwn
     internal_log: InternalLog
     fallback: Fallback | None
@@ -80,7 +80,7 @@ class Pipeline:
         self.process = os.getpid()
         self._drops = Losses()
         self._fallback = plan.fallback
-        self.handoff = Handoff(
+        self.buffer = Buffer(
             max_records=plan.buffer_records,
             max_bytes=plan.buffer_memory,
             batch_size=plan.batch_size,
@@ -90,7 +90,7 @@ class Pipeline:
             spools_all=plan.spool is not None and plan.spool.always,
             spills=plan.spool is not None,
         )
-        self.put: Callable[[Item], Sequence[Item] | None] = self.handoff.put
+        self.put: Callable[[Item], Sequence[Item] | None] = self.buffer.put
         self._plan = plan
         self._before: Pipeline | tuple[Stats, int] | None = before
         self._successors: dict[int, Pipeline] = {}
@@ -107,7 +107,7 @@ class Pipeline:
 
         spool = Spool(
             options,
-            self.handoff,
+            self.buffer,
             self._stamper,
             chain=self._plan.chain,
             instance=self.instance,
@@ -123,7 +123,7 @@ class Pipeline:
 
         spool.writer = Writer(
             spool.journal,
-            self.handoff,
+            self.buffer,
             spool.waiters,
             start=self._first_event if self._plan.chain is not None else None,
             wake=self._wake,
@@ -139,9 +139,9 @@ class Pipeline:
         self._options.codec.compress(b"")  # what it imports it imports now
         plan = self._plan
         shipper = Shipper(
-            self.handoff,
+            self.buffer,
             self._drops,
-            plan.tallies,
+            plan.blocks,
             stamper=self._stamper,
             name=plan.name,
             convert=plan.convert_own,
@@ -175,14 +175,14 @@ class Pipeline:
         if not hasattr(self, "_loop_thread"):
             return "<Pipeline being made>"
         outbox = "" if self._shipper is None else f" {self._shipper.outbox!r}"
-        return f"<Pipeline {self._loop_thread!r}{outbox} {self.handoff!r}>"
+        return f"<Pipeline {self._loop_thread!r}{outbox} {self.buffer!r}>"
 
     def _on_start(self) -> None:
         flush_at_the_end_of_a_worker()
         if self._fallback is not None:
             self._fallback.look_up()
 
-    def _first_event(self, topic: str) -> Event | None:
+    def _first_event(self, topic: str) -> EventItem | None:
         """Return the record that starts the stream of ``topic``, on the thread that logs."""
         key_id = self._stamper.key_id or NO_KEY
         start = events.start(self._plan.name() or "", topic, self.instance, key_id)
@@ -190,7 +190,7 @@ class Pipeline:
 
     def _on_death(self) -> None:
         """Have the next logging call look closely, and find out."""
-        self.handoff.counts.crowded = True
+        self.buffer.counts.crowded = True
         if self._spool is not None:
             self._spool.journal.gate.asleep = True
 
@@ -226,12 +226,12 @@ class Pipeline:
 
     def note_shed(self, item: Item) -> None:
         """See to it that the loss of an item, for which there was no room, is told."""
-        if isinstance(item, Event):
+        if isinstance(item, EventItem):
             self._loop_thread.call(self._put_back, item)
         else:
             self.note_drop(item.topic, BUFFER_FULL, item.level)
 
-    def _put_back(self, event: Event) -> None:
+    def _put_back(self, event: EventItem) -> None:
         if self._shipper is not None:
             self._shipper.put_back(event)
 
@@ -254,11 +254,11 @@ class Pipeline:
     @property
     def undelivered(self) -> int:
         """How many records the brokers do not have yet."""
-        return self.handoff.outstanding + self.handoff.disk.spooled
+        return self.buffer.outstanding + self.buffer.disk.spooled
 
     def _see_to_what_is_queued(self) -> None:
         """Start the thread for what was queued and not told of: a signal came in between."""
-        if len(self.handoff) or (self._spool is not None and self._spool.has_unread):
+        if len(self.buffer) or (self._spool is not None and self._spool.has_unread):
             self._loop_thread.wake(True)
 
     def hurry(self) -> bool:
@@ -283,12 +283,12 @@ class Pipeline:
     @property
     def is_used(self) -> bool:
         """Whether anything was ever put into it."""
-        return self._loop_thread.state is not State.NEW or len(self.handoff) > 0
+        return self._loop_thread.state is not State.NEW or len(self.buffer) > 0
 
     @property
     def closed(self) -> bool:
         """Whether it takes no more records."""
-        return self.handoff.closed
+        return self.buffer.closed
 
     def close(self, timeout: float) -> bool:
         """Take no more records, deliver what is there within ``timeout`` seconds, and end.
@@ -296,7 +296,7 @@ class Pipeline:
         Returns:
             Whether this is the first call.
         """
-        if not self.handoff.close():
+        if not self.buffer.close():
             return False
         if self._spool is not None and self._spool.writer is not None:
             self._spool.writer.let_pass()
@@ -321,9 +321,9 @@ class Pipeline:
     def stats(self) -> Stats:
         """Return the ledger of this one alone."""
         if self._shipper is None:
-            return self.handoff.stats(0)
+            return self.buffer.stats(0)
         outbox = self._shipper.outbox
-        return replace(self.handoff.stats(outbox.in_flight), troubles=outbox.troubles())
+        return replace(self.buffer.stats(outbox.in_flight), troubles=outbox.troubles())
 
     def stats_of_all(self) -> Stats:
         """Return the ledger of this one and those before."""
@@ -399,7 +399,7 @@ class Pipeline:
     @property
     def on_disk(self) -> int:
         """How many records of this process are on disk."""
-        return self.handoff.disk.on_disk
+        return self.buffer.disk.on_disk
 
 
 def _connect(spool: "Spool", shipper: "Shipper") -> None:

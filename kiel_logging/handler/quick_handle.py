@@ -47,8 +47,8 @@ def quick_handle(
     """
     if not IN_C or settings is None:
         return None
-    handoff, kind = pipeline.handoff, type(handler)
-    queue, tail = handoff.quick_queue, pipeline.tail(settings[_TOPIC])
+    buffer, kind = pipeline.buffer, type(handler)
+    queue, tail = buffer.quick_queue, pipeline.tail(settings[_TOPIC])
     if queue is None and tail is None:
         return None
     if any(getattr(kind, name) is not getattr(base, name) for name in _THE_WAY):
@@ -58,10 +58,10 @@ def quick_handle(
         settings=settings,
         here=here,
         tallies=tallies,
-        counts=handoff.counts,
+        counts=buffer.counts,
         queue=queue,
         append=None if queue is None else queue.append,
-        told=handoff.tell,
+        told=buffer.tell,
         with_care=kind.handle.__get__(handler),
         **({} if tail is None else {"tail": tail}),
     )

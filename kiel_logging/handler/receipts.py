@@ -22,8 +22,8 @@ from kiel_logging.native import monotonic
 from kiel_logging.record.item import Item, level_of
 from kiel_logging.records import NO_OFFSET, Receipt, TopicPartition, Undelivered
 
-AWAITED_MEMORY: Final = 300
-"""Bytes that an Awaited takes with its outcome, its text aside (tracemalloc, CPython 3.11)."""
+WAITER_MEMORY: Final = 300
+"""Bytes that a waiter takes with its outcome, its text aside (tracemalloc, CPython 3.11)."""
 
 _SLOW: Final = "the brokers are slow or away; the handler goes on trying"
 _KEPT: Final = "it is kept on disk and will be sent again"
@@ -32,7 +32,7 @@ _KEPT_IN_MEMORY: Final = "it is kept and will be sent again"
 CUT_SHORT: Final = "the logging call was cut short, so that it may be stored or not"
 
 
-class Awaited:
+class ReceiptWaiter:
     """One log record, for all blocks that await it.
 
     Attributes:
@@ -41,33 +41,33 @@ class Awaited:
         outcome: what became of it; None while that isn't known.
     """
 
-    __slots__ = ("_held", "_tallies", "level", "message", "outcome")
+    __slots__ = ("_blocks", "_held", "level", "message", "outcome")
 
-    def __init__(self, record: logging.LogRecord, tallies: "Sequence[Tally]") -> None:
-        self._tallies = tallies
+    def __init__(self, record: logging.LogRecord, blocks: "Sequence[Block]") -> None:
+        self._blocks = blocks
         self.message = as_shipping(_text, record)
         self.level = level_of(record)
         self.outcome: Receipt | Undelivered | None = None
         self._held: tuple[str, Exception] | None = None
 
     def __repr__(self) -> str:
-        return f"<Awaited {self.message!r} {self.outcome}>"
+        return f"<ReceiptWaiter {self.message!r} {self.outcome}>"
 
     def begin(self) -> None:
         """From now on blocks wait for it."""
-        for tally in self._tallies:
-            tally.add(self)
+        for block in self._blocks:
+            block.add(self)
 
     @property
     def memory(self) -> int:
         """Bytes that it takes."""
-        return AWAITED_MEMORY + sys.getsizeof(self.message)
+        return WAITER_MEMORY + sys.getsizeof(self.message)
 
     @property
     def is_urgent(self) -> bool:
         """Whether a block that awaits it is being left already."""
-        for tally in self._tallies:  # noqa: SIM110 # any() takes three times as long
-            if not tally.open:
+        for block in self._blocks:  # noqa: SIM110 # any() takes three times as long
+            if not block.open:
                 return True
         return False
 
@@ -96,11 +96,11 @@ class Awaited:
     def _settle(self, outcome: Receipt | Undelivered) -> None:
         if self.outcome is None:
             self.outcome = outcome
-        for tally in self._tallies:
-            tally.settled(self)
+        for block in self._blocks:
+            block.settled(self)
 
 
-class Tally:
+class Block:
     """What one block awaits.
 
     Attributes:
@@ -110,32 +110,32 @@ class Tally:
     __slots__ = ("_all", "_waiting", "_wake", "open")
 
     def __init__(self) -> None:
-        self._all: list[Awaited] = []
-        self._waiting: dict[Awaited, None] = {}
+        self._all: list[ReceiptWaiter] = []
+        self._waiting: dict[ReceiptWaiter, None] = {}
         self._wake: Callable[[], object] | None = None
         self.open = True
 
     def __repr__(self) -> str:
         state = "open" if self.open else "closed"
-        return f"<Tally {state} all={len(self._all)} waiting={len(self._waiting)}>"
+        return f"<Block {state} all={len(self._all)} waiting={len(self._waiting)}>"
 
     @property
     def is_settled(self) -> bool:
         """Whether the end of each is known."""
         return not self._waiting
 
-    def all(self) -> list[Awaited]:
+    def all(self) -> list[ReceiptWaiter]:
         """Return them in the order in which they were logged."""
         return self._all.copy()
 
-    def add(self, awaited: Awaited) -> None:
+    def add(self, waiter: ReceiptWaiter) -> None:
         """Await one more."""
-        self._waiting[awaited] = None
-        self._all.append(awaited)
+        self._waiting[waiter] = None
+        self._all.append(waiter)
 
-    def settled(self, awaited: Awaited) -> None:
+    def settled(self, waiter: ReceiptWaiter) -> None:
         """The end of one is known."""
-        self._waiting.pop(awaited, None)
+        self._waiting.pop(waiter, None)
         if not self._waiting and (wake := self._wake) is not None:
             wake()
 
@@ -166,55 +166,55 @@ def _text(record: logging.LogRecord) -> str:
     return "<a message that can't be shown>"
 
 
-_here: Final[ContextVar[tuple[Tally, ...]]] = ContextVar("kiel_logging_receipts", default=())
+_here: Final[ContextVar[tuple[Block, ...]]] = ContextVar("kiel_logging_receipts", default=())
 """Of all handlers. Tasks and ``asyncio.to_thread`` begin with a copy, so that they belong to the
 block that they were started in; they may outlive it."""
 
 
-class Tallies(dict[Tally, None]):
+class OpenBlocks(dict[Block, None]):
     """Those of one handler, until their blocks are left for good.
 
     A dict, for it is looked into whenever a record is logged: that it is empty is seen in C.
     """
 
-    def begin(self, tally: Tally) -> None:
+    def begin(self, block: Block) -> None:
         """A block begins in this context."""
-        self[tally] = None
-        _here.set((*_here.get(), tally))
+        self[block] = None
+        _here.set((*_here.get(), block))
 
-    def end(self, tally: Tally) -> None:
+    def end(self, block: Block) -> None:
         """It is over; perhaps in another context, as of a fixture."""
-        self.pop(tally, None)
-        _here.set(tuple(other for other in _here.get() if other is not tally))
+        self.pop(block, None)
+        _here.set(tuple(other for other in _here.get() if other is not block))
 
-    def awaited(self, record: logging.LogRecord) -> Awaited | None:
+    def waiter(self, record: logging.LogRecord) -> ReceiptWaiter | None:
         """Return what stands for ``record``; None when it was logged outside of all blocks."""
-        here = [tally for tally in _here.get() if tally in self and tally.open]
-        return Awaited(record, here) if here else None
+        here = [block for block in _here.get() if block in self and block.open]
+        return ReceiptWaiter(record, here) if here else None
 
     def delivered(self, items: Sequence[Item], place: TopicPartition, base_offset: int) -> None:
         """The brokers have a batch of these; its first is at ``base_offset``, if that is known."""
         for delta, item in enumerate(items):
-            if item.awaited is not None:
+            if item.waiter is not None:
                 offset = NO_OFFSET if base_offset == NO_OFFSET else base_offset + delta
-                item.awaited.delivered(place, offset)
+                item.waiter.delivered(place, offset)
 
     def lost(self, items: Sequence[Item], reason: str, error: Exception | None = None) -> None:
         """These won't be delivered."""
         for item in items:
-            if item.awaited is not None:
-                item.awaited.lost(reason, error)
+            if item.waiter is not None:
+                item.waiter.lost(reason, error)
 
     def start_over(self) -> None:
         """This is a forked child."""
-        for tally in list(self):
-            tally.start_over()
+        for block in list(self):
+            block.start_over()
 
 
-def with_awaited(item: Item, awaited: Awaited) -> Item:
-    """Return ``item`` as one whose end is awaited."""
+def with_waiter(item: Item, waiter: ReceiptWaiter) -> Item:
+    """Return ``item`` with ``waiter``, which waits for its end."""
     (item,) = plain([item])
-    return item._replace(awaited=awaited, memory=item.memory + awaited.memory)
+    return item._replace(waiter=waiter, memory=item.memory + waiter.memory)
 
 
 if TYPE_CHECKING:
@@ -251,21 +251,21 @@ class Receipts(Sequence[Receipt]):
     changes any more when the block is left.
 
     Args:
-        tallies: the open ones of the handler.
+        blocks: the open ones of the handler.
         carrier: delivers the handler's records.
         timeout: seconds.
     """
 
-    def __init__(self, tallies: Tallies, carrier: Carrier, timeout: float) -> None:
-        self._tallies = tallies
+    def __init__(self, blocks: OpenBlocks, carrier: Carrier, timeout: float) -> None:
+        self._blocks = blocks
         self._carrier = carrier
         self._timeout = timeout
-        self._tally: Tally | None = None
+        self._block: Block | None = None
         self._stored: tuple[Receipt, ...] | None = None
         self._undelivered: tuple[Undelivered, ...] = ()
 
     def __repr__(self) -> str:
-        if self._tally is None:
+        if self._block is None:
             return "<Receipts not begun>"
         state = "open" if self._stored is None else "complete"
         if self._undelivered:
@@ -295,7 +295,7 @@ class Receipts(Sequence[Receipt]):
     def _so_far(self) -> tuple[Receipt, ...]:
         if self._stored is not None:
             return self._stored
-        outcomes = [] if self._tally is None else [one.outcome for one in self._tally.all()]
+        outcomes = [] if self._block is None else [one.outcome for one in self._block.all()]
         return tuple(outcome for outcome in outcomes if isinstance(outcome, Receipt))
 
     # A block.
@@ -333,21 +333,21 @@ class Receipts(Sequence[Receipt]):
         self._tell(error)
 
     def _begin(self) -> None:
-        if self._tally is not None:
+        if self._block is not None:
             raise ProducerStateError(
                 "these receipts were used for a block already: call handler.receipts() for each"
             )
-        self._tally = Tally()
-        self._tallies.begin(self._tally)
+        self._block = Block()
+        self._blocks.begin(self._block)
 
     def _wait(self, timeout: float) -> None:
-        assert self._tally is not None
+        assert self._block is not None
         deadline = monotonic() + timeout
-        # As in the hand-off: a lock's methods are C, which no signal handler can run on top of.
+        # As in the buffer: a lock's methods are C, which no signal handler can run on top of.
         settled = native.Lock()
         settled.acquire()
-        self._tally.close(partial(_release, settled))
-        if self._tally.is_settled:
+        self._block.close(partial(_release, settled))
+        if self._block.is_settled:
             return
         if self._carrier.hurry():
             native.acquire(settled, max(0.0, deadline - monotonic()))
@@ -355,23 +355,23 @@ class Receipts(Sequence[Receipt]):
             self._carrier.flush(timeout)
 
     async def _wait_on_the_loop(self, timeout: float) -> None:
-        assert self._tally is not None
+        assert self._block is not None
         import asyncio  # it is there: this runs on a loop
 
         loop = asyncio.get_running_loop()
         settled = loop.create_future()
-        self._tally.close(partial(_tell_loop, loop, settled))
-        if not self._tally.is_settled and self._carrier.hurry() and timeout:
+        self._block.close(partial(_tell_loop, loop, settled))
+        if not self._block.is_settled and self._carrier.hurry() and timeout:
             await asyncio.wait([settled], timeout=timeout)
 
     def _end(self) -> None:
-        assert self._tally is not None
-        self._tallies.end(self._tally)
-        outcomes = [one.end(self._timeout) for one in self._tally.all()]
+        assert self._block is not None
+        self._blocks.end(self._block)
+        outcomes = [one.end(self._timeout) for one in self._block.all()]
         self._undelivered = tuple(one for one in outcomes if isinstance(one, Undelivered))
         self._stored = tuple(one for one in outcomes if isinstance(one, Receipt))
         # Tasks that outlive the block have it in their context.
-        self._tally.forget()
+        self._block.forget()
 
     def _tell(self, error: BaseException | None) -> None:
         if not self._undelivered:

@@ -13,14 +13,14 @@ from typing import Any, Final
 from kiel_logging.config.options import ProducerOptions
 from kiel_logging.errors import BufferFull, DeliveryError, ProducerClosed, SpoolDamaged
 from kiel_logging.handler import events
-from kiel_logging.handler.buffer import Handoff
-from kiel_logging.handler.events import ConvertOwn, Event, Events, Recovered, Word
+from kiel_logging.handler.buffer import Buffer
+from kiel_logging.handler.events import ConvertOwn, Event, EventItem, Events, Recovered
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.ledger import Loss, Losses, LossReport, OnError
 from kiel_logging.handler.outbox import Outbox
 from kiel_logging.handler.pausing_loop import resolve_on_a_daemon, run_on_a_daemon
-from kiel_logging.handler.receipts import Tallies
+from kiel_logging.handler.receipts import OpenBlocks
 from kiel_logging.handler.slices import memory_of, plain
 from kiel_logging.handler.spool.spool import Spool
 from kiel_logging.native import monotonic
@@ -47,14 +47,14 @@ _AFTER_A_BUG: Final = 1.0
 
 
 class Shipper:
-    """Moves items from the hand-off to the brokers.
+    """Moves items from the buffer to the brokers.
 
     Args:
-        handoff: where they come from, and where they are counted.
+        buffer: where they come from, and where they are counted.
         drops: what those who log noted as lost.
         stamper: numbers what is sent.
         name: returns the handler's name.
-        tallies: told of what somebody awaits.
+        blocks: told of what somebody awaits.
         convert: makes an item of the handler's own LogRecord, for a topic.
         internal_log: where losses are told.
         fallback: gets what was given up.
@@ -64,14 +64,14 @@ class Shipper:
         options: the engine's.
         overflow: what gives way when the buffer is full.
         block_timeout: seconds that records wait for room, with "block".
-        spool: what stands between the hand-off and the outbox; None for nothing.
+        spool: what stands between the buffer and the outbox; None for nothing.
     """
 
     def __init__(
         self,
-        handoff: Handoff,
+        buffer: Buffer,
         drops: Losses,
-        tallies: Tallies,
+        blocks: OpenBlocks,
         *,
         stamper: Stamper,
         name: Callable[[], str | None],
@@ -86,13 +86,13 @@ class Shipper:
         block_timeout: float,
         spool: Spool | None = None,
     ) -> None:
-        self._handoff = handoff
+        self._buffer = buffer
         self._spool = spool
         self._stamper = stamper
         self._name = name
         self._events = Events(convert, internal_log)
         self._last_words: dict[str, tuple[str, int]] = {}
-        self._tallies = tallies
+        self._blocks = blocks
         self._internal_log = internal_log
         self._fallback = fallback
         self._on_error = on_error
@@ -138,7 +138,7 @@ class Shipper:
     # Shipping.
 
     def woken(self, full: bool) -> None:
-        """The hand-off has something: look soon, or now when a batch is ``full``."""
+        """The buffer has something: look soon, or now when a batch is ``full``."""
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
@@ -176,17 +176,17 @@ class Shipper:
             self.outbox.engine.send_now()
 
     def _waits(self) -> bool:
-        return len(self._handoff) > 0 if self._spool is None else self._spool.waiting
+        return len(self._buffer) > 0 if self._spool is None else self._spool.waiting
 
     def _move(self, most: int) -> int:
         most = min(most, self.outbox.room)
         if self._spool is not None:
             stamped: list[Any] = self._spool.take(most)
         else:
-            stamped = self._stamp_all(self._handoff.take(most))
+            stamped = self._stamp_all(self._buffer.take(most))
         if stamped:
             self.outbox.take(stamped)
-            if self._deferred and self._tallies:
+            if self._deferred and self._blocks:
                 self._explain_deferral(stamped)
         return len(stamped)
 
@@ -211,45 +211,45 @@ class Shipper:
         if not new:
             return []
         made = [self.own(self._start(topic), topic) for topic in new]
-        return [event for event in made if event is not None]
+        return [item for item in made if item is not None]
 
-    def own(self, word: Word, topic: str) -> Event | None:
+    def own(self, event: Event, topic: str) -> EventItem | None:
         """Return a counted event, which is to be shipped."""
-        event = self._events.make(word, topic)
-        if event is not None:
-            self._handoff.count_own(event.memory)
-        return event
+        item = self._events.make(event, topic)
+        if item is not None:
+            self._buffer.count_own(item.memory)
+        return item
 
-    def make_event(self, word: Word, topic: str) -> Event | None:
+    def make_event(self, event: Event, topic: str) -> EventItem | None:
         """Return a record of the handler's own that is not counted yet; None if it can't be made,
         which is reported."""
-        return self._events.make(word, topic)
+        return self._events.make(event, topic)
 
-    def first_event(self, topic: str) -> Event | None:
+    def first_event(self, topic: str) -> EventItem | None:
         """Return the record that starts the stream of ``topic``; None without a chain."""
         return self.make_event(self._start(topic), topic) if self._stamper.chained else None
 
-    def _start(self, topic: str) -> Word:
+    def _start(self, topic: str) -> Event:
         stamper = self._stamper
         return events.start(self._name() or "", topic, stamper.instance, stamper.key_id or NO_KEY)
 
-    def _emit(self, word: Word, topic: str) -> None:
+    def _emit(self, event: Event, topic: str) -> None:
         """Put a record of the handler's own into a stream."""
         if self._spool is not None:
-            self._spool.emit(word, topic)
+            self._spool.emit(event, topic)
             return
-        event = self.own(word, topic)
-        if event is not None:
-            self.outbox.take(self.stamp([event]))
+        item = self.own(event, topic)
+        if item is not None:
+            self.outbox.take(self.stamp([item]))
 
     # What became of them: the outbox's ledger.
 
     def delivered(self, items: list[Item], place: TopicPartition, base_offset: int) -> None:
         """Count what the brokers acknowledged, tell who awaits it."""
         ours: list[Any] = items if self._spool is None else self._spool.delivered(items)
-        self._handoff.delivered(len(ours), memory_of(ours))
-        if self._tallies:
-            self._tallies.delivered(items, place, base_offset)
+        self._buffer.delivered(len(ours), memory_of(ours))
+        if self._blocks:
+            self._blocks.delivered(items, place, base_offset)
         self._well = True
         self._deferred.pop(place.topic, None)
         self._go_on()
@@ -264,14 +264,14 @@ class Shipper:
         lost = items if self._spool is None else self._spool.failed(items, error)
         if lost:
             self._lose(lost, error)
-        if self._tallies:  # last: whoever waits finds all of it done
-            self._tallies.lost(items, f"{type(error).__name__}: {error}", error)
+        if self._blocks:  # last: whoever waits finds all of it done
+            self._blocks.lost(items, f"{type(error).__name__}: {error}", error)
 
     def deferred(self, topic: str, error: Exception) -> None:
         """The brokers reject ``topic`` for now; its records wait in the engine, or on disk."""
         self._well = False
         self._deferred[topic] = error
-        if self._tallies:
+        if self._blocks:
             self._explain_deferral(self.outbox.engine.accumulator.tokens_of(topic))
         if self._spool is not None:
             self._spool.deferred(topic, error)
@@ -284,7 +284,7 @@ class Shipper:
     @property
     def outstanding(self) -> int:
         """How many records are neither delivered nor given up, those on disk included."""
-        return self._handoff.outstanding + self._handoff.disk.spooled
+        return self._buffer.outstanding + self._buffer.disk.spooled
 
     def resume(self) -> None:
         """There may be more room in the outbox."""
@@ -294,12 +294,12 @@ class Shipper:
         """Let receipts say why ``items`` wait, if they do."""
         for item in items:
             error = self._deferred.get(item.topic)
-            if error is not None and item.awaited is not None:
+            if error is not None and item.waiter is not None:
                 on_disk = self._spool is not None and self._spool.waiters.on_disk
-                item.awaited.held(error, on_disk=on_disk)
+                item.waiter.held(error, on_disk=on_disk)
 
     def _lose(self, items: Sequence[Item], error: Exception) -> None:
-        self._handoff.failed(len(items), memory_of(list(items)))
+        self._buffer.failed(len(items), memory_of(list(items)))
         self._well = False
         self._go_on()
         self._note_failures(items, type(error).__name__)
@@ -315,9 +315,9 @@ class Shipper:
         That a summary is lost is no news, but in a chain: there whoever reads it takes a hole that
         nobody told of for a record that was taken out.
         """
-        own = [item for item in items if isinstance(item, Event)]
+        own = [item for item in items if isinstance(item, EventItem)]
         if own and not self._stamper.chained:
-            items, own = [item for item in items if not isinstance(item, Event)], []
+            items, own = [item for item in items if not isinstance(item, EventItem)], []
         lost = Counter((item.topic, item.level) for item in items)
         self._report.add_failures(lost, reason, time.time())
         if self._stamper.chained:
@@ -357,9 +357,9 @@ class Shipper:
             self._on_error(BufferFull(str(loss)), full.total())
 
     def _summarise_when_well(self) -> None:
-        if self._handoff.closed:
+        if self._buffer.closed:
             return  # finish() does
-        if self._well and self._handoff.half_empty and self._summarising is None:
+        if self._well and self._buffer.half_empty and self._summarising is None:
             moment = self._report.summarise_at() or 0.0
             delay = max(0.0, moment - monotonic())
             self._summarising = self._later(delay, self._summarise)
@@ -376,14 +376,14 @@ class Shipper:
         if self._spool is not None:
             self._spool.emit(events.drops(loss), topic)
             return
-        event = self._events.make(events.drops(loss), topic)
-        if event is not None and not self._handoff.put_own(event):
+        item = self._events.make(events.drops(loss), topic)
+        if item is not None and not self._buffer.put_own(item):
             self._report.put_back(topic, loss)
 
-    def put_back(self, event: Event) -> None:
+    def put_back(self, item: EventItem) -> None:
         """It had to make room, or did not arrive: what it told is to be told by another."""
-        if event.loss is not None:
-            self._report.put_back(event.topic, event.loss)
+        if item.loss is not None:
+            self._report.put_back(item.topic, item.loss)
 
     def note_damage(self, topic: str, records: int, numbers: Iterable[int] = ()) -> None:
         """See to it that the stream of ``topic`` says how many records can't be read any more, and
@@ -409,7 +409,7 @@ class Shipper:
     async def flush(self, timeout: float) -> bool:
         """Send what is there now; return whether all of it was delivered or given up in time."""
         deadline = monotonic() + timeout
-        queue: Any = self._handoff if self._spool is None else self._spool
+        queue: Any = self._buffer if self._spool is None else self._spool
         mark = queue.mark()
         while True:
             await self._feed_up_to(queue, mark, deadline)
@@ -462,22 +462,22 @@ class Shipper:
         return done
 
     def _nothing_left(self) -> bool:
-        return not self._handoff.outstanding and not self._handoff.disk.on_disk
+        return not self._buffer.outstanding and not self._buffer.disk.on_disk
 
-    def _end_streams(self, word: Word) -> bool:
+    def _end_streams(self, event: Event) -> bool:
         """End or pause the streams that the brokers have whole, and that lack nothing unreported;
         return whether there are any."""
         ended = False
         for topic, last in self._settled().items():
             if not last or self._report.lacks(topic):
                 continue
-            if self._last_words.get(topic) in {(headers.END, last), (word.name, last)}:
+            if self._last_words.get(topic) in {(headers.END, last), (event.name, last)}:
                 continue
             if self._spool is None:
-                self._emit(word, topic)
-            elif not self._spool.end(word, topic):
+                self._emit(event, topic)
+            elif not self._spool.end(event, topic):
                 continue
-            self._last_words[topic] = word.name, last + 1
+            self._last_words[topic] = event.name, last + 1
             ended = True
         return ended
 
@@ -502,7 +502,7 @@ class Shipper:
         await self.finish(timeout, last=True)
         self._closing = True
         await self.outbox.engine.close(max(0.0, deadline - monotonic()))
-        rest = self._handoff.take(_ALL) if self._spool is None else self._spool.rest()
+        rest = self._buffer.take(_ALL) if self._spool is None else self._spool.rest()
         if rest:
             self.failed(rest, ProducerClosed("the handler was closed before these were sent"))
         if self._spool is not None:

@@ -48,7 +48,7 @@ class Item(NamedTuple):
     ``key`` is what the partitioner gets; ``record`` has it as bytes. ``size`` is the most bytes
     that it takes in a batch; ``memory`` those that it takes in this process, from when it is put
     until it is delivered. ``level`` is logging's number. ``source`` is the LogRecord, kept only for
-    a fallback. ``awaited`` is told of its end, where somebody waits for that. proof/stamper.py goes
+    a fallback. ``waiter`` is told of its end, where somebody waits for that. proof/stamper.py goes
     by the order of the first four.
     """
 
@@ -59,7 +59,7 @@ class Item(NamedTuple):
     memory: int
     level: int = logging.NOTSET
     source: logging.LogRecord | None = None
-    awaited: Waiter | None = None
+    waiter: Waiter | None = None
 
 
 def make_item(

@@ -21,7 +21,7 @@ QUICK: Final[dict[str, Any]] = {
 """Options that let no test wait."""
 
 HELD_BACK: Final[dict[str, Any]] = {"linger_ms": 60_000, "batch_size": 10_000}
-"""Options that keep all records in the hand-off until `flush()` or `close()`."""
+"""Options that keep all records in the buffer until `flush()` or `close()`."""
 
 MakeHandler = Callable[..., KafkaHandler]
 

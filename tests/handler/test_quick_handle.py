@@ -29,8 +29,8 @@ pytestmark = pytest.mark.skipif(not IN_C, reason="there is no C compiler")
 
 
 def queued(handler: KafkaHandler) -> list[Any]:
-    """What waits in the hand-off of a handler that is held back; it is left there."""
-    queue = handler._pipeline.handoff.quick_queue
+    """What waits in the buffer of a handler that is held back; it is left there."""
+    queue = handler._pipeline.buffer.quick_queue
     assert queue is not None
     return list(queue)
 
@@ -69,7 +69,7 @@ def test_what_is_queued_is_what_python_would_have_queued(make_handler: MakeHandl
     assert isinstance(item, Item)
     assert not isinstance(quick, Item)
     assert plain([quick, item]) == [item, item]
-    names = ("topic", "key", "record", "size", "memory", "level", "source", "awaited")
+    names = ("topic", "key", "record", "size", "memory", "level", "source", "waiter")
     assert [getattr(quick, name) for name in names] == [getattr(item, name) for name in names]
 
 
@@ -96,8 +96,8 @@ def test_all_arrives_in_order(make_handler: MakeHandler, cluster: ThreadedFakeCl
 def test_the_reader_is_woken_as_by_python(make_handler: MakeHandler, batch_size: int) -> None:
     """When the queue stops being empty, and when a batch is full."""
     handler = make_handler(linger_ms=60_000, batch_size=batch_size)
-    handoff, wakes = handler._pipeline.handoff, list[bool]()
-    handoff._wake = wakes.append
+    buffer, wakes = handler._pipeline.buffer, list[bool]()
+    buffer._wake = wakes.append
     logger = logger_to(handler)
     for _ in range(6):
         logger.info("x")
@@ -107,14 +107,14 @@ def test_the_reader_is_woken_as_by_python(make_handler: MakeHandler, batch_size:
 
 def test_what_the_wake_up_raises_wakes_the_reader_again(handler: KafkaHandler) -> None:
     """An exception of a signal's handler: the record is queued, and will be seen to."""
-    handoff, wakes = handler._pipeline.handoff, list[bool]()
+    buffer, wakes = handler._pipeline.buffer, list[bool]()
 
     def wake(full: bool) -> None:
         wakes.append(full)
         if len(wakes) == 1:
             raise KeyboardInterrupt
 
-    handoff._wake = wake
+    buffer._wake = wake
     with pytest.raises(KeyboardInterrupt):
         logger_to(handler).info("x")
     assert wakes == [False, True]
@@ -143,7 +143,7 @@ def with_formatter(handler: KafkaHandler) -> None:
 CARE: dict[str, Callable[[KafkaHandler], None]] = {
     "a filter": with_filter,
     "a formatter": with_formatter,
-    "a crowded buffer": lambda handler: setattr(handler._pipeline.handoff.counts, "crowded", True),
+    "a crowded buffer": lambda handler: setattr(handler._pipeline.buffer.counts, "crowded", True),
 }
 
 
@@ -186,7 +186,7 @@ def test_what_is_logged_while_shipping_is_diverted(handler: KafkaHandler) -> Non
 
 
 def test_a_handler_that_is_opened_again(make_handler: MakeHandler) -> None:
-    """Its records take the quick way again, through the hand-off of now."""
+    """Its records take the quick way again, through the buffer of now."""
     handler = make_handler()
     before = handler.__dict__.get("handle")
     handler.close()
@@ -217,7 +217,7 @@ def test_a_record_that_needs_care(handler: KafkaHandler, attributes: dict[str, A
 def test_no_more_are_queued_than_there_is_room_for(
     make_handler: MakeHandler, records: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where it gets crowded the hand-off counts closely."""
+    """Where it gets crowded the buffer counts closely."""
     handler = make_handler(buffer_records=8, **HELD_BACK)
     logger = logger_to(handler)
     for _ in range(records):

@@ -179,7 +179,7 @@ def test_an_empty_block_sends_nothing(
         turned = threading.Event()
         handler._pipeline._loop_thread.call(turned.set)
         assert turned.wait(LONG)
-    assert (list(receipts), len(handler._pipeline.handoff)) == ([], 1)
+    assert (list(receipts), len(handler._pipeline.buffer)) == ([], 1)
 
 
 def test_a_block_waits_for_its_own_records_only(
@@ -358,8 +358,8 @@ def test_a_record_that_is_being_logged_when_the_block_is_left(
 
 def begin_to_leave(handler: KafkaHandler, settled: threading.Event) -> None:
     """Do what is done when a block is left, but for the wait."""
-    (tally,) = handler._tallies
-    tally.close(settled.set)
+    (block,) = handler._blocks
+    block.close(settled.set)
     handler.hurry()
 
 

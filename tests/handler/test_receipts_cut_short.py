@@ -89,7 +89,7 @@ def test_a_signal_handler_that_logs_on_top_of_leaving(
         assert texts(receipts) in (["paid"], ["paid", "on top"], ["on top", "paid"])
     assert found == [["on top"]] * (moment - 1)
     assert moment > 20
-    assert not handler._tallies
+    assert not handler._blocks
 
 
 def test_a_signal_handler_that_flushes_on_top_of_a_block(

@@ -210,7 +210,7 @@ def test_a_task_that_is_cancelled_in_the_block(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not handler._tallies
+        assert not handler._blocks
 
     logged = asyncio.Event()
     with stalled(cluster):
@@ -238,7 +238,7 @@ def test_a_task_that_is_cancelled_while_it_leaves(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not handler._tallies
+        assert not handler._blocks
         assert [one.message for one in found[0].undelivered] == ["paid"]
         await asyncio.to_thread(cluster.on_broker, 0, lambda broker: broker.resume())
         assert await asyncio.to_thread(handler.flush) == 0

@@ -639,7 +639,7 @@ def test_a_stream_that_ended_needs_no_recovery(
     first = make_handler(spool_dir=spool, spool=mode, chain=True)
     log(first, 1)
     assert first.finish(last=True) == 0
-    first._pipeline.handoff.close()  # as if it were gone
+    first._pipeline.buffer.close()  # as if it were gone
     assert "end" in [name for name, _ in events(cluster.records("logs"))]
     first.close()
     second = make_handler(spool_dir=spool, spool=mode, chain=True)

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from kiel_logging.handler.events import Event
+from kiel_logging.handler.events import EventItem
 from kiel_logging.journal import frames
 from kiel_logging.journal.frames import EVENT, RECORD, STATE, Frame, Scan
 from kiel_logging.proof import headers
@@ -51,12 +51,12 @@ class Waiters:
 
     def add(self, item: Item) -> int:
         """Return the number of the waiter of ``item``."""
-        if item.awaited is None:
+        if item.waiter is None:
             return 0
         if (error := self.refused.get(item.topic)) is not None:
-            item.awaited.held(error, on_disk=self.on_disk)
+            item.waiter.held(error, on_disk=self.on_disk)
         number = next(self._numbers)
-        self._waiting[number] = (item.topic, item.awaited)
+        self._waiting[number] = (item.topic, item.waiter)
         return number
 
     def find(self, number: int) -> Waiter | None:
@@ -66,14 +66,14 @@ class Waiters:
 
     def of_topic(self, topic: str) -> list[Waiter]:
         """Return the waiters of all records of ``topic``, and forget those whose end is known."""
-        for number, (_, awaited) in list(self._waiting.items()):
-            if awaited.outcome is not None:
+        for number, (_, waiter) in list(self._waiting.items()):
+            if waiter.outcome is not None:
                 self._waiting.pop(number, None)
-        return [awaited for each, awaited in list(self._waiting.values()) if each == topic]
+        return [waiter for each, waiter in list(self._waiting.values()) if each == topic]
 
     def forget_ended(self, items: Sequence[Item]) -> None:
         """Forget the waiters of ``items``, which were settled."""
-        if self._waiting and any(item.awaited is not None for item in items):
+        if self._waiting and any(item.waiter is not None for item in items):
             self.of_topic("")
 
 
@@ -81,7 +81,7 @@ def frame_of(item: Item, waiter: int = 0, state: State | None = None) -> Frame:
     """Return what the journal stores of ``item``; with ``state`` it is numbered already."""
     key, value, record_headers, timestamp = item.record
     return Frame(
-        kind=EVENT if isinstance(item, Event) else RECORD,
+        kind=EVENT if isinstance(item, EventItem) else RECORD,
         key=item.key,
         data=key,
         value=value,
@@ -117,16 +117,16 @@ def state_of(item: Item) -> State:
     return State(int(found[headers.SEQUENCE] or 0), link[DIGEST_SIZE:] if link else FIRST)
 
 
-def item_of(frame: Frame, topic: str, waiter: Callable[[int], Waiter | None]) -> Item:
+def item_of(frame: Frame, topic: str, find: Callable[[int], Waiter | None]) -> Item:
     """Return the item that ``frame`` was made of, as far as it was stored."""
     record = Record(frame.data, frame.value, frame.headers, frame.timestamp)
     item = make_item(topic, frame.key, record, frame.level)
     if frame.kind == EVENT:
-        event = Event(*item)
+        event = EventItem(*item)
         event.loss = None
         return event
-    if frame.waiter and (awaited := waiter(frame.waiter)) is not None:
-        return item._replace(awaited=awaited, memory=item.memory + awaited.memory)
+    if frame.waiter and (waiter := find(frame.waiter)) is not None:
+        return item._replace(waiter=waiter, memory=item.memory + waiter.memory)
     return item
 
 

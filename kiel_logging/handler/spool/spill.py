@@ -15,8 +15,8 @@ from operator import attrgetter
 from typing import Final
 
 from kiel_logging.errors import SpoolError
-from kiel_logging.handler.buffer import Handoff
-from kiel_logging.handler.events import Event
+from kiel_logging.handler.buffer import Buffer
+from kiel_logging.handler.events import EventItem
 from kiel_logging.handler.slices import memory_of, plain
 from kiel_logging.handler.spool.records import Waiters, frame_of, state_frame, state_of
 from kiel_logging.handler.spool.stream import Mark, ShippedStream
@@ -57,13 +57,13 @@ class Spill:
     def __init__(
         self,
         journal: Journal,
-        buffer: Handoff,
+        buffer: Buffer,
         waiters: Waiters,
         stamper: Stamper,
         marks: dict[int, Mark],
         *,
         stream: Callable[[str], ShippedStream],
-        first_event: Callable[[str], Event | None],
+        first_event: Callable[[str], EventItem | None],
         appended: Callable[[ShippedStream], None],
         failed: Callable[[SpoolError], None],
     ) -> None:

@@ -15,8 +15,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
-from kiel_logging.handler.buffer import Handoff
-from kiel_logging.handler.events import Event, Recovered, Word
+from kiel_logging.handler.buffer import Buffer
+from kiel_logging.handler.events import Event, EventItem, Recovered
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.slices import memory_of
 from kiel_logging.handler.spool import orphans
@@ -87,8 +87,8 @@ class Spool:
     writer: Writer | None
     outbox: "Outbox"
     stamp: Callable[[list[Item]], list[Item]]
-    make_event: Callable[[Word, str], Event | None]
-    first_event: Callable[[str], Event | None]
+    make_event: Callable[[Event, str], EventItem | None]
+    first_event: Callable[[str], EventItem | None]
     changed: Callable[[], None]
     recovered: Callable[[str, Recovered, Callable[[], None]], None]
     damaged: Callable[[str, int, Iterable[int]], None]
@@ -96,7 +96,7 @@ class Spool:
     def __init__(
         self,
         options: SpoolOptions,
-        buffer: Handoff,
+        buffer: Buffer,
         stamper: Stamper,
         *,
         chain: Chain | None,
@@ -436,8 +436,8 @@ class Spool:
         if self._spill.out.get(topic):
             self._spill.append_out(topic)
         self._evict(lambda place: place.topic == topic)
-        for awaited in self.waiters.of_topic(topic):
-            awaited.held(error, on_disk=self.waiters.on_disk)
+        for waiter in self.waiters.of_topic(topic):
+            waiter.held(error, on_disk=self.waiters.on_disk)
         self._next_turn()
 
     # The ends of records.
@@ -561,20 +561,20 @@ class Spool:
 
     # The handler's own records.
 
-    def emit(self, word: Word, topic: str, then: Callable[[], None] | None = None) -> None:
+    def emit(self, event: Event, topic: str, then: Callable[[], None] | None = None) -> None:
         """Put a record of the handler's own into the stream of ``topic``, behind what is there.
 
         ``then`` is called when a crash can't lose it any more: on disk, or with the brokers.
         """
-        event = self.make_event(word, topic)
-        if event is not None and self._is_direct(topic):
-            self._append_directly(self._stream(topic), event)
-        elif event is not None:
-            self._buffer.count_own(event.memory)
+        item = self.make_event(event, topic)
+        if item is not None and self._is_direct(topic):
+            self._append_directly(self._stream(topic), item)
+        elif item is not None:
+            self._buffer.count_own(item.memory)
             if self._spill.has_waiting(topic) or self._belongs_on_disk(topic):
-                self._spill.append(topic, [event])
+                self._spill.append(topic, [item])
             else:
-                self._send_from_memory(event, then)
+                self._send_from_memory(item, then)
                 return
         if then is not None:
             then()
@@ -583,11 +583,11 @@ class Spool:
         return self.writer is not None and topic not in self.writer.in_memory
 
     def _append_directly(
-        self, stream: ShippedStream, event: Event, *, as_last: bool = False
+        self, stream: ShippedStream, item: EventItem, *, as_last: bool = False
     ) -> bool:
         """Append as a logging thread does; with ``as_last`` only if everything else was read."""
         files = self.journal.stream(stream.topic)
-        data = encode(frame_of(event), files.seed)
+        data = encode(frame_of(item), files.seed)
         try:
             with self.journal.try_gate(0.05):
                 if as_last and files.size(stream.position):
@@ -600,35 +600,35 @@ class Spool:
         self._next_turn()
         return True
 
-    def _send_from_memory(self, event: Event, then: Callable[[], None] | None = None) -> None:
-        numbered = self._number([event])
+    def _send_from_memory(self, item: EventItem, then: Callable[[], None] | None = None) -> None:
+        numbered = self._number([item])
         if then is not None:
             self._after[id(numbered[-1])] = then
         self.outbox.take(numbered)
 
-    def end(self, word: Word, topic: str) -> bool:
+    def end(self, event: Event, topic: str) -> bool:
         """Put the record that ends a stream behind all that the brokers have. Returns False if
         something else was logged meanwhile."""
         stream = self._stream(topic)
-        event = self.make_event(word, topic)
-        if event is None:
+        item = self.make_event(event, topic)
+        if item is None:
             return False
         if self._is_direct(topic):
-            return self._append_directly(stream, event, as_last=True)
-        self._buffer.count_own(event.memory)
-        self._send_from_memory(event)
+            return self._append_directly(stream, item, as_last=True)
+        self._buffer.count_own(item.memory)
+        self._send_from_memory(item)
         return True
 
-    def end_on_disk(self, word: Word, topic: str) -> None:
+    def end_on_disk(self, event: Event, topic: str) -> None:
         """Append the record that ends a stream; the next process sends it with the others."""
-        event = self.make_event(word, topic)
-        if event is None:
+        item = self.make_event(event, topic)
+        if item is None:
             return
         if self._is_direct(topic):
-            self._append_directly(self._stream(topic), event)
+            self._append_directly(self._stream(topic), item)
             return
-        self._buffer.count_own(event.memory)
-        self._spill.append(topic, [event])
+        self._buffer.count_own(item.memory)
+        self._spill.append(topic, [item])
 
     def unsettled(self) -> list[str]:
         """Return the topics of which the next process has to send records from disk."""

@@ -15,7 +15,7 @@ thread has brought everything that waits there to disk: a record must not overta
 from collections.abc import Callable, Sequence
 
 from kiel_logging.errors import SpoolError
-from kiel_logging.handler.buffer import Handoff
+from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.spool.records import Waiters, frame_bytes, frame_of
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import encode
@@ -42,7 +42,7 @@ class Writer:
     def __init__(
         self,
         journal: Journal,
-        buffer: Handoff,
+        buffer: Buffer,
         waiters: Waiters,
         *,
         start: Callable[[str], Item | None] | None,
@@ -66,7 +66,7 @@ class Writer:
 
     def put(self, item: Item) -> Sequence[Item] | None:
         """Append ``item``; return what was dropped because both disk and memory are full; None if
-        the buffer is closed, as ``Handoff.put()``."""
+        the buffer is closed, as ``Buffer.put()``."""
         topic = item.topic
         if topic in self.in_memory or self._buffer.closed:
             return self._put_into_memory(item)

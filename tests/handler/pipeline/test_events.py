@@ -14,9 +14,9 @@ import pytest
 from kiel_logging.handler.events import (
     ConvertOwn,
     Event,
+    EventItem,
     Events,
     Recovered,
-    Word,
     drops,
     end,
     pause,
@@ -50,7 +50,7 @@ TOLD = {
 }
 UNKEYED = "audit stream started by audit, without a key: anybody can compute its digests"
 
-WORDS: dict[str, tuple[Word, dict[str, Any], str, int]] = {
+WORDS: dict[str, tuple[Event, dict[str, Any], str, int]] = {
     "start": (
         start("audit", *NAMES),
         {"handler": "audit", **TOLD},
@@ -94,7 +94,7 @@ WORDS: dict[str, tuple[Word, dict[str, Any], str, int]] = {
 
 
 @pytest.mark.parametrize(("word", "details", "text", "level"), WORDS.values(), ids=WORDS)
-def test_words(word: Word, details: dict[str, Any], text: str, level: int) -> None:
+def test_words(word: Event, details: dict[str, Any], text: str, level: int) -> None:
     """What each says, and to whom."""
     record = word.record
     assert word.details == details
@@ -119,7 +119,7 @@ def test_an_event_is_converted_as_other_records_and_marked() -> None:
 
     word = drops(loss())
     event = events(convert).make(word, "logs")
-    assert isinstance(event, Event)
+    assert isinstance(event, EventItem)
     assert (event.topic, event.key, event.level, event.loss) == ("logs", "k", WARNING, word.loss)
     assert event.source is word.record
     headers = (("level", b"INFO"), ("kiel-event", b"drops"), ("kiel-details", b'{"records":3}'))
@@ -133,7 +133,7 @@ def test_an_event_is_converted_as_other_records_and_marked() -> None:
     ("word", "what"), [(drops(loss()), "no summary"), (end(), "no 'end'")], ids=["drops", "end"]
 )
 def test_one_that_can_not_be_made_is_told(
-    word: Word, what: str, capsys: pytest.CaptureFixture[str]
+    word: Event, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever of the user's raised; it is not there then."""
 

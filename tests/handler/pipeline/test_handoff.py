@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.handler import buffer as handoff_module
-from kiel_logging.handler.buffer import OVERFLOW, Handoff
+from kiel_logging.handler import buffer as buffer_module
+from kiel_logging.handler.buffer import OVERFLOW, Buffer
 from kiel_logging.handler.ledger import Stats
 from kiel_logging.record.item import Item
 from kiel_logging.records import RECORD_MEMORY_OVERHEAD
@@ -30,16 +30,16 @@ PATIENCE = 20.0
 every_policy = pytest.mark.parametrize("overflow", POLICIES)
 
 
-def handoff(
+def buffer(
     max_records: int = 100,
     max_bytes: int = 1_000_000,
     batch_size: int = 10,
     wake: Callable[[bool], object] = bool,
     overflow: str = "drop_newest",
     block_timeout: float = 1_000.0,
-) -> Handoff:
-    """A hand-off; wakes go nowhere unless a test wants to see them."""
-    return Handoff(
+) -> Buffer:
+    """A buffer; wakes go nowhere unless a test wants to see them."""
+    return Buffer(
         max_records=max_records,
         max_bytes=max_bytes,
         batch_size=batch_size,
@@ -49,12 +49,12 @@ def handoff(
     )
 
 
-def put_all(queue: Handoff, *items: Item) -> list[Sequence[Item]]:
+def put_all(queue: Buffer, *items: Item) -> list[Sequence[Item]]:
     """Put one after the other; what each one cost."""
     return [queue.put(one) for one in items]
 
 
-def settle(queue: Handoff, most: int = 10**6, end: str = "delivered") -> list[Item]:
+def settle(queue: Buffer, most: int = 10**6, end: str = "delivered") -> list[Item]:
     """What the loop thread does: take some, and see to their end."""
     taken = queue.take(most)
     getattr(queue, end)(len(taken), sum(one.memory for one in taken))
@@ -72,7 +72,7 @@ def test_the_policies_are_these() -> None:
 @every_policy
 def test_items_are_taken_in_order(overflow: str) -> None:
     """Up to as many as are asked for, whatever their levels."""
-    queue = handoff(overflow=overflow)
+    queue = buffer(overflow=overflow)
     for number, level in enumerate([INFO, DEBUG, ERROR, INFO, DEBUG]):
         assert queue.put(item(number, level=level)) == []
     assert keys(queue.take(3)) == [0, 1, 2]
@@ -83,7 +83,7 @@ def test_items_are_taken_in_order(overflow: str) -> None:
 @every_policy
 def test_taking_none(overflow: str) -> None:
     """A reader that has no room takes nothing."""
-    queue = handoff(overflow=overflow)
+    queue = buffer(overflow=overflow)
     queue.put(item())
     assert queue.take(0) == []
     assert len(queue) == 1
@@ -91,10 +91,10 @@ def test_taking_none(overflow: str) -> None:
 
 def test_repr_tells_what_is_there() -> None:
     """Queued, outstanding, and bytes."""
-    queue = handoff()
+    queue = buffer()
     put_all(queue, item(), item())
     queue.take(1)
-    assert repr(queue) == "<Handoff queued=1 outstanding=2 bytes=200>"
+    assert repr(queue) == "<Buffer queued=1 outstanding=2 bytes=200>"
 
 
 # -- bounds ----------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def test_repr_tells_what_is_there() -> None:
 
 def test_records_are_bounded() -> None:
     """More are dropped: who puts one gets it back."""
-    queue = handoff(max_records=3)
+    queue = buffer(max_records=3)
     numbers = [keys(dropped) for dropped in put_all(queue, *map(item, range(5)))]
     assert numbers == [[], [], [], [3], [4]]
     assert queue.stats(0).dropped == {"buffer_full": {"INFO": 2}}
@@ -111,7 +111,7 @@ def test_records_are_bounded() -> None:
 
 def test_memory_is_bounded() -> None:
     """To the byte; a smaller one may still fit."""
-    queue = handoff(max_bytes=250)
+    queue = buffer(max_bytes=250)
     sizes = [100, 151, 150, 1]
     numbers = [keys(dropped) for dropped in put_all(queue, *(item(m, memory=m) for m in sizes))]
     assert numbers == [[], [151], [], [1]]
@@ -122,7 +122,7 @@ def test_memory_is_bounded() -> None:
 @every_policy
 def test_room_comes_back_with_the_end_of_a_record(overflow: str, end: str) -> None:
     """Not when it is taken: a producer that is stuck still holds it, and it can't be shed."""
-    queue = handoff(max_records=1, max_bytes=100, overflow=overflow, block_timeout=0.0)
+    queue = buffer(max_records=1, max_bytes=100, overflow=overflow, block_timeout=0.0)
     queue.put(item(0))
     queue.take(1)
     assert keys(queue.put(item(1, level=ERROR))) == [1]
@@ -133,7 +133,7 @@ def test_room_comes_back_with_the_end_of_a_record(overflow: str, end: str) -> No
 @every_policy
 def test_an_item_larger_than_the_buffer_is_dropped_itself(overflow: str) -> None:
     """It drives nobody out, and nobody waits for room that there will never be."""
-    queue = handoff(max_bytes=1_000, overflow=overflow)
+    queue = buffer(max_bytes=1_000, overflow=overflow)
     put_all(queue, item(0, level=DEBUG), item(1, level=DEBUG))
     assert keys(queue.put(item("large", memory=1_001, level=ERROR))) == ["large"]
     assert queue.stats(0).dropped == {"buffer_full": {"ERROR": 1}}
@@ -143,7 +143,7 @@ def test_an_item_larger_than_the_buffer_is_dropped_itself(overflow: str) -> None
 @every_policy
 def test_an_item_as_large_as_the_buffer_fits(overflow: str) -> None:
     """When there is nothing else."""
-    queue = handoff(max_bytes=1_000, overflow=overflow)
+    queue = buffer(max_bytes=1_000, overflow=overflow)
     assert queue.put(item(memory=1_000)) == []
     assert queue.memory == 1_000
 
@@ -161,7 +161,7 @@ def test_some_records_need_not_be_made_items_of(
     max_records: int, max_bytes: int, drops: bool
 ) -> None:
     """Any would be dropped: the conversion can be spared."""
-    queue = handoff(max_records, max_bytes)
+    queue = buffer(max_records, max_bytes)
     put_all(queue, item(), item())
     assert queue.will_drop() == drops
 
@@ -169,7 +169,7 @@ def test_some_records_need_not_be_made_items_of(
 @pytest.mark.parametrize("overflow", [name for name in POLICIES if name != "drop_newest"])
 def test_where_room_can_be_made_nothing_is_dropped_unseen(overflow: str) -> None:
     """Whether there will be room depends on the item."""
-    queue = handoff(max_records=1, overflow=overflow)
+    queue = buffer(max_records=1, overflow=overflow)
     queue.put(item())
     assert not queue.will_drop()
 
@@ -180,7 +180,7 @@ def test_where_room_can_be_made_nothing_is_dropped_unseen(overflow: str) -> None
 )
 def test_half_empty(records: int, memory: int, half_empty: bool) -> None:
     """At most half of the records and half of the bytes, what is being sent included."""
-    queue = handoff(max_records=10, max_bytes=1_000)
+    queue = buffer(max_records=10, max_bytes=1_000)
     put_all(queue, *(item(memory=memory) for _ in range(records)))
     queue.take(3)
     assert queue.half_empty == half_empty
@@ -192,7 +192,7 @@ def test_half_empty(records: int, memory: int, half_empty: bool) -> None:
 def test_the_reader_is_woken_when_the_queue_stops_being_empty() -> None:
     """And when a batch is full; never for each record."""
     wakes: list[bool] = []
-    queue = handoff(batch_size=3, wake=wakes.append)
+    queue = buffer(batch_size=3, wake=wakes.append)
     put_all(queue, *map(item, range(6)))
     assert wakes == [False, True]
 
@@ -200,7 +200,7 @@ def test_the_reader_is_woken_when_the_queue_stops_being_empty() -> None:
 def test_the_reader_is_woken_again_once_it_has_taken_all() -> None:
     """Not while something is left, which it knows of."""
     wakes: list[bool] = []
-    queue = handoff(batch_size=3, wake=wakes.append)
+    queue = buffer(batch_size=3, wake=wakes.append)
     put_all(queue, item(0), item(1))
     queue.take(1)
     queue.put(item(2))
@@ -213,7 +213,7 @@ def test_the_reader_is_woken_again_once_it_has_taken_all() -> None:
 def test_a_batch_of_one_is_full_at_once() -> None:
     """With batch_size=1 nobody lingers: the first item wakes as a full batch."""
     wakes: list[bool] = []
-    queue = handoff(batch_size=1, wake=wakes.append)
+    queue = buffer(batch_size=1, wake=wakes.append)
     queue.put(item())
     assert wakes == [True]
 
@@ -221,7 +221,7 @@ def test_a_batch_of_one_is_full_at_once() -> None:
 def test_nobody_is_woken_for_what_was_dropped() -> None:
     """There is nothing to do."""
     wakes: list[bool] = []
-    queue = handoff(max_records=0, wake=wakes.append)
+    queue = buffer(max_records=0, wake=wakes.append)
     queue.put(item())
     queue.drop("closed", INFO)
     assert wakes == []
@@ -231,7 +231,7 @@ def test_nobody_is_woken_for_what_was_dropped() -> None:
 def test_a_full_buffer_wakes_nobody_for_each_record(overflow: str) -> None:
     """While the brokers are away a batch is full all the time."""
     wakes: list[bool] = []
-    queue = handoff(max_records=3, batch_size=3, wake=wakes.append, overflow=overflow)
+    queue = buffer(max_records=3, batch_size=3, wake=wakes.append, overflow=overflow)
     put_all(queue, *(item(number, level=DEBUG) for number in range(3)))
     put_all(queue, *(item(number, level=ERROR) for number in range(3)))
     assert queue.stats(0).dropped == {"buffer_full": {"DEBUG": 3}}
@@ -250,7 +250,7 @@ def test_the_wake_is_outside_of_the_lock() -> None:
         reader.start()
         reader.join(PATIENCE)
 
-    queue = handoff(wake=wake)
+    queue = buffer(wake=wake)
     queue.put(item())
     assert seen == [(1, 1)]
 
@@ -261,7 +261,7 @@ def test_the_wake_is_outside_of_the_lock() -> None:
 @every_policy
 def test_a_closed_hand_off_takes_and_counts_nothing(overflow: str) -> None:
     """A record that comes too late is for another one; it drives out none that is there."""
-    queue = handoff(max_records=2, overflow=overflow)
+    queue = buffer(max_records=2, overflow=overflow)
     queue.put(item(0, level=DEBUG))
     assert queue.close()
     assert not queue.close()  # it was
@@ -276,7 +276,7 @@ def test_a_closed_hand_off_takes_and_counts_nothing(overflow: str) -> None:
 
 def test_its_own_words_get_in_whatever_the_bounds() -> None:
     """Also when it is closed: they tell of what else did not get in. They are counted."""
-    queue = handoff(max_records=1, max_bytes=100)
+    queue = buffer(max_records=1, max_bytes=100)
     queue.put(item(0))
     assert queue.put_own(item("full", memory=500))
     queue.close()
@@ -288,7 +288,7 @@ def test_its_own_words_get_in_whatever_the_bounds() -> None:
 
 def test_words_that_are_not_queued_count_as_well() -> None:
     """Whoever holds the lock; nothing else gives way for them, and they take room as others do."""
-    queue = handoff(max_records=2, max_bytes=1_000)
+    queue = buffer(max_records=2, max_bytes=1_000)
     queue.put(item(0))
     with held(queue):  # which puts one
         queue.count_own(500)
@@ -310,7 +310,7 @@ def test_words_that_are_not_queued_count_as_well() -> None:
 @every_policy
 def test_a_mark_is_passed_when_all_before_it_was_taken(overflow: str) -> None:
     """What comes later does not matter."""
-    queue = handoff(overflow=overflow)
+    queue = buffer(overflow=overflow)
     put_all(queue, item(0, level=ERROR), item(1, level=DEBUG), item(2))
     mark = queue.mark()
     put_all(queue, item(3, level=DEBUG), item(4))
@@ -326,7 +326,7 @@ def test_a_mark_is_passed_when_all_before_it_was_taken(overflow: str) -> None:
 )
 def test_what_was_shed_is_passed_too(overflow: str, passed: list[bool]) -> None:
     """Nobody waits for it."""
-    queue = handoff(max_records=2, overflow=overflow)
+    queue = buffer(max_records=2, overflow=overflow)
     put_all(queue, item(0, level=DEBUG), item(1, level=DEBUG))
     mark = queue.mark()
     seen = []
@@ -339,7 +339,7 @@ def test_what_was_shed_is_passed_too(overflow: str, passed: list[bool]) -> None:
 @every_policy
 def test_nothing_has_to_pass_an_empty_queue(overflow: str) -> None:
     """A flush of nothing is over at once, also when there was something once."""
-    queue = handoff(overflow=overflow)
+    queue = buffer(overflow=overflow)
     assert queue.passed(queue.mark())
     put_all(queue, item(), item())
     queue.take(2)
@@ -374,14 +374,14 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of those that wait for room."""
     clock = Clock()
-    monkeypatch.setattr(handoff_module, "monotonic", clock)
+    monkeypatch.setattr(buffer_module, "monotonic", clock)
     return clock
 
 
 class Putters:
     """Threads that put one item each; `done` has what each got back, in the order of the ends."""
 
-    def __init__(self, target: Handoff, *items: Item) -> None:
+    def __init__(self, target: Buffer, *items: Item) -> None:
         self.done: queue.Queue[list[Any] | None] = queue.Queue()
         self._target = target
         for one in items:
@@ -396,9 +396,9 @@ class Putters:
         return self.done.get(timeout=PATIENCE)
 
 
-def blocking(block_timeout: float = 1_000.0, **options: Any) -> Handoff:
+def blocking(block_timeout: float = 1_000.0, **options: Any) -> Buffer:
     """One that is full of one record, which the producer has."""
-    full = handoff(**{"max_records": 1, **options}, overflow="block", block_timeout=block_timeout)
+    full = buffer(**{"max_records": 1, **options}, overflow="block", block_timeout=block_timeout)
     full.put(item("first"))
     assert keys(full.take(1)) == ["first"]
     return full
@@ -439,7 +439,7 @@ def test_who_waits_in_vain_is_dropped() -> None:
 
 def test_room_for_less_than_is_needed_lets_nobody_in(clock: Clock) -> None:
     """He goes on waiting."""
-    full = handoff(max_bytes=300, overflow="block")
+    full = buffer(max_bytes=300, overflow="block")
     put_all(full, *map(item, range(3)))
     full.take(9)
     putters = Putters(full, item("large", memory=200))
@@ -468,7 +468,7 @@ def test_many_wait_and_as_many_get_in_as_there_is_room(clock: Clock) -> None:
 
 
 def test_close_releases_all_who_wait(clock: Clock) -> None:
-    """Their records are for another hand-off; no thread waits for this one from now on."""
+    """Their records are for another buffer; no thread waits for this one from now on."""
     full = blocking()
     putters = Putters(full, *map(item, range(3)))
     clock.wait_for_waiters(3)
@@ -549,7 +549,7 @@ def test_a_put_may_wait_on_top_of_one_that_holds_the_lock(clock: Clock) -> None:
 
 
 @contextlib.contextmanager
-def held(target: Handoff) -> Iterator[None]:
+def held(target: Buffer) -> Iterator[None]:
     """While the body runs, another thread is in the middle of a put."""
     reached, let_go, in_time = threading.Event(), threading.Event(), []
 
@@ -569,7 +569,7 @@ def held(target: Handoff) -> Iterator[None]:
     assert in_time == [True], "somebody waited for the lock"
 
 
-LOOP_SIDE: dict[str, Callable[[Handoff], object]] = {
+LOOP_SIDE: dict[str, Callable[[Buffer], object]] = {
     "take": lambda queue: queue.take(1),
     "delivered": lambda queue: queue.delivered(1, 100),
     "failed": lambda queue: queue.failed(1, 100),
@@ -587,10 +587,10 @@ LOOP_SIDE: dict[str, Callable[[Handoff], object]] = {
 @every_policy
 @pytest.mark.parametrize("call", LOOP_SIDE.values(), ids=LOOP_SIDE)
 def test_the_loop_thread_does_not_wait_for_the_lock(
-    overflow: str, call: Callable[[Handoff], object]
+    overflow: str, call: Callable[[Buffer], object]
 ) -> None:
     """Whoever holds it is held up himself, maybe by the loop thread."""
-    queue = handoff(overflow=overflow)
+    queue = buffer(overflow=overflow)
     put_all(queue, item(0), item(1), item(2))
     queue.take(1)
     with held(queue):
@@ -600,7 +600,7 @@ def test_the_loop_thread_does_not_wait_for_the_lock(
 
 def test_its_own_words_have_to_come_again_when_the_lock_is_held() -> None:
     """Nothing is queued, nothing counted."""
-    queue = handoff()
+    queue = buffer()
     with held(queue):
         assert not queue.put_own(item("own"))
     assert queue.emitted == 1
@@ -613,7 +613,7 @@ def test_its_own_words_have_to_come_again_when_the_lock_is_held() -> None:
 
 def test_every_record_is_in_one_column() -> None:
     """From its arrival to its end."""
-    queue = handoff(max_records=4)
+    queue = buffer(max_records=4)
     put_all(queue, *map(item, range(5)))
     queue.drop("invalid_topic", INFO)
     queue.drop("invalid_topic", ERROR)
@@ -639,7 +639,7 @@ def test_every_record_is_in_one_column() -> None:
 
 def test_an_old_count_of_what_is_in_flight_does_not_break_the_sum() -> None:
     """The producer counts on its own thread, and may lag behind."""
-    queue = handoff()
+    queue = buffer()
     queue.put(item())
     queue.take(1)
     queue.delivered(1, 100)
@@ -650,7 +650,7 @@ def test_an_old_count_of_what_is_in_flight_does_not_break_the_sum() -> None:
 def test_levels_that_share_a_name_do_not_break_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     """logging lets a program call two of them the same."""
     monkeypatch.setitem(logging._levelToName, 21, "INFO")
-    queue = handoff()
+    queue = buffer()
     queue.drop("closed", 20)
     queue.drop("closed", 21)
     assert queue.stats(0).dropped == {"closed": {"INFO": 2}}
@@ -658,7 +658,7 @@ def test_levels_that_share_a_name_do_not_break_the_sum(monkeypatch: pytest.Monke
 
 def test_stats_do_not_change_afterwards() -> None:
     """They are of one moment."""
-    queue = handoff()
+    queue = buffer()
     queue.drop("closed", INFO)
     stats = queue.stats(0)
     queue.drop("closed", INFO)
@@ -673,7 +673,7 @@ class Bookkeeper:
     """Puts items and takes them, and knows at the end what must have become of each."""
 
     def __init__(self, overflow: str, queued: int) -> None:
-        self.handoff = handoff(max_records=4, overflow=overflow, block_timeout=0.0)
+        self.buffer = buffer(max_records=4, overflow=overflow, block_timeout=0.0)
         self._made = 0
         self._dropped: list[int] = []
         self._taken: list[int] = []
@@ -684,39 +684,39 @@ class Bookkeeper:
     def put(self, level: int) -> None:
         """One more; its number is its key."""
         number, self._made = self._made, self._made + 1
-        self._dropped += keys(self.handoff.put(item(number, 100 + number, level)))
+        self._dropped += keys(self.buffer.put(item(number, 100 + number, level)))
 
     def put_own(self) -> None:
         """The lock is free, or ours."""
         number, self._made = self._made, self._made + 1
-        assert self.handoff.put_own(item(number, 100 + number, WARNING))
+        assert self.buffer.put_own(item(number, 100 + number, WARNING))
 
     def say(self) -> None:
         """As the loop thread does; it is not queued, and settled right away."""
         self._said += 1
-        self.handoff.count_own(1_000)
+        self.buffer.count_own(1_000)
         self.look()
-        self.handoff.delivered(1, 1_000)
+        self.buffer.delivered(1, 1_000)
 
     def look(self) -> None:
         """Anybody may look at any time."""
-        stats = self.handoff.stats(0)
+        stats = self.buffer.stats(0)
         assert total(stats) == stats.emitted
 
     def take(self) -> None:
         """As the loop thread does."""
-        self._taken += keys(settle(self.handoff, 2))
+        self._taken += keys(settle(self.buffer, 2))
 
     def close_the_books(self) -> None:
         """Each item went one way, the sums agree, and nothing is left over."""
         self.look()
-        mark = self.handoff.mark()
+        mark = self.buffer.mark()
         for _ in range(self._made):
             self.take()
         assert sorted(self._taken + self._dropped) == list(range(self._made))
-        assert repr(self.handoff) == "<Handoff queued=0 outstanding=0 bytes=0>"
-        assert self.handoff.passed(mark)
-        stats = self.handoff.stats(0)
+        assert repr(self.buffer) == "<Buffer queued=0 outstanding=0 bytes=0>"
+        assert self.buffer.passed(mark)
+        stats = self.buffer.stats(0)
         delivered = len(self._taken) + self._said
         assert (stats.delivered, stats.dropped_total) == (delivered, len(self._dropped))
         assert (total(stats), stats.memory) == (self._made + self._said, 0)
@@ -760,7 +760,7 @@ def test_a_drop_on_top_of_a_drop_is_counted(overflow: str) -> None:
     """Each of the two."""
 
     def make() -> Trial:
-        queue = handoff(overflow=overflow)
+        queue = buffer(overflow=overflow)
 
         def drop() -> None:
             queue.drop("closed", INFO)
@@ -809,7 +809,7 @@ THREADS, EACH = 8, 300
 class Loggers:
     """Threads that log at all levels; some of their records can't be sent at all."""
 
-    def __init__(self, target: Handoff) -> None:
+    def __init__(self, target: Buffer) -> None:
         self._target = target
         self._threads = [threading.Thread(target=self._log, args=(n,)) for n in range(THREADS)]
         self.dropped: list[Any] = []
@@ -831,7 +831,7 @@ class Loggers:
         return any(thread.is_alive() for thread in self._threads)
 
 
-def ship(queue: Handoff, taken: list[Any]) -> Iterator[Stats]:
+def ship(queue: Buffer, taken: list[Any]) -> Iterator[Stats]:
     """Take what is there, settle half of it either way, and look in between."""
     while some := queue.take(7):
         taken += keys(some)
@@ -847,7 +847,7 @@ def ship(queue: Handoff, taken: list[Any]) -> Iterator[Stats]:
 @pytest.mark.usefixtures("busy_threads")
 def test_the_sum_holds_under_threads(overflow: str) -> None:
     """Whenever anybody looks, while eight threads put and one takes and settles."""
-    queue = handoff(max_records=40, max_bytes=3_000, overflow=overflow)
+    queue = buffer(max_records=40, max_bytes=3_000, overflow=overflow)
     taken: list[Any] = []
     looks: list[Stats] = []
     loggers = Loggers(queue)
@@ -862,7 +862,7 @@ def test_the_sum_holds_under_threads(overflow: str) -> None:
     assert last.delivered + last.failed == len(taken)
     assert last.dropped_total == len(loggers.dropped) + THREADS * EACH // 50
     assert len({*taken, *loggers.dropped}) == len(taken) + len(loggers.dropped)
-    assert repr(queue) == "<Handoff queued=0 outstanding=0 bytes=0>"
+    assert repr(queue) == "<Buffer queued=0 outstanding=0 bytes=0>"
 
 
 @pytest.mark.parametrize("overflow", list(OVERFLOW))
@@ -875,7 +875,7 @@ def test_a_call_that_is_torn_away_leaves_no_ghost(overflow: str) -> None:
     moment, came = 0, True
     while came:
         moment += 1
-        queue = handoff(overflow=overflow, max_records=8)
+        queue = buffer(overflow=overflow, max_records=8)
         put_all(queue, *(item(number, 100, INFO) for number in range(7)))
         with contextlib.suppress(KeyboardInterrupt):
             came = interrupt(lambda: queue.put(item("x", 100, INFO)), tear, moment)  # noqa: B023

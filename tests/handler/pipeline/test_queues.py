@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kiel_logging.handler.buffer import Counts, Handoff, Lowest, Newest, Oldest, Queue
+from kiel_logging.handler.buffer import Buffer, Counts, Lowest, Newest, Oldest, Queue
 from kiel_logging.record.item import Item
 from tests.handler.pipeline.interruption import Trial, interrupt_everywhere
 from tests.handler.pipeline.sample import DEBUG, ERROR, INFO, WARNING, item, keys, total
@@ -254,7 +254,7 @@ def test_the_reader_needs_no_lock(make: Callable[[], Queue]) -> None:
     assert len(notes.appended) == 4_000
 
 
-# -- the policies in the hand-off, against lists ---------------------------------------------------
+# -- the policies in the buffer, against lists ---------------------------------------------------
 
 
 def none(queued: list[Item], new: Item) -> list[Item]:
@@ -293,7 +293,7 @@ class AnyOrder(RuleBasedStateMachine):
         """Small bounds, so that they are met."""
         self.max_records, self.max_bytes = max_records, max_bytes
         self.wakes: list[bool] = []
-        self.handoff = Handoff(
+        self.buffer = Buffer(
             max_records=max_records,
             max_bytes=max_bytes,
             batch_size=3,
@@ -327,7 +327,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.queued = [one for one in self.queued if one not in shed]
         fits = max(self.missing(new)) <= 0
         self.wakes.clear()
-        assert list(self.handoff.put(new)) == (shed if fits else [new])
+        assert list(self.buffer.put(new)) == (shed if fits else [new])
         self.emitted += 1
         self.dropped += len(shed) if fits else 1
         if fits:
@@ -344,21 +344,21 @@ class AnyOrder(RuleBasedStateMachine):
     def put_own(self, memory: int) -> None:
         """Whatever the bounds."""
         new = item(self.emitted, memory, WARNING)
-        assert self.handoff.put_own(new)
+        assert self.buffer.put_own(new)
         self.emitted += 1
         self.queued.append(new)
 
     @rule()
     def drop(self) -> None:
         """It never became an item."""
-        self.handoff.drop("unserialisable", INFO)
+        self.buffer.drop("unserialisable", INFO)
         self.emitted += 1
         self.dropped += 1
 
     @rule(most=st.integers(0, 5))
     def take(self, most: int) -> None:
         """The oldest."""
-        taken = self.handoff.take(most)
+        taken = self.buffer.take(most)
         assert taken == self.queued[:most]
         self.taken += taken
         del self.queued[:most]
@@ -368,24 +368,24 @@ class AnyOrder(RuleBasedStateMachine):
     def end(self, delivered: bool) -> None:
         """One way or the other."""
         one = self.taken.pop()
-        (self.handoff.delivered if delivered else self.handoff.failed)(1, one.memory)
+        (self.buffer.delivered if delivered else self.buffer.failed)(1, one.memory)
         self.ended += 1
 
     @rule()
     def mark(self) -> None:
         """Somebody flushes."""
-        self.marks.append((self.handoff.mark(), list(self.queued)))
+        self.marks.append((self.buffer.mark(), list(self.queued)))
 
     @invariant()
     def marks_are_passed_when_all_before_them_left(self) -> None:
         """Taken or shed."""
         for mark, before in self.marks:
-            assert self.handoff.passed(mark) == (not any(one in self.queued for one in before))
+            assert self.buffer.passed(mark) == (not any(one in self.queued for one in before))
 
     @invariant()
     def the_sum_holds(self) -> None:
         """And the counts are those of the lists."""
-        stats = self.handoff.stats(in_flight=len(self.taken))
+        stats = self.buffer.stats(in_flight=len(self.taken))
         assert total(stats) == stats.emitted == self.emitted
         assert stats.dropped_total == self.dropped
         assert stats.delivered + stats.failed == self.ended

@@ -389,7 +389,7 @@ say(counts=counts)
 
 
 INSIDE = {
-    "the hand-off": ("kiel_logging.handler.buffer", "Handoff", "_admit_at_once"),
+    "the buffer": ("kiel_logging.handler.buffer", "Buffer", "_admit_at_once"),
     "a conversion": ("kiel_logging.record.conversion", "Conversion", "convert"),
     "the start of the thread": ("threading", "Thread", "start"),
     "the wake-up": ("kiel_logging.handler.loop_thread", "LoopThread", "call"),
