@@ -87,6 +87,9 @@ _AT_ONCE: Final = 0.05
 _A_MOMENT: Final = 0.001
 """Seconds in which whoever waits for logging's lock gets it."""
 
+_AFTER_HOOKS: Final = 0.01
+"""Seconds after which a forked child has run all hooks."""
+
 _forking: tuple[int, int] | None = None
 """The process and the thread that are about to fork."""
 
@@ -143,6 +146,22 @@ def _unblock_sigterm() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
+def _unblock_sigterm_in_the_child() -> None:
+    """Unblock it; a handler of the program's that raises, to end it, does so after the fork: an
+    exception in a hook is ignored."""
+    handler = signal.getsignal(signal.SIGTERM)
+    is_foreign = callable(handler) and not isinstance(handler, _OnSigterm)
+    if _blocks_sigterm and is_foreign and signal.SIGTERM in signal.sigpending():
+        signal.sigwait([signal.SIGTERM])
+        native.start_new_thread(_terminate_soon, ())
+    _unblock_sigterm()
+
+
+def _terminate_soon() -> None:
+    native.sleep(_AFTER_HOOKS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _lock_logging() -> None:
     global _forking, _lock
     lock: Any = logging._lock  # type: ignore[attr-defined] # billiard makes a new one
@@ -187,7 +206,7 @@ def _in_the_child() -> None:
         _lock._at_fork_reinit()
     for handler in live_handlers():
         handler.start_over()
-    _unblock_sigterm()
+    _unblock_sigterm_in_the_child()
     _forking = None
     _handle_postponed()
 
@@ -321,6 +340,8 @@ def flush_at_the_end_of_a_worker() -> None:
         process: Any = sys.modules.get(f"{package}.process")
         if util is not None and process is not None and _is_a_worker(process.current_process()):
             util.Finalize(None, _end_of_a_worker, exitpriority=_LAST)
+            # Again, behind all finalizers: an exception of a signal handler ends these.
+            threading._register_atexit(_end_of_a_worker)  # type: ignore[attr-defined]
             flush_on_sigterm(None)  # billiard's have taken the parent's handler away
             _flush_on_exit_of(getattr(process.current_process(), "_target", None))
     _seen_to_in = os.getpid()

@@ -455,26 +455,60 @@ os.register_at_fork(before=look)
     assert set(messages(cluster)) - {"child"} == {"parent"}
 
 
-def test_before_a_forked_child_runs_python(cluster: ThreadedFakeCluster) -> None:
+@pytest.mark.parametrize(
+    ("handled", "status"), [("", KILLED), ("signal.signal(signal.SIGTERM, lambda *_: exit(3))", 3)]
+)
+def test_before_a_forked_child_runs_python(
+    cluster: ThreadedFakeCluster, handled: str, status: int
+) -> None:
     """SIGTERM ends a child in the first moment too, where Python forgets all signals."""
-    code = """
+    code = f"""
 import ctypes
+import select
 import time
 
+{handled}
 make()
 signal.signal(signal.SIGUSR1, lambda *_: None)
 libc = ctypes.CDLL(None)
 libc["__register_atfork"](None, None, libc.pause, None)  # a child waits there for a signal
+reader, writer = os.pipe()
 child = os.fork()
-if child == 0: os._exit(0)
+if child == 0:
+    os.write(writer, b"it runs Python")
+    time.sleep(20)
+    os._exit(0)
+os.close(writer)
 terminate(child)
-while (done := os.waitpid(child, os.WNOHANG)) == (0, 0):
+while not select.select([reader], [], [], 0.001)[0]:
     os.kill(child, signal.SIGUSR1)
-    time.sleep(0.001)
-say(status=os.waitstatus_to_exitcode(done[1]))
+say(statuses=wait(child))
 """
     program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
-    assert (program.returncode, program.stderr, said(program)) == (0, "", {"status": KILLED})
+    assert (program.returncode, program.stderr, said(program)) == (0, "", {"statuses": [status]})
+
+
+def test_a_worker_whose_finalizers_are_cut_short(cluster: ThreadedFakeCluster) -> None:
+    """A pool's SIGTERM may find workers that end; the exception of their handler of SIGTERM keeps
+    finalizers from running, and their records arrive all the same."""
+    code = """
+import multiprocessing
+from multiprocessing import util
+
+def work():
+    util.Finalize(None, terminate, exitpriority=1)
+    log.info("a record")
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+make()
+worker = multiprocessing.get_context("fork").Process(target=work)
+worker.start()
+worker.join()
+say(status=worker.exitcode)
+"""
+    program = run_by_hand(code, brokers=cluster.addresses, linger_ms=60_000)
+    assert (program.returncode, said(program)) == (0, {"status": 0}), program.stderr
+    assert messages(cluster) == ["a record"]
 
 
 # -- nobody is there ------------------------------------------------------------------------------
