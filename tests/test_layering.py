@@ -100,7 +100,7 @@ LAYERED = {
 
 
 def layer_of(name: str) -> str:
-    """``wire/varint.py`` is of the layer wire, ``clients.py`` of clients."""
+    """``wire/codec.py`` is of the layer wire, ``clients.py`` of clients."""
     return name.split("/")[0].removesuffix(".py").removesuffix(".pyi")
 
 
@@ -120,7 +120,7 @@ def imports_of(name: str) -> list[str]:
 
 
 def module_of(imported: str) -> str | None:
-    """The source of ours that an import comes from: ``kiel_logging.wire.varint.encode``."""
+    """The source of ours that an import comes from: ``kiel_logging.wire.codec.Reader``."""
     parts = imported.split(".")
     if parts[0] != PACKAGE:
         return None

@@ -12,8 +12,7 @@ from typing import Any
 
 from kiel_logging.records import TopicPartition
 from kiel_logging.wire.error_codes import ErrorCode
-from kiel_logging.wire.limits import MOST_BROKERS
-from kiel_logging.wire.metadata import NO_LEADER, Broker, Leader, Metadata, Topic
+from kiel_logging.wire.metadata import MOST_BROKERS, NO_LEADER, Broker, Leader, Metadata, Topic
 
 
 class Topology:

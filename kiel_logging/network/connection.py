@@ -25,7 +25,7 @@ from kiel_logging.errors import (
     UnsupportedBroker,
 )
 from kiel_logging.network.authentication import Authenticator
-from kiel_logging.wire import limits, messages, versions
+from kiel_logging.wire import messages, versions
 from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.messages import Request
 from kiel_logging.wire.schemas import Api
@@ -168,7 +168,7 @@ class Connection:
         correlation_id = next(self._correlation_ids) & 0x7FFFFFFF
         frame = messages.encode_request(request, correlation_id, self._client_id)
         timer = self._loop.call_later(timeout, self._time_out, api, timeout)
-        most = limits.most_bytes(request)
+        most = messages.most_bytes(request)
         self._pending[correlation_id] = _Pending(
             api, request.version, most, len(frame), response, timer
         )
@@ -303,7 +303,7 @@ class Connection:
     async def _read_size(self) -> int:
         (size,) = messages.SIZE.unpack(await self._stream.read_bytes(messages.SIZE.size))
         awaited = next(iter(self._pending.values()), None)
-        most = limits.MOST_BYTES if awaited is None else awaited.most
+        most = messages.MOST_BYTES if awaited is None else awaited.most
         if 0 <= size <= most:
             if awaited is None:
                 raise ProtocolError(f"{self.address} answered a request that was not made")

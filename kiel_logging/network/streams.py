@@ -15,7 +15,7 @@ from typing import Any, Final
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.log import gen_log
 
-from kiel_logging.wire.limits import MOST_BYTES
+from kiel_logging.wire.messages import MOST_BYTES
 
 _raised_too: Final[ContextVar[bool]] = ContextVar("kiel_logging_raised_too", default=False)
 

@@ -1,6 +1,8 @@
 """Frames: a request or response, with its size and header, to bytes and back.
 
-Each connection negotiates the versions that it speaks (``versions.py``).
+Each connection negotiates the versions that it speaks (``versions.py``). A broker that lies, or
+another program that listens on its port, may announce gigabytes: ``most_bytes()`` limits each
+response by what was asked, before a byte of it is kept.
 
 Source: https://kafka.apache.org/protocol#protocol_messages
 """
@@ -19,6 +21,21 @@ SIZE: Final = struct.Struct(">i")
 _REQUEST_HEADER: Final = struct.Struct(">hhih")
 _CORRELATION_ID: Final = struct.Struct(">i")
 _ERROR_CODE: Final = struct.Struct(">h")
+
+MOST_BYTES: Final = 8 * 1024 * 1024
+"""Of any response: the metadata of 160,000 partitions with three replicas."""
+
+_ANY: Final = 256 * 1024
+"""Bytes that any response may have: the metadata of 2,000 brokers."""
+
+_PER_TOPIC: Final = 1024 * 1024
+"""Bytes of metadata for each topic that is asked for: 20,000 partitions with three replicas."""
+
+_PER_RECORD: Final = 512
+"""Bytes of a Produce response for each record: brokers may say of each why they refuse it."""
+
+# Where a record batch has its number of records (KIP-98): see record_batch.py.
+_RECORD_COUNT: Final = slice(57, 61)
 
 
 class Request(NamedTuple):
@@ -42,6 +59,23 @@ def encode_request(request: Request, correlation_id: int, client_id: str) -> byt
     request_writer(api, version)(fields, parts.append)
     parts[0] = SIZE.pack(sum(map(len, parts)))
     return b"".join(parts)
+
+
+def most_bytes(request: Request) -> int:
+    """Return the most bytes that the response to ``request`` may have, without its size."""
+    return min(MOST_BYTES, _ANY + _asked(request))
+
+
+def _asked(request: Request) -> int:
+    if request.api is Api.METADATA:
+        return _PER_TOPIC * len(request.fields["topics"])
+    if request.api is Api.PRODUCE:
+        return _PER_RECORD * sum(
+            int.from_bytes(partition["records"][_RECORD_COUNT], "big")
+            for topic in request.fields["topic_data"]
+            for partition in topic["partition_data"]
+        )
+    return 0
 
 
 def correlation_id_of(frame: bytes) -> int:

@@ -10,11 +10,18 @@ from typing import Final, NamedTuple
 
 from kiel_logging.wire.codec import Message
 from kiel_logging.wire.error_codes import ErrorCode
-from kiel_logging.wire.limits import MOST_BROKERS, MOST_PARTITIONS
 from kiel_logging.wire.messages import Request
 from kiel_logging.wire.schemas import Api
 
 NO_LEADER: Final = -1
+
+MOST_BROKERS: Final = 1_024
+"""Brokers of a cluster that are believed. The largest clusters have some hundreds."""
+
+MOST_PARTITIONS: Final = 20_000
+"""Partitions of a topic that are believed: higher numbers are ignored. With twice as many, a single
+collection of Python's garbage holds up all threads for longer than 50 ms."""
+
 _NO_TOPIC_ID: Final = uuid.UUID(int=0)
 
 
@@ -27,14 +34,14 @@ class Broker(NamedTuple):
 
 
 class Leader(NamedTuple):
-    """Who leads a partition, and since which election. ``NO_LEADER`` while there is none."""
+    """The leader of a partition, and its election; ``NO_LEADER`` while there is none."""
 
     node_id: int
     epoch: int
 
 
 class Topic(NamedTuple):
-    """What a broker says of a topic: an error, or its partitions' leaders."""
+    """A topic as a broker describes it: an error, or its partitions' leaders."""
 
     name: str
     error: ErrorCode | int

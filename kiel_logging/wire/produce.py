@@ -24,7 +24,7 @@ _NO_OFFSET: Final = -1
 
 
 class PartitionResult(NamedTuple):
-    """What became of one batch.
+    """The broker's answer for one batch.
 
     ``log_append_time`` is in milliseconds since the epoch, None unless the topic is set to
     LogAppendTime. ``leader`` is the broker's hint at the new leader, where it gives one.

@@ -10,15 +10,14 @@ The CRC-32C covers everything behind itself. The records are compressed as one b
 """
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from crc32c import crc32c
 
 from kiel_logging.records import Record
-from kiel_logging.wire import varint
 from kiel_logging.wire.compression import NONE, Codec
-from kiel_logging.wire.record_body import encode_headers, encode_varint
+from kiel_logging.wire.record_body import encode_body, encode_varint
 
 NO_PRODUCER_ID: Final = -1
 NO_PRODUCER_EPOCH: Final = -1
@@ -70,30 +69,13 @@ def encode_records_in_python(
     records: Sequence[Record], base_timestamp: int, first_offset_delta: int
 ) -> bytes:
     """Return ``records`` one behind the other, uncompressed."""
-    return b"".join(_encode_records(records, base_timestamp, first_offset_delta))
-
-
-def _encode_records(
-    records: Sequence[Record], base_timestamp: int, first_offset_delta: int
-) -> Iterator[bytes]:
-    # One join per record, everything else a table look-up. What encode_body() does is written out
-    # here: a second join a record costs time.
-    table, encode = varint.TABLE, encode_varint
+    parts = []
     for offset_delta, (key, value, headers, timestamp) in enumerate(records, first_offset_delta):
-        body = b"".join(
-            (
-                b"\x00",  # attributes: unused
-                encode(timestamp - base_timestamp),
-                encode(offset_delta),
-                varint.MINUS_ONE if key is None else encode(len(key)),
-                key or b"",
-                varint.MINUS_ONE if value is None else encode(len(value)),
-                value or b"",
-                encode_headers(headers) if headers else table[0],
-            )
-        )
-        yield encode(len(body))
-        yield body
+        deltas = encode_varint(timestamp - base_timestamp) + encode_varint(offset_delta)
+        body = encode_body(key, value, headers)
+        # In front of the deltas is a byte of attributes, which are unused.
+        parts += (encode_varint(1 + len(deltas) + len(body)), b"\x00", deltas, body)
+    return b"".join(parts)
 
 
 try:

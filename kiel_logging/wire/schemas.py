@@ -1,8 +1,9 @@
 """The messages of the protocol that this client speaks, as tables.
 
 Each request and its response is a struct: fields in the order in which they are written, each with
-the versions that have it. Names and order are Kafka's own; the tests compare every message in
-every version that is spoken with a second implementation, byte by byte.
+the versions that have it. Names and order are Kafka's own; the structs within a message stand in
+front of it. The tests compare every message in every version that is spoken with a second
+implementation, byte by byte.
 
 Source: https://kafka.apache.org/protocol#protocol_messages; KIP-482 (flexible versions).
 """
@@ -83,155 +84,102 @@ class Schema(NamedTuple):
     response: Struct
 
 
+# Produce
+
+_BATCHES: Final = (Field("index", "int32"), Field("records", "bytes", nullable=0))
+_RECORD_ERRORS: Final = (
+    Field("batch_index", "int32"),
+    Field("batch_index_error_message", "string", nullable=8),
+)
+_CURRENT_LEADER: Final = (Field("leader_id", "int32"), Field("leader_epoch", "int32"))
+_NO_LEADER: Final = {"leader_id": -1, "leader_epoch": -1}
+_PRODUCED: Final = (
+    Field("index", "int32"),
+    Field("error_code", "error"),
+    Field("base_offset", "int64"),
+    Field("log_append_time_ms", "int64", since=2),
+    Field("log_start_offset", "int64", since=5),
+    Field("record_errors", Array(_RECORD_ERRORS), since=8),
+    Field("error_message", "string", since=8, nullable=8),
+    Field("current_leader", _CURRENT_LEADER, since=10, tag=0, default=_NO_LEADER),
+)
+_TOPIC: Final = (Field("name", "string", until=12), Field("topic_id", "uuid", since=13))
+_NODE_ENDPOINTS: Final = (
+    Field("node_id", "int32"),
+    Field("host", "string"),
+    Field("port", "int32"),
+    Field("rack", "string", nullable=10),
+)
 _PRODUCE: Final = Schema(
     flexible=9,
     request=(
         Field("transactional_id", "string", since=3, nullable=3),
         Field("acks", "int16"),
         Field("timeout_ms", "int32"),
-        Field(
-            "topic_data",
-            Array(
-                (
-                    Field("name", "string", until=12),
-                    Field("topic_id", "uuid", since=13),
-                    Field(
-                        "partition_data",
-                        Array((Field("index", "int32"), Field("records", "bytes", nullable=0))),
-                    ),
-                )
-            ),
-        ),
+        Field("topic_data", Array((*_TOPIC, Field("partition_data", Array(_BATCHES))))),
     ),
     response=(
-        Field(
-            "responses",
-            Array(
-                (
-                    Field("name", "string", until=12),
-                    Field("topic_id", "uuid", since=13),
-                    Field(
-                        "partition_responses",
-                        Array(
-                            (
-                                Field("index", "int32"),
-                                Field("error_code", "error"),
-                                Field("base_offset", "int64"),
-                                Field("log_append_time_ms", "int64", since=2),
-                                Field("log_start_offset", "int64", since=5),
-                                Field(
-                                    "record_errors",
-                                    Array(
-                                        (
-                                            Field("batch_index", "int32"),
-                                            Field(
-                                                "batch_index_error_message", "string", nullable=8
-                                            ),
-                                        )
-                                    ),
-                                    since=8,
-                                ),
-                                Field("error_message", "string", since=8, nullable=8),
-                                Field(
-                                    "current_leader",
-                                    (Field("leader_id", "int32"), Field("leader_epoch", "int32")),
-                                    since=10,
-                                    tag=0,
-                                    default={"leader_id": -1, "leader_epoch": -1},
-                                ),
-                            )
-                        ),
-                    ),
-                )
-            ),
-        ),
+        Field("responses", Array((*_TOPIC, Field("partition_responses", Array(_PRODUCED))))),
         Field("throttle_time_ms", "int32", since=1),
-        Field(
-            "node_endpoints",
-            Array(
-                (
-                    Field("node_id", "int32"),
-                    Field("host", "string"),
-                    Field("port", "int32"),
-                    Field("rack", "string", nullable=10),
-                )
-            ),
-            since=10,
-            tag=0,
-            default=(),
-        ),
+        Field("node_endpoints", Array(_NODE_ENDPOINTS), since=10, tag=0, default=()),
     ),
 )
 
 # Metadata has thousands of brokers and partitions. Python's garbage collector, which holds up all
 # threads, visits dicts with lists in them again and again, and plain tuples of numbers and texts
 # only once.
+
+_ASKED_TOPICS: Final = (Field("topic_id", "uuid", since=10), Field("name", "string", nullable=10))
+_BROKERS: Final = (
+    Field("node_id", "int32"),
+    Field("host", "string"),
+    Field("port", "int32"),
+    Field("rack", "string", since=1, nullable=1),
+)
+_PARTITIONS: Final = (
+    Field("error_code", "error"),
+    Field("partition_index", "int32"),
+    Field("leader_id", "int32"),
+    Field("leader_epoch", "int32", since=7),
+    Field("replica_nodes", Array("int32")),
+    Field("isr_nodes", Array("int32")),
+    Field("offline_replicas", Array("int32"), since=5),
+)
+_TOPICS: Final = (
+    Field("error_code", "error"),
+    Field("name", "string", nullable=12),
+    Field("topic_id", "uuid", since=10),
+    Field("is_internal", "bool", since=1),
+    Field("partitions", Array(_PARTITIONS, ("partition_index", "leader_id", "leader_epoch"))),
+    Field("topic_authorized_operations", "int32", since=8),
+)
 _METADATA: Final = Schema(
     flexible=9,
     request=(
-        Field(
-            "topics",
-            Array((Field("topic_id", "uuid", since=10), Field("name", "string", nullable=10))),
-            nullable=1,
-        ),
+        Field("topics", Array(_ASKED_TOPICS), nullable=1),
         Field("allow_auto_topic_creation", "bool", since=4),
         Field("include_cluster_authorized_operations", "bool", since=8, until=10, default=False),
         Field("include_topic_authorized_operations", "bool", since=8, default=False),
     ),
     response=(
         Field("throttle_time_ms", "int32", since=3),
-        Field(
-            "brokers",
-            Array(
-                (
-                    Field("node_id", "int32"),
-                    Field("host", "string"),
-                    Field("port", "int32"),
-                    Field("rack", "string", since=1, nullable=1),
-                ),
-                kept=("node_id", "host", "port"),
-            ),
-        ),
+        Field("brokers", Array(_BROKERS, ("node_id", "host", "port"))),
         Field("cluster_id", "string", since=2, nullable=2),
         Field("controller_id", "int32", since=1),
-        Field(
-            "topics",
-            Array(
-                (
-                    Field("error_code", "error"),
-                    Field("name", "string", nullable=12),
-                    Field("topic_id", "uuid", since=10),
-                    Field("is_internal", "bool", since=1),
-                    Field(
-                        "partitions",
-                        Array(
-                            (
-                                Field("error_code", "error"),
-                                Field("partition_index", "int32"),
-                                Field("leader_id", "int32"),
-                                Field("leader_epoch", "int32", since=7),
-                                Field("replica_nodes", Array("int32")),
-                                Field("isr_nodes", Array("int32")),
-                                Field("offline_replicas", Array("int32"), since=5),
-                            ),
-                            kept=("partition_index", "leader_id", "leader_epoch"),
-                        ),
-                    ),
-                    Field("topic_authorized_operations", "int32", since=8),
-                )
-            ),
-        ),
+        Field("topics", Array(_TOPICS)),
         Field("cluster_authorized_operations", "int32", since=8, until=10),
         Field("error_code", "error", since=13),
     ),
 )
 
-_SASL_HANDSHAKE: Final = Schema(
-    flexible=_NEVER,
-    request=(Field("mechanism", "string"),),
-    response=(Field("error_code", "error"), Field("mechanisms", Array("string"))),
-)
+# ApiVersions; the tagged fields of its response, which describe features of the cluster, are
+# skipped.
 
+_API_KEYS: Final = (
+    Field("api_key", "int16"),
+    Field("min_version", "int16"),
+    Field("max_version", "int16"),
+)
 _API_VERSIONS: Final = Schema(
     flexible=3,
     request=(
@@ -240,18 +188,8 @@ _API_VERSIONS: Final = Schema(
     ),
     response=(
         Field("error_code", "error"),
-        Field(
-            "api_keys",
-            Array(
-                (
-                    Field("api_key", "int16"),
-                    Field("min_version", "int16"),
-                    Field("max_version", "int16"),
-                )
-            ),
-        ),
+        Field("api_keys", Array(_API_KEYS)),
         Field("throttle_time_ms", "int32", since=1),
-        # The tagged fields, which describe features of the cluster, are skipped.
     ),
 )
 
@@ -271,63 +209,55 @@ _INIT_PRODUCER_ID: Final = Schema(
     ),
 )
 
+# DescribeConfigs
+
+_RESOURCES: Final = (
+    Field("resource_type", "int8"),
+    Field("resource_name", "string"),
+    Field("configuration_keys", Array("string"), nullable=0),
+)
+_SYNONYMS: Final = (
+    Field("name", "string"),
+    Field("value", "string", nullable=0),
+    Field("source", "int8"),
+)
+_CONFIGS: Final = (
+    Field("name", "string"),
+    Field("value", "string", nullable=0),
+    Field("read_only", "bool"),
+    Field("config_source", "int8", since=1),
+    Field("is_sensitive", "bool"),
+    Field("synonyms", Array(_SYNONYMS), since=1),
+    Field("config_type", "int8", since=3),
+    Field("documentation", "string", since=3, nullable=0),
+)
+_CONFIG_RESULTS: Final = (
+    Field("error_code", "error"),
+    Field("error_message", "string", nullable=0),
+    Field("resource_type", "int8"),
+    Field("resource_name", "string"),
+    Field("configs", Array(_CONFIGS)),
+)
 _DESCRIBE_CONFIGS: Final = Schema(
     flexible=4,
     request=(
-        Field(
-            "resources",
-            Array(
-                (
-                    Field("resource_type", "int8"),
-                    Field("resource_name", "string"),
-                    Field("configuration_keys", Array("string"), nullable=0),
-                )
-            ),
-        ),
+        Field("resources", Array(_RESOURCES)),
         Field("include_synonyms", "bool", since=1, default=False),
         Field("include_documentation", "bool", since=3, default=False),
     ),
     response=(
         Field("throttle_time_ms", "int32"),
-        Field(
-            "results",
-            Array(
-                (
-                    Field("error_code", "error"),
-                    Field("error_message", "string", nullable=0),
-                    Field("resource_type", "int8"),
-                    Field("resource_name", "string"),
-                    Field(
-                        "configs",
-                        Array(
-                            (
-                                Field("name", "string"),
-                                Field("value", "string", nullable=0),
-                                Field("read_only", "bool"),
-                                Field("config_source", "int8", since=1),
-                                Field("is_sensitive", "bool"),
-                                Field(
-                                    "synonyms",
-                                    Array(
-                                        (
-                                            Field("name", "string"),
-                                            Field("value", "string", nullable=0),
-                                            Field("source", "int8"),
-                                        )
-                                    ),
-                                    since=1,
-                                ),
-                                Field("config_type", "int8", since=3),
-                                Field("documentation", "string", since=3, nullable=0),
-                            )
-                        ),
-                    ),
-                )
-            ),
-        ),
+        Field("results", Array(_CONFIG_RESULTS)),
     ),
 )
 
+# SASL
+
+_SASL_HANDSHAKE: Final = Schema(
+    flexible=_NEVER,
+    request=(Field("mechanism", "string"),),
+    response=(Field("error_code", "error"), Field("mechanisms", Array("string"))),
+)
 _SASL_AUTHENTICATE: Final = Schema(
     flexible=2,
     request=(Field("auth_bytes", "bytes"),),

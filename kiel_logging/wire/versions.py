@@ -37,7 +37,7 @@ SUPPORTED: Final[Mapping[Api, VersionRange]] = {
 }
 
 REQUIRED: Final = (Api.PRODUCE, Api.METADATA)
-"""What a broker must know to be of use at all."""
+"""The requests that a broker must know to be of use at all."""
 
 # Brokers refuse names with anything but letters, digits, '-' and '.' (INVALID_REQUEST).
 _CLIENT_SOFTWARE_NAME: Final = "kiel-logging"

@@ -9,8 +9,7 @@ import pytest
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.records import TopicPartition
 from kiel_logging.wire.error_codes import ErrorCode
-from kiel_logging.wire.limits import MOST_BROKERS
-from kiel_logging.wire.metadata import NO_LEADER, Broker, Leader, Metadata, Topic
+from kiel_logging.wire.metadata import MOST_BROKERS, NO_LEADER, Broker, Leader, Metadata, Topic
 
 LOGS_0, LOGS_1, LOGS_2 = (TopicPartition("logs", partition) for partition in range(3))
 BROKERS = {node: Broker(node, f"kafka-{node}", 9092) for node in (1, 2, 3)}

@@ -25,7 +25,7 @@ from kiel_logging.network import connection as connection_module
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.opening import open_connection
 from kiel_logging.network.resolver import SocketAddress, resolve
-from kiel_logging.wire import limits
+from kiel_logging.wire import messages
 from kiel_logging.wire.metadata import metadata_request, read_metadata
 from kiel_logging.wire.schemas import Api
 from tests.support.fake_broker import HANG_UP, FakeBroker
@@ -165,7 +165,7 @@ async def test_what_nobody_asked_for_is_not_waited_for() -> None:
         connection = await dial(broker)
         closed = asyncio.get_running_loop().create_future()
         connection.on_close = closed.set_result
-        broker.push(struct.pack(">i", limits.MOST_BYTES) + bytes(1000))
+        broker.push(struct.pack(">i", messages.MOST_BYTES) + bytes(1000))
         assert "answered a request that was not made" in str(await closed)
 
 

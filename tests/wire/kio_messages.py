@@ -115,7 +115,7 @@ def kio_response(api: Api, version: int) -> Any:
 
 
 def as_ours(value: Any) -> Any:
-    """A message of kio's in the shape of ours: dicts and tuples, times in milliseconds."""
+    """A message of kio's as this client has it: dicts and tuples, times in milliseconds."""
     if dataclasses.is_dataclass(value):
         name = type(value).__name__
         ours = dict(

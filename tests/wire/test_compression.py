@@ -74,7 +74,7 @@ def test_snappy_is_one_raw_block() -> None:
 
 
 def test_lz4_blocks_do_not_depend_on_each_other() -> None:
-    """Java reads no others; nor does it want the content size."""
+    """Java reads no others, and does not want the content size."""
     assert lz4.frame.get_frame_info(codec("lz4").compress(DATA * 40))["block_linked"] is False
 
 

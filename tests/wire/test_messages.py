@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import struct
 
@@ -10,14 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.errors import ProtocolError
+from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.messages import (
+    MOST_BYTES,
     Request,
     correlation_id_of,
     decode_response,
     encode_request,
+    most_bytes,
 )
+from kiel_logging.wire.metadata import MOST_PARTITIONS, metadata_request
+from kiel_logging.wire.produce import produce_request
+from kiel_logging.wire.producer_id import init_producer_id_request
+from kiel_logging.wire.record_batch import encode_batch
+from kiel_logging.wire.sasl import sasl_authenticate_request, sasl_handshake_request
 from kiel_logging.wire.schemas import Api
+from kiel_logging.wire.topic_configs import max_message_bytes_request
+from kiel_logging.wire.versions import api_versions_request
 from tests.support.examples import examples
 from tests.wire.kio_messages import (
     SPOKEN,
@@ -78,7 +89,7 @@ def test_a_response_cut_anywhere_is_a_protocol_error(api: Api, version: int) -> 
         assert f"a {api.name} v{version} response of {length} bytes" in str(refused.value)
 
 
-def test_the_error_tells_what_to_check() -> None:
+def test_the_error_says_which_port_to_check() -> None:
     """Mostly it is no Kafka at all that answers."""
     with pytest.raises(ProtocolError, match=r"is this really a Kafka broker's port\?"):
         decode_response(b"HTTP/1.1 400 Bad Request", Api.METADATA, 13)
@@ -102,20 +113,13 @@ def test_a_refused_api_versions_comes_in_version_0(version: int) -> None:
     assert decode_response(frame, Api.API_VERSIONS, version) == refusal
 
 
-@pytest.mark.parametrize(
-    ("frame", "expected"),
-    [(b"\x00\x00\x00\x07", 7), (b"\x7f\xff\xff\xff and more", 2**31 - 1), (b"\xff" * 4, -1)],
-)
-def test_a_response_starts_with_its_correlation_id(frame: bytes, expected: int) -> None:
-    """In every version of every response."""
-    assert correlation_id_of(frame) == expected
-
-
-@pytest.mark.parametrize("length", [0, 1, 2, 3])
-def test_too_short_for_a_correlation_id(length: int) -> None:
-    """The error tells how short."""
-    with pytest.raises(ProtocolError, match=f"{length} bytes has no correlation id"):
-        correlation_id_of(bytes(length))
+def test_a_response_starts_with_its_correlation_id() -> None:
+    """In every version of every response; one that is too short for it is refused."""
+    assert correlation_id_of(b"\x7f\xff\xff\xff and more") == 2**31 - 1
+    assert correlation_id_of(b"\xff" * 4) == -1
+    for length in range(4):
+        with pytest.raises(ProtocolError, match=f"{length} bytes has no correlation id"):
+            correlation_id_of(bytes(length))
 
 
 # -- fuzz ------------------------------------------------------------------------------------------
@@ -150,3 +154,64 @@ def test_damaged_responses_are_read_or_refused(which: tuple[Api, int], data: st.
         at = data.draw(st.integers(0, len(frame)))
         frame[at : at + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=6))
     assert is_read_or_refused(bytes(frame), *which)
+
+
+# -- how long an answer may be ---------------------------------------------------------------------
+
+KIB = 1024
+
+
+def produce(records: int) -> Request:
+    """A request with one batch of so many small records."""
+    batch = encode_batch([Record(None, b"x", (), 0)] * records)
+    where = TopicPartition("t" * 249, 0)
+    return produce_request(13, {where: batch}, acks=-1, timeout_ms=1, topic_ids={})
+
+
+@pytest.mark.parametrize(
+    ("request_", "most"),
+    [
+        (api_versions_request(3, "1"), 256 * KIB),
+        (sasl_handshake_request("PLAIN"), 256 * KIB),
+        (sasl_authenticate_request(2, b""), 256 * KIB),
+        (init_producer_id_request(5), 256 * KIB),
+        (max_message_bytes_request(4, "logs"), 256 * KIB),
+        (metadata_request(13, []), 256 * KIB),
+        (metadata_request(13, ["a", "b"]), 256 * KIB + 2 * 1024 * KIB),
+        (metadata_request(13, [f"t{n}" for n in range(500)]), MOST_BYTES),
+        (produce(3), 256 * KIB + 3 * 512),
+    ],
+)
+def test_each_topic_and_record_makes_an_answer_longer(request_: Request, most: int) -> None:
+    """An answer without any is a few kilobytes: a quarter of a megabyte is ample."""
+    assert most_bytes(request_) == most
+
+
+@pytest.mark.parametrize("version", [7, 13])
+def test_a_large_cluster_and_a_large_topic_are_believed(version: int) -> None:
+    """A thousand brokers, and as many partitions as are taken, with three replicas."""
+    response = kio_response(Api.METADATA, version)
+    broker, topic, host = response.brokers[0], response.topics[0], "kafka-0000.example"
+    partition = dataclasses.replace(
+        topic.partitions[0],
+        replica_nodes=(1, 2, 3),
+        isr_nodes=(1, 2, 3),
+        offline_replicas=(),
+    )
+    large = dataclasses.replace(topic, name="logs", partitions=(partition,) * MOST_PARTITIONS)
+    brokers = (dataclasses.replace(broker, host=host),) * 1000
+    frame = to_frame(dataclasses.replace(response, brokers=brokers, topics=(large,)))
+    assert len(frame) < most_bytes(metadata_request(version, ["logs"]))
+
+
+def test_a_reason_for_each_record_is_believed() -> None:
+    """A broker may refuse every single record of a batch, in words, with the topic's name."""
+    why = "Compacted topic cannot accept message without key in topic partition " + "t" * 251
+    response = kio_response(Api.PRODUCE, 13)
+    topic = response.responses[0]
+    partition = topic.partition_responses[0]
+    one = dataclasses.replace(partition.record_errors[0], batch_index_error_message=why)
+    refused = dataclasses.replace(partition, record_errors=(one,) * 2_000)
+    topic = dataclasses.replace(topic, partition_responses=(refused,))
+    frame = to_frame(dataclasses.replace(response, responses=(topic,)))
+    assert len(frame) < most_bytes(produce(2_000))
