@@ -69,7 +69,7 @@ def encode_records_in_python(
     records: Sequence[Record], base_timestamp: int, first_offset_delta: int
 ) -> bytes:
     """Return ``records`` one behind the other, uncompressed."""
-    parts = []
+    parts: list[bytes] = []
     for offset_delta, (key, value, headers, timestamp) in enumerate(records, first_offset_delta):
         deltas = encode_varint(timestamp - base_timestamp) + encode_varint(offset_delta)
         body = encode_body(key, value, headers)
