@@ -5,17 +5,15 @@ module: ``from kiel_logging import clients``.
 """
 
 import asyncio
-import inspect
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, Unpack
 
 from kiel_logging.config import options as opt
-from kiel_logging.config.credentials import Secretive, hidden
+from kiel_logging.config.credentials import hidden
 from kiel_logging.config.properties import Properties, complete
-from kiel_logging.config.security import PLAINTEXT, TokenProvider
+from kiel_logging.config.table import refuse_unknown, takes
 from kiel_logging.delivery.batch import Batch, memory_of
 from kiel_logging.network.engine import Engine
 from kiel_logging.network.resolver import resolve
@@ -33,6 +31,7 @@ from kiel_logging.topics import check_topic
 from kiel_logging.wire.sizes import record_size
 
 
+@takes(opt.PRODUCER)
 class Producer:
     """Produces messages to any number of Kafka topics.
 
@@ -40,55 +39,7 @@ class Producer:
     ``async with Producer(...)``, which connects and closes. Nothing is connected before
     ``connect()``, so a Producer can be made at import time, before there is a loop.
 
-    Args:
-        brokers: bootstrap brokers: a list of ``"host"`` or ``"host:port"`` (9092 when left out,
-            IPv6 in brackets), or one comma-separated string. Asked one at a time, in order.
-        key_maker: ``message -> key``, by default None for all messages. In Kafka a key is stored
-            as bytes: None as null, str as UTF-8, int as decimal digits.
-        partitioner: ``(key, partitions) -> partition``, or one of the names "random" (the
-            default), "round_robin", "murmur2" (as the Java client), "crc32" and "fnv1a" (as
-            librdkafka) and "consistent".
-        serializer: ``message -> str or bytes``, by default ``json.dumps``.
-        compression: ``constants.GZIP``, ``SNAPPY``, ``LZ4`` (extra `lz4`), ``ZSTD`` (extra `zstd`)
-            or None. If brokers refuse it, messages are sent uncompressed, which is logged.
-        batch_size: how many messages, over all topics, are collected before they are sent.
-        required_acks: 1 (the leader has it), -1 (all in-sync replicas have it) or 0.
-        ack_timeout: milliseconds that the leader may wait for the other replicas.
-        linger_ms: milliseconds after which messages are sent although the batch isn't full.
-        client_id: how the brokers' logs and quotas call this client.
-        request_timeout_ms: milliseconds a broker has to answer.
-        delivery_timeout_ms: milliseconds after which a message is given up; one that is out to a
-            broker by then has until its request ends, at most ``request_timeout_ms`` more.
-        retry_backoff_ms: milliseconds before the first retry; doubles with each.
-        retry_backoff_max_ms: most milliseconds between two retries.
-        metadata_max_age_ms: milliseconds after which brokers are asked again who leads what.
-        topic_creation_timeout_ms: milliseconds that an unknown topic has to come into being.
-        connect_timeout_ms: milliseconds for each attempt to connect.
-        connections_max_idle_ms: milliseconds after which a connection that nothing was sent on is
-            closed, 0 for never. Brokers close theirs after ten minutes. Set it to less than what
-            lies in between (a load balancer, a firewall) keeps idle connections.
-        max_request_size: most bytes of a request, and so of a message, uncompressed.
-        idempotence: whether brokers drop repeats, so that each message is stored once and in
-            order; only ``required_acks=-1`` allows it (KIP-98). None uses it then, unless the
-            brokers refuse it or don't know it, which is logged; True insists on it.
-        compression_level: the codec's own measure of effort; None is its default.
-        buffer_memory: most bytes of memory for messages that are not delivered yet.
-        max_block_ms: milliseconds that ``produce()`` waits for room in ``buffer_memory``.
-        security_protocol: "PLAINTEXT", "SSL" (TLS), "SASL_PLAINTEXT" or "SASL_SSL".
-        ssl_cafile: PEM file of the authorities to trust; the system's when left out.
-        ssl_certfile: PEM file of this client's certificate and its chain, for mutual TLS.
-        ssl_keyfile: PEM file of this client's key, when that is not in ``ssl_certfile``.
-        ssl_password: of that key, if it is encrypted. This, ``sasl_username`` and ``sasl_password``
-            are a str, ``{"env": "NAME"}`` or ``{"file": "/path"}``, read for each connection.
-        ssl_check_hostname: False takes any host's certificate, and warns.
-        ssl_verify_certificate: False takes any certificate at all, and warns.
-        ssl_context: an ``ssl.SSLContext``, in place of the files, for everything else.
-        sasl_mechanism: "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512" or "OAUTHBEARER".
-        sasl_username: the user name, for PLAIN and SCRAM.
-        sasl_password: the user's password, for PLAIN and SCRAM.
-        sasl_token_provider: for OAUTHBEARER: a callable, or coroutine function, that returns an
-            access token: a str or a ``kiel_logging.Token``. It is called on a thread, whenever the
-            last token has used up most of its life. Or ``security.ClientCredentials``.
+    Args: ...
 
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
@@ -107,79 +58,21 @@ class Producer:
         batch_size: int = 1,
         required_acks: int = 1,
         ack_timeout: int = 500,
-        *,
-        linger_ms: float = opt.DEFAULT_LINGER_MS,
-        client_id: str = opt.DEFAULT_CLIENT_ID,
-        request_timeout_ms: float = opt.DEFAULT_REQUEST_TIMEOUT_MS,
-        delivery_timeout_ms: float = opt.DEFAULT_DELIVERY_TIMEOUT_MS,
-        retry_backoff_ms: float = opt.DEFAULT_RETRY_BACKOFF_MS,
-        retry_backoff_max_ms: float = opt.DEFAULT_RETRY_BACKOFF_MAX_MS,
-        metadata_max_age_ms: float = opt.DEFAULT_METADATA_MAX_AGE_MS,
-        topic_creation_timeout_ms: float = opt.DEFAULT_TOPIC_CREATION_TIMEOUT_MS,
-        connect_timeout_ms: float = opt.DEFAULT_CONNECT_TIMEOUT_MS,
-        connections_max_idle_ms: float = opt.DEFAULT_CONNECTIONS_MAX_IDLE_MS,
-        max_request_size: int = opt.DEFAULT_MAX_REQUEST_SIZE,
-        idempotence: bool | None = None,
-        compression_level: int | None = None,
-        buffer_memory: int = opt.DEFAULT_BUFFER_MEMORY,
-        max_block_ms: float = opt.DEFAULT_MAX_BLOCK_MS,
-        security_protocol: str = PLAINTEXT,
-        ssl_cafile: str | None = None,
-        ssl_certfile: str | None = None,
-        ssl_keyfile: str | None = None,
-        ssl_password: Secretive | None = None,
-        ssl_check_hostname: bool = True,
-        ssl_verify_certificate: bool = True,
-        ssl_context: ssl.SSLContext | None = None,
-        sasl_mechanism: str | None = None,
-        sasl_username: Secretive | None = None,
-        sasl_password: Secretive | None = None,
-        sasl_token_provider: TokenProvider | None = None,
+        **options: Unpack[opt.ProducerKeywords],
     ) -> None:
-        security = hidden(
-            {
-                "security_protocol": security_protocol,
-                "ssl_cafile": ssl_cafile,
-                "ssl_certfile": ssl_certfile,
-                "ssl_keyfile": ssl_keyfile,
-                "ssl_password": ssl_password,
-                "ssl_check_hostname": ssl_check_hostname,
-                "ssl_verify_certificate": ssl_verify_certificate,
-                "ssl_context": ssl_context,
-                "sasl_mechanism": sasl_mechanism,
-                "sasl_username": sasl_username,
-                "sasl_password": sasl_password,
-                "sasl_token_provider": sasl_token_provider,
-            }
-        )
-        # Some tools show local variables with a traceback.
-        del ssl_certfile, ssl_keyfile, ssl_password
-        del sasl_username, sasl_password, sasl_token_provider
+        more = hidden({**options}, opt.PRODUCER)
+        del options  # some tools show local variables with a traceback
+        refuse_unknown("Producer", more, opt.PRODUCER)
         self._options = opt.producer_options(
-            brokers,
+            brokers=brokers,
             key_maker=key_maker,
             partitioner=partitioner,
             serializer=serializer,
             compression=compression,
-            compression_level=compression_level,
             batch_size=batch_size,
             required_acks=required_acks,
             ack_timeout=ack_timeout,
-            client_id=client_id,
-            max_request_size=max_request_size,
-            buffer_memory=buffer_memory,
-            idempotence=idempotence,
-            max_block_ms=max_block_ms,
-            linger_ms=linger_ms,
-            request_timeout_ms=request_timeout_ms,
-            delivery_timeout_ms=delivery_timeout_ms,
-            retry_backoff_ms=retry_backoff_ms,
-            retry_backoff_max_ms=retry_backoff_max_ms,
-            metadata_max_age_ms=metadata_max_age_ms,
-            topic_creation_timeout_ms=topic_creation_timeout_ms,
-            connect_timeout_ms=connect_timeout_ms,
-            connections_max_idle_ms=connections_max_idle_ms,
-            **security,
+            **more,
         )
         self._room = Room(self._options.buffer_memory, lambda: self._engine.accumulator.memory)
         self._engine = Engine(
@@ -190,7 +83,9 @@ class Producer:
         )
 
     @classmethod
-    def from_properties(cls, properties: Properties, **options: Any) -> Self:
+    def from_properties(
+        cls, properties: Properties, **options: Unpack[opt.AllProducerKeywords]
+    ) -> Self:
         """Return a Producer configured as a librdkafka or Java client is.
 
         Args:
@@ -201,13 +96,13 @@ class Producer:
         Raises:
             ConfigurationError: a property or an option has a value it can't have.
         """
-        parameters = inspect.signature(cls).parameters
-        options = hidden(options, parameters)
+        own = hidden({**options}, opt.PRODUCER)
+        del options
         try:
-            options = complete(properties, options, parameters)
+            found = complete(properties, own, opt.PRODUCER)
         finally:
             del properties  # a mapping that has secrets
-        return cls(**options)
+        return cls(**found)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_engine"):  # an option was wrong, and a tool shows where

@@ -1,7 +1,7 @@
 """Directives whose content is read from the code, so that the pages can't contradict it.
 
 ``options``
-    a table of options, from signatures and docstrings; see ``OptionsDirective``.
+    a table of options, from the rows that also make their checks; see ``OptionsDirective``.
 ``findings``
     what ``kiel-logging verify`` may find.
 ``threats``
@@ -14,83 +14,37 @@
     what ``kiel-logging COMMAND --help`` prints.
 """
 
-import inspect
 import os
-import re
-import textwrap
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-from sphinx.errors import ExtensionError
 from sphinx.util.logging import getLogger
 
-from kiel_logging import AuditHandler, KafkaHandler, Producer, cli
+from kiel_logging import cli
+from kiel_logging.config.options import PRODUCER
+from kiel_logging.config.table import INT32, REQUIRED, Option
 from kiel_logging.delivery.retry import OUTCOMES
+from kiel_logging.handler.options import AUDIT, HANDLER
 from kiel_logging.verify.names import FINDINGS
 from kiel_logging.verify.threats import THREATS
 from kiel_logging.wire.versions import SUPPORTED
 
 logger: Final = getLogger(__name__)
 
-_ENTRY: Final = re.compile(r"^(\w+): ", re.MULTILINE)
 _UNITS: Final = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
-_NO_LIMIT: Final = 2**31 - 1
-_KINDS: Final = {
-    "handler": (KafkaHandler, Producer),
-    "audit": (AuditHandler,),
-    "producer": (Producer,),
-}
-"""Whose options a table is of; a later class has those that the earlier ones pass on to it."""
-
-
-class Option(NamedTuple):
-    """An option as a user gives it; ``default`` is as it is shown."""
-
-    name: str
-    default: str
-    meaning: str
-
-
-def options_of(kind: str) -> dict[str, Option]:
-    """Return the options of "handler", "audit" or "producer", by name, in order.
-
-    Raises:
-        ExtensionError: a docstring lacks one, or describes one that is not there.
-    """
-    found: dict[str, Option] = {}
-    for owner in _KINDS[kind]:
-        meanings = _meanings(owner)
-        for name, parameter in inspect.signature(owner).parameters.items():
-            if parameter.kind is parameter.VAR_KEYWORD:
-                meanings.pop(name)
-                continue
-            meaning = meanings.pop(name, None)
-            if meaning is None:
-                raise ExtensionError(f"the docstring of {owner.__name__} does not describe {name}")
-            found.setdefault(name, Option(name, _shown(parameter.default), meaning))
-        if meanings:
-            raise ExtensionError(f"{owner.__name__} does not have {', '.join(meanings)}")
-    return found
-
-
-def _meanings(owner: type) -> dict[str, str]:
-    arguments = re.search(r"^Args:\n(.*?)\n\n(?=\S)", inspect.getdoc(owner) or "", re.DOTALL | re.M)
-    assert arguments is not None
-    words = _ENTRY.split(textwrap.dedent(arguments[1]))[1:]
-    return {
-        name: " ".join(text.split()) for name, text in zip(words[::2], words[1::2], strict=True)
-    }
+_FIRST: Final = "0.1.0"
+_TABLES: Final = {"handler": HANDLER, "audit": AUDIT, "producer": PRODUCER}
 
 
 def _shown(default: Any) -> str:
-    if default is inspect.Parameter.empty or default in ((), ""):
+    if default is REQUIRED:
         return "required"
-    if default == _NO_LIMIT:
+    if default == INT32:
         return "no limit"
     if isinstance(default, bool) or not isinstance(default, int | float):
         return f"``{default!r}``".replace("'", '"')
@@ -98,6 +52,12 @@ def _shown(default: Any) -> str:
         if default >= size and default % size == 0:
             return f"{default // size} {unit}"
     return f"{default:,g}" if isinstance(default, float) else f"{default:,}"
+
+
+def _row(name: str, option: Option) -> tuple[str, str, str]:
+    since = "" if option.since == _FIRST else f" Since {option.since}."
+    meaning = f"{option.meaning}. Must be {option.kind.description}.{since}"
+    return f"``{name}``", _shown(option.default), meaning
 
 
 class FromTheCode(Directive):
@@ -128,15 +88,13 @@ class OptionsDirective(FromTheCode):
     def lines(self) -> Iterator[str]:
         """Yield the lines of a table."""
         [kind] = self.arguments
-        known = options_of(kind)
+        known = _TABLES[kind]
         names = " ".join(self.content).split() or list(known)
         if unknown := [name for name in names if name not in known]:
             raise self.error(f"there is no option {', '.join(unknown)}")
         shown = self.state.document.settings.env.domaindata.setdefault("kiel_options", {})
         shown.setdefault(kind, set()).update(names)
-        rows = (
-            (f"``{one.name}``", one.default, one.meaning) for one in map(known.get, names) if one
-        )
+        rows = (_row(name, known[name]) for name in names)
         yield from _table(("option", "default", "meaning"), rows, (22, 15, 63))
 
 
@@ -229,8 +187,10 @@ def _help(command: list[str]) -> str:
 
 
 def _check_that_all_are_shown(_app: Sphinx, env: BuildEnvironment) -> None:
-    for kind, shown in env.domaindata.get("kiel_options", {}).items():
-        if missing := [name for name in options_of(kind) if name not in shown]:
+    shown_of = env.domaindata.get("kiel_options", {})
+    shown_of.get("audit", set()).update(shown_of.get("handler", ()))
+    for kind, shown in shown_of.items():
+        if missing := [name for name in _TABLES[kind] if name not in shown]:
             logger.warning("no table shows these options of the %s: %s", kind, ", ".join(missing))
 
 

@@ -15,7 +15,7 @@ from kiel_logging.errors import ConfigurationError
 Secretive: TypeAlias = str | Mapping[str, str]
 """What callers may give: the secret, ``{"env": name}`` or ``{"file": path}``."""
 
-_FORMS: Final = "a str, {'env': 'NAME'} or {'file': '/path'}"
+FORMS: Final = "a str, {'env': 'NAME'} or {'file': '/path'}"
 
 _SECRETIVE: Final = (
     "ssl_certfile",  # these two: a key by mistake, instead of where it is
@@ -72,7 +72,7 @@ class Secret:
         if isinstance(self._given(), str) or self._place() is not None:
             return self
         kind = type(self._given()).__name__
-        raise ConfigurationError(f"{self._option} must be {_FORMS}, not {kind}")
+        raise ConfigurationError(f"{self._option} must be {FORMS}, not {kind}")
 
     def read(self) -> str:
         """Return the secret as it is now.

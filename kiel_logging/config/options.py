@@ -1,17 +1,28 @@
-"""The Producer's options, checked once, when it is made.
+"""The Producer's options: the table of them, and the checks that they pass when it is made.
 
-Each check is one function that names the option, the value and what is allowed. What the rest of
-the package gets are checked values in the units it computes with: seconds and bytes.
+The rest of the package gets ProducerOptions: checked values in the units that it computes with,
+seconds and bytes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from inspect import Parameter, signature
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypedDict
 
-from kiel_logging.config.security import SECURITY, SecurityOptions, security_options
-from kiel_logging.config.table import FLAG_OR_NONE, FUNCTION, TEXT, milliseconds, whole
+from kiel_logging.config.security import SecurityKeywords, SecurityOptions, security_options
+from kiel_logging.config.table import (
+    FLAG_OR_NONE,
+    FUNCTION,
+    REQUIRED,
+    TEXT,
+    Kind,
+    Option,
+    checked,
+    milliseconds,
+    rows,
+    seconds,
+    whole,
+)
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.partitioners import Partitioner
+from kiel_logging.partitioners import NAMED, Partitioner
 from kiel_logging.partitioners import partitioner as partitioner_choice
 from kiel_logging.printable import printable
 from kiel_logging.serializers import Serializer, json_serializer
@@ -20,49 +31,209 @@ from kiel_logging.wire.compression import Codec, codec
 KeyMaker: TypeAlias = Callable[[Any], Any]
 Brokers: TypeAlias = str | Sequence[str]
 
+ALL_ACKS: Final = -1
 DEFAULT_PORT: Final = 9092
 MOST_HOST: Final = 255
 """Characters of a host name (RFC 1035)."""
 
-# The defaults of what the seed doesn't name are the Java client's, where it has the option.
-DEFAULT_LINGER_MS: Final = 5.0
-DEFAULT_CLIENT_ID: Final = "kiel_logging"
-DEFAULT_REQUEST_TIMEOUT_MS: Final = 30_000.0
-DEFAULT_DELIVERY_TIMEOUT_MS: Final = 120_000.0
-DEFAULT_RETRY_BACKOFF_MS: Final = 100.0
-DEFAULT_RETRY_BACKOFF_MAX_MS: Final = 1_000.0
-DEFAULT_METADATA_MAX_AGE_MS: Final = 300_000.0
-DEFAULT_TOPIC_CREATION_TIMEOUT_MS: Final = 10_000.0
-DEFAULT_CONNECT_TIMEOUT_MS: Final = 10_000.0
-DEFAULT_CONNECTIONS_MAX_IDLE_MS: Final = 540_000.0
-"""Brokers close idle connections after ten minutes (connections.max.idle.ms): less than that."""
-
-DEFAULT_MAX_BLOCK_MS: Final = 60_000.0
-DEFAULT_MAX_REQUEST_SIZE: Final = 1_048_576
-DEFAULT_BUFFER_MEMORY: Final = 32 * 1024 * 1024
 _SMALLEST_REQUEST: Final = 1024
 
-_TIMES: Final = {
-    "linger_ms": DEFAULT_LINGER_MS,
-    "request_timeout_ms": DEFAULT_REQUEST_TIMEOUT_MS,
-    "delivery_timeout_ms": DEFAULT_DELIVERY_TIMEOUT_MS,
-    "retry_backoff_ms": DEFAULT_RETRY_BACKOFF_MS,
-    "retry_backoff_max_ms": DEFAULT_RETRY_BACKOFF_MAX_MS,
-    "metadata_max_age_ms": DEFAULT_METADATA_MAX_AGE_MS,
-    "topic_creation_timeout_ms": DEFAULT_TOPIC_CREATION_TIMEOUT_MS,
-    "connect_timeout_ms": DEFAULT_CONNECT_TIMEOUT_MS,
-    "connections_max_idle_ms": DEFAULT_CONNECTIONS_MAX_IDLE_MS,
-    "max_block_ms": DEFAULT_MAX_BLOCK_MS,
-}
-
-_MAY_BE_ZERO: Final = (
-    "connections_max_idle_ms",
-    "linger_ms",
-    "max_block_ms",
-    "topic_creation_timeout_ms",
+ACKS: Final = Kind(
+    "1 (the leader has it), -1 (all in-sync replicas have it) or 0 (don't wait)",
+    lambda value: not isinstance(value, bool) and value in (-1, 0, 1),
+)
+CODEC: Final = Kind('"snappy", "gzip", "lz4" (extra `lz4`), "zstd" (extra `zstd`) or None')
+PARTITIONER: Final = Kind(
+    f"{', '.join(map(repr, NAMED))}, or a callable (key, partitions) -> partition"
 )
 
-ALL_ACKS: Final = -1
+
+# -- the table -------------------------------------------------------------------------------------
+# The defaults of options that the original kiel does not have are the Java client's, where it has
+# them.
+
+
+class BrokersKeyword(TypedDict, total=False):
+    """Of every client."""
+
+    brokers: Annotated[
+        Brokers,
+        Option(
+            REQUIRED,
+            Kind('a list of "host" or "host:port", or one comma-separated string'),
+            "bootstrap brokers, asked one at a time, in order; the port is 9092 when left out, "
+            "IPv6 stands in brackets",
+        ),
+    ]
+
+
+class SharedKeywords(SecurityKeywords, total=False):
+    """Options that the Producer and the handlers have in common."""
+
+    compression_level: Annotated[
+        int | None,
+        Option(
+            None,
+            Kind("gzip: 1 to 9, lz4: 0 to 16, zstd: -7 to 22"),
+            "the codec's own measure of effort; None is its default",
+        ),
+    ]
+    max_request_size: Annotated[
+        int,
+        Option(
+            1_048_576,
+            whole(_SMALLEST_REQUEST),
+            "most bytes of a request, and so of a message, uncompressed",
+        ),
+    ]
+    idempotence: Annotated[
+        bool | None,
+        Option(
+            None,
+            FLAG_OR_NONE,
+            "whether brokers drop repeats, so that each message is stored once and in order; only "
+            "``required_acks=-1`` allows it (KIP-98). None uses it then, unless the brokers refuse "
+            "it or don't know it, which is logged; True insists on it",
+        ),
+    ]
+    request_timeout_ms: Annotated[
+        float, Option(30_000.0, milliseconds(1), "milliseconds that a broker has to answer")
+    ]
+    retry_backoff_ms: Annotated[
+        float,
+        Option(100.0, milliseconds(1), "milliseconds before the first retry; doubles with each"),
+    ]
+    retry_backoff_max_ms: Annotated[
+        float, Option(1_000.0, milliseconds(1), "most milliseconds between two retries")
+    ]
+    client_id: Annotated[
+        str, Option("kiel_logging", TEXT, "how the brokers' logs and quotas call this client")
+    ]
+    connect_timeout_ms: Annotated[
+        float, Option(10_000.0, milliseconds(1), "milliseconds for each attempt to connect")
+    ]
+    connections_max_idle_ms: Annotated[
+        float,
+        Option(
+            540_000.0,
+            milliseconds(0),
+            "milliseconds after which a connection that nothing was sent on is closed, 0 for "
+            "never. Brokers close theirs after ten minutes. Set it to less than load balancers "
+            "and firewalls on the way keep idle connections",
+        ),
+    ]
+    metadata_max_age_ms: Annotated[
+        float,
+        Option(
+            300_000.0,
+            milliseconds(1),
+            "milliseconds after which brokers are asked again who leads what",
+        ),
+    ]
+    topic_creation_timeout_ms: Annotated[
+        float,
+        Option(
+            10_000.0,
+            milliseconds(0),
+            "milliseconds that an unknown topic has to come into being",
+        ),
+    ]
+
+
+class ProducerKeywords(SharedKeywords, total=False):
+    """The keyword-only options of Producer."""
+
+    linger_ms: Annotated[
+        float,
+        Option(
+            5.0,
+            milliseconds(0),
+            "milliseconds after which messages are sent although the batch isn't full",
+        ),
+    ]
+    delivery_timeout_ms: Annotated[
+        float,
+        Option(
+            120_000.0,
+            milliseconds(1),
+            "milliseconds after which a message is given up; one that is out to a broker by then "
+            "has until its request ends, at most ``request_timeout_ms`` more",
+        ),
+    ]
+    buffer_memory: Annotated[
+        int,
+        Option(
+            32 * 1024 * 1024,
+            whole(_SMALLEST_REQUEST),
+            "most bytes of memory for messages that are not delivered yet",
+        ),
+    ]
+    max_block_ms: Annotated[
+        float,
+        Option(
+            60_000.0,
+            milliseconds(0),
+            "milliseconds that ``produce()`` waits for room in ``buffer_memory``",
+        ),
+    ]
+
+
+class _OriginalKeywords(BrokersKeyword, total=False):
+    """The options of the original kiel, in its order."""
+
+    key_maker: Annotated[
+        KeyMaker | None,
+        Option(
+            None,
+            FUNCTION,
+            "``message -> key``, by default None for all messages. In Kafka a key is stored as "
+            "bytes: None as null, str as UTF-8, int as decimal digits",
+        ),
+    ]
+    partitioner: Annotated[
+        str | Partitioner | None,
+        Option(
+            None,
+            PARTITIONER,
+            'chooses the partition: "random" (the default), "round_robin", "murmur2" (as the '
+            'Java client), "crc32" and "fnv1a" (as librdkafka), "consistent"',
+        ),
+    ]
+    serializer: Annotated[
+        Serializer | None,
+        Option(None, FUNCTION, "``message -> str or bytes``, by default ``json.dumps``"),
+    ]
+    compression: Annotated[
+        str | None,
+        Option(
+            None,
+            CODEC,
+            "the codec. If brokers refuse it, messages are sent uncompressed, which is logged",
+        ),
+    ]
+    batch_size: Annotated[
+        int,
+        Option(
+            1,
+            whole(1),
+            "how many messages, over all topics, are collected before they are sent",
+        ),
+    ]
+    required_acks: Annotated[int, Option(1, ACKS, "when a message counts as delivered")]
+    ack_timeout: Annotated[
+        int,
+        Option(500, whole(1), "milliseconds that the leader may wait for the other replicas"),
+    ]
+
+
+class AllProducerKeywords(_OriginalKeywords, ProducerKeywords, total=False):
+    """All options of Producer."""
+
+
+PRODUCER: Final = rows(AllProducerKeywords)
+
+
+# -- the checks ------------------------------------------------------------------------------------
 
 
 class Address(NamedTuple):
@@ -77,7 +248,7 @@ class Address(NamedTuple):
 
 
 class ProducerOptions(NamedTuple):
-    """What a Producer was told, checked; times in seconds, sizes in bytes."""
+    """The options of an engine, checked; times in seconds, sizes in bytes."""
 
     brokers: tuple[Address, ...]
     key_maker: KeyMaker
@@ -105,59 +276,61 @@ class ProducerOptions(NamedTuple):
     security: SecurityOptions
 
 
-def producer_options(
-    brokers: Brokers,
-    *,
-    key_maker: KeyMaker | None = None,
-    partitioner: str | Partitioner | None = None,
-    serializer: Serializer | None = None,
-    compression: str | None = None,
-    compression_level: int | None = None,
-    batch_size: int = 1,
-    required_acks: int = 1,
-    ack_timeout: int = 500,
-    client_id: str = DEFAULT_CLIENT_ID,
-    max_request_size: int = DEFAULT_MAX_REQUEST_SIZE,
-    buffer_memory: int = DEFAULT_BUFFER_MEMORY,
-    idempotence: bool | None = None,
-    **times_and_security: Any,
-) -> ProducerOptions:
-    """Check the options of a Producer; see there.
+def producer_options(**given: Any) -> ProducerOptions:
+    """Check the options of a Producer; those that are left out have their defaults.
 
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
     """
-    given = times_and_security
-    security = {name: given.pop(name) for name in SECURITY.intersection(given)}
-    times: dict[str, float] = {**_TIMES, **given}
-    durations = {name: _seconds(name, value) for name, value in times.items()}
-    _check_times(times)
+    values = checked(PRODUCER, given)
+    _check_times(values)
+    kept = {name: values[name] for name in ProducerOptions._fields if name in values}
     return ProducerOptions(
-        brokers=parse_brokers(brokers),
-        key_maker=FUNCTION.check("key_maker", key_maker) or _no_key,
-        partitioner=partitioner_choice(partitioner),
-        serializer=FUNCTION.check("serializer", serializer) or json_serializer,
-        codec=codec(compression, compression_level),
-        batch_size=check_whole("batch_size", batch_size, least=1),
-        required_acks=_check_acks(required_acks),
-        ack_timeout_ms=check_whole("ack_timeout", ack_timeout, least=1),
-        client_id=TEXT.check("client_id", client_id),
-        max_request_size=check_whole("max_request_size", max_request_size, least=_SMALLEST_REQUEST),
-        buffer_memory=check_whole("buffer_memory", buffer_memory, least=_SMALLEST_REQUEST),
-        idempotence=_check_idempotence(idempotence, required_acks),
-        idempotence_required=idempotence is True,
-        security=security_options(**security),
-        **{name.removesuffix("_ms"): seconds for name, seconds in durations.items()},
+        **{
+            **kept,
+            **seconds(values),
+            "brokers": parse_brokers(values["brokers"]),
+            "key_maker": values["key_maker"] or _no_key,
+            "partitioner": partitioner_choice(values["partitioner"]),
+            "serializer": values["serializer"] or json_serializer,
+            "codec": codec(values["compression"], values["compression_level"]),
+            "ack_timeout_ms": values["ack_timeout"],
+            "idempotence": _idempotence(values["idempotence"], values["required_acks"]),
+            "idempotence_required": values["idempotence"] is True,
+            "security": security_options(
+                **{name: values[name] for name in SecurityKeywords.__annotations__}
+            ),
+        }
     )
 
 
-def parameters() -> dict[str, Parameter]:
-    """Return every option of a Producer, with its default."""
-    found = {**signature(producer_options).parameters, **signature(security_options).parameters}
-    del found["times_and_security"]
-    for name, time in _TIMES.items():
-        found[name] = Parameter(name, Parameter.KEYWORD_ONLY, default=time)
-    return found
+def _no_key(_message: Any) -> None:
+    return None
+
+
+def _idempotence(value: bool | None, required_acks: int) -> bool:
+    if value and required_acks != ALL_ACKS:
+        raise ConfigurationError(
+            f"idempotence=True and required_acks={required_acks!r} contradict each other: "
+            "only required_acks=-1 lets brokers tell a repeat from a new message"
+        )
+    return required_acks == ALL_ACKS if value is None else value
+
+
+def _check_times(times: Mapping[str, Any]) -> None:
+    delivery, request, linger = (
+        times[name] for name in ("delivery_timeout_ms", "request_timeout_ms", "linger_ms")
+    )
+    if delivery < linger + request:
+        raise ConfigurationError(
+            f"delivery_timeout_ms={delivery!r} is less than linger_ms={linger!r} plus "
+            f"request_timeout_ms={request!r}: not even one attempt would fit"
+        )
+    first, most = times["retry_backoff_ms"], times["retry_backoff_max_ms"]
+    if most < first:
+        raise ConfigurationError(
+            f"retry_backoff_max_ms={most!r} is less than retry_backoff_ms={first!r}"
+        )
 
 
 def parse_brokers(brokers: Brokers) -> tuple[Address, ...]:
@@ -214,59 +387,3 @@ def _parse_port(text: str, broker: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536:
         return int(text)
     raise ConfigurationError(f"brokers has {broker!r}: the port must be a number from 1 to 65535")
-
-
-def _no_key(_message: Any) -> None:
-    return None
-
-
-def check_whole(name: str, value: object, *, least: int) -> int:
-    """Return ``value`` if it is a whole number from ``least`` to what Kafka's int32 holds.
-
-    Raises:
-        ConfigurationError: it is not.
-    """
-    number: int = whole(least).check(name, value)
-    return number
-
-
-def _check_acks(value: object) -> int:
-    if isinstance(value, bool) or value not in (-1, 0, 1):
-        raise ConfigurationError(
-            f"required_acks={value!r} must be 1 (the leader has it), -1 (all in-sync replicas "
-            "have it) or 0 (don't wait)"
-        )
-    return int(value)
-
-
-def _check_idempotence(value: object, required_acks: int) -> bool:
-    if value is None:
-        return required_acks == ALL_ACKS
-    FLAG_OR_NONE.check("idempotence", value)
-    if value and required_acks != ALL_ACKS:
-        raise ConfigurationError(
-            f"idempotence=True and required_acks={required_acks!r} contradict each other: "
-            "only required_acks=-1 lets brokers tell a repeat from a new message"
-        )
-    return value is True
-
-
-def _check_times(times: Mapping[str, float]) -> None:
-    delivery, request, linger = (
-        times[name] for name in ("delivery_timeout_ms", "request_timeout_ms", "linger_ms")
-    )
-    if delivery < linger + request:
-        raise ConfigurationError(
-            f"delivery_timeout_ms={delivery!r} is less than linger_ms={linger!r} plus "
-            f"request_timeout_ms={request!r}: not even one attempt would fit"
-        )
-    first, most = times["retry_backoff_ms"], times["retry_backoff_max_ms"]
-    if most < first:
-        raise ConfigurationError(
-            f"retry_backoff_max_ms={most!r} is less than retry_backoff_ms={first!r}"
-        )
-
-
-def _seconds(name: str, value: object) -> float:
-    time: float = milliseconds(0 if name in _MAY_BE_ZERO else 1).check(name, value)
-    return time / 1000

@@ -8,7 +8,6 @@ Source: librdkafka's CONFIGURATION.md, Kafka's ProducerConfig.
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from inspect import Parameter
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -20,14 +19,13 @@ from kiel_logging.config.oauth_properties import KEYS as OAUTH_KEYS
 from kiel_logging.config.oauth_properties import provider_from
 from kiel_logging.config.properties_file import read_properties, unescaped
 from kiel_logging.config.security import OAUTHBEARER, PLAINTEXT, without_use
+from kiel_logging.config.table import INT32, Option
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import ConfigurationError
 
 Properties: TypeAlias = Mapping[str, Any] | str | PathLike[str]
 """Keys and values, or the path of a Java properties file."""
 
-_INT32: Final = 2**31 - 1
-"""Most milliseconds and bytes of an option: Java's are of 64 bits, and often all of them."""
 
 _HIGHEST_LEVEL: Final = 22  # zstd's; librdkafka stops at 12
 
@@ -52,7 +50,7 @@ def _text(value: Any) -> str:
 
 
 def _whole(value: Any) -> int:
-    return min(int(_text(value)), _INT32)
+    return min(int(_text(value)), INT32)
 
 
 def _request_size(value: Any) -> int:
@@ -62,18 +60,18 @@ def _request_size(value: Any) -> int:
 
 
 def _milliseconds(value: Any) -> float:
-    return min(float(_text(value)), _INT32)
+    return min(float(_text(value)), INT32)
 
 
 def _patience(value: Any) -> float:
     """0 is without end."""
-    return _milliseconds(value) or _INT32
+    return _milliseconds(value) or INT32
 
 
 def _refresh(value: Any) -> float:
     """-1, or 0, is never."""
     milliseconds = _milliseconds(value)
-    return _INT32 if milliseconds in (-1, 0) else milliseconds
+    return INT32 if milliseconds in (-1, 0) else milliseconds
 
 
 def _pause(value: Any) -> float:
@@ -236,24 +234,24 @@ _JAAS_NAMES: Final = {"username": "sasl_username", "password": "sasl_password"}
 
 
 def complete(
-    properties: Properties, own: Mapping[str, Any], parameters: Mapping[str, Parameter]
+    properties: Properties, own: Mapping[str, Any], table: Mapping[str, Option]
 ) -> dict[str, Any]:
     """Return the options that ``properties`` amount to, with the caller's ``own``, which win.
 
     Args:
         properties: keys and values, or the path of a Java properties file.
         own: the options that are given beside them.
-        parameters: all options of what is to be made, with their defaults.
+        table: all options of what is to be made.
 
     Raises:
         ConfigurationError: as of ``options_from``, or no broker is named. Neither its text nor a
             local variable of its frames has a secret.
     """
-    own = hidden(own, parameters)
+    own = hidden(own, table)
     options: dict[str, Any] = {}
     try:
         found = _used(options_from(properties, own), own)
-        options = {**own, **_fitting(found, own, parameters)}
+        options = {**own, **_fitting(found, own, table)}
     except ConfigurationError as error:
         wrong = str(error)
     else:
@@ -445,11 +443,11 @@ def _left_out(key: object, value: object) -> bool:
 
 
 def _fitting(
-    found: Mapping[str, Any], own: Mapping[str, Any], parameters: Mapping[str, Parameter]
+    found: Mapping[str, Any], own: Mapping[str, Any], table: Mapping[str, Option]
 ) -> dict[str, Any]:
     """Return ``found``, so that it goes with ``own``, the defaults and itself."""
     fitting = dict(found)
-    times = {name: {**found, **own}.get(name, parameters[name].default) for name in _TIMES}
+    times = {name: {**found, **own}.get(name, table[name].default) for name in _TIMES}
     if all(isinstance(time, int | float) for time in times.values()):  # or it is refused later
         _fit_attempts(fitting, own, times)
         _fit_backoff(fitting, own, times)
@@ -470,7 +468,7 @@ def _fit_attempts(
         return
     given = {*fitting, *own}
     if "delivery_timeout_ms" not in given:
-        fitting["delivery_timeout_ms"] = min(linger + request, _INT32)
+        fitting["delivery_timeout_ms"] = min(linger + request, INT32)
         return
     if linger > (half := (delivery - 1) / 2) and "linger_ms" not in given:
         fitting["linger_ms"] = linger = half

@@ -4,15 +4,15 @@ The options have Kafka's names. Nothing here shows a secret; files and variables
 are needed.
 """
 
-import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias, TypedDict
 
-from kiel_logging.config.credentials import Secret, Secretive, hidden, revealed
+from kiel_logging.config.credentials import FORMS, Secret, Secretive, hidden, revealed
+from kiel_logging.config.table import FLAG, Kind, Option, one_of, rows
 from kiel_logging.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -183,6 +183,73 @@ def extended(provider: TokenFunction, extensions: Mapping[str, str]) -> TokenFun
     return provide
 
 
+PEM_FILE: Final = Kind("the path of a PEM file")
+SECRET: Final = Kind(FORMS)
+
+
+class SecurityKeywords(TypedDict, total=False):
+    """The options of TLS and SASL, which a Producer and a handler have in common."""
+
+    security_protocol: Annotated[
+        str,
+        Option(
+            PLAINTEXT,
+            Kind(one_of(*PROTOCOLS).description),
+            "whether connections are encrypted (SSL means TLS), and whether this client logs in",
+        ),
+    ]
+    ssl_cafile: Annotated[
+        str | PathLike[str] | None,
+        Option(None, PEM_FILE, "the authorities to trust; the system's when left out"),
+    ]
+    ssl_certfile: Annotated[
+        str | PathLike[str] | None,
+        Option(None, PEM_FILE, "this client's certificate and its chain, for mutual TLS"),
+    ]
+    ssl_keyfile: Annotated[
+        str | PathLike[str] | None,
+        Option(None, PEM_FILE, "this client's key, when that is not in ``ssl_certfile``"),
+    ]
+    ssl_password: Annotated[
+        Secretive | None,
+        Option(None, SECRET, "of that key, if it is encrypted; read for each connection"),
+    ]
+    ssl_check_hostname: Annotated[
+        bool, Option(True, FLAG, "False takes any host's certificate, and warns")
+    ]
+    ssl_verify_certificate: Annotated[
+        bool, Option(True, FLAG, "False takes any certificate at all, and warns")
+    ]
+    ssl_context: Annotated[
+        "ssl.SSLContext | None",
+        Option(None, Kind("an ssl.SSLContext"), "in place of the files, for everything else"),
+    ]
+    sasl_mechanism: Annotated[
+        str | None,
+        Option(None, Kind(one_of(*MECHANISMS).description), "how this client logs in"),
+    ]
+    sasl_username: Annotated[
+        Secretive | None,
+        Option(None, SECRET, "the user name, for PLAIN and SCRAM; read for each connection"),
+    ]
+    sasl_password: Annotated[
+        Secretive | None,
+        Option(None, SECRET, "the user's password, for PLAIN and SCRAM; read for each connection"),
+    ]
+    sasl_token_provider: Annotated[
+        TokenProvider | None,
+        Option(
+            None,
+            Kind("a callable, a coroutine function, or ``kiel_logging.ClientCredentials``"),
+            "for OAUTHBEARER: returns an access token, a str or a ``kiel_logging.Token``. It is "
+            "called on a thread, whenever the last token has used up most of its life",
+        ),
+    ]
+
+
+_DEFAULTS: Final = {name: row.default for name, row in rows(SecurityKeywords).items()}
+
+
 class TlsOptions(NamedTuple):
     """How connections are encrypted; see Producer for the options."""
 
@@ -212,58 +279,28 @@ class SecurityOptions(NamedTuple):
     sasl: SaslOptions | None
 
 
-def security_options(
-    *,
-    security_protocol: object = PLAINTEXT,
-    ssl_context: object = None,
-    ssl_cafile: object = None,
-    ssl_certfile: object = None,
-    ssl_keyfile: object = None,
-    ssl_password: object = None,
-    ssl_check_hostname: object = True,
-    ssl_verify_certificate: object = True,
-    sasl_mechanism: object = None,
-    sasl_username: object = None,
-    sasl_password: object = None,
-    sasl_token_provider: object = None,
-) -> SecurityOptions:
-    """Check the options of security.
+def security_options(**options: Any) -> SecurityOptions:
+    """Check the options of SecurityKeywords; those that are left out have their defaults.
 
     Raises:
         ConfigurationError: names the option and what is allowed; the value only where it can't
             be a secret.
     """
-    protocol = _protocol(security_protocol)
-    given = hidden(
-        {
-            "ssl_context": ssl_context,
-            "ssl_cafile": ssl_cafile,
-            "ssl_certfile": ssl_certfile,
-            "ssl_keyfile": ssl_keyfile,
-            "ssl_password": ssl_password,
-            "sasl_mechanism": sasl_mechanism,
-            "sasl_username": sasl_username,
-            "sasl_password": sasl_password,
-            "sasl_token_provider": sasl_token_provider,
-        }
-    )
-    _refuse_without_use(protocol, [name for name, value in given.items() if value is not None])
+    options = hidden({**_DEFAULTS, **options})
+    protocol = _protocol(options["security_protocol"])
+    given = [name for name, value in options.items() if value not in (None, True, False)]
+    _refuse_without_use(protocol, given)
     return SecurityOptions(
         protocol=protocol,
-        tls=_tls(given, ssl_check_hostname, ssl_verify_certificate)
-        if protocol in (SSL, SASL_SSL)
-        else None,
-        sasl=_sasl(given) if protocol in (SASL_PLAINTEXT, SASL_SSL) else None,
+        tls=_tls(options) if protocol in (SSL, SASL_SSL) else None,
+        sasl=_sasl(options) if protocol in (SASL_PLAINTEXT, SASL_SSL) else None,
     )
-
-
-SECURITY: Final = frozenset(inspect.signature(security_options).parameters)
-"""The names of the options of security."""
 
 
 def _protocol(value: object) -> str:
-    if isinstance(value, str) and value.upper() in PROTOCOLS:
-        return value.upper()
+    protocol = value.upper() if isinstance(value, str) else value
+    if protocol in PROTOCOLS:
+        return protocol
     raise ConfigurationError(
         f"security_protocol={value!r} must be one of {', '.join(map(repr, PROTOCOLS))}"
     )
@@ -291,34 +328,40 @@ def _refuse_without_use(protocol: str, given: list[str]) -> None:
 # TLS.
 
 
-def _tls(given: dict[str, Any], check_hostname: object, verify: object) -> TlsOptions:
-    context = given["ssl_context"]
+def _tls(options: Mapping[str, Any]) -> TlsOptions:
+    check_hostname = _flag("ssl_check_hostname", options["ssl_check_hostname"])
+    verify = _flag("ssl_verify_certificate", options["ssl_verify_certificate"])
+    context, password = options["ssl_context"], options["ssl_password"]
     if context is not None:
-        _check_context(context, given)
-        _refuse_flags(check_hostname, verify)
-    certfile = _path("ssl_certfile", given["ssl_certfile"])
-    keyfile = _path("ssl_keyfile", given["ssl_keyfile"])
-    if keyfile is not None and certfile is None:
+        _check_context(context, options)
+    certfile = _path("ssl_certfile", options["ssl_certfile"])
+    keyfile = _path("ssl_keyfile", options["ssl_keyfile"])
+    if certfile is None and keyfile is not None:
         raise ConfigurationError(
             "ssl_keyfile is given without ssl_certfile: a key alone is of no use"
         )
-    if given["ssl_password"] is not None and certfile is None:
+    if certfile is None and password is not None:
         raise ConfigurationError(
             "ssl_password is given without ssl_certfile: it is the password of its key"
         )
     return TlsOptions(
         context=context,
-        cafile=_path("ssl_cafile", given["ssl_cafile"]),
+        cafile=_path("ssl_cafile", options["ssl_cafile"]),
         certfile=certfile,
         keyfile=keyfile,
-        password=_checked(given["ssl_password"]),
-        check_hostname=_flag("ssl_check_hostname", check_hostname),
-        verify_certificate=_flag("ssl_verify_certificate", verify),
+        password=None if password is None else password.check(),
+        check_hostname=check_hostname,
+        verify_certificate=verify,
     )
 
 
-def _check_context(context: object, given: dict[str, object]) -> None:
-    import ssl  # not everybody needs it
+def _flag(name: str, value: object) -> bool:
+    flag: bool = FLAG.check(name, value)
+    return flag
+
+
+def _check_context(context: object, options: Mapping[str, Any]) -> None:
+    import ssl  # few need it
 
     if not isinstance(context, ssl.SSLContext):
         raise ConfigurationError(
@@ -330,16 +373,12 @@ def _check_context(context: object, given: dict[str, object]) -> None:
             "ssl.create_default_context() makes"
         )
     for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password"):
-        if given[name] is not None:
+        if options[name] is not None:
             raise ConfigurationError(
                 f"ssl_context and {name} are both given: load it into the context instead"
             )
-
-
-def _refuse_flags(check_hostname: object, verify: object) -> None:
-    flags = {"ssl_check_hostname": check_hostname, "ssl_verify_certificate": verify}
-    for name, value in flags.items():
-        if not _flag(name, value):
+    for name in ("ssl_check_hostname", "ssl_verify_certificate"):
+        if not options[name]:
             raise ConfigurationError(
                 f"ssl_context and {name}=False are both given: set it in the context instead"
             )
@@ -362,45 +401,31 @@ def _no_path(value: Any) -> str | None:
     return None if value is None else type(value).__name__
 
 
-def _checked(secret: Secret | None) -> Secret | None:
-    return None if secret is None else secret.check()
-
-
-def _flag(name: str, value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise ConfigurationError(f"{name}={value!r} must be True or False")
-
-
 # SASL.
 
 
-def _sasl(given: dict[str, Any]) -> SaslOptions:
-    mechanism = _mechanism(given["sasl_mechanism"])
+def _sasl(options: Mapping[str, Any]) -> SaslOptions:
+    mechanism = _mechanism(options["sasl_mechanism"])
+    username, password = options["sasl_username"], options["sasl_password"]
+    provider = options["sasl_token_provider"]
     if mechanism == OAUTHBEARER:
-        provider = given["sasl_token_provider"]
-        if not (callable(revealed(provider)) or _is_grant(provider)):
+        if not (callable(revealed(provider)) or isinstance(revealed(provider), ClientCredentials)):
             raise ConfigurationError(
                 f"sasl_mechanism={mechanism!r} needs sasl_token_provider, a callable that returns "
                 "a token (in a dictConfig 'ext://module.function'), or properties with "
                 "sasl.oauthbearer.method=oidc"
             )
-        _refuse(mechanism, given, "sasl_username", "sasl_password")
+        unused = {"sasl_username": username, "sasl_password": password}
     else:
         for name in ("sasl_username", "sasl_password"):
-            if given[name] is None:
+            if options[name] is None:
                 raise ConfigurationError(f"sasl_mechanism={mechanism!r} needs {name}")
-        _refuse(mechanism, given, "sasl_token_provider")
-    return SaslOptions(
-        mechanism=mechanism,
-        username=_checked(given["sasl_username"]),
-        password=_checked(given["sasl_password"]),
-        token_provider=given["sasl_token_provider"],
-    )
-
-
-def _is_grant(provider: object) -> bool:
-    return isinstance(revealed(provider), ClientCredentials)
+        username, password = username.check(), password.check()
+        unused = {"sasl_token_provider": provider}
+    for name, value in unused.items():
+        if value is not None:
+            raise ConfigurationError(f"{name} is given, but sasl_mechanism={mechanism!r} has none")
+    return SaslOptions(mechanism, username, password, provider)
 
 
 def _mechanism(value: object) -> str:
@@ -410,9 +435,3 @@ def _mechanism(value: object) -> str:
         f"sasl_mechanism={value!r} must be one of {', '.join(map(repr, MECHANISMS))}"
         f"{_MECHANISM_HINTS.get(value, '') if isinstance(value, str) else ''}"
     )
-
-
-def _refuse(mechanism: str, given: dict[str, object], *names: str) -> None:
-    for name in names:
-        if given[name] is not None:
-            raise ConfigurationError(f"{name} is given, but sasl_mechanism={mechanism!r} has none")

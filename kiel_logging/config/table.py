@@ -10,9 +10,14 @@ documentation's tables.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from kiel_logging.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import inspect
+
+C = TypeVar("C")
 
 INT32: Final = 2**31 - 1
 """The most that Kafka's protocol holds of milliseconds and bytes."""
@@ -76,6 +81,129 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f": did you mean {nearest[0]!r}?" if nearest else ""
 
 
+def checked(table: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of all options in ``table``: the given ones, checked, and the defaults.
+
+    Raises:
+        ConfigurationError: a value is not of its option's kind.
+    """
+    return {
+        name: row.kind.check(name, given[name]) if name in given else row.default
+        for name, row in table.items()
+    }
+
+
+def seconds(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the times in ``values``, in seconds, by their names without ``_ms``."""
+    return {
+        name.removesuffix("_ms"): value / 1000
+        for name, value in values.items()
+        if name.endswith("_ms")
+    }
+
+
+OTHER_NAMES: Final = {
+    "acks": "required_acks",
+    "additional_fields": "fields",
+    "bootstrap_servers": "brokers",
+    "compression_type": "compression",
+    "enable_idempotence": "idempotence",
+    "hosts_list": "brokers",
+    "sasl_plain_password": "sasl_password",
+    "sasl_plain_username": "sasl_username",
+    "sasl_oauth_token_provider": "sasl_token_provider",
+    "value_serializer": "serializer",
+}
+"""Names that other clients have for our options."""
+
+_NEEDLESS: Final = {
+    "api_version": "the versions are negotiated with each broker",
+    "retries": "retries continue until delivery_timeout_ms",
+    "max_block_ms": "only overflow='block' lets callers wait, for block_timeout_ms",
+}
+"""Options of other clients, and why there are none here."""
+
+
+def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Check that ``owner`` has all options that are ``given``.
+
+    Raises:
+        ConfigurationError: it lacks one; says which option was probably meant.
+    """
+    known = list(known)
+    for name in given:
+        if name in known:
+            continue
+        if name in _NEEDLESS:
+            hint = f": leave it out, for {_NEEDLESS[name]}"
+        elif OTHER_NAMES.get(name) in known:
+            hint = f": did you mean {OTHER_NAMES[name]!r}?"
+        else:
+            hint = did_you_mean(name, known)
+        raise ConfigurationError(f"{owner} has no option {name!r}{hint}")
+
+
+# -- for help(), editors and the documentation -----------------------------------------------------
+
+
+class _MadeWhenRead:
+    """An attribute of a class that is computed when somebody looks, and not for its subclasses
+    with another ``__init__``."""
+
+    def __init__(self, owner: type, make: Callable[[], Any]) -> None:
+        self._init = vars(owner)["__init__"]
+        self._make = make
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if owner.__init__ is not self._init:  # type: ignore[misc]
+            raise AttributeError
+        return self._make()
+
+
+def takes(table: Mapping[str, Option]) -> Callable[[type[C]], type[C]]:
+    """Have ``help()`` and ``inspect.signature()`` show all options in ``table``.
+
+    The docstring of the class has a line ``Args: ...`` for them.
+    """
+
+    def decorate(owner: type[C]) -> type[C]:
+        written = owner.__doc__ or ""
+        owner.__doc__ = _MadeWhenRead(owner, lambda: written.replace("Args: ...", _args(table)))  # type: ignore[assignment]
+        owner.__signature__ = _MadeWhenRead(owner, lambda: _signature(owner, table))  # type: ignore[attr-defined]
+        return owner
+
+    return decorate
+
+
+def _args(table: Mapping[str, Option]) -> str:
+    from textwrap import fill
+
+    lines = (
+        fill(
+            f"{name}: {row.meaning}. Must be {row.kind.description}.",
+            width=100,
+            break_on_hyphens=False,
+            initial_indent=" " * 8,
+            subsequent_indent=" " * 12,
+        )
+        for name, row in table.items()
+    )
+    return "\n".join(("Args:", *lines))
+
+
+def _signature(owner: type, table: Mapping[str, Option]) -> "inspect.Signature":
+    import inspect
+
+    [_self, *positional, _options] = inspect.signature(vars(owner)["__init__"]).parameters.values()
+    names = {one.name for one in positional}
+    more = (
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=row.default)
+        for name, row in table.items()
+        if name not in names
+    )
+    return inspect.Signature([*positional, *more])
+
+
 # -- kinds of values -------------------------------------------------------------------------------
 
 
@@ -105,13 +233,16 @@ def one_of(*names: str) -> Kind:
     return Kind(f"one of {listed}", lambda value: isinstance(value, str) and value in names, names)
 
 
+def or_none(description: str, kind: Kind) -> Kind:
+    """None, and another kind of values."""
+    return Kind(description, lambda value: value is None or kind.fits(value), kind.names)
+
+
 POSITIVE_MILLISECONDS: Final = Kind(
     "a number of milliseconds above 0", lambda value: _is_number(value) and 0 < value <= INT32
 )
 FLAG: Final = Kind("True or False", lambda value: isinstance(value, bool))
-FLAG_OR_NONE: Final = Kind(
-    "True, False or None", lambda value: value is None or isinstance(value, bool)
-)
+FLAG_OR_NONE: Final = or_none("True, False or None", FLAG)
 TEXT: Final = Kind("a str that is not empty", lambda value: isinstance(value, str) and value != "")
 FUNCTION: Final = Kind(
     "callable, or None for the default; in a dictConfig a function is written "

@@ -1,18 +1,17 @@
 """AuditHandler: KafkaHandler's safe choices in one name, and a logger that can't be silenced."""
 
 import logging
-import os
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
+from kiel_logging.config.credentials import hidden
 from kiel_logging.config.options import Brokers
+from kiel_logging.config.table import takes
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.audit_logger import install, uninstall
 from kiel_logging.handler.buffer import BLOCK
 from kiel_logging.handler.kafka_handler import KafkaHandler
-from kiel_logging.handler.option_checks import hide
+from kiel_logging.handler.options import AUDIT, HANDLER, HandlerKeywords
 from kiel_logging.record.topic_choice import Topic
-
-DEFAULT_LOGGER: Final = "audit"
 
 _SAFE: Final[dict[str, Any]] = {
     "required_acks": -1,
@@ -38,6 +37,7 @@ _UNKEYED: Final = (
 )
 
 
+@takes(AUDIT)
 class AuditHandler(KafkaHandler):
     """Ships everything that is logged to one logger, and lets nobody silence it.
 
@@ -58,12 +58,7 @@ class AuditHandler(KafkaHandler):
 
     In a dictConfig this entry among the handlers is enough; the logger need not be named.
 
-    Args:
-        brokers: as KafkaHandler takes them.
-        topic: as KafkaHandler takes it.
-        spool_dir: where records go that memory can't hold; has to be given.
-        logger: the name of the stream's own logger.
-        options: whatever else KafkaHandler takes, but for what would make it less safe.
+    Args: ...
 
     Attributes:
         logger: what ``logging.getLogger()`` returns for that name.
@@ -78,20 +73,19 @@ class AuditHandler(KafkaHandler):
         brokers: Brokers = (),
         topic: Topic = "",
         *,
-        spool_dir: str | os.PathLike[str] | None = None,
-        logger: str = DEFAULT_LOGGER,
-        **options: Any,
+        logger: str = "audit",
+        **options: Unpack[HandlerKeywords],
     ) -> None:
-        options = hide(options, AuditHandler)  # some tools show local variables with a traceback
-        _refuse_less(options)
-        if spool_dir is None:
+        given = hidden({**options}, (*HANDLER, "acks"))
+        del options  # some tools show local variables with a traceback
+        _refuse_less(given)
+        if given.get("spool_dir") is None:
             raise ConfigurationError(
                 "AuditHandler needs spool_dir, a directory on a local disk: what memory can't hold "
                 "while the brokers are away has nowhere else to go"
             )
-        keyed = options.get("chain_key") is not None
-        options = {"flush_on_sigterm": True, **options, **_SAFE}
-        super().__init__(brokers, topic, spool_dir=spool_dir, **options)
+        safe: dict[str, Any] = {"flush_on_sigterm": True, **given, **_SAFE}
+        super().__init__(brokers, topic, **safe)
         self._destination = (str(brokers), topic)
         try:
             self.logger = install(logger, self)
@@ -100,7 +94,7 @@ class AuditHandler(KafkaHandler):
             raise
         _keep_from_dict_config(self)
         self._replace_others()
-        if not keyed:
+        if given.get("chain_key") is None:
             self._internal_log.say(logging.WARNING, f"{self.name or 'an AuditHandler'} {_UNKEYED}")
 
     def _replace_others(self) -> None:

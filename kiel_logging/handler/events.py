@@ -6,12 +6,15 @@ verify: see kiel_logging/proof/headers.py for what they hold. Without a chain th
 
 import json
 import logging
+import os
+import time
 from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.ledger import MOST_RANGES, Loss, ranges, summary_record
 from kiel_logging.proof import headers
+from kiel_logging.proof.instances import RANDOM_SIZE, new_instance
 from kiel_logging.record.item import Item, make_item
 from kiel_logging.record.log_record import HOST
 from kiel_logging.records import Header
@@ -24,6 +27,11 @@ _MOST_OF_A_NAME: Final = 120
 
 ConvertOwn: TypeAlias = Callable[[logging.LogRecord, str, int], Item]
 """Makes an item of a record for a topic, and leaves so many bytes of a request for headers."""
+
+
+def instance_now() -> str:
+    """Return the id of an instance that begins now."""
+    return new_instance(time.time_ns() // 1_000_000, os.urandom(RANDOM_SIZE))
 
 
 class EventItem(Item):

@@ -4,38 +4,28 @@ import logging
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 
-from kiel_logging.config.credentials import Secretive, hidden
-from kiel_logging.config.options import (
-    DEFAULT_MAX_REQUEST_SIZE,
-    Brokers,
-    KeyMaker,
-    check_whole,
-    parse_brokers,
-)
-from kiel_logging.config.table import FUNCTION
+from kiel_logging.config.credentials import hidden
+from kiel_logging.config.options import Brokers
+from kiel_logging.config.table import takes
 from kiel_logging.diagnostics import settle_levels
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler import loading, process
-from kiel_logging.handler.buffer import BUFFER_FULL, DROP_NEWEST, OUT_OF_MEMORY
+from kiel_logging.handler.buffer import BUFFER_FULL, OUT_OF_MEMORY
 from kiel_logging.handler.drops import Drops
-from kiel_logging.handler.fallback import Fallback, fallback_target
+from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog, describe_failure, write_to_stderr
-from kiel_logging.handler.ledger import OnError, Stats
-from kiel_logging.handler.option_checks import (
-    check_flag,
-    check_positive,
-    hide,
-    level_choice,
-    logger_choice,
-    overflow_choice,
-    parameters_of,
-    refuse_unknown,
+from kiel_logging.handler.ledger import Stats
+from kiel_logging.handler.options import (
+    HANDLER,
+    HandlerKeywords,
+    KeywordsBesideTopic,
+    handler_options,
+    table_of,
 )
 from kiel_logging.handler.pipeline import Pipeline, Plan
 from kiel_logging.handler.quick_handle import quick_handle
@@ -48,32 +38,14 @@ from kiel_logging.handler.receipts import (
     with_waiter,
 )
 from kiel_logging.handler.recursion import as_shipping, here, is_shipping
-from kiel_logging.handler.sealing import chain_choice
-from kiel_logging.handler.spool.options import DEFAULT_MAX_BYTES, NORMAL, spool_options
 from kiel_logging.native import monotonic
-from kiel_logging.partitioners import Partitioner
 from kiel_logging.proof.stamper import stamp_size
 from kiel_logging.record.conversion import Conversion
 from kiel_logging.record.item import Item
 from kiel_logging.record.topic_choice import Topic
-from kiel_logging.record.value_choice import Format
-from kiel_logging.serializers import Serializer
 
 if TYPE_CHECKING:
     from kiel_logging.config.properties import Properties
-
-DEFAULT_BATCH_SIZE: Final = 1_000
-DEFAULT_LINGER_MS: Final = 50.0
-DEFAULT_ACK_TIMEOUT_MS: Final = 30_000
-DEFAULT_BUFFER_RECORDS: Final = 100_000
-DEFAULT_BUFFER_MEMORY: Final = 64 * 1024 * 1024
-SMALLEST_MEMORY: Final = 4096
-"""Room for one record at least, and for what is kept with it."""
-
-DEFAULT_BLOCK_TIMEOUT_MS: Final = 5_000.0
-DEFAULT_CLOSE_TIMEOUT_MS: Final = 10_000.0
-DEFAULT_DELIVERY_TIMEOUT_MS: Final = 2**31 - 1
-"""No limit: a record leaves by being delivered, by the overflow policy, or by ``close()``."""
 
 
 class _Patience(NamedTuple):
@@ -117,6 +89,7 @@ def _end(current: list[Pipeline], timeout: float) -> None:
         process.close_aside(pipeline, timeout)
 
 
+@takes(HANDLER)
 class KafkaHandler(logging.Handler):
     """Ships log records to Kafka from a thread of its own.
 
@@ -124,73 +97,7 @@ class KafkaHandler(logging.Handler):
     background, and it goes on trying while records are buffered within bounds. ``emit()`` makes
     bytes of the record and hands them over; it never waits for the network and never raises.
 
-    Args:
-        brokers: bootstrap brokers: a list of ``"host"`` or ``"host:port"`` (9092 when left out,
-            IPv6 in brackets), or one comma-separated string.
-        topic: a name, a template over the LogRecord's attributes (``"logs.{levelname}"``), or a
-            callable that takes the LogRecord.
-        level: the lowest level that is shipped.
-        key_field: the field that a record's key is taken from: one of its dict, an extra's, or a
-            LogRecord's attribute; a dotted path reaches into nested extras. Records without it
-            have no key.
-        key_maker: makes the key from the record's dict, in place of ``key_field``.
-        headers: record headers: name -> field, as for ``key_field``.
-        partitioner: chooses the partition: a name, see Producer, or a callable
-            ``(key, partitions) -> partition``. With "murmur2" records of one key stay in order.
-        format: what the value is: "json" (the fields), "ecs" (Elastic Common Schema), "otel"
-            (OpenTelemetry's log data model, as OTLP/JSON), "gelf", "text" (what another handler
-            with this handler's Formatter writes), or a callable that takes the fields and the
-            LogRecord and returns a mapping, str or bytes.
-        serializer: takes what the format made, returns str or bytes; JSON by default.
-        context: fields from the surroundings of the call: a callable that returns a mapping, or
-            names -> ContextVars.
-        fields: static fields for every record.
-        rename: old names of fields -> new ones.
-        exclude: names of fields that are left out; a dotted path reaches into nested ones.
-        redact: names of fields whose values are hidden, at any depth, in everything that is made of
-            a record. An object in which no names can be found is shown by its type alone.
-        compression: the codec: "snappy", "gzip", "lz4" (extra `lz4`), "zstd" (extra `zstd`) or
-            None.
-        batch_size: how many records are worth sending at once.
-        linger_ms: milliseconds after which records are sent although the batch isn't full.
-        required_acks: when a record counts as delivered: -1 (all in-sync replicas have it), 1 (the
-            leader has it) or 0 (it was sent).
-        ack_timeout: milliseconds that the leader may wait for the other replicas.
-        delivery_timeout_ms: milliseconds after which a record is given up.
-        buffer_records: most records that wait to be delivered.
-        buffer_memory: most bytes of memory for records that wait to be delivered.
-        overflow: what gives way when there are more: "drop_newest", "drop_oldest", "drop_lowest"
-            (DEBUG before INFO before WARNING...), or "block", which lets the caller wait.
-        block_timeout_ms: milliseconds that the caller waits with "block", before its record is
-            dropped.
-        fallback: another handler, or the name of one, that gets the LogRecords which did not
-            reach Kafka. It is called on the thread that logs (dropped) or on the loop thread
-            (given up).
-        on_error: called with an exception and a number of records whenever records are lost:
-            at once, or for a full buffer at most every 10 s. Called with 0 records when the
-            brokers reject records for now, which wait, and once a minute while that lasts.
-        internal_logger: a logger, or its name, for what was logged while shipping and for what the
-            handler has to say; stderr by default.
-        spool_dir: a directory, on a local disk, for records that memory can't hold, that the
-            brokers don't take in time, or that are left at the end. The next process with this
-            directory sends them. Only its user may write to it.
-        spool: "overflow", or "always": each record is in a file before its logging call returns,
-            so that a SIGKILL loses nothing.
-        spool_max_bytes: most bytes that this handler has on disk and the brokers have not
-            acknowledged; None for no bound.
-        spool_synchronous: "normal", or "full": with spool="always", each logging call waits until
-            its record would survive a power cut.
-        chain: whether each record also bears a digest of itself and of the one before it, so that
-            ``kiel-logging verify`` finds what was taken out or changed; and whether the streams
-            have a first and a last word.
-        chain_key: makes the digests such that nobody without it can compute them; 16 bytes or
-            more, as a str, ``{"env": name}`` or ``{"file": path}``.
-        flush_on_sigterm: whether SIGTERM delivers what is buffered before it does what it did. By
-            default, None, it does where it would end the process at once, which loses records: a
-            program that handles the signal ends in its own way.
-        close_timeout_ms: milliseconds that ``close()``, or a ``flush()`` without a timeout, may
-            take to deliver what is buffered.
-        producer_options: whatever else Producer takes.
+    Args: ...
 
     Attributes:
         fallback: what ``fallback`` stands for.
@@ -203,55 +110,17 @@ class KafkaHandler(logging.Handler):
 
     def __init__(
         self,
-        # Both have to be given. A default lets the checks say what a misspelt one is called.
+        # Both have to be given. A default lets the checks say how a misspelt one is spelt.
         brokers: Brokers = (),
         topic: Topic = "",
-        *,
-        level: int | str = logging.NOTSET,
-        key_field: str | None = None,
-        key_maker: KeyMaker | None = None,
-        headers: Mapping[str, str] | None = None,
-        partitioner: str | Partitioner | None = "murmur2",
-        format: str | Format = "json",  # noqa: A002
-        serializer: Serializer | None = None,
-        context: Callable[[], Mapping[str, Any]] | Mapping[str, ContextVar[Any]] | None = None,
-        fields: Mapping[str, Any] | None = None,
-        rename: Mapping[str, str] | None = None,
-        exclude: Iterable[str] | None = None,
-        redact: Iterable[str] | None = None,
-        compression: str | None = "snappy",
-        batch_size: int = DEFAULT_BATCH_SIZE,
-        linger_ms: float = DEFAULT_LINGER_MS,
-        required_acks: int = -1,
-        ack_timeout: int = DEFAULT_ACK_TIMEOUT_MS,
-        delivery_timeout_ms: float = DEFAULT_DELIVERY_TIMEOUT_MS,
-        buffer_records: int = DEFAULT_BUFFER_RECORDS,
-        buffer_memory: int = DEFAULT_BUFFER_MEMORY,
-        overflow: str = DROP_NEWEST,
-        block_timeout_ms: float = DEFAULT_BLOCK_TIMEOUT_MS,
-        fallback: logging.Handler | str | None = None,
-        on_error: OnError | None = None,
-        internal_logger: logging.Logger | str | None = None,
-        spool_dir: str | os.PathLike[str] | None = None,
-        spool: str | None = None,
-        spool_max_bytes: int | None = DEFAULT_MAX_BYTES,
-        spool_synchronous: str = NORMAL,
-        chain: bool = False,
-        chain_key: Secretive | None = None,
-        flush_on_sigterm: bool | None = None,
-        close_timeout_ms: float = DEFAULT_CLOSE_TIMEOUT_MS,
-        **producer_options: Any,
+        **options: Unpack[HandlerKeywords],
     ) -> None:
-        secrets = hidden({"chain_key": chain_key})
-        del chain_key
-        producer_options = hide(producer_options, KafkaHandler)
-        refuse_unknown(producer_options, KafkaHandler)
-        self._close_timeout = check_positive("close_timeout_ms", close_timeout_ms) / 1000
-        self._internal_log = InternalLog(logger_choice(internal_logger))
-        self.flushes_on_sigterm = (
-            None if flush_on_sigterm is None else check_flag("flush_on_sigterm", flush_on_sigterm)
-        )
-        target = fallback_target(fallback)
+        given = hidden({**options}, HANDLER)
+        del options  # some tools show local variables with a traceback
+        self._options = handler_options(brokers=brokers, topic=topic, **given)
+        self._internal_log = InternalLog(self._options.internal_logger)
+        self.flushes_on_sigterm = self._options.flush_on_sigterm
+        target = self._options.fallback
         self.fallback = None if target is None else Fallback(self, target, self._internal_log)
         self._blocks = OpenBlocks()
         # The loop thread has what is made here: a handler that the program drops must end it.
@@ -264,75 +133,43 @@ class KafkaHandler(logging.Handler):
             blocks=self._blocks,
             fallback=self.fallback,
             internal_log=self._internal_log,
-            notify=FUNCTION.check("on_error", on_error),
+            notify=self._options.on_error,
         )
-        self._plan = Plan(
-            buffer_records=check_whole("buffer_records", buffer_records, least=1),
-            buffer_memory=check_whole("buffer_memory", buffer_memory, least=SMALLEST_MEMORY),
-            batch_size=check_whole("batch_size", batch_size, least=1),
-            overflow=overflow_choice(overflow),
-            block_timeout=check_positive("block_timeout_ms", block_timeout_ms) / 1000,
-            producer_options={
-                "brokers": brokers,
-                "partitioner": "murmur2" if partitioner is None else partitioner,
-                "compression": compression,
-                "batch_size": batch_size,
-                "linger_ms": linger_ms,
-                "required_acks": required_acks,
-                "ack_timeout": ack_timeout,
-                "delivery_timeout_ms": delivery_timeout_ms,
-                **producer_options,
-            },
-            chain=chain_choice(chain, secrets["chain_key"]),
-            name=_WeakAttribute(self, "name"),
-            blocks=self._blocks,
-            convert_own=_ConvertOwn(conversions, _WeakAttribute(self, "formatter")),
-            internal_log=self._internal_log,
-            fallback=self.fallback,
-            on_error=self._drops.tell_on_error,
-            spool=spool_options(
-                spool_dir,
-                spool,
-                spool_max_bytes,
-                spool_synchronous,
-                delivery_timeout_ms=delivery_timeout_ms,
-                required_acks=required_acks,
-            ),
+        self._pipeline = Pipeline(
+            Plan(
+                options=self._options,
+                name=_WeakAttribute(self, "name"),
+                blocks=self._blocks,
+                convert_own=_ConvertOwn(conversions, _WeakAttribute(self, "formatter")),
+                internal_log=self._internal_log,
+                fallback=self.fallback,
+                on_error=self._drops.tell_on_error,
+            )
         )
-        self._pipeline = Pipeline(self._plan)
         self._conversion = Conversion(
-            topic=topic,
-            key_field=key_field,
-            key_maker=key_maker,
-            headers=headers,
-            format=format,
-            serializer=serializer,
-            context=context,
-            fields=fields,
-            rename=rename,
-            exclude=exclude,
-            redact=redact,
-            max_size=producer_options.get("max_request_size", DEFAULT_MAX_REQUEST_SIZE)
-            - stamp_size(chain=chain),
+            **self._options.conversion,
+            max_size=self._options.max_request_size
+            - stamp_size(chain=self._options.chain is not None),
             keep_source=self.fallback is not None,
         )
         conversions.append(self._conversion)
         self._convert_at_once = self._conversion.convert_at_once
-        if self._plan.spool is not None and self._plan.spool.always:
+        if self._options.spool is not None and self._options.spool.always:
             self._convert_at_once = self._conversion.convert_quick
-        level = level_choice(level)
         self._pipeline.check_spool()
-        super().__init__(level)
+        super().__init__(self._options.level)
         self._patience: _Patience | None = None
         self._current = [self._pipeline]
-        weakref.finalize(self, _end, self._current, self._close_timeout).atexit = False
+        weakref.finalize(self, _end, self._current, self._options.close_timeout).atexit = False
         self._take_the_quick_way()
         process.register(self)
         self._pipeline.send_what_is_left()
         process.flush_on_sigterm(self.flushes_on_sigterm)
 
     @classmethod
-    def from_properties(cls, properties: "Properties", topic: Topic, **options: Any) -> Self:
+    def from_properties(
+        cls, properties: "Properties", topic: Topic, **options: Unpack[KeywordsBesideTopic]
+    ) -> Self:
         """Return a handler configured as a librdkafka or Java client is; see Producer.
 
         In a dictConfig: ``"()": "kiel_logging.KafkaHandler.from_properties"``.
@@ -342,12 +179,14 @@ class KafkaHandler(logging.Handler):
         """
         from kiel_logging.config.properties import complete  # few need it
 
-        options = hide(options, cls)
+        table = table_of(cls)
+        own = hidden({**options}, table)
+        del options
         try:
-            options = complete(properties, options, parameters_of(cls))
+            found = complete(properties, own, table)
         finally:
             del properties  # a mapping that has secrets
-        return cls(topic=topic, **options)
+        return cls(topic=topic, **found)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy has: its ``handle()`` is its own."""
@@ -357,14 +196,14 @@ class KafkaHandler(logging.Handler):
         if not hasattr(self, "_patience"):  # an option was wrong, and a tool shows where
             return "<KafkaHandler being made>"
         name = f" {self.name}" if self.name else ""
-        brokers = ",".join(map(str, parse_brokers(self._plan.producer_options["brokers"])))
+        brokers = ",".join(map(str, self._options.brokers))
         stats = self.stats()
         return (
             f"<KafkaHandler{name} ({logging.getLevelName(self.level)}) to {brokers}"
             f" {'closed' if self._pipeline.closed else 'open'} emitted={stats.emitted}"
             f" delivered={stats.delivered} dropped={stats.dropped_total} failed={stats.failed}"
             f" buffered={stats.buffered} in_flight={stats.in_flight}"
-            f"{'' if self._plan.spool is None else f' spooled={stats.spooled}'}>"
+            f"{'' if self._options.spool is None else f' spooled={stats.spooled}'}>"
         )
 
     # On the threads that log.
@@ -575,12 +414,12 @@ class KafkaHandler(logging.Handler):
             ConfigurationError: ``required_acks`` is 0, or ``timeout`` is no number of seconds.
             NotAcknowledged: on leaving. When the block raised, its exception gets a note instead.
         """
-        if self._plan.producer_options["required_acks"] == 0:
+        if self._options.required_acks == 0:
             raise ConfigurationError(
                 "receipts() needs acknowledgements, and with required_acks=0 the brokers send "
                 "none: set required_acks to -1 or 1"
             )
-        timeout = self._close_timeout if timeout is None else check_timeout(timeout)
+        timeout = self._options.close_timeout if timeout is None else check_timeout(timeout)
         return Receipts(self._blocks, self, timeout)
 
     def hurry(self) -> bool:
@@ -602,7 +441,7 @@ class KafkaHandler(logging.Handler):
 
     def _time_left(self) -> float:
         now = monotonic()
-        deadline = min(now + self._close_timeout, process.deadline())
+        deadline = min(now + self._options.close_timeout, process.deadline())
         if self._patience is not None and self._is_ending:
             deadline = min(self._patience.deadline, deadline)
         return max(0.0, deadline - now)
@@ -612,11 +451,11 @@ class KafkaHandler(logging.Handler):
 
         All handlers do so at the same time, so that together they take no longer than one.
         """
-        pipeline, deadline = self._pipeline_now(), monotonic() + self._close_timeout
+        pipeline, deadline = self._pipeline_now(), monotonic() + self._options.close_timeout
         self._patience = _Patience(pipeline, pipeline.buffer.emitted, deadline)
         self._waiting_for: int | None = pipeline.undelivered
         pipeline.report_waits(self._say_that_it_waits)
-        pipeline.start_flushing(self._close_timeout)
+        pipeline.start_flushing(self._options.close_timeout)
 
     def _say_that_it_waits(self, left: float) -> None:
         """Say so, once, if the brokers took nothing in the last second."""

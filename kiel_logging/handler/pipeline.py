@@ -8,11 +8,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from kiel_logging.config.options import producer_options
 from kiel_logging.handler import events
 from kiel_logging.handler.buffer import BUFFER_FULL, Buffer
 from kiel_logging.handler.events import ConvertOwn, EventItem, Events
@@ -20,11 +19,10 @@ from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
 from kiel_logging.handler.ledger import Losses, OnError, Stats
 from kiel_logging.handler.loop_thread import GRACE, LoopThread, State
+from kiel_logging.handler.options import HandlerOptions, SpoolOptions
 from kiel_logging.handler.process import flush_at_the_end_of_a_worker
 from kiel_logging.handler.receipts import OpenBlocks
-from kiel_logging.handler.sealing import instance_now
-from kiel_logging.handler.spool.options import SpoolOptions
-from kiel_logging.proof.chain import NO_KEY, Chain
+from kiel_logging.proof.chain import NO_KEY
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item
 
@@ -41,26 +39,15 @@ _inherited: list["Pipeline"] = []
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a pipeline is made from; outlives it.
+    """What a pipeline is made from; outlives it."""
 
-    Bounds are in records and bytes, ``block_timeout`` in seconds. ``chain`` seals them,
-    ``spool`` is for records on disk.
-    """
-
-    buffer_records: int
-    buffer_memory: int
-    batch_size: int
-    overflow: str
-    block_timeout: float
-    producer_options: dict[str, Any] = field(repr=False)  # long; its secrets are hidden
-    chain: Chain | None
+    options: HandlerOptions
     name: Callable[[], str | None]
     blocks: OpenBlocks
     convert_own: ConvertOwn
     internal_log: InternalLog
     fallback: Fallback | None
     on_error: OnError
-    spool: SpoolOptions | None = None
 
 
 class Pipeline:
@@ -76,29 +63,30 @@ class Pipeline:
     """
 
     def __init__(self, plan: Plan, before: "Pipeline | None" = None) -> None:
-        self.instance = instance_now()
+        self.instance = events.instance_now()
         self.process = os.getpid()
         self._drops = Losses()
         self._fallback = plan.fallback
+        options = plan.options
         self.buffer = Buffer(
-            max_records=plan.buffer_records,
-            max_bytes=plan.buffer_memory,
-            batch_size=plan.batch_size,
+            max_records=options.buffer_records,
+            max_bytes=options.buffer_memory,
+            batch_size=options.batch_size,
             wake=self._wake,
-            overflow=plan.overflow,
-            block_timeout=plan.block_timeout,
-            spools_all=plan.spool is not None and plan.spool.always,
-            spills=plan.spool is not None,
+            overflow=options.overflow,
+            block_timeout=options.block_timeout,
+            spools_all=options.spool is not None and options.spool.always,
+            spills=options.spool is not None,
         )
         self.put: Callable[[Item], Sequence[Item] | None] = self.buffer.put
         self._plan = plan
         self._before: Pipeline | tuple[Stats, int] | None = before
         self._successors: dict[int, Pipeline] = {}
         self._abandoned: dict[int, object] = {}
-        self._stamper = Stamper(self.instance, plan.chain)
-        self._options = producer_options(**plan.producer_options)
+        self._stamper = Stamper(self.instance, options.chain)
+        self._options = options.producer()
         self._events = Events(plan.convert_own, plan.internal_log)
-        self._spool = None if plan.spool is None else self._make_spool(plan.spool)
+        self._spool = None if options.spool is None else self._make_spool(options.spool)
         self._reviving = threading.Lock()
         self._loop_thread = self._make_loop_thread()
 
@@ -109,7 +97,7 @@ class Pipeline:
             options,
             self.buffer,
             self._stamper,
-            chain=self._plan.chain,
+            chain=self._plan.options.chain,
             instance=self.instance,
             internal_log=self._plan.internal_log,
             on_error=self._plan.on_error,
@@ -125,9 +113,9 @@ class Pipeline:
             spool.journal,
             self.buffer,
             spool.waiters,
-            start=self._first_event if self._plan.chain is not None else None,
+            start=self._first_event if self._plan.options.chain is not None else None,
             wake=self._wake,
-            batch_size=self._plan.batch_size,
+            batch_size=self._plan.options.batch_size,
             report=spool.complain,
         )
         self.put = spool.writer.put
@@ -148,11 +136,11 @@ class Pipeline:
             internal_log=plan.internal_log,
             fallback=plan.fallback,
             on_error=plan.on_error,
-            max_records=plan.buffer_records,
-            max_bytes=plan.buffer_memory,
+            max_records=plan.options.buffer_records,
+            max_bytes=plan.options.buffer_memory,
             options=self._options,
-            overflow=plan.overflow,
-            block_timeout=plan.block_timeout,
+            overflow=plan.options.overflow,
+            block_timeout=plan.options.block_timeout,
             spool=self._spool,
         )
         if self._spool is not None:
@@ -309,9 +297,10 @@ class Pipeline:
     def tell_what_is_lost(self) -> None:
         """Say on stderr how many records did not reach Kafka, if any, and how many will."""
         stats, kept = self.stats(), self.on_disk
-        if kept and self._plan.spool is not None:
+        spool = self._plan.options.spool
+        if kept and spool is not None:
             write_to_stderr(
-                f"kiel_logging: {kept} log records are on disk in {self._plan.spool.path} and "
+                f"kiel_logging: {kept} log records are on disk in {spool.path} and "
                 "will be sent by the next start"
             )
         if stats.undelivered > kept:

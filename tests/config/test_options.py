@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiel_logging.clients import Producer
 from kiel_logging.config.options import (
     Address,
     ProducerOptions,
-    parameters,
     parse_brokers,
     producer_options,
 )
@@ -280,10 +277,3 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     with contextlib.suppress(ConfigurationError):
         addresses = parse_brokers(text)
         assert all(address.host and 0 < address.port < 65536 for address in addresses)
-
-
-def test_the_options_are_known_without_a_producer() -> None:
-    """A handler knows them all, and their defaults, before anything of the network is loaded."""
-    signature = inspect.signature(Producer).parameters
-    known = {name: one.default for name, one in parameters().items()}
-    assert known == {name: one.default for name, one in signature.items()}

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from kiel_logging.handler.sealing import instance_now
+from kiel_logging.handler.events import instance_now
 from kiel_logging.handler.spool.stream import ShippedStream
 from kiel_logging.journal.directory import Directory, Orphan
 from kiel_logging.proof.chain import Chain

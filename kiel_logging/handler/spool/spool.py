@@ -18,9 +18,9 @@ from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
 from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.events import Event, EventItem, Recovered
 from kiel_logging.handler.internal_log import InternalLog
+from kiel_logging.handler.options import SpoolOptions
 from kiel_logging.handler.slices import memory_of
 from kiel_logging.handler.spool import orphans
-from kiel_logging.handler.spool.options import SpoolOptions
 from kiel_logging.handler.spool.orphans import CHAIN, Orphans, chain_id
 from kiel_logging.handler.spool.records import Waiters, frame_of
 from kiel_logging.handler.spool.spill import RETRY_DISK, Spill

@@ -1,0 +1,530 @@
+"""The options of the handlers: the table of them, and the checks that they pass.
+
+A new option is a row of HandlerKeywords, from which editors, ``help()``, the documentation and the
+checks have it, and a field of HandlerOptions, if the handler's parts are to see it.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, TypedDict
+
+from kiel_logging.config.credentials import FORMS, Secret, Secretive, hidden
+from kiel_logging.config.options import (
+    ACKS,
+    CODEC,
+    PARTITIONER,
+    PRODUCER,
+    Address,
+    BrokersKeyword,
+    KeyMaker,
+    ProducerOptions,
+    SharedKeywords,
+    producer_options,
+)
+from kiel_logging.config.table import (
+    FLAG,
+    FLAG_OR_NONE,
+    FUNCTION,
+    INT32,
+    POSITIVE_MILLISECONDS,
+    REQUIRED,
+    TEXT,
+    Kind,
+    Option,
+    checked,
+    did_you_mean,
+    milliseconds,
+    one_of,
+    or_none,
+    refuse_unknown,
+    rows,
+    seconds,
+    whole,
+)
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.handler.buffer import DROP_NEWEST, OVERFLOW
+from kiel_logging.handler.fallback import fallback_target
+from kiel_logging.handler.ledger import OnError
+from kiel_logging.journal.locks import CAN_LOCK
+from kiel_logging.partitioners import Partitioner
+from kiel_logging.proof.chain import SHORTEST_KEY, Chain
+from kiel_logging.record.topic_choice import Topic
+from kiel_logging.record.value_choice import Format
+from kiel_logging.serializers import Serializer
+
+ALWAYS: Final = "always"
+FULL: Final = "full"
+SMALLEST_MEMORY: Final = 4096
+"""Room for one record at least, and for what is kept with it."""
+
+_SMALLEST_SPOOL: Final = 1024 * 1024
+_NO_LIMIT: Final = INT32
+_DEFAULT_SPOOL: Final = 1024**3
+
+
+def _is_path(value: object) -> bool:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return isinstance(path, str) and path != "" and "\0" not in path
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= _SMALLEST_SPOOL
+
+
+_A_LEVEL: Final = Kind('a number, or a name such as "INFO"')
+_FIELD_NAME: Final = or_none("the name of a record's field", TEXT)
+_NAMES: Final = Kind("a list of names of fields")
+_MAPPING: Final = Kind("a mapping of names")
+_LOGGER: Final = or_none(
+    "a logging.Logger, the name of one, or None for stderr",
+    Kind("", lambda value: isinstance(value, logging.Logger) or TEXT.fits(value)),
+)
+_DIRECTORY: Final = or_none("the path of a directory", Kind("", _is_path))
+_SIZE: Final = or_none(
+    f"a whole number, at least {_SMALLEST_SPOOL}, or None for no bound", Kind("", _is_size)
+)
+_MODE: Final = one_of("overflow", ALWAYS)
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+
+class HandlerKeywords(SharedKeywords, total=False):
+    """The keyword-only options of KafkaHandler, and keys of its entry in a dictConfig."""
+
+    level: Annotated[
+        int | str, Option(logging.NOTSET, _A_LEVEL, "the lowest level that is shipped")
+    ]
+    key_field: Annotated[
+        str | None,
+        Option(
+            None,
+            _FIELD_NAME,
+            "the field that a record's key is taken from: one of its dict, an extra's, or a "
+            "LogRecord's attribute; a dotted path reaches into nested extras. Records without it "
+            "have no key",
+        ),
+    ]
+    key_maker: Annotated[
+        KeyMaker | None,
+        Option(None, FUNCTION, "makes the key from the record's dict, in place of ``key_field``"),
+    ]
+    headers: Annotated[
+        Mapping[str, str] | None,
+        Option(None, _MAPPING, "record headers: name -> field, as for ``key_field``"),
+    ]
+    partitioner: Annotated[
+        str | Partitioner | None,
+        Option(
+            "murmur2",
+            PARTITIONER,
+            'chooses the partition. With "murmur2" records of one key stay in order',
+        ),
+    ]
+    format: Annotated[
+        str | Format,
+        Option(
+            "json",
+            Kind('"json", "ecs", "otel", "gelf", "text", or a callable'),
+            'how the value is laid out: "json" (the fields), "ecs" (Elastic Common Schema), "otel" '
+            '(OpenTelemetry\'s log data model, as OTLP/JSON), "gelf", "text" (as another handler '
+            "with this handler's Formatter writes it), or a callable that takes the fields and the "
+            "LogRecord and returns a mapping, str or bytes",
+        ),
+    ]
+    serializer: Annotated[
+        Serializer | None,
+        Option(None, FUNCTION, "takes what the format made, returns str or bytes; JSON by default"),
+    ]
+    context: Annotated[
+        Callable[[], Mapping[str, Any]] | Mapping[str, ContextVar[Any]] | None,
+        Option(
+            None,
+            Kind("a callable that returns a mapping, or a mapping of names to ContextVars"),
+            "fields from the surroundings of the call",
+        ),
+    ]
+    fields: Annotated[
+        Mapping[str, Any] | None, Option(None, _MAPPING, "static fields for every record")
+    ]
+    rename: Annotated[
+        Mapping[str, str] | None, Option(None, _MAPPING, "old names of fields -> new ones")
+    ]
+    exclude: Annotated[
+        Iterable[str] | None,
+        Option(
+            None,
+            _NAMES,
+            "names of fields that are left out; a dotted path reaches into nested ones",
+        ),
+    ]
+    redact: Annotated[
+        Iterable[str] | None,
+        Option(
+            None,
+            _NAMES,
+            "names of fields whose values are hidden, at any depth, in everything that is made of "
+            "a record. An object in which no names can be found is shown by its type alone",
+        ),
+    ]
+    compression: Annotated[str | None, Option("snappy", CODEC, "the codec")]
+    batch_size: Annotated[
+        int, Option(1_000, whole(1), "how many records are worth sending at once")
+    ]
+    linger_ms: Annotated[
+        float,
+        Option(
+            50.0,
+            milliseconds(0),
+            "milliseconds after which records are sent although the batch isn't full",
+        ),
+    ]
+    required_acks: Annotated[int, Option(-1, ACKS, "when a record counts as delivered")]
+    ack_timeout: Annotated[
+        int,
+        Option(30_000, whole(1), "milliseconds that the leader may wait for the other replicas"),
+    ]
+    delivery_timeout_ms: Annotated[
+        float,
+        Option(
+            _NO_LIMIT,
+            milliseconds(1),
+            "milliseconds after which a record is given up. Without a limit a record leaves the "
+            "buffer by being delivered, by the overflow policy, or by ``close()``",
+        ),
+    ]
+    buffer_records: Annotated[
+        int, Option(100_000, whole(1), "most records that wait to be delivered")
+    ]
+    buffer_memory: Annotated[
+        int,
+        Option(
+            64 * 1024 * 1024,
+            whole(SMALLEST_MEMORY),
+            "most bytes of memory for records that wait to be delivered",
+        ),
+    ]
+    overflow: Annotated[
+        str,
+        Option(
+            DROP_NEWEST,
+            one_of(*OVERFLOW),
+            'what gives way when there are more; "drop_lowest" drops DEBUG before INFO before '
+            'WARNING, "block" lets the caller wait',
+        ),
+    ]
+    block_timeout_ms: Annotated[
+        float,
+        Option(
+            5_000.0,
+            POSITIVE_MILLISECONDS,
+            'milliseconds that the caller waits with "block", before its record is dropped',
+        ),
+    ]
+    fallback: Annotated[
+        logging.Handler | str | None,
+        Option(
+            None,
+            Kind("a logging.Handler or the name of one"),
+            "gets the LogRecords which did not reach Kafka. It is called on the thread that logs "
+            "(dropped) or on the loop thread (given up)",
+        ),
+    ]
+    on_error: Annotated[
+        OnError | None,
+        Option(
+            None,
+            FUNCTION,
+            "called with an exception and a number of records whenever records are lost: at once, "
+            "or for a full buffer at most every 10 s. Called with 0 records when the brokers "
+            "reject records for now, which wait, and once a minute while that lasts",
+        ),
+    ]
+    internal_logger: Annotated[
+        logging.Logger | str | None,
+        Option(
+            None,
+            _LOGGER,
+            "gets the handler's own messages, and what was logged while shipping",
+        ),
+    ]
+    spool_dir: Annotated[
+        str | os.PathLike[str] | None,
+        Option(
+            None,
+            _DIRECTORY,
+            "a directory, on a local disk, for records that memory can't hold, that the brokers "
+            "don't take in time, or that are left at the end. The next process with this directory "
+            "sends them. Only its user may write to it",
+        ),
+    ]
+    spool: Annotated[
+        str | None,
+        Option(
+            None,
+            or_none(_MODE.description, _MODE),
+            'with ``spool_dir``: "overflow", the default, or "always": each record is in a file '
+            "before its logging call returns, so that a SIGKILL loses nothing",
+        ),
+    ]
+    spool_max_bytes: Annotated[
+        int | None,
+        Option(
+            _DEFAULT_SPOOL,
+            _SIZE,
+            "most bytes that this handler has on disk and the brokers have not acknowledged",
+        ),
+    ]
+    spool_synchronous: Annotated[
+        str,
+        Option(
+            "normal",
+            one_of("normal", FULL),
+            'with "full" and spool="always", each logging call waits until its record would '
+            "survive a power cut",
+        ),
+    ]
+    chain: Annotated[
+        bool,
+        Option(
+            False,
+            FLAG,
+            "whether each record also bears a digest of itself and of the one before it, so that "
+            "``kiel-logging verify`` finds what was taken out or changed; and whether streams have "
+            "a start record and an end record",
+        ),
+    ]
+    chain_key: Annotated[
+        Secretive | None,
+        Option(
+            None,
+            Kind(FORMS),
+            "a secret of 16 bytes or more, without which no one can compute the digests",
+        ),
+    ]
+    flush_on_sigterm: Annotated[
+        bool | None,
+        Option(
+            None,
+            FLAG_OR_NONE,
+            "whether SIGTERM delivers what is buffered before it does what it did. By default, "
+            "None, it does where it would end the process at once, which loses records: a program "
+            "that handles the signal ends in its own way",
+        ),
+    ]
+    close_timeout_ms: Annotated[
+        float,
+        Option(
+            10_000.0,
+            POSITIVE_MILLISECONDS,
+            "milliseconds that ``close()``, or a ``flush()`` without a timeout, may take to "
+            "deliver what is buffered",
+        ),
+    ]
+
+
+class TopicKeyword(TypedDict, total=False):
+    """Where a handler's records go."""
+
+    topic: Annotated[
+        Topic,
+        Option(
+            REQUIRED,
+            Kind("a name, a template, or a callable that takes the LogRecord"),
+            "where records go; a template is one over the LogRecord's attributes, such as "
+            '``"logs.{levelname}"``',
+        ),
+    ]
+
+
+class KeywordsBesideTopic(BrokersKeyword, HandlerKeywords, total=False):
+    """All options of KafkaHandler but the topic."""
+
+
+class LoggerKeyword(TypedDict, total=False):
+    """The option that AuditHandler adds."""
+
+    logger: Annotated[
+        str,
+        Option(
+            "audit",
+            Kind("the name of a logger, and not the root's"),
+            "the stream's own logger",
+        ),
+    ]
+
+
+HANDLER: Final = rows(BrokersKeyword) | rows(TopicKeyword) | rows(HandlerKeywords)
+AUDIT: Final = HANDLER | rows(LoggerKeyword)
+CONVERSION: Final = (
+    *("topic", "key_field", "key_maker", "headers", "format", "serializer"),
+    *("context", "fields", "rename", "exclude", "redact"),
+)
+"""Those that say what is made of a record."""
+
+_FOR_THE_ENGINE: Final = (PRODUCER.keys() & HANDLER.keys()) - {
+    *("key_maker", "serializer", "buffer_memory")
+}
+
+
+# -- the checks ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolOptions:
+    """Where and how to spool.
+
+    ``always``: each record is in its journal before its logging call returns. ``full``: and the
+    disk has confirmed it.
+    """
+
+    path: Path
+    always: bool
+    max_bytes: int | None
+    full: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerOptions:
+    """A handler's options, checked; times in seconds, sizes in bytes.
+
+    ``conversion`` and ``engine`` are as they were given: Conversion and ``producer()`` check them.
+    """
+
+    level: Any
+    batch_size: int
+    required_acks: int
+    buffer_records: int
+    buffer_memory: int
+    overflow: str
+    block_timeout: float
+    close_timeout: float
+    max_request_size: int
+    fallback: logging.Handler | str | None
+    on_error: OnError | None
+    internal_logger: logging.Logger | None
+    flush_on_sigterm: bool | None
+    chain: Chain | None
+    spool: SpoolOptions | None
+    brokers: tuple[Address, ...]
+    conversion: Mapping[str, Any] = field(repr=False)
+    engine: Mapping[str, Any] = field(repr=False)
+
+    def producer(self) -> ProducerOptions:
+        """Return the options of a new engine, which has a partitioner and a codec of its own."""
+        return producer_options(**self.engine)
+
+
+def table_of(handler: type[logging.Handler]) -> dict[str, Option]:
+    """Return the options that a handler of this class takes, a subclass's own among them."""
+    import inspect
+
+    table: dict[str, Option] = {}
+    for kind in handler.__mro__:
+        if "__init__" in vars(kind) and issubclass(kind, logging.Handler):
+            for name, one in inspect.signature(vars(kind)["__init__"]).parameters.items():
+                table[name] = Option(one.default, Kind(""), "")
+    return table | HANDLER
+
+
+def handler_options(**given: Any) -> HandlerOptions:
+    """Check the options of a handler; those that are left out have their defaults.
+
+    Raises:
+        ConfigurationError: names the option, the value and what is allowed.
+    """
+    refuse_unknown("KafkaHandler", given, HANDLER)
+    given = hidden(given)
+    values = checked(HANDLER, given)
+    if values["partitioner"] is None:
+        values["partitioner"] = HANDLER["partitioner"].default
+    engine = {name: values[name] for name in _FOR_THE_ENGINE}
+    producer = producer_options(**engine)
+    times = seconds(values)
+    return HandlerOptions(
+        level=_level(values["level"]),
+        batch_size=values["batch_size"],
+        required_acks=values["required_acks"],
+        buffer_records=values["buffer_records"],
+        buffer_memory=values["buffer_memory"],
+        overflow=values["overflow"],
+        block_timeout=times["block_timeout"],
+        close_timeout=times["close_timeout"],
+        max_request_size=values["max_request_size"],
+        fallback=fallback_target(values["fallback"]),
+        on_error=values["on_error"],
+        internal_logger=_logger(values["internal_logger"]),
+        flush_on_sigterm=values["flush_on_sigterm"],
+        chain=_chain(values["chain"], values["chain_key"]),
+        spool=_spool(values),
+        brokers=producer.brokers,
+        conversion={name: values[name] for name in CONVERSION},
+        engine=engine,
+    )
+
+
+def _level(value: Any) -> Any:
+    """Return a level; logging itself refuses most of what is none."""
+    known = logging.getLevelNamesMapping()
+    if not isinstance(value, str) or value in known:
+        return value
+    raise ConfigurationError(
+        f"level={value!r} must be a number, or one of {', '.join(map(repr, known))}"
+        f"{did_you_mean(value.upper(), known)}"
+    )
+
+
+def _logger(value: logging.Logger | str | None) -> logging.Logger | None:
+    return logging.getLogger(value) if isinstance(value, str) else value
+
+
+def _chain(chain: bool, key: Secret | None) -> Chain | None:
+    if key is None:
+        return Chain.of() if chain else None
+    key.check()
+    if not chain:
+        raise ConfigurationError("chain_key is of no use without chain=True: give both, or neither")
+    data = key.read_bytes()  # once: all of a stream has the same
+    if len(data) >= SHORTEST_KEY:
+        return Chain.of(data)
+    del data
+    raise ConfigurationError(
+        f"chain_key has fewer than {SHORTEST_KEY} bytes, and could be guessed: make one by "
+        "`python -c 'import secrets; print(secrets.token_hex(32))'`"
+    )
+
+
+def _spool(values: Mapping[str, Any]) -> SpoolOptions | None:
+    directory = values["spool_dir"]
+    if directory is None:
+        for name in ("spool", "spool_max_bytes", "spool_synchronous"):
+            if values[name] != HANDLER[name].default:
+                raise ConfigurationError(
+                    f"{name} is of no use without spool_dir: give both, or neither"
+                )
+        return None
+    if not CAN_LOCK:
+        raise ConfigurationError(
+            "spool_dir needs a Unix: by its file locks processes agree which of them sends what "
+            "another has left, and this Python has none; leave spool_dir out"
+        )
+    if values["required_acks"] == 0:
+        raise ConfigurationError(
+            "spool_dir and required_acks=0 contradict each other: brokers that acknowledge nothing "
+            "never let a record leave the disk; set required_acks to -1 or 1"
+        )
+    if values["delivery_timeout_ms"] < _NO_LIMIT:
+        raise ConfigurationError(
+            f"spool_dir and delivery_timeout_ms={values['delivery_timeout_ms']!r} contradict each "
+            "other: what is spooled waits until the brokers take it; leave delivery_timeout_ms out"
+        )
+    return SpoolOptions(
+        path=Path(directory).absolute(),  # of now: the program may change its directory
+        always=values["spool"] == ALWAYS,
+        max_bytes=values["spool_max_bytes"],
+        full=values["spool_synchronous"] == FULL,
+    )
