@@ -37,7 +37,15 @@ from kiel_logging.handler.receipts import (
     check_timeout,
     with_waiter,
 )
-from kiel_logging.handler.recursion import as_shipping, here, is_shipping
+from kiel_logging.handler.recursion import (
+    as_shipping,
+    emit_aside,
+    forget_aside,
+    here,
+    is_finalising,
+    is_shipping,
+    settle_aside,
+)
 from kiel_logging.native import monotonic
 from kiel_logging.proof.stamper import stamp_size
 from kiel_logging.record.conversion import Conversion
@@ -265,7 +273,9 @@ class KafkaHandler(logging.Handler):
         return pipeline.buffer.will_drop()
 
     def _emit_with_care(self, record: logging.LogRecord) -> None:
-        if is_shipping():
+        if is_finalising():
+            emit_aside(self, record)
+        elif is_shipping():
             self._internal_log.divert(record)
         elif self._pipeline.closed and not self._open_again():
             self._drops.refuse(record)
@@ -364,6 +374,7 @@ class KafkaHandler(logging.Handler):
             delivered or given up, which ``stats()`` tells apart.
         """
         settle_levels()
+        settle_aside(self._options.close_timeout if timeout is None else timeout)
         if timeout is not None:
             return self._pipeline_now().flush(timeout)
         return self._deliver(self._pipeline_now().flush)
@@ -451,6 +462,7 @@ class KafkaHandler(logging.Handler):
 
         All handlers do so at the same time, so that together they take no longer than one.
         """
+        settle_aside(self._options.close_timeout)
         pipeline, deadline = self._pipeline_now(), monotonic() + self._options.close_timeout
         self._patience = _Patience(pipeline, pipeline.buffer.emitted, deadline)
         self._waiting_for: int | None = pipeline.undelivered
@@ -477,6 +489,7 @@ class KafkaHandler(logging.Handler):
         of its records. The end of the process closes that as well.
         """
         settle_levels()
+        settle_aside(self._options.close_timeout)
         pipeline, ending = self._pipeline_now(), self._is_ending
         try:
             is_first = pipeline.close(self._time_left())
@@ -526,6 +539,7 @@ class KafkaHandler(logging.Handler):
         if parents.process == os.getpid():
             return
         loading.start_over()
+        forget_aside()
         if parents.abandon():  # another thread, or a signal handler on top of this, did not
             self._blocks.start_over()
             self._patience = None

@@ -4,17 +4,26 @@ By thread and by moment, not by the name of a logger: whatever tornado, asyncio,
 serializer logs while it works for us is meant, whatever it logs otherwise is not.
 
 A signal handler or a ``__del__`` may run on top of the conversion of a record, and has nothing to
-do with it: what it logs is the program's. The stack tells.
+do with it: what it logs is the program's. The stack tells. The garbage collector, or a last
+reference, calls finalisers on the loop thread as well. That thread must not wait for locks that
+logging threads hold, so another one emits what they log (``emit_aside()``).
 """
 
+import contextlib
 import functools
+import gc
+import logging
 import signal
 import sys
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Final, TypeVar
+
+from kiel_logging import native
 
 T = TypeVar("T")
 
@@ -32,9 +41,12 @@ taken for shipping for good.
 """
 
 
+_ALWAYS: Final = 1 << 30
+
+
 def mark_this_thread_as_shipping() -> None:
     """All that this thread does is shipping."""
-    here.depth = 1 << 30
+    here.depth = _ALWAYS
 
 
 def is_shipping() -> bool:
@@ -108,3 +120,104 @@ def _code_of(handler: Any) -> CodeType | None:
     if callable(handler) and not hasattr(function, "__code__"):  # an object that can be called
         function = getattr(type(handler), "__call__", None)  # noqa: B004 # it can, and how?
     return getattr(function, "__code__", None)
+
+
+# Finalisers on the loop thread.
+
+_OURS: Final = frozenset({"kiel_logging", "tornado", "asyncio"})
+"""The packages whose code ships."""
+
+_FINALIZE: Final = weakref.finalize.__call__.__code__
+
+
+def is_finalising() -> bool:
+    """Whether a finaliser of the program's logs, on top of a thread that ships.
+
+    Code that the thread itself calls, such as a partitioner, a handler of its log records, an audit
+    hook, is not meant, nor is a finaliser that such code ran into: that could be a loop. The
+    callback of a weak reference looks like such code, but for the collection that it is part of.
+    """
+    if here.depth != _ALWAYS:
+        return False
+    frame: FrameType | None = sys._getframe(1)
+    for package in ("kiel_logging", "logging"):  # the call of this
+        while frame is not None and _package(frame) == package:
+            frame = frame.f_back
+    called: FrameType | None = None
+    while frame is not None and _package(frame) not in _OURS:
+        if _is_finaliser(frame) or _package(frame) not in sys.stdlib_module_names:
+            called = frame
+        frame = frame.f_back
+    return called is not None and (_is_finaliser(called) or _is_collecting())
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _is_finaliser(frame: FrameType) -> bool:
+    return frame.f_code.co_name == "__del__" or frame.f_code is _FINALIZE
+
+
+def _is_collecting() -> bool:
+    """Whether a garbage collection is under way: no other one begins then."""
+    began: list[int] = []
+
+    def note(_phase: str, _info: object) -> None:
+        began.append(native.get_ident())
+
+    if not gc.isenabled():
+        return False
+    gc.callbacks.append(note)
+    try:
+        gc.collect(0)
+    finally:
+        gc.callbacks.remove(note)
+    return native.get_ident() not in began
+
+
+_aside: deque[tuple[logging.Handler, logging.LogRecord]] = deque()
+_emitting = native.Lock()
+
+
+def emit_aside(handler: logging.Handler, record: logging.LogRecord) -> None:
+    """Have another thread emit ``record``."""
+    _aside.append((handler, record))
+    if _emitting.acquire(blocking=False):
+        try:
+            native.start_new_thread(_emit_all, (_emitting,))
+        except RuntimeError:  # none can be had: the end of the process will do
+            _emitting.release()
+
+
+def _emit_all(emitting: Any) -> None:
+    while True:
+        try:
+            _emit_those_aside()
+        finally:
+            emitting.release()
+        if not _aside or not emitting.acquire(blocking=False):
+            return
+
+
+def _emit_those_aside() -> None:
+    with contextlib.suppress(IndexError):
+        while True:
+            handler, record = _aside.popleft()
+            handler.emit(record)
+
+
+def settle_aside(timeout: float) -> None:
+    """Emit what finalisers logged; wait at most ``timeout`` seconds for a thread that does so."""
+    if here.depth or not (_aside or _emitting.locked()):
+        return
+    _emit_those_aside()
+    if native.acquire(_emitting, timeout):
+        _emitting.release()
+
+
+def forget_aside() -> None:
+    """Leave it to the parent, of which this process is a forked child."""
+    global _emitting
+    _aside.clear()
+    _emitting = native.Lock()

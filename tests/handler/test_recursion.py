@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.handler.shipped import (
     stored_records,
 )
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from tests.support.waiting import until
 
 SHOWN = "WARNING shop.cart: I was called"
 
@@ -358,6 +360,98 @@ def test_the_loop_threads_warnings_go_to_stderr(
     told = capsys.readouterr().err
     assert "ERROR kiel_logging: " in told
     assert "were not delivered: the broker answered POLICY_VIOLATION" in told
+
+
+class Kept:
+    """An object whose end is logged: by itself, by its reference, or by a finaliser."""
+
+    logger: logging.Logger
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+class Dying(Kept):
+    """It logs by itself."""
+
+    def __del__(self) -> None:
+        self.logger.warning("gone")
+
+
+def _watch(kept: Kept, logger: logging.Logger, how: str) -> object:
+    if how == "reference":
+        return weakref.ref(kept, lambda _: logger.warning("gone"))
+    if how == "finalize":
+        return weakref.finalize(kept, logger.warning, "gone")
+    return None
+
+
+@pytest.mark.parametrize("how", ["__del__", "reference", "finalize"])
+@pytest.mark.parametrize("overflow", ["drop_newest", "block"])
+def test_a_finaliser_on_the_loop_thread(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, how: str, overflow: str
+) -> None:
+    """The garbage collector runs on any thread: the records of its finalisers arrive."""
+
+    def collect(_key: object, partitions: Any) -> Any:
+        gc.collect()
+        return partitions[0]
+
+    handler = make_handler(partitioner=collect, key_field="levelname", overflow=overflow)
+    logger = logger_to(handler)
+    gc.disable()  # until the loop thread collects
+    try:
+        kept = (Dying if how == "__del__" else Kept)()
+        kept.logger = logger
+        watching = _watch(kept, logger, how)
+        del kept
+        gc.enable()
+        logger.info("x")
+        assert handler.flush() == 0
+        until(lambda: handler.flush() == 0 and len(messages(cluster)) == 2)
+    finally:
+        gc.enable()
+    del watching
+    assert messages(cluster) == ["x", "gone"]
+    assert (handler.stats().emitted, handler.stats().diverted) == (2, 0)
+
+
+def test_a_last_reference_that_the_loop_thread_had(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+) -> None:
+    """A fallback wants records kept until they arrive: what their arguments' end logs arrives."""
+    handler = make_handler(fallback=Collecting())
+    logger = logger_to(handler)
+
+    class Argument:
+        def __del__(self) -> None:
+            logger.warning("gone")
+
+    logger.info("%s", Argument())
+    until(lambda: handler.flush() == 0 and len(messages(cluster)) == 2)
+    assert messages(cluster)[1] == "gone"
+    assert handler.stats().diverted == 0
+
+
+def test_a_finaliser_of_code_that_the_loop_thread_calls(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+) -> None:
+    """Each record would be followed by another one, without an end."""
+
+    class Session:
+        def __del__(self) -> None:
+            logger.warning("gone")
+
+    def partitioner(_key: object, partitions: Any) -> Any:
+        Session()
+        return partitions[0]
+
+    handler = make_handler(partitioner=partitioner, key_field="levelname")
+    logger = logger_to(handler)
+    logger.info("x")
+    assert handler.flush() == 0
+    assert messages(cluster) == ["x"]
+    assert (handler.stats().emitted, handler.stats().diverted) == (1, 1)
 
 
 # -- where it is shown ---------------------------------------------------------------------------
