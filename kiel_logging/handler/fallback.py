@@ -66,7 +66,7 @@ class Fallback:
             if handler is self._owner():
                 return True
             seen.add(id(handler))
-            fallback = getattr(handler, "fallback", None)
+            fallback = getattr(handler, "_fallback", None)
             handler = fallback.handler if isinstance(fallback, Fallback) else None
         return False
 

@@ -107,10 +107,6 @@ class KafkaHandler(logging.Handler):
 
     Args: ...
 
-    Attributes:
-        fallback: what ``fallback`` stands for.
-        flushes_on_sigterm: as given.
-
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
         SpoolError: there can be no files in ``spool_dir``.
@@ -127,9 +123,9 @@ class KafkaHandler(logging.Handler):
         del options  # some tools show local variables with a traceback
         self._options = handler_options(brokers=brokers, topic=topic, **given)
         self._internal_log = InternalLog(self._options.internal_logger)
-        self.flushes_on_sigterm = self._options.flush_on_sigterm
+        self._flushes_on_sigterm = self._options.flush_on_sigterm
         target = self._options.fallback
-        self.fallback = None if target is None else Fallback(self, target, self._internal_log)
+        self._fallback = None if target is None else Fallback(self, target, self._internal_log)
         self._blocks = OpenBlocks()
         # The loop thread has what is made here: a handler that the program drops must end it.
         own: KafkaHandler = weakref.proxy(self)
@@ -139,7 +135,7 @@ class KafkaHandler(logging.Handler):
             pipeline=lambda: own._pipeline_now(),
             topic_of=lambda record: own._topic_of(record),
             blocks=self._blocks,
-            fallback=self.fallback,
+            fallback=self._fallback,
             internal_log=self._internal_log,
             notify=self._options.on_error,
         )
@@ -150,7 +146,7 @@ class KafkaHandler(logging.Handler):
                 blocks=self._blocks,
                 convert_own=_ConvertOwn(conversions, _WeakAttribute(self, "formatter")),
                 internal_log=self._internal_log,
-                fallback=self.fallback,
+                fallback=self._fallback,
                 on_error=self._drops.tell_on_error,
             )
         )
@@ -158,7 +154,7 @@ class KafkaHandler(logging.Handler):
             **self._options.conversion,
             max_size=self._options.max_request_size
             - stamp_size(chain=self._options.chain is not None),
-            keep_source=self.fallback is not None,
+            keep_source=self._fallback is not None,
         )
         conversions.append(self._conversion)
         self._convert_at_once = self._conversion.convert_at_once
@@ -172,7 +168,7 @@ class KafkaHandler(logging.Handler):
         self._take_the_quick_way()
         process.register(self)
         self._pipeline.send_what_is_left()
-        process.flush_on_sigterm(self.flushes_on_sigterm)
+        process.flush_on_sigterm(self._flushes_on_sigterm)
 
     @classmethod
     def from_properties(
@@ -355,7 +351,7 @@ class KafkaHandler(logging.Handler):
     def _pipeline_now(self) -> Pipeline:
         """Return the pipeline, a new one in a child whose fork ran no hook of ours, or not yet."""
         if self._pipeline.process != os.getpid():
-            self.start_over()
+            self._reset_after_fork()
         return self._pipeline
 
     def _topic_of(self, record: logging.LogRecord) -> str:
@@ -379,7 +375,7 @@ class KafkaHandler(logging.Handler):
             return self._pipeline_now().flush(timeout)
         return self._deliver(self._pipeline_now().flush)
 
-    def finish(self, *, last: bool = False) -> int:
+    def _finish(self, *, last: bool = False) -> int:
         """As ``flush()``, and then write what each stream lacks: the process may end without a
         ``close()``.
 
@@ -433,7 +429,7 @@ class KafkaHandler(logging.Handler):
         timeout = self._options.close_timeout if timeout is None else check_timeout(timeout)
         return Receipts(self._blocks, self, timeout)
 
-    def hurry(self) -> bool:
+    def _send_now(self) -> bool:
         """Send what is buffered without waiting for more.
 
         Returns:
@@ -457,7 +453,7 @@ class KafkaHandler(logging.Handler):
             deadline = min(self._patience.deadline, deadline)
         return max(0.0, deadline - now)
 
-    def begin_to_end(self) -> None:
+    def _start_shutdown(self) -> None:
         """Start to deliver what is buffered: the process is about to end.
 
         All handlers do so at the same time, so that together they take no longer than one.
@@ -504,7 +500,7 @@ class KafkaHandler(logging.Handler):
             pipeline.tell_what_is_lost()
         super().close()
 
-    def tell_what_is_lost(self) -> None:
+    def _report_losses(self) -> None:
         """Say on stderr how many records did not reach Kafka, if any, and how many will."""
         self._pipeline_now().tell_what_is_lost()
 
@@ -516,21 +512,21 @@ class KafkaHandler(logging.Handler):
         """
         return replace(
             self._pipeline_now().stats_of_all(),
-            fallback=0 if self.fallback is None else self.fallback.taken,
+            fallback=0 if self._fallback is None else self._fallback.taken,
             diverted=self._internal_log.diverted,
         )
 
     # At a fork.
 
-    def pause(self, timeout: float) -> bool:
-        """Hold the loop thread still for a fork; return whether ``go_on()`` has to be called."""
+    def _pause(self, timeout: float) -> bool:
+        """Hold the loop thread still for a fork; return whether ``_resume()`` has to be called."""
         return self._pipeline.pause(timeout)
 
-    def go_on(self) -> None:
+    def _resume(self) -> None:
         """Let it work again, in the parent."""
         self._pipeline.go_on()
 
-    def start_over(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Begin with an empty buffer and nothing counted, in the child, if it did not yet.
 
         A hook that logs may run before ours; what it logged is the child's.
@@ -544,8 +540,8 @@ class KafkaHandler(logging.Handler):
             self._blocks.start_over()
             self._patience = None
             self._internal_log.diverted = 0
-            if self.fallback is not None:
-                self.fallback.taken = 0
+            if self._fallback is not None:
+                self._fallback.taken = 0
         self._pipeline = self._current[0] = parents.successor()
         self._take_the_quick_way()
         process.register(self)

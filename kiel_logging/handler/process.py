@@ -29,28 +29,28 @@ from kiel_logging.native import monotonic
 class Live(Protocol):
     """What a fork, a signal and the end of the process want of a handler."""
 
-    flushes_on_sigterm: bool | None
+    _flushes_on_sigterm: bool | None
 
-    def finish(self, *, last: bool = False) -> int:
+    def _finish(self, *, last: bool = False) -> int:
         """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
 
-    def begin_to_end(self) -> None:
+    def _start_shutdown(self) -> None:
         """Start to deliver what is buffered; the process is about to end."""
 
-    def tell_what_is_lost(self) -> None:
+    def _report_losses(self) -> None:
         """Say on stderr what did not reach Kafka."""
 
-    def pause(self, timeout: float) -> bool:
-        """Hold the loop thread still; return whether ``go_on()`` has to be called.
+    def _pause(self, timeout: float) -> bool:
+        """Hold the loop thread still; return whether ``_resume()`` has to be called.
 
         Raises:
             TimeoutError: it works all of ``timeout`` seconds.
         """
 
-    def go_on(self) -> None:
+    def _resume(self) -> None:
         """Let it work again."""
 
-    def start_over(self) -> None:
+    def _reset_after_fork(self) -> None:
         """This is a forked child: what is buffered is the parent's."""
 
 
@@ -180,7 +180,7 @@ def _hold_all() -> bool:
     still = True
     for handler in live_handlers():
         try:
-            if handler.pause(_AT_ONCE):
+            if handler._pause(_AT_ONCE):
                 _paused.append(handler)
         except TimeoutError:
             still = False
@@ -189,7 +189,7 @@ def _hold_all() -> bool:
 
 def _let_all_go_on() -> None:
     while _paused:
-        _paused.pop().go_on()
+        _paused.pop()._resume()
 
 
 def _in_the_parent() -> None:
@@ -205,7 +205,7 @@ def _in_the_child() -> None:
     if _lock is not None:  # else the fork ran this half of the hooks alone, as uWSGI can
         _lock._at_fork_reinit()
     for handler in live_handlers():
-        handler.start_over()
+        handler._reset_after_fork()
     _unblock_sigterm_in_the_child()
     _forking = None
     _handle_postponed()
@@ -317,7 +317,7 @@ def is_over() -> bool:
 def _begin_to_end() -> None:
     global _end
     for handler in live_handlers():
-        handler.begin_to_end()
+        handler._start_shutdown()
     references: list[Any] = logging._handlerList  # type: ignore[attr-defined]
     listed = [reference() for reference in references]
     for handler in live_handlers():
@@ -381,10 +381,10 @@ def _end_of_a_worker() -> None:
 def _flush(handlers: list[Any], *, last: bool) -> None:
     """Deliver what is buffered; ``last`` if the process certainly ends then."""
     for handler in handlers:
-        handler.begin_to_end()
+        handler._start_shutdown()
     for handler in handlers:
-        if handler.finish(last=last):
-            handler.tell_what_is_lost()
+        if handler._finish(last=last):
+            handler._report_losses()
     _wait_for_those_aside()
 
 
@@ -433,7 +433,7 @@ class _OnSigterm:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if postpone(number):
             return
-        handlers = [one for one in live_handlers() if one.flushes_on_sigterm is not False]
+        handlers = [one for one in live_handlers() if one._flushes_on_sigterm is not False]
         _flush(handlers, last=not callable(self._previous) and self._previous != signal.SIG_IGN)
         global _deadline
         _deadline = math.inf  # the program may go on

@@ -229,7 +229,7 @@ _LONGEST_TOLD: Final = 80
 class Carrier(Protocol):
     """Whoever delivers."""
 
-    def hurry(self) -> bool:
+    def _send_now(self) -> bool:
         """Send what is queued now; return whether another thread does so, to be waited for."""
 
     def flush(self, timeout: float) -> int:
@@ -349,7 +349,7 @@ class Receipts(Sequence[Receipt]):
         self._block.close(partial(_release, settled))
         if self._block.is_settled:
             return
-        if self._carrier.hurry():
+        if self._carrier._send_now():
             native.acquire(settled, max(0.0, deadline - monotonic()))
         elif timeout:
             self._carrier.flush(timeout)
@@ -361,7 +361,7 @@ class Receipts(Sequence[Receipt]):
         loop = asyncio.get_running_loop()
         settled = loop.create_future()
         self._block.close(partial(_tell_loop, loop, settled))
-        if not self._block.is_settled and self._carrier.hurry() and timeout:
+        if not self._block.is_settled and self._carrier._send_now() and timeout:
             await asyncio.wait([settled], timeout=timeout)
 
     def _end(self) -> None:

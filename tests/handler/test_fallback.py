@@ -304,15 +304,15 @@ def test_a_name_that_nobody_has(
 def test_the_attribute(make_handler: MakeHandler) -> None:
     """Where the records go can be asked for."""
     fallback = Collecting()
-    by_object = make_handler(fallback=fallback).fallback
-    by_name = make_handler(fallback="later").fallback
+    by_object = make_handler(fallback=fallback)._fallback
+    by_name = make_handler(fallback="later")._fallback
     assert by_object is not None
     assert by_name is not None
     assert by_object.handler is fallback
     assert by_name.handler is None
     fallback.name = "later"
     assert by_name.handler is fallback
-    assert make_handler().fallback is None
+    assert make_handler()._fallback is None
 
 
 def configure(handlers: dict[str, Any], **options: Any) -> logging.Handler:

@@ -8,12 +8,13 @@ import logging.config
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from kiel_logging import KafkaHandler
+from kiel_logging import AuditHandler, KafkaHandler, Producer
 from kiel_logging.config.options import PRODUCER, SharedKeywords
 from kiel_logging.config.table import rows
 from kiel_logging.errors import ConfigurationError
@@ -358,3 +359,27 @@ def test_every_option_as_text(cluster: ThreadedFakeCluster) -> None:
 def surroundings() -> dict[str, str]:
     """What a program's own context function returns."""
     return {"request": "r1"}
+
+
+# -- what users see of a handler -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("client", "base", "names"),
+    [
+        (Producer, object, {"connect", "produce", "flush", "close", "from_properties"}),
+        (KafkaHandler, logging.Handler, {"from_properties", "receipts", "stats"}),
+        (AuditHandler, KafkaHandler, {"logger"}),
+    ],
+)
+def test_dir_shows_what_users_call(client: Any, base: Any, names: set[str], tmp_path: Path) -> None:
+    """And nothing else: other parts of the package use names with an underscore."""
+    options: dict[str, Any] = {} if client is Producer else {"topic": "logs"}
+    if client is AuditHandler:
+        options = {**options, "spool_dir": tmp_path, "chain_key": "0123456789abcdef"}
+    made = client("localhost", **options)
+    if client is not Producer:
+        made.close()
+    shown = {name for name in dir(made) if not name.startswith("_")}
+    inherited = {*dir(base), *(() if client is Producer else dir(logging.Handler()))}
+    assert shown - inherited == names

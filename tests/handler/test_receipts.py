@@ -360,7 +360,7 @@ def begin_to_leave(handler: KafkaHandler, settled: threading.Event) -> None:
     """Do what is done when a block is left, but for the wait."""
     (block,) = handler._blocks
     block.close(settled.set)
-    handler.hurry()
+    handler._send_now()
 
 
 # -- what is not acknowledged ---------------------------------------------------------------------

@@ -22,11 +22,11 @@ from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 @contextmanager
 def held_still(handler: KafkaHandler) -> Iterator[None]:
     """Nothing happens on the handler's own thread."""
-    assert handler.pause(LONG)
+    assert handler._pause(LONG)
     try:
         yield
     finally:
-        handler.go_on()
+        handler._resume()
 
 
 # -- asyncio --------------------------------------------------------------------------------------

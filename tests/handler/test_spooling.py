@@ -638,7 +638,7 @@ def test_a_stream_that_ended_needs_no_recovery(
     """Though its file was left, as by a worker that ends without closing anything."""
     first = make_handler(spool_dir=spool, spool=mode, chain=True)
     log(first, 1)
-    assert first.finish(last=True) == 0
+    assert first._finish(last=True) == 0
     first._pipeline.buffer.close()  # as if it were gone
     assert "end" in [name for name, _ in events(cluster.records("logs"))]
     first.close()
