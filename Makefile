@@ -56,7 +56,7 @@ kafka: $(VENV)/.installed  ## three Apache Kafka brokers to play with, until Ctr
 chaos: $(VENV)/.installed  ## ten minutes of faults at random; ARGS='--minutes 2 --seed 7' for others
 	$(RUN) -m tests.support.chaos $(ARGS)
 
-soak: $(VENV)/.installed  ## ten minutes of threads, forks and faults; ARGS='--forks 20' for forks alone
+soak: $(VENV)/.installed  ## ten minutes of threads, forks, signals and faults; ARGS='--forks 20' for forks alone
 	$(RUN) -m tests.support.soak $(ARGS)
 
 away: $(VENV)/.installed  ## a million log calls while the brokers are away, four times

@@ -50,8 +50,8 @@ def mark_this_thread_as_shipping() -> None:
 
 
 def is_shipping() -> bool:
-    """Whether the running code works for a handler of ours."""
-    return here.depth > 0 and not (here.depth == 1 and _interrupted())
+    """Whether the code that logs works for a handler."""
+    return here.depth > 0 and not (here.depth < _ALWAYS and _interrupted())
 
 
 def as_shipping(work: Callable[..., T], *arguments: Any) -> T:
@@ -93,24 +93,60 @@ def not_shipping() -> Iterator[None]:
 
 
 def _interrupted() -> bool:
-    """Whether a signal handler or a ``__del__`` runs on top of the conversion.
+    """Whether a signal handler or a finaliser runs on top of the conversion.
 
-    Only once: what they log while theirs is converted may be a loop.
+    A finaliser only once: what it logs while its own record is converted may be a loop.
     """
     handlers = set(map(_code_of, map(signal.getsignal, signal.valid_signals())))
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and not _converts(frame):
-        if frame.f_code in handlers or frame.f_code.co_name == "__del__":
-            return True
+    frames = _frames_of_the_program()
+    if any(frame.f_code in handlers for frame in frames):
+        return True
+    return here.depth == 1 and (any(map(_is_finaliser, frames)) or _is_collecting(frames))
+
+
+_OURS: Final = frozenset({"kiel_logging", "tornado", "asyncio"})
+"""The packages whose code ships."""
+
+_FINALIZE: Final = weakref.finalize.__call__.__code__
+
+
+def _frames_of_the_program() -> list[FrameType]:
+    """Return the frames between the logging call and the code of ours that it is on top of."""
+    frame: FrameType | None = sys._getframe()
+    for package in ("kiel_logging", "logging"):
+        while frame is not None and _package(frame) == package:
+            frame = frame.f_back
+    frames = []
+    while frame is not None and _package(frame) not in _OURS:
+        frames.append(frame)
         frame = frame.f_back
-    return False
+    return frames
 
 
-def _converts(frame: FrameType) -> bool:
-    return frame.f_code.co_name == "convert" and frame.f_globals.get("__name__") == _CONVERSION
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
-_CONVERSION: Final = "kiel_logging.record.conversion"
+def _is_finaliser(frame: FrameType) -> bool:
+    return frame.f_code.co_name == "__del__" or frame.f_code is _FINALIZE
+
+
+def _is_collecting(frames: list[FrameType]) -> bool:
+    """Whether ``frames`` may be of a garbage collection: no other one begins while one is under
+    way."""
+    if not frames or not gc.isenabled():
+        return False
+    began: list[int] = []
+
+    def note(_phase: str, _info: object) -> None:
+        began.append(native.get_ident())
+
+    gc.callbacks.append(note)
+    try:
+        gc.collect(0)
+    finally:
+        gc.callbacks.remove(note)
+    return native.get_ident() not in began
 
 
 def _code_of(handler: Any) -> CodeType | None:
@@ -124,11 +160,6 @@ def _code_of(handler: Any) -> CodeType | None:
 
 # Finalisers on the loop thread.
 
-_OURS: Final = frozenset({"kiel_logging", "tornado", "asyncio"})
-"""The packages whose code ships."""
-
-_FINALIZE: Final = weakref.finalize.__call__.__code__
-
 
 def is_finalising() -> bool:
     """Whether a finaliser of the program's logs, on top of a thread that ships.
@@ -139,41 +170,12 @@ def is_finalising() -> bool:
     """
     if here.depth != _ALWAYS:
         return False
-    frame: FrameType | None = sys._getframe(1)
-    for package in ("kiel_logging", "logging"):  # the call of this
-        while frame is not None and _package(frame) == package:
-            frame = frame.f_back
-    called: FrameType | None = None
-    while frame is not None and _package(frame) not in _OURS:
-        if _is_finaliser(frame) or _package(frame) not in sys.stdlib_module_names:
-            called = frame
-        frame = frame.f_back
-    return called is not None and (_is_finaliser(called) or _is_collecting())
-
-
-def _package(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
-
-
-def _is_finaliser(frame: FrameType) -> bool:
-    return frame.f_code.co_name == "__del__" or frame.f_code is _FINALIZE
-
-
-def _is_collecting() -> bool:
-    """Whether a garbage collection is under way: no other one begins then."""
-    began: list[int] = []
-
-    def note(_phase: str, _info: object) -> None:
-        began.append(native.get_ident())
-
-    if not gc.isenabled():
-        return False
-    gc.callbacks.append(note)
-    try:
-        gc.collect(0)
-    finally:
-        gc.callbacks.remove(note)
-    return native.get_ident() not in began
+    called = [
+        frame
+        for frame in _frames_of_the_program()
+        if _is_finaliser(frame) or _package(frame) not in sys.stdlib_module_names
+    ]
+    return called != [] and (_is_finaliser(called[-1]) or _is_collecting(called))
 
 
 _aside: deque[tuple[logging.Handler, logging.LogRecord]] = deque()

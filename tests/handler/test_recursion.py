@@ -270,24 +270,66 @@ def test_a_signal_handler_on_top_of_a_conversion(
     assert (handler.stats().emitted, handler.stats().diverted) == (2, 0)
 
 
+class Kept:
+    """An object that the garbage collector has to find."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+class Dying(Kept):
+    """One that logs its end."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__()
+        self.logger = logger
+
+    def __del__(self) -> None:
+        self.logger.warning("gone")
+
+
+def _watch(kept: Kept, logger: logging.Logger, how: str) -> object:
+    if how == "reference":
+        return weakref.ref(kept, lambda _: logger.warning("gone"))
+    if how == "finalize":
+        return weakref.finalize(kept, logger.warning, "gone")
+    return None
+
+
+@pytest.mark.parametrize("how", ["__del__", "reference", "finalize"])
 def test_a_finaliser_on_top_of_a_conversion(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, how: str
 ) -> None:
-    """Objects are collected wherever Python code runs: what their __del__ logs arrives."""
+    """Objects are collected wherever Python code runs: what their finalisers log arrives."""
     handler = make_handler()
     logger = logger_to(handler)
-
-    class Session:
-        def __init__(self) -> None:
-            self.itself = self
-
-        def __del__(self) -> None:
-            logger.warning("finalised")
-
-    Session()
+    kept = Dying(logger) if how == "__del__" else Kept()
+    watching = _watch(kept, logger, how)
+    del kept
     logger.info("%s", ChattyArgument(gc.collect))
+    del watching
     assert handler.flush() == 0
-    assert sorted(messages(cluster)) == ["finalised", "shown"]
+    assert sorted(messages(cluster)) == ["gone", "shown"]
+    assert handler.stats().diverted == 0
+
+
+def test_a_signal_handler_on_top_of_a_signal_handler(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, on_usr1: Callable[[Any], None]
+) -> None:
+    """However many conversions are under way below it, its record arrives."""
+
+    def interrupt() -> None:
+        if len(interrupted) < 4:
+            interrupted.append(True)
+            signal.raise_signal(signal.SIGUSR1)
+
+    interrupted: list[bool] = []
+    handler = make_handler()
+    logger = logger_to(handler)
+    on_usr1(lambda *_: logger.info("%s", ChattyArgument(interrupt)))
+    interrupt()
+    assert handler.flush() == 0
+    assert messages(cluster) == ["shown"] * 4
     assert handler.stats().diverted == 0
 
 
@@ -362,30 +404,6 @@ def test_the_loop_threads_warnings_go_to_stderr(
     assert "were not delivered: the broker answered POLICY_VIOLATION" in told
 
 
-class Kept:
-    """An object whose end is logged: by itself, by its reference, or by a finaliser."""
-
-    logger: logging.Logger
-
-    def __init__(self) -> None:
-        self.itself = self
-
-
-class Dying(Kept):
-    """It logs by itself."""
-
-    def __del__(self) -> None:
-        self.logger.warning("gone")
-
-
-def _watch(kept: Kept, logger: logging.Logger, how: str) -> object:
-    if how == "reference":
-        return weakref.ref(kept, lambda _: logger.warning("gone"))
-    if how == "finalize":
-        return weakref.finalize(kept, logger.warning, "gone")
-    return None
-
-
 @pytest.mark.parametrize("how", ["__del__", "reference", "finalize"])
 @pytest.mark.parametrize("overflow", ["drop_newest", "block"])
 def test_a_finaliser_on_the_loop_thread(
@@ -401,8 +419,7 @@ def test_a_finaliser_on_the_loop_thread(
     logger = logger_to(handler)
     gc.disable()  # until the loop thread collects
     try:
-        kept = (Dying if how == "__del__" else Kept)()
-        kept.logger = logger
+        kept = Dying(logger) if how == "__del__" else Kept()
         watching = _watch(kept, logger, how)
         del kept
         gc.enable()

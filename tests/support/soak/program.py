@@ -1,7 +1,8 @@
 """What is run under soak: `python -m tests.support.soak.program '{"who": ..., "seed": 7, ...}'`.
 
 Threads log until standard input ends; meanwhile the main thread forks children, whose threads log,
-and some of which fork in turn. Every process writes its ledger to standard output when it ends.
+and some of which fork in turn. Signal handlers and the garbage collector log as well. Every process
+writes its ledger to standard output when it ends.
 """
 
 import json
@@ -18,7 +19,7 @@ from .processes import LoggingProcess
 _THREADS: Final = 2
 """Beside the main one."""
 
-_BURST: Final = 400
+_BURST: Final = 200
 """Records that a thread logs at once at most."""
 
 _REST: Final = 0.2
@@ -98,7 +99,7 @@ def main() -> None:
         ended.set()
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
-    process = LoggingProcess(given["who"], given["options"])
+    process = LoggingProcess(given["who"], given["options"], disturbed=True)
     live(process, random.Random(given["seed"]), ended.is_set)
     process.tell()
 

@@ -1,0 +1,78 @@
+"""What logs on top of whatever a process is doing: signal handlers, and the garbage collector.
+
+Each logs under a name of its own, as a thread does.
+"""
+
+import gc
+import random
+import signal
+import weakref
+from collections.abc import Callable
+from typing import Any, Final
+
+_ALARMS: Final = 0.02
+"""Seconds between two SIGALRM at most."""
+
+
+class Disturbances:
+    """SIGALRM, SIGCHLD and garbage that logs, in the process that calls `begin()`.
+
+    Args:
+        log: logs one record under a name.
+    """
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._random = random.Random(0)
+        self._references: set[weakref.ref[Any]] = set()
+
+    def begin(self) -> None:
+        """Let signals come and garbage log. A forked child begins anew."""
+        self._references.clear()
+        signal.signal(signal.SIGCHLD, lambda *_: self._log("child"))
+        signal.signal(signal.SIGALRM, self._on_alarm)
+        self._set_alarm()
+
+    def _on_alarm(self, _number: int, _frame: object) -> None:
+        self._log("alarm")
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, self._random.uniform(0.001, _ALARMS))
+
+    def litter(self) -> None:
+        """Leave garbage behind whose collection logs."""
+        kind = self._random.randrange(100)
+        if kind < 3:
+            _Dying(self._log)
+        elif kind < 6:
+            weakref.finalize(_Cycle(), self._log, "finalize").atexit = False
+        elif kind < 9:
+            self._references.add(weakref.ref(_Cycle(), self._on_end))
+
+    def _on_end(self, reference: "weakref.ref[Any]") -> None:
+        self._references.discard(reference)
+        if gc.isenabled():
+            self._log("reference")
+
+    def end(self) -> None:
+        """Let nothing more come: the process counts what it logged."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        gc.collect()
+        gc.disable()
+
+
+class _Cycle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+class _Dying(_Cycle):
+    def __init__(self, log: Callable[[str], None]) -> None:
+        super().__init__()
+        self._log = log
+
+    def __del__(self) -> None:
+        self._log("del")
