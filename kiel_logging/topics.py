@@ -12,6 +12,15 @@ MAX_LENGTH: Final = 249
 LEGAL_CHARACTERS: Final = re.compile(r"[a-zA-Z0-9._-]*")
 
 
+def is_topic(name: object) -> bool:
+    """Whether ``name`` is one that Kafka allows for a topic."""
+    try:
+        check_topic(name)
+    except InvalidTopic:
+        return False
+    return True
+
+
 def check_topic(name: object) -> str:
     """Return ``name`` if it is one that Kafka allows for a topic.
 

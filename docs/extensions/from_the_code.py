@@ -31,7 +31,7 @@ from kiel_logging.config.table import INT32, REQUIRED, Option
 from kiel_logging.delivery.retry import OUTCOMES
 from kiel_logging.handler.options import AUDIT, HANDLER
 from kiel_logging.verify.names import FINDINGS
-from kiel_logging.verify.threats import THREATS
+from kiel_logging.verify.threats import COLUMNS, THREATS
 from kiel_logging.wire.versions import SUPPORTED
 
 logger: Final = getLogger(__name__)
@@ -124,8 +124,8 @@ class ThreatsDirective(FromTheCode):
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of a table."""
-        head = ("who", "does what", "found without a key", "found with a key")
-        yield from _table(head, THREATS, (15, 35, 25, 25))
+        head = ("who", "does what", *COLUMNS.values())
+        yield from _table(head, THREATS, (12, 24, 16, 16, 16, 16))
 
 
 class AnswersDirective(FromTheCode):

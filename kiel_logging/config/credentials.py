@@ -25,6 +25,7 @@ _SECRETIVE: Final = (
     "sasl_password",
     "sasl_token_provider",  # a partial shows its arguments
     "chain_key",
+    "endorse_key",
 )
 """The options that may have a secret in them."""
 

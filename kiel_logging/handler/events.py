@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.handler.internal_log import InternalLog
@@ -49,8 +49,11 @@ class Event(NamedTuple):
     loss: Loss | None = None
 
 
-def start(handler: str, topic: str, instance: str, key_id: str) -> Event:
-    """Return the record that starts a stream: its writer, and everything that its digests cover."""
+def start(handler: str, topic: str, instance: str, key_id: str, facts: Mapping[str, str]) -> Event:
+    """Return the record that starts a stream: its writer, and everything that its digests cover.
+
+    ``facts`` say which key signs its checkpoints, if any does.
+    """
     text, arguments = "audit stream started by %s", (handler or "a handler",)
     if not key_id:
         text += ", without a key: anybody can compute its digests"
@@ -62,18 +65,25 @@ def start(handler: str, topic: str, instance: str, key_id: str) -> Event:
         "topic": topic,
         "instance": instance,
         "key": key_id,
+        **facts,
     }
     return Event(headers.START, details, record)
 
 
-def pause() -> Event:
-    """Return the record that a stream has when its instance may end, or may go on."""
-    return Event(headers.PAUSE, {}, _record(logging.INFO, "pause", "audit stream paused"))
+def pause(evidence: dict[str, Any]) -> Event:
+    """Return the record that a stream has when its instance may end, or may continue."""
+    return Event(headers.PAUSE, evidence, _record(logging.INFO, "pause", "audit stream paused"))
 
 
-def end() -> Event:
+def end(evidence: dict[str, Any]) -> Event:
     """Return the record that ends a stream."""
-    return Event(headers.END, {}, _record(logging.INFO, "end", "audit stream ended"))
+    return Event(headers.END, evidence, _record(logging.INFO, "end", "audit stream ended"))
+
+
+def checkpoint(evidence: dict[str, Any]) -> Event:
+    """Return the record that bears a signed checkpoint of a stream."""
+    record = _record(logging.INFO, "checkpoint", "audit stream signed so far")
+    return Event(headers.CHECKPOINT, evidence, record)
 
 
 def drops(loss: Loss) -> Event:

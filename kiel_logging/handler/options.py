@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict
 
 from kiel_logging.config.credentials import FORMS, Secret, Secretive, hidden
 from kiel_logging.config.options import (
@@ -55,6 +55,10 @@ from kiel_logging.proof.chain import SHORTEST_KEY, Chain
 from kiel_logging.record.topic_choice import Topic
 from kiel_logging.record.value_choice import Format
 from kiel_logging.serializers import Serializer
+from kiel_logging.topics import is_topic
+
+if TYPE_CHECKING:
+    from kiel_logging.handler.signing import Signing
 
 ALWAYS: Final = "always"
 FULL: Final = "full"
@@ -86,6 +90,14 @@ _LOGGER: Final = or_none(
 _DIRECTORY: Final = or_none("the path of a directory", Kind("", _is_path))
 _SIZE: Final = or_none(
     f"a whole number, at least {_SMALLEST_SPOOL}, or None for no bound", Kind("", _is_size)
+)
+_TOPIC: Final = or_none(
+    "a name that Kafka allows for a topic", Kind("", lambda value: is_topic(value))
+)
+_PLACE: Final = or_none(
+    "the path of a file, a URL that begins with http:// or https://, or a callable that takes "
+    "bytes",
+    Kind("", lambda value: callable(value) or _is_path(value)),
 )
 _MODE: Final = one_of("overflow", ALWAYS)
 
@@ -306,6 +318,37 @@ class HandlerKeywords(SharedKeywords, total=False):
             "a secret of 16 bytes or more, without which no one can compute the digests",
         ),
     ]
+    sign: Annotated[
+        bool,
+        Option(
+            False,
+            FLAG,
+            "whether each instance signs checkpoints of its streams with a key of its own, which "
+            "dies with it; needs ``chain`` and the extra `proof`",
+        ),
+    ]
+    endorse_key: Annotated[
+        Secretive | Callable[[str], str] | None,
+        Option(
+            None,
+            Kind(f"{FORMS}, or a callable that takes a text and returns it as a signed note"),
+            "the Ed25519 private key, in PEM form, of a host or deployment that vouches for the "
+            "keys of instances",
+        ),
+    ]
+    checkpoint_topic: Annotated[
+        str | None,
+        Option(None, _TOPIC, "a topic that signed checkpoints go to as well"),
+    ]
+    anchor: Annotated[
+        str | os.PathLike[str] | Callable[[bytes], object] | None,
+        Option(
+            None,
+            _PLACE,
+            "a place outside of Kafka that signed checkpoints go to as well: lines of JSON in a "
+            "file, bodies for an HTTP endpoint, or bytes for a callable, which may block",
+        ),
+    ]
     flush_on_sigterm: Annotated[
         bool | None,
         Option(
@@ -366,6 +409,7 @@ CONVERSION: Final = (
 )
 """Those that say what is made of a record."""
 
+_FOR_SIGNATURES: Final = ("sign", "endorse_key", "checkpoint_topic", "anchor")
 _FOR_THE_ENGINE: Final = (PRODUCER.keys() & HANDLER.keys()) - {
     *("key_maker", "serializer", "buffer_memory")
 }
@@ -409,6 +453,7 @@ class HandlerOptions:
     internal_logger: logging.Logger | None
     flush_on_sigterm: bool | None
     chain: Chain | None
+    signing: "Signing | None"
     spool: SpoolOptions | None
     brokers: tuple[Address, ...]
     conversion: Mapping[str, Any] = field(repr=False)
@@ -460,6 +505,7 @@ def handler_options(**given: Any) -> HandlerOptions:
         internal_logger=_logger(values["internal_logger"]),
         flush_on_sigterm=values["flush_on_sigterm"],
         chain=_chain(values["chain"], values["chain_key"]),
+        signing=_signing(values),
         spool=_spool(values),
         brokers=producer.brokers,
         conversion={name: values[name] for name in CONVERSION},
@@ -496,6 +542,14 @@ def _chain(chain: bool, key: Secret | None) -> Chain | None:
         f"chain_key has fewer than {SHORTEST_KEY} bytes, and could be guessed: make one by "
         "`python -c 'import secrets; print(secrets.token_hex(32))'`"
     )
+
+
+def _signing(values: Mapping[str, Any]) -> "Signing | None":
+    if all(values[name] == HANDLER[name].default for name in _FOR_SIGNATURES):
+        return None
+    from kiel_logging.handler.signing import signing_choice  # few need it
+
+    return signing_choice(values)
 
 
 def _spool(values: Mapping[str, Any]) -> SpoolOptions | None:

@@ -27,7 +27,9 @@ from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item
 
 if TYPE_CHECKING:
+    from kiel_logging.handler.checkpoints import Checkpoints
     from kiel_logging.handler.shipper import Shipper
+    from kiel_logging.handler.signing import Signing
     from kiel_logging.handler.spool.spool import Spool
 
 _WRITING: Final = 5.0
@@ -83,12 +85,22 @@ class Pipeline:
         self._before: Pipeline | tuple[Stats, int] | None = before
         self._successors: dict[int, Pipeline] = {}
         self._abandoned: dict[int, object] = {}
-        self._stamper = Stamper(self.instance, options.chain)
+        signs = options.signing is not None
+        self._stamper = Stamper(self.instance, options.chain, keeps_leaves=signs)
+        self._checkpoints = None if options.signing is None else self._checkpoint(options.signing)
         self._options = options.producer()
         self._events = Events(plan.convert_own, plan.internal_log)
         self._spool = None if options.spool is None else self._make_spool(options.spool)
         self._reviving = threading.Lock()
         self._loop_thread = self._make_loop_thread()
+
+    def _checkpoint(self, signing: "Signing") -> "Checkpoints":
+        from kiel_logging.handler.checkpoints import Anchor, Checkpoints  # few need it
+
+        log = self._plan.internal_log
+        signer = signing.signer(self.instance, partial(log.complain, "endorsement"))
+        anchor = None if signing.put is None else Anchor(signing.put, log)
+        return Checkpoints(signer, self._stamper, signing.topic, anchor)
 
     def _make_spool(self, options: SpoolOptions) -> "Spool":
         from kiel_logging.handler.spool.spool import Spool  # few need it
@@ -142,6 +154,7 @@ class Pipeline:
             overflow=plan.options.overflow,
             block_timeout=plan.options.block_timeout,
             spool=self._spool,
+            checkpoints=self._checkpoints,
         )
         if self._spool is not None:
             _connect(self._spool, shipper)
@@ -173,7 +186,8 @@ class Pipeline:
     def _first_event(self, topic: str) -> EventItem | None:
         """Return the record that starts the stream of ``topic``, on the thread that logs."""
         key_id = self._stamper.key_id or NO_KEY
-        start = events.start(self._plan.name() or "", topic, self.instance, key_id)
+        facts = {} if self._checkpoints is None else self._checkpoints.facts(topic)
+        start = events.start(self._plan.name() or "", topic, self.instance, key_id, facts)
         return self._events.make(start, topic)
 
     def _on_death(self) -> None:
@@ -361,6 +375,8 @@ class Pipeline:
         self._loop_thread.abandon()
         if self._spool is not None:
             self._spool.abandon()
+        if self._checkpoints is not None:
+            self._checkpoints.forget()
         return True
 
     # The spool.

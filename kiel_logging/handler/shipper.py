@@ -14,6 +14,7 @@ from kiel_logging.config.options import ProducerOptions
 from kiel_logging.errors import BufferFull, DeliveryError, ProducerClosed, SpoolDamaged
 from kiel_logging.handler import events
 from kiel_logging.handler.buffer import Buffer
+from kiel_logging.handler.checkpoints import LOOK_EVERY, Checkpoints
 from kiel_logging.handler.events import ConvertOwn, Event, EventItem, Events, Recovered
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
@@ -26,6 +27,7 @@ from kiel_logging.handler.spool.spool import Spool
 from kiel_logging.native import monotonic
 from kiel_logging.proof import headers
 from kiel_logging.proof.chain import NO_KEY
+from kiel_logging.proof.checkpoints import END, EVERY_RECORDS, OPEN
 from kiel_logging.proof.stamper import Stamper, sequence_of
 from kiel_logging.record.item import Item
 from kiel_logging.records import TopicPartition
@@ -65,6 +67,7 @@ class Shipper:
         overflow: what gives way when the buffer is full.
         block_timeout: seconds that records wait for room, with "block".
         spool: what stands between the buffer and the outbox; None for nothing.
+        checkpoints: signs what was numbered; None for nothing.
     """
 
     def __init__(
@@ -85,8 +88,11 @@ class Shipper:
         overflow: str,
         block_timeout: float,
         spool: Spool | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self._buffer = buffer
+        self._checkpoints = checkpoints
+        self._slice = SLICE if checkpoints is None else EVERY_RECORDS
         self._spool = spool
         self._stamper = stamper
         self._name = name
@@ -100,6 +106,8 @@ class Shipper:
         self._lingering: asyncio.TimerHandle | None = None
         self._telling: asyncio.TimerHandle | None = None
         self._summarising: asyncio.TimerHandle | None = None
+        self._checking: asyncio.TimerHandle | None = None
+        self._acknowledged = False
         self._stalled = False
         self._well = False
         self._closing = False
@@ -123,6 +131,8 @@ class Shipper:
         self.outbox.engine.start()
         if self._spool is not None:
             self._spool.start()
+        if self._checkpoints is not None:
+            self._look_for_checkpoints()
         if self._unfinished:
             unfinished, self._unfinished = self._unfinished, []
             self.outbox.take(unfinished)
@@ -164,12 +174,12 @@ class Shipper:
         if self._closing:
             return
         try:
-            moved = self._move(SLICE)
+            moved = self._move(self._slice)
         except Exception as error:  # ours: records wait, in memory or on disk, and are not lost
             self._internal_log.complain("bug", f"shipping failed, a bug of kiel_logging: {error!r}")
             self._later(_AFTER_A_BUG, self.start_feeding)
             return
-        if moved == SLICE:
+        if moved == self._slice:
             asyncio.get_running_loop().call_soon(self._feed_slice)
         else:
             self._stalled = self._waits()
@@ -188,7 +198,20 @@ class Shipper:
             self.outbox.take(stamped)
             if self._deferred and self._blocks:
                 self._explain_deferral(stamped)
+            if self._checkpoints is not None:
+                self._checkpoints.make_due(self._emit)
         return len(stamped)
+
+    def _look_for_checkpoints(self) -> None:
+        """Sign what is due by its age. Nothing is while the brokers take nothing: checkpoints would
+        fill the memory."""
+        if self._checkpoints is None or self._closing:
+            return
+        if self._acknowledged and self._checkpoints.make_due(self._emit):
+            self._acknowledged = False
+            self.outbox.engine.send_now()
+        self._checkpoints.retry()
+        self._checking = self._later(LOOK_EVERY, self._look_for_checkpoints)
 
     def _stamp_all(self, items: list[Item]) -> list[Item]:
         try:
@@ -231,7 +254,9 @@ class Shipper:
 
     def _start(self, topic: str) -> Event:
         stamper = self._stamper
-        return events.start(self._name() or "", topic, stamper.instance, stamper.key_id or NO_KEY)
+        facts = {} if self._checkpoints is None else self._checkpoints.facts(topic)
+        key_id = stamper.key_id or NO_KEY
+        return events.start(self._name() or "", topic, stamper.instance, key_id, facts)
 
     def _emit(self, event: Event, topic: str) -> None:
         """Put a record of the handler's own into a stream."""
@@ -250,7 +275,7 @@ class Shipper:
         self._buffer.delivered(len(ours), memory_of(ours))
         if self._blocks:
             self._blocks.delivered(items, place, base_offset)
-        self._well = True
+        self._well = self._acknowledged = True
         self._deferred.pop(place.topic, None)
         self._go_on()
         if self._report:
@@ -424,7 +449,7 @@ class Shipper:
         while not (queue.passed(mark) and self._holds_nothing()):
             if (left := deadline - monotonic()) <= 0:
                 return
-            if self._move(SLICE):
+            if self._move(self._slice):
                 await asyncio.sleep(0)
             else:
                 self.outbox.engine.send_now()
@@ -452,41 +477,63 @@ class Shipper:
                     self._emit(events.drops(part), topic)
         # A summary may have come meanwhile.
         await self.flush(max(0.0, deadline - monotonic()))
-        if self._stamper.chained and self._end_streams(events.end() if last else events.pause()):
-            deadline = max(deadline, monotonic() + _FOR_ENDS)
-        done = await self.flush(max(0.0, deadline - monotonic()))
+        done = await self._flush_ends(deadline, last)
         if self._spool is not None:
             self._spool.keep()
             if last and self._stamper.chained:
                 self._end_on_disk(self._spool)
         return done
 
+    async def _flush_ends(self, deadline: float, last: bool) -> bool:
+        # The stream of checkpoints ends last: the ends of others bear checkpoints.
+        for of_checkpoints in (False, True) if self._checkpoint_topic else (False,):
+            if self._stamper.chained and self._end_streams(last, of_checkpoints):
+                deadline = max(deadline, monotonic() + _FOR_ENDS)
+            done = await self.flush(max(0.0, deadline - monotonic()))
+        if self._checkpoints is not None:
+            await self._checkpoints.drain(max(0.0, deadline - monotonic()))
+        return done
+
     def _nothing_left(self) -> bool:
         return not self._buffer.outstanding and not self._buffer.disk.on_disk
 
-    def _end_streams(self, event: Event) -> bool:
+    @property
+    def _checkpoint_topic(self) -> str | None:
+        return None if self._checkpoints is None else self._checkpoints.topic
+
+    def _end_streams(self, ends: bool, of_checkpoints: bool) -> bool:
         """End or pause the streams that the brokers have whole, and that lack nothing unreported;
         return whether there are any."""
         ended = False
+        name = headers.END if ends else headers.PAUSE
         for topic, last in self._settled().items():
             if not last or self._report.lacks(topic):
                 continue
-            if self._last_words.get(topic) in {(headers.END, last), (event.name, last)}:
+            if (topic == self._checkpoint_topic) is not of_checkpoints:
                 continue
+            if self._last_words.get(topic) in {(headers.END, last), (name, last)}:
+                continue
+            evidence = self._evidence(topic, END if ends else OPEN)
+            event = events.end(evidence) if ends else events.pause(evidence)
             if self._spool is None:
                 self._emit(event, topic)
             elif not self._spool.end(event, topic):
                 continue
-            self._last_words[topic] = event.name, last + 1
+            self._last_words[topic] = name, last + 1
+            if self._checkpoints is not None:
+                self._checkpoints.publish(evidence, self._emit)
             ended = True
         return ended
+
+    def _evidence(self, topic: str, state: str) -> dict[str, Any]:
+        return {} if self._checkpoints is None else self._checkpoints.sign(topic, state)
 
     def _end_on_disk(self, spool: Spool) -> None:
         """End the streams that the next process has to send, behind all that is on disk."""
         for topic in spool.unsettled():
             name, _ = self._last_words.get(topic, ("", 0))
             if name != headers.END and not self._report.lacks(topic):
-                spool.end_on_disk(events.end(), topic)
+                spool.end_on_disk(events.end(self._evidence(topic, END)), topic)
 
     def _settled(self) -> Mapping[str, int]:
         """Return the last number of each stream that the brokers have whole."""
@@ -509,6 +556,8 @@ class Shipper:
             self._spool.close()
         if (loss := self._report.rest()) is not None:
             self._tell(loss)
-        for timer in (self._lingering, self._telling, self._summarising):
+        if self._checkpoints is not None:
+            self._checkpoints.forget()
+        for timer in (self._lingering, self._telling, self._summarising, self._checking):
             if timer is not None:
                 timer.cancel()

@@ -1,23 +1,28 @@
 """The record headers of proof: their names, and what they hold. The one place that says so.
 
-What a handler ships bears who sent it and its number, so that whoever reads the topic can tell
-whether all of it is there::
+Each record names its sender and its number, so that a reader of the topic can see whether all of it
+is there::
 
     kiel-instance  32 lower-case hex digits (a UUID): one for each handler in each process; a
                    forked child has its own
     kiel-sequence  decimal: 1, 2, 3 ... without holes for each instance and topic, in the order in
                    which the instance sends
-    kiel-event     only on records of the handler's own: start, pause, end, drops, recovery
+    kiel-event     only on records of the handler's own: start, checkpoint, pause, end, drops,
+                   recovery
     kiel-details   only beside kiel-event: compact JSON, see below
     kiel-chain     only with chain=True, and always the last header: see kiel_logging/proof/chain.py
 
-All but kiel-chain are ASCII. What the details of an event are::
+All but kiel-chain are ASCII. The details of an event are::
 
     start     {"handler": its name, "host": ..., "process": its process id, "topic": ...,
               "instance": ..., "key": the key id of the chain, empty without a key}: the first
-              record of a stream with a chain
-    pause     {}: the program may have ended with this record, or may go on. It completes nothing
-    end       {}: the last record of the stream
+              record of a stream with a chain. With sign=True also "public", the instance's public
+              key in base64, and its "endorsement" if there is one
+    checkpoint  evidence, see kiel_logging/proof/checkpoints.py: a signed checkpoint of this stream
+              or, in the topic of checkpoints, of another one
+    pause     {} or evidence: the program may have ended with this record, or may continue. It
+              completes nothing
+    end       {} or evidence: the last record of the stream
     drops     {"records": N, "numbers": [[first, last], ...]}: so many were lost in the handler, and
               are in the stream nowhere. "numbers" has those that had a number, if any
     recovery  {"instance": ..., "records": N, "last": M, "complete": ..., "lost": [[first, last],
@@ -39,6 +44,7 @@ CHAIN: Final = "kiel-chain"
 NAMES: Final = (INSTANCE, SEQUENCE, EVENT, DETAILS, CHAIN)
 
 START: Final = "start"
+CHECKPOINT: Final = "checkpoint"
 PAUSE: Final = "pause"
 END: Final = "end"
 DROPS: Final = "drops"

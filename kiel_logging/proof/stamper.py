@@ -1,8 +1,8 @@
-"""Who numbers the records of an instance, and seals them where they are a chain. Pure.
+"""Numbers the records of an instance, and seals them where they are a chain. Pure.
 
 The law: each record of a topic gets the number behind that of the last, and with a chain continues
 its digest. A number is given once. A record that was stamped and does not arrive leaves a hole,
-which the instance has to tell of.
+which the instance has to report.
 
 A record is stamped once, right before it is sent for the first time, so that the numbers are in the
 order of sending. ``Stamper.stamp()`` is for one thread.
@@ -14,13 +14,14 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, LINK_SIZE, Chain, Digest
 from kiel_logging.proof.headers import CHAIN, INSTANCE, SEQUENCE
+from kiel_logging.proof.tree import Leaves, leaf
 from kiel_logging.records import Header, Record
 from kiel_logging.wire.record_body import encode_body
 from kiel_logging.wire.sizes import header_size
 
 INSTANCE_SIZE: Final = 32
 MOST_DIGITS: Final = 18
-"""Of a number, as far as who verifies believes it."""
+"""Of a number, at most: verifiers believe no longer one."""
 
 _STATE: Final = struct.Struct(f">Q{DIGEST_SIZE}s")
 
@@ -34,7 +35,7 @@ class Stampable(Protocol):
 
     @property
     def record(self) -> Record:
-        """What goes there."""
+        """The record itself."""
 
     @property
     def size(self) -> int:
@@ -89,12 +90,15 @@ class Stamper:
     Args:
         instance: its id, 32 hex digits.
         chain: makes the digests; None for no chain.
+        keeps_leaves: whether checkpoints will be made, which need the leaves of their trees.
 
     Attributes:
         key_id: which key the digests are made with; None without a chain.
     """
 
-    def __init__(self, instance: str, chain: Chain | None = None) -> None:
+    def __init__(
+        self, instance: str, chain: Chain | None = None, *, keeps_leaves: bool = False
+    ) -> None:
         self.instance = instance
         self.chained = chain is not None
         self.key_id = None if chain is None else chain.key_id
@@ -103,6 +107,7 @@ class Stamper:
         self._digest_of: dict[str, Digest] = {}
         self._sequences: dict[str, int] = {}
         self._digests: dict[str, bytes] = {}
+        self._leaves: dict[str, Leaves] | None = {} if keeps_leaves else None
 
     def __repr__(self) -> str:
         chain = " with a chain" if self.chained else ""
@@ -132,10 +137,26 @@ class Stamper:
         digest_of = self._digest_of.get(topic)
         if digest_of is None:
             digest_of = self._digest_of[topic] = chain.digest(topic, self.instance)
-        prev = self._digests.get(topic, FIRST)
-        digest = self._digests[topic] = digest_of(prev, encode_body(key, value, headers))
+        prev, body = self._digests.get(topic, FIRST), encode_body(key, value, headers)
+        digest = self._digests[topic] = digest_of(prev, body)
+        if self._leaves is not None:
+            number = int(headers[-1][1] or 0)
+            self.leaves(topic).add(number, leaf(digest, body, keyed=bool(chain.key_id)))
         sealed: T = _with_headers(item, ((CHAIN, prev + digest),), _LINK_IN_BATCH)
         return sealed
+
+    def digest(self, topic: str) -> bytes:
+        """Return the digest of the last record of ``topic``."""
+        return self._digests.get(topic, FIRST)
+
+    def leaves(self, topic: str) -> Leaves:
+        """Return the leaves of the records of ``topic`` since its last checkpoint."""
+        if self._leaves is None:
+            raise ValueError("this stamper keeps no leaves")
+        found = self._leaves.get(topic)
+        if found is None:
+            found = self._leaves[topic] = Leaves()
+        return found
 
     # For a stream whose state is kept elsewhere too.
 

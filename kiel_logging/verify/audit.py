@@ -18,7 +18,8 @@ from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, Chain, Digest
 from kiel_logging.proof.instances import INSTANCE
 from kiel_logging.records import Header
 from kiel_logging.verify import events, room
-from kiel_logging.verify.events import Claim
+from kiel_logging.verify.events import Claim, Report
+from kiel_logging.verify.evidence import Account, Registry
 from kiel_logging.verify.pages import PLACE_BITS
 from kiel_logging.verify.room import Room
 from kiel_logging.verify.stream import Stream, note
@@ -68,7 +69,9 @@ class Audit:
     Args:
         topic: the name of the topic for which the records were sealed.
         chains: of the keys that were given.
+        registry: where signed checkpoints are noted.
         memory: most bytes that it may take, about.
+        has_checkpoints: whether this is a topic of checkpoints, which are evidence for others.
 
     Attributes:
         records: how many.
@@ -81,9 +84,17 @@ class Audit:
     """
 
     def __init__(
-        self, topic: str, chains: Sequence[Chain] = (), *, memory: int = room.DEFAULT
+        self,
+        topic: str,
+        chains: Sequence[Chain] = (),
+        registry: Registry | None = None,
+        *,
+        memory: int = room.DEFAULT,
+        has_checkpoints: bool = False,
     ) -> None:
         self.topic = topic
+        self.registry = registry or Registry()
+        self._has_checkpoints = has_checkpoints
         self.key_ids = {chain.key_id for chain in chains}
         self._chains = (*chains, Chain.of())
         self._room = Room(memory)
@@ -116,6 +127,8 @@ class Audit:
         marks = dict(headers) if headers else {}
         link = marks.get(names.CHAIN)
         instance, number = marks.get(names.INSTANCE), marks.get(names.SEQUENCE)
+        if self._has_checkpoints and names.EVENT in marks:
+            self._add_evidence(marks.get(names.DETAILS))
         if (
             not headers
             or instance is None
@@ -140,10 +153,15 @@ class Audit:
             self.uncounted += 1
             return
         stream.add(sequence, prev, own, place, timestamp)
-        if names.EVENT in marks and not events.take(
-            stream, self.topic, sequence, marks[names.EVENT], marks.get(names.DETAILS)
-        ):
-            self._add_unreadable(place)
+        if names.EVENT in marks:
+            report = Report(stream, self.topic, sequence, marks.get(names.DETAILS))
+            if not events.take(report, marks[names.EVENT], self.registry):
+                self._add_unreadable(place)
+
+    def _add_evidence(self, details: bytes | None) -> None:
+        found = events.evidence(details)
+        if found is not None and found.checkpoint.topic != self.topic:
+            self.registry.add(found, outside=True)
 
     def add_unreadable(self, partition: int, offset: int) -> None:
         """Note a record whose headers can't even be read."""
@@ -257,13 +275,20 @@ class Audit:
 
     @property
     def instances(self) -> set[bytes]:
-        """The instances of which any record is there."""
-        return set(self.unverified).union(self._plain, *self._sealed)
+        """The instances of which any record is there, or evidence elsewhere."""
+        elsewhere = self.registry.instances(self.topic)
+        return elsewhere.union(self.unverified, self._plain, *self._sealed)
+
+    def account(self, stream: Stream) -> Account:
+        """Return the checkpoints of a stream."""
+        return self.registry.account(self.topic, stream.instance, stream.public)
 
     def streams_of(self, instance: bytes) -> list[Stream]:
-        """Return the streams under the name of an instance, those that prove most in front."""
+        """Return the streams under the name of an instance, those that prove most in front; an
+        empty one if no intact record is there."""
         kinds = (*self._sealed, self._plain)
-        return [streams[instance] for streams in kinds if instance in streams]
+        found = [streams[instance] for streams in kinds if instance in streams]
+        return found or [Stream(instance.decode("ascii"), chained=True)]
 
     def sealed(self) -> Iterator[Stream]:
         """Yield all streams with digests."""
@@ -271,18 +296,19 @@ class Audit:
             yield from streams.values()
 
     def tops(self) -> dict[str, int]:
-        """Return the highest number of each instance."""
-        return {
-            instance.decode("ascii"): streams[0].last
-            for instance in self.instances
-            if (streams := self.streams_of(instance))
-        }
+        """Return the highest number of each instance that is there, or signed."""
+        found = {}
+        for instance in self.instances:
+            stream = self.streams_of(instance)[0]
+            found[stream.instance] = max(stream.last, self.account(stream).last)
+        return found
 
     @property
     def lacks_memory(self) -> int:
         """How many records could not be noted."""
         streams = (*self.sealed(), *self._plain.values())
-        return self.uncounted + sum(stream.uncounted for stream in streams)
+        uncounted = self.uncounted + self.registry.uncounted
+        return uncounted + sum(stream.uncounted for stream in streams)
 
 
 def _is_number(text: bytes) -> bool:

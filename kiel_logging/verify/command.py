@@ -18,7 +18,7 @@ from kiel_logging.verify.threats import table
 
 _CANNOT_VERIFY: Final = 2
 _MIB: Final = 1024 * 1024
-_NEEDS: Final = ("confluent_kafka", "rich")
+_NEEDS: Final = ("confluent_kafka", "cryptography", "rich")
 
 _DESCRIPTION: Final = """\
 Reads topics that were written by kiel_logging.KafkaHandler from end to end and reports whether
@@ -28,7 +28,8 @@ and commits no offsets.
 
 Numbers show losses on the way. Digests without a key show them too, and damage; against people
 who can write to the topic they prove nothing. Digests with a key are evidence against everybody
-who does not have it, as far as the table at the end goes.
+who does not have it, and signed checkpoints against everybody who can't change the place where they
+were put, as far as the table at the end goes.
 """
 
 _EPILOG: Final = f"""\
@@ -68,6 +69,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         help="the variable that has it; may be given repeatedly",
+    )
+    add(
+        "--checkpoints",
+        action="append",
+        default=[],
+        metavar="TOPIC|FILE",
+        help="signed checkpoints from elsewhere: the checkpoint_topic of the handler, or its "
+        "anchor file; may be given repeatedly",
+    )
+    add(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="KEY.pub",
+        help="the public key, in PEM form, of the key that endorses instances (endorse_key); "
+        "checkpoints of others then count for nothing; may be given repeatedly",
     )
     add(
         "--origin",
@@ -144,6 +161,8 @@ def options_of(arguments: argparse.Namespace) -> VerifyOptions:
         config=arguments.config,
         brokers=arguments.brokers,
         chains=_chains(arguments),
+        trusted=tuple(map(_public_key, arguments.trust)),
+        checkpoints=tuple(dict.fromkeys(arguments.checkpoints)),
         origin=arguments.origin,
         since=arguments.since,
         until=arguments.until,
@@ -176,6 +195,24 @@ def _chain(option: str, source: dict[str, str]) -> Chain:
     raise CannotVerify(
         f"{option}: a key of {size} bytes; the shortest that a handler takes has {SHORTEST_KEY}"
     )
+
+
+def _public_key(path: str) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        key = load_pem_public_key(Path(path).read_bytes())
+    except OSError as error:
+        raise CannotVerify(f"--trust: {path} can't be read: {error.strerror}") from error
+    except Exception:  # what is no key makes it raise errors of many kinds
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise CannotVerify(
+            f"--trust: {path} is no Ed25519 public key in PEM form: "
+            "`openssl pkey -in KEY.pem -pubout` makes one of a private key"
+        )
+    return key.public_bytes_raw()
 
 
 def _mebibytes(text: str) -> int:

@@ -39,6 +39,7 @@ def _stream(stream: StreamVerdict, *, strict: bool, keyed: bool) -> dict[str, An
         "process": start and start.process,
         "chained": stream.chained,
         "keyed": stream.keyed,
+        "signed": stream.signed,
         "records": stream.records,
         "first": stream.first,
         "last": stream.last,

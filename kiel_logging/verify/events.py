@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from kiel_logging.proof import headers as names
+from kiel_logging.proof.checkpoints import END, Evidence, public_key
 from kiel_logging.proof.instances import INSTANCE
+from kiel_logging.verify.evidence import Registry
 from kiel_logging.verify.stream import Range, Recovery, Start, Stream
 
 _MOST_DETAILS: Final = 4_096
@@ -27,13 +29,39 @@ class Claim(NamedTuple):
     key: str
 
 
-def take(stream: Stream, topic: str, number: int, event: bytes | None, details: Any) -> bool:
-    """Note what the record of this number reports; return False where it makes no sense."""
+class Report(NamedTuple):
+    """One of the handler's own records: of which stream and topic, its number, and its details."""
+
+    stream: Stream
+    topic: str
+    number: int
+    details: Any
+    evidence: Evidence | None = None
+
+
+def take(report: Report, event: bytes | None, registry: Registry) -> bool:
+    """Note what a record reports; return False where it makes no sense."""
     note = _NOTES.get((event or b"").decode("ascii", "replace"))
+    if note is None:
+        return False
     try:
-        return note is not None and note(stream, topic, number, _content(details))
+        content = _content(report.details)
+        found = Evidence.of(content) if "note" in content else None
+        if found is not None and found.checkpoint.topic == report.topic:
+            if found.checkpoint.instance != report.stream.instance:
+                return False
+            registry.add(found, outside=False)
+        return note(report._replace(details=content, evidence=found))
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return False
+
+
+def evidence(details: bytes | None) -> Evidence | None:
+    """Return the checkpoint that a record bears, whether or not its digest matches."""
+    try:
+        return Evidence.of(_content(details))
+    except (ValueError, RecursionError):
+        return None
 
 
 def claim(event: bytes | None, details: bytes | None) -> Claim | None:
@@ -54,11 +82,14 @@ def _content(details: bytes | None) -> Any:
     return json.loads(details)
 
 
-def _start(stream: Stream, topic: str, number: int, details: Any) -> bool:
-    if (details["topic"], details["instance"]) != (topic, stream.instance):
+def _start(report: Report) -> bool:
+    stream, number, details = report.stream, report.number, report.details
+    if (details["topic"], details["instance"]) != (report.topic, stream.instance):
         return False
     if (details["key"] != "") != stream.keyed:
         return False
+    if "public" in details:
+        stream.public = public_key(details["public"])
     # These are only shown.
     said = (details.get(name) for name in ("handler", "host", "process"))
     start = Start(number, *("" if one is None else str(one)[:_MOST_SHOWN] for one in said))
@@ -66,17 +97,27 @@ def _start(stream: Stream, topic: str, number: int, details: Any) -> bool:
     return True
 
 
-def _pause(_stream: Stream, _topic: str, _number: int, details: Any) -> bool:
-    return isinstance(details, dict)
+def _pause(report: Report) -> bool:
+    return isinstance(report.details, dict)
 
 
-def _end(stream: Stream, _topic: str, number: int, details: Any) -> bool:
-    if isinstance(details, dict) and stream.may_note():
-        stream.ends.add(number)
-    return isinstance(details, dict)
+def _checkpoint(report: Report) -> bool:
+    return report.evidence is not None
 
 
-def _drops(stream: Stream, _topic: str, number: int, details: Any) -> bool:
+def _end(report: Report) -> bool:
+    if not isinstance(report.details, dict):
+        return False
+    if report.stream.may_note():
+        keys = report.stream.ends.setdefault(report.number, set())
+        signed = report.evidence
+        if signed is not None and signed.checkpoint.state == END:
+            keys.add(signed.public)
+    return True
+
+
+def _drops(report: Report) -> bool:
+    stream, number, details = report.stream, report.number, report.details
     records, lost = _count(details, "records"), _ranges(details, "numbers", number - 1)
     if stream.may_note(1 + len(lost)):
         stream.drops[number] = max(stream.drops.get(number, 0), records)
@@ -84,7 +125,8 @@ def _drops(stream: Stream, _topic: str, number: int, details: Any) -> bool:
     return True
 
 
-def _recovery(stream: Stream, _topic: str, number: int, details: Any) -> bool:
+def _recovery(report: Report) -> bool:
+    stream, number, details = report.stream, report.number, report.details
     dead, last, complete = details["instance"], _count(details, "last"), details["complete"]
     if not INSTANCE.fullmatch(dead) or dead == stream.instance or type(complete) is not bool:
         return False
@@ -114,8 +156,9 @@ def _ranges(details: Any, name: str, most: int) -> tuple[Range, ...]:
     return tuple(ranges)
 
 
-_NOTES: Final[dict[str, Callable[[Stream, str, int, Any], bool]]] = {
+_NOTES: Final[dict[str, Callable[[Report], bool]]] = {
     names.START: _start,
+    names.CHECKPOINT: _checkpoint,
     names.PAUSE: _pause,
     names.END: _end,
     names.DROPS: _drops,

@@ -7,6 +7,7 @@ Numbers that are absent are divided up, in this order:
   this where nothing explains them;
 - *outside*, *expired*, *purged* or *undated*: it may have been in front of what was read;
 - *outside*: it may be behind what was read;
+- *truncated* or *vanished*: it is behind all that is there, and a signed checkpoint has it;
 - *overdue*: programs still write, and it had ``--grace`` to arrive;
 - *removed*: nothing explains it.
 
@@ -23,11 +24,13 @@ from kiel_logging.proof.chain import NO_KEY
 from kiel_logging.proof.instances import began_at
 from kiel_logging.verify import looking, names
 from kiel_logging.verify.audit import Audit, Unverified
+from kiel_logging.verify.evidence import NOTHING, Account
 from kiel_logging.verify.pages import PLACE_BITS
 from kiel_logging.verify.stream import EXAMPLES, Range, Recovery, Stream
 from kiel_logging.verify.verdict import Example, Found, StreamVerdict, TopicVerdict
 from kiel_logging.verify.window import WHOLE, Excuses, Window
 
+_ON_THEIR_WAY: Final = {names.OVERDUE, names.TRUNCATED, names.VANISHED}
 _OFFSET_MASK: Final = (1 << PLACE_BITS) - 1
 
 
@@ -37,7 +40,7 @@ def judge(audit: Audit, topic: str = "", window: Window = WHOLE) -> TopicVerdict
     return TopicVerdict(
         topic=topic,
         records=audit.records,
-        keyed=audit.keyed,
+        keyed=audit.keyed or audit.registry.vouches,
         streams=streams,
         findings=_found_of_nobody(audit, window),
     )
@@ -48,11 +51,11 @@ def waits(audit: Audit, window: Window) -> bool:
     recoveries = _recoveries(audit)
     for instance in audit.instances:
         streams, unverified = audit.streams_of(instance), audit.unverified.get(instance)
-        if streams:
-            reports = _trusted(recoveries.get(streams[0].instance, ()), streams[0])
-            numbers = unverified.numbers if unverified else ()
-            if names.OVERDUE in _Absent(streams, window, reports, numbers).parts:
-                return True
+        reports = _trusted(recoveries.get(streams[0].instance, ()), streams[0])
+        numbers = unverified.numbers if unverified else ()
+        account = audit.account(streams[0])
+        if _ON_THEIR_WAY & _Absent(streams, window, reports, numbers, account).parts.keys():
+            return True
     return False
 
 
@@ -77,8 +80,6 @@ def _judge_all(audit: Audit, window: Window) -> Iterator[StreamVerdict]:
     for instance in sorted(audit.instances | set(map(str.encode, recoveries))):
         name = instance.decode("ascii")
         streams, unverified = audit.streams_of(instance), audit.unverified.get(instance)
-        if not streams:
-            streams = [Stream(name, chained=True)]
         reports = _trusted(recoveries.get(name, ()), streams[0])
         judgement = _Judgement(audit, streams, unverified, window, reports, key_fits=key_fits)
         yield judgement.verdict()
@@ -110,21 +111,31 @@ class _Absent:
         window: Window,
         reports: Iterable[Recovery],
         numbers: Collection[int] = (),
+        account: Account = NOTHING,
     ) -> None:
         self._stream = stream = streams[0]
         self._window = window
+        self._account = account
         self._excuses = Excuses(stream, window)
         self._times = looking.Times(stream)
         self.vouched = max((one.last for one in reports), default=0)
-        self.last = max(stream.last, self.vouched)
-        self.has_end = stream.last in stream.ends or any(
-            one.complete and one.last >= stream.last for one in reports
+        self.last = max(stream.last, self.vouched, account.last)
+        self.has_end = (
+            self._is_end(stream.last)
+            or 0 < stream.last <= account.end
+            or any(one.complete and one.last >= stream.last for one in reports)
         )
         self.running = window.running and not self.has_end
         self._lost = stream.lost.union(*(one.lost for one in reports))
         gaps = list(looking.absent(stream, self.last, streams[1:], numbers))
         self.parts: dict[str, list[Range]] = {}
         self._divide(gaps)
+
+    def _is_end(self, number: int) -> bool:
+        """Whether the record is one that ends the stream: in a signed stream its key says so."""
+        signers = self._stream.ends.get(number)
+        publics = self._account.publics
+        return signers is not None and (not publics or bool(signers & publics))
 
     def _divide(self, gaps: list[Range]) -> None:
         if self.running:
@@ -145,6 +156,10 @@ class _Absent:
                 self._put(names.OUTSIDE, [gap])
             else:
                 gaps.append(gap)
+        top = self._stream.last
+        if top < self._account.last:
+            self._put(names.TRUNCATED if top else names.VANISHED, _above(gaps, top))
+            gaps = _below(gaps, top + 1)
         if self.running:
             late, gaps = self._excuses.on_their_way(gaps)
             self._put(names.OVERDUE, late)
@@ -228,7 +243,9 @@ class _Judgement:
         self._window = window
         self._reports = reports
         self._key_fits = key_fits
-        self._absent = _Absent(streams, window, reports, self._unverified.numbers)
+        self._account = audit.account(self._stream)
+        numbers = self._unverified.numbers
+        self._absent = _Absent(streams, window, reports, numbers, self._account)
         self._findings: dict[str, Found] = {}
 
     def verdict(self) -> StreamVerdict:
@@ -237,6 +254,7 @@ class _Judgement:
         if not self._audit.lacks_memory:
             self._find_absent()
             self._find_broken()
+            self._find_contradictions()
         self._find_damage()
         self._find_unproved()
         self._find_reported()
@@ -244,6 +262,7 @@ class _Judgement:
             instance=stream.instance,
             chained=stream.chained,
             keyed=stream.keyed,
+            signed=self._account.proves,
             records=looking.count_intact(stream),
             first=stream.first,
             last=self._absent.last,
@@ -281,6 +300,17 @@ class _Judgement:
             name_of_end = absent.name_of_lost_end()
             if name_of_end is not None and name_of_end not in self._findings:
                 self._add(name_of_end, 1, [self._at(stream.last)])
+
+    def _find_contradictions(self) -> None:
+        """Compare the signed checkpoints with each other, and with the records."""
+        forks = set(self._account.forks())
+        for one in self._account.signed:
+            digests = looking.digests(self._stream, one.sequence)
+            if digests and one.digest not in digests:
+                forks.add(one.sequence)
+        self._add_numbers(names.FORKED, sorted(forks))
+        if self._absent.running and self._account.is_silent(self._window.now):
+            self._add(names.SILENT, 1, [self._at(self._stream.last)])
 
     # What is there, and not as it was.
 
@@ -341,8 +371,12 @@ class _Judgement:
             unproved = names.UNCHAINED if self._audit.keyed else None
         else:
             unproved = None if stream.keyed else names.UNSIGNED
-        if unproved is not None:
+        if unproved is None:
+            return
+        if unproved != names.UNSIGNED or not self._account.proves:
             self._add(unproved, stream.intact, [self._at(stream.first)])
+        elif not self._absent.running:
+            self._add_numbers(unproved, looking.present(stream, self._account.last + 1))
 
     # What the instance reports itself.
 

@@ -34,6 +34,17 @@ def _present(stream: Stream) -> Iterator[Range]:
             yield base + start, base + end - 1
 
 
+def present(stream: Stream, first: int) -> Iterator[int]:
+    """Yield the numbers from ``first`` on that have an intact record."""
+    for start, end in _present(stream):
+        yield from range(max(start, first), end + 1)
+
+
+def digests(stream: Stream, number: int) -> set[int]:
+    """Return the first 64 bits of the digests of the intact records of a number."""
+    return {digest for _, digest in _links(stream, number)}
+
+
 def count_intact(stream: Stream) -> int:
     """Return how many numbers have an intact record."""
     return sum(page.flags.translate(WHOLE).count(1) for page in stream.pages.values())

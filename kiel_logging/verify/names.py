@@ -32,6 +32,11 @@ class Finding(NamedTuple):
 MISSING: Final = "missing"
 REMOVED: Final = "removed"
 PURGED: Final = "purged"
+TRUNCATED: Final = "truncated"
+VANISHED: Final = "vanished"
+FORKED: Final = "forked"
+REWOUND: Final = "rewound"
+SILENT: Final = "silent"
 OVERDUE: Final = "overdue"
 BROKEN: Final = "broken"
 ALTERED: Final = "altered"
@@ -63,6 +68,23 @@ FINDINGS: Final = {
         "numbers",
         "deleted from the front of a partition, though younger than the topic keeps records",
     ),
+    TRUNCATED: Finding(
+        Weight.FAILS,
+        "numbers",
+        "signed checkpoints have them, behind the last record that is there: cut off, or lost with "
+        "a program that was killed",
+    ),
+    VANISHED: Finding(
+        Weight.FAILS,
+        "numbers",
+        "signed checkpoints have them, and not one record of their instance is there",
+    ),
+    FORKED: Finding(
+        Weight.FAILS,
+        "numbers",
+        "two histories: a signed checkpoint contradicts the records, another checkpoint, or the "
+        "key of its stream",
+    ),
     OVERDUE: Finding(
         Weight.FAILS,
         "numbers",
@@ -88,12 +110,18 @@ FINDINGS: Final = {
         "instances",
         "no end record: nothing shows whether more came behind the last number",
     ),
+    SILENT: Finding(
+        Weight.FAILS,
+        "instances",
+        "no signed checkpoint for three minutes, and no end: the program was stopped or cut off",
+    ),
     UNCHAINED: Finding(Weight.FAILS, "records", "have no digest, though a key was given"),
     UNREADABLE: Finding(Weight.FAILS, "records", "their kiel- headers make no sense"),
     UNSIGNED: Finding(
         Weight.KEYED,
         "records",
-        "sealed without a key: anybody who can write to the topic can make such digests",
+        "sealed without a key, and signed by none that is known from elsewhere: anybody who can "
+        "write to the topic can make such digests",
     ),
     UNMARKED: Finding(Weight.KEYED, "records", "not from a handler: without a kiel- header"),
     OTHER_KEY: Finding(Weight.UNCHECKED, "records", "sealed with a key that was not given"),

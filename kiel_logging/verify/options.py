@@ -10,13 +10,16 @@ class VerifyOptions:
     """The options of one run.
 
     ``since`` and ``until`` are in milliseconds since the epoch, ``memory`` is in bytes, ``grace``
-    and ``timeout`` are in seconds. ``chains`` are those of the keys, which are kept nowhere.
+    and ``timeout`` are in seconds. ``chains`` are those of the keys, which are kept nowhere;
+    ``trusted`` are public keys, and ``checkpoints`` names topics and files.
     """
 
     topics: tuple[str, ...]
     config: str | None
     brokers: str | None
     chains: tuple[Chain, ...]
+    trusted: tuple[bytes, ...]
+    checkpoints: tuple[str, ...]
     origin: str | None
     since: int | None
     until: int | None

@@ -36,6 +36,7 @@ _WORDS: Final = {
 
 _PROOFS: Final = {
     Proof.KEY: "all sealed with a key",
+    Proof.SIGNED: "all signed, as checkpoints from elsewhere show",
     Proof.DIGESTS: "as far as digests without a key can show: anybody who can write to the topic "
     "can make such digests",
     Proof.NUMBERS: "as far as numbers can show, without digests",
@@ -75,7 +76,10 @@ def _cells(stream: StreamVerdict, *, strict: bool, keyed: bool, width: int) -> I
     start = stream.start
     parts = (start.host, start.handler, f"({start.process})") if start else ()
     yield " ".join(_shown(part) for part in parts if part)
-    yield ("keyed" if stream.keyed else "no key") if stream.chained else "none"
+    kinds = [] if stream.chained else ["none"]
+    if stream.chained and (stream.keyed or not stream.signed):
+        kinds.append("keyed" if stream.keyed else "no key")
+    yield ", ".join([*kinds, *(["signed"] if stream.signed else [])])
     yield f"{stream.records:,}"
     yield f"{stream.first:,}-{stream.last:,}" if stream.last else ""
     yield _summary(stream, strict=strict, keyed=keyed)

@@ -76,7 +76,8 @@ class Stream:
         repeated: the lowest numbers that came again, and where last.
         drops: the losses that the instance reports, by the number of the record which does.
         lost: the numbers of which it reports that their records are lost.
-        ends: the numbers of its end records.
+        ends: the numbers of its end records, each with the keys that have signed that it is one.
+        public: the key that the record which starts it names, if any.
         recoveries: its reports on instances that died.
         uncounted: records for which there was no memory.
     """
@@ -92,6 +93,7 @@ class Stream:
         "keyed",
         "lost",
         "pages",
+        "public",
         "recoveries",
         "repeated",
         "repeats",
@@ -114,9 +116,10 @@ class Stream:
         self.repeated: dict[int, int] = {}
         self.drops: dict[int, int] = {}
         self.lost: set[Range] = set()
-        self.ends: set[int] = set()
+        self.ends: dict[int, set[bytes]] = {}
         self.recoveries: set[Recovery] = set()
         self.start: Start | None = None
+        self.public: bytes | None = None
 
     def add(self, number: int, prev: int, digest: int, place: int, timestamp: int) -> None:
         """Note an intact record."""

@@ -11,7 +11,7 @@ from kiel_logging.verify.stream import Start
 
 
 class State(Enum):
-    """What is to be said of a topic. Ordered: the worst of several is theirs together."""
+    """The verdict on a topic. Ordered: the worst of several is theirs together."""
 
     COMPLETE = "complete"
     UNCHECKED = "unchecked"
@@ -19,12 +19,13 @@ class State(Enum):
 
 
 class Proof(IntEnum):
-    """What shows that a topic has all records: the least of several is theirs together."""
+    """The foundation of a verdict: the least of several is theirs together."""
 
     NOTHING = 0
     NUMBERS = 1
     DIGESTS = 2
-    KEY = 3
+    SIGNED = 3
+    KEY = 4
 
 
 class Example(NamedTuple):
@@ -49,12 +50,14 @@ class StreamVerdict:
     """One instance in one topic.
 
     ``records`` are those that are there, repeats not counted; ``first`` and ``last`` the numbers
-    from which up to which they should be.
+    from which up to which they should be. ``signed``: whether checkpoints prove it that people who
+    can write to the topic could not have made.
     """
 
     instance: str
     chained: bool
     keyed: bool
+    signed: bool
     records: int
     first: int
     last: int
@@ -68,7 +71,8 @@ class StreamVerdict:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TopicVerdict:
-    """One topic. ``findings`` are those of no instance; ``keyed``: whether a key was given."""
+    """One topic. ``findings`` are those of no instance; ``keyed``: whether a key was given, of the
+    digests or one that endorses instances."""
 
     topic: str
     records: int
@@ -103,14 +107,16 @@ class TopicVerdict:
 
     @property
     def proof(self) -> Proof:
-        """What the verdict on the whole topic stands on."""
+        """The foundation of the verdict on the whole topic."""
         return min((_proof(stream) for stream in self.streams), default=Proof.NOTHING)
 
 
 def _proof(stream: StreamVerdict) -> Proof:
     if not stream.chained:
         return Proof.NUMBERS
-    return Proof.KEY if stream.keyed else Proof.DIGESTS
+    if stream.keyed:
+        return Proof.KEY
+    return Proof.SIGNED if stream.signed else Proof.DIGESTS
 
 
 def failures(found: Iterable[str], *, strict: bool, keyed: bool) -> tuple[str, ...]:

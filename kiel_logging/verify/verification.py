@@ -7,15 +7,20 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from kiel_logging.printable import printable
 from kiel_logging.verify import reader
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.client import consumer_config
 from kiel_logging.verify.document import document
+from kiel_logging.verify.errors import CannotVerify
+from kiel_logging.verify.events import evidence
+from kiel_logging.verify.evidence import Registry
 from kiel_logging.verify.judge import judge, waits
 from kiel_logging.verify.options import VerifyOptions
 from kiel_logging.verify.report import report
@@ -25,6 +30,7 @@ from kiel_logging.verify.window import Part, Window
 
 _STATUS: Final = {State.COMPLETE: 0, State.INCOMPLETE: 1, State.UNCHECKED: 2}
 _PLAIN_WIDTH: Final = 120
+_LONGEST_LINE: Final = 16_384
 
 
 def verify(options: VerifyOptions) -> int:
@@ -50,13 +56,24 @@ def worst(states: Iterable[State]) -> State:
 
 def _verdicts(options: VerifyOptions) -> list[TopicVerdict]:
     config = consumer_config(options.config, options.brokers, uncommitted=options.uncommitted)
+    registry = Registry(options.trusted, memory=options.memory)
+    files, others = divided(options.checkpoints)
+    for path in files:
+        read_anchors(path, registry)
     audits = {
-        topic: Audit(options.origin or topic, options.chains, memory=options.memory)
+        topic: Audit(options.origin or topic, options.chains, registry, memory=options.memory)
         for topic in options.topics
+    }
+    # Read first: what they know of has to be in the other topics then.
+    elsewhere = {
+        topic: Audit(topic, options.chains, registry, memory=options.memory, has_checkpoints=True)
+        for topic in others
     }
     span = reader.Span(since=options.since, until=options.until)
     run = _Run(options, audits)
     with _progress() as progress:
+        if elsewhere:
+            reader.read(config, elsewhere, reader.Span(), options.timeout, progress)
         extents = reader.read(
             config,
             audits,
@@ -68,12 +85,42 @@ def _verdicts(options: VerifyOptions) -> list[TopicVerdict]:
         )
     verdicts = []
     for topic, audit in audits.items():
-        window = run.window(topic, extents)
+        window = replace(run.window(topic, extents), now=time.time_ns() // 1_000_000)
         if any(part.front for part in window.parts.values()) and window.since is None:
             kept = retention(config, topic, options.timeout)
-            window = replace(window, retention=kept, now=time.time_ns() // 1_000_000)
+            window = replace(window, retention=kept)
         verdicts.append(judge(audit, topic, window))
     return verdicts
+
+
+def divided(checkpoints: Iterable[str]) -> tuple[list[Path], list[str]]:
+    """Return which of the names are those of files, and the others: topics."""
+    names = list(checkpoints)
+    files = [name for name in names if Path(name).is_file()]
+    return list(map(Path, files)), [name for name in names if name not in files]
+
+
+def read_anchors(path: Path, registry: Registry) -> None:
+    """Note the checkpoints of a file, each of which is a line.
+
+    Raises:
+        CannotVerify: it can't be read.
+    """
+    wrong = 0
+    try:
+        with path.open("rb") as lines:
+            while line := lines.readline(_LONGEST_LINE):
+                found = evidence(line)
+                if found is None:
+                    wrong += 1
+                else:
+                    registry.add(found, outside=True)
+    except OSError as error:
+        raise CannotVerify(f"--checkpoints: {path} can't be read: {error.strerror}") from error
+    if wrong:
+        sys.stderr.write(
+            f"kiel-logging verify: {wrong} lines of {printable(path)} are no signed checkpoints\n"
+        )
 
 
 class _Run:

@@ -23,6 +23,8 @@ from tests.handler.shipped import QUICK, keys, logger_to, messages
 from tests.support.stamps import without_stamp
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
+SIGNED: dict[str, Any] = {"chain": True, "sign": True}
+
 BAD_OPTIONS: list[tuple[str, Any, str]] = [
     ("brokers", [], "brokers is empty: name at least one, 'host' or 'host:port'"),
     ("brokers", None, "brokers=None must be a list of 'host' or 'host:port'"),
@@ -98,6 +100,14 @@ BAD_OPTIONS: list[tuple[str, Any, str]] = [
     ("chain", "yes", "chain='yes' must be True or False"),
     ("chain_key", 7, "chain_key must be a str, {'env': 'NAME'} or {'file': '/path'}, not int"),
     ("chain_key", "secret", "chain_key is of no use without chain=True"),
+    ("sign", "yes", "sign='yes' must be True or False"),
+    ("sign", True, "sign=True is of no use without chain=True"),
+    ("endorse_key", "pem", "endorse_key is of no use without sign=True"),
+    ("checkpoint_topic", "t", "checkpoint_topic is of no use without sign=True"),
+    ("checkpoint_topic", "a b", "checkpoint_topic='a b' must be a name that Kafka allows"),
+    ("anchor", "/a", "anchor is of no use without sign=True"),
+    ("anchor", 7, "anchor=7 must be the path of a file, a URL that begins with http:// or"),
+    ("anchor", "", "anchor='' must be the path of a file"),
     ("flush_on_sigterm", 1, "flush_on_sigterm=1 must be True, False or None"),
     ("flush_on_sigterm", "yes", "flush_on_sigterm='yes' must be True, False or None"),
     ("close_timeout_ms", 0, "close_timeout_ms=0 must be a number of milliseconds above 0"),
@@ -146,6 +156,9 @@ def test_every_option_is_checked() -> None:
             {"spool_dir": "/nowhere", "spool_synchronous": "off"},
             "spool_synchronous='off' must be one of 'normal', 'full'",
         ),
+        ({**SIGNED, "checkpoint_topic": "logs"}, "checkpoint_topic='logs' is the topic of the rec"),
+        ({**SIGNED, "endorse_key": 7}, "endorse_key must be a str, {'env': 'NAME'} or"),
+        ({**SIGNED, "endorse_key": "x"}, "endorse_key is no Ed25519 private key in PEM form"),
         (
             {"redact": ["password"], "key_field": "user.Password"},
             "key_field has 'user.Password', which redact hides: a key or a header would show it",

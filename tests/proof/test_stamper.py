@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiel_logging.handler.events import Event
+from kiel_logging.handler.events import EventItem
 from kiel_logging.handler.ledger import Loss
 from kiel_logging.proof.chain import FIRST, Chain
 from kiel_logging.proof.stamper import (
@@ -99,10 +99,10 @@ def test_both_ways_agree(given_items: list[Item], sequences: dict[str, int]) -> 
 @ways
 def test_what_an_event_tells_of_stays_with_it(way: Callable[..., Any]) -> None:
     """Should it not arrive, another has to tell."""
-    event = Event(*item())
+    event = EventItem(*item())
     event.loss = Loss(1.0, 2.0)
     (made,) = way([event], HEADER, "kiel-sequence", {})
-    assert type(made) is Event
+    assert type(made) is EventItem
     assert made.loss is event.loss
     assert made.record.headers[0] == HEADER
 

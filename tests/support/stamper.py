@@ -10,6 +10,8 @@ import hmac
 import json
 from typing import Any, NamedTuple
 
+from tests.support.signer import Signer
+
 
 class Stamped(NamedTuple):
     """A record as it is shipped."""
@@ -29,6 +31,7 @@ class Stamper:
         chain: bool = True,
         secret: bytes | None = None,
         topic: str = "t",
+        signer: Signer | None = None,
     ) -> None:
         self.instance = instance
         self.topic = topic
@@ -37,6 +40,8 @@ class Stamper:
         self._chain = chain
         self._secret = secret
         self._digest = bytes(32)
+        self._signer = signer
+        self._leaves: list[bytes] = []
 
     def stamp(
         self,
@@ -56,8 +61,26 @@ class Stamper:
             names = (self.topic, self.instance, self.key_id)
             content = digest_input(names, previous, key, value, headers)
             self._digest = _digest(self._secret, content)
+            self._leaves.append(self._leaf(_body(key, value, headers)))
             headers = (*headers, ("kiel-chain", previous + self._digest))
         return Stamped(key, value, headers)
+
+    def _leaf(self, body: bytes) -> bytes:
+        if self._secret is None:
+            return self._digest
+        return hashlib.sha256(self._digest + body).digest()
+
+    def evidence(self, state: str = "open", *, at: int = 1_000_000) -> dict[str, str]:
+        """Return a signed checkpoint of all records so far; nothing without a signer."""
+        if self._signer is None:
+            return {}
+        leaves, self._leaves = self._leaves, []
+        names = self.topic, self.instance
+        return self._signer.evidence(names, self.sequence, self._digest, leaves, state, at)
+
+    def checkpoint(self, *, at: int = 1_000_000) -> Stamped:
+        """Return the next record, which bears a checkpoint of those before."""
+        return self.event("checkpoint", **self.evidence(at=at))
 
     def event(self, name: str, **details: Any) -> Stamped:
         """Return the next record, one of the handler's own."""
@@ -75,6 +98,7 @@ class Stamper:
             topic=self.topic,
             instance=self.instance,
             key=self.key_id,
+            **({} if self._signer is None else self._signer.facts),
         )
 
     def pause(self) -> Stamped:
@@ -83,7 +107,7 @@ class Stamper:
 
     def end(self) -> Stamped:
         """Return the record that ends the stream."""
-        return self.event("end")
+        return self.event("end", **self.evidence("end"))
 
 
 def key_id(secret: bytes | None) -> str:

@@ -58,6 +58,7 @@ def test_a_whole_topic(cluster: Cluster, topic: str, capsys: pytest.CaptureFixtu
         "process": "42",
         "chained": True,
         "keyed": False,
+        "signed": False,
         "records": 202,
         "first": 1,
         "last": 202,

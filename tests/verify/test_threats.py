@@ -6,7 +6,7 @@ import pytest
 
 from kiel_logging.cli import main
 from kiel_logging.verify.names import FINDINGS
-from kiel_logging.verify.threats import NOT_FOUND, THREATS, Threat
+from kiel_logging.verify.threats import COLUMNS, NOT_FOUND, THREATS, Threat
 
 
 def squeezed(text: str) -> str:
@@ -19,14 +19,15 @@ def test_the_help_has_each_row(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["verify", "--help"])
     said = squeezed(capsys.readouterr().out)
-    for who, does, without_key, with_key in THREATS:
+    for who, does, *cells in THREATS:
         assert who in said
-        assert squeezed(f"{does} no key: {without_key} a key: {with_key}") in said
+        row = [f"{head}: {cell}" for head, cell in zip(COLUMNS.values(), cells, strict=True)]
+        assert squeezed(" ".join([does, *row])) in said
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=lambda threat: threat.does)
 def test_a_row_names_findings_or_says_that_there_are_none(threat: Threat) -> None:
-    """Nobody has to guess what an empty cell means."""
-    for cell in (threat.without_key, threat.with_key):
+    """No reader has to guess the meaning of an empty cell."""
+    for cell in threat[2:]:
         words = set(cell.replace(",", " ").replace(";", " ").split())
         assert words & set(FINDINGS) or NOT_FOUND in cell
