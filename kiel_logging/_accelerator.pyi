@@ -69,59 +69,50 @@ class Tail:
     ) -> None: ...
     def withdraw(self) -> None: ...
 
-class QuickHandle:
-    def __init__(
-        self,
+class FastWay:
+    def __new__(
+        cls,
         *,
-        own: dict[str, Any],
-        settings: tuple[Any, ...],
+        kind: type[LogRecord],
+        names: tuple[str, ...],
+        places: bytes,
+        sites: dict[Any, tuple[bytes, bytes]],
+        task_name: Callable[[], str | None],
+        more: Callable[[dict[str, Any]], dict[str, Any] | None],
+        taken: frozenset[str],
+        end: bytes,
+        topic: str | Callable[[LogRecord], str],
+        key: str | None,
         here: Any,
-        tallies: dict[Any, Any],
+        blocks: dict[Any, Any],
         counts: Counts,
         queue: Sized | None,
-        append: Callable[[Item], None] | None,
-        told: Callable[[int], None],
-        with_care: Callable[[LogRecord], Any],
-        tail: Tail = ...,
-    ) -> None: ...
-    def __call__(self, record: LogRecord, /) -> Any: ...
+        wake: Callable[[int], None],
+        tail: Tail | None,
+        most: int,
+        has_context: bool,
+        keeps_source: bool,
+    ) -> FastWay: ...
+    def convert(self, record: LogRecord, /) -> Any: ...
+    def emit(self, record: LogRecord, /) -> bool: ...
 
-def compose(
-    created: float,
-    head: bytes,
-    message: str,
-    tail: bytes,
-    own: dict[str, Any],
-    skipped: int,
-    more: dict[str, Any],
-    taken: frozenset[str],
-    end: bytes,
-    most: int,
-    /,
-) -> bytes | None: ...
-def convert(settings: tuple[Any, ...], record: LogRecord, /) -> Item | None: ...
-def convert_quick(settings: tuple[Any, ...], record: LogRecord, /) -> QuickItem | Item | None: ...
 def encode_records(
     records: list[Record], base_timestamp: int, first_offset_delta: int, /
 ) -> bytes: ...
 def group(
     items: list[Item], known: Mapping[str, Mapping[Any, G]], find: Callable[[Item], G | None], /
 ) -> list[G]: ...
-def item_settings(
-    topic: str, record: type[Record], item: type[Item], record_size: int, overhead: int, /
-) -> tuple[Any, ...]: ...
-def latest_timestamp(records: list[Record], /) -> int: ...
-def memory_of(items: list[Item], /) -> int: ...
 def murmur2(key: bytes, /) -> int: ...
 def pack_frame(item: Item, waiter: int, seed: int, /) -> bytes | None: ...
-def queue_up(
-    counts: Counts, queue: Sized, append: Callable[[Item], None], item: Item, /
-) -> int: ...
-def records_of(items: list[Item], /) -> list[Record]: ...
 def scan_items(
-    block: bytes, at: int, most: int, seed: int, settings: tuple[Any, ...], /
+    block: bytes, at: int, most: int, seed: int, topic: str, /
 ) -> tuple[list[QuickItem], list[int], int]: ...
-def sizes_of(items: list[Item], /) -> list[int]: ...
-def stamp(items: list[T], instance: Header, name: str, sequences: dict[str, int], /) -> list[T]: ...
-def take(popleft: Callable[[], Item], most: int, /) -> list[Item]: ...
+def stamp(
+    items: list[T],
+    instance: Header,
+    name: str,
+    sequences: dict[str, int],
+    careful: Callable[[Any, int], Any],
+    /,
+) -> list[T]: ...
 def to_json(value: Any, /) -> bytes | None: ...

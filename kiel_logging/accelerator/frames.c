@@ -201,7 +201,7 @@ key_of(int kind, PyObject *data)
 
 /* Return the item of a plain frame; NULL with an error, or without one if it needs care. */
 static PyObject *
-item_of(const unsigned char *frame, size_t size, PyObject *settings)
+item_of(const unsigned char *frame, size_t size, PyObject *topic)
 {
     const unsigned char *body = frame + HEADER_SIZE, *at = body + FIXED_SIZE;
     const unsigned char *end = frame + size - HEADERS_SIZE;
@@ -222,16 +222,12 @@ item_of(const unsigned char *frame, size_t size, PyObject *settings)
         }
         return NULL;
     }
-    Py_ssize_t bytes = (data == Py_None ? 0 : PyBytes_GET_SIZE(data)) +
-                       (value == Py_None ? 0 : PyBytes_GET_SIZE(value));
-    QuickItem *made = new_quick_item(settings, key, data, value);
-    if (made != NULL) {
-        made->timestamp = timestamp;
-        made->level = (int32_t)get(body + AT_LEVEL, 4);
-        made->size = PyLong_AsSsize_t(setting(settings, S_RECORD_SIZE)) + bytes;
-        made->memory = made->size + PyLong_AsSsize_t(setting(settings, S_OVERHEAD));
-    }
-    return (PyObject *)made;
+    PyObject *made = new_quick_item(topic, key, data, value, Py_None, timestamp,
+                                    (int32_t)get(body + AT_LEVEL, 4));
+    Py_DECREF(key);
+    Py_DECREF(data);
+    Py_DECREF(value);
+    return made;
 }
 
 static int
@@ -242,17 +238,16 @@ append(PyObject *list, PyObject *made)
     return result;
 }
 
-/* scan_items(block, at, most, seed, settings) -> (items, ends, at): the items from `at` on, and the
+/* scan_items(block, at, most, seed, topic) -> (items, ends, at): the items from `at` on, and the
  * offset behind each, up to the first frame that is not plain. */
 PyObject *
 scan_items(PyObject *module, PyObject *args)
 {
     (void)module;
-    PyObject *bytes, *settings;
+    PyObject *bytes, *topic;
     Py_ssize_t at, most;
     unsigned int seed;
-    if (!PyArg_ParseTuple(args, "SnnIO", &bytes, &at, &most, &seed, &settings) ||
-        !are_item_settings(settings)) {
+    if (!PyArg_ParseTuple(args, "SnnIU", &bytes, &at, &most, &seed, &topic)) {
         return NULL;
     }
     const unsigned char *block = (const unsigned char *)PyBytes_AS_STRING(bytes);
@@ -261,7 +256,7 @@ scan_items(PyObject *module, PyObject *args)
     int result = items == NULL || ends == NULL ? -1 : 0;
     while (result == 0 && at >= 0 && at < size && PyList_GET_SIZE(items) < most) {
         size_t found = plain_frame(block + at, (size_t)(size - at), seed);
-        PyObject *item = found == 0 ? NULL : item_of(block + at, found, settings);
+        PyObject *item = found == 0 ? NULL : item_of(block + at, found, topic);
         if (item == NULL) {
             result = PyErr_Occurred() ? -1 : 0;
             break;

@@ -300,15 +300,80 @@ write_fields(Json *json, PyObject *fields, Py_ssize_t skipped, PyObject *taken)
     return WRITTEN;
 }
 
+/* -- times --------------------------------------------------------------------------------------- */
+
+static char *
+put_digits(char *at, int count, unsigned number)
+{
+    for (int index = count - 1; index >= 0; index--) {
+        at[index] = (char)('0' + number % 10);
+        number /= 10;
+    }
+    return at + count;
+}
+
+/* Put `"2026-01-02T03:04:05`. */
+static void
+put_second(char *at, int64_t seconds)
+{
+    int64_t days = seconds / 86400;
+    unsigned rest = (unsigned)(seconds % 86400);
+    /* Howard Hinnant's civil_from_days, for days since 1970. */
+    int64_t shifted = days + 719468;
+    int64_t era = shifted / 146097;
+    unsigned day_of_era = (unsigned)(shifted - era * 146097);
+    unsigned year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    unsigned day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    unsigned part = (5 * day_of_year + 2) / 153;
+    unsigned month = part < 10 ? part + 3 : part - 9;
+    unsigned year = (unsigned)(year_of_era + era * 400) + (month <= 2);
+    *at++ = '"';
+    at = put_digits(at, 4, year);
+    *at++ = '-';
+    at = put_digits(at, 2, month);
+    *at++ = '-';
+    at = put_digits(at, 2, day_of_year - (153 * part + 2) / 5 + 1);
+    *at++ = 'T';
+    at = put_digits(at, 2, rest / 3600);
+    *at++ = ':';
+    at = put_digits(at, 2, rest / 60 % 60);
+    *at++ = ':';
+    put_digits(at, 2, rest % 60);
+}
+
+int
+write_time(Buffer *buffer, double created, Clock *clock)
+{
+    double micros = rint(created * 1e6);
+    if (!(micros >= 0 && micros < 253402300800e6)) { /* year 10000 */
+        return NEEDS_CARE;
+    }
+    int64_t all = (int64_t)micros, second = all / 1000000;
+    if (second != clock->second) {
+        put_second(clock->text, second);
+        clock->second = second;
+    }
+    char *at = buffer_reserve(buffer, SECOND_SIZE + 8);
+    if (at == NULL) {
+        return FAILED;
+    }
+    memcpy(at, clock->text, SECOND_SIZE);
+    at[SECOND_SIZE] = '.';
+    put_digits(at + SECOND_SIZE + 1, 6, (unsigned)(all % 1000000));
+    at[SECOND_SIZE + 7] = 'Z';
+    buffer->size += SECOND_SIZE + 8;
+    return WRITTEN;
+}
+
+/* -- bytes --------------------------------------------------------------------------------------- */
+
 PyObject *
 taken_from(Buffer *buffer, int result)
 {
     PyObject *made = NULL;
     if (result == WRITTEN) {
         made = PyBytes_FromStringAndSize(buffer->data, (Py_ssize_t)buffer->size);
-    }
-    else if (result == NEEDS_CARE) {
-        made = Py_NewRef(Py_None);
     }
     buffer_end(buffer);
     return made;
@@ -322,5 +387,6 @@ to_json(PyObject *module, PyObject *value)
     Buffer buffer;
     buffer_begin(&buffer);
     Json json = {.buffer = &buffer, .most = SIZE_MAX, .left = PY_SSIZE_T_MAX, .deepest = DEEPEST};
-    return taken_from(&buffer, write_value(&json, value, 0));
+    PyObject *made = taken_from(&buffer, write_value(&json, value, 0));
+    return made != NULL || PyErr_Occurred() ? made : Py_NewRef(Py_None);
 }

@@ -3,6 +3,8 @@
 #ifndef KIEL_LOGGING_JSON_H
 #define KIEL_LOGGING_JSON_H
 
+#include <stdint.h>
+
 #include "buffer.h"
 
 /* What a function that writes JSON returns: NEEDS_CARE is for what Python has to look at. */
@@ -16,8 +18,23 @@ typedef struct {
     int deepest;     /* lists and dicts in each other */
 } Json;
 
-/* Return what was written as bytes, None where it needs care, NULL with an error; end the buffer. */
+/* Values in the containers of one log record, and containers in each other. The careful way shows
+ * more. */
+enum { MOST_VALUES = 1000, DEEPEST_OF_LOG = 20 };
+
+/* The text of the last second, which many records share. */
+enum { SECOND_SIZE = 20 };
+typedef struct {
+    int64_t second;
+    char text[SECOND_SIZE];
+} Clock;
+
+/* Return what was written as bytes; NULL with an error, or without one where it needs care. End the
+ * buffer. */
 PyObject *taken_from(Buffer *buffer, int result);
+
+/* Write `"2026-01-02T03:04:05.678901Z`, as rfc3339() has it. */
+int write_time(Buffer *buffer, double created, Clock *clock);
 
 /* Write a text. */
 int write_text(Json *json, PyObject *text);

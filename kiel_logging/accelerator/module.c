@@ -1,67 +1,60 @@
-/* The module kiel_logging._accelerator: what is in it. */
+/* The module kiel_logging._accelerator. */
 
 #include "accelerator.h"
 
 static PyMethodDef METHODS[] = {
-    {"compose", (PyCFunction)(void (*)(void))compose, METH_FASTCALL,
-     "compose(created, head, message, tail, own, skipped, more, taken, end, most) -> bytes | None"},
-    {"convert", (PyCFunction)(void (*)(void))convert, METH_FASTCALL,
-     "convert(settings, record) -> Item | None"},
-    {"convert_quick", (PyCFunction)(void (*)(void))convert_quick, METH_FASTCALL,
-     "convert_quick(settings, record) -> QuickItem | Item | None"},
     {"encode_records", encode_records, METH_VARARGS,
      "encode_records(records, base_timestamp, first_offset_delta) -> bytes"},
-    {"group", (PyCFunction)(void (*)(void))group, METH_FASTCALL,
-     "group(items, known, find) -> list"},
-    {"item_settings", (PyCFunction)(void (*)(void))item_settings, METH_FASTCALL,
-     "item_settings(topic, record, item, record_size, overhead) -> tuple"},
-    {"latest_timestamp", latest_timestamp, METH_O, "latest_timestamp(records) -> int"},
-    {"memory_of", memory_of, METH_O, "memory_of(items) -> int"},
+    {"group", group, METH_VARARGS, "group(items, known, find) -> list"},
     {"murmur2", murmur2, METH_O, "murmur2(key) -> int"},
     {"pack_frame", (PyCFunction)(void (*)(void))pack_frame, METH_FASTCALL,
      "pack_frame(item, waiter, seed) -> bytes | None"},
-    {"queue_up", (PyCFunction)(void (*)(void))queue_up_method, METH_FASTCALL,
-     "queue_up(counts, queue, append, item) -> int"},
-    {"records_of", records_of, METH_O, "records_of(items) -> list"},
     {"scan_items", scan_items, METH_VARARGS,
-     "scan_items(block, at, most, seed, settings) -> (items, ends, at)"},
-    {"sizes_of", sizes_of, METH_O, "sizes_of(items) -> list"},
-    {"stamp", (PyCFunction)(void (*)(void))stamp, METH_FASTCALL,
-     "stamp(items, instance, name, sequences) -> list"},
-    {"take", (PyCFunction)(void (*)(void))take, METH_FASTCALL, "take(popleft, most) -> list"},
+     "scan_items(block, at, most, seed, topic) -> (items, ends, at)"},
+    {"stamp", stamp, METH_VARARGS, "stamp(items, instance, name, sequences, careful) -> list"},
     {"to_json", to_json, METH_O, "to_json(value) -> bytes | None"},
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef MODULE = {
-    PyModuleDef_HEAD_INIT, "kiel_logging._accelerator", "The hottest loops of the package; see kiel_logging/accelerator.", -1, METHODS,
-    NULL, NULL, NULL, NULL,
+/* The types are static, and what counts and queues relies on the GIL. So the module is for one
+ * interpreter, and asks a free-threaded one for its GIL; a sub-interpreter does all in Python. */
+static int
+execute(PyObject *module)
+{
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "kiel_logging._accelerator is for the main interpreter");
+        return -1;
+    }
+    PyTypeObject *types[] = {&QUICK_ITEM, &COUNTS, &FAST_WAY, &GATE, &TAIL};
+    for (size_t index = 0; index < sizeof(types) / sizeof(*types); index++) {
+        if (PyModule_AddType(module, types[index]) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyModuleDef_Slot SLOTS[] = {
+    {Py_mod_exec, (void *)execute},
+#if PY_VERSION_HEX >= 0x030c0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030d0000
+    {Py_mod_gil, Py_MOD_GIL_USED},
+#endif
+    {0, NULL},
 };
 
-PyObject *N_message, *N_open_telemetry, *N_depth, *N_filters, *N_formatter, *N_emit;
-
-static int
-intern(PyObject **name, const char *text)
-{
-    *name = PyUnicode_InternFromString(text);
-    return *name == NULL ? -1 : 0;
-}
+static struct PyModuleDef MODULE = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "kiel_logging._accelerator",
+    .m_doc = "The hottest loops of the package; see kiel_logging/accelerator.",
+    .m_methods = METHODS,
+    .m_slots = SLOTS,
+};
 
 PyMODINIT_FUNC
 PyInit__accelerator(void)
 {
-    if (intern(&N_message, "message") < 0 || intern(&N_depth, "depth") < 0 ||
-        intern(&N_filters, "filters") < 0 || intern(&N_formatter, "formatter") < 0 ||
-        intern(&N_emit, "emit") < 0 || intern(&N_open_telemetry, "opentelemetry.trace") < 0) {
-        return NULL;
-    }
-    PyObject *module = PyModule_Create(&MODULE);
-    if (module != NULL && (PyModule_AddType(module, &QUICK_ITEM) < 0 ||
-                           PyModule_AddType(module, &COUNTS) < 0 ||
-                           PyModule_AddType(module, &QUICK_HANDLE) < 0 ||
-                           PyModule_AddType(module, &GATE) < 0 ||
-                           PyModule_AddType(module, &TAIL) < 0)) {
-        Py_CLEAR(module);
-    }
-    return module;
+    return PyModuleDef_Init(&MODULE);
 }

@@ -1,217 +1,128 @@
-/* Record batches: what wire/record_batch.py does, to the byte. */
-
-#include <limits.h>
-#include <stdint.h>
+/* Record batches as wire/record_batch.py encodes them, and the hash of a key (partitioners.py). */
 
 #include "accelerator.h"
 #include "buffer.h"
 
-static size_t
-varint_size(int64_t value)
+static int
+write_varint(Buffer *buffer, int64_t value)
 {
-    uint64_t rest = ((uint64_t)value << 1) ^ (uint64_t)(value >> 63);
-    size_t size = 1;
-    while (rest > 0x7f) {
-        rest >>= 7;
-        size++;
+    char *at = buffer_reserve(buffer, 10);
+    if (at == NULL) {
+        return -1;
     }
-    return size;
-}
-
-static char *
-put_varint(char *at, int64_t value)
-{
     uint64_t rest = ((uint64_t)value << 1) ^ (uint64_t)(value >> 63);
     while (rest > 0x7f) {
         *at++ = (char)(rest | 0x80);
         rest >>= 7;
     }
     *at++ = (char)rest;
-    return at;
-}
-
-static size_t
-blob_size(PyObject *blob)
-{
-    if (blob == Py_None) {
-        return 1;
-    }
-    Py_ssize_t size = PyBytes_GET_SIZE(blob);
-    return varint_size(size) + (size_t)size;
-}
-
-static char *
-put_blob(char *at, PyObject *blob)
-{
-    if (blob == Py_None) {
-        return put_varint(at, -1);
-    }
-    Py_ssize_t size = PyBytes_GET_SIZE(blob);
-    at = put_varint(at, size);
-    memcpy(at, PyBytes_AS_STRING(blob), (size_t)size);
-    return at + size;
-}
-
-/* Return the size of the headers, 0 when something is wrong with them (an error is set). */
-static size_t
-headers_size(PyObject *headers)
-{
-    Py_ssize_t count = PyTuple_GET_SIZE(headers);
-    size_t size = varint_size(count);
-    for (Py_ssize_t index = 0; index < count; index++) {
-        PyObject *header = PyTuple_GET_ITEM(headers, index);
-        if (!PyTuple_Check(header) || PyTuple_GET_SIZE(header) != 2 ||
-            !PyUnicode_Check(PyTuple_GET_ITEM(header, 0)) ||
-            !is_blob(PyTuple_GET_ITEM(header, 1))) {
-            PyErr_SetString(PyExc_TypeError, "a header is a pair of str and bytes or None");
-            return 0;
-        }
-        Py_ssize_t length;
-        if (PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(header, 0), &length) == NULL) {
-            return 0;
-        }
-        size += varint_size(length) + (size_t)length + blob_size(PyTuple_GET_ITEM(header, 1));
-    }
-    return size;
-}
-
-static char *
-put_headers(char *at, PyObject *headers)
-{
-    Py_ssize_t count = PyTuple_GET_SIZE(headers);
-    at = put_varint(at, count);
-    for (Py_ssize_t index = 0; index < count; index++) {
-        PyObject *header = PyTuple_GET_ITEM(headers, index);
-        Py_ssize_t length; /* cached in the str since headers_size() */
-        const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(header, 0), &length);
-        at = put_varint(at, length);
-        memcpy(at, name, (size_t)length);
-        at = put_blob(at + length, PyTuple_GET_ITEM(header, 1));
-    }
-    return at;
-}
-
-static int
-write_record(Buffer *buffer, PyObject *record, int64_t delta, int64_t offset)
-{
-    PyObject *key = PyTuple_GET_ITEM(record, 0), *value = PyTuple_GET_ITEM(record, 1);
-    size_t headers = headers_size(PyTuple_GET_ITEM(record, 2));
-    if (headers == 0) {
-        return -1;
-    }
-    size_t size = 1 + varint_size(delta) + varint_size(offset) + blob_size(key) +
-                  blob_size(value) + headers;
-    char *at = buffer_reserve(buffer, size + 10);
-    if (at == NULL) {
-        return -1;
-    }
-    at = put_varint(at, (int64_t)size);
-    *at++ = 0; /* attributes: unused */
-    at = put_varint(at, delta);
-    at = put_varint(at, offset);
-    at = put_blob(at, key);
-    at = put_blob(at, value);
-    at = put_headers(at, PyTuple_GET_ITEM(record, 2));
     buffer->size = (size_t)(at - buffer->data);
     return 0;
 }
 
-static char *
-put_data(char *at, const char *data, size_t size)
+static int
+write_data(Buffer *buffer, const char *data, Py_ssize_t size)
 {
-    at = put_varint(at, (int64_t)size);
-    memcpy(at, data, size);
-    return at + size;
+    return write_varint(buffer, size) < 0 ? -1 : buffer_write(buffer, data, (size_t)size);
 }
 
 static int
-write_quick_item(Buffer *buffer, const QuickItem *item, int64_t delta, int64_t offset)
+write_blob(Buffer *buffer, PyObject *blob)
+{
+    return blob == Py_None ? write_varint(buffer, -1)
+                           : write_data(buffer, PyBytes_AS_STRING(blob), PyBytes_GET_SIZE(blob));
+}
+
+static int
+write_name(Buffer *buffer, PyObject *name)
+{
+    Py_ssize_t size;
+    const char *data = PyUnicode_AsUTF8AndSize(name, &size);
+    return data == NULL ? -1 : write_data(buffer, data, size);
+}
+
+static int
+write_header(Buffer *buffer, PyObject *header)
+{
+    if (!PyTuple_Check(header) || PyTuple_GET_SIZE(header) != 2 ||
+        !PyUnicode_Check(PyTuple_GET_ITEM(header, 0)) || !is_blob(PyTuple_GET_ITEM(header, 1))) {
+        PyErr_SetString(PyExc_TypeError, "a header is a pair of str and bytes or None");
+        return -1;
+    }
+    return write_name(buffer, PyTuple_GET_ITEM(header, 0)) < 0
+               ? -1
+               : write_blob(buffer, PyTuple_GET_ITEM(header, 1));
+}
+
+static int
+write_headers(Buffer *buffer, PyObject *headers)
+{
+    int result = write_varint(buffer, PyTuple_GET_SIZE(headers));
+    for (Py_ssize_t index = 0; result == 0 && index < PyTuple_GET_SIZE(headers); index++) {
+        result = write_header(buffer, PyTuple_GET_ITEM(headers, index));
+    }
+    return result;
+}
+
+static int
+write_stamp(Buffer *buffer, const QuickItem *item)
 {
     char room[24], *digits = digits_of(room, item->number);
-    const char *first = NULL, *second = NULL, *instance = NULL;
-    Py_ssize_t first_size = 0, second_size = 0, instance_size = 0;
-    size_t digits_size = (size_t)(room + sizeof(room) - digits), headers = 1;
-    if (item->number > 0) {
-        first = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(item->instance, 0), &first_size);
-        second = PyUnicode_AsUTF8AndSize(item->name, &second_size);
-        if (first == NULL || second == NULL) {
-            return -1;
-        }
-        instance = PyBytes_AS_STRING(PyTuple_GET_ITEM(item->instance, 1));
-        instance_size = PyBytes_GET_SIZE(PyTuple_GET_ITEM(item->instance, 1));
-        headers += varint_size(first_size) + (size_t)first_size + varint_size(instance_size) +
-                   (size_t)instance_size + varint_size(second_size) + (size_t)second_size +
-                   varint_size((int64_t)digits_size) + digits_size;
+    if (item->number == 0) {
+        return write_varint(buffer, 0);
     }
-    size_t size = 1 + varint_size(delta) + varint_size(offset) + blob_size(item->data) +
-                  blob_size(item->value) + headers;
-    char *at = buffer_reserve(buffer, size + 10);
-    if (at == NULL) {
-        return -1;
-    }
-    at = put_varint(at, (int64_t)size);
-    *at++ = 0; /* attributes: unused */
-    at = put_varint(at, delta);
-    at = put_varint(at, offset);
-    at = put_blob(at, item->data);
-    at = put_blob(at, item->value);
-    at = put_varint(at, item->number > 0 ? 2 : 0);
-    if (item->number > 0) {
-        at = put_data(at, first, (size_t)first_size);
-        at = put_data(at, instance, (size_t)instance_size);
-        at = put_data(at, second, (size_t)second_size);
-        at = put_data(at, digits, digits_size);
-    }
-    buffer->size = (size_t)(at - buffer->data);
-    return 0;
+    return write_varint(buffer, 2) < 0 || write_header(buffer, item->instance) < 0 ||
+                   write_name(buffer, item->name) < 0 ||
+                   write_data(buffer, digits, room + sizeof(room) - digits) < 0
+               ? -1
+               : 0;
 }
 
+/* Write the body of a record, without its size. */
 static int
-write_any(Buffer *buffer, PyObject *record, int64_t base, int64_t offset)
+write_body(Buffer *buffer, PyObject *record, int64_t base, int64_t offset)
 {
-    if (Py_IS_TYPE(record, &QUICK_ITEM)) {
-        const QuickItem *item = (const QuickItem *)record;
-        return write_quick_item(buffer, item, item->timestamp - base, offset);
-    }
-    if (!is_record(record)) {
+    const QuickItem *item = Py_IS_TYPE(record, &QUICK_ITEM) ? (QuickItem *)record : NULL;
+    if (item == NULL &&
+        !(PyTuple_Check(record) && PyTuple_GET_SIZE(record) == R_COUNT &&
+          is_blob(PyTuple_GET_ITEM(record, R_KEY)) && is_blob(PyTuple_GET_ITEM(record, R_VALUE)) &&
+          PyTuple_CheckExact(PyTuple_GET_ITEM(record, R_HEADERS)) &&
+          PyLong_CheckExact(PyTuple_GET_ITEM(record, R_TIMESTAMP)))) {
         PyErr_SetString(PyExc_TypeError, "a list of Records was expected");
         return -1;
     }
-    int64_t timestamp = PyLong_AsLongLong(PyTuple_GET_ITEM(record, 3));
+    int64_t timestamp =
+        item ? item->timestamp : PyLong_AsLongLong(PyTuple_GET_ITEM(record, R_TIMESTAMP));
     if (timestamp == -1 && PyErr_Occurred()) {
         return -1;
     }
-    return write_record(buffer, record, timestamp - base, offset);
+    return buffer_write(buffer, "", 1) < 0 || /* attributes: unused */
+                   write_varint(buffer, timestamp - base) < 0 ||
+                   write_varint(buffer, offset) < 0 ||
+                   write_blob(buffer, item ? item->data : PyTuple_GET_ITEM(record, R_KEY)) < 0 ||
+                   write_blob(buffer, item ? item->value : PyTuple_GET_ITEM(record, R_VALUE)) < 0
+               ? -1
+           : item ? write_stamp(buffer, item)
+                  : write_headers(buffer, PyTuple_GET_ITEM(record, R_HEADERS));
 }
 
-/* latest_timestamp(records) -> int, of at least one. */
-PyObject *
-latest_timestamp(PyObject *module, PyObject *records)
+static int
+write_record(Buffer *buffer, PyObject *record, int64_t base, int64_t offset)
 {
-    (void)module;
-    if (!PyList_CheckExact(records) || PyList_GET_SIZE(records) == 0) {
-        PyErr_SetString(PyExc_TypeError, "latest_timestamp() takes a list of Records");
-        return NULL;
+    size_t start = buffer->size;
+    if (write_body(buffer, record, base, offset) < 0) {
+        return -1;
     }
-    long long latest = LLONG_MIN;
-    for (Py_ssize_t index = 0; index < PyList_GET_SIZE(records); index++) {
-        PyObject *record = PyList_GET_ITEM(records, index);
-        long long timestamp = 0;
-        if (Py_IS_TYPE(record, &QUICK_ITEM)) {
-            timestamp = ((QuickItem *)record)->timestamp;
-        }
-        else if (is_record(record)) {
-            timestamp = PyLong_AsLongLong(PyTuple_GET_ITEM(record, 3));
-        }
-        else {
-            PyErr_SetString(PyExc_TypeError, "latest_timestamp() takes a list of Records");
-        }
-        if (PyErr_Occurred()) {
-            return NULL;
-        }
-        latest = timestamp > latest ? timestamp : latest;
+    size_t size = buffer->size - start; /* which comes first, in as many bytes as it takes */
+    if (write_varint(buffer, (int64_t)size) < 0) {
+        return -1;
     }
-    return PyLong_FromLongLong(latest);
+    char prefix[10], *body = buffer->data + start;
+    size_t taken = buffer->size - start - size;
+    memcpy(prefix, body + size, taken);
+    memmove(body + taken, body, size);
+    memcpy(body, prefix, taken);
+    return 0;
 }
 
 /* encode_records(records, base_timestamp, first_offset_delta) -> bytes */
@@ -219,21 +130,50 @@ PyObject *
 encode_records(PyObject *module, PyObject *args)
 {
     (void)module;
-    PyObject *records;
+    PyObject *records, *made = NULL;
     long long base, offset;
     if (!PyArg_ParseTuple(args, "O!LL", &PyList_Type, &records, &base, &offset)) {
         return NULL;
     }
     Buffer buffer;
     buffer_begin(&buffer);
-    PyObject *made = NULL;
-    for (Py_ssize_t index = 0; index < PyList_GET_SIZE(records); index++) {
-        if (write_any(&buffer, PyList_GET_ITEM(records, index), base, offset + index) < 0) {
-            goto end;
-        }
+    int result = 0;
+    for (Py_ssize_t index = 0; result == 0 && index < PyList_GET_SIZE(records); index++) {
+        result = write_record(&buffer, PyList_GET_ITEM(records, index), base, offset + index);
     }
-    made = PyBytes_FromStringAndSize(buffer.data, (Py_ssize_t)buffer.size);
-end:
+    if (result == 0) {
+        made = PyBytes_FromStringAndSize(buffer.data, (Py_ssize_t)buffer.size);
+    }
     buffer_end(&buffer);
     return made;
+}
+
+/* murmur2(key) -> int */
+PyObject *
+murmur2(PyObject *module, PyObject *key)
+{
+    (void)module;
+    if (!PyBytes_Check(key)) {
+        PyErr_SetString(PyExc_TypeError, "murmur2() takes bytes");
+        return NULL;
+    }
+    const uint32_t m = 0x5bd1e995u;
+    const unsigned char *data = (const unsigned char *)PyBytes_AS_STRING(key);
+    Py_ssize_t length = PyBytes_GET_SIZE(key);
+    uint32_t hash = 0x9747b28cu ^ (uint32_t)length;
+    for (; length >= 4; data += 4, length -= 4) {
+        uint32_t k = (uint32_t)data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 |
+                     (uint32_t)data[3] << 24;
+        k *= m;
+        k ^= k >> 24;
+        hash = hash * m ^ k * m;
+    }
+    switch (length) {
+    case 3: hash ^= (uint32_t)data[2] << 16; /* fall through */
+    case 2: hash ^= (uint32_t)data[1] << 8;  /* fall through */
+    case 1: hash = (hash ^ data[0]) * m;
+    }
+    hash ^= hash >> 13;
+    hash *= m;
+    return PyLong_FromUnsignedLong(hash ^ hash >> 15);
 }

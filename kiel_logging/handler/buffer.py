@@ -84,9 +84,7 @@ class CountsInPython:
             self.out_of_memory += 1
 
 
-def queue_up_in_python(
-    counts: CountsInPython, queue: Sized, append: Callable[[Item], None], item: Item
-) -> int:
+def queue_up(counts: Any, queue: Sized, append: Callable[[Item], None], item: Item) -> int:
     """Queue ``item`` if there is plenty of room; return how many are queued, 0 if there is not.
 
     Whoever comes on top of this may count one as the last that does the same as well: then the
@@ -124,9 +122,8 @@ def count_and_append(
 
 try:
     from kiel_logging._accelerator import Counts as Counts
-    from kiel_logging._accelerator import queue_up as queue_up
 except ImportError:  # there was no C compiler
-    Counts, queue_up = CountsInPython, queue_up_in_python  # type: ignore[assignment,misc]
+    Counts = CountsInPython  # type: ignore[assignment,misc]
 
 
 class Queue(Protocol):

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, Unpack
 
 from kiel_logging.config.credentials import hidden
 from kiel_logging.config.options import Brokers
@@ -28,7 +28,6 @@ from kiel_logging.handler.options import (
     table_of,
 )
 from kiel_logging.handler.pipeline import Pipeline, Plan
-from kiel_logging.handler.quick_handle import quick_handle
 from kiel_logging.handler.receipts import (
     CUT_SHORT,
     OpenBlocks,
@@ -49,6 +48,7 @@ from kiel_logging.handler.recursion import (
 from kiel_logging.native import monotonic
 from kiel_logging.proof.stamper import stamp_size
 from kiel_logging.record.conversion import Conversion
+from kiel_logging.record.fast_way import FastWay
 from kiel_logging.record.item import Item
 from kiel_logging.record.topic_choice import Topic
 
@@ -85,6 +85,14 @@ class _ConvertOwn:
 
     def __call__(self, record: logging.LogRecord, topic: str, spare: int) -> Item:
         return self._conversions[0].convert(record, self._formatter(), topic, spare)
+
+
+_RETURNS_RECORDS: Final = sys.version_info >= (3, 12)
+"""Whether ``handle()`` returns the record, and no bool."""
+
+
+def _never(_record: logging.LogRecord) -> bool:
+    return False
 
 
 def _end(current: list[Pipeline], timeout: float) -> None:
@@ -157,15 +165,15 @@ class KafkaHandler(logging.Handler):
             keep_source=self._fallback is not None,
         )
         conversions.append(self._conversion)
-        self._convert_at_once = self._conversion.convert_at_once
-        if self._options.spool is not None and self._options.spool.always:
-            self._convert_at_once = self._conversion.convert_quick
         self._pipeline.check_spool()
         super().__init__(self._options.level)
+        kind = type(self)
+        self._filters = kind.filter is not logging.Handler.filter
+        self._formats = kind.format is not logging.Handler.format
         self._patience: _Patience | None = None
         self._current = [self._pipeline]
         weakref.finalize(self, _end, self._current, self._options.close_timeout).atexit = False
-        self._take_the_quick_way()
+        self._find_the_fast_way()
         process.register(self)
         self._pipeline.send_what_is_left()
         process.flush_on_sigterm(self._flushes_on_sigterm)
@@ -192,10 +200,6 @@ class KafkaHandler(logging.Handler):
             del properties  # a mapping that has secrets
         return cls(topic=topic, **found)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy has: its ``handle()`` is its own."""
-        return {name: value for name, value in self.__dict__.items() if name != "handle"}
-
     def __repr__(self) -> str:
         if not hasattr(self, "_patience"):  # an option was wrong, and a tool shows where
             return "<KafkaHandler being made>"
@@ -212,39 +216,51 @@ class KafkaHandler(logging.Handler):
 
     # On the threads that log.
 
-    def _take_the_quick_way(self) -> None:
-        """Have C handle records, where it can."""
-        handle = quick_handle(
-            self,
-            KafkaHandler,
-            settings=self._conversion.settings_in_c,
-            tallies=self._blocks,
-            pipeline=self._pipeline,
+    def _find_the_fast_way(self) -> None:
+        """Have compiled code emit records and convert them, where it can."""
+        self._emit_fast: Callable[[logging.LogRecord], bool] = _never
+        self._convert_fast: Callable[[logging.LogRecord], Item | None] | None = None
+        options, buffer = self._conversion.fast, self._pipeline.buffer
+        if options is None or self._formats:
+            return
+        topic = options["topic"]
+        tail = self._pipeline.tail(topic) if isinstance(topic, str) else None
+        fast = FastWay(
+            **options,
+            here=here,
+            blocks=self._blocks,
+            counts=buffer.counts,
+            queue=buffer.quick_queue,
+            wake=buffer.tell,
+            tail=tail,
         )
-        if handle is not None:
-            self.__dict__["handle"] = handle
+        self._convert_fast = fast.convert
+        if tail is not None or buffer.quick_queue is not None:
+            self._emit_fast = fast.emit
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Filter and emit ``record``, without the handler's lock.
 
-        The buffer has a lock of its own, held for an instant. The handler's is held by
-        ``logging.shutdown()`` for all the time that ``flush()`` takes: whoever logs meanwhile,
-        the loop thread included, would wait for it.
+        The buffer has a lock of its own, held for an instant. ``logging.shutdown()`` holds the
+        handler's for all the time that ``flush()`` takes: threads that log meanwhile, the loop
+        thread included, would wait for it.
         """
-        if not self.filters:
-            self.emit(record)
-            return record if sys.version_info >= (3, 12) else True
-        passed: Any = self.filter(record)
-        if isinstance(passed, logging.LogRecord):  # Python 3.12: a filter may replace it
-            record = passed
+        passed: Any = record
+        if self._filters or self.filters:
+            passed = self.filter(record)
+            if isinstance(passed, logging.LogRecord):  # Python 3.12: a filter may replace it
+                record = passed
         if passed:
             self.emit(record)
-        return passed
+        return passed if _RETURNS_RECORDS else bool(passed)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand ``record`` over to the loop thread; never raises, never waits for the network."""
         try:
-            self._emit(record)
+            # The way of nearly every record. The formatter is the program's code; all that happens
+            # on this way but for that and context is compiled.
+            if self.formatter is not None or not self._emit_fast(record):
+                self._emit(record)
         except MemoryError as error:  # it is neither queued nor counted as dropped
             self._drops.have_no_memory(record, error)
 
@@ -254,15 +270,18 @@ class KafkaHandler(logging.Handler):
         if here.depth or counts.closed or (counts.crowded and self._needs_care(pipeline)):
             self._emit_with_care(record)
             return
-        # The way of nearly every record. It runs no code of the program's, so nothing is logged
-        # on it, and nobody has to know that this thread is shipping.
         item = None
-        if self._convert_at_once is not None and self.formatter is None:
-            item = self._convert_at_once(record)
+        if self._convert_fast is not None and self.formatter is None:
+            item = self._convert_fast(record)
         if item is None:
             self._convert_and_put(record)
         else:
             self._put(item, record)
+
+    @property
+    def _formatter(self) -> Any:
+        """What formats messages: the handler itself, if its class has its own ``format()``."""
+        return self if self._formats else self.formatter
 
     def _needs_care(self, pipeline: Pipeline) -> bool:
         pipeline.revive()
@@ -283,7 +302,7 @@ class KafkaHandler(logging.Handler):
     def _convert_and_put(self, record: logging.LogRecord) -> None:
         depth, here.depth = here.depth, here.depth + 1
         try:
-            item = self._conversion.convert(record, self.formatter)
+            item = self._conversion.convert(record, self._formatter)
         except Exception as error:
             here.depth = depth
             self._drops.take(record, error)
@@ -337,7 +356,7 @@ class KafkaHandler(logging.Handler):
             return False
         while (closed := self._pipeline).closed:
             self._pipeline = self._current[0] = as_shipping(closed.successor)
-        self._take_the_quick_way()
+        self._find_the_fast_way()
         process.register(self)
         return True
 
@@ -543,5 +562,5 @@ class KafkaHandler(logging.Handler):
             if self._fallback is not None:
                 self._fallback.taken = 0
         self._pipeline = self._current[0] = parents.successor()
-        self._take_the_quick_way()
+        self._find_the_fast_way()
         process.register(self)

@@ -9,7 +9,7 @@ order of sending. ``Stamper.stamp()`` is for one thread.
 """
 
 import struct
-from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, LINK_SIZE, Chain, Digest
@@ -184,13 +184,17 @@ def stamp_in_python(
 ) -> list[T]:
     """Return copies of ``items`` with two more headers: ``instance``, and the item's number under
     ``name``. ``sequences`` has the last number of each topic."""
-    more = header_size(instance) + header_size((name, b""))
+    copy = partial(_numbered, instance, name)
     stamped = []
     for item in items:
         number = sequences[item.topic] = sequences.get(item.topic, 0) + 1
-        digits = b"%d" % number
-        stamped.append(_with_headers(item, (instance, (name, digits)), more + len(digits)))
+        stamped.append(copy(item, number))
     return stamped
+
+
+def _numbered(instance: Header, name: str, item: Any, number: int) -> Any:
+    header = (name, b"%d" % number)
+    return _with_headers(item, (instance, header), header_size(instance) + header_size(header))
 
 
 def _with_headers(item: Any, more: tuple[Header, ...], more_size: int) -> Any:
@@ -205,6 +209,9 @@ def _with_headers(item: Any, more: tuple[Header, ...], more_size: int) -> Any:
 try:
     from kiel_logging._accelerator import stamp as _stamp_in_c
 except ImportError:  # there was no C compiler
-    stamp: Callable[[Any, Header, str, dict[str, int]], Any] = stamp_in_python
+    stamp = stamp_in_python
 else:
-    stamp = _stamp_in_c
+
+    def stamp(items: list[T], instance: Header, name: str, sequences: dict[str, int]) -> list[T]:
+        """Do as ``stamp_in_python()``; QuickItems are stamped where they are."""
+        return _stamp_in_c(items, instance, name, sequences, partial(_numbered, instance, name))

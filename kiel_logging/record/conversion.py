@@ -6,29 +6,25 @@ Log arguments are mutable: converted any later, something else would be shipped 
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.record.concealment import Concealment
 from kiel_logging.record.context_choice import context_choice
+from kiel_logging.record.fast_way import fast_options
 from kiel_logging.record.field_changes import field_changes
 from kiel_logging.record.header_choice import header_choice
 from kiel_logging.record.item import Item, level_of, make_item
 from kiel_logging.record.key_choice import key_choice
 from kiel_logging.record.log_record import add_fields, show, to_fields
 from kiel_logging.record.notes import NOTES
-from kiel_logging.record.plain import make_plain
-from kiel_logging.record.quick import IN_C, Quick, attribute_of
 from kiel_logging.record.redaction import Redaction, redaction
 from kiel_logging.record.topic_choice import is_name, topic_choice
 from kiel_logging.record.trace_ids import trace_ids
-from kiel_logging.record.value_choice import value_choice
+from kiel_logging.record.value_choice import JSON, value_choice
 from kiel_logging.records import Record
 from kiel_logging.serializers import encode_key
 from kiel_logging.wire.sizes import BATCH_OVERHEAD, record_size
-
-_SIMPLE: Final = ("json", None, None, None, None, None)
-"""Format, serializer, key maker, and what changes or hides fields: where none is given."""
 
 Step: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -42,10 +38,8 @@ class Conversion:
 
     Attributes:
         topic: LogRecord -> topic name; raises InvalidTopic.
-        convert_at_once: as ``convert()`` without a formatter, but returns None for records that
-            need any care; runs no code of the program's. None where there is no such way.
-        convert_quick: as ``convert_at_once``, but may return a compiled item in one piece.
-        settings_in_c: what C needs to do so by itself.
+        fast: the arguments of a FastWay, but for those that say where its items go; None where
+            compiled code can't do with the options.
 
     Raises:
         ConfigurationError: names the option, the value and what is allowed.
@@ -79,15 +73,19 @@ class Conversion:
         self._conceal = None if hide is None else Concealment(hide, most)
         self._steps = _steps(fields, rename, exclude, hide, self._conceal)
         self._value = value_choice(format, serializer)
-        self._max_size = most
+        self._most = most
         self._keep_source = keep_source
-        given = (format, serializer, key_maker, rename, exclude, redact)
-        self._quick: Quick | None = None
-        self.convert_at_once: Callable[[logging.LogRecord], Item | None] | None = None
-        self.convert_quick: Callable[[logging.LogRecord], Any] | None = None
-        self.settings_in_c: tuple[Any, ...] | None = None
-        if given == _SIMPLE and IN_C:
-            self._take_short_ways(topic, key_field, headers, fields)
+        self.fast: dict[str, Any] | None = None
+        if format == JSON and not any((serializer, key_maker, headers, rename, exclude, redact)):
+            self.fast = fast_options(
+                topic=topic if is_name(topic) else lambda record: self.topic(record),
+                key_field=key_field,
+                fields=fields or {},
+                more=self._more,
+                has_context=self._context is not None,
+                most=most,
+                keeps_source=keep_source,
+            )
 
     def convert(
         self,
@@ -104,10 +102,6 @@ class Conversion:
             Exception: whatever the user's own topic, key maker, format or serializer raised, and
                 what encoding their results raises.
         """
-        if self._quick is not None and formatter is None and topic is None:
-            item = self._quick.convert(record)
-            if item is not None:
-                return item
         shown, fields = self._fields(record, formatter)
         if self._context is not None:
             self._add(fields, self._context())
@@ -118,7 +112,7 @@ class Conversion:
         key = self._key(fields, shown)
         headers = self._headers(fields, shown)
         envelope = Record(encode_key(key), None, headers, milliseconds(record.created))
-        most = self._max_size - spare - record_size(envelope)
+        most = self._most - spare - record_size(envelope)
         return make_item(
             self.topic(record) if topic is None else topic,
             key,
@@ -157,31 +151,14 @@ class Conversion:
         except Exception as error:  # of a record of the program's own kind
             return logging.makeLogRecord({"msg": f"<a record that can't be shown: {show(error)}>"})
 
-    def _take_short_ways(self, topic: Any, key_field: Any, headers: Any, fields: Any) -> None:
-        """Find out how records that need no care can be converted."""
-        static = dict(fields or {})
-        names = {**(headers or {})}
-        attributes = {name: attribute_of(field) for name, field in names.items()}
-        key = None if key_field is None else attribute_of(key_field)
-        if (
-            None in attributes.values()
-            or (key is None and key_field is not None)
-            or not static.keys().isdisjoint((key_field, *names.values()))
-            or make_plain(static).replaced
-        ):
-            return
-        self._quick = Quick(
-            topic=topic if is_name(topic) else self.topic,
-            key=key,
-            headers={name: field for name, field in attributes.items() if field is not None},
-            context=self._context,
-            fields=static,
-            most=self._max_size,
-            keep_source=self._keep_source,
-        )
-        self.convert_at_once = self._quick.convert_in_c
-        self.convert_quick = self._quick.convert_quick
-        self.settings_in_c = self._quick.settings_in_c
+    def _more(self, own: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the fields from the surroundings; None where a name of them is taken."""
+        fields: dict[str, Any] = {}
+        for more in ({} if self._context is None else self._context(), trace_ids()):
+            if not (more.keys().isdisjoint(fields) and more.keys().isdisjoint(own)):
+                return None
+            fields.update(more)
+        return fields
 
 
 def _named(option: str, names: Any) -> list[tuple[str, Any]]:

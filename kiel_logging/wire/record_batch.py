@@ -11,6 +11,7 @@ The CRC-32C covers everything behind itself. The records are compressed as one b
 
 import struct
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from crc32c import crc32c
@@ -23,6 +24,7 @@ NO_PRODUCER_ID: Final = -1
 NO_PRODUCER_EPOCH: Final = -1
 NO_SEQUENCE: Final = -1
 
+_timestamp_of: Final = attrgetter("timestamp")
 _MAGIC: Final = 2
 _BEFORE_CRC: Final = struct.Struct(">qiibI")
 _AFTER_CRC: Final = struct.Struct(">hiqqqhii")
@@ -44,7 +46,7 @@ def encode_batch(
         codec.bits,
         len(records) - 1,
         records[0].timestamp,
-        latest_timestamp(records),
+        max(map(_timestamp_of, records)),
         producer_id,
         producer_epoch,
         base_sequence,
@@ -58,11 +60,6 @@ def encode_batch(
         crc32c(payload, crc32c(after_crc)),
     )
     return b"".join((before_crc, after_crc, payload))
-
-
-def latest_timestamp_in_python(records: Sequence[Record]) -> int:
-    """Return the latest of the timestamps of ``records``, which are at least one."""
-    return max(record.timestamp for record in records)
 
 
 def encode_records_in_python(
@@ -80,10 +77,7 @@ def encode_records_in_python(
 
 try:
     from kiel_logging._accelerator import encode_records as encode_records_in_c
-    from kiel_logging._accelerator import latest_timestamp as latest_timestamp_in_c
 except ImportError:  # there was no C compiler
     encode_records: Callable[[Any, int, int], bytes] = encode_records_in_python
-    latest_timestamp: Callable[[Any], int] = latest_timestamp_in_python
 else:
     encode_records = encode_records_in_c
-    latest_timestamp = latest_timestamp_in_c

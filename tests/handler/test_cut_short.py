@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from kiel_logging import KafkaHandler
-from kiel_logging.handler.quick_handle import IN_C
 from kiel_logging.handler.recursion import is_shipping
 from kiel_logging.journal.local_stream import LocalStream
 from tests.handler.pipeline.interruption import interrupt
 from tests.handler.shipped import HELD_BACK, Collecting, MakeHandler, logger_to, messages, total
+from tests.record.fast import IN_C
 from tests.support.fake_cluster import FakeCluster
 from tests.support.stamps import audited, harm
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.record import quick
 from tests.record.test_conversion import conversion, record
 
 LIMIT = 50_000
@@ -119,22 +118,6 @@ def test_an_integer_that_is_cut_keeps_its_first_digits() -> None:
     """Of sixteen; decimal digits take time with the square of their number."""
     item = conversion(max_size=1_000).convert(record(v=0xABC << 100_000), None)
     assert json.loads(item.record.value or b"")["v"].startswith("0xabc000")
-
-
-@pytest.mark.skipif(not quick.IN_C, reason="there is no C compiler")
-def test_call_sites_with_long_names_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each thread may have a name of its own, of any length."""
-    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
-    made = conversion()
-    tracemalloc.start()
-    try:
-        for number in range(2_000):
-            given = record(threadName=f"{number} {'n' * 20_000}")
-            assert made.convert(given, None).record.value
-        held, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert held < 6_000_000
 
 
 def chained(count: int) -> BaseException:

@@ -16,12 +16,10 @@ from kiel_logging.journal.frames import EVENT, RECORD, STATE, Frame, Scan
 from kiel_logging.proof import headers
 from kiel_logging.proof.chain import DIGEST_SIZE, FIRST
 from kiel_logging.proof.stamper import State
-from kiel_logging.record.item import ITEM_MEMORY_OVERHEAD, Item, Waiter, make_item
+from kiel_logging.record.item import Item, Waiter, make_item
 from kiel_logging.records import Record
-from kiel_logging.wire.sizes import record_size
 
 try:
-    from kiel_logging._accelerator import item_settings as _settings_in_c
     from kiel_logging._accelerator import pack_frame as _pack_in_c
     from kiel_logging._accelerator import scan_items as _scan_in_c
 except ImportError:  # there was no C compiler
@@ -154,21 +152,7 @@ def frame_bytes(item: Item, waiter: int, seed: int) -> bytes:
     return frames.encode(frame_of(item, waiter), seed) if packed is None else packed
 
 
-def item_settings(topic: str) -> tuple[Any, ...] | None:
-    """Return the settings with which ``scan_items()`` makes items of ``topic``; None without C.
-
-    They are for reading alone. Where a handler converts records of the topic in C, its settings
-    do as well.
-    """
-    if not IN_C:
-        return None
-    size = record_size(Record(None, None, (), 0))
-    return _settings_in_c(topic, Record, Item, size, ITEM_MEMORY_OVERHEAD)
-
-
-def scan_items(
-    block: bytes, seed: int, *, ended: bool, most: int, settings: tuple[Any, ...] | None
-) -> Scan:
+def scan_items(block: bytes, seed: int, *, ended: bool, most: int, topic: str | None) -> Scan:
     """Return what ``frames.scan()`` returns, with items in place of as many frames as possible.
 
     C reads up to the first frame that is damaged, or holds more than a QuickItem does. Python reads
@@ -180,14 +164,14 @@ def scan_items(
         seed: of the stream.
         ended: whether nothing will follow the block.
         most: entries to return, at least 1.
-        settings: of the items; None to return frames.
+        topic: of the items; None to return frames.
     """
     entries: list[Any] = []
     ends: list[int] = []
-    at, foreign, step = 0, None, most if settings is None else 1
+    at, foreign, step = 0, None, most if topic is None or not IN_C else 1
     while len(entries) < most:
-        if settings is not None:
-            items, behind, at = _scan_in_c(block, at, most - len(entries), seed, settings)
+        if topic is not None and IN_C:
+            items, behind, at = _scan_in_c(block, at, most - len(entries), seed, topic)
             entries += items
             ends += behind
         wanted = min(step, most - len(entries))

@@ -21,7 +21,6 @@ from kiel_logging.handler.slices import plain
 from kiel_logging.handler.spool.records import (
     is_end,
     item_of,
-    item_settings,
     names_its_instance,
     scan_items,
 )
@@ -153,7 +152,6 @@ class ShippedStream:
         self.exhausted = False
         self.deferred = self.found = 0
         self._waiter = waiter
-        self._settings = item_settings(self.topic)
         self._runs: deque[Run] = deque()
         self._deferred_at: Counter[int] = Counter()
         self.position = files.position
@@ -282,7 +280,7 @@ class ShippedStream:
         self.stamper.restore(self.topic, standing.state)
 
     def _read(self, position: Position, most: int, *, ended: bool) -> ReadRun:
-        scan = partial(scan_items, most=most, settings=self._settings)
+        scan = partial(scan_items, most=most, topic=self.topic)
         size = min(_BLOCK, max(_LEAST_BLOCK, most * _USUAL_SIZE))
         return self.files.read(position, size, ended=ended, scan=scan)
 

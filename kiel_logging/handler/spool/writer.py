@@ -5,7 +5,7 @@ nothing has to be undone, wherever a signal handler, a ``__del__`` or an excepti
 is re-entrant, and nothing else is ever waited for while it is held. The loop thread does not wait
 for it: a signal handler may wait for that thread on top of a call that holds the gate.
 
-Compiled code appends most records (``accelerator/quick_handle.c``). It does what ``put()`` does,
+Compiled code appends most records (``accelerator/fast_way.c``). It does what ``put()`` does,
 between ``publish()`` and ``withdraw()`` of the stream's tail, and leaves all else to it.
 
 When the disk does not take a record, its topic goes through memory from then on, until the loop

@@ -19,18 +19,13 @@ from kiel_logging.records import Header, Record
 from kiel_logging.wire.record_batch import (
     encode_records,
     encode_records_in_python,
-    latest_timestamp,
-    latest_timestamp_in_python,
 )
 from kiel_logging.wire.sizes import plain_record
-from tests.record.test_conversion import conversion
+from tests.record.fast import needs_c
+from tests.record.fast import quick_item as fast_item
 
 KEYS: list[Any] = [None, "ada", b"bob", 7, "漢", ""]
 HEADERS: list[tuple[Header, ...]] = [(), (("level", b"INFO"),)]
-
-quick_only = pytest.mark.skipif(
-    slices.group is slices.group_in_python, reason="there is no C compiler"
-)
 
 
 def plain_item(topic: str, key: Any, value: bytes, headers: tuple[Header, ...], when: int) -> Item:
@@ -40,33 +35,11 @@ def plain_item(topic: str, key: Any, value: bytes, headers: tuple[Header, ...], 
 
 
 def quick_item(message: str = "x", key: Any = None, when: float = 1.5) -> Any:
-    """As only C makes one: through a handler's quick way."""
-    from kiel_logging._accelerator import QuickHandle
-
-    made = conversion(topic="logs", key_field="user")
-    assert made.settings_in_c is not None
-    queue: deque[Any] = deque()
-
-    class Here:
-        depth = 0
-
-    handle = QuickHandle(
-        own={"filters": [], "formatter": None},
-        settings=made.settings_in_c,
-        here=Here(),
-        tallies={},
-        counts=Counts(100, 10**6, 100),
-        queue=queue,
-        append=queue.append,
-        told=lambda queued: None,
-        with_care=lambda record: pytest.fail("it needs care"),
-    )
+    """As compiled code makes one."""
     record = logging.LogRecord("shop", logging.INFO, "/a.py", 7, message, (), None)
     record.created = when
     record.user = key
-    handle(record)
-    (item,) = queue
-    return item
+    return fast_item(record, key_field="user")
 
 
 plain_items = st.builds(
@@ -97,17 +70,15 @@ def mixtures(draw: st.DrawFn) -> list[Any]:
 @given(st.lists(plain_items, max_size=5), st.integers(0, 7))
 def test_take(items: list[Item], most: int) -> None:
     """As many as are asked for, or as there are; the rest stays."""
-    for take in (slices.take, slices.take_in_python):
-        queue = deque(items)
-        assert take(queue.popleft, most) == items[:most]
-        assert list(queue) == items[most:]
+    queue = deque(items)
+    assert slices.take(queue.popleft, most) == items[:most]
+    assert list(queue) == items[most:]
 
 
 def test_take_does_not_hide_what_is_wrong() -> None:
     """Only an IndexError is an end."""
-    for take in (slices.take, slices.take_in_python):
-        with pytest.raises(ZeroDivisionError):
-            take(lambda: 1 // 0, 1)  # type: ignore[arg-type,return-value]
+    with pytest.raises(ZeroDivisionError):
+        slices.take(lambda: 1 // 0, 1)  # type: ignore[arg-type,return-value]
 
 
 class Named(list[Any]):
@@ -153,10 +124,11 @@ def test_group_does_not_hide_what_is_wrong() -> None:
 @given(mixtures())
 def test_what_is_asked_of_all(items: list[Any]) -> None:
     """Records, sizes and memory."""
+    plain = slices.plain(items)
     records = slices.records_of(items)
-    assert list(map(plain_record, records)) == slices.records_of_in_python(items)
-    assert slices.sizes_of(items) == slices.sizes_of_in_python(items)
-    assert slices.memory_of(items) == slices.memory_of_in_python(items)
+    assert list(map(plain_record, records)) == [item.record for item in plain]
+    assert slices.sizes_of(items) == [item.size for item in plain]
+    assert slices.memory_of(items) == sum(item.memory for item in plain)
 
 
 @given(mixtures().filter(bool))
@@ -167,15 +139,13 @@ def test_what_is_encoded(items: list[Any]) -> None:
             items = Stamper("0" * 32).stamp(items)
         records = slices.records_of(items)
         plain = list(map(plain_record, records))
-        latest = latest_timestamp(records)
-        assert latest == latest_timestamp_in_python(plain)
         assert encode_records(records, 0, 3) == encode_records_in_python(plain, 0, 3)
 
 
 # -- items in one piece ---------------------------------------------------------------------------
 
 
-@quick_only
+@needs_c
 def test_a_stamp_is_what_python_gives() -> None:
     """The same headers and the same size, in the order of the items."""
     items = [quick_item("a"), quick_item("b"), quick_item("c")]
@@ -188,7 +158,7 @@ def test_a_stamp_is_what_python_gives() -> None:
     ]
 
 
-@quick_only
+@needs_c
 def test_an_item_is_stamped_once() -> None:
     """It would have two numbers."""
     items = [quick_item()]
@@ -197,7 +167,7 @@ def test_an_item_is_stamped_once() -> None:
         Stamper("0" * 32).stamp(items)
 
 
-@quick_only
+@needs_c
 def test_nobody_else_makes_one() -> None:
     """Not by its type, and what is in it does not change."""
     item = quick_item()

@@ -18,11 +18,11 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import SpoolFull
-from kiel_logging.handler.quick_handle import IN_C
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.stream import START
 from tests.handler.shipped import MakeHandler, logger_to, messages, start_broker, stop_broker
+from tests.record.fast import IN_C
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 

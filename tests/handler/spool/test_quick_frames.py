@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import struct
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,13 +11,11 @@ from crc32c import crc32c
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kiel_logging.handler.buffer import Counts
 from kiel_logging.handler.spool import records
 from kiel_logging.handler.spool.records import (
     frame_bytes,
     frame_of,
     item_of,
-    item_settings,
     scan_items,
 )
 from kiel_logging.journal import frames
@@ -35,14 +32,12 @@ from kiel_logging.journal.frames import (
 )
 from kiel_logging.proof.stamper import stamp
 from kiel_logging.record.item import Item
-from tests.record.test_conversion import conversion, record
+from tests.record.fast import needs_c, quick_item
+from tests.record.test_conversion import record
 
 SEED = frames.seed("0123456789abcdef" * 2, "logs")
-SETTINGS = item_settings("logs")
 ALL = 1_000_000
 STUFFED = MAGIC[:3]
-
-needs_c = pytest.mark.skipif(not records.IN_C, reason="there is no C compiler")
 
 PLAIN = Frame(RECORD, None, None, b'{"message":"x"}', (), 1_700_000_000_000, 20)
 
@@ -152,7 +147,7 @@ blocks = st.builds(
 @example(encode(PLAIN._replace(value=MAGIC + b"x" * 60), SEED), True)
 def test_c_and_python_read_what_python_alone_reads(block: bytes, ended: bool) -> None:
     """The same items, damage, ends and size, whatever the bytes are."""
-    found = scan_items(block, SEED, ended=ended, most=ALL, settings=SETTINGS)
+    found = scan_items(block, SEED, ended=ended, most=ALL, topic="logs")
     assert as_items(found) == as_items(frames.scan(block, SEED, ended=ended))
 
 
@@ -167,8 +162,8 @@ def test_reading_a_few_at_a_time_finds_the_same(
     ends: list[int] = []
     at = 0
     while True:
-        settings = SETTINGS if in_c else None
-        found = scan_items(block[at:], SEED, ended=ended, most=most, settings=settings)
+        topic = "logs" if in_c else None
+        found = scan_items(block[at:], SEED, ended=ended, most=most, topic=topic)
         assert len(found.entries) == len(found.ends) <= most
         entries += as_items(found).entries
         ends += [at + end for end in found.ends]
@@ -199,7 +194,7 @@ def test_reading_a_few_at_a_time_finds_the_same(
 def test_plain_frames_are_read_in_c(frame: Frame) -> None:
     """All that an item of C's can hold, with the size and the memory that make_item() computes."""
     block = encode(frame, SEED) * 2
-    found = scan_items(block, SEED, ended=False, most=ALL, settings=SETTINGS)
+    found = scan_items(block, SEED, ended=False, most=ALL, topic="logs")
     assert [is_quick(entry) for entry in found.entries] == [True, True]
     for entry in found.entries:
         item = item_of(frame, "logs", lambda _: None)
@@ -260,7 +255,7 @@ BODY = encode(PLAIN, SEED)[12:]
 def test_all_other_frames_are_left_to_python(block: bytes) -> None:
     """C stops in front of them; Python makes of them what it always does."""
     plain = encode(PLAIN, SEED)
-    found = scan_items(plain + block, SEED, ended=False, most=ALL, settings=SETTINGS)
+    found = scan_items(plain + block, SEED, ended=False, most=ALL, topic="logs")
     assert [is_quick(entry) for entry in found.entries[:2]] == [True, False][: len(found.entries)]
     assert as_items(found) == as_items(frames.scan(plain + block, SEED, ended=False))
 
@@ -271,7 +266,7 @@ def test_c_goes_on_behind_an_odd_frame() -> None:
     plain, odd = encode(PLAIN, SEED), encode(PLAIN._replace(sequence=7), SEED)
     damaged = odd[:-1] + b"?"
     block = plain + odd + plain + damaged + plain + plain
-    found = scan_items(block, SEED, ended=False, most=ALL, settings=SETTINGS)
+    found = scan_items(block, SEED, ended=False, most=ALL, topic="logs")
     assert [is_quick(entry) for entry in found.entries] == [True, False, True, False, False, True]
     assert found.size == len(block)
 
@@ -279,7 +274,7 @@ def test_c_goes_on_behind_an_odd_frame() -> None:
 @needs_c
 def test_items_of_frames_are_numbered_as_others() -> None:
     """Their number can be seen, and is in their headers."""
-    found = scan_items(encode(PLAIN, SEED), SEED, ended=True, most=1, settings=SETTINGS)
+    found = scan_items(encode(PLAIN, SEED), SEED, ended=True, most=1, topic="logs")
     instance, item = ("instance", b"a"), item_of(PLAIN, "logs", lambda _: None)
     sequences = {"logs": 6}
     [quick] = stamp(found.entries, instance, "sequence", dict(sequences))
@@ -287,63 +282,17 @@ def test_items_of_frames_are_numbered_as_others() -> None:
     assert quick.plain() == stamp([item], instance, "sequence", sequences)[0]
 
 
-@needs_c
-def test_the_settings_of_a_handler_do_as_well() -> None:
-    """Items that are read are then of its topic."""
-    settings = conversion(topic="shop").settings_in_c
-    found = scan_items(encode(PLAIN, SEED), SEED, ended=True, most=1, settings=settings)
-    assert found.entries[0].plain() == item_of(PLAIN, "shop", lambda _: None)
-
-
-@needs_c
-def test_settings_for_reading_convert_nothing() -> None:
-    """They lack what a LogRecord needs, and are refused rather than read."""
-    from kiel_logging._accelerator import QuickHandle, convert
-
-    assert SETTINGS is not None
-    with pytest.raises(TypeError, match="settings"):
-        convert(SETTINGS, record())
-    with pytest.raises(TypeError, match="settings"):
-        quick_handle(SETTINGS, [], QuickHandle)
-
-
 def test_without_c_all_is_done_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same items and bytes, from the same functions."""
     monkeypatch.setattr(records, "IN_C", False)
-    assert item_settings("logs") is None
     item = item_of(PLAIN, "logs", lambda _: None)
     block = frame_bytes(item, 0, SEED)
     assert block == encode(PLAIN, SEED)
-    found = scan_items(block * 3, SEED, ended=False, most=2, settings=None)
+    found = scan_items(block * 3, SEED, ended=False, most=2, topic="logs")
     assert found == Scan([PLAIN, PLAIN], [len(block), 2 * len(block)], 2 * len(block))
 
 
 # -- packing --------------------------------------------------------------------------------------
-
-
-def quick_handle(settings: Any, queue: list[Any], kind: Any) -> Any:
-    """Return a QuickHandle that only converts and queues."""
-    return kind(
-        own={"filters": [], "formatter": None},
-        settings=settings,
-        here=SimpleNamespace(depth=0),
-        tallies={},
-        counts=Counts(ALL, 2**40, ALL),
-        queue=queue,
-        append=queue.append,
-        told=lambda _queued: None,
-        with_care=queue.append,
-    )
-
-
-def quick_item(made: logging.LogRecord) -> Any:
-    """Return the item that C makes of a LogRecord; the LogRecord if it makes none."""
-    from kiel_logging._accelerator import QuickHandle
-
-    queue: list[Any] = []
-    settings = conversion(key_field="user").settings_in_c
-    quick_handle(settings, queue, QuickHandle)(made)
-    return queue[0]
 
 
 log_records = st.builds(
@@ -369,7 +318,7 @@ def test_c_packs_what_python_encodes(made: logging.LogRecord, waiter: int, seed:
     """To the byte; or nothing, where a body is stuffed or a level has no room."""
     from kiel_logging._accelerator import pack_frame
 
-    item = quick_item(made)
+    item = quick_item(made, key_field="user")
     expected = encode(frame_of(item, waiter), seed)
     packed = pack_frame(item, waiter, seed)
     is_plain = STUFFED not in expected[12:] and -(2**31) <= item.level < 2**31
@@ -382,7 +331,7 @@ def test_c_packs_what_python_encodes(made: logging.LogRecord, waiter: int, seed:
 def test_an_item_that_was_read_is_packed_as_it_was(frame: Frame) -> None:
     """Whatever C reads it can write again."""
     block = encode(frame, SEED)
-    [entry] = scan_items(block, SEED, ended=True, most=1, settings=SETTINGS).entries
+    [entry] = scan_items(block, SEED, ended=True, most=1, topic="logs").entries
     if is_quick(entry):
         assert frame_bytes(entry, 0, SEED) == block
 
@@ -392,7 +341,7 @@ def test_other_items_are_encoded_in_python() -> None:
     """Those with a number, and those that are no item of C's."""
     from kiel_logging._accelerator import pack_frame
 
-    [quick] = scan_items(encode(PLAIN, SEED), SEED, ended=True, most=1, settings=SETTINGS).entries
+    [quick] = scan_items(encode(PLAIN, SEED), SEED, ended=True, most=1, topic="logs").entries
     item = quick.plain()
     stamp([quick], ("instance", b"a"), "sequence", {})
     for other in (item, quick):
@@ -405,7 +354,7 @@ def test_other_items_are_encoded_in_python() -> None:
 def test_checksums_of_all_sizes(size: int) -> None:
     """They are those of the package crc32c, by whatever the processor has for them."""
     block = encode(PLAIN._replace(value=bytes(2 + index * 7 % 251 for index in range(size))), SEED)
-    [entry] = scan_items(block, SEED, ended=True, most=1, settings=SETTINGS).entries
+    [entry] = scan_items(block, SEED, ended=True, most=1, topic="logs").entries
     assert is_quick(entry)
     assert frame_bytes(entry, 0, SEED) == block
 
@@ -414,5 +363,5 @@ def test_the_smallest_frame() -> None:
     """It has neither key nor value, and is read as well."""
     block = encode(PLAIN._replace(value=None), SEED)
     assert len(block) == SMALLEST
-    found = scan_items(block, SEED, ended=True, most=1, settings=SETTINGS)
+    found = scan_items(block, SEED, ended=True, most=1, topic="logs")
     assert as_items(found) == as_items(frames.scan(block, SEED, ended=True))

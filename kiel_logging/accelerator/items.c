@@ -1,0 +1,324 @@
+/* QuickItem, and what the loop thread does with many items at once. */
+
+#include "accelerator.h"
+
+#include <structmember.h>
+
+/* -- one item ----------------------------------------------------------------------------------- */
+
+static Py_ssize_t
+size_of(PyObject *blob)
+{
+    return blob == Py_None ? 0 : PyBytes_GET_SIZE(blob);
+}
+
+PyObject *
+new_quick_item(PyObject *topic, PyObject *key, PyObject *data, PyObject *value, PyObject *source,
+               long long timestamp, long long level)
+{
+    QuickItem *made = PyObject_New(QuickItem, &QUICK_ITEM);
+    if (made != NULL) {
+        made->topic = Py_NewRef(topic);
+        made->key = Py_NewRef(key);
+        made->data = Py_NewRef(data);
+        made->value = Py_NewRef(value);
+        made->source = Py_NewRef(source);
+        made->instance = made->name = NULL;
+        made->timestamp = timestamp;
+        made->size = RECORD_SIZE + size_of(data) + size_of(value);
+        made->memory = made->size + ITEM_MEMORY + (source == Py_None ? 0 : SOURCE_MEMORY);
+        made->level = level;
+        made->number = 0;
+    }
+    return (PyObject *)made;
+}
+
+static void
+item_dealloc(PyObject *self)
+{
+    QuickItem *item = (QuickItem *)self;
+    Py_DECREF(item->topic);
+    Py_DECREF(item->key);
+    Py_DECREF(item->data);
+    Py_DECREF(item->value);
+    Py_DECREF(item->source);
+    Py_XDECREF(item->instance);
+    Py_XDECREF(item->name);
+    PyObject_Free(self);
+}
+
+static PyObject *
+item_headers(PyObject *self, void *closure)
+{
+    (void)closure;
+    QuickItem *item = (QuickItem *)self;
+    char room[24], *digits = digits_of(room, item->number);
+    return item->number == 0 ? PyTuple_New(0)
+                             : Py_BuildValue("(O(Oy#))", item->instance, item->name, digits,
+                                             (Py_ssize_t)(room + sizeof(room) - digits));
+}
+
+/* Call a class of the package with the arguments of a tuple, which may be NULL and is released. */
+static PyObject *
+named_tuple(const char *module, const char *name, PyObject *arguments)
+{
+    PyObject *found = arguments == NULL ? NULL : PyImport_ImportModule(module);
+    PyObject *type = found == NULL ? NULL : PyObject_GetAttrString(found, name);
+    PyObject *made = type == NULL ? NULL : PyObject_CallObject(type, arguments);
+    Py_XDECREF(arguments);
+    Py_XDECREF(found);
+    Py_XDECREF(type);
+    return made;
+}
+
+static PyObject *
+item_record(PyObject *self, void *closure)
+{
+    QuickItem *item = (QuickItem *)self;
+    PyObject *headers = item_headers(self, closure);
+    return named_tuple("kiel_logging.records", "Record",
+                       headers == NULL ? NULL
+                                       : Py_BuildValue("(OONL)", item->data, item->value, headers,
+                                                       item->timestamp));
+}
+
+static PyObject *
+item_waiter(PyObject *self, void *closure)
+{
+    (void)self;
+    (void)closure;
+    Py_RETURN_NONE;
+}
+
+/* plain() -> Item */
+static PyObject *
+item_plain(PyObject *self, PyObject *nothing)
+{
+    (void)nothing;
+    QuickItem *item = (QuickItem *)self;
+    PyObject *record = item_record(self, NULL);
+    return named_tuple("kiel_logging.record.item", "Item",
+                       record == NULL ? NULL
+                                      : Py_BuildValue("(OONLLLOO)", item->topic, item->key, record,
+                                                      item->size, item->memory, item->level,
+                                                      item->source, Py_None));
+}
+
+static PyMemberDef ITEM_MEMBERS[] = {
+    {"topic", T_OBJECT, offsetof(QuickItem, topic), READONLY, NULL},
+    {"key", T_OBJECT, offsetof(QuickItem, key), READONLY, NULL},
+    {"timestamp", T_LONGLONG, offsetof(QuickItem, timestamp), READONLY, NULL},
+    {"size", T_LONGLONG, offsetof(QuickItem, size), READONLY, NULL},
+    {"memory", T_LONGLONG, offsetof(QuickItem, memory), READONLY, NULL},
+    {"level", T_LONGLONG, offsetof(QuickItem, level), READONLY, NULL},
+    {"source", T_OBJECT, offsetof(QuickItem, source), READONLY, NULL},
+    {"number", T_LONGLONG, offsetof(QuickItem, number), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef ITEM_GETTERS[] = {
+    {"record", item_record, NULL, NULL, NULL},
+    {"waiter", item_waiter, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef ITEM_METHODS[] = {
+    {"plain", item_plain, METH_NOARGS, "plain() -> Item"},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject QUICK_ITEM = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "kiel_logging._accelerator.QuickItem",
+    .tp_basicsize = sizeof(QuickItem),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = item_dealloc,
+    .tp_members = ITEM_MEMBERS,
+    .tp_getset = ITEM_GETTERS,
+    .tp_methods = ITEM_METHODS,
+};
+
+/* -- the topic and key of any item -------------------------------------------------------------- */
+
+static PyObject *
+part_of(PyObject *item, int which)
+{
+    if (Py_IS_TYPE(item, &QUICK_ITEM)) {
+        return which == I_TOPIC ? ((QuickItem *)item)->topic : ((QuickItem *)item)->key;
+    }
+    if (PyTuple_Check(item) && PyTuple_GET_SIZE(item) > I_RECORD &&
+        PyUnicode_Check(PyTuple_GET_ITEM(item, I_TOPIC))) {
+        return PyTuple_GET_ITEM(item, which);
+    }
+    PyErr_SetString(PyExc_TypeError, "a list of Items was expected");
+    return NULL;
+}
+
+/* -- groups ------------------------------------------------------------------------------------- */
+
+/* Return a new reference to the group of the item; None or NULL as find() has it. */
+static PyObject *
+group_of(PyObject *item, PyObject *known, PyObject *find)
+{
+    PyObject *topic = part_of(item, I_TOPIC);
+    PyObject *keys = topic == NULL ? NULL : PyDict_GetItemWithError(known, topic), *found = NULL;
+    if (keys != NULL && PyDict_CheckExact(keys)) {
+        found = PyDict_GetItemWithError(keys, part_of(item, I_KEY));
+    }
+    return found != NULL || PyErr_Occurred() ? Py_XNewRef(found) : PyObject_CallOneArg(find, item);
+}
+
+/* group(items, known, find) -> list: as group_in_python(). */
+PyObject *
+group(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *items, *known, *find, *filled = PyList_New(0);
+    if (filled == NULL || !PyArg_ParseTuple(args, "O!O!O", &PyList_Type, &items, &PyDict_Type,
+                                            &known, &find)) {
+        Py_XDECREF(filled);
+        return NULL;
+    }
+    int failed = 0;
+    for (Py_ssize_t index = 0; !failed && index < PyList_GET_SIZE(items); index++) {
+        PyObject *item = Py_NewRef(PyList_GET_ITEM(items, index));
+        PyObject *found = group_of(item, known, find);
+        failed = found == NULL;
+        if (!failed && found != Py_None) {
+            failed = !PyList_Check(found) ||
+                     (PyList_GET_SIZE(found) == 0 && PyList_Append(filled, found) < 0) ||
+                     PyList_Append(found, item) < 0;
+        }
+        Py_XDECREF(found);
+        Py_DECREF(item);
+    }
+    if (failed) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_TypeError, "group(): a group is a list");
+        }
+        Py_CLEAR(filled);
+    }
+    return filled;
+}
+
+/* -- stamps ------------------------------------------------------------------------------------- */
+
+/* Return the number behind the last one of the item's topic, and note it; -1 with an error. */
+static long long
+next_number(PyObject *item, PyObject *sequences)
+{
+    PyObject *topic = part_of(item, I_TOPIC);
+    PyObject *last = topic == NULL ? NULL : PyDict_GetItemWithError(sequences, topic);
+    long long number = last == NULL ? 0 : PyLong_AsLongLong(last);
+    if (number < 0 || PyErr_Occurred()) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_ValueError, "stamp(): numbers begin with 1");
+        }
+        return -1;
+    }
+    PyObject *next = PyLong_FromLongLong(number + 1);
+    int result = next == NULL ? -1 : PyDict_SetItem(sequences, topic, next);
+    Py_XDECREF(next);
+    return result < 0 ? -1 : number + 1;
+}
+
+/* stamp(items, instance, name, sequences, careful) -> list: as stamp_in_python(). A QuickItem has
+ * one owner, and is stamped where it is; careful(item, number) returns a copy of any other. */
+PyObject *
+stamp(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *items, *instance, *name, *sequences, *careful, *title, *id;
+    if (!PyArg_ParseTuple(args, "O!O!UO!O", &PyList_Type, &items, &PyTuple_Type, &instance, &name,
+                          &PyDict_Type, &sequences, &careful) ||
+        !PyArg_ParseTuple(instance, "US", &title, &id)) {
+        return NULL;
+    }
+    Py_ssize_t more = 2 * HEADER_OVERHEAD + PyBytes_GET_SIZE(id) +
+                      4 * (PyUnicode_GET_LENGTH(title) + PyUnicode_GET_LENGTH(name));
+    PyObject *stamped = PyList_New(0);
+    for (Py_ssize_t index = 0; stamped != NULL && index < PyList_GET_SIZE(items); index++) {
+        PyObject *item = Py_NewRef(PyList_GET_ITEM(items, index)), *made = NULL;
+        long long number = next_number(item, sequences);
+        QuickItem *quick = Py_IS_TYPE(item, &QUICK_ITEM) ? (QuickItem *)item : NULL;
+        if (number > 0 && quick == NULL) {
+            made = PyObject_CallFunction(careful, "OL", item, number);
+        }
+        else if (number > 0 && quick->number > 0) {
+            PyErr_SetString(PyExc_ValueError, "stamp(): an item that has a stamp");
+        }
+        else if (number > 0) {
+            char room[24];
+            quick->size += more + (room + sizeof(room) - digits_of(room, number));
+            quick->instance = Py_NewRef(instance);
+            quick->name = Py_NewRef(name);
+            quick->number = number;
+            made = Py_NewRef(item);
+        }
+        if (made == NULL || PyList_Append(stamped, made) < 0) {
+            Py_CLEAR(stamped);
+        }
+        Py_XDECREF(made);
+        Py_DECREF(item);
+    }
+    return stamped;
+}
+
+/* -- counts ------------------------------------------------------------------------------------- */
+
+static PyObject *
+counts_new(PyTypeObject *type, PyObject *args, PyObject *named)
+{
+    static char *names[] = {"many_records", "many_bytes", "batch_size", NULL};
+    long long records, bytes, batch;
+    if (!PyArg_ParseTupleAndKeywords(args, named, "LLL", names, &records, &bytes, &batch)) {
+        return NULL;
+    }
+    Counts *counts = (Counts *)type->tp_alloc(type, 0);
+    if (counts != NULL) {
+        counts->many_records = records;
+        counts->many_bytes = bytes;
+        counts->batch_size = batch;
+    }
+    return (PyObject *)counts;
+}
+
+/* lose(): count a record for which there was no memory; takes none. */
+static PyObject *
+counts_lose(PyObject *self, PyObject *nothing)
+{
+    (void)nothing;
+    ((Counts *)self)->out_of_memory++;
+    Py_RETURN_NONE;
+}
+
+static PyMemberDef COUNTS_MEMBERS[] = {
+    {"emitted", T_LONGLONG, offsetof(Counts, emitted), 0, NULL},
+    {"kept", T_LONGLONG, offsetof(Counts, kept), 0, NULL},
+    {"bytes_kept", T_LONGLONG, offsetof(Counts, bytes_kept), 0, NULL},
+    {"ended", T_LONGLONG, offsetof(Counts, ended), 0, NULL},
+    {"bytes_ended", T_LONGLONG, offsetof(Counts, bytes_ended), 0, NULL},
+    {"many_records", T_LONGLONG, offsetof(Counts, many_records), READONLY, NULL},
+    {"many_bytes", T_LONGLONG, offsetof(Counts, many_bytes), READONLY, NULL},
+    {"batch_size", T_LONGLONG, offsetof(Counts, batch_size), READONLY, NULL},
+    {"out_of_memory", T_LONGLONG, offsetof(Counts, out_of_memory), 0, NULL},
+    {"crowded", T_BOOL, offsetof(Counts, crowded), 0, NULL},
+    {"closed", T_BOOL, offsetof(Counts, closed), 0, NULL},
+    {"unwoken", T_BOOL, offsetof(Counts, unwoken), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMethodDef COUNTS_METHODS[] = {
+    {"lose", counts_lose, METH_NOARGS, "lose() -> None"},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject COUNTS = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "kiel_logging._accelerator.Counts",
+    .tp_basicsize = sizeof(Counts),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_new = counts_new,
+    .tp_members = COUNTS_MEMBERS,
+    .tp_methods = COUNTS_METHODS,
+};

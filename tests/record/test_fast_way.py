@@ -1,0 +1,318 @@
+"""Compiled code makes the same items as the careful way, to the byte, or none."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import decimal
+import logging
+import sys
+import time
+from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from kiel_logging.record import fast_way as module
+from kiel_logging.record.conversion import Conversion
+from kiel_logging.record.item import Item
+from tests.record.fast import fast_way, needs_c
+from tests.record.test_conversion import conversion, record
+
+WHO: ContextVar[Any] = ContextVar("who")
+
+pytestmark = needs_c
+
+
+class Shown:
+    """Anything."""
+
+    def __str__(self) -> str:
+        return 'a "shown" \\ value'
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "a key": {"key_field": "user"},
+    "a key that is a field": {"key_field": "logger"},
+    "a key that is an attribute": {"key_field": "levelname"},
+    "context": {"context": {"who": WHO}},
+    "a context that is called": {"context": lambda: {"user": "eve", "request": 7}},
+    "static fields": {"fields": {"service": "shop", "port": 7.5, "tags": ["a", {"b": None}]}},
+    "a topic by template": {"topic": "logs.{levelname}"},
+    "a source": {"keep_source": True},
+    "no room": {"max_size": 700},
+}
+
+PLAIN: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "texts": {"user": "ada", "text": 'a "quoted" \\ line\r\n\t\b\f\x00\x1f\x7f é 漢 😀'},
+    "numbers": {"a": 0, "b": -1, "c": 2**63 - 1, "d": -(2**63), "e": True, "f": None},
+    "floats": {"a": 0.1, "b": 1e22, "c": -0.0, "d": 5e-324},
+    "containers": {"cart": {"id": 7, "tags": ["x", 1.5]}, "t": (1, (2, 3)), "e": [[], {}, ()]},
+    "a long text": {"user": "x" * 2_000},
+    "long texts": {"a": "x\n" * 900, "b": "é漢😀\\" * 300, "c": "\xe9" * 700},
+    "a name that needs escapes": {'a "name"\n': 1, "é": 2},
+    "a task": {"taskName": "Task-7"},
+}
+ODD: dict[str, dict[Any, Any]] = {
+    "an object": {"it": Shown()},
+    "an object in the message": {"args": (Shown(),)},
+    "a set, a time and a number": {"s": {4}, "t": datetime.time(1), "n": decimal.Decimal("1.50")},
+    "a message of another handler's Formatter": {"message": "x", "asctime": "y", "user": 1},
+    "odd keys": {"d": {1: 2, "\ud800": 3}},
+    "a key that has another text": {"user": datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)},
+    "names that become the same": {b"level": 1, "x": 2},
+    "NaN": {"user": float("nan")},
+    "a lone surrogate": {"user": "\ud800"},
+    "a lone surrogate in a name": {"\udfff": 1},
+    "65 bits": {"user": 2**64},
+    "64 bits": {"user": 2**64 - 1},
+    "the name of a field": {"level": 1, "task": 2},
+    "the name of the notes": {"kiel_logging": {"a": 1}, "extra": 2},
+    "a name that is no text": {7: "x"},
+    "an exception": {"exc_info": (ValueError, ValueError("x"), None)},
+    "an exception's text": {"exc_text": "Traceback"},
+    "a stack": {"stack_info": "Stack"},
+    "arguments that do not fit": {"args": (1, 2, 3)},
+    "a message that is no text": {"msg": 7, "args": ()},
+    "a message that is an object": {"msg": {"event": "login"}, "args": ()},
+    "a surrogate in the message": {"msg": "\ud800", "args": ()},
+    "a key that is an object": {"user": Shown()},
+    "many values": {"user": list(range(1_001))},
+    "many values in many fields": {f"f{n}": list(range(500)) for n in range(4)},
+    "many fields": {f"field {number}": number for number in range(501)},
+    "too deep": {"user": [[[[[[[[7]]]]]]]]},
+    "a cycle": {"user": (loop := [])},
+    "no level": {"levelno": None},
+    "a level that is a flag": {"levelno": True},
+    "a time before 1970": {"created": -1.5},
+    "a time that is no number": {"created": "x"},
+    "an endless time": {"created": float("inf")},
+    "a whole time": {"created": 1_600_000_000},
+    "a time far off": {"created": 1e18},
+    "a line that is no number": {"lineno": 1.5},
+    "no thread": {"thread": None, "threadName": None, "process": None},
+}
+loop.append(loop)
+
+
+def with_attributes(attributes: dict[Any, Any]) -> logging.LogRecord:
+    """A record with these, whatever their names are."""
+    made = record()
+    made.__dict__.update(attributes)
+    return made
+
+
+def careful(made: Conversion, given: logging.LogRecord) -> Any:
+    """Return the item that Python makes, or None if an option of the program raised."""
+    try:
+        return made.convert(given, None)
+    except Exception:
+        return None
+
+
+def is_fast(given: logging.LogRecord, **options: Any) -> bool:
+    """Check that both ways agree on a record; return whether it needed no care."""
+    made = conversion(**options)
+    fast, expected = fast_way(made), careful(made, given)
+    first, second = fast.convert(given), fast.convert(given)  # whose call site is known by then
+    assert (first is None) == (second is None)
+    for item in (first, second):
+        if item is not None:
+            assert item.plain() == expected
+            names = ("topic", "key", "record", "size", "memory", "level", "source", "waiter")
+            assert [getattr(item, name) for name in names] == list(expected)
+    return first is not None
+
+
+@pytest.fixture(autouse=True)
+def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time does not pass; no other test's OpenTelemetry is imported."""
+    monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("attributes", [*PLAIN.values(), *ODD.values()], ids=[*PLAIN, *ODD])
+def test_both_ways_agree(options: dict[str, Any], attributes: dict[str, Any]) -> None:
+    """Whatever a record has and the options are, the fast item equals the careful one."""
+    token = WHO.set("the context's")
+    try:
+        is_fast(with_attributes(attributes), **options)
+    finally:
+        WHO.reset(token)
+
+
+@pytest.mark.parametrize("attributes", PLAIN.values(), ids=PLAIN)
+@pytest.mark.parametrize(
+    "options", [name for name in OPTIONS if name not in ("no room", "a context that is called")]
+)
+def test_a_plain_record_needs_no_care(options: str, attributes: dict[str, Any]) -> None:
+    """With each option that the fast way knows."""
+    assert is_fast(with_attributes(attributes), **OPTIONS[options])
+
+
+@pytest.mark.parametrize("attributes", ODD.values(), ids=ODD)
+def test_an_odd_record_needs_care(attributes: dict[str, Any]) -> None:
+    """But for one with a level that is a flag, or without a thread."""
+    fine = ("64 bits", "no thread", "a key that has another text", "a cycle")
+    needs_care = not is_fast(with_attributes(attributes), key_field="user")
+    assert needs_care or attributes in [ODD[name] for name in fine]
+
+
+CAREFUL: dict[str, dict[str, Any]] = {
+    "a key of a nested field": {"key_field": "user.id"},
+    "a key that is the exception": {"key_field": "exception"},
+    "a key that is a static field": {"key_field": "service", "fields": {"service": "shop"}},
+    "a static field that can't be shown": {"fields": {"service": float("nan")}},
+    "headers": {"headers": {"level": "levelname"}},
+    "redact": {"redact": ["user"]},
+    "rename": {"rename": {"message": "msg"}},
+    "exclude": {"exclude": ["thread"]},
+    "a format": {"format": "ecs"},
+    "a serializer": {"serializer": repr},
+    "a key maker": {"key_maker": repr},
+}
+
+
+@pytest.mark.parametrize("options", CAREFUL.values(), ids=CAREFUL)
+def test_options_that_need_care(options: dict[str, Any]) -> None:
+    """Conversions with these have no fast way."""
+    assert conversion(**options).fast is None
+
+
+def test_a_record_of_another_class_needs_care() -> None:
+    """Its class may have its own way to make the message."""
+
+    class Brace(logging.LogRecord):
+        def getMessage(self) -> str:  # noqa: N802
+            return str(self.msg).format(*self.args)
+
+    assert not is_fast(Brace("shop", logging.INFO, __file__, 7, "sold {}", ("tea",), None))
+
+
+def test_the_task_that_logs_is_named() -> None:
+    """As the careful way names it."""
+
+    async def log() -> bool:
+        return is_fast(record(user="ada"), key_field="user")
+
+    async def named() -> bool:
+        return await asyncio.create_task(log(), name='the "task"')
+
+    assert asyncio.run(named())
+
+
+def test_context_that_is_in_the_way_of_an_extra_needs_care() -> None:
+    """The careful way puts it under ``extra``."""
+    token = WHO.set("eve")
+    try:
+        assert is_fast(record(user="ada"), context={"who": WHO})
+        assert is_fast(record(user="ada"), context={"who": WHO}, key_field="who")
+        assert not is_fast(record(user="ada"), context={"user": WHO})
+    finally:
+        WHO.reset(token)
+
+
+def test_the_ids_of_a_span_are_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where OpenTelemetry is imported, they are taken from its current span."""
+    context = SimpleNamespace(is_valid=True, trace_id=7, span_id=8, trace_flags=1)
+    span = SimpleNamespace(get_span_context=lambda: context)
+    trace = SimpleNamespace(get_current_span=lambda: span)
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", trace)
+    assert is_fast(record(user="ada"))
+    assert not is_fast(record(user="ada", span_id=9))
+    assert b'"span_id":"0000000000000008"' in fast_way(conversion()).convert(record()).record.value
+
+
+def test_code_of_the_program_counts_as_shipping() -> None:
+    """A record that its context or its topic logs would come back in otherwise."""
+    here, depths = SimpleNamespace(depth=0), []
+
+    def context() -> dict[str, Any]:
+        depths.append(here.depth)
+        return {"request": 7}
+
+    def topic(_record: logging.LogRecord) -> str:
+        depths.append(here.depth)
+        raise KeyboardInterrupt
+
+    fast = fast_way(conversion(topic=topic, context=context), here=here)
+    with pytest.raises(KeyboardInterrupt):
+        fast.convert(record())
+    assert (depths, here.depth) == ([1, 1], 0)
+
+
+def test_context_is_not_called_for_a_record_that_needs_care() -> None:
+    """The careful way will call it; the compiled code calls it last."""
+    fast = fast_way(conversion(context=lambda: pytest.fail("it is called")))
+    assert fast.convert(record(user=Shown())) is None
+
+
+@pytest.mark.parametrize("attributes", [{"user": Shown()}, {"args": (Shown(),)}, {"msg": Shown()}])
+def test_no_other_code_of_the_program_runs(attributes: dict[str, Any]) -> None:
+    """The ``__str__`` of an object might log: only the careful way calls it."""
+    assert not is_fast(record(**attributes), key_field="user")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 1_000, "\x01" * 900, "é" * 600, ["x"] * 600, {"k" * 100: 1, "l" * 950: 2}],
+    ids=["text", "escapes", "two bytes", "list", "keys"],
+)
+def test_a_value_that_is_too_large_needs_care(value: Any) -> None:
+    """The careful way cuts it."""
+    assert not is_fast(record(value=value), max_size=1_300)
+
+
+def test_call_sites_are_bounded() -> None:
+    """By number and by bytes: threads come and go, and names may have any length."""
+    made = conversion()
+    assert made.fast is not None
+    fast, sites = fast_way(made), made.fast["sites"]
+    for line in range(module._MOST_SITES + 3):
+        assert fast.convert(record(lineno=line)) is not None
+    assert 0 < len(sites) < 10
+    for number in range(100):
+        fast.convert(record(threadName=f"{number}" + "x" * 50_000))
+    assert 0 < len(sites) < 60
+    assert fast.convert(record(threadName="x" * 100_000)) is None
+
+
+atoms = st.none() | st.booleans() | st.integers() | st.text() | st.floats()
+values = st.recursive(
+    atoms, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
+)
+keys = st.none() | st.integers() | st.text() | st.binary()
+
+
+@given(
+    extras=st.dictionaries(st.text(), values, max_size=6),
+    key=keys,
+    message=st.text(),
+    created=st.floats(),
+    level=st.integers(),
+)
+@example({}, "", "", 253_402_300_799.999_999, 2**63)
+def test_both_ways_agree_on_any_record(
+    extras: dict[str, Any], key: Any, message: str, created: float, level: int
+) -> None:
+    """To the byte, and to the microsecond."""
+    attributes = {f"x{name}": value for name, value in extras.items()}
+    given = record(msg=message, args=(), created=created, levelno=level, user=key, **attributes)
+    is_fast(given, key_field="user")
+
+
+@given(text=st.sampled_from(["%s", "%r %s", "%d", "%5.1f", "%", "x"]), values=st.lists(atoms))
+def test_both_ways_agree_on_any_arguments(text: str, values: list[Any]) -> None:
+    """Those that fit the format, and those that don't."""
+    is_fast(record(msg=text, args=tuple(values)))
+
+
+def test_the_oracle_is_no_compiled_code() -> None:
+    """The careful way makes named tuples."""
+    assert type(conversion().convert(record(), None)) is Item
