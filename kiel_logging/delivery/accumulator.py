@@ -62,15 +62,16 @@ class Waiting(NamedTuple):
     memory: int
 
 
-class _Queue:
+class Queue:
     """The batches of one partition.
 
     Attributes:
+        batches: those that wait, oldest first.
+        in_flight: the one that is being sent.
+        retry_at: when the first may be sent again.
         records: how many are queued; those of a batch in flight are not.
         memory: bytes that they take.
     """
-
-    __slots__ = ("batches", "in_flight", "memory", "records", "retry_at")
 
     def __init__(self) -> None:
         self.batches: deque[Batch] = deque()
@@ -79,17 +80,25 @@ class _Queue:
         self.records = self.memory = 0
 
     def put_first(self, batch: Batch) -> None:
+        """Queue ``batch`` in front of the others."""
         self.batches.appendleft(batch)
         self.records += len(batch)
         self.memory += batch.memory
 
     def take(self, batch: Batch) -> None:
+        """Remove ``batch`` from those that wait."""
         self.batches.remove(batch)
         self.records -= len(batch)
         self.memory -= batch.memory
 
     @property
+    def unfinished(self) -> list[Batch]:
+        """All batches, the one in flight first, then oldest first."""
+        return [*([self.in_flight] if self.in_flight else []), *self.batches]
+
+    @property
     def due(self) -> bool:
+        """Whether a batch is to be sent, now or after a backoff."""
         return self.in_flight is None and (
             len(self.batches) > 1 or (len(self.batches) == 1 and self.batches[0].sealed)
         )
@@ -128,7 +137,7 @@ class Accumulator:
         self._max_batch_bytes = max_batch_bytes
         self._delivery_timeout = delivery_timeout
         self._slack = max(_SLACK, linger)
-        self._queues: dict[TopicPartition, _Queue] = {}
+        self._queues: dict[TopicPartition, Queue] = {}
         self._held: dict[str, _Line] = {}
         self._batch_limits: dict[str, int] = {}
         self._by_age: list[tuple[int, int, Batch]] = []
@@ -150,7 +159,7 @@ class Accumulator:
 
     @property
     def outstanding(self) -> int:
-        """How many records are neither delivered nor failed."""
+        """How many records have not ended."""
         return self.buffered + self.in_flight
 
     # Records come in.
@@ -211,7 +220,9 @@ class Accumulator:
                 self._forget_held(held)
                 refused.append(Ended(held.token, error))
             else:
-                self._release(TopicPartition(topic, partition), held)
+                where = TopicPartition(topic, partition)
+                _, record, token, size, arrival, deadline = held
+                self._enqueue(where, [record], [size], [token], arrival, deadline)
         self.seal()
         return refused
 
@@ -245,10 +256,6 @@ class Accumulator:
             self._forget_held(held)
         return [Ended(held.token, error) for held in dropped]
 
-    def _release(self, topic_partition: TopicPartition, held: Held) -> None:
-        _, record, token, size, arrival, deadline = held
-        self._enqueue(topic_partition, [record], [size], [token], arrival, deadline)
-
     def _arrive(self, records: int, size: int) -> None:
         self.arrivals += records
         self.buffered += records
@@ -275,7 +282,7 @@ class Accumulator:
     ) -> None:
         queue = self._queues.get(topic_partition)
         if queue is None:
-            queue = self._queues[topic_partition] = _Queue()
+            queue = self._queues[topic_partition] = Queue()
         size = sum(sizes)
         queue.records += len(records)
         queue.memory += size + len(records) * RECORD_MEMORY_OVERHEAD
@@ -284,7 +291,7 @@ class Accumulator:
         if batch is None or deadline > batch.deadline + self._slack:
             batch = self._new_batch(topic_partition, queue, arrival, deadline)
         self._open.add(topic_partition)
-        if batch.has_room(size, limit):
+        if size <= batch.room(limit):
             batch.extend(records, tokens, size)
             return
         ends, start, before = list(accumulate(sizes)), 0, 0
@@ -299,7 +306,7 @@ class Accumulator:
                 batch = self._new_batch(topic_partition, queue, arrival + start, deadline)
 
     def _new_batch(
-        self, topic_partition: TopicPartition, queue: _Queue, arrival: int, deadline: float
+        self, topic_partition: TopicPartition, queue: Queue, arrival: int, deadline: float
     ) -> Batch:
         batch = Batch(topic_partition, arrival=arrival, deadline=deadline)
         queue.batches.append(batch)
@@ -418,42 +425,22 @@ class Accumulator:
         """Return the partitions that have a batch, queued or in flight."""
         return [where for where, one in self._queues.items() if one.batches or one.in_flight]
 
-    def is_in_flight(self, topic_partition: TopicPartition) -> bool:
-        """Whether a batch of a partition is in flight."""
-        queue = self._queues.get(topic_partition)
-        return queue is not None and queue.in_flight is not None
-
-    def batches(self, topic_partition: TopicPartition) -> Sequence[Batch]:
-        """Return the queued batches of a partition, oldest first."""
-        queue = self._queues.get(topic_partition)
-        return () if queue is None else tuple(queue.batches)
-
-    def unfinished(self, topic_partition: TopicPartition) -> Sequence[Batch]:
-        """Return the batches of a partition that is in use, in flight and queued, oldest first."""
-        queue = self._queues[topic_partition]
-        in_flight = () if queue.in_flight is None else (queue.in_flight,)
-        return (*in_flight, *queue.batches)
+    def queue(self, topic_partition: TopicPartition) -> Queue:
+        """Return the queue of a partition, to be looked at; an empty one if nothing ever came."""
+        return self._queues.get(topic_partition) or Queue()
 
     def waiting(self, topic_partition: TopicPartition) -> Waiting:
         """Return what is queued for a partition; for ``UNKNOWN``, what is held for its topic."""
         if topic_partition.partition == UNKNOWN:
             line = self._held.get(topic_partition.topic, _Line())
             return Waiting(len(line), line.memory)
-        queue = self._queues.get(topic_partition)
-        return Waiting(0, 0) if queue is None else Waiting(queue.records, queue.memory)
+        queue = self.queue(topic_partition)
+        return Waiting(queue.records, queue.memory)
 
     def outstanding_of(self, topic_partition: TopicPartition) -> int:
         """Return how many records of a partition are queued, held or in flight."""
-        queue = self._queues.get(topic_partition)
-        in_flight = queue.in_flight if queue is not None else None
+        in_flight = self.queue(topic_partition).in_flight
         return self.waiting(topic_partition).records + (len(in_flight) if in_flight else 0)
-
-    def first(self, topic_partition: TopicPartition) -> Batch | None:
-        """Return the oldest batch of a partition, in flight or queued; None if it has none."""
-        queue = self._queues.get(topic_partition)
-        if queue is None:
-            return None
-        return queue.in_flight or (queue.batches[0] if queue.batches else None)
 
     # Batches go out.
 
@@ -464,10 +451,6 @@ class Accumulator:
             for topic_partition in self._due
             if self._queues[topic_partition].retry_at <= now
         ]
-
-    def peek(self, topic_partition: TopicPartition) -> Batch:
-        """Return the batch that ``drain`` would."""
-        return self._queues[topic_partition].batches[0]
 
     def drain(self, topic_partition: TopicPartition) -> Batch:
         """Take the first batch of a partition that is ready."""
@@ -504,30 +487,27 @@ class Accumulator:
             self._batch_limits[batch.topic_partition.topic] = max(part.size for part in parts)
 
     def complete(self, batch: Batch) -> None:
-        """The brokers have ``batch``."""
-        batch.complete()
-        self._forget(batch)
+        """End ``batch``, which was delivered."""
+        batch.become(State.DELIVERED)
+        self.memory -= batch.memory
+        self._land(batch, self._queues[batch.topic_partition])
 
     def fail(self, batch: Batch) -> None:
         """Give up ``batch``: in flight, or returned by ``expire`` or ``take_queued``."""
         in_flight = batch.state is State.IN_FLIGHT
-        batch.fail()
+        batch.become(State.FAILED)
+        self.memory -= batch.memory
         if in_flight:
-            self._forget(batch)
+            self._land(batch, self._queues[batch.topic_partition])
         else:
             self.buffered -= len(batch)
-            self.memory -= batch.memory
 
-    def _forget(self, batch: Batch) -> None:
-        self.memory -= batch.memory
-        self._land(batch, self._queues[batch.topic_partition])
-
-    def _land(self, batch: Batch, queue: _Queue) -> None:
+    def _land(self, batch: Batch, queue: Queue) -> None:
         self.in_flight -= len(batch)
         queue.in_flight = None
         self._note_due(batch.topic_partition, queue)
 
-    def _note_due(self, topic_partition: TopicPartition, queue: _Queue) -> None:
+    def _note_due(self, topic_partition: TopicPartition, queue: Queue) -> None:
         if queue.due:
             self._due[topic_partition] = None
         else:
@@ -551,9 +531,7 @@ class Accumulator:
         """Yield the tokens of all records of ``topic`` that have not ended, by partition."""
         for topic_partition, queue in self._queues.items():
             if topic_partition.topic == topic:
-                if queue.in_flight is not None:
-                    yield from queue.in_flight.tokens
-                for batch in queue.batches:
+                for batch in queue.unfinished:
                     yield from batch.tokens
         for held in self._held.get(topic, ()):
             yield held.token
@@ -570,10 +548,8 @@ class Accumulator:
         """
         if topic_partition.partition == UNKNOWN:
             return self._shed_held(topic_partition.topic, most)
-        queue = self._queues.get(topic_partition)
+        queue = self.queue(topic_partition)
         shed: list[Any] = []
-        if queue is None:
-            return shed
         for batch in [one for one in queue.batches if one.fresh]:
             if len(batch) <= most - len(shed):
                 queue.take(batch)

@@ -1,6 +1,6 @@
 """The records of one partition that travel together.
 
-The law, every transition of which is one of the methods here::
+The law::
 
     QUEUED ──drain──▶ IN_FLIGHT ──complete──▶ DELIVERED
        ▲                  │ ├──────fail──────▶ FAILED
@@ -8,8 +8,8 @@ The law, every transition of which is one of the methods here::
     QUEUED ──fail──▶ FAILED
     QUEUED ──withdraw──▶ WITHDRAWN: its records are with their owner again, or queued anew
 
-Only a queued batch takes records, and only until it was sent once: what is sent again is what
-was sent before, to the byte.
+Only a queued batch takes records, and only until it was sent once: a batch that is sent again is
+the same to the byte.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def memory_of(record: Record) -> int:
 
 
 class Identity(NamedTuple):
-    """Who a batch is from, as the brokers see it."""
+    """The producer of a batch, as the brokers know it."""
 
     producer_id: int
     epoch: int
@@ -57,7 +57,11 @@ class State(Enum):
     WITHDRAWN = "withdrawn"
 
 
-_ENDED: Final = (State.DELIVERED, State.FAILED, State.SPLIT, State.WITHDRAWN)
+_LAW: Final = {
+    State.QUEUED: (State.IN_FLIGHT, State.FAILED, State.WITHDRAWN),
+    State.IN_FLIGHT: (State.QUEUED, State.DELIVERED, State.FAILED, State.SPLIT),
+}
+"""The states that may follow; those that are left out are ends."""
 
 
 class Batch:
@@ -74,24 +78,6 @@ class Batch:
         restamped: whether its record has another time than it came with.
         torn: whether it has the numbers of a part of an ambiguous one.
     """
-
-    __slots__ = (
-        "ambiguous",
-        "arrival",
-        "attempts",
-        "deadline",
-        "last_error",
-        "memory",
-        "records",
-        "restamped",
-        "size",
-        "stamp",
-        "state",
-        "tokens",
-        "topic_partition",
-        "torn",
-        "unsealed",
-    )
 
     def __init__(self, topic_partition: TopicPartition, *, arrival: int, deadline: float) -> None:
         self.topic_partition = topic_partition
@@ -121,8 +107,8 @@ class Batch:
 
     @property
     def ended(self) -> bool:
-        """Whether its fate is decided, or that of its parts is what counts."""
-        return self.state in _ENDED
+        """Whether its fate is decided, or is up to its parts."""
+        return self.state not in _LAW
 
     @property
     def fresh(self) -> bool:
@@ -133,10 +119,6 @@ class Batch:
     def sealed(self) -> bool:
         """Whether some of its records are due."""
         return self.unsealed < len(self.records)
-
-    def has_room(self, size: int, limit: int) -> bool:
-        """Whether records of ``size`` bytes may join without passing ``limit``."""
-        return size <= self.room(limit)
 
     def room(self, limit: int) -> int:
         """Return how many more bytes may join without passing ``limit``."""
@@ -151,17 +133,20 @@ class Batch:
         self.memory += size + len(records) * RECORD_MEMORY_OVERHEAD
         self.unsealed += len(records)
 
+    def become(self, state: State) -> None:
+        """Enter ``state``, which the law allows after the present one."""
+        assert state in _LAW.get(self.state, ())
+        self.state = state
+
     def drain(self) -> None:
-        """It is being sent."""
-        assert self.state is State.QUEUED
-        self.state = State.IN_FLIGHT
+        """Be sent."""
+        self.become(State.IN_FLIGHT)
         self.unsealed = 0
         self.attempts += 1
 
     def reenqueue(self, error: Exception) -> None:
-        """It has to be sent again, because of ``error``."""
-        assert self.state is State.IN_FLIGHT
-        self.state = State.QUEUED
+        """Be sent again, because of ``error``."""
+        self.become(State.QUEUED)
         self.last_error = error
 
     def restamp(self, timestamp: int) -> None:
@@ -170,21 +155,10 @@ class Batch:
         self.records = [plain_record(self.records[0])._replace(timestamp=timestamp)]
         self.restamped = True
 
-    def complete(self) -> None:
-        """The brokers have it."""
-        assert self.state is State.IN_FLIGHT
-        self.state = State.DELIVERED
-
-    def fail(self) -> None:
-        """It is given up."""
-        assert not self.ended
-        self.state = State.FAILED
-
     def withdraw(self) -> None:
-        """Its records leave it unsent: for their owner, or for other partitions."""
-        assert self.state is State.QUEUED
+        """Give the records back unsent: to their owner, or to other partitions."""
         assert self.fresh
-        self.state = State.WITHDRAWN
+        self.become(State.WITHDRAWN)
 
     def cut(self, most: int) -> tuple[list[Any], int]:
         """Take up to ``most`` records out, oldest first.
@@ -204,13 +178,12 @@ class Batch:
         return tokens, freed
 
     def split(self) -> tuple["Batch", "Batch"]:
-        """It was too large: return its halves, in order.
+        """Return the halves of a batch that was too large, in order.
 
         If it is ambiguous they share its numbers.
         """
-        assert self.state is State.IN_FLIGHT
         assert len(self) > 1
-        self.state = State.SPLIT
+        self.become(State.SPLIT)
         middle = len(self) // 2
         return self._part(0, middle), self._part(middle, len(self))
 

@@ -31,8 +31,6 @@ class _Deferral:
         over: whether its end was reported.
     """
 
-    __slots__ = ("delay", "error", "over", "trial", "until")
-
     def __init__(self) -> None:
         self.delay = self.until = 0.0
         self.error: Exception | None = None
@@ -66,7 +64,7 @@ class Deferrals:
         return True
 
     def delivered(self, topic: str, now: float) -> None:
-        """The brokers took a batch of ``topic``: end its deferral, unless it waits right now."""
+        """End the deferral of ``topic``, of which a batch was delivered, unless it waits now."""
         deferral = self._topics.get(topic)
         if deferral is None:
             return
@@ -84,7 +82,7 @@ class Deferrals:
         return now < deferral.until or (trial is not None and trial.state is State.IN_FLIGHT)
 
     def sent(self, batch: Batch) -> None:
-        """``batch`` was sent: if its topic was deferred, it is the trial."""
+        """Note that ``batch`` was sent: if its topic was deferred, it is the trial."""
         deferral = self._topics.get(batch.topic_partition.topic)
         if deferral is not None:
             deferral.trial = batch

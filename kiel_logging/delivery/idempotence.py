@@ -25,7 +25,8 @@ class Idempotence:
     """The producer's identity, and the next sequence of each partition.
 
     Attributes:
-        identity: None until a broker gave one, and after the last epoch was used up.
+        identity: as a broker gave it, for the sender to set; None before, after the last epoch,
+            and when another producer has the producer id.
     """
 
     def __init__(self) -> None:
@@ -34,10 +35,6 @@ class Idempotence:
 
     def __repr__(self) -> str:
         return f"<Idempotence {self.identity} partitions={len(self._next)}>"
-
-    def take_identity(self, producer_id: int, epoch: int) -> None:
-        """A broker gave this identity."""
-        self.identity = Identity(producer_id, epoch)
 
     def stamp(self, batch: Batch) -> None:
         """Number ``batch``, unless it is numbered already."""
@@ -51,7 +48,7 @@ class Idempotence:
         self._next[batch.topic_partition] = following.after(len(batch))
 
     def give_up(self, batch: Batch) -> None:
-        """``batch`` won't be sent again under its numbers: make the next ones acceptable."""
+        """Make the next numbers acceptable: ``batch`` is not sent again under those that it has."""
         if batch.stamp is None:
             return
         if batch.ambiguous:
@@ -61,7 +58,7 @@ class Idempotence:
         batch.stamp = None
 
     def renumber(self, batch: Batch) -> None:
-        """The broker refused the numbers of ``batch``, which it does not have: start afresh."""
+        """Give ``batch``, which the broker does not have, other numbers: it refused these."""
         self.bump_epoch()
         batch.stamp = None
         batch.ambiguous = batch.torn = False
@@ -74,10 +71,6 @@ class Idempotence:
         self.identity = None if epoch == _LAST_EPOCH else Identity(producer_id, epoch + 1)
 
     def leave_cluster(self) -> None:
-        """Numbers are a cluster's: forget them all, and the identity."""
+        """Forget the identity and all numbers, for they are a cluster's."""
         self._next.clear()
-        self.identity = None
-
-    def forget_identity(self) -> None:
-        """Another producer has the producer id: ask for a new one."""
         self.identity = None

@@ -32,7 +32,7 @@ _TRY_AFTER: Final = 600.0
 
 
 class RequestLimit:
-    """What is known of one broker.
+    """The limit of one broker.
 
     Attributes:
         refused: the size of the smallest request that met a hang-up; 0 if none did.

@@ -115,7 +115,7 @@ class Settlement:
         self.limits: dict[str, int | None] = {}
 
     def answered(self, batch: Batch, result: PartitionResult, now: float) -> None:
-        """A broker said ``result`` of ``batch``."""
+        """Settle ``batch`` by a broker's answer."""
         outcome = outcome_of(result.error)
         if outcome is Outcome.DUPLICATE and not batch.ambiguous:
             outcome = Outcome.RENUMBER  # it was sent once: what the broker has is another batch
@@ -151,10 +151,10 @@ class Settlement:
                 return
             self._idempotence.renumber(batch)
         elif outcome is Outcome.FENCED:
-            self._idempotence.forget_identity()
+            self._idempotence.identity = None  # another producer has it
             if batch.ambiguous:
-                fenced = ProducerFenced(f"{error}; whether it was stored is unknown")
-                self._refuse(batch, fenced, now)
+                unknown = ProducerFenced(f"{error}; whether it was stored is unknown")
+                self._refuse(batch, unknown, now)
                 return
             batch.stamp = None
         self._retry(batch, error, now)
@@ -184,21 +184,27 @@ class Settlement:
             self._deliveries.deferred(topic, error)
 
     def unanswered(self, batch: Batch, error: Exception, now: float) -> None:
-        """There is no answer, because of ``error``: the broker may have ``batch`` or not."""
+        """Send ``batch``, which the broker may have or not, again: ``error`` ended its request."""
         batch.ambiguous = True
         self._retry(batch, error, now)
 
     def _retry(
         self, batch: Batch, error: Exception, now: float, *, backoff: float | None = None
     ) -> None:
+        if not self._give_up_in_the_end(batch, error, now):
+            report(logging.DEBUG, "%r is sent again: %s", batch, error)
+            wait = self._backoff(batch.attempts) if backoff is None else backoff
+            self._accumulator.reenqueue(batch, error, now + wait)
+
+    def _give_up_in_the_end(self, batch: Batch, error: Exception, now: float) -> bool:
+        """Give ``batch`` up if it is too late to send it again; return whether it is."""
         if self.closing:
             self.give_up(batch, closed_before(error))
         elif now >= batch.deadline:
             self.give_up(batch, self.too_late(batch.topic_partition, error))
         else:
-            report(logging.DEBUG, "%r is sent again: %s", batch, error)
-            wait = self._backoff(batch.attempts) if backoff is None else backoff
-            self._accumulator.reenqueue(batch, error, now + wait)
+            return False
+        return True
 
     def _doubt_leader(self, topic_partition: TopicPartition, hint: Leader | None) -> None:
         self._topology.forget_leader(topic_partition)
@@ -252,21 +258,16 @@ class Settlement:
         self._accumulator.split(batch)
 
     def _split(self, batch: Batch, error: BrokerRejected, now: float) -> None:
-        if self.closing:
-            self.give_up(batch, closed_before(error))
-        elif now >= batch.deadline:
-            self.give_up(batch, self.too_late(batch.topic_partition, error))
-        elif len(batch) == 1:
+        if self._give_up_in_the_end(batch, error, now):
+            return
+        if len(batch) == 1:
             topic = batch.topic_partition.topic
-            limit = self.limits.get(topic)
-            self.give_up(
-                batch,
-                RecordTooLarge(
-                    f"a message of {batch.size} bytes (uncompressed) is too large for topic "
-                    f"{topic!r}, whose max.message.bytes is {limit or 'less'}: send less, or "
-                    f"raise it ({error})"
-                ),
+            text = (
+                f"a message of {batch.size} bytes (uncompressed) is too large for topic "
+                f"{topic!r}, whose max.message.bytes is {self.limits.get(topic) or 'less'}: send "
+                f"less, or raise it ({error})"
             )
+            self.give_up(batch, RecordTooLarge(text))
         else:
             self._idempotence.give_up(batch)
             self._accumulator.split(batch)
@@ -275,19 +276,16 @@ class Settlement:
         """End ``batch`` with ``error``."""
         self._idempotence.give_up(batch)
         self._accumulator.fail(batch)
-        self._report(batch.tokens, error, batch.topic_partition)
+        self.refuse(batch.tokens, error, batch.topic_partition)
 
     def give_up_held(self, ended: Sequence[Ended], topic: str) -> None:
-        """Tell the end of records that never came to be in a batch, each with its own error."""
+        """End records that never came to be in a batch, each with its own error."""
         for _, group in itertools.groupby(ended, key=lambda one: str(one.error)):
             alike = list(group)
-            self._report([one.token for one in alike], alike[0].error, topic)
+            self.refuse([one.token for one in alike], alike[0].error, topic)
 
     def refuse(self, tokens: Sequence[Any], error: Exception, where: object) -> None:
-        """End records that can't even be queued."""
-        self._report(tokens, error, where)
-
-    def _report(self, tokens: Sequence[Any], error: Exception, where: object) -> None:
+        """End records of a topic or partition, ``where``, that are not, or no longer, queued."""
         # The futures have it too, but perhaps no code looks at them.
         if not (self._deliveries.keeps and isinstance(error, ProducerClosed)):
             count = len(tokens)
@@ -321,28 +319,28 @@ class Settlement:
             for where in accumulator.in_use()
             if where.topic in topology.remade or not topology.has(where)
         ]
-        accumulator.blocked = {one.topic for one in gone if accumulator.is_in_flight(one)}
+        accumulator.blocked = {one.topic for one in gone if accumulator.queue(one).in_flight}
         topology.remade &= accumulator.blocked
         for where in gone:
             if where.topic not in accumulator.blocked:
-                for batch in accumulator.batches(where):
+                for batch in accumulator.queue(where).batches:
                     self._idempotence.give_up(batch)
                     batch.ambiguous = False  # it may be in a log that is gone
                 accumulator.hold_again(where, self._deliveries.key_of)
 
     def leave_cluster(self) -> None:
-        """The brokers are those of another cluster: forget all numbers, which are of the old one.
+        """Forget all numbers, which are of an old cluster: other brokers answer now.
 
         Another producer may have the same producer id in the new one.
         """
         self._idempotence.leave_cluster()
         for where in self._accumulator.in_use():
-            for batch in self._accumulator.unfinished(where):
+            for batch in self._accumulator.queue(where).unfinished:
                 batch.stamp = None
                 batch.ambiguous = batch.torn = False  # it may be in a log of the old one
 
     def refuse_all(self, error: Exception, now: float) -> None:
-        """The brokers reject this client: end everything, or let it wait where the owner defers."""
+        """End everything, or let it wait where the owner defers: the brokers reject this client."""
         if not self.defers(error):
             self.give_up_all(error)
             return

@@ -93,7 +93,7 @@ class Stalls:
         found = {}
         for where in candidates:
             records, memory = accumulator.waiting(where)
-            some = records or where in self.watched or accumulator.first(where) is not None
+            some = records or where in self.watched or accumulator.queue(where).unfinished
             if some and (error := self._why(where, now)) is not None:
                 since = before[where].since if where in before else now
                 found[where] = Stall(since, error, records, memory)
@@ -117,8 +117,9 @@ class Stalls:
             return NoLeader(f"{where} has no leader that is known: its brokers must come back")
         if (error := self._unreachable(leader)) is not None:
             return error
-        first = self._accumulator.first(where)
-        if first is None:
+        unfinished = self._accumulator.queue(where).unfinished
+        if not unfinished:
             return None
+        first = unfinished[0]
         late = isinstance(first.last_error, RequestTimedOut)  # that took many seconds each time
         return first.last_error if late or first.attempts >= MANY else None

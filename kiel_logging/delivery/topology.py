@@ -23,6 +23,8 @@ class Topology:
         revision: another number whenever the partitions of a topic may have changed.
         remade: topics that were deleted and made again with other partitions: their queued
             records have to be partitioned anew. The settlement removes them when that is done.
+        missing: topics that brokers, when last asked, did not have: their last error, and since
+            when. The sender removes one to have it looked for as if it was never heard of.
     """
 
     def __init__(self) -> None:
@@ -33,21 +35,21 @@ class Topology:
         self._partitions: dict[str, Sequence[int]] = {}
         self._leaders: dict[TopicPartition, Leader] = {}
         self._leaderless: set[TopicPartition] = set()
-        self._missing: dict[str, tuple[ErrorCode | int, float]] = {}
+        self.missing: dict[str, tuple[ErrorCode | int, float]] = {}
 
     def __repr__(self) -> str:
         return f"<Topology brokers={sorted(self.brokers)} topics={sorted(self._topics)}>"
 
     def update(self, metadata: Metadata, now: float) -> None:
-        """Take in what a broker says at ``now``."""
+        """Merge the answer of a broker at ``now``."""
         if metadata.brokers:
             self.brokers = metadata.brokers
         for topic in metadata.topics.values():
             if topic.leaders:
                 self._learn(topic)
             else:
-                _, since = self._missing.get(topic.name, (topic.error, now))
-                self._missing[topic.name] = (topic.error, since)
+                _, since = self.missing.get(topic.name, (topic.error, now))
+                self.missing[topic.name] = (topic.error, since)
 
     def _learn(self, topic: Topic) -> None:
         self.revision += 1
@@ -67,7 +69,7 @@ class Topology:
             self.remade.add(topic.name)
         self._topics[topic.name] = topic
         self._partitions[topic.name] = now
-        self._missing.pop(topic.name, None)
+        self.missing.pop(topic.name, None)
         for partition, leader in topic.leaders.items():
             self.learn_leader(TopicPartition(topic.name, partition), leader)
 
@@ -111,18 +113,18 @@ class Topology:
         self.brokers = dict(itertools.islice(known.items(), MOST_BROKERS))
 
     def forget_leader(self, topic_partition: TopicPartition) -> None:
-        """The broker that was said to lead the partition doesn't, or can't be reached."""
+        """Forget the leader of a partition: it does not lead it, or can't be reached."""
         known = self._leaders.get(topic_partition)
         if known is not None:
             self._set_leader(topic_partition, Leader(NO_LEADER, known.epoch))
 
     def forget_topic(self, topic: str) -> None:
-        """``topic`` is gone; should it come back, it is another."""
+        """Forget ``topic``, which is gone; should it come back, it is another."""
         self.revision += 1
         self._forget_leaders(topic)
         self._topics.pop(topic, None)
         self._partitions.pop(topic, None)
-        self._missing.pop(topic, None)
+        self.missing.pop(topic, None)
 
     def partitions(self, topic: str) -> Sequence[int] | None:
         """Return the partition numbers of ``topic``, in order; None while they aren't known."""
@@ -165,19 +167,3 @@ class Topology:
         """Return the id of ``topic``; None where brokers have none (before Kafka 2.8)."""
         known = self._topics.get(topic)
         return None if known is None else known.topic_id
-
-    def missing_topics(self) -> list[str]:
-        """Return the topics that brokers, when last asked, did not have."""
-        return list(self._missing)
-
-    def missing(self, topic: str) -> tuple[ErrorCode | int, float]:
-        """Return the brokers' last error for a missing topic, and since when it is missing."""
-        return self._missing[topic]
-
-    def forget_missing(self, topic: str) -> None:
-        """Take ``topic`` for one that brokers were not asked about yet."""
-        self._missing.pop(topic, None)
-
-    def is_missing(self, topic: str) -> bool:
-        """Whether brokers, when last asked, did not have ``topic``."""
-        return topic in self._missing

@@ -10,7 +10,7 @@ The law:
 - A subject is reported at most once in ``PERIOD`` seconds, and ``MOST`` subjects are. The others
   follow, those first that have waited longest.
 
-No clock: ``now`` comes in. The sender sees to it that somebody looks.
+No clock: ``now`` comes in. The sender looks on each of its turns.
 """
 
 from collections.abc import Mapping
@@ -81,8 +81,6 @@ class _Course:
         lasts: whether it has lasted long enough to be reported.
         reported: the kind of its error when it was reported last.
     """
-
-    __slots__ = ("due_at", "lasts", "reported", "seen_at", "trouble")
 
     def __init__(self, trouble: Trouble, due_at: float) -> None:
         self.trouble = trouble

@@ -20,6 +20,7 @@ from kiel_logging.errors import (
     BrokerUnreachable,
     NoBrokersAvailable,
     ProducerClosed,
+    ProtocolError,
     RequestTimedOut,
     SecurityError,
     Throttled,
@@ -27,6 +28,7 @@ from kiel_logging.errors import (
     UnsupportedMechanism,
 )
 from kiel_logging.network.connection import Connection
+from kiel_logging.wire.error_codes import ErrorCode, error_name
 from kiel_logging.wire.metadata import Broker, metadata_request, read_metadata
 from kiel_logging.wire.producer_id import (
     ProducerId,
@@ -361,6 +363,11 @@ class Cluster:
         timeout = self._options.request_timeout
         # The response itself, with thousands of objects, is let go before more are made.
         metadata = read_metadata(await connection.send(Api.METADATA, request, timeout), asked)
+        if metadata.error != ErrorCode.none:  # REBOOTSTRAP_REQUIRED: others, then bootstrap brokers
+            raise ProtocolError(
+                f"{connection.address} has no metadata, but {error_name(metadata.error)}: is it "
+                "still a broker of this cluster?"
+            )
         now = self._clock()
         self._note_cluster(metadata.cluster_id, connection.address)
         self.topology.update(metadata, now)

@@ -24,7 +24,7 @@ from kiel_logging.errors import (
     SecurityError,
     UnsupportedBroker,
 )
-from kiel_logging.network.authentication import Authenticator
+from kiel_logging.network.sasl import Authenticator
 from kiel_logging.wire import messages, versions
 from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.messages import Request

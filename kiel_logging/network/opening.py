@@ -1,18 +1,21 @@
 """Opening a connection: check and look up the address, connect, encrypt, shake hands, authenticate.
 
-Each step has the same time, and an error of its own.
+Each step has the same time, and its own error, which is the only report of a failure.
 """
 
 import asyncio
 import contextlib
+import logging
 import re
 import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+from tornado.log import gen_log
 
 from kiel_logging import native
 from kiel_logging.config.credentials import Secret
@@ -25,12 +28,12 @@ from kiel_logging.errors import (
     ConnectionLost,
     SecurityError,
 )
-from kiel_logging.network.authentication import Authenticator
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.resolver import Resolve, SocketAddress
-from kiel_logging.network.streams import make_stream
+from kiel_logging.network.sasl import Authenticator
 from kiel_logging.network.tls import Tls, translate
 from kiel_logging.network.tokens import RunAside, Tokens
+from kiel_logging.wire.messages import MOST_BYTES
 
 _HOST: Final = re.compile(r"[^\s/\x00-\x20\x7f-\x9f]+")
 
@@ -44,7 +47,7 @@ _KEEP_ALIVE: Final[Mapping[str, int]] = {
 
 
 class Security(NamedTuple):
-    """How connections are secured: encrypted, and told who we are, or not."""
+    """Makes connections secure; None where they are not encrypted, or not authenticated."""
 
     tls: Tls | None = None
     authenticator: Authenticator | None = None
@@ -87,7 +90,7 @@ async def open_connection(
     max_idle: float = 0,
     security: Security = Security(),  # noqa: B008 # immutable
 ) -> Connection:
-    """Connect to ``address``, trying every address of its host, shake hands, tell who we are.
+    """Connect to ``address``, trying every address of its host, shake hands, authenticate.
 
     ``timeout``, in seconds, holds for the look-up, each attempt to connect, and the handshakes.
     The connection closes itself after ``max_idle`` seconds without a request; 0 is never.
@@ -118,7 +121,7 @@ async def open_connection(
 
 
 def _check(address: Address) -> None:
-    """Refuse what no name server should be asked for, nor a connection be tried to.
+    """Refuse an address before a name server is asked for it or a connection is tried to it.
 
     Raises:
         BrokerUnreachable: a broker advertises it all the same.
@@ -175,6 +178,37 @@ def _context(tls: Tls) -> ssl.SSLContext:
         raise SecurityError(str(error)) from None
 
 
+# Tornado logs a warning for what it raises as well, for every attempt and every broker.
+
+_raised_too: Final[ContextVar[bool]] = ContextVar("kiel_logging_raised_too", default=False)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.WARNING or not _raised_too.get()
+
+
+gen_log.addFilter(_is_news)  # by what runs, not by the text: a program may have other streams
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    before = _raised_too.set(True)
+    try:
+        yield
+    finally:
+        _raised_too.reset(before)
+
+
+class _Quiet(IOStream):
+    def _handle_events(self, fd: Any, events: int) -> None:
+        with _without_warnings():
+            super()._handle_events(fd, events)
+
+
+class _QuietTls(_Quiet, SSLIOStream):
+    pass
+
+
 async def _connect(
     family: socket.AddressFamily,
     sockaddr: tuple[Any, ...],
@@ -182,7 +216,11 @@ async def _connect(
     context: ssl.SSLContext | None,
     host: str,
 ) -> IOStream:
-    stream = make_stream(native.sockets().socket(family, socket.SOCK_STREAM), context)
+    plain = native.sockets().socket(family, socket.SOCK_STREAM)
+    if context is None:
+        stream: IOStream = _Quiet(plain, max_buffer_size=2 * MOST_BYTES)
+    else:
+        stream = _QuietTls(plain, max_buffer_size=2 * MOST_BYTES, ssl_options=context)
     try:
         stream.set_nodelay(True)
         _keep_alive(stream.socket)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from kiel_logging.config.options import ProducerOptions
 from kiel_logging.delivery.accumulator import Accumulator
-from kiel_logging.delivery.batch import Batch, State
+from kiel_logging.delivery.batch import Batch, Identity, State
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.retry import Outcome, backoff, outcome_of
 from kiel_logging.delivery.settlement import Deliveries, Settlement, rejection
@@ -176,7 +176,7 @@ class Sender:
         """Find out whether partitions can be sent to again though nothing is queued for them."""
         topology, deferrals = self.cluster.topology, self.settlement.deferrals
         for where in self.stalls.watched:
-            if deferrals.blocks(where.topic, now) or topology.is_missing(where.topic):
+            if deferrals.blocks(where.topic, now) or where.topic in topology.missing:
                 continue
             leader = topology.leader(where)
             if leader is None:
@@ -188,7 +188,7 @@ class Sender:
         for topic in self._accumulator.held_topics():
             self.cluster.use_topic(topic)
             if self.cluster.topology.partitions(topic) is None:
-                if not self.cluster.topology.is_missing(topic):
+                if topic not in self.cluster.topology.missing:
                     self.cluster.want_refresh()
             elif topic not in self._accumulator.blocked:
                 choose = functools.partial(self._choose, topic)
@@ -196,13 +196,13 @@ class Sender:
 
     def _give_up_lost_topics(self, now: float) -> None:
         topology, deferrals = self.cluster.topology, self.settlement.deferrals
-        for topic in topology.missing_topics():
+        for topic in list(topology.missing):
             if deferrals.blocks(topic, now):
                 continue
-            _, since = topology.missing(topic)
+            _, since = topology.missing[topic]
             if since < deferrals.until(topic):
                 # It waited: look for it again, as for a topic that was never heard of.
-                topology.forget_missing(topic)
+                del topology.missing[topic]
                 self.cluster.want_refresh()
             elif (error := self._hopeless(topic, now)) is None:
                 self.cluster.want_refresh()
@@ -214,7 +214,7 @@ class Sender:
 
     def _hopeless(self, topic: str, now: float) -> Exception | None:
         """Return why a missing ``topic`` won't come into being, None while it still may."""
-        error, since = self.cluster.topology.missing(topic)
+        error, since = self.cluster.topology.missing[topic]
         if outcome_of(error) in _REJECTIONS:
             return rejection(f"topic {topic!r}", error, None)
         if now - since < self._options.topic_creation_timeout:
@@ -266,7 +266,7 @@ class Sender:
             if self.settlement.deferrals.blocks(topic_partitions[0].topic, now):
                 topic_partitions.popleft()  # another partition of its topic has the one trial
                 continue
-            first = self._accumulator.peek(topic_partitions[0])
+            first = self._accumulator.queue(topic_partitions[0]).batches[0]
             if first.size > most and len(first) > 1:
                 self.settlement.halve(self._accumulator.drain(topic_partitions[0]))
                 continue
@@ -448,7 +448,7 @@ class Sender:
         if response.error_code == ErrorCode.none:
             self._identify_failures = 0
             self.watch.unidentified = None
-            self._idempotence.take_identity(response.producer_id, response.producer_epoch)
+            self._idempotence.identity = Identity(response.producer_id, response.producer_epoch)
             return
         error = rejection("a producer id", response.error_code, None)
         if outcome_of(response.error_code) in _REJECTIONS:

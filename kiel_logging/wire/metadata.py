@@ -52,12 +52,14 @@ class Topic(NamedTuple):
 class Metadata(NamedTuple):
     """One broker's answer: the brokers, and the topics it was asked for.
 
-    ``cluster_id`` is None where the broker names no cluster.
+    ``cluster_id`` is None where the broker names no cluster. An ``error`` leaves nothing else to
+    believe (from version 13 on, KIP-1102).
     """
 
     brokers: Mapping[int, Broker]
     topics: Mapping[str, Topic] = MappingProxyType({})
     cluster_id: str | None = None
+    error: ErrorCode | int = ErrorCode.none
 
 
 def metadata_request(version: int, topics: Iterable[str]) -> Request:
@@ -79,6 +81,7 @@ def read_metadata(response: Message, asked: Collection[str] = ()) -> Metadata:
         brokers=_read_brokers(response, topics.values()),
         topics=topics,
         cluster_id=response["cluster_id"],
+        error=response.get("error_code", ErrorCode.none),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kiel_logging.delivery.accumulator import Accumulator
-from kiel_logging.delivery.batch import Batch
+from kiel_logging.delivery.batch import Batch, Identity
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.settlement import Settlement
 from kiel_logging.delivery.topology import Topology
@@ -33,13 +33,13 @@ class Ends:
         self.deferred_topics: list[tuple[str, Exception]] = []
         self.delivered_at: dict[Any, int] = {}
         self.errors: dict[Any, Exception] = {}
-        self.told: list[Any] = []
+        self.ended: list[Any] = []
 
     def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
         """Each record at its own offset; -1 where that is unknown."""
         for delta, token in enumerate(batch.tokens):
             self.delivered_at[token] = -1 if base_offset == -1 else base_offset + delta
-            self.told.append(token)
+            self.ended.append(token)
 
     def key_of(self, token: Any) -> Any:
         """Keys are of no interest."""
@@ -63,7 +63,7 @@ class Ends:
         """Each with the error."""
         for token in tokens:
             self.errors[token] = error
-            self.told.append(token)
+            self.ended.append(token)
 
 
 class Parts:
@@ -74,7 +74,7 @@ class Parts:
     ) -> None:
         self.ends = Ends(defers=defers)
         self.idempotence = Idempotence()
-        self.idempotence.take_identity(1000, 0)
+        self.idempotence.identity = Identity(1000, 0)
         self.topology = Topology()
         self.topology.update(
             Metadata(

@@ -78,7 +78,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(topic=topics)
     def a_topic_becomes_known(self, topic: str) -> None:
-        """What was held for it is queued, but for what has no partition."""
+        """Its held records are queued, but for those that have no partition."""
         self.unknown.discard(topic)
         refused = self.accumulator.release(topic, choose)
         keys, self.held[topic] = self.held[topic], []
@@ -95,7 +95,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(topic=topics)
     def a_topic_is_given_up(self, topic: str) -> None:
-        """What is held and what is queued for it ends."""
+        """All that is held or queued for it ends."""
         held = [token for _, token in self.held[topic]]
         assert [one.token for one in self.accumulator.give_up_held(topic, ERROR)] == held
         self.held[topic] = []
@@ -119,11 +119,11 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(topic=topics, partition=st.sampled_from(PARTITIONS))
     def a_partition_is_made_again(self, topic: str, partition: int) -> None:
-        """What is queued for it is held, by the age of the batches; the keys are the same."""
+        """Its queued records are held, by the age of the batches; the keys are the same."""
         where = TopicPartition(topic, partition)
         if where in self.out or not self.waiting[where]:
             return
-        for batch in self.accumulator.batches(where):
+        for batch in self.accumulator.queue(where).batches:
             batch.ambiguous = False
             self.kept.difference_update(batch.tokens)
             for token in batch.tokens:
@@ -143,7 +143,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.5, LINGER, TIMEOUT / 2, TIMEOUT]))
     def time_passes(self, seconds: float) -> None:
-        """What is over ends, and not a moment before."""
+        """Records that are too old end, and not a moment before."""
         self.now += seconds
         self.accumulator.seal_if_lingered(self.now)
         self.expire()
@@ -171,9 +171,7 @@ class AnyOrder(RuleBasedStateMachine):
     def drain(self, topic_partition: TopicPartition) -> Batch:
         """Take the next batch of a partition."""
         assert topic_partition not in self.out
-        peeked = self.accumulator.peek(topic_partition)
         batch = self.accumulator.drain(topic_partition)
-        assert batch is peeked
         waiting = self.waiting[topic_partition]
         assert batch.tokens == waiting[: len(batch)]
         del waiting[: len(batch)]
@@ -236,7 +234,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert not set(tokens) & set(self.ended)
         self.ended += tokens
 
-    # What always holds.
+    # Invariants.
 
     @invariant()
     def the_counters_are_right(self) -> None:
@@ -276,7 +274,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def a_flush_does_not_end_early(self) -> None:
-        """Nor late, where it waits for everything."""
+        """It does not end late either, where it waits for everything."""
         ended = set(self.ended)
         for arrival in range(len(self.memory) + 1):
             if self.accumulator.delivered_up_to(arrival):

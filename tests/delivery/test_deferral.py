@@ -17,7 +17,7 @@ AUDIT_0 = TopicPartition("audit", 0)
 
 
 def answer(error: ErrorCode) -> PartitionResult:
-    """The word of a broker on a batch."""
+    """A broker's answer for a batch."""
     return PartitionResult(error=error, base_offset=7 if error is ErrorCode.none else -1)
 
 
@@ -41,23 +41,6 @@ def test_a_wait_doubles_with_each_rejection_up_to_the_most() -> None:
     assert waits == [FIRST, 4.0, 8.0, 16.0, 32.0, MOST, MOST]
 
 
-def test_rejections_during_a_wait_do_not_make_it_longer() -> None:
-    """Several batches of the topic were in flight together."""
-    deferrals = Deferrals()
-    deferrals.reject("logs", FORBIDDEN, 10.0)
-    assert not deferrals.reject("logs", FORBIDDEN, 11.0)
-    assert deferrals.until("logs") == 10.0 + FIRST
-
-
-def test_only_the_topic_that_was_rejected_waits() -> None:
-    """Until the end of the wait, and not a moment longer."""
-    deferrals = Deferrals()
-    deferrals.reject("logs", FORBIDDEN, 10.0)
-    assert deferrals.blocks("logs", 10.0 + FIRST - 0.001)
-    assert not deferrals.blocks("audit", 10.0)
-    assert not deferrals.blocks("logs", 10.0 + FIRST)
-
-
 def test_a_trial_blocks_the_rest_while_it_is_in_flight() -> None:
     """However it comes back, but delivered, the next may be tried."""
     deferrals = Deferrals()
@@ -68,28 +51,6 @@ def test_a_trial_blocks_the_rest_while_it_is_in_flight() -> None:
     trial.reenqueue(FORBIDDEN)
     assert not deferrals.blocks("logs", FIRST)
     assert deferrals.error("logs") is FORBIDDEN
-
-
-def test_a_delivery_ends_the_deferral() -> None:
-    """The next rejection waits for the shortest time again."""
-    deferrals = Deferrals()
-    for now in (0.0, 10.0):
-        deferrals.reject("logs", FORBIDDEN, now)
-    deferrals.delivered("logs", 20.0)
-    assert deferrals.error("logs") is None
-    deferrals.reject("logs", FORBIDDEN, 20.0)
-    assert deferrals.until("logs") == 20.0 + FIRST
-
-
-def test_a_delivery_during_a_wait_does_not_end_it() -> None:
-    """The batch was in flight beside the one that was rejected."""
-    deferrals = Deferrals()
-    for now in (0.0, 10.0):
-        deferrals.reject("logs", FORBIDDEN, now)
-    deferrals.delivered("logs", 11.0)
-    assert deferrals.blocks("logs", 11.0)
-    deferrals.reject("logs", FORBIDDEN, 20.0)
-    assert deferrals.until("logs") == 20.0 + FIRST
 
 
 def test_the_next_wait_to_end_is_the_deadline() -> None:
@@ -109,6 +70,30 @@ def test_the_end_of_a_wait_is_noticed_once() -> None:
     assert [deferrals.end_waits(now) for now in (1.0, FIRST, FIRST)] == [False, True, False]
     deferrals.reject("logs", FORBIDDEN, 5.0)
     assert [deferrals.end_waits(now) for now in (5.0, 10.0)] == [False, True]
+
+
+def test_only_the_topic_that_was_rejected_waits() -> None:
+    """Until the end of the wait, which rejections of other batches in flight don't prolong."""
+    deferrals = Deferrals()
+    deferrals.reject("logs", FORBIDDEN, 10.0)
+    assert not deferrals.reject("logs", FORBIDDEN, 11.0)
+    assert deferrals.blocks("logs", 10.0 + FIRST - 0.001)
+    assert not deferrals.blocks("audit", 10.0)
+    assert not deferrals.blocks("logs", 10.0 + FIRST)
+
+
+@pytest.mark.parametrize(("at", "over"), [(20.0, True), (11.0, False)])
+def test_a_delivery_ends_the_deferral_and_the_next_begins_anew(at: float, over: bool) -> None:
+    """During a wait it does not end that: the batch was in flight beside the rejected one. The
+    next rejection waits for the shortest time again either way."""
+    deferrals = Deferrals()
+    for now in (0.0, 10.0):
+        deferrals.reject("logs", FORBIDDEN, now)
+    deferrals.delivered("logs", at)
+    assert (deferrals.error("logs") is None) == over
+    assert deferrals.blocks("logs", at) == (not over)
+    deferrals.reject("logs", FORBIDDEN, 20.0)
+    assert deferrals.until("logs") == 20.0 + FIRST
 
 
 # -- an owner that defers --------------------------------------------------------------------------
@@ -136,7 +121,7 @@ def test_a_rejected_batch_waits_with_its_whole_topic() -> None:
     assert batch.state is State.QUEUED
     assert parts.sendable(10.0 + FIRST - 0.001) == [AUDIT_0]
     assert set(parts.sendable(10.0 + FIRST)) == {AUDIT_0, LOGS_0, LOGS_1}
-    assert parts.ends.told == []
+    assert parts.ends.ended == []
     ((topic, error),) = parts.ends.deferred_topics
     assert topic == "logs"
     assert isinstance(error, TopicAuthorizationFailed)
@@ -190,12 +175,12 @@ def test_the_owner_hears_of_each_wait() -> None:
         31_999,
     ],
 )
-def test_whatever_somebody_may_put_right_waits(error: ErrorCode | int) -> None:
+def test_a_cause_that_can_be_put_right_waits(error: ErrorCode | int) -> None:
     """An error unknown to us as well."""
     parts = deferring()
     parts.append("a")
     parts.settlement.answered(parts.send(), PartitionResult(error=error, base_offset=-1), 0.0)
-    assert parts.ends.told == []
+    assert parts.ends.ended == []
     assert parts.sendable(0.0) == []
 
 
@@ -239,7 +224,7 @@ def test_a_fenced_batch_of_unknown_fate_is_sent_again() -> None:
     batch = parts.send()
     parts.settlement.unanswered(batch, ConnectionError("cut"), 0.0)
     parts.settlement.answered(parts.send(now=5.0), answer(ErrorCode.producer_fenced), 5.0)
-    assert parts.ends.told == []
+    assert parts.ends.ended == []
     assert (batch.ambiguous, batch.stamp) == (False, None)
 
 
@@ -270,7 +255,7 @@ def test_a_client_that_is_rejected_waits_with_all_topics() -> None:
     parts.accumulator.hold("new", None, Record(None, b"", (), 0), "held", 0.0)
     parts.settlement.refuse_all(FORBIDDEN, 1.0)
     assert sorted(topic for topic, _ in parts.ends.deferred_topics) == ["logs", "new"]
-    assert parts.ends.told == []
+    assert parts.ends.ended == []
 
 
 def test_a_client_that_is_rejected_fails_what_does_not_wait() -> None:
@@ -282,7 +267,7 @@ def test_a_client_that_is_rejected_fails_what_does_not_wait() -> None:
     assert parts.ends.errors == {"held": FORBIDDEN, "a": FORBIDDEN}
 
 
-def test_all_tokens_of_a_topic_can_be_told_why_they_wait() -> None:
+def test_all_tokens_of_a_topic_are_found() -> None:
     """In flight, queued and held; of no other topic."""
     parts = deferring()
     parts.append("out")

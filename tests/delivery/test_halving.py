@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kiel_logging.delivery.batch import Batch, Stamp
+from kiel_logging.delivery.batch import Batch, Identity, Stamp
 from kiel_logging.errors import ConnectionLost, ProducerFenced
 from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.produce import PartitionResult
@@ -18,7 +18,7 @@ def halve(parts: Parts) -> tuple[Batch, Batch]:
     parts.append("a", "b", "c", "d")
     parts.settlement.unanswered(parts.send(), CUT, 0.0)
     parts.settlement.halve(parts.accumulator.drain(LOGS_0))
-    first, second = parts.accumulator.batches(LOGS_0)
+    first, second = parts.accumulator.queue(LOGS_0).batches
     return first, second
 
 
@@ -39,7 +39,7 @@ def test_halves_share_the_numbers_of_the_whole() -> None:
     parts.append("e")
     for _ in range(3):
         answer(parts, ErrorCode.none, 100.0)
-    assert parts.ends.told == ["a", "b", "c", "d", "e"]
+    assert parts.ends.ended == ["a", "b", "c", "d", "e"]
     assert parts.idempotence.identity == identity
 
 
@@ -60,18 +60,18 @@ def test_a_handler_sends_it_again() -> None:
     assert refused.stamp is None
     assert parts.ends.errors == {}
     answer(parts, ErrorCode.none, 200.0)
-    assert parts.ends.told == ["a", "b"]
+    assert parts.ends.ended == ["a", "b"]
 
 
 @pytest.mark.parametrize("sent", [False, True])
-def test_halves_of_what_is_surely_not_stored_get_numbers_of_their_own(sent: bool) -> None:
+def test_halves_of_a_batch_that_is_surely_not_stored_get_other_numbers(sent: bool) -> None:
     """The whole gives its own back, if it has any."""
     parts = Parts()
     parts.append("a", "b", "c", "d")
     if sent:
         answer(parts, ErrorCode.not_leader_or_follower, 0.0)
     parts.settlement.halve(parts.accumulator.drain(LOGS_0))
-    first, second = parts.accumulator.batches(LOGS_0)
+    first, second = parts.accumulator.queue(LOGS_0).batches
     assert first.stamp is second.stamp is None
     assert answer(parts, ErrorCode.none, 100.0).stamp == Stamp(parts.idempotence.identity, 0)  # type: ignore[arg-type]
     assert answer(parts, ErrorCode.none, 100.0).stamp == Stamp(parts.idempotence.identity, 2)  # type: ignore[arg-type]
@@ -83,9 +83,9 @@ def test_all_numbers_are_forgotten_with_the_cluster() -> None:
     halve(parts)
     parts.append("e")
     parts.settlement.leave_cluster()
-    parts.idempotence.take_identity(1000, 7)
+    parts.idempotence.identity = Identity(1000, 7)
     for base in (0, 2, 4):
         batch = answer(parts, ErrorCode.none, 100.0)
         assert batch.stamp == Stamp(parts.idempotence.identity, base)  # type: ignore[arg-type]
         assert not batch.torn
-    assert parts.ends.told == ["a", "b", "c", "d", "e"]
+    assert parts.ends.ended == ["a", "b", "c", "d", "e"]

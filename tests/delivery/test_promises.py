@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kiel_logging.delivery.accumulator import Accumulator
-from kiel_logging.delivery.batch import Batch, Stamp
+from kiel_logging.delivery.batch import Batch, Identity, Stamp
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.settlement import Settlement
 from kiel_logging.delivery.topology import Topology
@@ -121,7 +121,7 @@ class Promises(RuleBasedStateMachine):
             batch_size=4, linger=1.0, max_batch_bytes=700, delivery_timeout=DELIVERY_TIMEOUT
         )
         self.idempotence = Idempotence()
-        self.idempotence.take_identity(7, 0)
+        self.idempotence.identity = Identity(7, 0)
         self.ends = Ends(defers=self.defers)
         self.settlement = self.make_settlement()
         self.brokers = {partition: ModelPartition() for partition in PARTITIONS}

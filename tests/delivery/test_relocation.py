@@ -89,7 +89,7 @@ def test_a_batch_in_flight_is_waited_for() -> None:
     again = case.send(now=60.0)
     assert again.tokens == ["a", "b", "c"]
     assert again.stamp == (Identity(1000, 0), 0)
-    assert case.ends.told == []
+    assert case.ends.ended == []
 
 
 def test_a_batch_of_unknown_fate_is_sent_again() -> None:
@@ -138,7 +138,7 @@ class AnyPartitions(RuleBasedStateMachine):
             batch_size=4, linger=1.0, max_batch_bytes=300, delivery_timeout=10.0**6
         )
         self.idempotence = Idempotence()
-        self.idempotence.take_identity(7, 0)
+        self.idempotence.identity = Identity(7, 0)
         self.topology, self.ends = Topology(), Keyed()
         self.settlement = Settlement(
             accumulator=self.accumulator,
@@ -205,7 +205,7 @@ class AnyPartitions(RuleBasedStateMachine):
     def each_key_is_delivered_in_order(self) -> None:
         """Once."""
         for key in range(5):
-            numbers = [number for other, number in self.ends.told if other == key]
+            numbers = [number for other, number in self.ends.ended if other == key]
             assert numbers == list(range(1, len(numbers) + 1))
 
     def teardown(self) -> None:
@@ -219,7 +219,7 @@ class AnyPartitions(RuleBasedStateMachine):
                 self.settlement.answered(batch, TAKEN if there else GONE, self.now)
             self.sent = []
         self.each_key_is_delivered_in_order()
-        assert len(self.ends.told) == sum(self.counts)
+        assert len(self.ends.ended) == sum(self.counts)
         assert self.accumulator.memory == 0
         assert self.ends.errors == {}
 

@@ -1,4 +1,4 @@
-"""What follows from an answer: for the queue, the numbers, the leaders, and the records' owner."""
+"""The consequences of an answer: for the queue, numbers, leaders, and the records' owner."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from kiel_logging.wire.produce import PartitionResult
 from tests.delivery.settling import BACKOFF, LOGS_0, LOGS_1, TIMEOUT, Parts
 
 CUT = ConnectionError("the connection was cut")
+ALLOW = "allow this client's user to Write (and, for a new topic, Create) on it"
 
 
 def answer(
     error: ErrorCode | int, leader: Leader | None = None, message: str | None = None
 ) -> PartitionResult:
-    """What a broker says of a batch."""
+    """A broker's answer for a batch."""
     return PartitionResult(error=error, base_offset=-1, leader=leader, message=message)
 
 
@@ -52,7 +53,7 @@ def test_an_acknowledged_batch_is_delivered() -> None:
 
 
 def test_a_duplicate_is_delivered() -> None:
-    """By the attempt that nobody answered, at an offset that the broker no longer knows."""
+    """By the attempt that was not answered, at an offset that the broker no longer knows."""
     parts = Parts()
     batch = sent(parts)
     batch.ambiguous = True
@@ -71,108 +72,68 @@ def test_a_duplicate_of_what_was_sent_once_is_not_believed() -> None:
 
 # -- sent again ------------------------------------------------------------------------------------
 
-AGAIN = [
-    ErrorCode.not_enough_replicas,
-    ErrorCode.request_timed_out,
-    ErrorCode.not_leader_or_follower,
-    ErrorCode.out_of_order_sequence_number,
-    ErrorCode.invalid_producer_epoch,
-]
+# Error -> whether the batch may be in the log then, and whether it keeps its numbers.
+AGAIN = {
+    ErrorCode.not_enough_replicas: (False, True),
+    ErrorCode.not_leader_or_follower: (False, True),
+    ErrorCode.request_timed_out: (True, True),
+    ErrorCode.not_enough_replicas_after_append: (True, True),
+    ErrorCode.out_of_order_sequence_number: (False, False),
+    ErrorCode.invalid_producer_epoch: (False, False),
+}
 
 
 @pytest.mark.parametrize("error", AGAIN)
-def test_it_is_sent_again_after_a_backoff(error: ErrorCode) -> None:
-    """And nobody is told anything."""
+def test_a_batch_is_sent_again_after_a_backoff(error: ErrorCode) -> None:
+    """No end is reported, and the backoff grows with the attempts."""
     parts = Parts()
     batch = sent(parts)
+    stamp = batch.stamp
     parts.settlement.answered(batch, answer(error), 10.0)
     assert parts.accumulator.ready(10.0 + BACKOFF - 0.001) == []
     assert parts.accumulator.ready(10.0 + BACKOFF) == [LOGS_0]
-    assert parts.ends.told == []
+    assert (batch.ambiguous, batch.stamp == stamp) == AGAIN[error]
+    assert parts.ends.ended == []
+    parts.idempotence.identity = Identity(2000, 0)
+    stamp = parts.send(now=20.0).stamp
+    parts.settlement.unanswered(batch, CUT, 20.0)
+    assert parts.accumulator.ready(20.0 + 2 * BACKOFF - 0.001) == []
+    assert parts.accumulator.ready(20.0 + 2 * BACKOFF) == [LOGS_0]
+    assert (batch.ambiguous, batch.stamp, batch.last_error) == (True, stamp, CUT)
 
 
-def test_the_backoff_grows_with_the_attempts() -> None:
-    """It is asked for with how many there were."""
-    parts = Parts()
-    parts.settlement.answered(sent(parts), answer(ErrorCode.not_enough_replicas), 0.0)
-    parts.settlement.unanswered(parts.send(now=10.0), CUT, 10.0)
-    assert parts.accumulator.ready(10.0 + 2 * BACKOFF - 0.001) == []
-    assert parts.accumulator.ready(10.0 + 2 * BACKOFF) == [LOGS_0]
-
-
-@pytest.mark.parametrize("error", AGAIN)
-def test_it_is_not_sent_again_past_its_deadline(error: ErrorCode) -> None:
+@pytest.mark.parametrize("error", [*AGAIN, ErrorCode.message_too_large])
+def test_a_batch_is_not_sent_again_past_its_deadline_or_while_closing(error: ErrorCode) -> None:
     """It fails, with the last error as the reason."""
-    parts = Parts()
-    parts.settlement.answered(sent(parts), answer(error), TIMEOUT)
-    assert isinstance(parts.ends.errors["a"], DeliveryTimeout)
-    assert "not delivered to logs[0] within 120000 ms" in str(parts.ends.errors["a"])
-    assert error.name.upper() in str(parts.ends.errors["a"])
-
-
-@pytest.mark.parametrize("error", AGAIN)
-def test_it_is_not_sent_again_while_closing(error: ErrorCode) -> None:
-    """Nobody would be there to send it."""
-    parts = Parts()
-    batch = sent(parts)
-    parts.settlement.closing = True
-    parts.settlement.answered(batch, answer(error), 1.0)
-    assert isinstance(parts.ends.errors["a"], ProducerClosed)
-    assert parts.accumulator.outstanding == 0
+    late, closing = Parts(), Parts()
+    late.settlement.answered(sent(late), answer(error), TIMEOUT)
+    assert isinstance(late.ends.errors["a"], DeliveryTimeout)
+    assert "not delivered to logs[0] within 120000 ms" in str(late.ends.errors["a"])
+    assert error.name.upper() in str(late.ends.errors["a"])
+    batch = sent(closing)
+    closing.settlement.closing = True
+    closing.settlement.answered(batch, answer(error), 1.0)
+    assert isinstance(closing.ends.errors["a"], ProducerClosed)
+    assert closing.accumulator.outstanding == 0
 
 
 @pytest.mark.parametrize(
-    ("error", "ambiguous"),
+    ("error", "hint", "leader"),
     [
-        (ErrorCode.not_enough_replicas, False),
-        (ErrorCode.not_leader_or_follower, False),
-        (ErrorCode.request_timed_out, True),
-        (ErrorCode.not_enough_replicas_after_append, True),
+        (ErrorCode.not_leader_or_follower, None, None),
+        (ErrorCode.not_leader_or_follower, Leader(2, 6), 2),
+        (ErrorCode.not_enough_replicas, None, 1),
     ],
 )
-def test_what_may_be_in_the_log_is_marked(error: ErrorCode, ambiguous: bool) -> None:
-    """It keeps its numbers either way."""
+def test_a_leader_that_moved_is_forgotten(
+    error: ErrorCode, hint: Leader | None, leader: int | None
+) -> None:
+    """That of this partition; a hint names the new one, so no metadata has to be asked for
+    (KIP-951). Other errors say nothing of the leader."""
     parts = Parts()
-    batch = sent(parts)
-    stamp = batch.stamp
-    parts.settlement.answered(batch, answer(error), 1.0)
-    assert (batch.ambiguous, batch.stamp) == (ambiguous, stamp)
-
-
-def test_what_was_not_answered_may_be_in_the_log() -> None:
-    """It is sent again under the numbers it had."""
-    parts = Parts()
-    batch = sent(parts)
-    stamp = batch.stamp
-    parts.settlement.unanswered(batch, CUT, 1.0)
-    assert (batch.ambiguous, batch.stamp, batch.last_error) == (True, stamp, CUT)
-    assert parts.accumulator.ready(1.0 + BACKOFF) == [LOGS_0]
-
-
-# -- leaders ---------------------------------------------------------------------------------------
-
-
-def test_a_leader_that_moved_is_forgotten() -> None:
-    """That of this partition."""
-    parts = Parts()
-    parts.settlement.answered(sent(parts), answer(ErrorCode.not_leader_or_follower), 1.0)
-    assert parts.topology.leader(LOGS_0) is None
+    parts.settlement.answered(sent(parts), answer(error, hint), 1.0)
+    assert parts.topology.leader(LOGS_0) == leader
     assert parts.topology.leader(LOGS_1) == 1
-
-
-def test_a_hint_names_the_new_leader() -> None:
-    """No metadata has to be asked for (KIP-951)."""
-    parts = Parts()
-    moved = answer(ErrorCode.not_leader_or_follower, leader=Leader(2, 6))
-    parts.settlement.answered(sent(parts), moved, 1.0)
-    assert parts.topology.leader(LOGS_0) == 2
-
-
-def test_other_errors_say_nothing_of_the_leader() -> None:
-    """It stays who it was."""
-    parts = Parts()
-    parts.settlement.answered(sent(parts), answer(ErrorCode.not_enough_replicas), 1.0)
-    assert parts.topology.leader(LOGS_0) == 1
 
 
 # -- numbers ---------------------------------------------------------------------------------------
@@ -196,13 +157,13 @@ def test_a_fenced_producer_asks_for_another_id() -> None:
     batch = sent(parts)
     parts.settlement.answered(batch, answer(ErrorCode.producer_fenced), 1.0)
     assert parts.idempotence.identity is None
-    parts.idempotence.take_identity(2000, 0)
+    parts.idempotence.identity = Identity(2000, 0)
     assert parts.send(now=10.0) is batch
     assert batch.stamp == (Identity(2000, 0), 0)
 
 
 def test_what_may_be_in_the_log_is_not_sent_under_another_id() -> None:
-    """It could be there twice: whoever waits has to decide."""
+    """It could be there twice: the caller has to decide."""
     parts = Parts()
     parts.settlement.unanswered(sent(parts), CUT, 1.0)
     parts.settlement.answered(parts.send(now=9.0), answer(ErrorCode.producer_fenced), 9.0)
@@ -224,56 +185,49 @@ def test_the_epoch_rises_after_an_unknown_fate_only(ambiguous: bool, epoch: int)
 # -- given up --------------------------------------------------------------------------------------
 
 
-def test_an_error_for_good_fails_the_batch() -> None:
-    """With its name, number, partition, and what the broker had to say."""
-    parts = Parts()
-    refused = answer(ErrorCode.invalid_record, message="no key on a compacted topic")
-    parts.settlement.answered(sent(parts), refused, 1.0)
-    error = parts.ends.errors["a"]
-    assert str(error) == (
-        "the broker answered INVALID_RECORD (87) for logs[0]: no key on a compacted topic"
-    )
-    assert isinstance(error, BrokerRejected)
-    assert error.error_code == ErrorCode.invalid_record
-    assert parts.ends.told == ["a", "b"]
-
-
-def test_an_error_that_is_unknown_to_us_keeps_its_number() -> None:
-    """Brokers may be newer."""
-    parts = Parts()
-    parts.settlement.answered(sent(parts), answer(31_999), 1.0)
-    error = parts.ends.errors["a"]
-    assert isinstance(error, BrokerRejected)
-    assert error.error_code == 31_999
-    assert "an error unknown to us (31999)" in str(error)
-
-
-def test_a_topic_that_may_not_be_written_to() -> None:
-    """Has a class of its own, and advice."""
-    parts = Parts()
-    parts.settlement.answered(sent(parts), answer(ErrorCode.topic_authorization_failed), 1.0)
-    assert isinstance(parts.ends.errors["a"], TopicAuthorizationFailed)
-    assert "allow this client's user to Write" in str(parts.ends.errors["a"])
-
-
-def test_every_end_that_is_no_delivery_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody may be waiting for the future."""
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (
+            ErrorCode.invalid_record,
+            BrokerRejected,
+            "the broker answered INVALID_RECORD (87) for logs[0]: no key",
+        ),
+        (
+            ErrorCode.topic_authorization_failed,
+            TopicAuthorizationFailed,
+            f"the broker answered TOPIC_AUTHORIZATION_FAILED (29) for logs[0]: no key: {ALLOW}",
+        ),
+        (
+            31_999,
+            BrokerRejected,
+            "the broker answered an error unknown to us (31999) for logs[0]: no key",
+        ),
+    ],
+)
+def test_an_error_for_good_fails_the_batch(
+    error: int, kind: type[Exception], text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its name, number, partition, the broker's words and advice; it is logged as well, for
+    perhaps no code looks at the future."""
     parts = Parts()
     batch = sent(parts)
     with caplog.at_level(logging.ERROR, "kiel_logging"):
-        parts.settlement.answered(batch, answer(ErrorCode.invalid_record), 1.0)
+        parts.settlement.answered(batch, answer(error, message="no key"), 1.0)
+    failure = parts.ends.errors["a"]
+    assert type(failure) is kind
+    assert str(failure) == text
+    assert getattr(failure, "error_code", None) == error
+    assert parts.ends.ended == ["a", "b"]
     (record,) = caplog.records
-    assert record.getMessage() == (
-        "2 messages for logs[0] were not delivered: "
-        "the broker answered INVALID_RECORD (87) for logs[0]"
-    )
+    assert record.getMessage() == f"2 messages for logs[0] were not delivered: {text}"
 
 
 # -- too large -------------------------------------------------------------------------------------
 
 
 def test_a_batch_that_is_too_large_is_halved() -> None:
-    """Nobody is told; the halves are ready at once, under numbers without a hole."""
+    """No end is reported; the halves are ready at once, under numbers without a hole."""
     parts = Parts()
     batch = sent(parts, "a", "b", "c", "d")
     parts.settlement.answered(batch, answer(ErrorCode.message_too_large), 1.0)
@@ -284,7 +238,7 @@ def test_a_batch_that_is_too_large_is_halved() -> None:
     second = parts.send(now=1.0)
     assert second.tokens == ["c", "d"]
     assert (first.stamp, second.stamp) == ((Identity(1000, 0), 0), (Identity(1000, 0), 2))
-    assert parts.ends.told == ["a", "b"]
+    assert parts.ends.ended == ["a", "b"]
 
 
 def test_a_record_that_is_too_large_fails_alone() -> None:
@@ -300,7 +254,7 @@ def test_a_record_that_is_too_large_fails_alone() -> None:
 
 @pytest.mark.parametrize(("limit", "shown"), [(1000, "is 1000"), (None, "is less")])
 def test_the_error_names_size_topic_and_limit(limit: int | None, shown: str) -> None:
-    """The topic's own limit, where the broker told it."""
+    """The topic's own limit, where the broker gave it."""
     parts = Parts()
     parts.settlement.limits["logs"] = limit
     batch = sent(parts, "a")
@@ -315,7 +269,7 @@ def test_the_error_names_size_topic_and_limit(limit: int | None, shown: str) -> 
 
 
 def test_queued_records_expire() -> None:
-    """The reason is the last error, else what is wrong with the brokers, else the leader."""
+    """The reason is the last error, else the trouble of the brokers, else the leader."""
     parts = Parts()
     parts.append("a", to=LOGS_0)
     parts.append("b", to=LOGS_1)
@@ -325,15 +279,10 @@ def test_queued_records_expire() -> None:
     assert str(parts.ends.errors["b"]) == (
         "not delivered to logs[1] within 120000 ms: its partition has no leader"
     )
-
-
-def test_what_is_wrong_with_the_brokers_is_the_reason() -> None:
-    """When the batch itself has met no error."""
-    parts = Parts()
-    parts.append("a")
+    parts.append("c")
     parts.settlement.trouble = CUT
     parts.settlement.expire(TIMEOUT)
-    assert str(parts.ends.errors["a"]).endswith("within 120000 ms: the connection was cut")
+    assert str(parts.ends.errors["c"]).endswith("within 120000 ms: the connection was cut")
 
 
 def test_held_records_expire() -> None:
@@ -341,14 +290,14 @@ def test_held_records_expire() -> None:
     parts = Parts()
     parts.accumulator.hold("new", None, Record(None, b"", (), 0), "a", 0.0)
     parts.settlement.expire(TIMEOUT - 0.001)
-    assert parts.ends.told == []
+    assert parts.ends.ended == []
     parts.settlement.expire(TIMEOUT)
     assert isinstance(parts.ends.errors["a"], DeliveryTimeout)
     assert "not delivered to new within" in str(parts.ends.errors["a"])
 
 
 def test_a_topic_that_does_not_come_back_is_given_up() -> None:
-    """What is held and what is queued for it; others stay."""
+    """All that is held or queued for it; other topics stay."""
     parts = Parts()
     gone = UnknownTopic("logs is gone")
     parts.append("queued", to=LOGS_0)
@@ -368,29 +317,12 @@ def test_in_the_end_everything_is_given_up() -> None:
     parts.settlement.closing = True
     parts.settlement.trouble = CUT
     parts.settlement.give_up_all()
-    assert sorted(parts.ends.told) == ["held", "queued"]
+    assert sorted(parts.ends.ended) == ["held", "queued"]
     parts.settlement.unanswered(out, CUT, 1.0)
-    assert sorted(parts.ends.told) == ["held", "out", "queued"]
+    assert sorted(parts.ends.ended) == ["held", "out", "queued"]
     assert all(isinstance(error, ProducerClosed) for error in parts.ends.errors.values())
     assert "the connection was cut" in str(parts.ends.errors["queued"])
     assert parts.accumulator.outstanding == 0
-
-
-def test_a_record_that_can_not_be_queued_ends_too() -> None:
-    """Whoever hands it over can't be told otherwise."""
-    parts = Parts()
-    error = ValueError("no such partition")
-    parts.settlement.refuse(["a"], error, "logs")
-    assert parts.ends.errors == {"a": error}
-
-
-def test_nothing_is_split_once_it_is_over() -> None:
-    """A batch that is too large ends with the rest when the producer is closing."""
-    parts = Parts()
-    batch = sent(parts)
-    parts.settlement.closing = True
-    parts.settlement.answered(batch, answer(ErrorCode.message_too_large), 1.0)
-    assert batch.state is State.FAILED
 
 
 def test_a_broker_s_own_words_are_shown_and_do_nothing_else() -> None:
@@ -414,4 +346,4 @@ def test_a_record_that_brokers_never_store_costs_itself_only(*, defers: bool) ->
         parts.settlement.answered(batch, PartitionResult(error=error, base_offset=0), 0.0)
     failed = [5] if defers else list(range(8))
     assert list(parts.ends.errors) == failed
-    assert sorted(parts.ends.told) == list(range(8))
+    assert sorted(parts.ends.ended) == list(range(8))

@@ -1,4 +1,4 @@
-"""Which partitions can't be sent to now, why and since when, and how much waits for them."""
+"""Partitions that can't be sent to now: why and since when, and how much waits for them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_partition_that_can_be_sent_to_is_not_stalled() -> None:
 
 
 def test_a_partition_without_a_leader() -> None:
-    """What waits for it is counted, and nothing of the other one."""
+    """Its waiting records are counted, and none of the other one."""
     case = Case()
     case.append("a", "b")
     case.append("c", to=LOGS_1)
@@ -193,7 +193,7 @@ def test_a_watched_partition_is_stalled_though_nothing_waits() -> None:
 
 @pytest.mark.parametrize("where", [TopicPartition("logs", 2), TopicPartition("logs", UNKNOWN)])
 def test_a_partition_that_is_gone_is_not_stalled(where: TopicPartition) -> None:
-    """Nothing will ever be sent to it: what waits for it goes elsewhere."""
+    """Nothing will ever be sent to it: its records go elsewhere."""
     case = Case()
     case.stalls.watched.add(where)
     case.stalls.update(1.0)

@@ -1,4 +1,4 @@
-"""What is known of the cluster, from answers of brokers that may be older than it."""
+"""The cluster as it is known from answers of brokers, which may be older than what is known."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def topic(
 
 
 def answer(*topics: Topic, brokers: dict[int, Broker] = BROKERS) -> Metadata:
-    """What a broker says."""
+    """A broker's answer."""
     return Metadata(brokers=brokers, topics={one.name: one for one in topics})
 
 
@@ -47,52 +47,30 @@ def knowing(*topics: Topic) -> Topology:
 # -- nothing is known ------------------------------------------------------------------------------
 
 
-def test_in_the_beginning_nothing_is_known() -> None:
-    """No broker, no partition, no leader; nothing is missing either."""
-    topology = Topology()
-    assert topology.brokers == {}
-    assert topology.partitions("logs") is None
-    assert topology.leader(LOGS_0) is None
-    assert topology.topic_id("logs") is None
-    assert topology.missing_topics() == []
-
-
 # -- answers are merged ----------------------------------------------------------------------------
 
 
 def test_an_answer_is_taken_in() -> None:
-    """Brokers, partitions in order, leaders and the id."""
-    topology = knowing(topic((1, 0), (2, 0), (3, 0)))
+    """Brokers, partitions in order, leaders and the id. Leader -1, or one that is no known broker,
+    is none. Topics that were not asked for stay, and so do leaders when partitions are added."""
+    topology = Topology()
+    topology.forget_leader(LOGS_0)
+    topology.forget_topic("logs")
+    assert (topology.brokers, topology.missing) == ({}, {})
+    assert topology.partitions("logs") is topology.leader(LOGS_0) is topology.topic_id("logs")
+    assert topology.leader(LOGS_0) is None
+    leaders = {2: Leader(7, 0), 0: Leader(1, 0), 1: Leader(NO_LEADER, 3)}
+    topology.update(answer(Topic("logs", ErrorCode.none, leaders, FIRST_ID)), 0.0)
+    topology.update(answer(topic((2, 0), name="audit")), 1.0)
     assert topology.brokers == BROKERS
     assert topology.partitions("logs") == [0, 1, 2]
-    assert [topology.leader(one) for one in (LOGS_0, LOGS_1, LOGS_2)] == [1, 2, 3]
+    assert [topology.leader(one) for one in (LOGS_0, LOGS_1, LOGS_2)] == [1, None, None]
     assert topology.topic_id("logs") == FIRST_ID
-
-
-def test_partitions_are_in_order_whatever_the_answer_s() -> None:
-    """Partitioners depend on it."""
-    unordered = Topic(
-        name="logs",
-        error=ErrorCode.none,
-        leaders={2: Leader(1, 0), 0: Leader(1, 0), 1: Leader(1, 0)},
-    )
-    assert knowing(unordered).partitions("logs") == [0, 1, 2]
-
-
-def test_topics_that_were_not_asked_for_stay() -> None:
-    """An answer is about what was asked."""
-    topology = knowing(topic((1, 0)))
-    topology.update(answer(topic((2, 0), name="audit")), 1.0)
-    assert topology.leader(LOGS_0) == 1
     assert topology.leader(TopicPartition("audit", 0)) == 2
-
-
-def test_partitions_that_were_added_are_there() -> None:
-    """And those that were known keep their leaders."""
-    topology = knowing(topic((1, 0)))
-    topology.update(answer(topic((1, 0), (2, 0))), 1.0)
-    assert topology.partitions("logs") == [0, 1]
-    assert topology.leader(LOGS_1) == 2
+    topology.update(answer(topic((1, 0), (3, 4), (2, 1), (2, 0))), 2.0)
+    assert topology.partitions("logs") == [0, 1, 2, 3]
+    assert [topology.leader(one) for one in (LOGS_0, LOGS_1, LOGS_2)] == [1, 3, 2]
+    assert topology.remade == set(), "added partitions are for what comes later, as in Java"
 
 
 def test_brokers_are_replaced() -> None:
@@ -104,7 +82,7 @@ def test_brokers_are_replaced() -> None:
 
 
 def test_an_answer_without_brokers_takes_none_away() -> None:
-    """A broker that has just started may know of nobody."""
+    """A broker that has just started may know no other."""
     topology = knowing(topic((1, 0)))
     topology.update(answer(brokers={}), 1.0)
     assert topology.brokers == BROKERS
@@ -114,17 +92,27 @@ def test_an_answer_without_brokers_takes_none_away() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "told", "expected"),
+    ("known", "said", "expected"),
     [((1, 5), (2, 6), 2), ((1, 5), (2, 5), 2), ((1, 5), (2, 4), 1), ((1, 0), (2, -1), 1)],
     ids=["later", "same", "earlier", "without an epoch"],
 )
 def test_a_later_election_wins(
-    known: tuple[int, int], told: tuple[int, int], expected: int
+    known: tuple[int, int], said: tuple[int, int], expected: int
 ) -> None:
-    """A broker that lags behind doesn't turn time back."""
-    topology = knowing(topic(known))
-    topology.update(answer(topic(told)), 1.0)
-    assert topology.leader(LOGS_0) == expected
+    """A broker that lags behind doesn't turn time back, in metadata or in a hint. A leader that was
+    forgotten may lead again, or be replaced by an older one: a topic made again counts its
+    elections anew, and may have no id to show it (KAFKA-12257)."""
+    for learn in (
+        lambda topology: topology.update(answer(topic(said)), 1.0),
+        lambda topology: topology.learn_leader(LOGS_0, Leader(*said)),
+    ):
+        topology = knowing(topic(known, known))
+        learn(topology)
+        assert topology.leader(LOGS_0) == expected
+        topology.forget_leader(LOGS_0)
+        assert [topology.leader(LOGS_0), topology.partitions("logs")] == [None, [0, 1]]
+        learn(topology)
+        assert topology.leader(LOGS_0) == said[0]
 
 
 def test_a_hint_is_taken_like_an_answer() -> None:
@@ -145,55 +133,6 @@ def test_hints_name_no_more_brokers_than_a_cluster_can_have() -> None:
     assert set(BROKERS) <= set(topology.brokers)
 
 
-def test_a_late_hint_is_not_taken() -> None:
-    """The answer that was asked for meanwhile knew more."""
-    topology = knowing(topic((1, 7)))
-    topology.learn_leader(LOGS_0, Leader(2, 6))
-    assert topology.leader(LOGS_0) == 1
-
-
-def test_a_leader_that_is_no_known_broker_is_none() -> None:
-    """There is no way to it."""
-    assert knowing(topic((7, 0))).leader(LOGS_0) is None
-
-
-def test_no_leader_is_none() -> None:
-    """As brokers write it: -1."""
-    assert knowing(topic((NO_LEADER, 3))).leader(LOGS_0) is None
-
-
-def test_a_forgotten_leader() -> None:
-    """It is none until somebody tells, and the partition is still there."""
-    topology = knowing(topic((1, 5), (2, 5)))
-    topology.forget_leader(LOGS_0)
-    assert [topology.leader(LOGS_0), topology.leader(LOGS_1)] == [None, 2]
-    assert topology.partitions("logs") == [0, 1]
-
-
-def test_a_forgotten_leader_may_lead_again() -> None:
-    """The same broker in the same epoch: it was only away for a moment."""
-    topology = knowing(topic((1, 5)))
-    topology.forget_leader(LOGS_0)
-    topology.update(answer(topic((1, 5))), 1.0)
-    assert topology.leader(LOGS_0) == 1
-
-
-def test_a_forgotten_leader_may_be_replaced_by_an_older_one() -> None:
-    """A topic made again counts its elections anew, and may have no id to tell (KAFKA-12257)."""
-    topology = knowing(topic((1, 5)))
-    topology.forget_leader(LOGS_0)
-    topology.update(answer(topic((2, 4))), 1.0)
-    assert topology.leader(LOGS_0) == 2
-
-
-def test_forgetting_what_is_not_known_is_nothing() -> None:
-    """It may come at any time."""
-    topology = Topology()
-    topology.forget_leader(LOGS_0)
-    topology.forget_topic("logs")
-    assert topology.leader(LOGS_0) is None
-
-
 # -- partitions that have a leader -----------------------------------------------------------------
 
 
@@ -205,12 +144,9 @@ def test_available_are_the_partitions_with_a_leader() -> None:
     assert topology.available_partitions("logs") == [2]
     topology.learn_leader(LOGS_1, Leader(2, 1))
     assert topology.available_partitions("logs") == [1, 2]
-
-
-def test_all_are_available_where_none_is() -> None:
-    """Records have to wait somewhere."""
-    topology = knowing(topic((NO_LEADER, 0), (NO_LEADER, 0)))
-    assert topology.available_partitions("logs") == [0, 1]
+    for where in (LOGS_1, LOGS_2):
+        topology.forget_leader(where)
+    assert topology.available_partitions("logs") == [0, 1, 2], "records have to wait somewhere"
 
 
 @pytest.mark.parametrize(
@@ -226,17 +162,6 @@ def test_which_partitions_there_are(partition: object, expected: int | None) -> 
 # -- topics that are made again --------------------------------------------------------------------
 
 
-def test_a_topic_made_again_starts_with_new_epochs() -> None:
-    """Another id: what was known of the first says nothing of the second (KIP-516)."""
-    topology = knowing(topic((1, 9), (1, 9)))
-    topology.update(answer(topic((2, 0), topic_id=SECOND_ID)), 1.0)
-    assert topology.topic_id("logs") == SECOND_ID
-    assert topology.partitions("logs") == [0]
-    assert topology.leader(LOGS_0) == 2
-    assert topology.leader(LOGS_1) is None
-    assert topology.find("logs", 1) is None
-
-
 def test_a_topic_that_was_forgotten_comes_back_as_another() -> None:
     """Also where brokers have no ids."""
     topology = knowing(topic((1, 9), topic_id=None))
@@ -250,77 +175,50 @@ def test_a_topic_that_was_forgotten_comes_back_as_another() -> None:
 # -- topics that are missing -----------------------------------------------------------------------
 
 
-def test_a_missing_topic_is_missing_since_it_was_first_told() -> None:
-    """With what was told last."""
+def test_a_missing_topic_is_missing_since_the_first_answer() -> None:
+    """With the error of the last one."""
     topology = Topology()
     topology.update(answer(topic(error=UNKNOWN)), 3.0)
     topology.update(answer(topic(error=ErrorCode.leader_not_available)), 5.0)
-    assert topology.is_missing("logs")
-    assert topology.missing_topics() == ["logs"]
-    assert topology.missing("logs") == (ErrorCode.leader_not_available, 3.0)
-
-
-def test_a_topic_that_came_into_being_is_not_missing() -> None:
-    """And should it go again, it is missing from then on."""
-    topology = Topology()
-    topology.update(answer(topic(error=UNKNOWN)), 3.0)
-    topology.update(answer(topic((1, 0))), 4.0)
-    assert not topology.is_missing("logs")
+    assert "logs" in topology.missing
+    assert list(topology.missing) == ["logs"]
+    assert topology.missing["logs"] == (ErrorCode.leader_not_available, 3.0)
+    topology.update(answer(topic((1, 0))), 6.0)
+    assert "logs" not in topology.missing, "it came into being"
     topology.update(answer(topic(error=UNKNOWN)), 9.0)
-    assert topology.missing("logs") == (UNKNOWN, 9.0)
+    assert topology.missing["logs"] == (UNKNOWN, 9.0)
+    topology.forget_topic("logs")
+    assert topology.missing == {}
 
 
 def test_a_missing_topic_keeps_its_partitions() -> None:
-    """One broker's word is not enough: it may not have heard of it yet."""
+    """One broker may not have heard of it yet."""
     topology = knowing(topic((1, 0), (2, 0)))
     topology.update(answer(topic(error=UNKNOWN)), 1.0)
     assert topology.partitions("logs") == [0, 1]
-    assert topology.is_missing("logs")
-
-
-def test_other_topics_are_not_missing() -> None:
-    """Of what was not asked nothing is said."""
-    topology = knowing(topic((1, 0)), topic(name="audit", error=UNKNOWN))
-    assert topology.missing_topics() == ["audit"]
-    assert not topology.is_missing("never heard of")
-
-
-def test_a_forgotten_topic_is_not_missing() -> None:
-    """Nothing is known of it, not even that."""
-    topology = knowing(topic(error=UNKNOWN))
-    topology.forget_topic("logs")
-    assert topology.missing_topics() == []
-
-
-def test_repr_tells_what_is_known() -> None:
-    """Node ids and names."""
-    topology = knowing(topic((1, 0)), topic((1, 0), name="audit"))
-    assert repr(topology) == "<Topology brokers=[1, 2, 3] topics=['audit', 'logs']>"
+    assert "logs" in topology.missing
 
 
 # -- partitions that are gone ----------------------------------------------------------------------
 
 
-def test_a_topic_of_another_id_has_only_the_partitions_that_are_listed() -> None:
-    """It was deleted and made again, with fewer of them."""
-    topology = knowing(topic((1, 0), (2, 0), (3, 0)))
-    topology.update(answer(topic((1, 0), topic_id=SECOND_ID)), 1.0)
-    assert [topology.has(one) for one in (LOGS_0, LOGS_1, LOGS_2)] == [True, False, False]
-    assert topology.remade == {"logs"}
-
-
-def test_a_topic_that_is_made_again_as_it_was() -> None:
-    """What is queued for its partitions is right where it is."""
-    topology = knowing(topic((1, 0), (2, 0)))
-    topology.update(answer(topic((2, 0), (1, 0), topic_id=SECOND_ID)), 1.0)
-    assert topology.remade == set()
-
-
-def test_partitions_that_are_added_move_nothing() -> None:
-    """They are for what comes later, as in Kafka's own clients."""
-    topology = knowing(topic((1, 0)))
-    topology.update(answer(topic((1, 0), (2, 0))), 1.0)
-    assert topology.remade == set()
+@pytest.mark.parametrize(
+    ("again", "leaders", "remade"),
+    [([(3, 0)], [3, None, None], {"logs"}), ([(3, 0), (1, 0), (2, 0)], [3, 1, 2], set())],
+    ids=["with fewer partitions", "as it was"],
+)
+def test_a_topic_of_another_id_has_only_the_partitions_and_epochs_that_are_listed(
+    again: list[tuple[int, int]], leaders: list[int | None], remade: set[str]
+) -> None:
+    """It was deleted and made again: nothing of the first is true of the second (KIP-516)."""
+    topology = knowing(topic((1, 9), (2, 9), (3, 9)))
+    topology.update(answer(topic(*again, topic_id=SECOND_ID)), 1.0)
+    assert topology.topic_id("logs") == SECOND_ID
+    assert topology.partitions("logs") == list(range(len(again)))
+    assert [topology.leader(one) for one in (LOGS_0, LOGS_1, LOGS_2)] == leaders
+    assert topology.has(LOGS_2) == (len(again) == 3)
+    assert topology.find("logs", 2) == (2 if len(again) == 3 else None)
+    assert topology.remade == remade
 
 
 def test_an_answer_with_fewer_partitions_of_the_same_id_is_an_old_one() -> None:
@@ -351,11 +249,3 @@ def test_without_ids_a_partition_between_two_leaders_is_not_gone() -> None:
     topology.forget_leader(LOGS_1)
     topology.update(answer(topic((1, 0), (NO_LEADER, 0), topic_id=None)), 1.0)
     assert topology.has(LOGS_1)
-
-
-def test_a_forgotten_topic_has_no_partitions() -> None:
-    """Nor has one that was never heard of."""
-    topology = knowing(topic((1, 0)))
-    topology.forget_topic("logs")
-    assert not topology.has(LOGS_0)
-    assert not topology.has(TopicPartition("other", 0))

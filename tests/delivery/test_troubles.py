@@ -16,7 +16,7 @@ LEADERLESS: Final = NoLeader("no leader")
 
 
 class Case:
-    """What is reported, as (seconds since the start, subject), with a look every half second."""
+    """Reports as (seconds since the start, subject), with a look every half second."""
 
     def __init__(self) -> None:
         self.troubles = Troubles()
@@ -35,7 +35,7 @@ class Case:
 
 
 def test_trouble_that_passes_is_not_reported() -> None:
-    """An election takes a few seconds: neither its beginning nor its end."""
+    """An election takes a few seconds: its beginning and its end are no news."""
     case = Case()
     case.look(PATIENCE, logs=Seen(LEADERLESS, 3))
     case.look(60.0)
@@ -48,13 +48,6 @@ def test_trouble_that_lasts_is_reported_again_every_minute() -> None:
     case = Case()
     case.look(PATIENCE + 2 * REPEAT + 1, logs=Seen(LEADERLESS, 3))
     assert case.lasts == [(PATIENCE + n * REPEAT, "logs") for n in range(3)]
-
-
-def test_urgent_trouble_is_reported_at_once() -> None:
-    """It would not go away by itself."""
-    case = Case()
-    case.look(1.0, logs=Seen(CUT, 3, urgent=True))
-    assert case.lasts == [(0.0, "logs")]
 
 
 def test_trouble_may_become_urgent() -> None:
@@ -122,7 +115,7 @@ def test_a_trouble_knows_since_when_and_how_much_waits() -> None:
 
 
 def test_no_trouble_lasts_before_it_is_due() -> None:
-    """Nor when it is over."""
+    """And none lasts when it is over."""
     troubles = Troubles()
     troubles.update({LOGS: Seen(CUT, 1)}, START)
     assert troubles.lasting == ()

@@ -43,7 +43,7 @@ def test_a_wrong_time_is_put_right(wrong: str) -> None:
     """That of the one record; all are stored, in order, under the owner's time and their own."""
     parts = parts_with(5_000)
     assert send_all(parts, wrong) == {**dict.fromkeys("abc", 0), wrong: 5_000}
-    assert parts.ends.told == ["a", "b", "c"]
+    assert parts.ends.ended == ["a", "b", "c"]
     assert parts.ends.errors == {}
 
 

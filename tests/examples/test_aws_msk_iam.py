@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from kiel_logging import KafkaHandler
-from kiel_logging.network.mechanisms import oauthbearer
+from kiel_logging.network.sasl import oauthbearer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "aws_msk_iam.py"
 KEY_ID = "AKIDEXAMPLEOFNOBODY"

@@ -20,7 +20,7 @@ from kiel_logging.wire.metadata import Broker
 from tests.network.quick import QUICK, quick_producer, values
 from tests.network.test_bootstrap import heard
 from tests.support.fake_broker import HANG_UP, STALL, FakeBroker
-from tests.support.fake_cluster import FakeCluster
+from tests.support.fake_cluster import ErrorCode, FakeCluster
 from tests.support.fake_sasl import Sasl
 
 __all__ = ["heard"]
@@ -141,6 +141,26 @@ async def test_known_brokers_are_asked_again_after_the_bootstrap_brokers() -> No
             present.start()
             await waiting
             assert values(cluster, "logs") == [b"1", b"2"]
+
+
+@pytest.mark.gen_test
+async def test_a_broker_without_metadata_sends_the_client_to_the_bootstrap_brokers() -> None:
+    """REBOOTSTRAP_REQUIRED, from Metadata v13 on: the cluster has moved (KIP-1102)."""
+    async with FakeCluster(brokers=2) as cluster:
+        seed, known = cluster.brokers
+        seed.node.fenced = True
+        cluster.add_topic("logs", 1, leaders=[known.node_id])
+        nothing: dict[str, Any] = {"brokers": (), "topics": ()}
+        known.on(
+            "Metadata",
+            lambda _, default: dataclasses.replace(
+                default(), error_code=ErrorCode.rebootstrap_required, **nothing
+            ),
+        )
+        async with Producer([seed.address], **QUICK) as producer:
+            await producer.produce("logs", 1)
+        assert values(cluster, "logs") == [b"1"]
+        assert [r.node_id for r in cluster.requests if r.api == "Metadata"] == [0, 1, 0]
 
 
 @pytest.mark.gen_test

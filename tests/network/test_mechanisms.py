@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.errors import AuthenticationFailed
-from kiel_logging.network.mechanisms import Conversation, oauthbearer, plain, scram
+from kiel_logging.network.sasl import Conversation, oauthbearer, plain, scram
 from tests.support.examples import examples
 from tests.support.fake_sasl import Answers, Refused, scram_answers
 
