@@ -101,9 +101,8 @@ class Owner:
 @asynccontextmanager
 async def engine_for(owner: Owner, cluster: FakeCluster, **options: Any) -> AsyncIterator[Engine]:
     """An engine that was started, and is closed without waiting."""
-    checked = producer_options(
-        cluster.addresses, **{**QUICK, "delivery_timeout_ms": 10**9, **options}
-    )
+    quick = {**QUICK, "delivery_timeout_ms": 10**9}
+    checked = producer_options(brokers=cluster.addresses, **{**quick, **options})
     engine = Engine(checked, owner, resolve=resolve, run_aside=asyncio.to_thread, clock=owner.clock)
     engine.start()
     try:
