@@ -43,6 +43,9 @@ taken for shipping for good.
 
 _ALWAYS: Final = 1 << 30
 
+_MOST_NESTED: Final = 4
+"""Conversions on top of each other whose finalisers log for the program."""
+
 
 def mark_this_thread_as_shipping() -> None:
     """All that this thread does is shipping."""
@@ -95,13 +98,15 @@ def not_shipping() -> Iterator[None]:
 def _interrupted() -> bool:
     """Whether a signal handler or a finaliser runs on top of the conversion.
 
-    A finaliser only once: what it logs while its own record is converted may be a loop.
+    A finaliser not for ever: what it logs while its own record is converted may be a loop.
     """
     handlers = set(map(_code_of, map(signal.getsignal, signal.valid_signals())))
     frames = _frames_of_the_program()
     if any(frame.f_code in handlers for frame in frames):
         return True
-    return here.depth == 1 and (any(map(_is_finaliser, frames)) or _is_collecting(frames))
+    return here.depth <= _MOST_NESTED and (
+        any(map(_is_finaliser, frames)) or _is_collecting(frames)
+    )
 
 
 _OURS: Final = frozenset({"kiel_logging", "tornado", "asyncio"})
@@ -168,7 +173,7 @@ def is_finalising() -> bool:
     hook, is not meant, nor is a finaliser that such code ran into: that could be a loop. The
     callback of a weak reference looks like such code, but for the collection that it is part of.
     """
-    if here.depth != _ALWAYS:
+    if here.depth < _ALWAYS:
         return False
     called = [
         frame

@@ -8,6 +8,7 @@ import random
 import signal
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 _ALARMS: Final = 0.02
@@ -24,7 +25,7 @@ class Disturbances:
     def __init__(self, log: Callable[[str], None]) -> None:
         self._log = log
         self._random = random.Random(0)
-        self._references: set[weakref.ref[Any]] = set()
+        self._references: dict[int, weakref.ref[Any]] = {}
 
     def begin(self) -> None:
         """Let signals come and garbage log. A forked child begins anew."""
@@ -48,10 +49,11 @@ class Disturbances:
         elif kind < 6:
             weakref.finalize(_Cycle(), self._log, "finalize").atexit = False
         elif kind < 9:
-            self._references.add(weakref.ref(_Cycle(), self._on_end))
+            cycle = _Cycle()
+            self._references[id(cycle)] = weakref.ref(cycle, partial(self._on_end, id(cycle)))
 
-    def _on_end(self, reference: "weakref.ref[Any]") -> None:
-        self._references.discard(reference)
+    def _on_end(self, number: int, _reference: object) -> None:
+        self._references.pop(number, None)
         if gc.isenabled():
             self._log("reference")
 
