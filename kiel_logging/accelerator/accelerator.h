@@ -2,7 +2,7 @@
  * a record that needs care is left to that Python code. Without a C compiler, Python does it all.
  *
  * The law: no global state changes, the only callbacks are those that are given, and the GIL is held
- * except during the write(2) of gate.c. A call that runs no Python code is therefore one step for
+ * except during the write(2) of tail.c. A call that runs no Python code is therefore one step for
  * all other threads and for signal handlers. module.c says so to the interpreter.
  *
  * This header has what the files share. */
@@ -76,33 +76,30 @@ extern PyTypeObject COUNTS, FAST_WAY;
 
 /* -- the journal ------------------------------------------------------------------------------- */
 
-/* Passed by those who append; see GateInPython in journal/gate.py. */
+/* As JournalCountsInPython in journal/local_stream.py. */
 typedef struct {
     PyObject_HEAD
-    PyObject *lock;           /* an RLock */
-    PyThread_type_lock quiet; /* free while no flight is under way */
-    PyObject *dirty;
-    long long appended_bytes, released_bytes, max_bytes, pending;
-    long holders, flights, asides;
+    long long bytes, max_bytes, pending;
     char asleep;
-} Gate;
+} JournalCounts;
 
-/* Where C appends to a stream, while there is a descriptor. */
+/* Where C appends to a stream, while there is a descriptor; as TailInPython there. */
 typedef struct {
     PyObject_HEAD
-    Gate *gate;
-    PyObject *topic, *descriptor, *sizes, *segment;
+    JournalCounts *counts;
+    PyObject *descriptor;
     unsigned long long device, inode;
     long long appended;
+    long writes; /* that are under way */
     unsigned int seed;
     int number;
-    char torn;
+    char unread, torn;
 } Tail;
 
-extern PyTypeObject GATE, TAIL;
+extern PyTypeObject JOURNAL_COUNTS, TAIL;
 
 /* Append the frame, which is bytes, by one write(2) without the GIL, and count it; return 1. 0 if
- * that needs care: then nothing is counted. -1 with an error. */
+ * that needs care: then no record is counted. */
 int tail_append(Tail *tail, PyObject *frame);
 
 /* Return the item's frame as bytes; None where that needs care, NULL with an error. */

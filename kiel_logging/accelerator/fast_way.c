@@ -338,7 +338,7 @@ static Py_ssize_t
 append_item(const FastWay *fast, PyObject *item)
 {
     Tail *tail = (Tail *)fast->its[F_TAIL];
-    Gate *gate = tail->gate;
+    JournalCounts *journal = tail->counts;
     Counts *counts = (Counts *)fast->its[F_COUNTS];
     PyObject *frame = packed(item, 0, tail->seed);
     int done = frame == NULL ? -1 : 0;
@@ -351,15 +351,11 @@ append_item(const FastWay *fast, PyObject *item)
         PyErr_Clear(); /* no memory: Python will drop and count it */
         return 0;
     }
-    if (PyDict_SetItem(gate->dirty, tail->topic, Py_None) < 0) {
-        PyErr_Clear(); /* no memory: it is found with the next one */
-    }
-    gate->pending++;
-    if (gate->asleep) {
-        gate->asleep = 0;
+    if (journal->asleep) {
+        journal->asleep = 0;
         return 1;
     }
-    return gate->pending == counts->batch_size ? gate->pending : -1;
+    return journal->pending == counts->batch_size ? (Py_ssize_t)journal->pending : -1;
 }
 
 static int

@@ -25,7 +25,7 @@ execute(PyObject *module)
         PyErr_SetString(PyExc_ImportError, "kiel_logging._accelerator is for the main interpreter");
         return -1;
     }
-    PyTypeObject *types[] = {&QUICK_ITEM, &COUNTS, &FAST_WAY, &GATE, &TAIL};
+    PyTypeObject *types[] = {&QUICK_ITEM, &COUNTS, &FAST_WAY, &JOURNAL_COUNTS, &TAIL};
     for (size_t index = 0; index < sizeof(types) / sizeof(*types); index++) {
         if (PyModule_AddType(module, types[index]) < 0) {
             return -1;

@@ -194,7 +194,7 @@ class Pipeline:
         """Have the next logging call look closely, and find out."""
         self.buffer.counts.crowded = True
         if self._spool is not None:
-            self._spool.journal.gate.asleep = True
+            self._spool.journal.counts.asleep = True
 
     def revive(self) -> None:
         """Replace the loop thread if it is broken; any thread may ask.
@@ -301,7 +301,7 @@ class Pipeline:
         if not self.buffer.close():
             return False
         if self._spool is not None and self._spool.writer is not None:
-            self._spool.writer.let_pass()
+            self._spool.journal.wait_for_appends()
         self._see_to_what_is_queued()
         self._loop_thread.stop(timeout)
         if isinstance(self._before, Pipeline) and not self._before._loop_thread.runs:

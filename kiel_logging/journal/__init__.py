@@ -58,10 +58,11 @@ Frames
 Appending
     4. One ``write(2)`` to a descriptor with O_APPEND, so a signal handler, a ``__del__`` and other
        threads may append at any moment: the frame is there or it is not.
-    5. Where the disk takes just the front of a write it is cut off again, if nothing can have been
-       appended behind. If not, the shipper starts the next segment before anything is appended.
-    6. Only the shipper starts the next segment, with the journal's gate. It needs no room on the
-       disk: the first append makes the file.
+    5. Where the disk takes just the front of a write, the frames in it that are whole are appended.
+       The front of the next one stays there. Others may be appended behind it; if none is, the
+       shipper starts the next segment, so that its reader does not wait for the rest.
+    6. Only the shipper starts the next segment, while no append is under way. It needs no room on
+       the disk: the first append makes the file.
     7. ``write(2)`` goes to the page cache. It survives the end of the process; a power cut only
        behind ``sync()``. It blocks while the kernel throttles a disk that is too slow.
 

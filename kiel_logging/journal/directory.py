@@ -20,8 +20,7 @@ from typing import Any, Final
 from kiel_logging import native
 from kiel_logging.errors import NoRoom, SpoolError
 from kiel_logging.journal.frames import FORMAT
-from kiel_logging.journal.gate import NO_BOUND, Gate
-from kiel_logging.journal.local_stream import LocalStream
+from kiel_logging.journal.local_stream import NO_BOUND, JournalCounts, LocalStream
 from kiel_logging.journal.locks import Claim, birth, claim
 from kiel_logging.journal.segments import failing_at, failure
 from kiel_logging.journal.stream import DAMAGED, Stream
@@ -53,7 +52,8 @@ class Journal:
 
     Attributes:
         failing: whether the disk refused the last append.
-        gate: held during each append, but for those of compiled code.
+        lock: held during each append, but for those of ``LocalStream.tail`` and of the shipper.
+        counts: what threads that append and the shipper have in common.
     """
 
     root: Path
@@ -69,7 +69,8 @@ class Journal:
             most = max(_LEAST_SEGMENT_BYTES, self.max_bytes // 8)
             self.segment_bytes = min(self.segment_bytes, most)
         self.path = self.root / self.instance
-        self.gate = Gate(native.RLock(), NO_BOUND if self.max_bytes is None else self.max_bytes)
+        self.lock = native.RLock()
+        self.counts = JournalCounts(NO_BOUND if self.max_bytes is None else self.max_bytes)
         self.failing = False
         self._streams: dict[str, LocalStream] = {}
         self._opened: dict[LocalStream, None] = {}
@@ -80,18 +81,29 @@ class Journal:
     @property
     def bytes(self) -> int:
         """How many bytes are appended and not acknowledged."""
-        return self.gate.appended_bytes - self.gate.released_bytes
+        return self.counts.bytes
+
+    def count_bytes(self) -> None:
+        """Look how many they are."""
+        self.counts.bytes = sum(stream.size(stream.position) for stream in self.streams())
 
     @contextlib.contextmanager
-    def try_gate(self, patience: float = 0.0) -> Iterator[bool]:
-        """Hold the gate, or yield False if another thread has it for ``patience`` seconds; for the
+    def try_lock(self, patience: float = 0.0) -> Iterator[bool]:
+        """Hold the lock, or yield False if another thread has it for ``patience`` seconds; for the
         thread that ships, which no signal handler interrupts."""
-        held = self.gate.acquire(timeout=patience) if patience else self.gate.acquire(False)
+        held = self.lock.acquire(timeout=patience)
         try:
             yield held
         finally:
             if held:
-                self.gate.release()
+                self.lock.release()
+
+    def wait_for_appends(self) -> None:
+        """Wait until all appends that have begun are over."""
+        with self.lock:
+            pass
+        while any(stream.tail.writes for stream in self.streams()):
+            native.sleep(0.001)
 
     def stream(self, topic: str) -> LocalStream:
         """Return the stream of a topic, always the same one; raise ValueError for a bad name."""
@@ -107,7 +119,7 @@ class Journal:
 
     def open(self) -> None:
         """Make the directory and take both locks, unless they are there; raise SpoolError."""
-        with self.gate:
+        with self.lock:
             if len(self._claims) == len(LOCKS) and all(one.is_held for one in self._claims):
                 return
             if self._closed or self._opening:  # the latter: by the frame beneath a signal handler
@@ -169,7 +181,7 @@ class Journal:
 
         If something can't be removed, raise SpoolError; it is unlocked all the same.
         """
-        with self.gate:
+        with self.lock:
             self._closed = True
             try:
                 left = [stream for stream in self.streams() if not stream.close()]

@@ -6,15 +6,16 @@
 
 import contextlib
 import errno
+import itertools
 import os
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 with contextlib.suppress(ImportError):  # Windows, where there is no journal
     import resource
 
 from kiel_logging import native
 from kiel_logging.errors import SpoolError, SpoolFull
-from kiel_logging.journal.gate import Tail
 from kiel_logging.journal.segments import (
     Descriptor,
     failing_at,
@@ -28,39 +29,99 @@ from kiel_logging.native import monotonic
 if TYPE_CHECKING:
     from kiel_logging.journal.directory import Journal
 
+NO_BOUND: Final = -1
 _EARLY: Final = 8
 """A segment that is acknowledged may be one part in so many of a full one when the next begins."""
 
 _A_MOMENT: Final = 0.05
+_FOR_WRITES: Final = 0.005
+"""Long enough for writes that wait for the GIL, and not for those that wait for the disk."""
 _GLANCE: Final = 0.000_05
 """Seconds."""
 
 
-def _cut_short(descriptor: Descriptor) -> OSError:
-    """Return why a write took only a part: a limit on the size of files, else a full disk."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    is_limit = limit != resource.RLIM_INFINITY and os.fstat(descriptor.number).st_size >= limit
-    number = errno.EFBIG if is_limit else errno.ENOSPC
-    return OSError(number, os.strerror(number))
+class JournalCountsInPython:
+    """What all streams of a journal share with the threads that append.
+
+    Attributes:
+        bytes: how many are appended and not acknowledged.
+        max_bytes: the most that it may be; -1 for no bound.
+        pending: records that were appended since the shipper looked.
+        asleep: whether the shipper has read everything and has to be woken.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes: Final = max_bytes
+        self.bytes = self.pending = 0
+        self.asleep = True
+
+
+class TailInPython:
+    """The end of one stream, where compiled code appends without a lock.
+
+    Attributes:
+        appended: records that logging threads have appended. Each is counted before it can be read.
+        writes: those of compiled code that are under way.
+        unread: whether the shipper has to look for records.
+        torn: whether the last segment may end with the front of a frame.
+    """
+
+    writes: Final = 0
+
+    def __init__(self, counts: JournalCountsInPython, seed: int) -> None:
+        del counts, seed
+        self.appended = 0
+        self.unread = self.torn = False
+
+    def publish(self, *_: Any) -> None:
+        """Let compiled code append to a file: there is none."""
+
+    def withdraw(self) -> None:
+        """Have each append go through ``LocalStream.append()``."""
+
+
+try:
+    from kiel_logging._accelerator import JournalCounts as JournalCounts
+    from kiel_logging._accelerator import Tail as Tail
+except ImportError:  # there was no C compiler
+    JournalCounts, Tail = JournalCountsInPython, TailInPython  # type: ignore[assignment,misc]
+
+
+class Appended(NamedTuple):
+    """The outcome of an append: how many of its frames are in the file, and from where on.
+
+    ``number`` is for ``sync()``. ``error`` says why the others are not there: SpoolFull if there
+    is no room, another SpoolError if the disk failed.
+    """
+
+    frames: int
+    begin: Position
+    number: int
+    error: SpoolError | None = None
 
 
 class LocalStream(Stream):
     """A stream of this process; get it from ``Journal.stream()``.
 
-    Threads take turns by the journal's gate. A signal handler passes, for the gate is re-entrant,
-    and appends between any two lines. This is sound because ``write(2)`` alone decides what is in
-    the file, and because CPython runs no signal handler within ``+=`` of plain numbers.
+    The law: ``write(2)`` alone decides what is in the file. An append is counted before it and
+    corrected behind it; where an exception of a signal handler comes between, the shipper corrects
+    the count when it has read all there is, see ``excess()``. CPython runs no signal handler, and
+    no other thread, within ``+=`` of plain numbers.
+
+    Threads append while they have the journal's lock. It is re-entrant, so a signal handler passes
+    and appends between any two lines. Two do without it: compiled code, which ``roll()`` waits for,
+    and the thread that ships, which is the one that rolls. That thread must not wait for the lock,
+    for a signal handler may wait for it on top of a frame that has the lock.
 
     Attributes:
         tail: where compiled code appends, between ``publish()`` and the next change of the file.
-        moved: how many of the appended records came from memory.
+        moved: records that the thread that ships has appended from memory.
     """
 
     def __init__(self, journal: "Journal", topic: str) -> None:
         super().__init__(journal.path / topic, journal.instance, synchronous=journal.synchronous)
-        self.tail = Tail(journal.gate, topic, self.seed)
+        self.tail = Tail(journal.counts, self.seed)
         self._journal: Final = journal
-        self._gate: Final = journal.gate
         self.moved = 0
         self._written = self._synced = 0
         self._turn = native.RLock()
@@ -69,129 +130,103 @@ class LocalStream(Stream):
         self._sync_took = 0.0
 
     @property
-    def end(self) -> Position:
-        """The position behind all that was appended. To rely on it, hold ``Journal.gate``."""
-        return Position(self._segment, self._sizes.get(self._segment, 0))
-
-    @property
     def appended(self) -> int:
         """Records in the files so far. A record is counted before it can be read."""
-        return self.tail.appended
+        return self.tail.appended + self.moved
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing was appended yet; true for as long as the journal's gate is held."""
+        """Whether nothing was appended yet; true for as long as the journal's lock is held."""
         return self.appended == 0
 
-    def append(self, data: bytes, records: int = 1) -> int:
-        """Append whole frames, which hold ``records`` records, by one ``write(2)``.
+    @property
+    def end(self) -> Position:
+        """The position behind all that was appended."""
+        return Position(self._segment, self._measure())
 
-        Only the thread that ships may give several frames: where the disk becomes full the first
-        of them are in the file for a moment.
+    def size(self, position: Position) -> int:
+        """Return the bytes on disk behind ``position``."""
+        self._measure()
+        return super().size(position)
 
-        Returns:
-            A number for ``sync()``.
+    def _measure(self) -> int:
+        """Look how long the last segment is, note it, and return it."""
+        number = self._segment
+        if number in self._sizes:
+            descriptor = self._descriptors.get(number)
+            status = None if descriptor is None else descriptor.status()
+            with contextlib.suppress(OSError):  # it was removed, and its last size is known
+                status = status or segment_path(self.path, number).stat()
+                self._sizes[number] = status.st_size
+        return self._sizes.get(number, 0)
 
-        Raises:
-            SpoolFull: there is no room; nothing was appended.
-            SpoolError: the disk failed; nothing was appended.
+    def append(self, *frames: bytes) -> Appended:
+        """Append frames by one ``write(2)``; all of them are records that were logged just now.
+
+        On a full disk the first of several may be there, and the others not.
         """
-        with self._gate:
-            return self._append_whole(data, records)
+        with self._journal.lock:
+            return self._append(frames, len(frames), 0)
 
-    def append_aside(self, data: bytes, records: int = 1, moved: int = 0) -> int:
-        """As ``append()``, for the thread that ships: does not wait for the gate for long. So many
-        of the records were ``moved``: they are counted in memory already.
-
-        A signal handler may wait for this thread on top of a frame that holds the gate. Then this
-        thread appends without it. It can't know what others append at the same moment, so neither
-        side cuts anything off the file then.
-        """
-        with self._journal.try_gate(_A_MOMENT) as held:
+    def append_aside(self, frames: Sequence[bytes], *, moved: int | None = None) -> Appended:
+        """As ``append()``, for the thread that ships. The first ``moved`` frames are records that
+        were in memory, and are counted there; the others are none."""
+        logged, moved = (len(frames), 0) if moved is None else (0, moved)
+        if self._descriptors.get(self._segment) is not None:
+            return self._append(frames, logged, moved)
+        with self._journal.try_lock(_A_MOMENT) as held:
             if held:
-                return self._append_whole(data, records, moved)
-            self._gate.asides += 1
-            try:
-                return self._append_whole(data, records, moved)
-            finally:
-                self._gate.asides -= 1
+                return self._append(frames, logged, moved)
+        error = SpoolError(f"{self.path} can't be opened while a signal handler waits: log later")
+        return Appended(0, self.end, self._written, error)
 
-    def publish(self) -> None:
-        """Let compiled code append what comes next, until the file changes; hold the gate."""
-        descriptor = self._descriptors.get(self._segment)
-        if descriptor is not None and not self._journal.synchronous and not self.tail.torn:
-            file = (descriptor.number, *descriptor.file)
-            self.tail.publish(descriptor, *file, self._sizes, self._segment)
-
-    def _append_whole(self, data: bytes, records: int, moved: int = 0) -> int:
-        size = len(data)
-        journal = self._journal
-        if journal.max_bytes is not None and journal.bytes + size > journal.max_bytes:
-            raise SpoolFull(
-                f"the spool {journal.path} has {journal.bytes} of {journal.max_bytes} bytes, "
+    def _append(self, frames: Sequence[bytes], logged: int, moved: int) -> Appended:
+        data = b"".join(frames)
+        journal, counts, tail = self._journal, self._journal.counts, self.tail
+        size, begin = len(data), Position(self._segment, 0)
+        if journal.max_bytes is not None and counts.bytes + size > journal.max_bytes:
+            full = SpoolFull(
+                f"the spool {journal.path} has {counts.bytes} of {journal.max_bytes} bytes, "
                 f"and {size} more don't fit: see to the brokers, or raise spool_max_bytes"
             )
-        if self.tail.torn:
-            raise SpoolFull(f"the last write to {self.path} can't be undone yet: log later")
+            return Appended(0, begin, self._written, full)
         journal.failing = True
         try:
-            self._append(data, size, records, moved)
-        except OSError as error:
-            if error.errno is None:  # a TimeoutError of a signal handler's, not the system's
-                raise
-            raise failure(self.path, error) from error
+            descriptor, begin = self._opened()
+        except SpoolError as error:
+            return Appended(0, begin, self._written, error)
+        counts.bytes += size
+        tail.appended += logged
+        self.moved += moved
+        try:
+            written, refusal = _write(descriptor, data)
+        except BaseException:  # a signal handler's: the frames are there, or in part, or not
+            tail.torn = True
+            raise
+        if refusal is not None:
+            landed = _whole(frames, written)
+            counts.bytes -= size - written
+            tail.appended -= max(0, logged - landed)
+            self.moved -= max(0, moved - landed)
+            tail.torn = True
+            return Appended(landed, begin, self._written, failure(self.path, refusal))
         journal.failing = False
         self._written += 1
-        return self._written
+        return Appended(len(frames), begin, self._written)
 
-    def _append(self, data: bytes, size: int, records: int, moved: int) -> None:
+    def _opened(self) -> tuple[Descriptor, Position]:
+        """Return the last segment, open, and its end; raise SpoolError."""
         number = self._segment
         descriptor = self._descriptors.get(number)
-        uncounted = None if descriptor is None else self._uncounted(number, descriptor)
-        if descriptor is None or uncounted is None:
-            number, descriptor = self._open()
-            uncounted = self._uncounted(number, descriptor) or 0
-        gate, tail = self._gate, self.tail
-        try:
-            gate.appended_bytes += size
-            tail.appended += records
-            self.moved += moved
-            before = self._sizes[number]  # no signal handler comes between this line and the next
-            if os.write(descriptor.number, data) < size:
-                raise _cut_short(descriptor)  # noqa: TRY301
-        except BaseException:
-            # Some bytes may be in the file, or all, where a signal handler raised right behind the
-            # system call. Handlers on top that came to their end have counted theirs.
-            now = self._uncounted(number, descriptor)
-            landed = 0 if now is None else now - uncounted
-            if 0 < landed < size and self._sizes[number] == before:
-                tail.torn = True  # from here on no signal handler appends behind them
-                tail.withdraw()
-                if not gate.asides:
-                    with contextlib.suppress(OSError):
-                        os.ftruncate(descriptor.number, before + uncounted)
-                        landed, tail.torn = 0, False
-            if landed < size:
-                gate.appended_bytes -= size - landed
-                tail.appended -= records
-                self.moved -= moved
-            self._sizes[number] += landed
-            raise
-        self._sizes[number] += size
-
-    def _uncounted(self, number: int, descriptor: Descriptor) -> int | None:
-        """Return the bytes of a segment that no append has counted; None if the file is not ours.
-
-        They are those of the frames beneath a signal handler. A handler that appends between the
-        look at the file and the look at the count would be in one of them, so look again.
-        """
-        counted = -1
-        while counted != (counted := self._sizes.get(number, 0)):
+        status = None if descriptor is None else descriptor.status()
+        if descriptor is None or status is None:
+            with failing_at(self.path):
+                number, descriptor = self._open()
             status = descriptor.status()
-        return None if status is None else status.st_size - counted
+        return descriptor, Position(number, 0 if status is None else status.st_size)
 
     def _open(self) -> tuple[int, Descriptor]:
-        """Open the current segment; make it, and what it needs, if it is not there.
+        """Open the last segment; make it, and what it needs, if it is not there.
 
         A signal handler may do all of it on top of any line: each line accepts that.
         """
@@ -214,6 +249,12 @@ class LocalStream(Stream):
         journal.keep_open(self)
         return number, descriptor
 
+    def publish(self) -> None:
+        """Let compiled code append what comes next, until the file changes; have the lock."""
+        descriptor = self._descriptors.get(self._segment)
+        if descriptor is not None and not self._journal.synchronous:
+            self.tail.publish(descriptor, descriptor.number, *descriptor.file)
+
     def reopen(self) -> None:
         """Have the next append open the segment anew."""
         self.tail.withdraw()
@@ -225,7 +266,7 @@ class LocalStream(Stream):
         One thread calls ``fdatasync`` for all that appended before. Those that come meanwhile wait
         until its turn is over; one of them has the next turn. A turn is a re-entrant lock, so a
         signal handler on top of a call does not wait for the frame beneath it. Nothing in here
-        takes the journal's gate, which that frame may hold while the handler waits for another
+        takes the journal's lock, which that frame may hold while the handler waits for another
         thread in here.
 
         Raises:
@@ -270,14 +311,29 @@ class LocalStream(Stream):
 
     def store(self, checkpoint: Checkpoint) -> None:
         """See ``Stream.store()``; bytes before it no longer count as the journal's."""
-        before = self.position
+        self._measure()
+        before = super().size(self.position)
         super().store(checkpoint)
-        self._gate.released_bytes += self._in_front(checkpoint.position) - self._in_front(before)
+        self._journal.counts.bytes += super().size(checkpoint.position) - before
 
-    def _in_front(self, position: Position) -> int:
-        """Return the bytes on disk before ``position``; no append changes them."""
-        number, offset = position
-        return sum(size for one, size in list(self._sizes.items()) if one < number) + offset
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[bool]:
+        """Let no thread append in the block; yield whether that is so, without a long wait."""
+        with self._journal.try_lock() as held:
+            if held:
+                self.tail.withdraw()
+            deadline = monotonic() + _FOR_WRITES
+            while held and self.tail.writes and monotonic() < deadline:
+                native.sleep(_GLANCE)
+            yield held and not self.tail.writes
+
+    def excess(self, found: int) -> int:
+        """Return how many more records are counted than were ``found`` by reading all there is; 0
+        while threads append."""
+        if self.appended == found:
+            return 0
+        with self.quiet() as quiet:
+            return self.appended - found if quiet and not self.tail.unread else 0
 
     def roll_if_due(self) -> None:
         """Start the next segment if this one is large, or if nothing in it is needed any more.
@@ -285,26 +341,30 @@ class LocalStream(Stream):
         Takes no room on the disk: the next append makes the file. Call it when something was
         acknowledged, and now and then. Raise SpoolError if the disk fails.
         """
-        journal = self._journal
-        with journal.try_gate() as held:
-            if not held:
-                return  # another time: see append_aside() who may hold it
-            number, size = self._segment, self._sizes.get(self._segment, 0)
-            least = journal.segment_bytes
-            checkpoint = self.checkpoint
-            if released := checkpoint is not None and checkpoint.position >= (number, size):
-                least = 1 if journal.failing else least // _EARLY
-            if size < least and not self.tail.torn and not self._has_no_name():
-                return
-            if journal.synchronous:
-                self._sync_segment()  # sync() might wait for a thread that waits for this gate
+        if not self._is_roll_due():
+            return
+        with self.quiet() as quiet:
+            if not quiet:
+                return  # another time
+            number, size = self.end
+            if self._journal.synchronous:
+                self._sync_segment()  # sync() might wait for a thread that waits for this lock
             self.roll()
-        if released and checkpoint is not None:
+        checkpoint = self.checkpoint
+        if checkpoint is not None and checkpoint.position >= (number, size):
             self.release(checkpoint)
 
+    def _is_roll_due(self) -> bool:
+        number, size = self.end
+        least = self._journal.segment_bytes
+        if self.checkpoint is not None and self.checkpoint.position >= (number, size):
+            least = 1 if self._journal.failing else least // _EARLY
+        return size >= least or (size > 0 and self.tail.torn) or self._has_no_name()
+
     def roll(self) -> None:
-        """Have the next append start a segment; hold the gate."""
+        """Have the next append start a segment; no thread may append meanwhile."""
         self.tail.withdraw()
+        self._measure()
         if not self._has_no_name():
             self.reopen()
         self._segment += 1
@@ -332,3 +392,28 @@ class LocalStream(Stream):
         if acknowledged:
             self.remove()
         return acknowledged
+
+
+def _write(descriptor: Descriptor, data: bytes) -> tuple[int, OSError | None]:
+    """Return how many bytes the disk took, and why it did not take all of them."""
+    try:
+        written = os.write(descriptor.number, data)
+        return written, _cut_short(descriptor) if written < len(data) else None
+    except OSError as error:
+        if error.errno is None:  # a TimeoutError of a signal handler's, not the system's
+            raise
+        return 0, error
+
+
+def _cut_short(descriptor: Descriptor) -> OSError:
+    """Return why a write took only a part: a limit on the size of files, else a full disk."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    is_limit = limit != resource.RLIM_INFINITY and os.fstat(descriptor.number).st_size >= limit
+    number = errno.EFBIG if is_limit else errno.ENOSPC
+    return OSError(number, os.strerror(number))
+
+
+def _whole(frames: Sequence[bytes], written: int) -> int:
+    """Return how many of the frames are whole in their first ``written`` bytes."""
+    ends = itertools.accumulate(map(len, frames))
+    return sum(end <= written for end in ends)

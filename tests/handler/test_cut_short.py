@@ -6,6 +6,7 @@ The record may be lost, as with any handler. What comes after it is not.
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -152,6 +153,40 @@ def test_a_chain_and_a_call_cut_short(
     handler.close()
     found = messages(cluster)
     assert found.count("whole") == moments + 1
+    assert harm(audited(cluster.records("logs"))) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_chain_and_signals_that_raise_again(
+    cluster: ThreadedFakeCluster, spooled: Spooled, tmp_path: Path
+) -> None:
+    """Also while a call cleans up behind the exception of the signal before. Numbers are given
+    where records are read, so none can be without its record."""
+    logger = logger_to(spooled.handler)
+    logger.info("first")
+    raised = 0
+
+    def raise_again(_signal: int, frame: FrameType | None) -> None:
+        nonlocal raised
+        if frame is not None and frame.f_globals["__name__"].startswith(("kiel_", "logging")):
+            raised += 1
+            raise TimeLimit
+
+    before = signal.signal(signal.SIGALRM, raise_again)
+    signal.setitimer(signal.ITIMER_REAL, 0.000_1, 0.000_1)
+    for number in range(5_000):
+        with contextlib.suppress(TimeLimit):
+            logger.info("record", extra={} if number % 2 else {"it": WITH_CARE})
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+    assert raised > 100
+    logger.info("last")
+    assert spooled.handler.flush() == 0
+    stats = spooled.handler.stats()
+    assert (total(stats), stats.failed, stats.spooled) == (stats.emitted, 0, 0)
+    spooled.handler.close()
+    assert messages(cluster)[0] == "first"
+    assert messages(cluster)[-1] == "last"
     assert harm(audited(cluster.records("logs"))) == {}
     assert list(tmp_path.iterdir()) == []
 

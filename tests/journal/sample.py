@@ -47,10 +47,18 @@ def values(entries: list[Frame | Damage]) -> list[bytes | None]:
     return [b"?" if isinstance(entry, Damage) else entry.value for entry in entries]
 
 
+def append(stream: LocalStream, *frames: bytes) -> int:
+    """Append frames and return the number for ``sync()``; raise what the disk has against it."""
+    appended = stream.append(*frames)
+    if appended.error is not None:
+        raise appended.error
+    return appended.number
+
+
 def fill(stream: LocalStream, *numbers: int) -> None:
     """Append a record for each number."""
     for number in numbers:
-        stream.append(encode(numbered(number), stream.seed))
+        append(stream, encode(numbered(number), stream.seed))
 
 
 def numbers(stream: Stream, position: Position = START, *, ended: bool = True) -> list[int]:

@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,10 @@ HANDLERS: dict[str, dict[str, Any]] = {
     "lowest": {"overflow": "drop_lowest"},
     "full": {"buffer_records": 100},
     "fallback": {"fallback": logging.NullHandler(), "redact": ["password"]},
+    "always": {"spool": "always"},
+    "always, carefully": {"spool": "always", "chain": True},
 }
-WITH_CARE = ("careful", "layout", "text", "redact", "fallback")
+WITH_CARE = ("careful", "layout", "text", "redact", "fallback", "always, carefully")
 
 
 @dataclass
@@ -61,6 +64,8 @@ def fail_one_by_one(name: str) -> None:
     import _testcapi  # type: ignore[import-not-found]
 
     options = {"brokers": "127.0.0.1:1", "topic": "logs", "close_timeout_ms": 1, **HANDLERS[name]}
+    if "spool" in options:
+        options["spool_dir"] = tempfile.mkdtemp()
     handler = KafkaHandler(**options)
     logging.raiseExceptions = False
     for number in range(300):
@@ -78,7 +83,7 @@ def fail_one_by_one(name: str) -> None:
             _testcapi.remove_mem_hooks()
             gc.enable()
         after = handler.stats()
-        ends = after.delivered + after.failed + after.buffered + after.in_flight
+        ends = after.delivered + after.failed + after.buffered + after.in_flight + after.spooled
         if raised or after.emitted != before.emitted + 1:
             print("allocation", failed, raised, before, after)
         if after.emitted != ends + after.dropped_total:

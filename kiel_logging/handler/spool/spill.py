@@ -8,8 +8,7 @@ All of it runs on the loop thread.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
@@ -22,6 +21,7 @@ from kiel_logging.handler.spool.records import Waiters, frame_of, state_frame, s
 from kiel_logging.handler.spool.stream import Mark, ShippedStream
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import Frame, encode
+from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.stream import Position
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item
@@ -30,7 +30,7 @@ RETRY_DISK: Final = 1.0
 """Seconds until a disk that failed is tried again."""
 
 _TOGETHER: Final = 64
-"""Records that are appended by one write: a disk that is nearly full takes all or none of them."""
+"""Records that are appended by one write."""
 
 _SLICE: Final = 4096
 _topic_of: Final = attrgetter("topic")
@@ -135,7 +135,7 @@ class Spill:
         """Append records that wait; keep them here if the disk takes none."""
         remaining = list(items)
         if topic not in self._backlog and self._may_write():
-            written = _piecewise(remaining, partial(self._write, topic))
+            written = self._write(topic, remaining)
             self._buffer.leave(written, memory_of(remaining[:written]))
             del remaining[:written]
         if remaining:
@@ -143,7 +143,7 @@ class Spill:
 
     def append_out(self, topic: str) -> bool:
         """Append what is out to the brokers; return whether the disk took all of it."""
-        return self._may_write() and self._write(topic, ())
+        return self._may_write() and self._write_what_is_out(topic)
 
     def append_all(self, *, at_once: bool = False) -> None:
         """Append all of it, for as long as the disk takes it; with ``at_once`` even if it failed a
@@ -171,75 +171,73 @@ class Spill:
         """Whether the disk did not fail a moment ago."""
         return time.monotonic() >= self._retry_at
 
-    def _write(self, topic: str, items: Sequence[Item]) -> bool:
-        """Append ``items``, and in front of them what is out; return whether the disk took all."""
+    def _write_what_is_out(self, topic: str) -> bool:
         stream = self._stream(topic)
-        if stream.is_fed and topic in self._stamper and not self._write_out(stream):
-            return False
-        if not items:
-            return True
-        is_new = self._journal.stream(topic).is_new
-        event = self._first_event(topic) if is_new and topic not in self._stamper else None
-        frames = [frame_of(one, self._waiters.add(one)) for one in (event, *items) if one]
-        if self._append_frames(stream, frames, len(frames)) is None:
-            return False
-        if event is not None:
-            self._buffer.count_own(0)
-            self._buffer.leave(1, 0)
-        self._appended(stream)
-        return True
+        return not stream.is_fed or topic not in self._stamper or self._write_out(stream)
+
+    def _write(self, topic: str, items: Sequence[Item]) -> int:
+        """Append ``items``, behind what is out; return how many the disk took."""
+        if not self._write_what_is_out(topic):
+            return 0
+        stream, files = self._stream(topic), self._journal.stream(topic)
+        if files.is_new and topic not in self._stamper:
+            event = self._first_event(topic)
+            if event is not None:
+                if self._append_frames(files, [frame_of(event)], 1)[0] == 0:
+                    return 0
+                self._buffer.count_own(0)
+                self._buffer.leave(1, 0)
+        written = 0
+        for some in _batches(items):
+            frames = [frame_of(one, self._waiters.add(one)) for one in some]
+            landed, _ = self._append_frames(files, frames, len(frames))
+            written += landed
+            if landed < len(some):
+                break
+        if written:
+            self._appended(stream)
+        return written
 
     def _write_out(self, stream: ShippedStream) -> bool:
         """Append what is out, with its numbers; and behind it the stream's state, twice, for what
-        follows depends on it."""
+        follows depends on it. Return whether the disk took all of it."""
         copies = list(self.out.get(stream.topic, {}).values())
-        if _piecewise(copies, partial(self._write_copies, stream)) < len(copies):
-            return False
-        if not self._write_copies(stream, (), [state_frame(stream.state)] * 2):
-            return False
-        self.out.pop(stream.topic, None)
-        return True
+        done = all(self._write_copies(stream, some) for some in _batches(copies))
+        states = [state_frame(stream.state)] * 2
+        if done and self._write_copies(stream, (), states):
+            self.out.pop(stream.topic, None)
+            return True
+        return False
 
     def _write_copies(
         self, stream: ShippedStream, copies: Sequence[Item], states: Sequence[Frame] = ()
     ) -> bool:
         frames = [frame_of(one, self._waiters.add(one), state_of(one)) for one in copies]
-        begin = self._append_frames(stream, [*frames, *states], len(copies))
-        if begin is None:
-            return False
-        end = self._journal.stream(stream.topic).end
-        marks = stream.add_copies(begin, end, len(copies), len(states))
-        for item, mark in zip(copies, marks, strict=True):
+        frames += states
+        landed, begin = self._append_frames(self._journal.stream(stream.topic), frames, len(copies))
+        written = copies[:landed]
+        marks = stream.add_copies(*begin, len(written), landed - len(written)) if landed else []
+        for item, mark in zip(written, marks, strict=True):
             self._marks[id(item)] = mark
             del self.out[stream.topic][id(item)]
-        self._buffer.disk.copies += len(copies)
-        return True
+        self._buffer.disk.copies += len(written)
+        return landed == len(frames)
 
     def _append_frames(
-        self, stream: ShippedStream, frames: Sequence[Frame], records: int
-    ) -> Position | None:
-        """Return where they begin; None if the disk takes none."""
-        files = self._journal.stream(stream.topic)
-        data = b"".join(encode(frame, files.seed) for frame in frames)
-        try:
-            files.append_aside(data, records, moved=records)
-        except SpoolError as error:
+        self, files: LocalStream, frames: Sequence[Frame], records: int
+    ) -> tuple[int, tuple[Position, Position]]:
+        """Return how many the disk took, and where they begin and end."""
+        data = [encode(frame, files.seed) for frame in frames]
+        appended = files.append_aside(data, moved=records)
+        if appended.error is not None:
             self._retry_at = time.monotonic() + RETRY_DISK
-            self._failed(error)
-            return None
-        self._buffer.disk.written += records
-        return Position(files.end.segment, files.end.offset - len(data))
+            self._failed(appended.error)
+        self._buffer.disk.written += min(appended.frames, records)
+        number, offset = appended.begin
+        end = Position(number, offset + sum(map(len, data[: appended.frames])))
+        return appended.frames, (appended.begin, end)
 
 
-def _piecewise(items: Sequence[Item], write: Callable[[Sequence[Item]], bool]) -> int:
-    """Write ``items``, many together; return how many the disk took. It may take one where it does
-    not take many, and a later record must not come in front."""
-    written = 0
-    while written < len(items):
-        some = items[written : written + _TOGETHER]
-        if not write(some):
-            some = some[:1]
-            if len(items) == 1 or not write(some):
-                break
-        written += len(some)
-    return written
+def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), _TOGETHER):
+        yield items[start : start + _TOGETHER]

@@ -258,7 +258,7 @@ class Spool:
             self._loop.call_soon(self.changed)
 
     def _take_local(self, most: int) -> list[Item]:
-        for topic in () if self.writer is None else self.writer.take_dirty():
+        for topic in () if self.writer is None else self.writer.take_unread():
             self._read_on(self._stream(topic))
         items: list[Item] = []
         taken = -1
@@ -281,6 +281,8 @@ class Spool:
         items: list[Item] = []
         if not self._orphans.holds_up(stream.topic):
             items = self._take_from(stream, min(share, most))
+        if stream.exhausted:
+            self._correct_count(stream)
         if not stream.is_fed:
             self._reading.append(stream)
         return items
@@ -534,30 +536,30 @@ class Spool:
     def _tidy(self, stream: ShippedStream) -> None:
         """Begin a new segment where the current one is long, or done with; count what is there."""
         files = self.journal.stream(stream.topic)
+        if files.tail.torn:
+            self._read_on(stream)  # past the front of a frame, once it is at a segment's end
         try:
             files.roll_if_due()
         except SpoolError as error:
             self.complain(error)
-        with self.journal.try_gate() as held:
-            unread = stream.topic in self.journal.gate.dirty
-            if held and stream.exhausted and not unread and files.appended != stream.found:
-                self._reconcile(stream)
+        if stream.exhausted:
+            self._correct_count(stream)
 
-    def _reconcile(self, stream: ShippedStream) -> None:
+    def _correct_count(self, stream: ShippedStream) -> None:
         """Correct the count of what was appended: an exception tore a call away before its write,
         or a file was removed."""
         files = self.journal.stream(stream.topic)
-        missing = files.appended - stream.found
-        if missing > 0 and stream.has_gaps:
-            self._buffer.lost_on_disk(missing)
-            stream.found += missing
-        else:
-            files.tail.appended = stream.found
+        excess = files.excess(stream.found)
+        if excess > 0 and stream.has_gaps:
+            self._buffer.lost_on_disk(excess)
+            stream.found += excess
+        elif excess:
+            files.tail.appended -= excess
+            self.journal.count_bytes()
 
     def _count_appended(self) -> int:
         """Return how many records logging threads appended by themselves."""
-        # The two are changed together: no other thread comes between the reads of them.
-        return sum([one.tail.appended - one.moved for one in self.journal.streams()])
+        return sum([one.tail.appended for one in self.journal.streams()])
 
     # The handler's own records.
 
@@ -587,14 +589,12 @@ class Spool:
     ) -> bool:
         """Append as a logging thread does; with ``as_last`` only if everything else was read."""
         files = self.journal.stream(stream.topic)
-        data = encode(frame_of(item), files.seed)
-        try:
-            with self.journal.try_gate(0.05):
-                if as_last and files.size(stream.position):
-                    return False
-                files.append_aside(data)
-        except SpoolError as error:
-            self.complain(error)
+        if as_last and files.size(stream.position):
+            self._tidy(stream)
+            return False
+        appended = files.append_aside([encode(frame_of(item), files.seed)])
+        if appended.error is not None:
+            self.complain(appended.error)
             return False
         self._read_on(stream)
         self._next_turn()
@@ -668,7 +668,8 @@ class Spool:
 
     def mark(self) -> Any:
         """Return a mark behind all that was logged until now."""
-        streams = {*self._reading, *map(self._stream, list(self.journal.gate.dirty))}
+        unread = [files.topic for files in self.journal.streams() if files.tail.unread]
+        streams = {*self._reading, *map(self._stream, unread)}
         ends = [(stream, self.journal.stream(stream.topic).end) for stream in streams]
         return self._buffer.mark(), ends, self._orphans.streams
 

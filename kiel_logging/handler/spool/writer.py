@@ -1,9 +1,9 @@
 """The writer: with ``spool="always"`` the logging call itself appends its record to the journal.
 
-The law: an append is one system call, made under the journal's gate together with its count. So
-nothing has to be undone, wherever a signal handler, a ``__del__`` or an exception comes. The gate
-is re-entrant, and nothing else is ever waited for while it is held. The loop thread does not wait
-for it: a signal handler may wait for that thread on top of a call that holds the gate.
+The law: an append is one system call. So nothing has to be undone, wherever a signal handler, a
+``__del__`` or an exception comes. Nothing else is ever waited for while the journal's lock is held.
+The loop thread does not wait for that lock: a signal handler may wait for that thread on top of a
+call that has it.
 
 Compiled code appends most records (``accelerator/fast_way.c``). It does what ``put()`` does,
 between ``publish()`` and ``withdraw()`` of the stream's tail, and leaves all else to it.
@@ -33,7 +33,7 @@ class Writer:
         start: makes the record that starts a stream; None without a chain.
         wake: wakes the loop thread: with False soon, with True now.
         batch_size: how many records are worth waking it at once.
-        report: reports an error; called without the gate.
+        report: reports an error; called without the lock.
 
     Attributes:
         in_memory: topics that go through memory.
@@ -51,7 +51,7 @@ class Writer:
         report: Callable[[Exception], None],
     ) -> None:
         self._journal = journal
-        self._gate = journal.gate
+        self._counts = journal.counts
         self._buffer = buffer
         self._waiters = waiters
         self._start = start
@@ -62,7 +62,7 @@ class Writer:
         self._handing_over: dict[object, str] = {}
 
     def __repr__(self) -> str:
-        return f"<Writer pending={self._gate.pending} in memory={sorted(self.in_memory)}>"
+        return f"<Writer pending={self._counts.pending} in memory={sorted(self.in_memory)}>"
 
     def put(self, item: Item) -> Sequence[Item] | None:
         """Append ``item``; return what was dropped because both disk and memory are full; None if
@@ -74,16 +74,12 @@ class Writer:
         data = frame_bytes(item, self._waiters.add(item), stream.seed)
         first = self._first(stream)
         try:
-            appended, urgent = self._append(stream, data, first)
-            if urgent is not None:
-                self._wake(urgent)
-        except SpoolError as error:
-            self._report(error)
-            appended = 0
-        except BaseException:  # of a signal handler: the record may be there, and no thread woken
+            appended = self._append(stream, data, first)
+        except BaseException:  # of a signal handler: the record may be there, and is not counted
+            self._note_append(stream)
             self._wake(True)
             raise
-        if not appended:
+        if appended is None:
             return self._put_into_memory(item)
         if self._journal.synchronous:
             self._sync(stream, appended)
@@ -95,38 +91,40 @@ class Writer:
         except SpoolError as error:  # it is in the file, and will be sent
             self._report(error)
 
-    def _first(self, stream: LocalStream) -> bytes:
-        """Return the frame that starts a stream; nothing when it has started, or has no start."""
+    def _first(self, stream: LocalStream) -> tuple[bytes, ...]:
+        """Return the frame that starts a stream; none when it has started, or has no start."""
         if self._start is None or not stream.is_new:
-            return b""
+            return ()
         event = self._start(stream.topic)
-        return b"" if event is None else encode(frame_of(event), stream.seed)
+        return () if event is None else (encode(frame_of(event), stream.seed),)
 
-    def _append(self, stream: LocalStream, data: bytes, first: bytes) -> tuple[int, bool | None]:
-        """Return the number of the append, 0 for none, and how urgently to wake the loop thread.
+    def _append(self, stream: LocalStream, data: bytes, first: tuple[bytes, ...]) -> int | None:
+        """Return the number of the append; None if its topic goes through memory from now on."""
+        with self._journal.lock:
+            if stream.topic in self.in_memory or self._buffer.closed:
+                return None
+            frames = (*first, data) if stream.is_new else (data,)
+            appended = stream.append(*frames)
+            if appended.error is None:
+                stream.publish()
+            else:
+                self._begin_detour(stream.topic)
+            urgent = self._note_append(stream) if appended.frames else None
+        if urgent is not None:
+            self._wake(urgent)
+        if appended.error is not None:
+            self._report(appended.error)
+        return appended.number if appended.frames == len(frames) else None
 
-        Raises:
-            SpoolError: the disk does not take it; its topic goes through memory from now on.
-        """
-        gate, topic = self._gate, stream.topic
-        with gate:
-            if topic in self.in_memory or self._buffer.closed:
-                return 0, None
-            try:
-                if first and stream.is_new:
-                    appended = stream.append(first + data, 2)
-                else:
-                    appended = stream.append(data, 1)
-            except SpoolError:
-                self._begin_detour(topic)
-                raise
-            stream.publish()
-            gate.dirty[topic] = None
-            gate.pending += 1
-            if gate.asleep:
-                gate.asleep = False
-                return appended, False
-            return appended, True if gate.pending == self._batch_size else None
+    def _note_append(self, stream: LocalStream) -> bool | None:
+        """Note that there is something to read; return how urgently to wake the loop thread."""
+        counts = self._counts
+        stream.tail.unread = True
+        counts.pending += 1
+        if counts.asleep:
+            counts.asleep = False
+            return False
+        return True if counts.pending == self._batch_size else None
 
     def _begin_detour(self, topic: str) -> None:
         self.in_memory.add(topic)
@@ -134,7 +132,7 @@ class Writer:
 
     def _put_into_memory(self, item: Item) -> Sequence[Item] | None:
         handing_over = object()
-        with self._gate:
+        with self._journal.lock:
             self._begin_detour(item.topic)
             self._handing_over[handing_over] = item.topic
         try:
@@ -142,35 +140,32 @@ class Writer:
         finally:
             self._handing_over.pop(handing_over, None)
 
-    def let_pass(self) -> None:
-        """Wait until all calls that found the buffer open have appended."""
-        with self._gate:
-            pass
-
     @property
     def has_unread(self) -> bool:
         """Whether anything was appended that the loop thread has not looked for."""
-        return bool(self._gate.dirty)
+        return self._counts.pending > 0
 
     # For the loop thread.
 
-    def take_dirty(self) -> dict[str, None]:
+    def take_unread(self) -> list[str]:
         """Return the topics with new records, and note that they are looked for."""
-        self._gate.pending = 0
-        dirty: dict[str, None] = {}
-        while self._gate.dirty:
-            dirty[self._gate.dirty.popitem()[0]] = None
-        return dirty
+        if not self._counts.pending:
+            return []
+        self._counts.pending = 0  # first: a call that comes now is seen below, or the next time
+        unread = [stream for stream in self._journal.streams() if stream.tail.unread]
+        for stream in unread:
+            stream.tail.unread = False
+        return [stream.topic for stream in unread]
 
     def fall_asleep(self) -> None:
         """Ask to be woken by the next record, unless one came meanwhile."""
-        self._gate.asleep = True  # first: a call that does not see it has made its topic dirty
-        if self._gate.dirty:
-            self._gate.asleep = False
+        self._counts.asleep = True  # first: a call that does not see it has counted its record
+        if self._counts.pending:
+            self._counts.asleep = False
 
     def end_detour(self, topic: str) -> None:
         """Let calls append records of ``topic`` by themselves again, if none of it is in memory."""
-        with self._journal.try_gate() as held:
+        with self._journal.try_lock() as held:
             is_out = topic not in self._handing_over.values() and not self._buffer.has_topic(topic)
             if held and is_out:
                 self.in_memory.discard(topic)

@@ -5,6 +5,7 @@ Each test runs a program against brokers in this process.
 
 from __future__ import annotations
 
+import json
 import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from kiel_logging import KafkaHandler
+from kiel_logging.proof.headers import RECOVERY
 from tests.handler.process.child import STRICT, burst, logged_in, run, run_by_hand, said
-from tests.handler.shipped import MakeHandler, messages, start_broker, stop_broker
-from tests.support.stamps import audited, harm
+from tests.handler.shipped import MakeHandler, logger_to, messages, start_broker, stop_broker
+from tests.support.stamps import audited, events, harm
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
@@ -311,3 +313,33 @@ def test_two_programs_on_one_directory(
     expected += [f"own {program} {number}" for program in range(2) for number in range(200)]
     assert Counter(messages(cluster)) == Counter(expected)
     assert harm(audited(cluster.records("logs"))) == {}
+
+
+@pytest.mark.parametrize("away", [True, False], ids=["brokers away", "brokers there"])
+def test_a_crash_loop_leaves_one_recovery_for_each_crash(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, away: bool
+) -> None:
+    """Recovery records do not multiply, though each process takes over from all before it."""
+    if away:
+        stop_broker(cluster)
+    code = f"""
+handler = make(chain=True)
+log.info("record")
+handler.flush({0.1 if away else 30.0})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    crashes = 5
+    for _ in range(crashes):
+        run_by_hand(code, brokers=cluster.addresses, spool_dir=str(tmp_path), spool="always")
+    start_broker(cluster)
+    handler = make_handler(spool_dir=tmp_path, spool="always", chain=True)
+    logger_to(handler).info("last")
+    until(lambda: list(tmp_path.iterdir()) == [tmp_path / handler._pipeline.instance])
+    handler.close()
+    stored = cluster.records("logs")
+    assert set(messages(cluster)) == {"record", "last"}
+    # Some were sent again, for no checkpoint had been written: those are the same.
+    recoveries = {details for name, details in events(stored) if name == RECOVERY}
+    dead = {json.loads(details)["instance"] for details in recoveries}
+    assert (len(recoveries), len(dead)) == (crashes, crashes)
+    assert harm(audited(stored)).keys() <= {"repeated"}

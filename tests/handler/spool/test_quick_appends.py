@@ -17,9 +17,8 @@ from unittest.mock import patch
 import pytest
 
 from kiel_logging import KafkaHandler
-from kiel_logging.errors import SpoolFull
 from kiel_logging.journal.directory import Journal
-from kiel_logging.journal.local_stream import LocalStream
+from kiel_logging.journal.local_stream import Appended, LocalStream
 from kiel_logging.journal.stream import START
 from tests.handler.shipped import MakeHandler, logger_to, messages, start_broker, stop_broker
 from tests.record.fast import IN_C
@@ -63,9 +62,9 @@ def seen_by_python() -> Iterator[list[bytes]]:
     seen: list[bytes] = []
     append = LocalStream.append
 
-    def note(stream: LocalStream, data: bytes, records: int = 1) -> int:
-        seen.append(data)
-        return append(stream, data, records)
+    def note(stream: LocalStream, *frames: bytes) -> Appended:
+        seen.extend(frames)
+        return append(stream, *frames)
 
     with patch.object(LocalStream, "append", note):
         yield seen
@@ -96,39 +95,41 @@ def test_what_c_appends_is_sent(handler: KafkaHandler, cluster: ThreadedFakeClus
     until(lambda: messages(cluster) == ["first", "second"])
 
 
-def test_a_thread_that_has_the_gate_is_alone(
-    handler: KafkaHandler, journal: Journal, stream: LocalStream
+def test_a_tail_that_was_withdrawn_is_left_alone(
+    handler: KafkaHandler, stream: LocalStream
 ) -> None:
-    """A signal handler on top of it appends in Python; another thread waits for it."""
-    thread = threading.Thread(target=logger_to(handler).info, args=("other",))
+    """Until the next append that Python made."""
+    stream.tail.withdraw()
     with seen_by_python() as seen:
-        with journal.gate:
-            thread.start()
-            logger_to(handler).info("on top")
-            assert (len(seen), stream.appended) == (1, 2)
-        thread.join()
-        assert stream.appended == 3
+        logger_to(handler).info("second")
+        logger_to(handler).info("third")
+        assert (len(seen), stream.appended) == (1, 3)
 
 
-def test_the_gate_waits_for_a_write_of_c(
+def test_a_segment_is_not_finished_during_a_write(
     handler: KafkaHandler, journal: Journal, stream: LocalStream
 ) -> None:
-    """Until the kernel takes it; meanwhile other threads have the GIL, and none has the gate."""
+    """The kernel may hold the write up; meanwhile other threads have the GIL, and no roll is
+    done: the record would come behind the end of the segment."""
     reader, writer = os.pipe()
     filled = b"x" * fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.write(writer, filled)
     status = os.fstat(writer)
-    file = (status.st_dev, status.st_ino)
-    stream.tail.publish(object(), writer, *file, stream._sizes, stream._segment)
+    stream.tail.publish(object(), writer, status.st_dev, status.st_ino)
     thread = threading.Thread(target=logger_to(handler).info, args=("second",))
     thread.start()
     until(lambda: stream.appended == 2)
-    assert not journal.gate.acquire(False)
-    assert not journal.gate.acquire(timeout=0.01)
+    journal.segment_bytes = 1
+    stream.roll_if_due()
+    assert stream.end.segment == 1
+    waiting = threading.Thread(target=journal.wait_for_appends)
+    waiting.start()
     assert os.read(reader, len(filled)) == filled
-    with journal.gate:
-        assert b"second" in os.read(reader, 4096)
+    assert b"second" in os.read(reader, 4096)
     thread.join()
+    waiting.join()
+    stream.roll_if_due()
+    assert stream.end.segment == 2
     os.close(reader)
     os.close(writer)
 
@@ -147,28 +148,24 @@ def test_a_number_that_is_another_file_s_is_left_alone(
     assert values(stream) == ["first", "second"]
 
 
-@pytest.mark.parametrize("another", [False, True], ids=["alone", "beside another write"])
 def test_a_write_that_is_cut_short(
-    handler: KafkaHandler, journal: Journal, stream: LocalStream, another: bool
+    handler: KafkaHandler, journal: Journal, stream: LocalStream
 ) -> None:
-    """It is cut off again, unless another write may be behind it: then nothing is appended to this
-    segment any more. The record goes on in memory, and nothing of it is counted as appended."""
+    """Its front stays in the file, and nothing of it is counted as appended. The record goes on in
+    memory."""
     (path,) = stream.path.glob("*.log")
     before = path.stat().st_size
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    journal.gate.asides += another
     resource.setrlimit(resource.RLIMIT_FSIZE, (before + 10, limits[1]))
     try:
-        with patch.object(LocalStream, "append", side_effect=SpoolFull("no room")):
-            logger_to(handler).info("second")
+        logger_to(handler).info("second")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)
-        journal.gate.asides -= another
-    assert path.stat().st_size == before + 10 * another
-    assert (stream.appended, stream.tail.torn) == (1, another)
-    assert stream.size(START) == journal.bytes == before + 10 * another
+    assert path.stat().st_size == before + 10
+    assert (stream.appended, stream.tail.torn) == (1, True)
+    assert stream.size(START) == journal.bytes == before + 10
     stats = handler.stats()
     assert (stats.emitted, stats.buffered + stats.in_flight + stats.spooled) == (2, 2)
 
@@ -208,8 +205,9 @@ def test_threads_append_at_the_same_time(
         thread.start()
     for thread in threads:
         while thread.is_alive():
-            with stream._journal.gate:
-                stream.roll()
+            with stream.quiet() as quiet:
+                if quiet:
+                    stream.roll()
             thread.join(0.01)
     assert handler.flush(60.0) == 0
     found = [one.split() for one in messages(cluster)[1:]]
