@@ -47,7 +47,7 @@ _SHOW: Final = (sys.executable, "-W", "error", "-m", "kiel_logging", "spool")
 
 
 class Output(NamedTuple):
-    """What the command returned and printed."""
+    """The exit status and the output of the command."""
 
     status: int
     out: str
@@ -173,14 +173,14 @@ def leave_frames(spool: Path, *several: Frame, **where: str) -> Path:
 
 
 def leave_segments(spool: Path, *several: int) -> LocalStream:
-    """Leave numbered records, each in a segment of its own; return their stream."""
+    """Leave numbered records, each in a new segment; return their stream."""
     with journal(spool) as stream:
         fill_segments(stream, *several)
         return stream
 
 
 def fill_segments(stream: LocalStream, *several: int) -> None:
-    """Append records, each to a segment of its own."""
+    """Append records, each to a new segment."""
     for number in several:
         fill(stream, number)
         stream.roll_if_due()
@@ -567,7 +567,7 @@ def test_some_of_it(
     assert last.startswith(f"{len(expected)} record")
 
 
-# -- while handlers go on -------------------------------------------------------------------------
+# -- beside handlers that work --------------------------------------------------------------------
 
 
 def contents(path: Path) -> dict[Path, tuple[int, int, bytes]]:
@@ -680,7 +680,7 @@ def test_numbers_behind_a_write_that_was_cut(spool: Path, command: Command) -> N
 
 
 def test_a_damaged_record(spool: Path, command: Command) -> None:
-    """Is told, with its stream; the others are shown."""
+    """It is reported, with its stream; the others are shown."""
     path = leave(spool, "one", "two", "three")
     damage(segment_path(path / "logs", 1), b'"two"')
     told = command(spool)
@@ -696,7 +696,7 @@ def test_a_damaged_record(spool: Path, command: Command) -> None:
 
 
 def test_what_was_set_aside(spool: Path, command: Command) -> None:
-    """Is told, also when all else was sent."""
+    """It is reported, also when all else was sent."""
     path = leave(spool, "one")
     (path / "logs" / DAMAGED).write_bytes(b"???")
     assert command(spool).status == 1
@@ -721,7 +721,7 @@ def test_what_was_set_aside(spool: Path, command: Command) -> None:
 def test_a_segment_that_somebody_removed(
     spool: Path, command: Command, gone: list[int], told: str, numbers: list[int | None]
 ) -> None:
-    """Is told by its number, unless its records are acknowledged; those behind have none."""
+    """It is reported by its number, unless its records are acknowledged; those behind have none."""
     stream = leave_segments(spool, 1, 2, 3, 4, 5, 6)
     stream.store(Checkpoint(2, 0, 1, bytes(32)))
     for number in gone:
@@ -733,7 +733,7 @@ def test_a_segment_that_somebody_removed(
 
 
 def test_many_segments_that_somebody_removed(spool: Path, command: Command) -> None:
-    """Are not told one by one."""
+    """They are not reported one by one."""
     stream = leave_segments(spool, *range(1, 10))
     for number in range(1, 9):
         segment_path(stream.path, number).unlink()
@@ -741,7 +741,7 @@ def test_many_segments_that_somebody_removed(spool: Path, command: Command) -> N
 
 
 def test_a_checkpoint_that_somebody_removed(spool: Path, command: Command) -> None:
-    """Is told; numbers are known as long as nothing before them is missing."""
+    """It is reported; numbers are known as long as nothing before them is missing."""
     with journal(spool) as stream:
         fill_segments(stream, 1, 2, 3)
         (stream.path / CHECKPOINT).unlink()
@@ -765,7 +765,7 @@ def test_a_shipper_that_did_not_know_the_numbers(spool: Path, command: Command) 
 
 
 def test_an_instance_of_another_format(spool: Path, command: Command) -> None:
-    """Is told by name and left alone; the others are shown."""
+    """It is reported by name and left alone; the others are shown."""
     path, other = leave(spool, "one"), leave(spool, "two")
     about = json.loads((path / OWNER).read_text())
     (path / OWNER).write_text(json.dumps({**about, "format": FORMAT + 1}))
@@ -777,7 +777,7 @@ def test_an_instance_of_another_format(spool: Path, command: Command) -> None:
 
 
 def test_frames_of_another_format(spool: Path, command: Command) -> None:
-    """Are told, with their place; what is in front of them is shown."""
+    """They are reported, with their place; records in front of them are shown."""
     stream = leave_segments(spool, 1, 2)
     segment_path(stream.path, 3).write_bytes(MAGIC[:2] + b"\2" + MAGIC[3:] + bytes(100))
     told = command(spool, "--show")
@@ -786,7 +786,7 @@ def test_frames_of_another_format(spool: Path, command: Command) -> None:
 
 
 def test_what_is_not_ours(spool: Path, command: Command) -> None:
-    """Is told by name, wherever it is; what the file system has made by itself is not."""
+    """It is reported by name, wherever it is, unless the file system made it by itself."""
     path = leave(spool, "one")
     (spool / "notes.txt").touch()
     (spool / ("F" * 32)).mkdir()
@@ -821,7 +821,7 @@ sys.exit(main(["spool", sys.argv[1], "--show"]))
 
 @AS_ROOT
 def test_what_can_not_be_read(command: Command) -> None:
-    """Is told by name, and the rest is shown: an instance, a stream, a segment, a lock."""
+    """It is reported by name, and the rest is shown: an instance, a stream, a segment, a lock."""
     with tempfile.TemporaryDirectory() as root:
         Path(root).chmod(0o755)
         for digit in "abcde":
@@ -842,7 +842,7 @@ def test_what_can_not_be_read(command: Command) -> None:
 
 
 def test_a_file_where_a_segment_should_be(spool: Path, command: Command) -> None:
-    """Whatever the system says of it is told."""
+    """The system's reason is reported."""
     stream = leave_segments(spool, 1)
     segment_path(stream.path, 1).unlink()
     segment_path(stream.path, 1).mkdir()
@@ -913,7 +913,7 @@ def test_wrong_words(words: tuple[str, ...], capsys: pytest.CaptureFixture[str])
 
 
 def test_the_list_fits_a_terminal(spool: Path, command: Command) -> None:
-    """80 columns; a topic that is too long for that has a line of its own."""
+    """80 columns; a topic that is too long for that gets a separate line."""
     long = "t" * 249
     for topic in ("logs", long):
         leave_frames(spool, *[frame()] * 1_000, topic=topic)
@@ -987,7 +987,7 @@ def test_all_records_are_exported(spool: Path, command: Command, tmp_path: Path)
 
 
 def test_an_export_writes_over_nothing(spool: Path, command: Command, tmp_path: Path) -> None:
-    """Neither a file nor what a symbolic link points to; nor does it write into the directory."""
+    """No file, no target of a symbolic link; and it does not write into the directory."""
     leave(spool, "one")
     target, link = tmp_path / "precious", tmp_path / "link"
     target.write_text("precious")
@@ -1050,7 +1050,7 @@ def much_is_shown(spool: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_reader_that_goes_away(spool: Path) -> None:
-    """As head does: no word of it, and a status of its own."""
+    """As head does: there is no message, and the exit status is 141."""
     with much_is_shown(spool) as running:
         assert running.stdout is not None
         assert running.stderr is not None

@@ -262,6 +262,37 @@ def _try_to_write(root: Path) -> None:
         probe.unlink(missing_ok=True)
 
 
+def _judge_owner(root: Path) -> list[str]:
+    """Return warnings about who else may use ``root``; raise SpoolError if others may write."""
+    if root.is_symlink() and root.lstat().st_uid not in (0, os.geteuid()):
+        raise SpoolError(
+            f"{root} is a symbolic link of another user, who may point it anywhere: give the "
+            "directory itself as spool_dir"
+        )
+    status, warnings = root.stat(), list[str]()
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise SpoolError(
+            f"other users may write to {root}, and so remove records or forge them: "
+            f"chmod 700 {root}, or choose another spool_dir"
+        )
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        warnings.append(f"other users may look into {root}: chmod 700 {root}")
+    if status.st_uid != os.geteuid():  # root may write there all the same
+        warnings.append(
+            f"{root} belongs to another user, who may remove records or forge them: "
+            "choose a spool_dir of this user"
+        )
+    return warnings
+
+
+def _judge_file_system(root: Path) -> list[str]:
+    warning = (
+        f"{root} is on {(kind := _file_system_of(root))}, where neither locks nor appends are what "
+        "they are on a local disk: choose a spool_dir on a local one"
+    )
+    return [warning] if _NETWORK.fullmatch(kind) else []
+
+
 class Directory:
     """All instances in a directory. ``report`` takes sentences for people, each one once."""
 
@@ -289,25 +320,7 @@ class Directory:
             warnings.append(str(problem))
             if not root.exists():
                 return warnings
-        if root.is_symlink() and root.lstat().st_uid not in (0, os.geteuid()):
-            raise SpoolError(
-                f"{root} is a symbolic link of another user, who may point it anywhere: give the "
-                "directory itself as spool_dir"
-            )
-        mode = root.stat().st_mode
-        if mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise SpoolError(
-                f"other users may write to {root}, and so remove records or forge them: "
-                f"chmod 700 {root}, or choose another spool_dir"
-            )
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            warnings.append(f"other users may look into {root}: chmod 700 {root}")
-        if _NETWORK.fullmatch(kind := _file_system_of(root)):
-            warnings.append(
-                f"{root} is on {kind}, where neither locks nor appends are what they are on a "
-                "local disk: choose a spool_dir on a local one"
-            )
-        return warnings
+        return warnings + _judge_owner(root) + _judge_file_system(root)
 
     @property
     def has_instances(self) -> bool:

@@ -41,7 +41,7 @@ _GLANCE: Final = 0.000_05
 
 
 class JournalCountsInPython:
-    """What all streams of a journal share with the threads that append.
+    """Counts that all streams of a journal share with the threads that append.
 
     Attributes:
         bytes: how many are appended and not acknowledged.

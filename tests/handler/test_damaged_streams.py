@@ -1,4 +1,4 @@
-"""Files of a spool that somebody, or the disk, has damaged: reported by name, and the rest is sent.
+"""Damaged files of a spool: they are reported by name, and the rest is sent.
 
 Each record that arrives has a number that no other one has, and no stream is called complete that
 lacks records.
@@ -140,7 +140,7 @@ def test_a_segment_cut_short(
     chain: bool,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What comes behind the cut has unknown numbers: a new instance numbers it."""
+    """Records behind the cut have unknown numbers: a new instance numbers them."""
     second = segments(stream)[1]
     before = in_file(second)
     os.truncate(second, second.read_bytes().rindex(MAGIC, 0, second.stat().st_size // 2) + 40)

@@ -1,4 +1,4 @@
-"""Journals of dead processes that somebody or something damaged: what is sent, and what is said."""
+"""Damaged journals of dead processes: which records are sent, and which reports are made."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def numbers(cluster: ThreadedFakeCluster) -> list[int]:
 def leave(
     cluster: ThreadedFakeCluster, directory: Path, *which: int, ended: bool = True, **options: Any
 ) -> None:
-    """Log, in a handler of its own that finds no broker, and end it."""
+    """Log in a new handler that finds no broker, and end it."""
     options = {"close_timeout_ms": 50, "linger_ms": 1, **options}
     handler = KafkaHandler(cluster.addresses, "logs", spool_dir=directory, **options)
     with closing(handler):
@@ -110,7 +110,7 @@ def is_complete(cluster: ThreadedFakeCluster) -> bool:
 def test_nothing_is_left_when_all_is_delivered(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str, chain: bool
 ) -> None:
-    """Neither a file nor a count."""
+    """No file is there, and the counts are 0."""
     handler = make_handler(spool_dir=spool, spool=mode, chain=chain)
     log(handler, *range(500))
     assert handler.flush() == 0
@@ -150,7 +150,7 @@ def test_what_is_left_is_sent_by_the_next(
     chain: bool,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In front of its own records; and the end says how many there are, and where."""
+    """Orphaned records come in front; the end says how many there are, and where."""
     leave(away, spool, *range(300), spool=mode, chain=chain, buffer_records=400)
     told = capsys.readouterr().err
     assert f"{300 + 2 * chain} log records are on disk in {spool}" in told
@@ -206,7 +206,7 @@ def test_what_is_not_taken_at_once_goes_to_disk(
     spool: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Though nobody logs any more after a take that took a part: one burst, and that is all."""
+    """One burst is logged and no more, so no later record makes the shipper look again."""
     monkeypatch.setattr("kiel_logging.handler.spool.spool.QUIET", 0.1)
     handler = make_handler(spool_dir=spool, buffer_records=400, linger_ms=50)
     log(handler, 0)
@@ -222,7 +222,7 @@ def test_what_is_not_taken_at_once_goes_to_disk(
 def test_the_ledger_always_holds(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
-    """Whoever asks, and whenever: while threads log, and brokers come and go."""
+    """On any thread, while others log, and brokers come and go."""
     handler = make_handler(spool_dir=spool, spool=mode, buffer_records=200, overflow="drop_oldest")
     over = threading.Event()
 
@@ -311,7 +311,7 @@ def test_a_call_that_an_exception_tears_away(
 def test_receipts_see_through_the_disk(
     away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
-    """Each record's offset is told, whichever way it went."""
+    """Each receipt has the record's offset, whichever way the record went."""
     handler = make_handler(
         spool_dir=spool, spool=mode, buffer_records=100, overflow="block", retry_backoff_max_ms=10
     )
@@ -328,7 +328,7 @@ def test_receipts_see_through_the_disk(
 def test_receipts_of_what_stays_on_disk(
     away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
-    """Are told as undelivered, for the brokers don't have it."""
+    """They report the record as undelivered, for the brokers don't have it."""
     handler = make_handler(spool_dir=spool, spool=mode, **IMPATIENT)
     logger = logger_to(handler)
     with pytest.raises(NotAcknowledged), handler.receipts(timeout=0.1):
@@ -345,7 +345,7 @@ def test_a_full_spool(
     mode: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The overflow policy takes over, what is dropped is counted and told; the order holds."""
+    """The overflow policy takes over; drops are counted and reported; the order holds."""
     errors: list[tuple[str, int]] = []
     handler = make_handler(
         spool_dir=spool,
@@ -374,7 +374,7 @@ def test_a_full_spool(
 
 
 def test_a_file_in_the_place_of_the_directory(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
-    """Is told at once: the program would believe that it has a spool."""
+    """The handler refuses it: the program would believe that it has a spool."""
     (tmp_path / "file").touch()
     with pytest.raises(SpoolError, match="choose another spool_dir"):
         KafkaHandler(cluster.addresses, "logs", spool_dir=tmp_path / "file")
@@ -401,7 +401,7 @@ def test_a_directory_that_is_replaced_by_a_file(
     spool: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Records go on in memory only, which is told; and nothing is raised."""
+    """Records go through memory alone, which is reported; nothing is raised."""
     errors: list[Exception] = []
     handler = make_handler(
         spool_dir=spool, spool="always", chain=True, on_error=lambda e, _: errors.append(e)
@@ -420,7 +420,7 @@ def test_a_directory_that_is_replaced_by_a_file(
 def test_a_file_that_vanishes_while_it_is_in_use(
     away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
-    """What is in it is sent as long as the process runs, and no record is lost."""
+    """Its records are sent as long as the process runs, and none is lost."""
     handler = make_handler(spool_dir=spool, spool=mode, buffer_records=100, overflow="block")
     log(handler, *range(500))
     until(lambda: handler.stats().spooled > 0)
@@ -454,7 +454,7 @@ def test_a_segment_that_was_overwritten(
     mode: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What can be read is sent, the rest is set aside and told."""
+    """Records that can be read are sent; the rest is set aside and reported."""
     leave(away, spool, *range(800), spool=mode)
     damaged(spool)
     start_broker(away)
@@ -495,7 +495,7 @@ def test_a_directory_of_another_version(
     spool: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A journal of another release stays where it is, is named, and holds nobody up."""
+    """A journal of another release stays where it is, is named, and holds up no other."""
     leave(away, spool, 0)
     (owner,) = spool.rglob("owner.lock")
     owner.write_text(owner.read_text().replace('"format": 1', '"format": 99'))
@@ -546,7 +546,7 @@ def test_what_somebody_may_put_right_is_waited_for(
     code: ErrorCode,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing leaves the disk for it, neither the dead's nor one's own; all arrives, in order."""
+    """No record leaves the disk for it, orphaned or local; all arrive, in order."""
     monkeypatch.setattr("kiel_logging.delivery.deferral.FIRST", 0.05)
     leave(away, spool, *range(10), spool=mode)
     errors: list[tuple[type[Exception], int]] = []
@@ -591,7 +591,7 @@ def test_what_is_refused_until_the_end_stays_on_disk(
     assert numbers(cluster) == list(range(11))
 
 
-# -- what is told in the streams -----------------------------------------------------------------
+# -- events in the streams -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("mode", "found"), [("always", {}), ("overflow", {"unfinished": 1})])
@@ -621,8 +621,8 @@ def test_a_recovery_is_told_in_a_chain(
 def test_a_stream_that_is_left_on_disk_ends_there(
     away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
-    """A program that ends while the brokers are away has written its last record: whoever sends it
-    need not vouch for the end."""
+    """A program that ends while the brokers are away has written its end record: no recovery record
+    is needed."""
     leave(away, spool, 1, 2, spool=mode, chain=True)
     start_broker(away)
     handler = make_handler(spool_dir=spool, spool=mode, chain=True)
@@ -690,7 +690,7 @@ BAD_ENDS = (_replace_by_a_file, _close_to_everybody)
 def test_a_directory_that_goes_bad_raises_nothing(
     spool: Path, mode: str, go_bad: Callable[[Path], None]
 ) -> None:
-    """Into a logging call, whatever the system says; records go on in memory, none is lost."""
+    """No error of the system reaches a logging call; records go through memory instead."""
     if go_bad is _close_to_everybody and os.getuid() == 0:
         _as_nobody(partial(_go_bad, mode=mode, go_bad=go_bad))
     else:
@@ -727,7 +727,7 @@ def _go_bad(spool: Path, mode: str, go_bad: Callable[[Path], None]) -> None:
 
 
 def _as_nobody(work: Callable[[Path], None]) -> None:
-    """Run ``work`` in a child that is not root, with a directory of its own."""
+    """Run ``work`` in a child that is not root, with a new directory."""
     with tempfile.TemporaryDirectory(dir="/tmp") as base:
         Path(base).chmod(0o777)
         child = multiprocessing.get_context("spawn").Process(
@@ -750,7 +750,7 @@ def _be_nobody_and(work: Callable[[Path], None], path: Path) -> None:
 def test_a_whole_stream_beside_one_that_is_refused(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
-    """It has no last word, and nothing on disk: the next start says what became of it."""
+    """It has no end record, and nothing on disk: the next start reports what became of it."""
     cluster.add_topic("bad", 1)
     code = ErrorCode.topic_authorization_failed
     cluster.call(lambda c: c.produce_error(code, times=10**6, only=("bad", 0)))
@@ -770,7 +770,7 @@ def test_a_whole_stream_beside_one_that_is_refused(
 
 @pytest.mark.parametrize("chain", [False, True], ids=["numbers", "chain"])
 def test_a_thousand_topics(away: ThreadedFakeCluster, spool: Path, mode: str, chain: bool) -> None:
-    """Each has a stream of its own; few files are open at once."""
+    """Each has a stream; few files are open at a time."""
     areas = [f"area{number}" for number in range(1000)]
     handler = KafkaHandler(
         away.addresses, "{area}", spool_dir=spool, spool=mode, chain=chain, **{**QUICK, **IMPATIENT}

@@ -230,11 +230,14 @@ def test_a_forked_child_may_claim_what_its_dead_parent_had(tmp_path: Path) -> No
     leave(tmp_path, 1, instance="f" * 32)
     code = f"""
 orphans = Directory(Path({str(tmp_path)!r})).orphans()
+reader, writer = os.pipe()
+os.dup2(writer, 100)  # the kernel closes it behind the locks, when the parent ends
+os.close(writer)
 if (parent := os.getpid()) and os.fork():
     os.kill(parent, signal.SIGKILL)
+os.close(100)
+os.read(reader, 1)
 journal.abandon()
-while os.getppid() == parent:
-    time.sleep(0.001)
 print(len(Directory(Path({str(tmp_path)!r})).orphans()), flush=True)
 """
     with program(writer(tmp_path) + code) as running:
@@ -591,6 +594,15 @@ def test_a_directory_that_others_may_read_is_warned_of(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (warning,) = Directory(tmp_path).check()
     assert warning == f"other users may look into {tmp_path}: chmod 700 {tmp_path}"
+
+
+@AS_ROOT
+def test_a_directory_of_another_user_is_warned_of(tmp_path: Path) -> None:
+    """Root may write there; but the other user could forge or remove records."""
+    tmp_path.chmod(0o700)
+    os.chown(tmp_path, 65534, 65534)
+    (warning,) = Directory(tmp_path).check()
+    assert warning.startswith(f"{tmp_path} belongs to another user")
 
 
 def test_a_link_of_this_user_is_followed(tmp_path: Path) -> None:

@@ -793,7 +793,7 @@ def test_threads_wait_for_each_other_to_share_a_sync(synchronous: LocalStream) -
         thread.join()
         assert len(calls) == 1
         synchronous._together, synchronous._sync_took = 2, 0.001
-        append_and_sync()  # nobody else comes, and the wait ends
+        append_and_sync()  # no other thread comes, and the wait ends
     assert len(calls) == 2
 
 

@@ -23,7 +23,7 @@ INSTANCE = "0" * 32
 
 
 class Places:
-    """Each key has a partition of its own."""
+    """No two keys share a partition."""
 
     def __init__(self, *stalled: int) -> None:
         self.stalled = set(stalled)

@@ -151,8 +151,8 @@ def test_a_number_that_is_another_file_s_is_left_alone(
 def test_a_write_that_is_cut_short(
     handler: KafkaHandler, journal: Journal, stream: LocalStream
 ) -> None:
-    """Its front stays in the file, and nothing of it is counted as appended. The record goes on in
-    memory."""
+    """Its front stays in the file, and nothing of it is counted as appended. The record
+    goes through memory."""
     (path,) = stream.path.glob("*.log")
     before = path.stat().st_size
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

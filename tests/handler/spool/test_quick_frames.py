@@ -360,7 +360,7 @@ def test_checksums_of_all_sizes(size: int) -> None:
 
 
 def test_the_smallest_frame() -> None:
-    """It has neither key nor value, and is read as well."""
+    """A frame without key and value is read as well."""
     block = encode(PLAIN._replace(value=None), SEED)
     assert len(block) == SMALLEST
     found = scan_items(block, SEED, ended=True, most=1, topic="logs")
