@@ -236,10 +236,10 @@ class _Futures:
         self._let_in()
 
     def deferred(self, topic: str, error: Exception) -> None:
-        """Never: a future tells of the first rejection."""
+        """Never called: the future of a message ends with the first rejection."""
 
     def present_time(self) -> None:
-        """Callers give their own times, and learn that one is refused."""
+        """Never called: callers give their own times, and get the error."""
 
     def troubled(self, error: Exception) -> None:
         """Futures end with their own errors."""
@@ -251,7 +251,7 @@ class _Futures:
         for _, future in tokens:
             if not future.done():
                 future.set_exception(error)
-                # The sender logged it: asyncio need not say again that nobody looked.
+                # The sender logged it: asyncio need not report it as "never retrieved".
                 future.exception()
         self._let_in()
 

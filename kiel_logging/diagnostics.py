@@ -1,4 +1,4 @@
-"""What the package has to say about itself goes through the logger ``kiel_logging``, from here.
+"""The package reports its own troubles through the logger ``kiel_logging``, from here.
 
 Importable by all. The texts of brokers, records and files are among the arguments: they are made
 printable.

@@ -6,7 +6,7 @@
     ├── ConfigurationError (ValueError)    an option is wrong
     ├── MessageError                       this one message can't be sent
     │   ├── KeyTypeError (TypeError)           the key maker's value can't be stored as bytes
-    │   ├── ValueTypeError (TypeError)         the serializer returned neither str nor bytes
+    │   ├── ValueTypeError (TypeError)         not str or bytes from the serializer
     │   ├── HeaderTypeError (TypeError)        a record header is not a pair of str and bytes
     │   ├── TimestampError (ValueError)        no whole number of milliseconds since 1970
     │   ├── PartitionerError (ValueError)      the partitioner chose a partition that isn't there
@@ -80,7 +80,7 @@ class KeyTypeError(MessageError, TypeError):
 
 
 class ValueTypeError(MessageError, TypeError):
-    """The serializer returned neither str nor bytes."""
+    """The serializer did not return str or bytes."""
 
 
 class HeaderTypeError(MessageError, TypeError):

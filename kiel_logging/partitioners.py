@@ -1,12 +1,12 @@
 """Which partition a message goes to: callables ``(key, partitions) -> partition``.
 
 ``key`` is what the key maker returned, as it is; ``partitions`` is the list of the topic's
-partition numbers, in order. Any callable of that form can be a partitioner; these are ours, by
-name in ``NAMED``. Each Producer makes one of its own, so that state isn't shared.
+partition numbers, in order. Any callable of that form can be a partitioner; ``NAMED`` has those of
+this package. Each Producer makes a new one, so that state isn't shared.
 
-Ours are told more, as in the Java client: where a choice is free (no key, or none that matters),
-they choose among the partitions that have a leader (``wants_leader``), and murmur2 stays with one
-until the batch is sealed (``next_batch``, KIP-794).
+These know more, as in the Java client: where a choice is free (no key, or none that matters), they
+choose among the partitions that have a leader (``wants_leader``), and stay with one until the batch
+is sealed (``next_batch``, KIP-794).
 """
 
 import itertools
@@ -23,7 +23,7 @@ Partitioner: TypeAlias = Callable[[Any, Sequence[int]], int]
 
 
 class BuiltIn:
-    """What ours have in common; called as any partitioner is.
+    """A partitioner of this package; called as any other one is.
 
     Attributes:
         steady: whether a key's choice can be remembered: until the partitions change, and that
@@ -171,11 +171,11 @@ def partitioner(choice: str | type[BuiltIn] | Partitioner | None) -> Partitioner
     """Return the partitioner that is named, or given; random for None.
 
     Raises:
-        ConfigurationError: it is neither a known name nor callable.
+        ConfigurationError: it is not callable, and no known name.
     """
     if choice is None:
         return RandomPartitioner()
-    if isinstance(choice, type):  # one of ours, such as partitioners.Murmur2
+    if isinstance(choice, type):  # such as partitioners.Murmur2
         return partitioner(choice())
     if callable(choice):
         return choice

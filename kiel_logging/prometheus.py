@@ -1,6 +1,6 @@
-"""What became of the handlers' records, for Prometheus: their stats, read when it scrapes.
+"""The handlers' stats for Prometheus, read when it scrapes.
 
-Needs the extra ``prometheus``. Nothing is counted here, so that it costs nobody who logs.
+Needs the extra ``prometheus``. Nothing is counted here, so logging calls cost no more with it.
 """
 
 import itertools
@@ -114,7 +114,7 @@ class KafkaHandlerCollector(Collector):
         found: dict[str, Stats] = {}
         for handler in handlers:
             label = handler.name or self._numbered("", handler)
-            while label in found:  # nobody keeps two handlers from having one name
+            while label in found:  # two handlers may have one name
                 label = self._numbered(label, handler)
             found[label] = handler.stats()
         return found

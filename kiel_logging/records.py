@@ -11,7 +11,7 @@ Header: TypeAlias = tuple[str, bytes | None]
 """A record header: its key and its value, as Kafka stores it (KIP-82)."""
 
 Headers: TypeAlias = Mapping[str, bytes | str | None] | Iterable[tuple[str, bytes | str | None]]
-"""What callers may give as headers; pairs allow a key to repeat."""
+"""Headers as callers give them; pairs allow a key to repeat."""
 
 
 NO_OFFSET: Final = -1
@@ -47,7 +47,7 @@ class Record(NamedTuple):
 class RecordMetadata(NamedTuple):
     """Where a delivered message stands.
 
-    ``offset`` is -1 when the broker did not tell: it was asked for no acknowledgement
+    ``offset`` is -1 when the broker did not report it: it was asked for no acknowledgement
     (``required_acks=0``), or knew the message as a repeat of long ago.
     ``timestamp`` is in milliseconds since the epoch: the broker's own when the topic is set to
     LogAppendTime, else the message's.
@@ -62,7 +62,7 @@ class RecordMetadata(NamedTuple):
 class Receipt(NamedTuple):
     """Where an acknowledged log record stands, and what it said.
 
-    ``offset`` is -1 when the broker knew it as a repeat of long ago, and so did not tell.
+    ``offset`` is -1 when the broker knew it as a repeat of long ago, and so did not report it.
     ``level`` is logging's number.
     """
 
@@ -74,7 +74,7 @@ class Receipt(NamedTuple):
 
 
 class Undelivered(NamedTuple):
-    """A log record of which nobody can say that it is stored.
+    """A log record that is perhaps not stored.
 
     ``reason`` is one of those in the handler's statistics (``"buffer_full"``), the name of an
     error, or a sentence; ``error`` is there when there was one.

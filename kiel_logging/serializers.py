@@ -38,7 +38,7 @@ def encode_value(value: object) -> bytes:
     """Return what a serializer returned as bytes.
 
     Raises:
-        ValueTypeError: it returned neither str nor bytes, or a lone surrogate.
+        ValueTypeError: it is not str or bytes, or has a lone surrogate.
     """
     if isinstance(value, str):
         return _utf8(value, "what the serializer returned", ValueTypeError)

@@ -27,7 +27,7 @@ from sphinx.util.logging import getLogger
 
 from kiel_logging import cli
 from kiel_logging.config.options import PRODUCER
-from kiel_logging.config.table import INT32, REQUIRED, Option
+from kiel_logging.config.table import INT32, REQUIRED, Option, meanings
 from kiel_logging.delivery.retry import OUTCOMES
 from kiel_logging.handler.options import AUDIT, HANDLER
 from kiel_logging.verify.names import FINDINGS
@@ -54,9 +54,9 @@ def _shown(default: Any) -> str:
     return f"{default:,g}" if isinstance(default, float) else f"{default:,}"
 
 
-def _row(name: str, option: Option) -> tuple[str, str, str]:
+def _row(name: str, option: Option, meaning: str) -> tuple[str, str, str]:
     since = "" if option.since == _FIRST else f" Since {option.since}."
-    meaning = f"{option.meaning}. Must be {option.kind.description}.{since}"
+    meaning = f"{meaning} Must be {option.kind.description}.{since}"
     return f"``{name}``", _shown(option.default), meaning
 
 
@@ -94,7 +94,8 @@ class OptionsDirective(FromTheCode):
             raise self.error(f"there is no option {', '.join(unknown)}")
         shown = self.state.document.settings.env.domaindata.setdefault("kiel_options", {})
         shown.setdefault(kind, set()).update(names)
-        rows = (_row(name, known[name]) for name in names)
+        texts = meanings(known)
+        rows = (_row(name, known[name], texts[name]) for name in names)
         yield from _table(("option", "default", "meaning"), rows, (22, 15, 63))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Self, TypeAlias
 from kiel_logging.errors import ConfigurationError
 
 Secretive: TypeAlias = str | Mapping[str, str]
-"""What callers may give: the secret, ``{"env": name}`` or ``{"file": path}``."""
+"""The forms of a secret: itself, ``{"env": name}`` or ``{"file": path}``."""
 
 FORMS: Final = "a str, {'env': 'NAME'} or {'file': '/path'}"
 
@@ -96,7 +96,7 @@ class Secret:
         try:
             return self.read().encode()
         except UnicodeEncodeError:
-            pass  # it has the secret in it, and must be nobody's context
+            pass  # it has the secret in it, and must not be the context of the next error
         raise ConfigurationError(f"{self._option} has no UTF-8 form")
 
     def _place(self) -> tuple[str, str] | None:

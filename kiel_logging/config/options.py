@@ -14,7 +14,6 @@ from kiel_logging.config.table import (
     REQUIRED,
     TEXT,
     Kind,
-    Option,
     checked,
     milliseconds,
     rows,
@@ -57,180 +56,87 @@ class BrokersKeyword(TypedDict, total=False):
     """Of every client."""
 
     brokers: Annotated[
-        Brokers,
-        Option(
-            REQUIRED,
-            Kind('a list of "host" or "host:port", or one comma-separated string'),
-            "bootstrap brokers, asked one at a time, in order; the port is 9092 when left out, "
-            "IPv6 stands in brackets",
-        ),
+        Brokers, REQUIRED, Kind('a list of "host" or "host:port", or one comma-separated string')
     ]
+    """Bootstrap brokers, asked one at a time, in order; the port is 9092 when left out, IPv6 stands
+    in brackets."""
 
 
 class SharedKeywords(SecurityKeywords, total=False):
     """Options that the Producer and the handlers have in common."""
 
     compression_level: Annotated[
-        int | None,
-        Option(
-            None,
-            Kind("gzip: 1 to 9, lz4: 0 to 16, zstd: -7 to 22"),
-            "the codec's own measure of effort; None is its default",
-        ),
+        int | None, None, Kind("gzip: 1 to 9, lz4: 0 to 16, zstd: -7 to 22")
     ]
-    max_request_size: Annotated[
-        int,
-        Option(
-            1_048_576,
-            whole(_SMALLEST_REQUEST),
-            "most bytes of a request, and so of a message, uncompressed",
-        ),
-    ]
-    idempotence: Annotated[
-        bool | None,
-        Option(
-            None,
-            FLAG_OR_NONE,
-            "whether brokers drop repeats, so that each message is stored once and in order; only "
-            "``required_acks=-1`` allows it (KIP-98). None uses it then, unless the brokers refuse "
-            "it or don't know it, which is logged; True insists on it",
-        ),
-    ]
-    request_timeout_ms: Annotated[
-        float, Option(30_000.0, milliseconds(1), "milliseconds that a broker has to answer")
-    ]
-    retry_backoff_ms: Annotated[
-        float,
-        Option(100.0, milliseconds(1), "milliseconds before the first retry; doubles with each"),
-    ]
-    retry_backoff_max_ms: Annotated[
-        float, Option(1_000.0, milliseconds(1), "most milliseconds between two retries")
-    ]
-    client_id: Annotated[
-        str, Option("kiel_logging", TEXT, "how the brokers' logs and quotas call this client")
-    ]
-    connect_timeout_ms: Annotated[
-        float, Option(10_000.0, milliseconds(1), "milliseconds for each attempt to connect")
-    ]
-    connections_max_idle_ms: Annotated[
-        float,
-        Option(
-            540_000.0,
-            milliseconds(0),
-            "milliseconds after which a connection that nothing was sent on is closed, 0 for "
-            "never. Brokers close theirs after ten minutes. Set it to less than load balancers "
-            "and firewalls on the way keep idle connections",
-        ),
-    ]
-    metadata_max_age_ms: Annotated[
-        float,
-        Option(
-            300_000.0,
-            milliseconds(1),
-            "milliseconds after which brokers are asked again who leads what",
-        ),
-    ]
-    topic_creation_timeout_ms: Annotated[
-        float,
-        Option(
-            10_000.0,
-            milliseconds(0),
-            "milliseconds that an unknown topic has to come into being",
-        ),
-    ]
+    """The codec's own measure of effort; None is its default."""
+    max_request_size: Annotated[int, 1_048_576, whole(_SMALLEST_REQUEST)]
+    """Most bytes of a request, and so of a message, uncompressed."""
+    idempotence: Annotated[bool | None, None, FLAG_OR_NONE]
+    """Whether brokers drop repeats, so that each message is stored once and in order; only
+    ``required_acks=-1`` allows it (KIP-98). None uses it then, unless the brokers refuse it or
+    don't know it, which is logged; True insists on it."""
+    request_timeout_ms: Annotated[float, 30_000.0, milliseconds(1)]
+    """Milliseconds that a broker has to answer."""
+    retry_backoff_ms: Annotated[float, 100.0, milliseconds(1)]
+    """Milliseconds before the first retry; doubles with each."""
+    retry_backoff_max_ms: Annotated[float, 1_000.0, milliseconds(1)]
+    """Most milliseconds between two retries."""
+    client_id: Annotated[str, "kiel_logging", TEXT]
+    """How the brokers' logs and quotas call this client."""
+    connect_timeout_ms: Annotated[float, 10_000.0, milliseconds(1)]
+    """Milliseconds for each attempt to connect."""
+    connections_max_idle_ms: Annotated[float, 540_000.0, milliseconds(0)]
+    """Milliseconds after which a connection that nothing was sent on is closed, 0 for never.
+    Brokers close theirs after ten minutes. Set it to less than load balancers and firewalls on the
+    way keep idle connections."""
+    metadata_max_age_ms: Annotated[float, 300_000.0, milliseconds(1)]
+    """Milliseconds after which brokers are asked again who leads what."""
+    topic_creation_timeout_ms: Annotated[float, 10_000.0, milliseconds(0)]
+    """Milliseconds that an unknown topic has to come into being."""
 
 
 class ProducerKeywords(SharedKeywords, total=False):
     """The keyword-only options of Producer."""
 
-    linger_ms: Annotated[
-        float,
-        Option(
-            5.0,
-            milliseconds(0),
-            "milliseconds after which messages are sent although the batch isn't full",
-        ),
-    ]
-    delivery_timeout_ms: Annotated[
-        float,
-        Option(
-            120_000.0,
-            milliseconds(1),
-            "milliseconds after which a message is given up; one that is out to a broker by then "
-            "has until its request ends, at most ``request_timeout_ms`` more",
-        ),
-    ]
-    buffer_memory: Annotated[
-        int,
-        Option(
-            32 * 1024 * 1024,
-            whole(_SMALLEST_REQUEST),
-            "most bytes of memory for messages that are not delivered yet",
-        ),
-    ]
-    max_block_ms: Annotated[
-        float,
-        Option(
-            60_000.0,
-            milliseconds(0),
-            "milliseconds that ``produce()`` waits for room in ``buffer_memory``",
-        ),
-    ]
+    linger_ms: Annotated[float, 5.0, milliseconds(0)]
+    """Milliseconds after which messages are sent although the batch isn't full."""
+    delivery_timeout_ms: Annotated[float, 120_000.0, milliseconds(1)]
+    """Milliseconds after which a message is given up; one that is out to a broker by then has until
+    its request ends, at most ``request_timeout_ms`` more."""
+    buffer_memory: Annotated[int, 32 * 1024 * 1024, whole(_SMALLEST_REQUEST)]
+    """Most bytes of memory for messages that are not delivered yet."""
+    max_block_ms: Annotated[float, 60_000.0, milliseconds(0)]
+    """Milliseconds that ``produce()`` waits for room in ``buffer_memory``."""
 
 
 class _OriginalKeywords(BrokersKeyword, total=False):
     """The options of the original kiel, in its order."""
 
-    key_maker: Annotated[
-        KeyMaker | None,
-        Option(
-            None,
-            FUNCTION,
-            "``message -> key``, by default None for all messages. In Kafka a key is stored as "
-            "bytes: None as null, str as UTF-8, int as decimal digits",
-        ),
-    ]
-    partitioner: Annotated[
-        str | Partitioner | None,
-        Option(
-            None,
-            PARTITIONER,
-            'chooses the partition: "random" (the default), "round_robin", "murmur2" (as the '
-            'Java client), "crc32" and "fnv1a" (as librdkafka), "consistent"',
-        ),
-    ]
-    serializer: Annotated[
-        Serializer | None,
-        Option(None, FUNCTION, "``message -> str or bytes``, by default ``json.dumps``"),
-    ]
-    compression: Annotated[
-        str | None,
-        Option(
-            None,
-            CODEC,
-            "the codec. If brokers refuse it, messages are sent uncompressed, which is logged",
-        ),
-    ]
-    batch_size: Annotated[
-        int,
-        Option(
-            1,
-            whole(1),
-            "how many messages, over all topics, are collected before they are sent",
-        ),
-    ]
-    required_acks: Annotated[int, Option(1, ACKS, "when a message counts as delivered")]
-    ack_timeout: Annotated[
-        int,
-        Option(500, whole(1), "milliseconds that the leader may wait for the other replicas"),
-    ]
+    key_maker: Annotated[KeyMaker | None, None, FUNCTION]
+    """``message -> key``, by default None for all messages. In Kafka a key is stored as bytes: None
+    as null, str as UTF-8, int as decimal digits."""
+    partitioner: Annotated[str | Partitioner | None, None, PARTITIONER]
+    """Chooses the partition: "random" (the default), "round_robin", "murmur2" (as the Java client),
+    "crc32" and "fnv1a" (as librdkafka), "consistent"."""
+    serializer: Annotated[Serializer | None, None, FUNCTION]
+    """``message -> str or bytes``, by default ``json.dumps``."""
+    compression: Annotated[str | None, None, CODEC]
+    """The codec. If brokers refuse it, messages are sent uncompressed, which is logged."""
+    batch_size: Annotated[int, 1, whole(1)]
+    """How many messages, over all topics, are collected before they are sent."""
+    required_acks: Annotated[int, 1, ACKS]
+    """When a message counts as delivered."""
+    ack_timeout: Annotated[int, 500, whole(1)]
+    """Milliseconds that the leader may wait for the other replicas."""
 
 
 class AllProducerKeywords(_OriginalKeywords, ProducerKeywords, total=False):
     """All options of Producer."""
 
 
-PRODUCER: Final = rows(AllProducerKeywords)
+PRODUCER: Final = rows(
+    BrokersKeyword, _OriginalKeywords, SecurityKeywords, SharedKeywords, ProducerKeywords
+)
 
 
 # -- the checks ------------------------------------------------------------------------------------

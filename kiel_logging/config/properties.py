@@ -244,8 +244,8 @@ def complete(
         table: all options of what is to be made.
 
     Raises:
-        ConfigurationError: as of ``options_from``, or no broker is named. Neither its text nor a
-            local variable of its frames has a secret.
+        ConfigurationError: as of ``options_from``, or no broker is named. Its text and the
+            local variables of its frames have no secrets.
     """
     own = hidden(own, table)
     options: dict[str, Any] = {}

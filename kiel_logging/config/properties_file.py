@@ -31,7 +31,7 @@ def read_properties(path: Path) -> dict[str, str]:
 
 
 def _logical_lines(text: str) -> Iterator[str]:
-    """Yield lines without comments; one that ends in a backslash goes on in the next."""
+    """Yield lines without comments; one that ends in a backslash continues in the next."""
     whole = ""
     for line in re.split(r"\r\n|\r|\n", text):
         part = line.lstrip(" \t\f")

@@ -12,7 +12,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias, TypedDict
 
 from kiel_logging.config.credentials import FORMS, Secret, Secretive, hidden, revealed
-from kiel_logging.config.table import FLAG, Kind, Option, one_of, rows
+from kiel_logging.config.table import FLAG, Kind, one_of, rows
 from kiel_logging.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -190,61 +190,35 @@ SECRET: Final = Kind(FORMS)
 class SecurityKeywords(TypedDict, total=False):
     """The options of TLS and SASL, which a Producer and a handler have in common."""
 
-    security_protocol: Annotated[
-        str,
-        Option(
-            PLAINTEXT,
-            Kind(one_of(*PROTOCOLS).description),
-            "whether connections are encrypted (SSL means TLS), and whether this client logs in",
-        ),
-    ]
-    ssl_cafile: Annotated[
-        str | PathLike[str] | None,
-        Option(None, PEM_FILE, "the authorities to trust; the system's when left out"),
-    ]
-    ssl_certfile: Annotated[
-        str | PathLike[str] | None,
-        Option(None, PEM_FILE, "this client's certificate and its chain, for mutual TLS"),
-    ]
-    ssl_keyfile: Annotated[
-        str | PathLike[str] | None,
-        Option(None, PEM_FILE, "this client's key, when that is not in ``ssl_certfile``"),
-    ]
-    ssl_password: Annotated[
-        Secretive | None,
-        Option(None, SECRET, "of that key, if it is encrypted; read for each connection"),
-    ]
-    ssl_check_hostname: Annotated[
-        bool, Option(True, FLAG, "False takes any host's certificate, and warns")
-    ]
-    ssl_verify_certificate: Annotated[
-        bool, Option(True, FLAG, "False takes any certificate at all, and warns")
-    ]
-    ssl_context: Annotated[
-        "ssl.SSLContext | None",
-        Option(None, Kind("an ssl.SSLContext"), "in place of the files, for everything else"),
-    ]
-    sasl_mechanism: Annotated[
-        str | None,
-        Option(None, Kind(one_of(*MECHANISMS).description), "how this client logs in"),
-    ]
-    sasl_username: Annotated[
-        Secretive | None,
-        Option(None, SECRET, "the user name, for PLAIN and SCRAM; read for each connection"),
-    ]
-    sasl_password: Annotated[
-        Secretive | None,
-        Option(None, SECRET, "the user's password, for PLAIN and SCRAM; read for each connection"),
-    ]
+    security_protocol: Annotated[str, PLAINTEXT, Kind(one_of(*PROTOCOLS).description)]
+    """Whether connections are encrypted (SSL means TLS), and whether this client logs in."""
+    ssl_cafile: Annotated[str | PathLike[str] | None, None, PEM_FILE]
+    """The authorities to trust; the system's when left out."""
+    ssl_certfile: Annotated[str | PathLike[str] | None, None, PEM_FILE]
+    """This client's certificate and its chain, for mutual TLS."""
+    ssl_keyfile: Annotated[str | PathLike[str] | None, None, PEM_FILE]
+    """This client's key, when that is not in ``ssl_certfile``."""
+    ssl_password: Annotated[Secretive | None, None, SECRET]
+    """Of that key, if it is encrypted; read for each connection."""
+    ssl_check_hostname: Annotated[bool, True, FLAG]
+    """False takes any host's certificate, and warns."""
+    ssl_verify_certificate: Annotated[bool, True, FLAG]
+    """False takes any certificate at all, and warns."""
+    ssl_context: Annotated["ssl.SSLContext | None", None, Kind("an ssl.SSLContext")]
+    """In place of the files, for everything else."""
+    sasl_mechanism: Annotated[str | None, None, Kind(one_of(*MECHANISMS).description)]
+    """How this client logs in."""
+    sasl_username: Annotated[Secretive | None, None, SECRET]
+    """The user name, for PLAIN and SCRAM; read for each connection."""
+    sasl_password: Annotated[Secretive | None, None, SECRET]
+    """The user's password, for PLAIN and SCRAM; read for each connection."""
     sasl_token_provider: Annotated[
         TokenProvider | None,
-        Option(
-            None,
-            Kind("a callable, a coroutine function, or ``kiel_logging.ClientCredentials``"),
-            "for OAUTHBEARER: returns an access token, a str or a ``kiel_logging.Token``. It is "
-            "called on a thread, whenever the last token has used up most of its life",
-        ),
+        None,
+        Kind("a callable, a coroutine function, or ``kiel_logging.ClientCredentials``"),
     ]
+    """For OAUTHBEARER: returns an access token, a str or a ``kiel_logging.Token``. It is called on
+    a thread, whenever the last token has used up most of its life."""
 
 
 _DEFAULTS: Final = {name: row.default for name, row in rows(SecurityKeywords).items()}

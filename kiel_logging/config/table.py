@@ -1,15 +1,18 @@
 """The table of options: how a row looks, and the kinds of values that options take.
 
-The rows stand in TypedDicts, which editors and type checkers read as keyword arguments::
+The rows stand in TypedDicts, which editors and type checkers read as keyword arguments (PEP 692).
+A row has a name, a type, a default and a kind, perhaps the first version that has it, and a
+docstring with the meaning, and the unit::
 
     class SomeKeywords(TypedDict, total=False):
-        linger_ms: Annotated[float, Option(50.0, milliseconds(0), "milliseconds after which ...")]
+        linger_ms: Annotated[float, 50.0, milliseconds(0)]
+        '''Milliseconds after which records are sent although the batch isn't full.'''
 
-``rows()`` reads the same rows while the program runs: for the checks, for ``help()``, for the
-documentation's tables.
+``rows()`` has the same for the running program: for checks, ``help()`` and the documentation.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from kiel_logging.errors import ConfigurationError
@@ -53,24 +56,51 @@ class Kind(NamedTuple):
 
 
 class Option(NamedTuple):
-    """An option: what it means, in which unit, and what it may be.
+    """A row of the table.
 
     Attributes:
         default: the value of an option that is not given, or REQUIRED.
-        kind: which values it takes; a part of the package may check more when it reads it.
-        meaning: for people, with the unit.
+        kind: the values that it takes; the part of the package that reads it may check more.
+        home: the TypedDict that it stands in.
         since: the first version that has it.
     """
 
     default: Any
     kind: Kind
-    meaning: str
+    home: Any
     since: str = "0.1.0"
 
 
-def rows(keywords: Any) -> dict[str, Option]:
-    """Return the options of a TypedDict by name: those of its bases first."""
-    return {name: hint.__metadata__[0] for name, hint in keywords.__annotations__.items()}
+def rows(*keywords: Any) -> dict[str, Option]:
+    """Return the options of some TypedDicts by name; each comes after its bases."""
+    table: dict[str, Option] = {}
+    for home in keywords:
+        for name, row in home.__annotations__.items():
+            if name not in table:
+                default, kind, *since = row.__metadata__
+                table[name] = Option(default, kind, home, *since)
+    return table
+
+
+def meanings(table: Mapping[str, Option]) -> dict[str, str]:
+    """Return what each option means, as its docstring says; empty where there are no sources."""
+    texts = {home: _docstrings(home) for home in {row.home for row in table.values()}}
+    return {name: texts[row.home].get(name, "") for name, row in table.items()}
+
+
+def _docstrings(home: type) -> dict[str, str]:
+    import ast
+    import inspect
+
+    try:
+        body = ast.parse(inspect.getsource(home)).body[0].body  # type: ignore[attr-defined]
+    except OSError:  # the program was packed without its sources
+        return {}
+    return {
+        ast.unparse(row.target): " ".join(text.value.value.split())
+        for row, text in pairwise(body)
+        if isinstance(row, ast.AnnAssign)
+    }
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -147,8 +177,8 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> No
 
 
 class _MadeWhenRead:
-    """An attribute of a class that is computed when somebody looks, and not for its subclasses
-    with another ``__init__``."""
+    """A class attribute that is computed when it is read; a subclass with another ``__init__``
+    does not have it."""
 
     def __init__(self, owner: type, make: Callable[[], Any]) -> None:
         self._init = vars(owner)["__init__"]
@@ -178,9 +208,10 @@ def takes(table: Mapping[str, Option]) -> Callable[[type[C]], type[C]]:
 def _args(table: Mapping[str, Option]) -> str:
     from textwrap import fill
 
+    texts = meanings(table)
     lines = (
         fill(
-            f"{name}: {row.meaning}. Must be {row.kind.description}.",
+            f"{name}: {texts[name]} Must be {row.kind.description}.",
             width=100,
             break_on_hyphens=False,
             initial_indent=" " * 8,

@@ -20,13 +20,13 @@ _SAFE: Final[dict[str, Any]] = {
     "chain": True,
     "level": logging.NOTSET,
 }
-"""What can't be chosen."""
+"""Options that can't be chosen."""
 
 _WHY: Final = {
     "required_acks": "a record counts as delivered when all in-sync replicas have it",
     "idempotence": "a retry must not repeat a record",
-    "overflow": "who logs waits for room, and then goes to disk, before anything is dropped",
-    "chain": "what is taken out or changed later has to be found",
+    "overflow": "callers wait for room, and then records go to disk, before any is dropped",
+    "chain": "records that are taken out or changed later have to be found",
     "level": "a level would keep records out of the stream",
 }
 
@@ -39,7 +39,7 @@ _UNKEYED: Final = (
 
 @takes(AUDIT)
 class AuditHandler(KafkaHandler):
-    """Ships everything that is logged to one logger, and lets nobody silence it.
+    """Ships every record that is logged to one logger, which can't be silenced.
 
     It waits for all in-sync replicas, with idempotence; where memory is full the caller waits up to
     ``block_timeout_ms`` while records go to disk; records are a chain, which
@@ -49,12 +49,12 @@ class AuditHandler(KafkaHandler):
     Give it a ``chain_key``: without one, anybody who can write to the topic can compute the digests
     of other records. The handler warns on stderr if there is none.
 
-    A ``dictConfig`` closes the handlers of before, as logging has it. This one it does not close,
-    unless it makes another one for the same logger, brokers and topic, which takes its place.
+    A ``dictConfig`` closes the handlers that were there before. It does not close this one, unless
+    it makes another one for the same logger, brokers and topic, which replaces it.
 
-    The logger ``logger`` gets a class of its own, see AuditLogger: it makes every record, whatever
-    its level, ``disabled``, ``logging.disable()`` or a later ``dictConfig`` say. These decide what
-    other handlers get. It does not propagate, until it is told to.
+    The class of the logger ``logger`` becomes AuditLogger: it makes every record, whatever its
+    level, ``disabled``, ``logging.disable()`` or a later ``dictConfig`` say. These decide what
+    other handlers get. It does not propagate until ``propagate`` is set.
 
     In a dictConfig this entry among the handlers is enough; the logger need not be named.
 
@@ -98,28 +98,28 @@ class AuditHandler(KafkaHandler):
             self._internal_log.say(logging.WARNING, f"{self.name or 'an AuditHandler'} {_UNKEYED}")
 
     def _replace_others(self) -> None:
-        """Close those of the same stream: a ``dictConfig`` that runs again makes it again."""
+        """Close the handlers of the same stream: a ``dictConfig`` may run more than once."""
         for other in self.logger.audits:
             same = isinstance(other, AuditHandler) and other._destination == self._destination
             if other is not self and same:
                 other.close()
 
     def setLevel(self, level: int | str) -> None:  # noqa: N802 # logging's name
-        """Change nothing, and say so: the stream has all levels."""
-        logging._checkLevel(level)  # type: ignore[attr-defined] # what is none is told as always
+        """Report that the stream has all levels, and change nothing."""
+        logging._checkLevel(level)  # type: ignore[attr-defined] # raises, as for any handler
         self._internal_log.complain(
             "level", f"{self.name or 'an AuditHandler'} ships all levels: setLevel() has no effect"
         )
 
     def addFilter(self, filter: Any) -> None:  # noqa: A002, N802 # logging's names
-        """Change nothing, and say so: the stream has all records."""
+        """Report that the stream has all records, and change nothing."""
         del filter
         self._internal_log.complain(
             "filter", f"{self.name or 'an AuditHandler'} ships all records: filters have no effect"
         )
 
     def close(self) -> None:
-        """As KafkaHandler's; the logger gives it nothing any more."""
+        """Close as a KafkaHandler does; the logger no longer has this handler."""
         uninstall(self)
         super().close()
 

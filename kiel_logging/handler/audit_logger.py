@@ -1,11 +1,11 @@
-"""The logger of an audit stream: what is logged to it arrives, whatever is done to loggers.
+"""The logger of an audit stream: its records arrive, whatever is done to loggers.
 
 The law: an audit handler gets every record, of any level, that is logged to its logger. Levels,
 ``disabled``, ``logging.disable()``, ``propagate``, filters and ``dictConfig`` decide what other
 handlers get, as always, and nothing else.
 
-It is the logger that ``logging.getLogger(name)`` returns, also to who asked before: its class is
-changed. So nobody has to log in another way, and nobody holds a logger that is not heard.
+``logging.getLogger(name)`` returns this logger, and returned it before: its class is changed. So
+programs log as always, and references to the logger that they already have are good.
 """
 
 import logging
@@ -16,23 +16,22 @@ from typing import Any, Final
 from kiel_logging.errors import ConfigurationError
 
 _LOWEST: Final = 1
-"""What children of it without a level of their own go by. 0 would be their parents' parent's."""
+"""The level of children that have none. With 0 they would ask the parents of this logger."""
 
 
 class AuditLogger(logging.Logger):
     """A logger with audit handlers, which ``install()`` makes of one without.
 
-    A child of it that is made later is an ordinary logger: what it logs comes here as long as the
-    child has no level of its own, propagates, and is not disabled. ``getChild()`` returns one for
-    which all that does not matter either.
+    A child that is made later is an ordinary logger: its records come here as long as it has no
+    level, propagates, and is not disabled. ``getChild()`` returns one that can't be silenced.
 
     Attributes:
-        audits: those that get all that is logged here.
+        audits: the handlers that get all records of this logger.
     """
 
     audits: tuple[logging.Handler, ...] = ()
 
-    # What is set here counts for the other handlers.
+    # These attributes count for the other handlers.
 
     @property
     def handlers(self) -> list[logging.Handler]:
@@ -61,7 +60,7 @@ class AuditLogger(logging.Logger):
 
     @property
     def level(self) -> int:
-        """The lowest level, while there is an audit handler; what others get is set elsewhere."""
+        """The lowest level, while there is an audit handler."""
         return _LOWEST if self.audits else self._level_for_others
 
     @level.setter
@@ -74,7 +73,7 @@ class AuditLogger(logging.Logger):
 
     @property
     def disabled(self) -> bool:
-        """Never, while there is an audit handler."""
+        """False while there is an audit handler."""
         return not self.audits and self._disabled_for_others
 
     @disabled.setter
@@ -86,18 +85,18 @@ class AuditLogger(logging.Logger):
         return bool(self.__dict__.get("disabled", False))
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 # logging's name
-        """Always, while there is an audit handler: every record is made."""
+        """True while there is an audit handler: every record is made."""
         return bool(self.audits) or super().isEnabledFor(level)
 
     def getChild(self, suffix: str) -> "AuditLogger":  # noqa: N802 # logging's name
-        """Return a logger of the same stream, which can be silenced as little as this one."""
+        """Return a logger of the same stream, which can't be silenced either."""
         child = super().getChild(suffix)
         for audit in self.audits:
             _add(child, audit)
         return child
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Give ``record`` to the audit handlers, and to others if they are to have it."""
+        """Give ``record`` to the audit handlers, and to others if levels and filters allow."""
         audits = self.audits
         if not audits:
             super().handle(record)
@@ -124,11 +123,11 @@ class AuditLogger(logging.Logger):
 
 
 _NO_LEVEL: Final = SimpleNamespace(level=2**62)
-"""Stands for a handler that takes no record: without any, logging would write it to stderr."""
+"""A handler that takes no record: if a logger has none, logging writes to stderr."""
 
 
 class _Others:
-    """Stands for a logger that has the handlers which are not audit handlers, its parents' too."""
+    """Stands for a logger with all handlers, its parents' too, that are not audit handlers."""
 
     propagate = False
 
@@ -141,7 +140,7 @@ def _effective_level(logger: logging.Logger | None) -> int:
 
 
 def install(name: str, audit: logging.Handler) -> AuditLogger:
-    """Return the logger ``name``, to which ``audit`` hears from now on.
+    """Return the logger ``name``, whose records ``audit`` gets from now on.
 
     Raises:
         ConfigurationError: there is no such logger, or it is the root.
@@ -168,7 +167,7 @@ def _children_of(name: str) -> list[logging.Logger]:
 def _add(logger: logging.Logger, audit: logging.Handler) -> AuditLogger:
     if not isinstance(logger, AuditLogger):
         logger.__class__ = _audit_class(type(logger))
-        logger.propagate = False  # whoever wants the stream elsewhere as well says so afterwards
+        logger.propagate = False  # the program may set it again
     assert isinstance(logger, AuditLogger)
     logger.audits = (*(one for one in logger.audits if one is not audit), audit)
     logger.removeHandler(audit)  # it may have been added by hand
@@ -177,14 +176,14 @@ def _add(logger: logging.Logger, audit: logging.Handler) -> AuditLogger:
 
 
 def uninstall(audit: logging.Handler) -> None:
-    """Let no logger give anything to ``audit`` any more: it is closed."""
+    """Take ``audit``, which is closed, from all loggers."""
     for logger in list(logging.Logger.manager.loggerDict.values()):
         if isinstance(logger, AuditLogger) and audit in logger.audits:
             logger.audits = tuple(one for one in logger.audits if one is not audit)
 
 
 def _audit_class(kind: type[logging.Logger]) -> type[AuditLogger]:
-    """Return AuditLogger, with what the program's own class of loggers can do besides."""
+    """Return AuditLogger, merged with the program's own class of loggers."""
     if kind is logging.Logger:
         return AuditLogger
     return type(f"Audit{kind.__name__}", (AuditLogger, kind), {})

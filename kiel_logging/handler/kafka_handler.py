@@ -1,4 +1,4 @@
-"""KafkaHandler: the ``logging.Handler``. Runs on the threads that log; waits for nothing there."""
+"""KafkaHandler: the ``logging.Handler``. Runs on logging threads and doesn't wait for brokers."""
 
 import logging
 import os
@@ -57,8 +57,7 @@ if TYPE_CHECKING:
 
 
 class _Patience(NamedTuple):
-    """Until when a process that ends waits for what a pipeline was given so far; monotonic
-    seconds."""
+    """How long a process that ends waits for the records that a pipeline has; monotonic seconds."""
 
     pipeline: Pipeline
     emitted: int
@@ -66,7 +65,7 @@ class _Patience(NamedTuple):
 
 
 class _WeakAttribute:
-    """Returns an attribute of a handler, None when there is no handler any more."""
+    """Reads an attribute of a handler; None when the handler is gone."""
 
     def __init__(self, owner: logging.Handler, name: str) -> None:
         self._owner = weakref.ref(owner)
@@ -96,7 +95,7 @@ def _never(_record: logging.LogRecord) -> bool:
 
 
 def _end(current: list[Pipeline], timeout: float) -> None:
-    """Deliver, beside the program, what a handler has that nothing refers to any more.
+    """Deliver the records of a handler that nothing refers to any more, beside the program.
 
     The garbage collector calls this on top of any line of any thread: it takes no lock.
     """
@@ -107,11 +106,12 @@ def _end(current: list[Pipeline], timeout: float) -> None:
 
 @takes(HANDLER)
 class KafkaHandler(logging.Handler):
-    """Ships log records to Kafka from a thread of its own.
+    """Ships log records to Kafka from a dedicated thread.
 
-    Making it neither blocks nor fails because Kafka is away: the first record connects it in the
-    background, and it goes on trying while records are buffered within bounds. ``emit()`` makes
-    bytes of the record and hands them over; it never waits for the network and never raises.
+    Kafka need not be reachable when the handler is made, and may go down at any time: the first
+    record connects it in the background, and records are buffered within bounds while it retries.
+    ``emit()`` makes bytes of the record and enqueues them; it never waits for the network and
+    never raises.
 
     Args: ...
 
@@ -122,7 +122,7 @@ class KafkaHandler(logging.Handler):
 
     def __init__(
         self,
-        # Both have to be given. A default lets the checks say how a misspelt one is spelt.
+        # Both have to be given. With defaults, the checks can report a misspelt name.
         brokers: Brokers = (),
         topic: Topic = "",
         **options: Unpack[HandlerKeywords],
@@ -135,7 +135,7 @@ class KafkaHandler(logging.Handler):
         target = self._options.fallback
         self._fallback = None if target is None else Fallback(self, target, self._internal_log)
         self._blocks = OpenBlocks()
-        # The loop thread has what is made here: a handler that the program drops must end it.
+        # The loop thread refers to these objects. It must not keep a dropped handler alive.
         own: KafkaHandler = weakref.proxy(self)
         conversions: list[Conversion] = []
         self._drops = Drops(
@@ -241,7 +241,7 @@ class KafkaHandler(logging.Handler):
     def handle(self, record: logging.LogRecord) -> Any:
         """Filter and emit ``record``, without the handler's lock.
 
-        The buffer has a lock of its own, held for an instant. ``logging.shutdown()`` holds the
+        The buffer has another lock, held for an instant. ``logging.shutdown()`` holds the
         handler's for all the time that ``flush()`` takes: threads that log meanwhile, the loop
         thread included, would wait for it.
         """
@@ -255,13 +255,13 @@ class KafkaHandler(logging.Handler):
         return passed if _RETURNS_RECORDS else bool(passed)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand ``record`` over to the loop thread; never raises, never waits for the network."""
+        """Enqueue ``record`` for the loop thread; never raises, never waits for the network."""
         try:
             # The way of nearly every record. The formatter is the program's code; all that happens
             # on this way but for that and context is compiled.
             if self.formatter is not None or not self._emit_fast(record):
                 self._emit(record)
-        except MemoryError as error:  # it is neither queued nor counted as dropped
+        except MemoryError as error:  # it is not queued, and not counted as dropped
             self._drops.have_no_memory(record, error)
 
     def _emit(self, record: logging.LogRecord) -> None:
@@ -280,7 +280,7 @@ class KafkaHandler(logging.Handler):
 
     @property
     def _formatter(self) -> Any:
-        """What formats messages: the handler itself, if its class has its own ``format()``."""
+        """The formatter of messages: the handler itself, if its class overrides ``format()``."""
         return self if self._formats else self.formatter
 
     def _needs_care(self, pipeline: Pipeline) -> bool:
@@ -334,7 +334,7 @@ class KafkaHandler(logging.Handler):
             raise
 
     def _put_where_it_is_open(self, item: Item, record: logging.LogRecord) -> None:
-        """Hand ``item`` to the pipeline, or to the next one if it is closed by another thread."""
+        """Enqueue ``item`` in the pipeline, or in the next one if another thread closes it."""
         while (dropped := self._pipeline.put(item)) is None:
             if not self._open_again():
                 self._drops.refuse(record, item.waiter)
@@ -343,11 +343,11 @@ class KafkaHandler(logging.Handler):
             self._drops.account_for(dropped)
 
     def _open_again(self) -> bool:
-        """Have a pipeline that is open, though ``close()`` was called: a ``dictConfig`` closes all
-        handlers of the process, those that are still in use too.
+        """Make a new pipeline after ``close()``: a ``dictConfig`` closes all handlers of the
+        process, also those that are still in use.
 
-        Threads may do so at the same time, without a lock, which logging's own may be waited for
-        on top of: a pipeline has one successor, whoever makes it.
+        Several threads may do so at once. There is no lock, because logging's own lock may be
+        waited for underneath; all threads get the same successor of a pipeline.
 
         Returns:
             False when the process is at its end, and nothing more can be delivered.
@@ -368,7 +368,7 @@ class KafkaHandler(logging.Handler):
             write_to_stderr(describe_failure(self._conversion.as_seen(record)))
 
     def _pipeline_now(self) -> Pipeline:
-        """Return the pipeline, a new one in a child whose fork ran no hook of ours, or not yet."""
+        """Return the pipeline; a new one in a forked child that has not run our hook."""
         if self._pipeline.process != os.getpid():
             self._reset_after_fork()
         return self._pipeline
@@ -378,7 +378,7 @@ class KafkaHandler(logging.Handler):
 
     # At leisure.
 
-    def flush(self, timeout: float | None = None) -> int:  # type: ignore[override] # tells more
+    def flush(self, timeout: float | None = None) -> int:  # type: ignore[override] # returns more
         """Deliver what is buffered.
 
         Args:
@@ -386,7 +386,7 @@ class KafkaHandler(logging.Handler):
 
         Returns:
             How many records are still undelivered; 0 when all that was logged before the call is
-            delivered or given up, which ``stats()`` tells apart.
+            delivered or given up; ``stats()`` has a count of each.
         """
         settle_levels()
         settle_aside(self._options.close_timeout if timeout is None else timeout)
@@ -395,7 +395,7 @@ class KafkaHandler(logging.Handler):
         return self._deliver(self._pipeline_now().flush)
 
     def _finish(self, *, last: bool = False) -> int:
-        """As ``flush()``, and then write what each stream lacks: the process may end without a
+        """Flush, then report in each stream what it lacks: the process may end without a
         ``close()``.
 
         Streams with a chain also get a ``pause`` record, or with ``last``, when it is certain that
@@ -414,13 +414,13 @@ class KafkaHandler(logging.Handler):
             process.give_up()
             undelivered, until = pipeline.undelivered, 0.0
         if undelivered or monotonic() >= until:
-            # logging.shutdown() flushes and then closes: what is given up here, with nothing new
-            # since, is not worth the same wait again.
+            # logging.shutdown() flushes and then closes. Without new records the second call need
+            # not wait for those that this one gave up.
             self._patience = _Patience(pipeline, emitted, monotonic())
         return undelivered
 
     def receipts(self, timeout: float | None = None) -> Receipts:
-        """Return a block, for ``with`` or ``async with``, at whose end what it logged is stored.
+        """Return a block, for ``with`` or ``async with``, that ends when its records are stored.
 
         ::
 
@@ -428,9 +428,9 @@ class KafkaHandler(logging.Handler):
                 logger.info("paid")
             print(receipts[0])    # Receipt(topic, partition, offset, message, level)
 
-        What is logged to another handler, is filtered out, or is logged while shipping does not
-        count; nor does what a QueueHandler or MemoryHandler hands over from another context. See
-        Receipts.
+        Records that go to another handler, are filtered out, or are logged while shipping do not
+        count; those that a QueueHandler or MemoryHandler passes on from another context don't
+        either. See Receipts.
 
         Args:
             timeout: seconds that leaving the block may take; ``close_timeout_ms`` when left out.
@@ -452,7 +452,7 @@ class KafkaHandler(logging.Handler):
         """Send what is buffered without waiting for more.
 
         Returns:
-            Whether another thread does so, which can be waited for.
+            Whether another thread does so, for which the caller can wait.
         """
         return self._pipeline_now().hurry()
 
@@ -499,9 +499,9 @@ class KafkaHandler(logging.Handler):
     def close(self) -> None:
         """Deliver what is buffered within ``close_timeout_ms``, then end the loop thread.
 
-        What could not be delivered is told on stderr. A record that comes later opens the handler
-        again, as it opens a FileHandler: with another thread, and another instance in the headers
-        of its records. The end of the process closes that as well.
+        Undelivered records are reported on stderr. A later record opens the handler again, as it
+        opens a FileHandler: with another thread, and another instance in the headers of its
+        records. The end of the process closes that as well.
         """
         settle_levels()
         settle_aside(self._options.close_timeout)
@@ -524,8 +524,7 @@ class KafkaHandler(logging.Handler):
         self._pipeline_now().tell_what_is_lost()
 
     def stats(self) -> Stats:
-        """Return how many records were emitted, and what became of them, since the handler was
-        made.
+        """Return how many records the handler emitted so far, and how they ended.
 
         In a forked child these are the child's own.
         """
@@ -546,9 +545,9 @@ class KafkaHandler(logging.Handler):
         self._pipeline.go_on()
 
     def _reset_after_fork(self) -> None:
-        """Begin with an empty buffer and nothing counted, in the child, if it did not yet.
+        """Start with an empty buffer and no counts, in a child that has not done so yet.
 
-        A hook that logs may run before ours; what it logged is the child's.
+        A hook that logs may run before ours; its records are the child's.
         """
         parents = self._pipeline
         if parents.process == os.getpid():

@@ -25,6 +25,7 @@ from kiel_logging.config.options import (
     SharedKeywords,
     producer_options,
 )
+from kiel_logging.config.security import SecurityKeywords
 from kiel_logging.config.table import (
     FLAG,
     FLAG_OR_NONE,
@@ -108,280 +109,124 @@ _MODE: Final = one_of("overflow", ALWAYS)
 class HandlerKeywords(SharedKeywords, total=False):
     """The keyword-only options of KafkaHandler, and keys of its entry in a dictConfig."""
 
-    level: Annotated[
-        int | str, Option(logging.NOTSET, _A_LEVEL, "the lowest level that is shipped")
-    ]
-    key_field: Annotated[
-        str | None,
-        Option(
-            None,
-            _FIELD_NAME,
-            "the field that a record's key is taken from: one of its dict, an extra's, or a "
-            "LogRecord's attribute; a dotted path reaches into nested extras. Records without it "
-            "have no key",
-        ),
-    ]
-    key_maker: Annotated[
-        KeyMaker | None,
-        Option(None, FUNCTION, "makes the key from the record's dict, in place of ``key_field``"),
-    ]
-    headers: Annotated[
-        Mapping[str, str] | None,
-        Option(None, _MAPPING, "record headers: name -> field, as for ``key_field``"),
-    ]
-    partitioner: Annotated[
-        str | Partitioner | None,
-        Option(
-            "murmur2",
-            PARTITIONER,
-            'chooses the partition. With "murmur2" records of one key stay in order',
-        ),
-    ]
+    level: Annotated[int | str, logging.NOTSET, _A_LEVEL]
+    """The lowest level that is shipped."""
+    key_field: Annotated[str | None, None, _FIELD_NAME]
+    """The field that a record's key is taken from: one of its dict, an extra's, or a LogRecord's
+    attribute; a dotted path reaches into nested extras. Records without it have no key."""
+    key_maker: Annotated[KeyMaker | None, None, FUNCTION]
+    """Makes the key from the record's dict, in place of ``key_field``."""
+    headers: Annotated[Mapping[str, str] | None, None, _MAPPING]
+    """Record headers: name -> field, as for ``key_field``."""
+    partitioner: Annotated[str | Partitioner | None, "murmur2", PARTITIONER]
+    """Chooses the partition. With "murmur2" records of one key stay in order."""
     format: Annotated[
-        str | Format,
-        Option(
-            "json",
-            Kind('"json", "ecs", "otel", "gelf", "text", or a callable'),
-            'how the value is laid out: "json" (the fields), "ecs" (Elastic Common Schema), "otel" '
-            '(OpenTelemetry\'s log data model, as OTLP/JSON), "gelf", "text" (as another handler '
-            "with this handler's Formatter writes it), or a callable that takes the fields and the "
-            "LogRecord and returns a mapping, str or bytes",
-        ),
+        str | Format, "json", Kind('"json", "ecs", "otel", "gelf", "text", or a callable')
     ]
-    serializer: Annotated[
-        Serializer | None,
-        Option(None, FUNCTION, "takes what the format made, returns str or bytes; JSON by default"),
-    ]
+    """How the value is laid out: "json" (the fields), "ecs" (Elastic Common Schema), "otel"
+    (OpenTelemetry's log data model, as OTLP/JSON), "gelf", "text" (as another handler with this
+    handler's Formatter writes it), or a callable that takes the fields and the LogRecord and
+    returns a mapping, str or bytes."""
+    serializer: Annotated[Serializer | None, None, FUNCTION]
+    """Takes what the format made, returns str or bytes; JSON by default."""
     context: Annotated[
         Callable[[], Mapping[str, Any]] | Mapping[str, ContextVar[Any]] | None,
-        Option(
-            None,
-            Kind("a callable that returns a mapping, or a mapping of names to ContextVars"),
-            "fields from the surroundings of the call",
-        ),
+        None,
+        Kind("a callable that returns a mapping, or a mapping of names to ContextVars"),
     ]
-    fields: Annotated[
-        Mapping[str, Any] | None, Option(None, _MAPPING, "static fields for every record")
-    ]
-    rename: Annotated[
-        Mapping[str, str] | None, Option(None, _MAPPING, "old names of fields -> new ones")
-    ]
-    exclude: Annotated[
-        Iterable[str] | None,
-        Option(
-            None,
-            _NAMES,
-            "names of fields that are left out; a dotted path reaches into nested ones",
-        ),
-    ]
-    redact: Annotated[
-        Iterable[str] | None,
-        Option(
-            None,
-            _NAMES,
-            "names of fields whose values are hidden, at any depth, in everything that is made of "
-            "a record. An object in which no names can be found is shown by its type alone",
-        ),
-    ]
-    compression: Annotated[str | None, Option("snappy", CODEC, "the codec")]
-    batch_size: Annotated[
-        int, Option(1_000, whole(1), "how many records are worth sending at once")
-    ]
-    linger_ms: Annotated[
-        float,
-        Option(
-            50.0,
-            milliseconds(0),
-            "milliseconds after which records are sent although the batch isn't full",
-        ),
-    ]
-    required_acks: Annotated[int, Option(-1, ACKS, "when a record counts as delivered")]
-    ack_timeout: Annotated[
-        int,
-        Option(30_000, whole(1), "milliseconds that the leader may wait for the other replicas"),
-    ]
-    delivery_timeout_ms: Annotated[
-        float,
-        Option(
-            _NO_LIMIT,
-            milliseconds(1),
-            "milliseconds after which a record is given up. Without a limit a record leaves the "
-            "buffer by being delivered, by the overflow policy, or by ``close()``",
-        ),
-    ]
-    buffer_records: Annotated[
-        int, Option(100_000, whole(1), "most records that wait to be delivered")
-    ]
-    buffer_memory: Annotated[
-        int,
-        Option(
-            64 * 1024 * 1024,
-            whole(SMALLEST_MEMORY),
-            "most bytes of memory for records that wait to be delivered",
-        ),
-    ]
-    overflow: Annotated[
-        str,
-        Option(
-            DROP_NEWEST,
-            one_of(*OVERFLOW),
-            'what gives way when there are more; "drop_lowest" drops DEBUG before INFO before '
-            'WARNING, "block" lets the caller wait',
-        ),
-    ]
-    block_timeout_ms: Annotated[
-        float,
-        Option(
-            5_000.0,
-            POSITIVE_MILLISECONDS,
-            'milliseconds that the caller waits with "block", before its record is dropped',
-        ),
-    ]
+    """Fields from the surroundings of the call."""
+    fields: Annotated[Mapping[str, Any] | None, None, _MAPPING]
+    """Static fields for every record."""
+    rename: Annotated[Mapping[str, str] | None, None, _MAPPING]
+    """Old names of fields -> new ones."""
+    exclude: Annotated[Iterable[str] | None, None, _NAMES]
+    """Names of fields that are left out; a dotted path reaches into nested ones."""
+    redact: Annotated[Iterable[str] | None, None, _NAMES]
+    """Names of fields whose values are hidden, at any depth, in everything that is made of a
+    record. An object in which no names can be found is shown by its type alone."""
+    compression: Annotated[str | None, "snappy", CODEC]
+    """The codec."""
+    batch_size: Annotated[int, 1_000, whole(1)]
+    """How many records are worth sending at once."""
+    linger_ms: Annotated[float, 50.0, milliseconds(0)]
+    """Milliseconds after which records are sent although the batch isn't full."""
+    required_acks: Annotated[int, -1, ACKS]
+    """When a record counts as delivered."""
+    ack_timeout: Annotated[int, 30_000, whole(1)]
+    """Milliseconds that the leader may wait for the other replicas."""
+    delivery_timeout_ms: Annotated[float, _NO_LIMIT, milliseconds(1)]
+    """Milliseconds after which a record is given up. Without a limit a record leaves the buffer by
+    being delivered, by the overflow policy, or by ``close()``."""
+    buffer_records: Annotated[int, 100_000, whole(1)]
+    """Most records that wait to be delivered."""
+    buffer_memory: Annotated[int, 64 * 1024 * 1024, whole(SMALLEST_MEMORY)]
+    """Most bytes of memory for records that wait to be delivered."""
+    overflow: Annotated[str, DROP_NEWEST, one_of(*OVERFLOW)]
+    """Which records give way when there are more; "drop_lowest" drops DEBUG before INFO before
+    WARNING, "block" lets the caller wait."""
+    block_timeout_ms: Annotated[float, 5_000.0, POSITIVE_MILLISECONDS]
+    """Milliseconds that the caller waits with "block", before its record is dropped."""
     fallback: Annotated[
-        logging.Handler | str | None,
-        Option(
-            None,
-            Kind("a logging.Handler or the name of one"),
-            "gets the LogRecords which did not reach Kafka. It is called on the thread that logs "
-            "(dropped) or on the loop thread (given up)",
-        ),
+        logging.Handler | str | None, None, Kind("a logging.Handler or the name of one")
     ]
-    on_error: Annotated[
-        OnError | None,
-        Option(
-            None,
-            FUNCTION,
-            "called with an exception and a number of records whenever records are lost: at once, "
-            "or for a full buffer at most every 10 s. Called with 0 records when the brokers "
-            "reject records for now, which wait, and once a minute while that lasts",
-        ),
-    ]
-    internal_logger: Annotated[
-        logging.Logger | str | None,
-        Option(
-            None,
-            _LOGGER,
-            "gets the handler's own messages, and what was logged while shipping",
-        ),
-    ]
-    spool_dir: Annotated[
-        str | os.PathLike[str] | None,
-        Option(
-            None,
-            _DIRECTORY,
-            "a directory, on a local disk, for records that memory can't hold, that the brokers "
-            "don't take in time, or that are left at the end. The next process with this directory "
-            "sends them. Only its user may write to it",
-        ),
-    ]
-    spool: Annotated[
-        str | None,
-        Option(
-            None,
-            or_none(_MODE.description, _MODE),
-            'with ``spool_dir``: "overflow", the default, or "always": each record is in a file '
-            "before its logging call returns, so that a SIGKILL loses nothing",
-        ),
-    ]
-    spool_max_bytes: Annotated[
-        int | None,
-        Option(
-            _DEFAULT_SPOOL,
-            _SIZE,
-            "most bytes that this handler has on disk and the brokers have not acknowledged",
-        ),
-    ]
-    spool_synchronous: Annotated[
-        str,
-        Option(
-            "normal",
-            one_of("normal", FULL),
-            'with "full" and spool="always", each logging call waits until its record would '
-            "survive a power cut",
-        ),
-    ]
-    chain: Annotated[
-        bool,
-        Option(
-            False,
-            FLAG,
-            "whether each record also bears a digest of itself and of the one before it, so that "
-            "``kiel-logging verify`` finds what was taken out or changed; and whether streams have "
-            "a start record and an end record",
-        ),
-    ]
-    chain_key: Annotated[
-        Secretive | None,
-        Option(
-            None,
-            Kind(FORMS),
-            "a secret of 16 bytes or more, without which no one can compute the digests",
-        ),
-    ]
-    sign: Annotated[
-        bool,
-        Option(
-            False,
-            FLAG,
-            "whether each instance signs checkpoints of its streams with a key of its own, which "
-            "dies with it; needs ``chain`` and the extra `proof`",
-        ),
-    ]
+    """Gets the LogRecords which did not reach Kafka. It is called on the thread that logs (dropped)
+    or on the loop thread (given up)."""
+    on_error: Annotated[OnError | None, None, FUNCTION]
+    """Called with an exception and a number of records whenever records are lost: at once, or for a
+    full buffer at most every 10 s. Called with 0 records when the brokers reject records for now,
+    which wait, and once a minute while that lasts."""
+    internal_logger: Annotated[logging.Logger | str | None, None, _LOGGER]
+    """Gets the handler's own messages, and what was logged while shipping."""
+    spool_dir: Annotated[str | os.PathLike[str] | None, None, _DIRECTORY]
+    """A directory, on a local disk, for records that memory can't hold, that the brokers don't take
+    in time, or that are left at the end. The next process with this directory sends them. Only its
+    user may write to it."""
+    spool: Annotated[str | None, None, or_none(_MODE.description, _MODE)]
+    """With ``spool_dir``: "overflow", the default, or "always": each record is in a file before its
+    logging call returns, so that a SIGKILL loses nothing."""
+    spool_max_bytes: Annotated[int | None, _DEFAULT_SPOOL, _SIZE]
+    """Most bytes that this handler has on disk and the brokers have not acknowledged."""
+    spool_synchronous: Annotated[str, "normal", one_of("normal", FULL)]
+    """With "full" and spool="always", each logging call waits until its record would survive a
+    power cut."""
+    chain: Annotated[bool, False, FLAG]
+    """Whether each record also bears a digest of itself and of the one before it, so that
+    ``kiel-logging verify`` finds what was taken out or changed; and whether streams have a start
+    record and an end record."""
+    chain_key: Annotated[Secretive | None, None, Kind(FORMS)]
+    """A secret of 16 bytes or more, without which no one can compute the digests."""
+    sign: Annotated[bool, False, FLAG]
+    """Whether each instance signs checkpoints of its streams with a key that is made for it and
+    dies with it; needs ``chain`` and the extra `proof`."""
     endorse_key: Annotated[
         Secretive | Callable[[str], str] | None,
-        Option(
-            None,
-            Kind(f"{FORMS}, or a callable that takes a text and returns it as a signed note"),
-            "the Ed25519 private key, in PEM form, of a host or deployment that vouches for the "
-            "keys of instances",
-        ),
+        None,
+        Kind(f"{FORMS}, or a callable that takes a text and returns it as a signed note"),
     ]
-    checkpoint_topic: Annotated[
-        str | None,
-        Option(None, _TOPIC, "a topic that signed checkpoints go to as well"),
-    ]
-    anchor: Annotated[
-        str | os.PathLike[str] | Callable[[bytes], object] | None,
-        Option(
-            None,
-            _PLACE,
-            "a place outside of Kafka that signed checkpoints go to as well: lines of JSON in a "
-            "file, bodies for an HTTP endpoint, or bytes for a callable, which may block",
-        ),
-    ]
-    flush_on_sigterm: Annotated[
-        bool | None,
-        Option(
-            None,
-            FLAG_OR_NONE,
-            "whether SIGTERM delivers what is buffered before it does what it did. By default, "
-            "None, it does where it would end the process at once, which loses records: a program "
-            "that handles the signal ends in its own way",
-        ),
-    ]
-    close_timeout_ms: Annotated[
-        float,
-        Option(
-            10_000.0,
-            POSITIVE_MILLISECONDS,
-            "milliseconds that ``close()``, or a ``flush()`` without a timeout, may take to "
-            "deliver what is buffered",
-        ),
-    ]
+    """The Ed25519 private key, in PEM form, of a host or deployment that vouches for the keys of
+    instances."""
+    checkpoint_topic: Annotated[str | None, None, _TOPIC]
+    """A topic that signed checkpoints go to as well."""
+    anchor: Annotated[str | os.PathLike[str] | Callable[[bytes], object] | None, None, _PLACE]
+    """A place outside of Kafka that signed checkpoints go to as well: lines of JSON in a file,
+    bodies for an HTTP endpoint, or bytes for a callable, which may block."""
+    flush_on_sigterm: Annotated[bool | None, None, FLAG_OR_NONE]
+    """Whether SIGTERM delivers what is buffered before it does what it did. By default, None, it
+    does where it would end the process at once, which loses records: a program that handles the
+    signal ends in its own way."""
+    close_timeout_ms: Annotated[float, 10_000.0, POSITIVE_MILLISECONDS]
+    """Milliseconds that ``close()``, or a ``flush()`` without a timeout, may take to deliver what
+    is buffered."""
 
 
 class TopicKeyword(TypedDict, total=False):
     """Where a handler's records go."""
 
     topic: Annotated[
-        Topic,
-        Option(
-            REQUIRED,
-            Kind("a name, a template, or a callable that takes the LogRecord"),
-            "where records go; a template is one over the LogRecord's attributes, such as "
-            '``"logs.{levelname}"``',
-        ),
+        Topic, REQUIRED, Kind("a name, a template, or a callable that takes the LogRecord")
     ]
+    """Where records go; a template is one over the LogRecord's attributes, such as
+    ``"logs.{levelname}"``."""
 
 
 class KeywordsBesideTopic(BrokersKeyword, HandlerKeywords, total=False):
@@ -391,17 +236,13 @@ class KeywordsBesideTopic(BrokersKeyword, HandlerKeywords, total=False):
 class LoggerKeyword(TypedDict, total=False):
     """The option that AuditHandler adds."""
 
-    logger: Annotated[
-        str,
-        Option(
-            "audit",
-            Kind("the name of a logger, and not the root's"),
-            "the stream's own logger",
-        ),
-    ]
+    logger: Annotated[str, "audit", Kind("the name of a logger, and not the root's")]
+    """The stream's own logger."""
 
 
-HANDLER: Final = rows(BrokersKeyword) | rows(TopicKeyword) | rows(HandlerKeywords)
+HANDLER: Final = rows(
+    BrokersKeyword, TopicKeyword, SecurityKeywords, SharedKeywords, HandlerKeywords
+)
 AUDIT: Final = HANDLER | rows(LoggerKeyword)
 CONVERSION: Final = (
     *("topic", "key_field", "key_maker", "headers", "format", "serializer"),
@@ -460,7 +301,7 @@ class HandlerOptions:
     engine: Mapping[str, Any] = field(repr=False)
 
     def producer(self) -> ProducerOptions:
-        """Return the options of a new engine, which has a partitioner and a codec of its own."""
+        """Return the options of a new engine, with a new partitioner and a new codec."""
         return producer_options(**self.engine)
 
 
@@ -472,7 +313,7 @@ def table_of(handler: type[logging.Handler]) -> dict[str, Option]:
     for kind in handler.__mro__:
         if "__init__" in vars(kind) and issubclass(kind, logging.Handler):
             for name, one in inspect.signature(vars(kind)["__init__"]).parameters.items():
-                table[name] = Option(one.default, Kind(""), "")
+                table[name] = Option(one.default, Kind(""), kind)
     return table | HANDLER
 
 

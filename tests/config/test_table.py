@@ -10,7 +10,7 @@ import pytest
 
 from kiel_logging import AuditHandler, KafkaHandler, Producer
 from kiel_logging.config.options import PRODUCER
-from kiel_logging.config.table import REQUIRED, Option, one_of
+from kiel_logging.config.table import REQUIRED, Option, meanings, one_of
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.options import AUDIT, HANDLER
 from tests.docs.pages import ROOT
@@ -44,8 +44,9 @@ def test_the_signature_shows_every_option(owner: type) -> None:
 def test_the_docstring_describes_every_option(owner: type, name: str) -> None:
     """By its meaning and by the values that it takes."""
     text = " ".join((owner.__doc__ or "").split())
-    row = TABLES[owner][name]
-    assert " ".join(f"{name}: {row.meaning}. Must be {row.kind.description}.".split()) in text
+    meaning = meanings(TABLES[owner])[name]
+    assert meaning.endswith(".")
+    assert f"{name}: {meaning} Must be {TABLES[owner][name].kind.description}." in text
 
 
 @pytest.mark.parametrize(("owner", "name"), ROWS)
