@@ -32,7 +32,7 @@ typedef struct {
 
 /* -- what a record has -------------------------------------------------------------------------- */
 
-/* What F_PLACES has the places of, among the attributes that logging gives a record; behind them
+/* The attributes whose places F_PLACES has, among the attributes that logging gives a record; behind them
  * come those of a call site. */
 enum {
     P_EXC_INFO, P_EXC_TEXT, P_STACK_INFO, P_MSG, P_ARGS, P_CREATED, P_LEVELNO, P_TASK_NAME, P_SITE
@@ -188,7 +188,7 @@ more_of(const FastWay *fast, PyObject *own)
 
 /* -- what an item has --------------------------------------------------------------------------- */
 
-/* What a value is made of; new references but for `own`. `more` is found last: the program's code is
+/* The parts of a value; new references but for `own`. `more` is found last: the program's code is
  * not run for a record whose own fields need care. */
 typedef struct {
     double created;

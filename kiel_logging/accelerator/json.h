@@ -7,7 +7,7 @@
 
 #include "buffer.h"
 
-/* What a function that writes JSON returns: NEEDS_CARE is for what Python has to look at. */
+/* The results of functions that write JSON. A value that NEEDS_CARE is written by Python. */
 enum { FAILED = -1, WRITTEN = 0, NEEDS_CARE = 1 };
 
 /* Where JSON is written, and how much of it: whatever is larger needs care, before it is read. */

@@ -11,7 +11,7 @@ from kiel_logging.handler.audit_logger import install, uninstall
 from kiel_logging.handler.buffer import BLOCK
 from kiel_logging.handler.kafka_handler import KafkaHandler
 from kiel_logging.handler.options import AUDIT, HANDLER, HandlerKeywords
-from kiel_logging.record.topic_choice import Topic
+from kiel_logging.record.route import Topic
 
 _SAFE: Final[dict[str, Any]] = {
     "required_acks": -1,

@@ -15,8 +15,8 @@ from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.ledger import MOST_RANGES, Loss, ranges, summary_record
 from kiel_logging.proof import headers
 from kiel_logging.proof.instances import RANDOM_SIZE, new_instance
+from kiel_logging.record.fields import HOST
 from kiel_logging.record.item import Item, make_item
-from kiel_logging.record.log_record import HOST
 from kiel_logging.records import Header
 from kiel_logging.wire.sizes import header_size
 

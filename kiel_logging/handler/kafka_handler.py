@@ -50,7 +50,7 @@ from kiel_logging.proof.stamper import stamp_size
 from kiel_logging.record.conversion import Conversion
 from kiel_logging.record.fast_way import FastWay
 from kiel_logging.record.item import Item
-from kiel_logging.record.topic_choice import Topic
+from kiel_logging.record.route import Topic
 
 if TYPE_CHECKING:
     from kiel_logging.config.properties import Properties

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from kiel_logging import native
-from kiel_logging.record.log_record import rfc3339
+from kiel_logging.record.fields import rfc3339
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

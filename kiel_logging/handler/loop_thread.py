@@ -25,7 +25,7 @@ from kiel_logging.handler.loading import (
 from kiel_logging.handler.process import is_forking
 from kiel_logging.handler.recursion import as_shipping, mark_this_thread_as_shipping, shipping
 from kiel_logging.native import monotonic
-from kiel_logging.record.log_record import running_loop
+from kiel_logging.record.fields import running_loop
 
 _FOR_EVER: Final = -1.0
 

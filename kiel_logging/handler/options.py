@@ -53,8 +53,8 @@ from kiel_logging.handler.ledger import OnError
 from kiel_logging.journal.locks import CAN_LOCK
 from kiel_logging.partitioners import Partitioner
 from kiel_logging.proof.chain import SHORTEST_KEY, Chain
-from kiel_logging.record.topic_choice import Topic
-from kiel_logging.record.value_choice import Format
+from kiel_logging.record.route import Topic
+from kiel_logging.record.value import Format
 from kiel_logging.serializers import Serializer
 from kiel_logging.topics import is_topic
 

@@ -1,6 +1,6 @@
 """From LogRecord to Item, step by step, on the thread that logs.
 
-Log arguments are mutable: converted any later, something else would be shipped than was logged.
+Log arguments are mutable: converted any later, they might differ from what was logged.
 """
 
 import logging
@@ -9,19 +9,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.record.concealment import Concealment
-from kiel_logging.record.context_choice import context_choice
 from kiel_logging.record.fast_way import fast_options
-from kiel_logging.record.field_changes import field_changes
-from kiel_logging.record.header_choice import header_choice
+from kiel_logging.record.fields import (
+    add_fields,
+    context_choice,
+    field_changes,
+    show,
+    to_fields,
+    trace_ids,
+)
 from kiel_logging.record.item import Item, level_of, make_item
-from kiel_logging.record.key_choice import key_choice
-from kiel_logging.record.log_record import add_fields, show, to_fields
-from kiel_logging.record.notes import NOTES
-from kiel_logging.record.redaction import Redaction, redaction
-from kiel_logging.record.topic_choice import is_name, topic_choice
-from kiel_logging.record.trace_ids import trace_ids
-from kiel_logging.record.value_choice import JSON, value_choice
+from kiel_logging.record.redaction import Concealment, Redaction, redaction
+from kiel_logging.record.route import header_choice, is_name, key_choice, topic_choice
+from kiel_logging.record.strict_json import note_replaced
+from kiel_logging.record.value import JSON, value_choice
 from kiel_logging.records import Record
 from kiel_logging.serializers import encode_key
 from kiel_logging.wire.sizes import BATCH_OVERHEAD, record_size
@@ -131,7 +132,7 @@ class Conversion:
         fields = to_fields(concealed.record, formatter)
         if concealed.exception is not None:
             fields["exception"] = concealed.exception
-        _note_replaced(fields, concealed.replaced)
+        note_replaced(fields, concealed.replaced)
         return concealed.record, fields
 
     def _add(self, fields: dict[str, Any], more: Mapping[str, Any]) -> None:
@@ -140,7 +141,7 @@ class Conversion:
             more = dict(more)
             replaced = self._conceal.make_plain(more)
         add_fields(fields, more)
-        _note_replaced(fields, replaced)
+        note_replaced(fields, replaced)
 
     def as_seen(self, record: logging.LogRecord) -> logging.LogRecord:
         """Return a copy of ``record`` without what ``redact`` hides; itself without that option."""
@@ -175,10 +176,10 @@ def _steps(
         return (hide,)
 
     def make_plain(fields: dict[str, Any]) -> dict[str, Any]:
-        _note_replaced(fields, conceal.make_plain(fields))
+        note_replaced(fields, conceal.make_plain(fields))
         return fields
 
-    # Renaming must not uncover what was hidden under the old name, nor what the new one hides.
+    # A renamed field must not show a value that its old or its new name hides.
     return (hide, change, make_plain, hide) if fields else (hide, change, hide)
 
 
@@ -195,17 +196,8 @@ def _check_is_shown(redact: Any, rename: Any, option: str, name: Any) -> None:
             )
 
 
-def _note_replaced(fields: dict[str, Any], replaced: list[str]) -> None:
-    if replaced:
-        notes = fields.get(NOTES)
-        notes = dict(notes) if isinstance(notes, dict) else {}
-        known = notes.get("replaced")
-        notes["replaced"] = [*(known if isinstance(known, list) else []), *replaced]
-        fields[NOTES] = notes
-
-
 def milliseconds(created: float) -> int:
-    """Return when a record was made, in milliseconds since 1970; now, when that can't be told."""
+    """Return when a record was made, in milliseconds since 1970; now, for a made-up time."""
     try:
         moment = int(created * 1000)
     except (OverflowError, TypeError, ValueError):  # infinite, no number, NaN

@@ -1,4 +1,4 @@
-"""What compiled code has to know to convert the records that need no care: nearly all of them.
+"""The options as compiled code needs them, to convert records that need no care: nearly all.
 
 The law: an item made by ``accelerator/fast_way.c`` is the item that the careful way
 (``conversion.py``) makes, to the byte; where the compiled code can't be sure of that, it leaves the
@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from logging import LogRecord
 from typing import Any, Final
 
-from kiel_logging.record.json_text import json_bytes
-from kiel_logging.record.log_record import (
+from kiel_logging.record.fields import (
     HOST,
     OUR_FIELDS,
     OWN_ATTRIBUTES,
@@ -21,6 +20,7 @@ from kiel_logging.record.log_record import (
     current_task_name,
 )
 from kiel_logging.record.plain import make_plain
+from kiel_logging.record.strict_json import json_bytes
 
 try:
     from kiel_logging._accelerator import FastWay as FastWay

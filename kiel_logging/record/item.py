@@ -26,7 +26,7 @@ class Waiter(Protocol):
     """Waits for the end of one record, for a receipt."""
 
     outcome: Receipt | Undelivered | None
-    """What became of the record; None while that isn't known."""
+    """How the record ended; None before."""
 
     @property
     def memory(self) -> int:
@@ -48,8 +48,8 @@ class Item(NamedTuple):
     ``key`` is what the partitioner gets; ``record`` has it as bytes. ``size`` is the most bytes
     that it takes in a batch; ``memory`` those that it takes in this process, from when it is put
     until it is delivered. ``level`` is logging's number. ``source`` is the LogRecord, kept only for
-    a fallback. ``waiter`` is told of its end, where somebody waits for that. proof/stamper.py goes
-    by the order of the first four.
+    a fallback. ``waiter`` gets the outcome, if a receipt waits for it. proof/stamper.py relies on
+    the order of the first four.
     """
 
     topic: str
@@ -78,5 +78,5 @@ def make_item(
 
 
 def level_of(record: logging.LogRecord) -> int:
-    """Return the record's level as a number; NOTSET for one that somebody made up without."""
+    """Return the record's level as a number; NOTSET for a made-up one."""
     return record.levelno if isinstance(record.levelno, int) else logging.NOTSET

@@ -1,10 +1,10 @@
 """Python values as plain JSON types. Never raises, and never changes what it is given.
 
 A value comes out as what it is: numbers of any library are numbers, objects with named fields are
-objects, arrays and sequences are lists. What has a text (a datetime, a Decimal, an exception) is
-shown as that. What can't be shown (NaN, a cycle, an object whose hooks raise) is replaced, and the
-dotted name of its place is returned. Libraries are known by the attributes of their types; none is
-imported.
+objects, arrays and sequences are lists. Values that have a text (a datetime, a Decimal, an
+exception) are shown as that. Values that can't be shown (NaN, a cycle, an object whose hooks raise)
+are replaced, and the dotted names of their places are returned. Libraries are recognised by the
+attributes of their types; none is imported.
 
 Work is bounded. Lists that share their items can have more paths than there are atoms, and one
 value can be larger than all that a record may be: it is cut before it is decoded or looked at.
@@ -71,7 +71,7 @@ Path: TypeAlias = "tuple[Path, str | int] | None"
 
 
 class Made(NamedTuple):
-    """What became of the values of a record.
+    """The outcome of ``make_plain()``.
 
     ``replaced`` has the dotted names of those that could not be shown, at most 20 and how many
     more. The record's JSON takes at least ``size`` bytes, with all that was left out of it.
@@ -194,7 +194,7 @@ class _EndsHereError(Exception):
 
 
 class _Walk:
-    """What is known while one record is made plain."""
+    """The bounds and names while one record is made plain."""
 
     __slots__ = ("fields", "left", "most", "names", "opaque", "room", "size")
 

@@ -12,7 +12,7 @@ from benchmarks.case import Case
 from benchmarks.peers.fields import with_json, with_orjson
 from benchmarks.peers.waiting import Waiting
 from benchmarks.workload import Workload, in_threads
-from kiel_logging.record.log_record import to_fields
+from kiel_logging.record.fields import to_fields
 
 
 class Keeping(logging.Handler):

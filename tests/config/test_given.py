@@ -15,11 +15,14 @@ import pytest
 
 from kiel_logging.config.table import given_mapping, given_names
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.record.context_choice import context_choice
-from kiel_logging.record.field_changes import check_names_are_free, field_changes
-from kiel_logging.record.header_choice import header_choice
-from kiel_logging.record.log_record import to_fields
+from kiel_logging.record.fields import (
+    check_names_are_free,
+    context_choice,
+    field_changes,
+    to_fields,
+)
 from kiel_logging.record.redaction import redaction
+from kiel_logging.record.route import header_choice
 
 REQUEST_ID: ContextVar[str] = ContextVar("REQUEST_ID")
 HERE = f"ext://{__name__}"

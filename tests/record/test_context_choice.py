@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.record.context_choice import context_choice
+from kiel_logging.record.fields import context_choice
 from tests.record.test_field_lookup import Hostile
 from tests.record.test_log_record import Unshowable
 

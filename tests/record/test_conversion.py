@@ -15,7 +15,7 @@ from kiel_logging.delivery.batch import memory_of
 from kiel_logging.errors import ConfigurationError, InvalidTopic, KeyTypeError
 from kiel_logging.record.conversion import Conversion, milliseconds
 from kiel_logging.record.item import SOURCE_MEMORY, STAMP_MEMORY, Item
-from kiel_logging.record.topic_choice import topic_choice
+from kiel_logging.record.route import topic_choice
 from kiel_logging.wire.sizes import BATCH_OVERHEAD, record_size
 
 NONE: dict[str, Any] = {

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kiel_logging.record.cut import SHORT, cut
-from kiel_logging.record.json_text import json_bytes
 from kiel_logging.record.plain import MARK
+from kiel_logging.record.strict_json import SHORT, cut, json_bytes
 from tests.record.test_plain import plain, same
 from tests.support.examples import examples
 

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.record.field_changes import field_changes
-from kiel_logging.record.log_record import to_fields
+from kiel_logging.record.fields import field_changes, to_fields
 
 NOTHING: dict[str, Any] = {"fields": None, "rename": None, "exclude": None}
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.record.header_choice import header_choice
-from kiel_logging.record.log_record import to_fields
+from kiel_logging.record.fields import to_fields
+from kiel_logging.record.route import header_choice
 from kiel_logging.records import Header
 from kiel_logging.serializers import encode_headers
 from tests.record.test_log_record import Unshowable

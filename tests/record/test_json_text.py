@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 
-from kiel_logging.record import json_text
+from kiel_logging.record import strict_json
 from tests.record.test_plain import nested, plain
 from tests.support.examples import examples
 
@@ -20,8 +20,8 @@ from tests.support.examples import examples
 @example({"": -(2**63), "a": 2**64 - 1, "b": [True, None, 1e300, -0.0, 5e-324]})
 def test_c_writes_what_python_writes(value: Any) -> None:
     """To the byte; it is read back as what it was."""
-    made = json_text.json_bytes(value)
-    assert made == json_text.json_text(value).encode()
+    made = strict_json.json_bytes(value)
+    assert made == strict_json.json_text(value).encode()
     assert json.loads(made) == value
 
 
@@ -29,4 +29,4 @@ def test_c_writes_what_python_writes(value: Any) -> None:
 def test_what_is_not_plain_is_refused(value: Any) -> None:
     """It has no JSON, or no UTF-8."""
     with pytest.raises((TypeError, ValueError)):
-        json_text.json_bytes(value)
+        strict_json.json_bytes(value)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.record.key_choice import key_choice
-from kiel_logging.record.log_record import to_fields
+from kiel_logging.record.fields import to_fields
+from kiel_logging.record.route import key_choice
 
 
 def key(field: str, **extras: Any) -> Any:

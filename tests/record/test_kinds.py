@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.record.log_json import log_json
 from kiel_logging.record.plain import MOST, TOO_MANY
+from kiel_logging.record.strict_json import log_json
 
 np: Any = pytest.importorskip("numpy")
 attrs: Any = pytest.importorskip("attrs")
@@ -200,7 +200,7 @@ def test_no_library_is_imported_for_it() -> None:
     """Programs without them pay nothing."""
     code = """
 import sys
-from kiel_logging.record.log_json import log_json
+from kiel_logging.record.strict_json import log_json
 log_json({"a": object(), "b": ValueError(), "c": {1: (2,)}})
 assert not {"numpy", "attrs", "attr", "pydantic", "msgspec"} & set(sys.modules)
 """

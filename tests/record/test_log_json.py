@@ -16,9 +16,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kiel_logging.record.json_text import json_text
-from kiel_logging.record.log_json import LEAST_LIMIT, NOTES, log_json
 from kiel_logging.record.plain import CYCLE, MARK, TOO_DEEP
+from kiel_logging.record.strict_json import LEAST_LIMIT, NOTES, json_text, log_json
 from tests.record.test_cut import OURS, long_plain
 from tests.record.test_log_record import Unshowable
 from tests.record.test_plain import (

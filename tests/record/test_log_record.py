@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiel_logging.record.log_record import describe_exception, rfc3339, show, to_fields
+from kiel_logging.record.fields import describe_exception, rfc3339, show, to_fields
 from tests.support.examples import examples
 
 CREATED = 1_700_000_000.123456

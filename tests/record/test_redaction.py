@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.record.redaction import redaction
+from tests.record.test_conversion import conversion, record
 
 HIDDEN = "[redacted]"
 
@@ -201,3 +202,24 @@ def test_bad_names_are_refused(names: Any, message: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         redaction(names)
     assert str(refused.value).startswith(message)
+
+
+# -- odd exceptions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "exc_info",
+    [
+        *[(1, 2, 3), True, 7, (), (1,), (None, None, None), ("a", "secret", "c")],
+        *[(ValueError, None, None), (ValueError, "secret", None), (int, 1, None)],
+        (ValueError, ValueError("x"), 5),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("format_", ["json", "text", "ecs"])
+@pytest.mark.parametrize("redact", [None, ["password"]])
+def test_a_made_up_exception_costs_no_record(exc_info: Any, format_: str, redact: Any) -> None:
+    """It arrives; with ``redact``, without values that have no names."""
+    item = conversion(format=format_, redact=redact).convert(record(exc_info=exc_info), None)
+    assert b"sold tea" in (item.record.value or b"")
+    assert redact is None or b"secret" not in (item.record.value or b"")

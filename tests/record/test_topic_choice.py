@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kiel_logging.errors import ConfigurationError, InvalidTopic
-from kiel_logging.record.topic_choice import topic_choice
+from kiel_logging.record.route import topic_choice
 
 
 def logged(**attributes: Any) -> logging.LogRecord:

@@ -19,7 +19,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from kiel_logging.record.trace_ids import trace_ids
+from kiel_logging.record.fields import trace_ids
 
 TRACER = TracerProvider(shutdown_on_exit=False).get_tracer("tests")
 UNSAMPLED = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("tests")
@@ -177,7 +177,7 @@ def test_open_telemetry_is_not_imported() -> None:
     """Where the program hasn't, it costs a look into a dict."""
     code = (
         "import json, sys\n"
-        "from kiel_logging.record.trace_ids import trace_ids\n"
+        "from kiel_logging.record.fields import trace_ids\n"
         "ids = dict(trace_ids())\n"
         "print(json.dumps([ids, [name for name in sys.modules if 'opentelemetry' in name]]))"
     )

@@ -13,10 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.errors import ConfigurationError, ValueTypeError
-from kiel_logging.record.formats import FORMATS
-from kiel_logging.record.log_json import log_json
-from kiel_logging.record.log_record import to_fields
-from kiel_logging.record.value_choice import value_choice
+from kiel_logging.record.fields import to_fields
+from kiel_logging.record.strict_json import log_json
+from kiel_logging.record.value import FORMATS, value_choice
 
 ENOUGH = 1_000_000
 

@@ -1,30 +1,64 @@
-"""The formats of a record's value: how its fields are laid out. Pure, and no field is lost.
+"""How a format lays the fields of a record out. Pure, and no field is lost.
 
-A layout neither changes the fields nor the record; a name that a schema has for something else
-costs the field its name, never its value.
+A layout changes no field and no record. If a schema has a name for something else, the
+field loses its name, and never its value. Here are the parts that the layouts share.
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from collections.abc import Container
+from typing import Any, Final
 
-from kiel_logging.record.formats import ecs, gelf, otel
+from kiel_logging.record.fields import rfc3339
 
-LayOut: TypeAlias = Callable[[dict[str, Any], logging.LogRecord], dict[str, Any]]
-"""Plain JSON fields, and the record they are of, to a plain JSON object."""
+INT64: Final = range(-(2**63), 2**63)
+"""The integers that JSON readers of other languages can hold."""
 
-
-def _as_they_are(fields: dict[str, Any], _record: logging.LogRecord) -> dict[str, Any]:
-    return fields
+# RFC 3339 has four digits for the year.
+_YEARS_1000_TO_9999: Final = range(-30_610_224_000_000_000, 253_402_300_800_000_000)
 
 
-FORMATS: Final[Mapping[str, LayOut]] = MappingProxyType(
-    {
-        "json": _as_they_are,
-        "ecs": ecs.lay_out,
-        "otel": otel.lay_out,
-        "gelf": gelf.lay_out,
+def created_micros(record: logging.LogRecord) -> int | None:
+    """Return when ``record`` was made, in microseconds since the epoch.
+
+    None when that is no time of the years 1000 to 9999: programs may set ``created``.
+    """
+    try:
+        micros = round(record.created * 1_000_000)
+    except (TypeError, ValueError, OverflowError):  # no number, not a number, infinite
+        return None
+    return micros if micros in _YEARS_1000_TO_9999 else None
+
+
+def created_text(record: logging.LogRecord) -> str | None:
+    """Return the same as RFC 3339, which is what the field ``time`` has unless it was changed."""
+    return None if created_micros(record) is None else rfc3339(record.created)
+
+
+def level_number(record: logging.LogRecord) -> int:
+    """Return the record's ``levelno``; 0 (NOTSET) when it is no integer."""
+    return record.levelno if isinstance(record.levelno, int) else 0
+
+
+def split_exception(fields: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the parts of an exception in the field ``exception``, and its other contents.
+
+    The first dict has any of ``type``, ``message`` and ``traceback``. An extra may have the name.
+    """
+    exception = fields.get("exception")
+    if type(exception) is not dict:
+        return {}, {}
+    parts = {
+        name: exception[name]
+        for name in ("type", "message", "traceback")
+        if type(exception.get(name)) is str
     }
-)
-"""The formats that are JSON, by name; the format "text" is ``text.text_value``."""
+    return parts, {name: value for name, value in exception.items() if name not in parts}
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return ``name``; with _2, _3 ... behind it when that is taken."""
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free

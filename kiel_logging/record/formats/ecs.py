@@ -2,7 +2,8 @@
 
 https://github.com/elastic/ecs-logging/blob/main/spec/spec.json. Every field is found where
 ``ecs_logging.StdlibFormatter`` has it, or under its own name, with dots and dicts as one nested
-form. What would stand in the way of an ECS field, and cost Elasticsearch the document, is a label.
+form. A field that is in the way of an ECS field, so that Elasticsearch would refuse the document,
+is a label.
 """
 
 import logging
@@ -10,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 
-from kiel_logging.record.formats.parts import created_text, free_name
-from kiel_logging.record.json_text import json_text
-from kiel_logging.record.log_record import rfc3339, show
+from kiel_logging.record.fields import rfc3339, show
+from kiel_logging.record.formats import created_text, free_name
+from kiel_logging.record.strict_json import json_text
 
 ECS_VERSION: Final = "1.6.0"
 """The schema's version that Elastic's own loggers name."""
@@ -114,7 +115,7 @@ def lay_out(fields: dict[str, Any], record: logging.LogRecord) -> dict[str, Any]
 
     ``@timestamp``, ``log.level`` (in lower case) and ``ecs.version`` are required and always there,
     from ``record`` where their fields are not; the rest only where its field is. ``@timestamp`` is
-    the epoch when ``record.created`` can't be told; the field ``time`` then keeps its name.
+    the epoch for a made-up ``record.created``; the field ``time`` then keeps its name.
 
     What ECS has no place for keeps its own name (``module``, ``path``, ``task``, all extras). A
     dotted name and a dict are the same: ``{"http.request": {"method": "GET"}}`` is found under

@@ -1,15 +1,15 @@
 """The format "gelf": Graylog Extended Log Format 1.1.
 
 https://go2docs.graylog.org/current/getting_in_log_data/gelf_format.html, and what Graylog's own
-reader (GelfCodec) makes of it: it passes over additional fields that are booleans, nulls, or named
-as fields of its own. None is written here in a form that it would pass over.
+reader (GelfCodec) makes of it: it ignores additional fields that are booleans, nulls, or named as
+its own fields. None is written here in a form that it ignores.
 """
 
 import logging
 import re
 from typing import Any, Final
 
-from kiel_logging.record.formats.parts import (
+from kiel_logging.record.formats import (
     INT64,
     created_micros,
     created_text,
@@ -17,7 +17,7 @@ from kiel_logging.record.formats.parts import (
     level_number,
     split_exception,
 )
-from kiel_logging.record.json_text import json_text
+from kiel_logging.record.strict_json import json_text
 
 NOTHING: Final = "-"
 """For what must not be empty and is: syslog's NILVALUE (RFC 5424)."""
@@ -71,9 +71,9 @@ def lay_out(fields: dict[str, Any], record: logging.LogRecord) -> dict[str, Any]
     ``short_message`` is the first line of the message that isn't blank, ``full_message`` all of it,
     then the traceback and the stack, where there is more than that line. A message that is an
     object or a list is its JSON as text. ``host`` and ``short_message`` are required: "-" where
-    their field is not. ``timestamp`` (seconds, with
-    microseconds) and ``level`` (syslog severity) are of ``record``; without a ``timestamp`` that
-    can be told, Graylog takes its own time and the field ``time`` is an additional one.
+    their field is missing. ``timestamp`` (seconds, with microseconds) and ``level`` (syslog
+    severity) are those of ``record``; if its time is made up, there is no ``timestamp``, Graylog
+    takes its own, and the field ``time`` is an additional one.
 
     Everything else is an additional field. Characters other than A-Z, a-z, 0-9, "_", "." and "-"
     are "_" in its name; a name that is taken, or Graylog's own, gets _2 behind it (dots count as

@@ -10,7 +10,7 @@ import logging
 import re
 from typing import Any, Final
 
-from kiel_logging.record.formats.parts import (
+from kiel_logging.record.formats import (
     INT64,
     created_micros,
     created_text,
@@ -18,7 +18,7 @@ from kiel_logging.record.formats.parts import (
     level_number,
     split_exception,
 )
-from kiel_logging.record.json_text import json_text
+from kiel_logging.record.strict_json import json_text
 
 _RESOURCE: Final[dict[str, tuple[str, type]]] = {
     "service": ("service.name", str),

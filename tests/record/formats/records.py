@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
-from kiel_logging.record.formats import LayOut
-from kiel_logging.record.log_record import to_fields
+from kiel_logging.record.fields import to_fields
+from kiel_logging.record.value import LayOut
 
 CREATED = 1_700_000_000.123456
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"

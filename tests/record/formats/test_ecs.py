@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 
 from kiel_logging.record.formats.ecs import ECS_VERSION, lay_out
-from kiel_logging.record.json_text import json_text
+from kiel_logging.record.strict_json import json_text
 from tests.record.formats.records import (
     CREATED,
     EXCEPTION,

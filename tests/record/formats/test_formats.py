@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiel_logging.record.formats import FORMATS
-from kiel_logging.record.formats.parts import free_name
-from kiel_logging.record.json_text import json_text
-from kiel_logging.record.log_record import to_fields
+from kiel_logging.record.fields import to_fields
+from kiel_logging.record.formats import free_name
+from kiel_logging.record.strict_json import json_text
+from kiel_logging.record.value import FORMATS
 from tests.record.formats.records import (
     extras,
     laid_out,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.record.formats.text import text_value
-from kiel_logging.record.log_record import to_fields
+from kiel_logging.record.fields import to_fields
+from kiel_logging.record.value import text_value
 from tests.record.formats.records import EXCEPTION, fallen, logged, plain_fields
 from tests.record.test_conversion import conversion
 

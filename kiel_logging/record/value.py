@@ -1,28 +1,46 @@
-"""What a record's value is: a format lays the fields out, a serializer makes bytes of them.
+"""The value of a record: a format lays its fields out, a serializer makes bytes of them.
 
-A value that is larger than it may be is cut, but for one that a serializer of the user's made: what
-is in there nobody knows but the user.
+A value that is too large is cut, unless a serializer of the program made it, in a form that only
+the program knows.
 """
 
+import copy
 import logging
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from kiel_logging.config.table import FUNCTION, did_you_mean
 from kiel_logging.errors import ConfigurationError, ValueTypeError
-from kiel_logging.record.formats import FORMATS, LayOut
-from kiel_logging.record.formats.text import text_value
-from kiel_logging.record.log_json import log_json
+from kiel_logging.record.fields import EXTRA, OUR_FIELDS, RESERVED, TRACE_FIELDS, show
+from kiel_logging.record.formats import ecs, gelf, otel
 from kiel_logging.record.plain import make_plain
+from kiel_logging.record.strict_json import log_json
 from kiel_logging.serializers import Serializer, encode_value
 
 Fields: TypeAlias = dict[str, Any]
 Format: TypeAlias = Callable[[Fields, logging.LogRecord], Mapping[str, Any] | str | bytes]
+LayOut: TypeAlias = Callable[[Fields, logging.LogRecord], Fields]
+"""From plain fields, and the record that has them, to a plain JSON object."""
+
 ValueChoice: TypeAlias = Callable[[Fields, logging.LogRecord, logging.Formatter | None, int], bytes]
 """Takes the fields, the LogRecord, the handler's formatter, and the most bytes of the value."""
 
 JSON: Final = "json"
 TEXT: Final = "text"
+
+FORMATS: Final[Mapping[str, LayOut]] = MappingProxyType(
+    {
+        JSON: lambda fields, _record: fields,
+        "ecs": ecs.lay_out,
+        "otel": otel.lay_out,
+        "gelf": gelf.lay_out,
+    }
+)
+"""The formats that are JSON, by name."""
+
+DEFAULT: Final = logging.Formatter(logging.BASIC_FORMAT)
+"""The Formatter of "text": ``WARNING:shop.cart:hello``; Kafka keeps the time."""
 
 
 def value_choice(format: str | Format, serializer: Serializer | None) -> ValueChoice:  # noqa: A002
@@ -124,3 +142,62 @@ def _cut(text: str, most: int) -> bytes:
         return data
     mark = f"…[cut, of {len(text)} characters]".encode()
     return data[: max(0, most - len(mark))].decode(errors="ignore").encode() + mark
+
+
+# -- text ------------------------------------------------------------------------------------------
+
+
+def text_value(
+    fields: dict[str, Any], record: logging.LogRecord, formatter: logging.Formatter | None
+) -> str:
+    """Return the whole text that ``formatter`` makes: message, traceback and stack.
+
+    It is the text that another handler with this formatter writes, as long as no option changes
+    the fields. ``formatter`` is ``DEFAULT`` where it is None. It gets a copy of ``record``, because
+    handlers share the record. Context and static fields are attributes of the copy:
+    ``%(request_id)s``. Extras that were left out, renamed or redacted are as the options have it.
+
+    If the formatter raises, the text says so, and has everything else of the record.
+    """
+    try:
+        text = (formatter or DEFAULT).format(_copy(fields, record))
+    except Exception as error:
+        return _without_formatter(fields, record, error)
+    return text if isinstance(text, str) else show(text)
+
+
+def _copy(fields: dict[str, Any], record: logging.LogRecord) -> logging.LogRecord:
+    """Return ``record`` with what is logging's own as it was, and the rest as ``fields`` has it."""
+    copied = copy.copy(record)
+    if copied.exc_info:
+        copied.exc_text = None  # another handler's Formatter left its own in the record
+    own = copied.__dict__.copy()
+    given = {name: value for name, value in fields.items() if _is_given(name, value, own)}
+    if isinstance(moved := fields.get(EXTRA), dict):  # extras by the names of our fields
+        given |= {name: value for name, value in moved.items() if name in own}
+    copied.__dict__.clear()
+    copied.__dict__.update({name: value for name, value in own.items() if name in RESERVED})
+    for name in (*filter(given.__contains__, own), *given):  # extras in their order
+        if name not in RESERVED and not hasattr(type(copied), name):
+            copied.__dict__[name] = given[name]
+    return copied
+
+
+def _is_given(name: str, value: Any, own: dict[str, Any]) -> bool:
+    """Whether a field is an extra, or an option's; the others are the handler's own."""
+    if name in OUR_FIELDS:
+        return name in own and own[name] is value  # an extra, in place of a missing field
+    return name not in TRACE_FIELDS or name in own
+
+
+def _without_formatter(fields: dict[str, Any], record: logging.LogRecord, error: Exception) -> str:
+    message = fields.get("message")
+    if message is None:
+        arguments = f" [arguments {show(record.args)}]" if record.args else ""
+        message = f"{show(record.msg)}{arguments}"
+    why = f"{type(error).__name__}: {show(error)}"
+    lines = [f"{record.levelname}:{record.name}:{show(message)} [the formatter failed: {why}]"]
+    exception = fields.get("exception")
+    trace = exception.get("traceback") if isinstance(exception, dict) else None
+    lines += [show(part).rstrip("\n") for part in (trace, fields.get("stack")) if part]
+    return "\n".join(lines)
