@@ -128,14 +128,14 @@ def test_errors_that_can_not_be_written(where: str) -> None:
 
 
 _STUBBORN = """
-import sys, time, types
+import signal, sys, types
 from kiel_logging import cli
 
 def run(arguments):
     print("ready", flush=True)
     while True:
         try:
-            time.sleep(60)
+            signal.pause()
         except KeyboardInterrupt:
             {then}
 

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.support.console_consumer import confluent_consume
 from tests.support.kafka import KafkaCluster
-from tests.support.kafka.topics import quiet
+from tests.support.kafka.admin import quiet
 from tests.support.stamped_topics import produce
 from tests.support.stamper import Stamped, Stamper
 from tests.verify.topic import shipped

@@ -1,9 +1,9 @@
-"""Reads a topic back with consumers that are not ours: Kafka's console consumer, librdkafka.
+"""Reads a topic back with independent consumers: Kafka's console consumer and librdkafka.
 
-The console consumer prints raw bytes, so anything could look like a separator. Each run
-makes its own separators from a fresh random token, which no record written before it
-can hold. One ambiguity is left: it prints a header as key, colon, value, so a colon in a
-header's key ends up in the value. `confluent_consume` has no such limit.
+The console consumer prints raw bytes, so anything could look like a separator. Each run makes its
+separators from a random token, which no record written before it can have. One ambiguity is left:
+it prints a header as key, colon, value, so a colon in a header's key ends up in the value.
+`confluent_consume` has no such limit.
 """
 
 import subprocess
@@ -45,16 +45,16 @@ class ConsumedRecord:
 
 
 class ReadBackError(RuntimeError):
-    """A consumer failed or was cut off; the message has what it said."""
+    """A consumer failed or was cut off; the message has its output."""
 
 
 def java_console_consumer(
     cluster: KafkaCluster, topic: str, *, count: int = 0, timeout_ms: int = 10_000
 ) -> list[ConsumedRecord]:
-    """Read what is in `topic`, and wait for more while there are fewer than `count`.
+    """Read `topic` to its present end, and wait for more while there are fewer than `count`.
 
-    All that was there when called is read, more than `count` too, so that duplicates show.
-    When too few come, the list is returned after `timeout_ms` of silence.
+    More than `count` are read too, so that duplicates show. If too few come, the list is returned
+    after `timeout_ms` of silence.
     """
     wanted = max(count, available(cluster.bootstrap, topic))
     if wanted == 0:
@@ -181,7 +181,7 @@ def _consumer(bootstrap: Sequence[str]) -> Consumer:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "check.crcs": True,
-            "fetch.wait.max.ms": 50,  # how long a broker sits on the news that a partition ends
+            "fetch.wait.max.ms": 50,  # until a broker reports that a partition ends
             "socket.timeout.ms": 5000,
             "log_level": 0,
             "error_cb": lambda error: None,

@@ -12,7 +12,6 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self
 
 from tornado.iostream import IOStream, StreamClosedError
@@ -163,12 +162,7 @@ class FakeBroker(FaultCommands):
     async def __aenter__(self) -> Self:
         return self.start()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await self.close()
 
     # -- faults on connections; those on requests are in FaultCommands ------------------------

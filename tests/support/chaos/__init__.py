@@ -1,8 +1,8 @@
-"""Numbered messages through every fault a cluster can have, and the account of what is left.
+"""Numbered messages through every fault that a cluster can have, and the account of them.
 
 A `Site` is a producer's traffic to a cluster; a `Fault` strikes it while messages flow; `check`
-tells what was lost, stored twice or put out of order. `python -m tests.support.chaos` runs faults
-in a random order for as long as one likes.
+reports which messages are lost, stored twice or out of order. `python -m tests.support.chaos` runs
+faults in a random order for as long as you like.
 """
 
 from .faults import FAULTS, Fault, all_brokers_down, requests_cut, responses_cut

@@ -1,4 +1,4 @@
-"""Faults in a random order, for as long as one likes: `python -m tests.support.chaos`.
+"""Faults in a random order, for as long as you like: `python -m tests.support.chaos`.
 
 Exit status 1 when a message is lost, stored twice or out of order, or does not end as delivered.
 """
@@ -19,7 +19,7 @@ _TOPIC = "chaos"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run, and say what became of the messages."""
+    """Run, and report lost, repeated and reordered messages."""
     arguments = _parser().parse_args(argv)
     reason = kafka_unavailable_reason(arguments.version)
     if reason is not None:
@@ -52,7 +52,7 @@ class _Faults:
         self.count = 0
 
     async def strike(self, site: Site) -> None:
-        # By the clock: how long to go on is what was asked for.
+        # By the clock: the duration is what was asked for.
         while time.monotonic() < self._ends_at:
             self.count += 1
             await self._strike_once(site, self._choose(site))

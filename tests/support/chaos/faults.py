@@ -1,4 +1,4 @@
-"""What can happen to a cluster while messages flow: one function each, and the table of them.
+"""Faults of a cluster while messages flow: one function each, and the table of them.
 
 Each strikes in a burst of messages, at a count of acknowledged ones, and returns when the cluster
 is whole again. Waits are for events; a wait by the clock says why.
@@ -12,7 +12,7 @@ from .proxy import Way
 from .site import Site
 
 _ALL_DOWN = 20.0
-"""Seconds: the fault is that nobody is there for so long."""
+"""Seconds without any broker."""
 
 _ADDED = 3
 _SHARES = (0.01, 0.5, 0.99)
@@ -40,9 +40,9 @@ async def brokers_restarted(site: Site) -> None:
 
 
 async def leader_frozen(site: Site) -> None:
-    """The leader is stopped with SIGSTOP until a request timed out, and goes on with SIGCONT.
+    """The leader is stopped with SIGSTOP until a request timed out, and resumes with SIGCONT.
 
-    It is still the leader by then, and first handles what it was sent before the timeout.
+    It is still the leader then, and first handles the requests from before the timeout.
     """
     leader = await site.leader()
     await site.traffic.burst()
@@ -85,12 +85,9 @@ async def _cut(site: Site, way: Way) -> None:
 async def all_brokers_down(site: Site) -> None:
     """All brokers are killed, stay away for twenty seconds, and come back."""
     await site.traffic.burst()
-    await asyncio.gather(*(site.aside(site.cluster.kill, each) for each in site.cluster.broker_ids))
+    await site.aside(site.cluster.each, site.cluster.kill)
     await asyncio.sleep(_ALL_DOWN)  # by the clock: the duration is the fault
-    # Together: one alone is no quorum, and would be waited for in vain.
-    await asyncio.gather(
-        *(site.aside(site.cluster.start, each) for each in site.cluster.broker_ids)
-    )
+    await site.aside(site.cluster.each, site.cluster.start)
     await site.traffic.delivered_anew(0)
     await site.in_sync()
 
@@ -120,7 +117,7 @@ async def preferred_leader_elected(site: Site) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A fault, and what it takes to tell that it struck.
+    """A fault, and how a test knows that it struck.
 
     Attributes:
         retried: whether the producer can't but send something again.

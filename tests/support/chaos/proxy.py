@@ -11,7 +11,6 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from types import TracebackType
 from typing import NamedTuple, Self
 
 _SIZE = struct.Struct(">i")
@@ -47,7 +46,7 @@ def address_of(listening: socket.socket) -> str:
 
 
 class Proxy:
-    """Passes on what comes to `listening` to `upstream` and back, on the running loop."""
+    """Forwards connections from `listening` to `upstream` and back, on the running loop."""
 
     def __init__(self, listening: socket.socket, upstream: tuple[str, int]) -> None:
         """Prepare a proxy that serves within its `async with`."""
@@ -71,12 +70,7 @@ class Proxy:
         self._server = await asyncio.start_server(self._accept, sock=self._listening.dup())
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         assert self._server is not None
         self._server.close()
         for link in self._links:

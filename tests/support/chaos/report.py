@@ -1,4 +1,4 @@
-"""Compares what was produced with what is stored. Pure: numbers in, a report out."""
+"""Compares the messages produced with those stored. Pure: numbers in, a report out."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,9 +1,8 @@
-"""Hears from the producer's own debug log what it sends again, and why."""
+"""Reads in the producer's debug log which batches it sends again, and why."""
 
 import asyncio
 import logging
 from collections import Counter
-from types import TracebackType
 from typing import Self
 
 from kio.schema.errors import ErrorCode
@@ -15,7 +14,7 @@ _MESSAGE = "%r is sent again: %s"  # the batch, and why
 
 
 class RetryLog(logging.Handler):
-    """Counts retries by their reason, and wakes who waits for one. For one loop's producers.
+    """Counts retries by their reason, and wakes tasks that wait for one. For one loop's producers.
 
     Attributes:
         reasons: how many batches were sent again, by error code or by class of error.
@@ -34,18 +33,13 @@ class RetryLog(logging.Handler):
         _LOGGER.addHandler(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         _LOGGER.removeHandler(self)
         _LOGGER.setLevel(self._level)
 
     def __str__(self) -> str:
-        told = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
-        return f"{self.total} retries ({told})" if told else "no retries"
+        shown = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
+        return f"{self.total} retries ({shown})" if shown else "no retries"
 
     @property
     def total(self) -> int:

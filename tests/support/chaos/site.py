@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from kiel_logging import clients
 from tests.support.console_consumer import ConsumedRecord, java_console_consumer
 from tests.support.kafka import DEFAULT_VERSION, KafkaCluster
-from tests.support.kafka.properties import HOST
+from tests.support.kafka.security import HOST
 
 from .proxy import Proxy, address_of, listen
 from .report import Report, check
@@ -40,20 +39,16 @@ class ProxiedCluster(KafkaCluster):
         }
 
     def recover(self) -> None:
-        """Be whole again, whatever a fault that failed left behind."""
+        """Start and resume the brokers that a failed fault left behind."""
         down = [each for each in self.broker_ids if self.pid(each) is None]
-        for each in set(self.broker_ids) - set(down):
-            self.resume(each)
-        # Together: one alone is no quorum, and would be waited for in vain.
-        with ThreadPoolExecutor(len(self.broker_ids)) as pool:
-            list(pool.map(self.start, down))
+        self.each(lambda broker: self.start(broker) if broker in down else self.resume(broker))
         self.wait_brokers(*self.broker_ids)
         self.wait_in_sync(timeout=60.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Traffic to a topic of a cluster, and what is needed to disturb and to observe it."""
+    """Traffic to a topic of a cluster, and the means to disturb and to observe it."""
 
     cluster: KafkaCluster
     topic: str
@@ -70,7 +65,7 @@ class Site:
             self.traffic.finish()
 
     async def aside(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Call what blocks while the loop, and the producer on it, goes on."""
+        """Call a blocking function while the loop, and the producer on it, runs."""
         return await asyncio.to_thread(call, *args, **options)
 
     async def leader(self) -> int:
@@ -82,14 +77,14 @@ class Site:
         await self.aside(self.cluster.wait_in_sync, self.topic, timeout=60.0)
 
     async def read_back(self) -> list[ConsumedRecord]:
-        """Return what the Java consumer finds, partition by partition in order."""
+        """Read the topic with the Java consumer; return it in order of partition and offset."""
         records: list[ConsumedRecord] = await self.aside(
             java_console_consumer, self.cluster, self.topic, count=self.traffic.produced
         )
         return sorted(records, key=lambda record: (record.partition, record.offset))
 
     def check(self, stored: list[ConsumedRecord]) -> Report:
-        """Compare what was read back with what was produced."""
+        """Compare the records read back with those produced."""
         consumed: dict[int, list[int]] = {}
         for record in stored:
             consumed.setdefault(record.partition, []).append(int(record.value or b"-1"))

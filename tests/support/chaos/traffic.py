@@ -22,7 +22,7 @@ MOST_PARTITIONS = PARTITIONS + _KEYS // 2
 
 _WORKERS = 8
 _STEADY = 2
-"""How many of the workers go on between bursts."""
+"""How many of the workers produce between bursts."""
 
 _BURST = 8_000
 
@@ -46,7 +46,7 @@ def by_key(key: int, partitions: Sequence[int]) -> int:
 
 
 def numbered_options(**options: Any) -> dict[str, Any]:
-    """Return what a Producer of numbered messages is made with, `options` on top."""
+    """Return the options of a Producer of numbered messages, `options` on top."""
     return {
         "key_maker": key_of,
         "partitioner": by_key,
@@ -68,9 +68,9 @@ def numbered_options(**options: Any) -> dict[str, Any]:
 class Traffic:
     """Produces to `topic` until `least` messages are out and `finish` was called.
 
-    Several tasks fill batches while others wait for theirs, so there is always more behind what
-    is in flight. Between bursts a few of them go on, and wait for each of their messages: enough
-    to meet whatever happens to the brokers, and to leave the processors to these.
+    Several tasks fill batches while others wait for theirs, so there are always messages behind
+    those in flight. Between bursts a few of them produce one message at a time: enough to meet
+    each fault, and to leave the processors to the brokers.
 
     Attributes:
         produced: how many messages were produced so far.
@@ -121,9 +121,9 @@ class Traffic:
         if error is not None:
             self.failures.append(error)
         else:
-            self.stored[number] = told = future.result()
-            self.acknowledged[told.partition] += 1
-            self.latest[told.partition] = max(number, self.latest.get(told.partition, 0))
+            self.stored[number] = metadata = future.result()
+            self.acknowledged[metadata.partition] += 1
+            self.latest[metadata.partition] = max(number, self.latest.get(metadata.partition, 0))
         for condition, met in self._waiting:
             if not met.done() and condition():
                 met.set_result(None)
@@ -141,7 +141,7 @@ class Traffic:
             self._waiting.remove(waiting)
 
     async def burst(self, messages: int = _BURST) -> None:
-        """Let `messages` go as fast as they can; return while most of them are still to come."""
+        """Produce `messages` as fast as possible; return while most of them are still to come."""
         enough = len(self.stored) + messages // 4
         self._hurry(self.produced + messages)
         await self.until(lambda: len(self.stored) >= enough)
@@ -164,7 +164,7 @@ class Traffic:
         await self.until(lambda: self.latest.get(partition, -1) >= mark)
 
     def finish(self) -> None:
-        """Nothing strikes any more: produce what is left as fast as it goes."""
+        """No more faults: produce the remaining messages as fast as possible."""
         self._finishing = True
         self._hurry(math.inf)
 

@@ -1,5 +1,6 @@
 """Apache Kafka itself, run from its Maven artifacts for the tests and for developers."""
 
+from .admin import ClusterError
 from .artifacts import (
     DEFAULT_VERSION,
     KAFKA_3,
@@ -10,9 +11,7 @@ from .artifacts import (
     kafka_unavailable_reason,
 )
 from .cluster import KafkaCluster
-from .listeners import LISTENERS, MECHANISMS
-from .security import ClientCertificate, Security, unsecured_token
-from .topics import ClusterError
+from .security import LISTENERS, MECHANISMS, ClientCertificate, Security, unsecured_token
 
 __all__ = [
     "DEFAULT_VERSION",

@@ -96,7 +96,7 @@ def keep(made: Path, cached: Path) -> None:
 
 @functools.cache
 def kafka_unavailable_reason(version: str = DEFAULT_VERSION) -> str | None:
-    """Say why Kafka cannot run here, or None when it can: what a test skips with."""
+    """Return why Kafka cannot run here, for a test that skips; None if it can."""
     try:
         distribution(version)
     except KafkaUnavailableError as error:
@@ -105,29 +105,20 @@ def kafka_unavailable_reason(version: str = DEFAULT_VERSION) -> str | None:
 
 
 def _find_java() -> str:
-    java = _java_path()
-    found = _java_version(java)
-    if found < _OLDEST_JAVA:
-        raise KafkaUnavailableError(f"{java} is Java {found}; Kafka needs {_OLDEST_JAVA} or newer")
-    return java
-
-
-def _java_path() -> str:
     home = os.environ.get("JAVA_HOME")
-    if home and (Path(home) / "bin" / "java").exists():
-        return str(Path(home) / "bin" / "java")
-    java = shutil.which("java")
+    at_home = shutil.which("java", path=f"{home}/bin") if home else None
+    java = at_home or shutil.which("java")
     if java is None:
         raise KafkaUnavailableError(f"no java on PATH; install a JDK {_OLDEST_JAVA}")
-    return java
-
-
-def _java_version(java: str) -> int:
-    said = _java_banner(java)
-    match = re.search(r'version "(?:1\.)?(\d+)', said)
+    banner = _java_banner(java)
+    match = re.search(r'version "(?:1\.)?(\d+)', banner)
     if match is None:
-        raise KafkaUnavailableError(f"{java} -version said {said.strip()!r}")
-    return int(match[1])
+        raise KafkaUnavailableError(f"{java} -version wrote {banner.strip()!r}")
+    if int(match[1]) < _OLDEST_JAVA:
+        raise KafkaUnavailableError(
+            f"{java} is Java {match[1]}; Kafka needs {_OLDEST_JAVA} or newer"
+        )
+    return java
 
 
 def _java_digest(java: str) -> str:
@@ -160,17 +151,10 @@ def _copy_jars(libs: Path, version: str) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise KafkaUnavailableError(f"no mvn on PATH to fetch Kafka {version} with; install Maven")
-    # The pom goes along, so that whatever Maven writes beside it stays out of the sources.
+    # A copy of the pom: Maven writes files beside it.
     libs.mkdir(parents=True)
     pom = Path(shutil.copy(_POM, libs.parent))
-    command = [
-        maven,
-        "-q",
-        "-B",
-        "-f",
-        str(pom),
-        f"-Dkafka.version={version}",
-    ]
+    command = [maven, "-q", "-B", "-f", str(pom), f"-Dkafka.version={version}"]
     command += ["dependency:copy-dependencies", "-DincludeScope=runtime"]
     command += [f"-DoutputDirectory={libs}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -5,14 +5,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 _GUARDIAN = Path(__file__).with_name("guardian.py")
 _STOP_TIMEOUT = 30.0
 
 
 class Guardian:
-    """Outlives this process by a moment, and takes the brokers with it. See guardian.py."""
+    """Kills the brokers when this process is gone, however that came. See guardian.py."""
 
     def __init__(self, directory: Path) -> None:
         """Start the process that will remove `directory`."""
@@ -26,25 +25,20 @@ class Guardian:
 
     def add(self, pid: int) -> None:
         """Have `pid` killed when this process is gone."""
-        self._tell(f"+{pid}")
+        self._write(f"+{pid}")
 
     def forget(self, pid: int) -> None:
-        """`pid` has ended; the number may soon be somebody else's."""
-        self._tell(f"-{pid}")
+        """`pid` has ended; the number may soon be another process's."""
+        self._write(f"-{pid}")
 
-    def _tell(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n")
 
     def __enter__(self) -> "Guardian":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Let the guardian do its work, and wait for it."""
         self._process.communicate()
 
@@ -86,7 +80,7 @@ class Broker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us, not for the brokers
+                start_new_session=True,  # Ctrl-C is for this process, not for the brokers
             )
         self._guardian.add(self._process.pid)
 
@@ -108,7 +102,7 @@ class Broker:
             raise
 
     def pause(self) -> None:
-        """Freeze the process: its sockets stay open and nobody answers."""
+        """Freeze the process: its sockets stay open, without answers."""
         self._running().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:

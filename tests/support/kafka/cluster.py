@@ -5,19 +5,18 @@ import random
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from .access import Access
+from .admin import Admin, ClusterError
 from .artifacts import DEFAULT_VERSION, distribution, keep
 from .broker import Broker, Guardian
-from .properties import HOST, BrokerSpec, render, server_properties
-from .security import Security, make_security
+from .properties import BrokerSpec, render, server_properties
+from .security import HOST, Security, make_security
 from .storage import first_metadata, format_storage, random_uuid
-from .topics import ClusterError
 
 _START_TIMEOUT = 90.0
 _HEAP_MB = 384
@@ -26,7 +25,7 @@ _HEAP_MB = 384
 _PORTS = range(20_000, 32_000)
 
 
-class KafkaCluster(Access):
+class KafkaCluster(Admin):
     """Apache Kafka in KRaft mode: `brokers` nodes, each broker and controller, ids from 1.
 
     >>> with KafkaCluster() as cluster:
@@ -47,7 +46,7 @@ class KafkaCluster(Access):
         Args:
             config: goes into every node's server.properties, last.
             advertised: the addresses of proxies, by node id. Each node gets a second listener
-                (see `proxied_port`), whose clients are told these addresses.
+                (see `proxied_port`), which is advertised under these addresses.
             secured: each node gets every one of the secured listeners too (see `security`), and
                 an authorizer (see `deny`). PLAINTEXT stays as it is.
         """
@@ -75,12 +74,7 @@ class KafkaCluster(Access):
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._close()
 
     @property
@@ -136,12 +130,20 @@ class KafkaCluster(Access):
         self.wait_brokers(broker_id, timeout=_START_TIMEOUT)
 
     def pause(self, broker_id: int) -> None:
-        """Freeze a broker: its sockets stay open and nobody answers."""
+        """Freeze a broker: its sockets stay open, without answers."""
         self._brokers[broker_id].pause()
 
     def resume(self, broker_id: int) -> None:
         """Undo `pause`."""
         self._brokers[broker_id].resume()
+
+    def each(self, act: Callable[[int], Any]) -> None:
+        """Call `act` with every broker's id, all at the same time: `cluster.each(cluster.start)`.
+
+        One broker of three is no quorum, and would wait in vain for others to start.
+        """
+        with ThreadPoolExecutor(len(self._node_ids)) as pool:
+            list(pool.map(act, self._node_ids))
 
     def _start(self) -> None:
         directory = Path(tempfile.mkdtemp(prefix="kiel-logging-kafka-"))
@@ -182,16 +184,14 @@ class KafkaCluster(Access):
     def _broker(self, spec: BrokerSpec, directory: Path, guardian: Guardian) -> Broker:
         properties = directory / f"server-{spec.node_id}.properties"
         properties.write_text(render(server_properties(spec)))
+        first = spec.node_id == self._node_ids[0]
         command = self.distribution.command(
             "kafka.Kafka",
             str(properties),
             heap_mb=_HEAP_MB,
-            record=self._recording if self._records(spec.node_id) else None,
+            record=self._recording if first else None,
         )
         return Broker(spec.node_id, command, directory / f"broker-{spec.node_id}.log", guardian)
-
-    def _records(self, node_id: int) -> bool:
-        return self._recording is not None and node_id == self._node_ids[0]
 
     def _close(self) -> None:
         self._admin = None
@@ -202,7 +202,7 @@ class KafkaCluster(Access):
         self._resources.close()
 
     def _keep_recording(self, recording: Path) -> None:
-        """Let the first broker end in good order: that is when it writes its classes down."""
+        """Stop the first broker in good order: at its end it writes its classes down."""
         recorder = self._brokers[self._node_ids[0]]
         with contextlib.suppress(subprocess.TimeoutExpired):
             if recorder.pid is not None:
@@ -222,7 +222,7 @@ class KafkaCluster(Access):
 
 
 def _free_ports() -> Iterator[int]:
-    """Yield ports that nobody listens on, each once."""
+    """Yield ports that are free, each once."""
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe:
             try:

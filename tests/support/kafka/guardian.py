@@ -1,9 +1,9 @@
 """Cleans up after a test run that could not: kills its brokers, removes their directory.
 
-Runs as a process of its own, started with the directory as argument. The owner tells it
-`+pid` and `-pid` on stdin as brokers come and go; the end of stdin means that the owner
-is gone, however it went. (PR_SET_PDEATHSIG would not do: it fires when the thread that
-started a broker ends, and tests restart brokers from worker threads.)
+Runs as a separate process, with the directory as argument. The owner writes `+pid` and `-pid` to
+its stdin as brokers come and go; the end of stdin means that the owner is gone, however that came.
+(PR_SET_PDEATHSIG would not do: it fires when the thread that started a broker ends, and tests
+restart brokers from worker threads.)
 """
 
 import os
@@ -15,7 +15,7 @@ from contextlib import suppress
 
 
 def guard(directory: str, lines: Iterable[str]) -> None:
-    """Follow `lines` to their end, then kill what is left and remove `directory`."""
+    """Follow `lines` to their end, then kill those left and remove `directory`."""
     alive: set[int] = set()
     for line in lines:
         pid = int(line[1:])

@@ -1,16 +1,10 @@
-"""What a broker is told: `server.properties` as a pure function of a `BrokerSpec`.
-
-Listeners are all here; what the secured ones are told is in listeners.py.
-"""
+"""A node's `server.properties`, as a pure function of a `BrokerSpec`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .listeners import HOST, LISTENERS, listener_properties
-from .security import Security
-
-__all__ = ["HOST", "BrokerSpec", "render", "server_properties"]
+from .security import HOST, LISTENERS, Security, listener_properties
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +18,8 @@ class BrokerSpec:
     log_dir: Path
     overrides: Mapping[str, str] = field(default_factory=dict)
     proxied_port: int | None = None  # of a second listener for clients,
-    advertised: str = ""  # which are told this address of it: a proxy's
-    security: Security | None = None  # the secured listeners, when there are any
+    advertised: str = ""  # which is advertised under this address: a proxy's
+    security: Security | None = None  # the secured listeners, if there are any
 
     @property
     def bootstrap(self) -> str:
@@ -112,7 +106,7 @@ def _replication(brokers: int) -> dict[str, str]:
 
 _AUTHORIZER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    # The brokers themselves, and tests that look after what was stored: both by PLAINTEXT.
+    # The brokers themselves, and tests that read topics: both by PLAINTEXT.
     "super.users": "User:ANONYMOUS",
     "allow.everyone.if.no.acl.found": "true",
 }

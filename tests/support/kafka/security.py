@@ -1,6 +1,7 @@
-"""Who may come in where: what tests need to know of a secured cluster, and what it is made of.
+"""The secured listeners of a cluster: their properties, and the credentials for them.
 
-Keys, certificates and passwords are made anew for every cluster and live in its directory.
+A listener is configured under its own prefix alone (`listener.name.<name>.`), so that none changes
+another. Keys, certificates and passwords are made for each cluster and live in its directory.
 """
 
 import base64
@@ -15,7 +16,101 @@ from typing import Final
 
 from tests.support.certificates import DAY, Authority, Certificate
 
-from .listeners import HOST, LISTENERS
+HOST: Final = "127.0.0.1"
+MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+ONLY: Final = "SCRAM-SHA-256"
+_SESSION_MS: Final = 5000
+_MODULES: Final = "org.apache.kafka.common.security"
+_SCRAM_LOGIN: Final = f"{_MODULES}.scram.ScramLoginModule required;"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One kind of listener: its protocol and the settings that others of it don't have."""
+
+    protocol: str
+    settings: Mapping[str, str]
+
+    @property
+    def mechanisms(self) -> Sequence[str]:
+        """The SASL mechanisms that it offers."""
+        offered = self.settings.get("sasl.enabled.mechanisms", ",".join(MECHANISMS))
+        return offered.split(",") if self.sasl else ()
+
+    @property
+    def tls(self) -> bool:
+        """Whether it speaks TLS."""
+        return self.protocol.endswith("SSL")
+
+    @property
+    def sasl(self) -> bool:
+        """Whether clients authenticate by SASL."""
+        return self.protocol.startswith("SASL")
+
+
+LISTENERS: Final = {
+    "SSL": Listener("SSL", {}),
+    "MTLS": Listener(
+        "SSL",
+        {
+            "ssl.client.auth": "required",
+            "ssl.principal.mapping.rules": "RULE:^CN=(.*)$/$1/",  # User:dora, not User:CN=dora
+        },
+    ),
+    "SASL_PLAINTEXT": Listener("SASL_PLAINTEXT", {}),
+    "SASL_SSL": Listener("SASL_SSL", {}),
+    "EXPIRED": Listener("SSL", {}),
+    "WRONG_HOST": Listener("SSL", {}),
+    "ONE_MECHANISM": Listener("SASL_SSL", {"sasl.enabled.mechanisms": ONLY}),
+    # A session ends after this and has to be authenticated anew (KIP-368).
+    "SHORT": Listener("SASL_SSL", {"connections.max.reauth.ms": str(_SESSION_MS)}),
+}
+"""By name; EXPIRED and WRONG_HOST have no fault but their certificates."""
+
+
+def listener_properties(
+    name: str, *, keystore: Path | None, ca_file: Path, users: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the properties of one listener.
+
+    Args:
+        name: one of LISTENERS.
+        keystore: a PEM file with the key and the certificate; None without TLS.
+        ca_file: the authority that signs for clients.
+        users: the passwords for PLAIN. Those for SCRAM are in the cluster's metadata.
+    """
+    listener = LISTENERS[name]
+    settings = {
+        **(_tls(keystore, ca_file) if keystore is not None else {}),
+        **(_sasl(users) if listener.sasl else {}),
+        **listener.settings,
+    }
+    return {f"listener.name.{name.lower()}.{key}": value for key, value in settings.items()}
+
+
+def _tls(keystore: Path, ca_file: Path) -> dict[str, str]:
+    return {
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(keystore),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(ca_file),
+    }
+
+
+def _sasl(users: Mapping[str, str]) -> dict[str, str]:
+    known = " ".join(f'user_{name}="{password}"' for name, password in users.items())
+    logins = {
+        "PLAIN": f"{_MODULES}.plain.PlainLoginModule required {known};",
+        "SCRAM-SHA-256": _SCRAM_LOGIN,
+        "SCRAM-SHA-512": _SCRAM_LOGIN,
+        # Its default handler takes unsecured tokens.
+        "OAUTHBEARER": f"{_MODULES}.oauthbearer.OAuthBearerLoginModule required;",
+    }
+    return {
+        "sasl.enabled.mechanisms": ",".join(MECHANISMS),
+        **{f"{name.lower()}.sasl.jaas.config": logins[name] for name in MECHANISMS},
+    }
+
 
 USERS: Final = ("alice", "bob", "carol")
 CLIENT: Final = "dora"
@@ -25,7 +120,7 @@ _NOT_OURS: Final = ("broker.example",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientCertificate:
-    """What a client shows on MTLS, where it comes in as `user`."""
+    """The certificate with which a client is `user` on MTLS."""
 
     user: str
     cert_file: Path
@@ -44,21 +139,21 @@ class Security:
     ca_file: Path
     """Of the authority that signed every broker's certificate."""
     other_ca_file: Path
-    """Of an authority that nobody trusts."""
+    """Of an authority that no broker trusts."""
     client_certificate: ClientCertificate
     other_client_certificate: ClientCertificate
-    """For the same user, signed by the authority that nobody trusts."""
+    """For the same user, signed by the authority that no broker trusts."""
     users: Mapping[str, str]
     """Passwords by name, for PLAIN and both SCRAM mechanisms alike."""
     keystores: Mapping[str, Path]
-    """What the brokers show, by TLS listener."""
+    """The keys and certificates of the brokers, by TLS listener."""
 
     def bootstrap(self, listener: str, host: str = HOST) -> list[str]:
         """Return every broker's address of a listener.
 
         Args:
             listener: one of LISTENERS.
-            host: `localhost` for the same by name. The brokers tell clients 127.0.0.1 anyway;
+            host: `localhost` for the same by name. The brokers advertise 127.0.0.1 anyway; the
                 certificates are for both.
         """
         return [f"{host}:{port}" for port in self.ports[listener].values()]
@@ -69,9 +164,9 @@ class Security:
 
 
 def make_security(directory: Path, node_ids: Sequence[int], ports: Iterator[int]) -> Security:
-    """Make keys, certificates and passwords, and write into `directory` what is read from files."""
+    """Make keys, certificates and passwords, and write the files into `directory`."""
     directory.mkdir()
-    ours, other = Authority.make("kiel test authority"), Authority.make("nobody's authority")
+    ours, other = Authority.make("kiel test authority"), Authority.make("another authority")
     return Security(
         ports={name: {node_id: next(ports) for node_id in node_ids} for name in LISTENERS},
         ca_file=_write(directory / "ca.pem", ours.pem),
@@ -87,8 +182,8 @@ def unsecured_token(subject: str, seconds: float) -> str:
     """Return an unsecured JWS (RFC 7515, appendix A.5), which the brokers take for OAUTHBEARER.
 
     Args:
-        subject: who comes in with it.
-        seconds: how long from now it is good for; a negative number makes it expired.
+        subject: the user whose it is.
+        seconds: until it expires; a negative number makes it expired.
     """
     now = time.time()
     issued = min(now, now + seconds) - 1

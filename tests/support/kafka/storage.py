@@ -1,9 +1,9 @@
 """Formats the data directories of a cluster's nodes.
 
-`kafka.tools.StorageTool` runs once per Kafka version: what it writes, apart from the
-identity in meta.properties, is the list of features that the version starts with. That
-file is kept in the cache; a JVM per node and per start would cost a second and more.
-With users it runs once per cluster, because their salted passwords are in that file too.
+`kafka.tools.StorageTool` runs once per Kafka version. Apart from the identity in meta.properties
+it writes the list of features that the version starts with; that file is kept in the cache, for a
+JVM per node and per start costs a second and more. With users it runs once per cluster, because
+their salted passwords are in that file too.
 """
 
 import base64
