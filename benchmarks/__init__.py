@@ -1,1 +1,1 @@
-"""What the package costs and how long callers wait: figures, not tests. Run with `python -m`."""
+"""The cost of the package, and how long callers wait: figures, not tests. Run with `python -m`."""

@@ -1,6 +1,6 @@
 """A program that logs while its brokers are away: how long its calls take, what memory it needs.
 
-``python -m benchmarks.broker_away [--records 1000000]`` logs in a process of its own for each way
+``python -m benchmarks.broker_away [--records 1000000]`` logs in a separate process for each way
 of being away, and beside them to a NullHandler. It ends with status 1 where the ledger does not add
 up, memory is over ``buffer_memory`` plus 32 MiB, or 99.99 % of the calls took longer than 5 ms.
 """

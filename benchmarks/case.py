@@ -1,4 +1,4 @@
-"""What one process is told to measure. Values that travel as JSON, and nothing else."""
+"""The measurement that one process makes: values that travel as JSON."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +25,7 @@ class Case:
         message_size: least characters of the message; 0 for the message as it is.
         extras: how many fields go along, beside the key.
         rate: records per second, where they are logged by the clock; 0 is as fast as can be.
-        memory: most bytes that the way to log may buffer, where it can be told.
+        memory: most bytes that the way to log may buffer, where it has such an option.
         directory: where the way to log has its files, if it has any.
     """
 
@@ -67,4 +67,4 @@ class Case:
 
 
 Figures = dict[str, Any]
-"""What a measure returns: names -> numbers, or lists of numbers. JSON."""
+"""The result of a measure: names -> numbers, or lists of numbers. JSON."""

@@ -1,4 +1,4 @@
-"""One case in a process of its own: ``python -m benchmarks.case_process CASE`` prints figures.
+"""One case in a separate process: ``python -m benchmarks.case_process CASE`` prints figures.
 
 Nothing of another case is in its memory, its threads or its interpreter's caches.
 """
@@ -19,11 +19,11 @@ _LEAST_RATE: Final = 1_000
 _MOST_OF_AN_ERROR: Final = 300
 
 ERROR: Final = "error"
-"""The one figure of a case that could not be measured: why, as it was told at that moment."""
+"""The one figure of a case that could not be measured: its error."""
 
 
 def run(case: Case) -> Figures:
-    """Measure a case in a new process; what goes wrong is returned as a figure named ERROR."""
+    """Measure a case in a new process; an error is returned as a figure named ERROR."""
     seconds = _MOST_SECONDS + case.records / _LEAST_RATE
     try:
         finished = subprocess.run(  # noqa: S603 # ourselves
@@ -35,17 +35,17 @@ def run(case: Case) -> Figures:
 
 
 def command_of(case: Case) -> list[str]:
-    """Return what measures a case."""
+    """Return the command that measures a case."""
     return [sys.executable, "-m", "benchmarks.case_process", case.to_json()]
 
 
 def result_of(status: int, output: str, errors: str) -> Figures:
-    """Return what a case's process printed, or how it ended."""
+    """Return the figures that a case's process printed, or how it ended."""
     if status == 0 and output:
         figures: Figures = json.loads(output.splitlines()[-1])
         return figures
-    said = [line.strip() for line in errors.splitlines() if line.strip()]
-    return {ERROR: (said[-1] if said else f"exit status {status}")[:_MOST_OF_AN_ERROR]}
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    return {ERROR: (lines[-1] if lines else f"exit status {status}")[:_MOST_OF_AN_ERROR]}
 
 
 def main() -> None:
@@ -54,13 +54,13 @@ def main() -> None:
     try:
         figures = MEASURES[case.measure](case)
     except Exception as error:
-        figures = {ERROR: told(error)}
+        figures = {ERROR: reason(error)}
     print(json.dumps(figures), flush=True)
-    os._exit(0)  # how the ways to log behave at exit is not what is measured
+    os._exit(0)  # the exit is not measured
 
 
-def told(error: BaseException) -> str:
-    """Return what went wrong first: the error that caused the others."""
+def reason(error: BaseException) -> str:
+    """Return the first error, which caused the others."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {error}"[:_MOST_OF_AN_ERROR]

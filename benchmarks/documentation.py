@@ -58,8 +58,8 @@ def as_rst(results: Results) -> Iterator[str]:
     for title, rows in tables(results):
         yield from ("", title, "~" * len(title), "")
         yield from rst_table(rows)
-    if told := errors(results):
-        yield from _listed("Not measured", told)
+    if reasons := errors(results):
+        yield from _listed("Not measured", reasons)
     yield from _listed("Targets", [str(target) for target in targets(results)])
 
 

@@ -36,7 +36,7 @@ class Others:
 
 
 def _of_others() -> float:
-    """Return the seconds of CPU that were used by neither this process nor its ended children."""
+    """Return the seconds of CPU that all but this process and its ended children used."""
     ticks = busy_ticks(_STAT.read_text(encoding="ascii"))
     return ticks / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 

@@ -1,8 +1,8 @@
-"""What a program pays before its first record has arrived: ``python -m benchmarks.loading``.
+"""The cost of a program before its first record has arrived: ``python -m benchmarks.loading``.
 
 Three comparisons: the import with ``import confluent_kafka``, the memory of a configured handler
 with that of ``import logging.config``, and import, configuration and first delivery together with
-those of a handler on confluent-kafka. Each program runs in a process of its own; the programs take
+those of a handler on confluent-kafka. Each program runs in a separate process; the programs take
 turns, and each figure is the median of ``--rounds``. Bytecode is cached beforehand, as it is after
 an installation.
 """

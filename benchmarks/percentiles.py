@@ -6,7 +6,7 @@ from statistics import median
 from typing import Final, NamedTuple
 
 PERCENTS: Final = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
-"""The names of the percentiles that are told."""
+"""The names of the percentiles shown."""
 
 
 class Spread(NamedTuple):

@@ -14,7 +14,7 @@ ALIASES: Final[Mapping[str, Sequence[str]]] = {
     "latency": ("burst", "steady"),
     "memory": ("throughput", "outage"),
 }
-"""What else the command line takes for some of them."""
+"""Other names that the command line takes for some of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

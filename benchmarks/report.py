@@ -130,7 +130,7 @@ def as_text(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> Sequence[int]:
-    """Return how wide the columns are. What a row of two cells says runs over all of them."""
+    """Return how wide the columns are. A row of two cells spans all of them."""
     columns = len(rows[0])
     whole = [row for row in rows if len(row) == columns]
     widths = [max(len(row[number]) for row in whole) for number in range(columns)]

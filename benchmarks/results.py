@@ -1,4 +1,4 @@
-"""What a run found out, and what it comes to: medians and spreads. Pure."""
+"""The results of a run: medians and spreads. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from benchmarks.percentiles import Spread, spread
 
 
 class Found(NamedTuple):
-    """What one case came to in one round."""
+    """The figures of one case in one round."""
 
     measure: str
     peer: str
@@ -58,8 +58,8 @@ class Results:
 
     def error(self, measure: str, peer: str, aspect: str = "", at: int = 0) -> str | None:
         """Return why a case could not be measured, where a round had to say so."""
-        told = (each.figures.get(ERROR) for each in self._of(measure, peer, aspect, at))
-        return next((each for each in told if each), None)
+        reasons = (each.figures.get(ERROR) for each in self._of(measure, peer, aspect, at))
+        return next((each for each in reasons if each), None)
 
     def _of(self, measure: str, peer: str, aspect: str, at: int) -> Iterator[Found]:
         wanted = (measure, peer, aspect, at)

@@ -34,7 +34,7 @@ def run_plan(plan: Plan, cluster: Cluster) -> Iterator[Found]:
 
 
 def alone(case: Case, cluster: Cluster) -> Figures:
-    """Measure a case in a process of its own, with topics of its own on the cluster."""
+    """Measure a case in a separate process, with topics that no other case uses."""
     if cluster.fixed_partitions and case.aspect == "partitions":
         return {ERROR: f"any topic of {cluster.name} has {cluster.fixed_partitions} partitions"}
     cluster.create(case.topic_names, case.partitions)
@@ -76,7 +76,7 @@ def _named(case: Case, number: int) -> str:
 
 
 def show(name: str, figures: Figures) -> None:
-    """Print the figures of the case ``name`` on stderr, while the run goes on."""
+    """Print the figures of the case ``name`` on stderr, during the run."""
     shown = " ".join(
         f"{name}={value:.1f}" if isinstance(value, float) else f"{name}={value}"
         for name, value in figures.items()

@@ -1,7 +1,7 @@
 """Logging through a spool measured beside logging to a file: ``python -m benchmarks.spooled``.
 
 All in one run, on one disk (``--path``) and with one broker, because disks differ more than
-programs do. Each case runs in a process of its own; the rounds take turns; the table has medians
+programs do. Each case runs in a separate process; the rounds take turns; the table has medians
 and, in brackets, the extremes.
 
 - A call is timed on the thread that logs.

@@ -1,4 +1,4 @@
-"""What figures were measured on: the machine and the versions. Read, never guessed."""
+"""The machine and the versions that figures were measured on. Read, never guessed."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What is aimed at, and by how much it is reached or missed. Pure."""
+"""The aims, and by how much they are reached or missed. Pure."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _SPARE: Final = 32 * MIB
 class Target:
     """One aim: a ratio that is to be at least, or at most, some number.
 
-    ``measured`` is None where the run has not what it takes to tell.
+    ``measured`` is None where the run lacks the figures.
     """
 
     aim: str

@@ -8,7 +8,7 @@ from typing import Final
 
 @contextmanager
 def closed_port() -> Iterator[str]:
-    """Nobody listens: connections are refused."""
+    """No process listens: connections are refused."""
     with closing(socket.socket()) as bound:
         bound.bind(("127.0.0.1", 0))
         yield _address(bound)
@@ -29,7 +29,7 @@ def unknown_name() -> Iterator[str]:
 
 @contextmanager
 def firewall() -> Iterator[str]:
-    """Packets are dropped: the queue of a listener that accepts nobody is full."""
+    """Packets are dropped: the queue of a listener that accepts no connection is full."""
     with ExitStack() as sockets:
         listening = sockets.enter_context(
             closing(socket.create_server(("127.0.0.1", 0), backlog=0))

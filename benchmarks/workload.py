@@ -79,7 +79,7 @@ def in_threads(threads: int, records: int, log: Share) -> None:
 
 
 def _logger_names(case: Case) -> Sequence[str]:
-    """Return one name, or that of each topic: then the logger's name tells the topic."""
+    """Return one name, or that of each topic: then the logger's name is the topic."""
     return case.topic_names if case.topics > 1 else (_LOGGER,)
 
 

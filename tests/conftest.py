@@ -21,7 +21,6 @@ settings.load_profile("ours")
 HERE: Final = Path(__file__).parent
 PROGRAMS: Final = [HERE / name for name in ("handler/process", "demo", "examples", "benchmarks")]
 SLOW: Final = [
-    HERE / "benchmarks" / "test_spooled.py",
     HERE / "handler" / "process" / "test_filling_disks.py",
     HERE / "handler" / "process" / "test_full_disks.py",
     HERE / "handler" / "process" / "test_hostile_hosts.py",

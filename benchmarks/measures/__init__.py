@@ -1,4 +1,4 @@
-"""What is measured, by name. Each runs in a process of its own and returns figures."""
+"""The measures, by name. Each runs in a separate process and returns figures."""
 
 from collections.abc import Callable, Mapping
 from typing import Final

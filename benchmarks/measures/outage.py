@@ -18,7 +18,7 @@ _EVERY: Final = 0.5
 
 
 def outage(case: Case) -> Figures:
-    """Log by the clock; the broker is taken away and brought back by whoever started this."""
+    """Log by the clock; the parent process takes the broker away and brings it back."""
     peer = make_peer(case, lossless=False)
     workload = Workload(case, peer.handler)
     workload.log(0, WARM_UP)

@@ -1,4 +1,4 @@
-"""What a program pays before its first record has arrived: import, dictConfig, first delivery."""
+"""The cost of a program before its first record has arrived: import, dictConfig, delivery."""
 
 import logging
 import logging.config

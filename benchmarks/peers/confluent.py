@@ -1,4 +1,4 @@
-"""A handler on confluent-kafka, that is librdkafka: C, with threads of its own.
+"""A handler on confluent-kafka, that is librdkafka: C, with its own threads.
 
 Of the ways to hear of every delivery (poll after each record, after each hundred, on a thread of
 its own) this is the one whose callers wait least in a burst; records per second and CPU time
@@ -24,7 +24,7 @@ _POLL: Final = 0.1
 
 
 class ConfluentHandler(logging.Handler):
-    """What somebody writes who has measured it: no lock, no formatter, nothing lost."""
+    """The work of an engineer who has measured it: no lock, no formatter, nothing lost."""
 
     def __init__(self, destination: Destination, serialise: Serialise) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""What the peers write: the very fields that KafkaHandler writes, made as quickly as can be.
+"""The fields that the peers write: those of KafkaHandler, made as quickly as can be.
 
-Written by hand for this one purpose, as somebody would who has measured it: no formatter, one dict,
+Written by hand for this one purpose, as an engineer would who has measured: no formatter, one dict,
 the time put together once a second. What KafkaHandler does beyond that (exceptions, stacks, tasks,
 extras that are no JSON or bear a taken name) is left out in favour of the peers.
 """

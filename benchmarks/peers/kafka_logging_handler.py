@@ -23,7 +23,7 @@ _PRODUCER: Final = {
 }
 
 
-class _Told(logging.Handler):
+class _Heard(logging.Handler):
     """Keeps what it logs instead of raising it when it can't start."""
 
     error: BaseException | None = None
@@ -56,8 +56,8 @@ class KafkaLoggingHandler:
     def __init__(self, destination: Destination) -> None:
         if destination.topic is None:
             raise NotImplementedError("kafka-logging-handler takes one topic")
-        told = _Told()
-        logging.getLogger().addHandler(told)
+        heard = _Heard()
+        logging.getLogger().addHandler(heard)
         self.handler = Handler(
             destination.brokers.split(","),
             destination.topic,
@@ -65,9 +65,9 @@ class KafkaLoggingHandler:
             flush_interval=LINGER_MS / 1000,
             kafka_producer_args=_PRODUCER,
         )
-        logging.getLogger().removeHandler(told)
+        logging.getLogger().removeHandler(heard)
         if not self.handler.enabled:
-            raise ConnectionError(f"it has switched itself off: {told.error!r}")
+            raise ConnectionError(f"it has switched itself off: {heard.error!r}")
         self._sends = _Sends(self.handler.producer)
 
     def drain(self, seconds: float) -> int:

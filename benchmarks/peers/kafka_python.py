@@ -1,4 +1,4 @@
-"""A handler on kafka-python 3: pure Python, with a thread of its own."""
+"""A handler on kafka-python 3: pure Python, with its own thread."""
 
 import logging
 from functools import partial

@@ -1,4 +1,4 @@
-"""What a way to log has to have, to be measured beside the others."""
+"""The parts of a way to log, to be measured beside the others."""
 
 import logging
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Peer(Protocol):
 
     @property
     def handler(self) -> logging.Handler:
-        """What a program would attach to its logger."""
+        """The handler that a program attaches to its logger."""
 
     @property
     def ships(self) -> bool:

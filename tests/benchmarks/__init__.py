@@ -1,1 +1,1 @@
-"""The benchmarks: what is counted, compared and shown; one tiny run."""
+"""The benchmarks: cases, figures and their comparison; one tiny run."""

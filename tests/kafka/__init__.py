@@ -1,1 +1,1 @@
-"""Against Apache Kafka itself, read back by clients that nobody here wrote."""
+"""Against Apache Kafka itself; independent clients read the topics."""

@@ -1,4 +1,7 @@
-"""One cluster per Kafka version, shared by all tests that don't break it."""
+"""Apache Kafka clusters, shared by all tests of a process.
+
+A test that breaks its cluster asks for `breakable`, which is whole again afterwards.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.chaos import ProxiedCluster
 from tests.support.kafka import KAFKA_3, KAFKA_4, KafkaCluster, kafka_unavailable_reason
 
 HERE = Path(__file__).parent
@@ -33,10 +37,16 @@ def require_kafka(version: str) -> None:
 
 @pytest.fixture(scope="session")
 def kafka_4() -> Iterator[KafkaCluster]:
-    """Three brokers of the current release."""
+    """Three brokers of the current release, with every secured listener and with ACLs too."""
     require_kafka(KAFKA_4)
-    with KafkaCluster(KAFKA_4) as cluster:
+    with KafkaCluster(KAFKA_4, secured=True) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def secured_kafka(kafka_4: KafkaCluster) -> KafkaCluster:
+    """The same cluster, for tests of its secured listeners."""
+    return kafka_4
 
 
 @pytest.fixture(scope="session")
@@ -48,21 +58,28 @@ def kafka_3() -> Iterator[KafkaCluster]:
 
 
 @pytest.fixture(scope="session")
-def secured_kafka() -> Iterator[KafkaCluster]:
-    """Three brokers of the current release, with every secured listener and with ACLs."""
+def kafka_to_break() -> Iterator[ProxiedCluster]:
+    """Three brokers of the current release, for `breakable`."""
     require_kafka(KAFKA_4)
-    with KafkaCluster(KAFKA_4, secured=True) as cluster:
+    with ProxiedCluster(KAFKA_4, secured=True) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def breakable(kafka_to_break: ProxiedCluster) -> Iterator[ProxiedCluster]:
+    """A cluster whose brokers a test may kill and freeze; it is whole before and after."""
+    yield kafka_to_break
+    kafka_to_break.recover()
 
 
 @pytest.fixture(params=["kafka_4", "kafka_3"])
 def cluster(request: pytest.FixtureRequest) -> KafkaCluster:
-    """Return each version in turn."""
+    """Each release in turn."""
     cluster: KafkaCluster = request.getfixturevalue(request.param)
     return cluster
 
 
 @pytest.fixture
 def topic() -> str:
-    """Return a topic name that no other test uses."""
+    """A topic name that no other test uses."""
     return f"t-{uuid.uuid4().hex[:12]}"

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import time
 import tracemalloc
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -20,7 +20,6 @@ from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.settlement import Settlement
 from kiel_logging.errors import BufferFull
 from kiel_logging.records import RecordMetadata
-from tests.kafka.conftest import require_kafka
 from tests.support.chaos import (
     FAULTS,
     PARTITIONS,
@@ -36,11 +35,10 @@ from tests.support.chaos import (
     responses_cut,
 )
 from tests.support.console_consumer import ConsumedRecord, java_console_consumer
-from tests.support.kafka import KAFKA_4
 
 MESSAGES = 50_000
 DAMAGING = FAULTS[:6]
-"""Those that lose what an earlier attempt came to."""
+"""The faults that lose the result of an earlier attempt."""
 
 
 # The checker finds what it is there to find.
@@ -72,9 +70,7 @@ UNTOUCHED = {"lost": (), "duplicated": (), "reordered": (), "foreign": ()}
             id="twice and late",
         ),
         pytest.param({0: [0, 2, 4], 1: [1, 3, 5, 6]}, {"lost": (6,), "foreign": (6,)}, id="astray"),
-        pytest.param(
-            {0: [0, 2, 4, 6], 1: [1, 3, 5], 2: [7]}, {"foreign": (7,)}, id="of nobody knows whom"
-        ),
+        pytest.param({0: [0, 2, 4, 6], 1: [1, 3, 5], 2: [7]}, {"foreign": (7,)}, id="not produced"),
     ],
 )
 def test_the_checker_finds_each_defect(
@@ -98,52 +94,39 @@ def test_the_report_says_what_happened() -> None:
 # The faults.
 
 
-@pytest.fixture(scope="module")
-def breakable() -> Iterator[ProxiedCluster]:
-    """A cluster of this module's own."""
-    require_kafka(KAFKA_4)
-    with ProxiedCluster(KAFKA_4) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def whole(breakable: ProxiedCluster) -> Iterator[ProxiedCluster]:
-    """The cluster, whole before the test and made whole after it."""
-    yield breakable
-    breakable.recover()
-
-
 @pytest.mark.timeout(200)
 @pytest.mark.gen_test(timeout=180)
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 async def test_every_message_is_there_once_and_in_order(
-    whole: ProxiedCluster, topic: str, fault: Fault
+    breakable: ProxiedCluster, topic: str, fault: Fault
 ) -> None:
     """With required_acks=-1, whatever happens: none lost, none twice, none out of order."""
-    async with open_site(whole, topic, MESSAGES, proxied=fault.proxied) as site:
+    async with open_site(breakable, topic, MESSAGES, proxied=fault.proxied) as site:
         await endure(site, fault)
         stored = await site.read_back()
     report = site.check(stored)
     print(report)
     assert report.flawless
-    assert_told_where(site, stored)
+    assert_found_where_acknowledged(site, stored)
 
 
 @pytest.mark.timeout(200)
 @pytest.mark.gen_test(timeout=180)
 @pytest.mark.parametrize("fault", DAMAGING, ids=str)
 async def test_without_idempotence_no_message_is_lost(
-    whole: ProxiedCluster, topic: str, fault: Fault
+    breakable: ProxiedCluster, topic: str, fault: Fault
 ) -> None:
     """With required_acks=-1 and idempotence=False some may be there twice; none is missing."""
-    async with open_site(whole, topic, MESSAGES, proxied=fault.proxied, idempotence=False) as site:
+    async with open_site(
+        breakable, topic, MESSAGES, proxied=fault.proxied, idempotence=False
+    ) as site:
         await endure(site, fault)
         stored = await site.read_back()
     report = site.check(stored)
     print(report)
-    # One batch in flight per partition: what comes late has been there before.
+    # One batch in flight per partition: a late message has been there before.
     assert (report.lost, report.reordered, report.foreign) == ((), (), ())
-    assert_told_where(site, stored)
+    assert_found_where_acknowledged(site, stored)
 
 
 async def endure(site: Site, fault: Fault) -> None:
@@ -159,20 +142,20 @@ async def endure(site: Site, fault: Fault) -> None:
         assert site.retries.total > 0
 
 
-def assert_told_where(site: Site, stored: list[ConsumedRecord]) -> None:
-    """Each future told the place at which the Java consumer found its message."""
+def assert_found_where_acknowledged(site: Site, stored: list[ConsumedRecord]) -> None:
+    """The Java consumer found each message at the offset that its future has."""
     found = {(record.partition, record.offset): int(record.value or b"-1") for record in stored}
-    for number, told in site.traffic.stored.items():
-        assert found[told.partition, told.offset] == number
+    for number, metadata in site.traffic.stored.items():
+        assert found[metadata.partition, metadata.offset] == number
         if is_old(key_of(number)):
-            assert told.partition == key_of(number) % PARTITIONS
+            assert metadata.partition == key_of(number) % PARTITIONS
 
 
 # Broken rules, to see that the check would notice.
 
 
 class Forgetful(Settlement):
-    """Its broken rule: what is sent again gets new sequence numbers."""
+    """Its broken rule: a batch that is sent again gets new sequence numbers."""
 
     def unanswered(self, batch: Batch, error: Exception, now: float) -> None:
         batch.stamp = None
@@ -180,7 +163,7 @@ class Forgetful(Settlement):
 
 
 class BackOfTheLine(Settlement):
-    """Its broken rule: what is sent again goes behind what came later."""
+    """Its broken rule: a batch that is sent again goes behind later ones."""
 
     def unanswered(self, batch: Batch, error: Exception, now: float) -> None:
         super().unanswered(batch, error, now)
@@ -211,9 +194,11 @@ class UnfairProducer(BrokenProducer):
 
 @pytest.mark.timeout(120)
 @pytest.mark.gen_test(timeout=100)
-async def test_a_retry_under_new_numbers_is_found_out(whole: ProxiedCluster, topic: str) -> None:
-    """A producer that forgets the stamp of what it sends again stores messages twice."""
-    async with open_site(whole, topic, MESSAGES, proxied=True, kind=ForgetfulProducer) as site:
+async def test_a_retry_under_new_numbers_is_found_out(
+    breakable: ProxiedCluster, topic: str
+) -> None:
+    """A producer that forgets a batch's sequence numbers stores messages twice."""
+    async with open_site(breakable, topic, MESSAGES, proxied=True, kind=ForgetfulProducer) as site:
         await site.endure(responses_cut)
         report = site.check(await site.read_back())
     print(f"forgetful: {site.retries}; {report}")
@@ -223,10 +208,12 @@ async def test_a_retry_under_new_numbers_is_found_out(whole: ProxiedCluster, top
 
 @pytest.mark.timeout(120)
 @pytest.mark.gen_test(timeout=100)
-async def test_a_retry_behind_newer_batches_is_found_out(whole: ProxiedCluster, topic: str) -> None:
-    """A producer that queues what it sends again at the back stores messages out of order."""
+async def test_a_retry_behind_newer_batches_is_found_out(
+    breakable: ProxiedCluster, topic: str
+) -> None:
+    """A producer that queues a retry at the back stores messages out of order."""
     async with open_site(
-        whole, topic, MESSAGES, proxied=True, kind=UnfairProducer, idempotence=False
+        breakable, topic, MESSAGES, proxied=True, kind=UnfairProducer, idempotence=False
     ) as site:
         await site.endure(requests_cut)
         report = site.check(await site.read_back())
@@ -243,19 +230,19 @@ BUFFER_MEMORY = 2 * 1024 * 1024
 @pytest.mark.timeout(120)
 @pytest.mark.gen_test(timeout=100)
 async def test_a_cluster_that_is_away_costs_no_more_than_buffer_memory(
-    whole: ProxiedCluster, topic: str
+    breakable: ProxiedCluster, topic: str
 ) -> None:
-    """produce() raises BufferFull after max_block_ms; what was accepted is delivered later."""
-    whole.create_topic(topic, PARTITIONS)
+    """produce() raises BufferFull after max_block_ms; accepted messages are delivered later."""
+    breakable.create_topic(topic, PARTITIONS)
     producer = clients.Producer(
-        whole.bootstrap,
+        breakable.bootstrap,
         **numbered_options(batch_size=10**6, buffer_memory=BUFFER_MEMORY, max_block_ms=300),
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(producer.close, timeout=5)
         await producer.connect()
         await (await producer.produce(topic, 0))
-        await asyncio.gather(*(asyncio.to_thread(whole.kill, each) for each in whole.broker_ids))
+        await asyncio.to_thread(breakable.each, breakable.kill)
         tracemalloc.start()
         stack.callback(tracemalloc.stop)
         accepted = await fill(producer, topic)
@@ -265,18 +252,18 @@ async def test_a_cluster_that_is_away_costs_no_more_than_buffer_memory(
         print(f"{len(accepted)} accepted, {taken} bytes of {BUFFER_MEMORY}; waited {waited:.2f} s")
         assert 0.3 <= waited < 5
         assert BUFFER_MEMORY * 0.9 < producer._engine.accumulator.memory <= BUFFER_MEMORY
-        # What a record takes beside its bytes is an estimate.
+        # The memory that a record takes beside its bytes is an estimate.
         assert taken <= BUFFER_MEMORY * 1.25
-        await asyncio.to_thread(whole.recover)
+        await asyncio.to_thread(breakable.recover)
         assert await producer.flush(60) == 0
         assert len({await future for future in accepted}) == len(accepted)
     produced = range(len(accepted) + 1)
-    stored = await asyncio.to_thread(java_console_consumer, whole, topic, count=len(produced))
+    stored = await asyncio.to_thread(java_console_consumer, breakable, topic, count=len(produced))
     assert sorted(int(record.value or b"-1") for record in stored) == [*produced]
 
 
 async def fill(producer: clients.Producer, topic: str) -> list[asyncio.Future[RecordMetadata]]:
-    """Produce until there is no room; return what was accepted."""
+    """Produce until there is no room; return the futures of accepted messages."""
     accepted: list[asyncio.Future[RecordMetadata]] = []
     while True:  # bounded by the memory that is under test, and by the test's own timeout
         try:

@@ -23,6 +23,7 @@ from tests.support.console_consumer import (
     java_console_consumer,
 )
 from tests.support.kafka import KafkaCluster
+from tests.support.waiting import complaints
 
 THREADS = 8
 RECORDS = 100_000
@@ -64,7 +65,7 @@ def configure() -> Iterator[Callable[..., KafkaHandler]]:
 
 
 def log_from_threads(threads: int, records: int) -> None:
-    """Log numbered records from many threads, each with a few keys of its own."""
+    """Log numbered records from many threads; no two threads share a key."""
     logger = logging.getLogger("kafka_test")
 
     def work(thread: int) -> None:
@@ -99,7 +100,15 @@ def test_a_hundred_thousand_records_arrive_once_and_in_order(
 ) -> None:
     """100,000 records of 8 threads are each there once, in order per thread and key."""
     kafka_4.create_topic(topic, partitions=6)
-    handler = configure(kafka_4, topic, key_field="user_id", compression=compression)
+    # Calls wait for room: a busy machine delivers more slowly than eight threads log.
+    handler = configure(
+        kafka_4,
+        topic,
+        key_field="user_id",
+        compression=compression,
+        overflow="block",
+        block_timeout_ms=60_000,
+    )
     log_from_threads(THREADS, RECORDS)
     assert handler.flush(60) == 0
     assert handler.stats().delivered == RECORDS
@@ -183,7 +192,7 @@ def test_a_program_that_does_nothing_but_log_loses_nothing(
         timeout=60,
         check=True,
     )
-    assert finished.stderr == ""
+    assert complaints(finished.stderr) == []
     stored = confluent_consume(cluster.bootstrap, topic)
     assert sorted(json.loads(record.value or b"")["message"] for record in stored) == [
         "one",
@@ -192,7 +201,7 @@ def test_a_program_that_does_nothing_but_log_loses_nothing(
     ]
 
 
-def test_receipts_tell_where_records_are(
+def test_receipts_say_where_records_are(
     cluster: KafkaCluster, topic: str, configure: Callable[..., KafkaHandler]
 ) -> None:
     """A consumer finds each of 1,000 records at the partition and offset of its receipt."""

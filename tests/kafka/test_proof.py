@@ -1,4 +1,4 @@
-"""What a handler ships to Apache Kafka, as `kiel-logging verify` finds it there."""
+"""`kiel-logging verify` of the records that a handler shipped to Apache Kafka."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from kiel_logging import KafkaHandler
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import logger_to
 from tests.support.kafka import KafkaCluster
+from tests.support.waiting import complaints
 
 _PATIENCE_S = 60.0
 _SECRET = "s3cret-of-the-chain"
@@ -27,7 +28,7 @@ _THREADS, _EACH = 4, 2_500
 def verify(
     cluster: KafkaCluster, topic: str, secret: str | None = None
 ) -> tuple[int, dict[str, Any]]:
-    """The exit status of the command, in a process of its own, and what it says of the topic."""
+    """Run `kiel-logging verify`; return its exit status and its report of the topic."""
     command = [sys.executable, "-m", "kiel_logging", "verify", "--json", "--topic", topic]
     command += ["--brokers", ",".join(cluster.bootstrap)]
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -38,13 +39,13 @@ def verify(
         command, capture_output=True, text=True, timeout=_PATIENCE_S, env=environment
     )
     assert done.stderr == ""
-    (told,) = json.loads(done.stdout)["topics"]
-    return done.returncode, told
+    (report,) = json.loads(done.stdout)["topics"]
+    return done.returncode, report
 
 
-def harm(told: dict[str, Any]) -> dict[str, int]:
-    """What was found, and how often, but for the absence of a key."""
-    return {name: count for name, count in told["counts"].items() if name != "unsigned"}
+def harm(report: dict[str, Any]) -> dict[str, int]:
+    """The findings and their counts, but for the absence of a key."""
+    return {name: count for name, count in report["counts"].items() if name != "unsigned"}
 
 
 def log_from_threads(logger: logging.Logger) -> None:
@@ -84,29 +85,29 @@ def test_what_is_shipped_is_complete(
     handler = KafkaHandler(kafka_4.bootstrap, topic, key_field="user", **options)
     with closing(handler):
         log_from_threads(logger_to(handler))
-    status, told = verify(kafka_4, topic, secret)
-    (instance,) = told["instances"]
+    status, report = verify(kafka_4, topic, secret)
+    (instance,) = report["instances"]
     count = _THREADS * _EACH + events
-    assert (status, told["verdict"], harm(told)) == (0, "complete", {})
+    assert (status, report["verdict"], harm(report)) == (0, "complete", {})
     assert (instance["records"], instance["first"], instance["last"]) == (count, 1, count)
     assert instance["chained"] == bool(options)
 
 
 @pytest.mark.parametrize("secret", [None, "another key of sixteen"], ids=["no key", "a wrong key"])
 def test_a_key_that_does_not_fit(kafka_4: KafkaCluster, topic: str, secret: str | None) -> None:
-    """Is told as what it is: the topic was not checked."""
+    """The report says so: the topic was not checked."""
     kafka_4.create_topic(topic)
     handler = KafkaHandler(kafka_4.bootstrap, topic, chain=True, chain_key=_SECRET)
     with closing(handler):
         logger_to(handler).info("x")
-    status, told = verify(kafka_4, topic, secret)
-    assert (status, told["wrong_key"]) == (2, True)
+    status, report = verify(kafka_4, topic, secret)
+    assert (status, report["wrong_key"]) == (2, True)
     assert verify(kafka_4, topic, _SECRET)[0] == 0
 
 
 @pytest.mark.parametrize("chain", [False, True])
 def test_drops_are_declared(kafka_4: KafkaCluster, topic: str, chain: bool) -> None:
-    """What found no room while the brokers stood still; all else is there."""
+    """The records that found no room while the brokers stood still; all others are stored."""
     kafka_4.create_topic(topic)
     handler = KafkaHandler(kafka_4.bootstrap, topic, buffer_records=100, chain=chain)
     logger = logger_to(handler)
@@ -114,23 +115,21 @@ def test_drops_are_declared(kafka_4: KafkaCluster, topic: str, chain: bool) -> N
         logger.info("x")
         assert handler.flush() == 0
         try:
-            for broker in kafka_4.broker_ids:
-                kafka_4.pause(broker)
+            kafka_4.each(kafka_4.pause)
             for _ in range(150):
                 logger.info("x")
             dropped = handler.stats().dropped_total
         finally:
-            for broker in kafka_4.broker_ids:
-                kafka_4.resume(broker)
+            kafka_4.each(kafka_4.resume)
     assert dropped == 50
-    status, told = verify(kafka_4, topic)
-    assert (status, harm(told)) == (1, {"dropped": dropped})
+    status, report = verify(kafka_4, topic)
+    assert (status, harm(report)) == (1, {"dropped": dropped})
 
 
 def test_forked_children_have_streams_of_their_own(
     kafka_4: KafkaCluster, topic: str, tmp_path: Path
 ) -> None:
-    """Each with a first and a last word, and complete."""
+    """Each has a start and an end record, and is complete."""
     key = tmp_path / "key"
     key.write_text(_SECRET)
     kafka_4.create_topic(topic, partitions=3)
@@ -145,8 +144,8 @@ say(statuses=wait(*children))
 """
     before = f"topic, key = {topic!r}, { ({'file': str(key)})!r}\n"
     program = run_by_hand(code, brokers=kafka_4.bootstrap, before=before)
-    assert (said(program), program.stderr) == ({"statuses": [0] * 4}, "")
-    status, told = verify(kafka_4, topic, _SECRET)
-    assert (status, harm(told)) == (0, {})
-    assert sorted(one["last"] for one in told["instances"]) == [4, 102, 102, 102, 102]
-    assert len({one["process"] for one in told["instances"]}) == 5
+    assert (said(program), complaints(program.stderr)) == ({"statuses": [0] * 4}, [])
+    status, report = verify(kafka_4, topic, _SECRET)
+    assert (status, harm(report)) == (0, {})
+    assert sorted(one["last"] for one in report["instances"]) == [4, 102, 102, 102, 102]
+    assert len({one["process"] for one in report["instances"]}) == 5

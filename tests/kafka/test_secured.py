@@ -1,6 +1,6 @@
-"""Producer and handler on secured listeners: who comes in, who doesn't and what it is told.
+"""Producer and handler on secured listeners: which clients get in, and the errors of the others.
 
-What the listeners themselves do is proved with librdkafka in ``test_secured_cluster.py``.
+``test_secured_cluster.py`` proves the listeners themselves, with librdkafka.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from tests.support.what_is_shown import all_of, object_of
 [ONLY] = LISTENERS["ONE_MECHANISM"].mechanisms
 PASSWORDS = MECHANISMS[:3]
 SOON = 10.0
-"""Seconds until whoever is refused knows why."""
+"""Seconds until a refused client has its error."""
 
 
 def options(security: Security, listener: str, **changes: Any) -> dict[str, Any]:
-    """What a client of a listener needs."""
+    """The options of a client of a listener."""
     found: dict[str, Any] = {
         "brokers": security.bootstrap(listener),
         "security_protocol": LISTENERS[listener].protocol,
@@ -56,7 +56,7 @@ def options(security: Security, listener: str, **changes: Any) -> dict[str, Any]
 def logged_in(
     security: Security, listener: str, mechanism: str, user: str = "alice", **changes: Any
 ) -> dict[str, Any]:
-    """A client that says who it is."""
+    """The options of a client that authenticates by SASL."""
     if mechanism == "OAUTHBEARER":
         who: dict[str, Any] = {"sasl_token_provider": lambda: unsecured_token(user, 600)}
     else:
@@ -103,15 +103,15 @@ def heard() -> Iterator[Heard]:
     logging.root.removeHandler(heard)
 
 
-class Told:
-    """Whatever a test tells of errors and objects, and what must not be in it nor in any output."""
+class Seen:
+    """The texts of errors and objects that a test saw, and the secrets that no text may show."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self.texts: list[str] = []
         self.secrets = [*secrets]
 
     def secret(self, secret: str) -> str:
-        """Return one more that nothing may show."""
+        """Add a secret, and return it."""
         self.secrets.append(secret)
         return secret
 
@@ -125,72 +125,72 @@ class Told:
 
 
 @pytest.fixture(autouse=True)
-def told(
+def seen(
     secured_kafka: KafkaCluster, heard: Heard, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Told]:
-    """What a test tells; no password is in it, nor in any output, and no token."""
+) -> Iterator[Seen]:
+    """The texts of a test; no password and no token is in them or in its output."""
     security = secured_kafka.security
-    told = Told([*security.users.values(), security.client_certificate.key_password])
-    yield told
+    seen = Seen([*security.users.values(), security.client_certificate.key_password])
+    yield seen
     captured = capfd.readouterr()
-    everything = "\n".join([*told.texts, heard.text(), captured.out, captured.err])
-    assert [each for each in told.secrets if each in everything] == []
+    everything = "\n".join([*seen.texts, heard.text(), captured.out, captured.err])
+    assert [each for each in seen.secrets if each in everything] == []
     assert re.search(r"eyJhbGciOi", everything) is None  # how every JWT begins
     said_twice = [record for record in heard.records if record.name == "tornado.general"]
     assert said_twice == []
 
 
-async def deliver(told: Told, settings: dict[str, Any], topic: str, messages: int = 3) -> None:
+async def deliver(seen: Seen, settings: dict[str, Any], topic: str, messages: int = 3) -> None:
     """Produce numbered messages; every one is acknowledged."""
     producer = Producer(**settings, required_acks=-1, batch_size=100)
     async with producer:
-        told.object(producer)
+        seen.object(producer)
         futures = [await producer.produce(topic, n) for n in range(messages)]
         assert await producer.flush(30) == 0
         for future in futures:
             future.result()
 
 
-async def refusal(told: Told, settings: dict[str, Any]) -> BrokerError:
-    """Connect in vain, soon; return the error, once all that it shows was written down."""
+async def refusal(seen: Seen, settings: dict[str, Any]) -> BrokerError:
+    """Connect in vain, soon; return the error."""
     producer = Producer(**settings)
     async with asyncio.timeout(SOON):
         with pytest.raises(BrokerError) as caught:
             await producer.connect()
     await producer.close()
-    told.object(producer)
-    told.error(caught.value)
+    seen.object(producer)
+    seen.error(caught.value)
     return caught.value
 
 
-# -- who comes in ----------------------------------------------------------------------------------
+# -- accepted --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.parametrize("listener", ["SASL_PLAINTEXT", "SASL_SSL"])
 @pytest.mark.gen_test(timeout=60)
 async def test_every_mechanism(
-    secured_kafka: KafkaCluster, topic: str, told: Told, listener: str, mechanism: str
+    secured_kafka: KafkaCluster, topic: str, seen: Seen, listener: str, mechanism: str
 ) -> None:
-    """What was produced is stored."""
-    await deliver(told, logged_in(secured_kafka.security, listener, mechanism), topic)
+    """The messages are stored."""
+    await deliver(seen, logged_in(secured_kafka.security, listener, mechanism), topic)
     assert len(confluent_consume(secured_kafka.bootstrap, topic)) == 3
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.gen_test(timeout=60)
-async def test_tls(secured_kafka: KafkaCluster, topic: str, told: Told, host: str) -> None:
+async def test_tls(secured_kafka: KafkaCluster, topic: str, seen: Seen, host: str) -> None:
     """By address and by name, both of which the certificate is for."""
     security = secured_kafka.security
     settings = options(security, "SSL", brokers=security.bootstrap("SSL", host))
-    await deliver(told, settings, topic)
+    await deliver(seen, settings, topic)
     assert len(confluent_consume(secured_kafka.bootstrap, topic)) == 3
 
 
 @pytest.mark.parametrize("key", ["plain", "encrypted"])
 @pytest.mark.gen_test(timeout=60)
 async def test_mutual_tls(
-    secured_kafka: KafkaCluster, topic: str, told: Told, key: str, tmp_path: Path
+    secured_kafka: KafkaCluster, topic: str, seen: Seen, key: str, tmp_path: Path
 ) -> None:
     """With a client's certificate, its key encrypted or not."""
     own = secured_kafka.security.client_certificate
@@ -201,12 +201,12 @@ async def test_mutual_tls(
         "ssl_password": {"file": str(password)},
     }
     settings = certified(secured_kafka.security, **(encrypted if key == "encrypted" else {}))
-    await deliver(told, settings, topic)
+    await deliver(seen, settings, topic)
     assert len(confluent_consume(secured_kafka.bootstrap, topic)) == 3
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_tokens_by_a_coroutine(secured_kafka: KafkaCluster, topic: str, told: Told) -> None:
+async def test_tokens_by_a_coroutine(secured_kafka: KafkaCluster, topic: str, seen: Seen) -> None:
     """A provider may be asynchronous, and may say when its token ends."""
 
     async def provider() -> Token:
@@ -216,7 +216,7 @@ async def test_tokens_by_a_coroutine(secured_kafka: KafkaCluster, topic: str, to
     settings = logged_in(
         secured_kafka.security, "SASL_SSL", "OAUTHBEARER", sasl_token_provider=provider
     )
-    await deliver(told, settings, topic)
+    await deliver(seen, settings, topic)
     assert len(confluent_consume(secured_kafka.bootstrap, topic)) == 3
 
 
@@ -225,7 +225,7 @@ async def test_tokens_by_a_coroutine(secured_kafka: KafkaCluster, topic: str, to
 async def test_a_password_that_is_named(
     secured_kafka: KafkaCluster,
     topic: str,
-    told: Told,
+    seen: Seen,
     where: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -236,13 +236,13 @@ async def test_a_password_that_is_named(
     (tmp_path / "secret").write_text(password)
     named = {"env": "KIEL_TEST_PASSWORD"} if where == "env" else {"file": str(tmp_path / "secret")}
     settings = logged_in(secured_kafka.security, "SASL_SSL", "SCRAM-SHA-512", sasl_password=named)
-    await deliver(told, settings, topic)
+    await deliver(seen, settings, topic)
     assert len(confluent_consume(secured_kafka.bootstrap, topic)) == 3
 
 
 @pytest.mark.gen_test(timeout=60)
 async def test_java_properties(
-    secured_kafka: KafkaCluster, topic: str, told: Told, tmp_path: Path
+    secured_kafka: KafkaCluster, topic: str, seen: Seen, tmp_path: Path
 ) -> None:
     """A client's properties file is all that is needed."""
     security = secured_kafka.security
@@ -258,7 +258,7 @@ async def test_java_properties(
         "acks=all\n"
     )
     producer = Producer.from_properties(path, batch_size=1)
-    told.object(producer)
+    seen.object(producer)
     async with producer:
         await producer.produce(topic, "by properties")
     [stored] = confluent_consume(secured_kafka.bootstrap, topic)
@@ -272,27 +272,27 @@ async def test_java_properties(
 async def test_verification_turned_off(
     secured_kafka: KafkaCluster,
     topic: str,
-    told: Told,
+    seen: Seen,
     off: dict[str, bool],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It works, and warns once of what that means."""
-    await deliver(told, options(secured_kafka.security, "WRONG_HOST", **off), topic)
+    await deliver(seen, options(secured_kafka.security, "WRONG_HOST", **off), topic)
     assert len(confluent_consume(secured_kafka.bootstrap, topic)) == 3
     warnings = [record for record in caplog.records if "can pose as a broker" in record.message]
     assert len(warnings) == 1
 
 
-# -- who doesn't -----------------------------------------------------------------------------------
+# -- refused ---------------------------------------------------------------------------------------
 
 
 def with_other_authority(security: Security) -> dict[str, Any]:
-    """Trusts somebody else."""
+    """Trust another authority."""
     return {"ssl_cafile": str(security.other_ca_file)}
 
 
 def with_other_certificate(security: Security) -> dict[str, Any]:
-    """Shows one that somebody else signed."""
+    """Show a certificate that another authority signed."""
     other = security.other_client_certificate
     return {"ssl_certfile": str(other.cert_file), "ssl_keyfile": str(other.key_file)}
 
@@ -312,17 +312,17 @@ REFUSED_TLS: dict[str, tuple[str, Callable[[Security], dict[str, Any]], type[Bro
 @pytest.mark.parametrize("name", REFUSED_TLS)
 @pytest.mark.parametrize("mechanism", [None, *MECHANISMS])
 @pytest.mark.gen_test(timeout=30)
-async def test_who_is_refused_by_tls(
-    secured_kafka: KafkaCluster, told: Told, mechanism: str | None, name: str
+async def test_refused_by_tls(
+    secured_kafka: KafkaCluster, seen: Seen, mechanism: str | None, name: str
 ) -> None:
-    """Each thing that can be wrong has an error of its own, whatever would come after it."""
+    """Each mistake has its error, whatever would come after it."""
     security = secured_kafka.security
     listener, changes, kind = REFUSED_TLS[name]
     brokers = secured_kafka.bootstrap if listener == "PLAINTEXT" else security.bootstrap(listener)
     settings = options(security, "SSL", brokers=brokers)
     if mechanism is not None:
         settings = logged_in(security, "SASL_SSL", mechanism, brokers=brokers)
-    error = await refusal(told, {**settings, **changes(security)})
+    error = await refusal(seen, {**settings, **changes(security)})
     assert type(error) is kind
 
 
@@ -330,14 +330,14 @@ async def test_who_is_refused_by_tls(
 @pytest.mark.parametrize("mechanism", [None, *MECHANISMS])
 @pytest.mark.gen_test(timeout=30)
 async def test_plaintext_to_a_tls_port(
-    secured_kafka: KafkaCluster, told: Told, mechanism: str | None, listener: str
+    secured_kafka: KafkaCluster, seen: Seen, mechanism: str | None, listener: str
 ) -> None:
     """The error asks for the protocol."""
     security = secured_kafka.security
     settings: dict[str, Any] = {"brokers": security.bootstrap(listener)}
     if mechanism is not None:
         settings = logged_in(security, "SASL_PLAINTEXT", mechanism, **settings)
-    error = await refusal(told, settings)
+    error = await refusal(seen, settings)
     assert type(error) is ListenerMismatch
     assert "set security_protocol" in str(error)
 
@@ -347,21 +347,21 @@ async def test_plaintext_to_a_tls_port(
 @pytest.mark.parametrize("user", ["alice", "nobody"])
 @pytest.mark.gen_test(timeout=30)
 async def test_a_wrong_password(
-    secured_kafka: KafkaCluster, told: Told, user: str, listener: str, mechanism: str
+    secured_kafka: KafkaCluster, seen: Seen, user: str, listener: str, mechanism: str
 ) -> None:
     """The error says that it is the credentials, and not which of them."""
-    wrong = told.secret(secrets.token_hex(16))
+    wrong = seen.secret(secrets.token_hex(16))
     settings = logged_in(
         secured_kafka.security, listener, mechanism, sasl_username=user, sasl_password=wrong
     )
-    error = await refusal(told, settings)
+    error = await refusal(seen, settings)
     assert type(error) is AuthenticationFailed
     assert "user name or password" in str(error)
 
 
 @pytest.mark.parametrize("listener", ["SASL_PLAINTEXT", "SASL_SSL"])
 @pytest.mark.gen_test(timeout=30)
-async def test_an_expired_token(secured_kafka: KafkaCluster, told: Told, listener: str) -> None:
+async def test_an_expired_token(secured_kafka: KafkaCluster, seen: Seen, listener: str) -> None:
     """The broker says so."""
     settings = logged_in(
         secured_kafka.security,
@@ -369,7 +369,7 @@ async def test_an_expired_token(secured_kafka: KafkaCluster, told: Told, listene
         "OAUTHBEARER",
         sasl_token_provider=lambda: unsecured_token("alice", -60),
     )
-    error = await refusal(told, settings)
+    error = await refusal(seen, settings)
     assert type(error) is AuthenticationFailed
     assert "token" in str(error)
 
@@ -377,10 +377,10 @@ async def test_an_expired_token(secured_kafka: KafkaCluster, told: Told, listene
 @pytest.mark.parametrize("mechanism", [each for each in MECHANISMS if each != ONLY])
 @pytest.mark.gen_test(timeout=30)
 async def test_an_unknown_mechanism(
-    secured_kafka: KafkaCluster, told: Told, mechanism: str
+    secured_kafka: KafkaCluster, seen: Seen, mechanism: str
 ) -> None:
     """The error names those that the listener has."""
-    error = await refusal(told, logged_in(secured_kafka.security, "ONE_MECHANISM", mechanism))
+    error = await refusal(seen, logged_in(secured_kafka.security, "ONE_MECHANISM", mechanism))
     assert type(error) is UnsupportedMechanism
     assert f"does not offer sasl_mechanism={mechanism!r}; it offers {ONLY!r}" in str(error)
 
@@ -388,12 +388,12 @@ async def test_an_unknown_mechanism(
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.gen_test(timeout=30)
 async def test_a_listener_without_sasl(
-    secured_kafka: KafkaCluster, told: Told, mechanism: str
+    secured_kafka: KafkaCluster, seen: Seen, mechanism: str
 ) -> None:
-    """Is told from one that has other mechanisms."""
+    """The error differs from that of a listener with other mechanisms."""
     security = secured_kafka.security
     settings = logged_in(security, "SASL_SSL", mechanism, brokers=security.bootstrap("SSL"))
-    error = await refusal(told, settings)
+    error = await refusal(seen, settings)
     assert type(error) is UnsupportedMechanism
     assert "wants no SASL there" in str(error)
 
@@ -401,9 +401,9 @@ async def test_a_listener_without_sasl(
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.gen_test(timeout=60)
 async def test_a_topic_that_an_acl_refuses(
-    secured_kafka: KafkaCluster, topic: str, told: Told, mechanism: str
+    secured_kafka: KafkaCluster, topic: str, seen: Seen, mechanism: str
 ) -> None:
-    """The message fails with the right that is missing; others go on."""
+    """The message fails with the right that is missing; with the right it is stored."""
     secured_kafka.create_topic(topic, partitions=1)
     secured_kafka.deny("carol", topic, "WRITE")
     settings = logged_in(secured_kafka.security, "SASL_SSL", mechanism, user="carol")
@@ -411,7 +411,7 @@ async def test_a_topic_that_an_acl_refuses(
         async with asyncio.timeout(SOON):
             with pytest.raises(TopicAuthorizationFailed, match="user to Write") as failure:
                 await producer.produce(topic, "refused")
-        told.error(failure.value)
+        seen.error(failure.value)
         secured_kafka.allow("carol", topic)
         await producer.produce(topic, "allowed")
     [stored] = confluent_consume(secured_kafka.bootstrap, topic)
@@ -427,7 +427,7 @@ def connections_of(producer: Producer) -> dict[int, Connection]:
     return {n: node.connection for n, node in nodes.items() if node.connection is not None}
 
 
-async def load_over_sessions(told: Told, settings: dict[str, Any], topic: str, end: float) -> int:
+async def load_over_sessions(seen: Seen, settings: dict[str, Any], topic: str, end: float) -> int:
     """Produce until `end`, over connections that stay; return how many messages."""
     loop, count = asyncio.get_running_loop(), 0
     async with Producer(**settings, required_acks=-1, batch_size=50, linger_ms=5) as producer:
@@ -441,18 +441,18 @@ async def load_over_sessions(told: Told, settings: dict[str, Any], topic: str, e
         assert await producer.flush(60) == 0
         for future in futures:
             future.result()
-        # Only who tells anew who they are still has the same ones.
+        # Connections that did not authenticate again would be closed by now.
         assert len(before) == 3
         assert connections_of(producer) == before
         assert [each.closed for each in before.values()] == [None] * 3
-        told.object(producer)
+        seen.object(producer)
     return count
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.gen_test(timeout=120)
-async def test_sessions_end_under_load(secured_kafka: KafkaCluster, topic: str, told: Told) -> None:
-    """By every mechanism who we are is told again: nothing is lost, nothing repeated."""
+async def test_sessions_end_under_load(secured_kafka: KafkaCluster, topic: str, seen: Seen) -> None:
+    """Every mechanism authenticates again: nothing is lost, nothing repeated."""
     end = asyncio.get_running_loop().time() + 12  # more than two sessions of 5 s
     topics = [f"{topic}-{mechanism}" for mechanism in MECHANISMS]
     for each in topics:
@@ -460,7 +460,7 @@ async def test_sessions_end_under_load(secured_kafka: KafkaCluster, topic: str, 
     counts = await asyncio.gather(
         *(
             load_over_sessions(
-                told, logged_in(secured_kafka.security, "SHORT", mechanism), each, end
+                seen, logged_in(secured_kafka.security, "SHORT", mechanism), each, end
             )
             for mechanism, each in zip(MECHANISMS, topics, strict=True)
         )
@@ -470,14 +470,14 @@ async def test_sessions_end_under_load(secured_kafka: KafkaCluster, topic: str, 
 
 
 def numbers_in(cluster: KafkaCluster, topic: str) -> list[int]:
-    """What is stored, partition by partition."""
+    """The stored messages, partition by partition."""
     return [int(record.value or b"") for record in confluent_consume(cluster.bootstrap, topic)]
 
 
 async def produce_numbers(
-    told: Told, settings: dict[str, Any], topic: str, messages: int, half: asyncio.Event
+    seen: Seen, settings: dict[str, Any], topic: str, messages: int, half: asyncio.Event
 ) -> None:
-    """Produce them in order, every one acknowledged; the first who has `half` of them tells."""
+    """Produce them in order, every one acknowledged; set `half` in the middle."""
     mechanism = settings["sasl_mechanism"]
     async with Producer(**settings, required_acks=-1, batch_size=100) as producer:
         futures = []
@@ -488,17 +488,17 @@ async def produce_numbers(
         assert await producer.flush(90) == 0
         for future in futures:
             future.result()
-        told.object(producer)
+        seen.object(producer)
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.gen_test(timeout=120)
-async def test_a_leader_is_killed(secured_kafka: KafkaCluster, topic: str, told: Told) -> None:
+async def test_a_leader_is_killed(secured_kafka: KafkaCluster, topic: str, seen: Seen) -> None:
     """Under SASL_SSL as without, by every mechanism: nothing is lost, nothing repeated."""
     secured_kafka.create_topic(topic, partitions=1)
     leader, half, messages = secured_kafka.leader(topic, 0), asyncio.Event(), 10_000
     work = [
-        asyncio.ensure_future(produce_numbers(told, settings, topic, messages, half))
+        asyncio.ensure_future(produce_numbers(seen, settings, topic, messages, half))
         for settings in (logged_in(secured_kafka.security, "SASL_SSL", m) for m in MECHANISMS)
     ]
     try:
@@ -517,14 +517,14 @@ async def test_a_leader_is_killed(secured_kafka: KafkaCluster, topic: str, told:
 
 
 def test_a_handler_recovers_when_the_password_is_put_right(
-    secured_kafka: KafkaCluster, topic: str, told: Told, tmp_path: Path
+    secured_kafka: KafkaCluster, topic: str, seen: Seen, tmp_path: Path
 ) -> None:
-    """What was logged meanwhile waits, and arrives in order; the file is read again."""
+    """The file is read again; records that waited meanwhile arrive in order."""
     secured_kafka.create_topic(topic, partitions=1)
     secret = tmp_path / "password"
-    secret.write_text(told.secret(secrets.token_hex(16)))
-    seen = _Reports()
-    logging.getLogger("kiel_logging").addHandler(seen)
+    secret.write_text(seen.secret(secrets.token_hex(16)))
+    reports = _Reports()
+    logging.getLogger("kiel_logging").addHandler(reports)
     settings = logged_in(
         secured_kafka.security, "SASL_SSL", "SCRAM-SHA-512", sasl_password={"file": str(secret)}
     )
@@ -534,14 +534,14 @@ def test_a_handler_recovers_when_the_password_is_put_right(
             logger.addHandler(handler)
             for n in range(100):
                 logger.warning("%d", n)
-            seen.wait_for("does not accept the user name or password")
+            reports.wait_for("does not accept the user name or password")
             assert handler.stats().buffered == 100
             secret.write_text(secured_kafka.security.users["alice"])
             assert handler.flush(60) == 0
-            told.object(handler)
-            told.texts.append(repr(handler.stats()))
+            seen.object(handler)
+            seen.texts.append(repr(handler.stats()))
     finally:
-        logging.getLogger("kiel_logging").removeHandler(seen)
+        logging.getLogger("kiel_logging").removeHandler(reports)
     stored = confluent_consume(secured_kafka.bootstrap, topic)
     assert [record.value for record in stored] == [b"WARNING:secured:%d" % n for n in range(100)]
 

@@ -1,6 +1,6 @@
-"""The secured listeners themselves, by librdkafka: who comes in, who doesn't, and for which reason.
+"""The secured listeners themselves, by librdkafka: which clients get in, and why others don't.
 
-What other tests show of our own TLS and SASL is worth as much as what is shown here.
+The proofs of our TLS and SASL on these listeners rest on this one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PASSWORDS = [each for each in MECHANISMS if each != "OAUTHBEARER"]
 
 
 def client(security: Security, listener: str, **changes: Any) -> Settings:
-    """What every client of a listener needs; underscores in `changes` stand for dots."""
+    """The settings of a client of a listener; underscores in `changes` stand for dots."""
     settings: Settings = {
         "bootstrap.servers": ",".join(security.bootstrap(listener)),
         "security.protocol": LISTENERS[listener].protocol,
@@ -54,7 +54,7 @@ def certified(security: Security, **changes: Any) -> Settings:
 def logged_in(
     security: Security, listener: str, mechanism: str, user: str = "alice", **changes: Any
 ) -> Settings:
-    """A client that says who it is, in whichever way."""
+    """The settings of a client that authenticates by SASL."""
     if mechanism == "OAUTHBEARER":
         return bearing(security, listener, unsecured_token(user, 600), **changes)
     password = changes.pop("password", None) or security.users.get(user, "")
@@ -93,7 +93,7 @@ def wait_for(producer: Producer, condition: Callable[[], bool]) -> None:
 
 
 def stored(cluster: KafkaCluster, topic: str) -> list[bytes | None]:
-    """What is in a topic, by PLAINTEXT."""
+    """The values in a topic, by PLAINTEXT."""
     return [record.value for record in confluent_consume(cluster.bootstrap, topic)]
 
 
@@ -103,7 +103,7 @@ def security(secured_kafka: KafkaCluster) -> Security:
     return secured_kafka.security
 
 
-# -- who comes in ----------------------------------------------------------------------------------
+# -- accepted --------------------------------------------------------------------------------------
 
 ACCEPTED: dict[str, Callable[[Security], Settings]] = {
     "SSL": lambda security: client(security, "SSL"),
@@ -130,7 +130,7 @@ ACCEPTED: dict[str, Callable[[Security], Settings]] = {
 def test_a_tls_listener_takes(
     secured_kafka: KafkaCluster, security: Security, topic: str, name: str
 ) -> None:
-    """Whoever trusts the authority, and shows a certificate where one is asked for."""
+    """Clients that trust the authority, and show a certificate where one is asked for."""
     secured_kafka.create_topic(topic)
     assert send(ACCEPTED[name](security), topic) is None
     assert stored(secured_kafka, topic) == [b"hello"]
@@ -153,7 +153,7 @@ def test_every_user_has_a_password_of_their_own(security: Security) -> None:
     assert {len(password) for password in security.users.values()} == {32}
 
 
-# -- who doesn't -----------------------------------------------------------------------------------
+# -- refused ---------------------------------------------------------------------------------------
 
 BY_CLIENT, BY_BROKER = "certificate verify failed", "alert bad certificate"
 
@@ -206,7 +206,7 @@ OPENSSL_REASONS = {
 def test_a_broker_s_certificate_is_at_fault_for_one_reason(
     security: Security, listener: str
 ) -> None:
-    """Which librdkafka doesn't tell; by OpenSSL's strictest rules there is none but that."""
+    """librdkafka hides the reason; by OpenSSL's strictest rules there is no other."""
     context = ssl.create_default_context(cafile=security.ca_file)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     host, _, port = security.bootstrap(listener)[0].rpartition(":")
@@ -233,7 +233,7 @@ def test_a_wrong_password_is_refused(
 
 @pytest.mark.parametrize("listener", SASL)
 def test_an_expired_token_is_refused(security: Security, topic: str, listener: str) -> None:
-    """By the broker: the client was told that it is good for long."""
+    """By the broker: the client believes that the token has long to live."""
     error = send(bearing(security, listener, unsecured_token("alice", -60)), topic)
     assert error is not None
     assert error.code() == BY_SASL, error
@@ -277,7 +277,7 @@ AS_USER: dict[str, tuple[str, Callable[[Security], Settings]]] = {
 def test_a_topic_is_denied_and_allowed(
     secured_kafka: KafkaCluster, security: Security, topic: str, name: str
 ) -> None:
-    """To one user, by whichever way they come in; others go on."""
+    """To one user, by each mechanism; other users still write."""
     user, settings = AS_USER[name]
     secured_kafka.create_topic(topic)
     secured_kafka.deny(user, topic)
@@ -291,21 +291,21 @@ def test_a_topic_is_denied_and_allowed(
 
 
 @pytest.mark.parametrize(
-    ("operation", "told"),
+    ("operation", "known"),
     [
         pytest.param("WRITE", None, id="WRITE"),
         pytest.param("ALL", KafkaError.TOPIC_AUTHORIZATION_FAILED, id="ALL"),
     ],
 )
 def test_what_may_not_be_written_may_be_known(
-    secured_kafka: KafkaCluster, security: Security, topic: str, operation: str, told: int | None
+    secured_kafka: KafkaCluster, security: Security, topic: str, operation: str, known: int | None
 ) -> None:
     """When WRITE alone is denied, the refusal comes with the message and not before."""
     secured_kafka.create_topic(topic)
     secured_kafka.deny("bob", topic, operation)
     settings = logged_in(security, "SASL_SSL", "PLAIN", "bob")
     found = AdminClient(settings).list_topics(topic, timeout=PATIENCE).topics[topic]
-    assert (found.error and found.error.code()) == told
+    assert (found.error and found.error.code()) == known
     error = send(settings, topic)
     assert error is not None
     assert error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
@@ -316,7 +316,7 @@ def test_what_may_not_be_written_may_be_known(
 
 @pytest.fixture
 def new_password(secured_kafka: KafkaCluster, security: Security) -> Iterator[str]:
-    """A password for carol, who gets her old one back afterwards."""
+    """A new password for carol; her old one is back afterwards."""
     yield secrets.token_hex(16)
     secured_kafka.change_password("carol", security.users["carol"])
 
@@ -366,7 +366,7 @@ class Heard(logging.Handler):
     [pytest.param("SHORT", {5000}, id="SHORT"), pytest.param("SASL_SSL", set(), id="SASL_SSL")],
 )
 @pytest.mark.parametrize("mechanism", PASSWORDS)
-def test_a_session_s_lifetime_is_told(
+def test_a_session_s_lifetime_is_reported(
     secured_kafka: KafkaCluster,
     security: Security,
     topic: str,
@@ -380,8 +380,10 @@ def test_a_session_s_lifetime_is_told(
     logger.addHandler(heard)
     settings = logged_in(security, listener, mechanism, debug="security", logger=logger)
     assert send(settings | {"log_level": 7}, topic) is None
-    told = [each.partition("session lifetime ")[2] for each in heard.said if "REAUTH" in each]
-    assert {int(each.split()[0]) for each in told} == lifetimes
+    lifetimes_seen = [
+        each.partition("session lifetime ")[2] for each in heard.said if "REAUTH" in each
+    ]
+    assert {int(each.split()[0]) for each in lifetimes_seen} == lifetimes
 
 
 def test_a_session_ends_that_is_not_renewed(

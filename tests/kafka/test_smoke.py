@@ -50,7 +50,7 @@ async def test_a_producer_on_a_secured_listener(secured_kafka: KafkaCluster, top
 
 
 def test_an_audit_stream(secured_kafka: KafkaCluster, topic: str, tmp_path: Path) -> None:
-    """What a handler logs through its spool is stored once, and the verifier calls it complete."""
+    """Records that go through the spool are stored once, and `verify` calls the topic complete."""
     secured_kafka.create_topic(topic, partitions=3)
     with closing(
         AuditHandler(

@@ -27,7 +27,7 @@ _SECRET = b"s3cret of the chain"
 
 
 def verify(cluster: KafkaCluster, topic: str, *words: str) -> tuple[int, dict[str, Any]]:
-    """The exit status of the command, in a process of its own, and what it says of the topic."""
+    """Run `kiel-logging verify`; return its exit status and its report of the topic."""
     command = [sys.executable, "-m", "kiel_logging", "verify", "--json", "--topic", topic]
     done = subprocess.run(
         [*command, "--brokers", ",".join(cluster.bootstrap), "--key-env", "AUDIT_KEY", *words],
@@ -37,12 +37,12 @@ def verify(cluster: KafkaCluster, topic: str, *words: str) -> tuple[int, dict[st
         env={"AUDIT_KEY": _SECRET.decode(), "PYTHONPATH": ":".join(sys.path)},
     )
     assert done.stderr == ""
-    (told,) = json.loads(done.stdout)["topics"]
-    return done.returncode, told
+    (report,) = json.loads(done.stdout)["topics"]
+    return done.returncode, report
 
 
 def stored(cluster: KafkaCluster, topic: str) -> list[list[Stamped]]:
-    """What a mirror would read, by partition."""
+    """The records of a topic, by partition, as a mirror reads them."""
     partitions: list[list[Stamped]] = [[], [], []]
     for one in confluent_consume(cluster.bootstrap, topic):
         partitions[one.partition].append(Stamped(one.key, one.value, one.headers))
@@ -98,10 +98,10 @@ def test_a_defect_each(kafka_4: KafkaCluster, topic: str) -> None:
         partitions = shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET, topic=own))
         harm(partitions[1])
         write(kafka_4, own, partitions)
-        got, told = verify(kafka_4, own)
-        assert (name, got, told["counts"]) == (name, status, counts)
+        got, report = verify(kafka_4, own)
+        assert (name, got, report["counts"]) == (name, status, counts)
         for finding in counts:
-            example = told["instances"][0]["findings"][finding]["examples"][0]
+            example = report["instances"][0]["findings"][finding]["examples"][0]
             place = (example["partition"], example["offset"])
             # A gap is shown by the record behind it, which is of the next partition.
             assert place == ((2, 100) if name == "removed" else (1, offset))
@@ -114,8 +114,8 @@ def test_a_mirror(kafka_4: KafkaCluster, topic: str) -> None:
     (one, *others) = stored(kafka_4, topic)
     write(kafka_4, mirror, [one, [], [record for records in others for record in records]])
     assert verify(kafka_4, mirror)[1]["counts"] == {"renamed": 102}
-    status, told = verify(kafka_4, mirror, "--origin", topic)
-    assert (status, told["counts"]) == (0, {})
+    status, report = verify(kafka_4, mirror, "--origin", topic)
+    assert (status, report["counts"]) == (0, {})
 
 
 def test_an_older_kafka(kafka_3: KafkaCluster, topic: str) -> None:
@@ -127,7 +127,7 @@ def test_an_older_kafka(kafka_3: KafkaCluster, topic: str) -> None:
 
 
 def test_transactions(kafka_4: KafkaCluster, topic: str) -> None:
-    """What was aborted is not there, and the brokers' own records at the end are no gap."""
+    """Aborted records are not there, and the brokers' control records are no gap."""
     stamper = Stamper(secret=_SECRET, topic=topic)
     kafka_4.create_topic(topic)
     producer: Any = Producer({**quiet(kafka_4.bootstrap), "transactional.id": topic})
@@ -144,10 +144,10 @@ def test_transactions(kafka_4: KafkaCluster, topic: str) -> None:
             producer.abort_transaction(_PATIENCE_S)
         else:
             producer.commit_transaction(_PATIENCE_S)
-    status, told = verify(kafka_4, topic, "--running")
-    assert (status, told["records"], told["counts"]) == (0, 20, {})
-    status, told = verify(kafka_4, topic, "--running", "--uncommitted")
-    assert (status, told["records"]) == (1, 40)
+    status, report = verify(kafka_4, topic, "--running")
+    assert (status, report["records"], report["counts"]) == (0, 20, {})
+    status, report = verify(kafka_4, topic, "--running", "--uncommitted")
+    assert (status, report["records"]) == (1, 40)
 
 
 def delete_oldest(cluster: KafkaCluster, topic: str, partition: int, before: int) -> None:
@@ -163,7 +163,7 @@ def delete_oldest(cluster: KafkaCluster, topic: str, partition: int, before: int
 def test_a_topic_that_lost_its_oldest_records(
     kafka_4: KafkaCluster, topic: str, age: int, status: int, found: str
 ) -> None:
-    """It is no loss if the topic keeps none that are so old; if it would, somebody deleted them."""
+    """Records older than the topic's retention are no loss; younger ones were deleted by hand."""
     partitions = shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET, topic=topic))
     week = {"retention.ms": str(7 * 86_400_000)}
     kafka_4.create_topic(topic, partitions=3, config=week)
@@ -176,8 +176,8 @@ def test_a_topic_that_lost_its_oldest_records(
             producer.produce(topic, value, key, partition, headers=list(headers), timestamp=when)
     assert producer.flush(_PATIENCE_S) == 0
     delete_oldest(kafka_4, topic, 1, 100)
-    got, told = verify(kafka_4, topic)
-    assert (got, told["counts"]) == (status, {found: 100})
+    got, report = verify(kafka_4, topic)
+    assert (got, report["counts"]) == (status, {found: 100})
     assert verify(kafka_4, topic, "--strict")[0] == status
 
 
@@ -190,8 +190,8 @@ def test_a_partition_of_junk_excuses_nothing(kafka_4: KafkaCluster, topic: str) 
         produce(",".join(kafka_4.bootstrap), topic, records, number)
     produce(",".join(kafka_4.bootstrap), topic, [Stamped(None, b"x", ())], 3)
     delete_oldest(kafka_4, topic, 3, 1)
-    status, told = verify(kafka_4, topic)
-    assert (status, told["counts"]) == (1, {"removed": 33, "purged": 1})
+    status, report = verify(kafka_4, topic)
+    assert (status, report["counts"]) == (1, {"removed": 33, "purged": 1})
 
 
 @pytest.mark.parametrize("words", [(), ("--strict",), ("--running", "--grace", "1")])
@@ -208,15 +208,15 @@ def test_records_behind_an_open_transaction_were_not_checked(
     behind = Stamper("b" * 32, secret=_SECRET, topic=topic)
     produce(",".join(kafka_4.bootstrap), topic, shipped(3, stamper=behind)[0])
     try:
-        status, told = verify(kafka_4, topic, *words)
-        assert (status, told["counts"]) == (2, {"unstable": 6})
+        status, report = verify(kafka_4, topic, *words)
+        assert (status, report["counts"]) == (2, {"unstable": 6})
     finally:
         producer.abort_transaction(_PATIENCE_S)
     assert verify(kafka_4, topic, *words)[0] == 0
 
 
 def test_a_span_of_time(kafka_4: KafkaCluster, topic: str) -> None:
-    """What is missing outside of it does not count, what is missing inside does."""
+    """Records that are missing inside of it count; those outside do not."""
     partitions = shipped(1_000, partitions=3, stamper=Stamper(secret=_SECRET, topic=topic))
     kafka_4.create_topic(topic, partitions=3)
     producer: Any = Producer(quiet(kafka_4.bootstrap))
@@ -233,8 +233,8 @@ def test_a_span_of_time(kafka_4: KafkaCluster, topic: str) -> None:
     def span(since: int, until: int) -> tuple[int, int, int]:
         first, last = (datetime.fromtimestamp(began / 1000 + at, UTC) for at in (since, until))
         words = ("--since", first.isoformat(), "--until", last.isoformat())
-        status, told = verify(kafka_4, topic, *words)
-        return status, told["records"], told["counts"].get("removed", 0)
+        status, report = verify(kafka_4, topic, *words)
+        return status, report["records"], report["counts"].get("removed", 0)
 
     assert span(100, 200) == (0, 300, 0)
     assert span(100, 320) == (1, 659, 1)
@@ -244,7 +244,7 @@ def test_a_span_of_time(kafka_4: KafkaCluster, topic: str) -> None:
 def test_a_topic_that_may_not_be_asked_for_is_not_created(
     kafka_4: KafkaCluster, topic: str
 ) -> None:
-    """Though the brokers create topics for whoever asks."""
+    """Though the brokers create topics for every client that asks for them."""
     command = [sys.executable, "-m", "kiel_logging", "verify", "--topic", topic]
     done = subprocess.run(
         [*command, "--brokers", ",".join(kafka_4.bootstrap)], capture_output=True, text=True
@@ -273,7 +273,7 @@ def test_a_secured_cluster(
     listener: str,
     expected: str | None,
 ) -> None:
-    """By a Java client's properties; what is wrong with them is told, and the password is not."""
+    """By a Java client's properties; an error says what is wrong, without the password."""
     write(secured_kafka, topic, shipped(100, partitions=3, stamper=Stamper(topic=topic)))
     security = secured_kafka.security
     config, secret = tmp_path / "client.properties", password or security.users[user]

@@ -192,7 +192,7 @@ def test_an_answer_of_megabytes(server: TokenServer) -> None:
 
     server.write = write
     assert NO_TOKEN in refusal(server)
-    server.let_go.wait(0)
+    server.ended.wait(0)
     assert len(written) < 100
 
 
@@ -207,7 +207,7 @@ def test_a_server_that_sends_a_byte_now_and_then(
 
     def drip(file: Any) -> None:
         file.write(start)
-        while not server.let_go.wait(0.05):
+        while not server.ended.wait(0.05):
             file.write(b"x")
 
     server.write = drip

@@ -1,1 +1,1 @@
-"""What the tests lean on."""
+"""Fake and real clusters, faults and programs for the tests."""

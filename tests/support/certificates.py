@@ -1,8 +1,8 @@
-"""Certificates for one test run: authorities, and what they sign. Nothing is kept anywhere.
+"""Authorities and certificates for one test run.
 
-The keys are on P-256, which are made in a millisecond. What an authority signs passes
-OpenSSL's strict checks (`ssl.VERIFY_X509_STRICT`): RFC 5280's key identifiers and usages are
-all there, so that a refusal has the one reason that its test wants.
+The keys are on P-256, where one takes a millisecond. The certificates pass OpenSSL's strict checks
+(`ssl.VERIFY_X509_STRICT`): they have all of RFC 5280's key identifiers and usages, so that a
+refusal has the one reason that its test wants.
 """
 
 import ipaddress
@@ -51,11 +51,11 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Authority(Certificate):
-    """A certificate authority: its own root, who signs for hosts and for clients."""
+    """A certificate authority: a root that signs for hosts and for clients."""
 
     @classmethod
     def make(cls, name: str) -> Self:
-        """Make an authority; two of one name are still two, whom nobody can confuse."""
+        """Make an authority; two of one name are still two, with different keys."""
         key = ec.generate_private_key(ec.SECP256R1())
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         builder = _builder(name, name, key.public_key(), datetime.now(UTC) + DAY)
@@ -121,7 +121,7 @@ def _general_name(host: str) -> x509.GeneralName:
 
 
 def _key_usage(*, signs: bool) -> x509.KeyUsage:
-    """What an authority's key is for, or what anybody else's is."""
+    """The usages of an authority's key, or of any other."""
     return x509.KeyUsage(
         digital_signature=not signs,
         content_commitment=False,

@@ -18,13 +18,12 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.tcpserver import TCPServer
 
-from tests.support.fake_faults import Answer, DefaultReply, FaultCommands
+from tests.support.fake_faults import Answer, DefaultReply, Faults
 from tests.support.fake_replies import HANG_UP, STALL, default_reply
 from tests.support.fake_sasl import SASL_VERSIONS, Sasl
 from tests.support.fake_topics import ClusterState, Node
-from tests.support.happenings import Happenings, matching
+from tests.support.happenings import Happenings, Observed
 from tests.support.kafka_frames import (
-    Api,
     ReceivedRequest,
     UnreadableRequestError,
     decode_request,
@@ -47,7 +46,7 @@ class _Listener(TCPServer):
         self._accepted(stream)
 
 
-class FakeBroker(FaultCommands):
+class FakeBroker(Observed, Faults):
     """One broker; alone it is a cluster of one, otherwise its cluster creates it."""
 
     def __init__(
@@ -57,10 +56,10 @@ class FakeBroker(FaultCommands):
         state: ClusterState | None = None,
         happenings: Happenings | None = None,
     ) -> None:
-        super().__init__(Node(node_id))
+        Observed.__init__(self, happenings or Happenings(), node_id)
+        Faults.__init__(self, Node(node_id))
         self.state = state or ClusterState()
         self.state.nodes[node_id] = self.node
-        self.happenings = happenings or Happenings()
         self._is_alone = happenings is None
         self._listener: _Listener | None = None
         self._placeholder: socket.socket | None = None
@@ -92,11 +91,6 @@ class FakeBroker(FaultCommands):
         return f"127.0.0.1:{self.port}"
 
     @property
-    def requests(self) -> list[ReceivedRequest]:
-        """The requests that came here, oldest first."""
-        return [r for r in self.happenings.requests if r.node_id == self.node_id]
-
-    @property
     def open_connections(self) -> int:
         """Connections that neither side has closed."""
         return len(self._connections)
@@ -105,17 +99,6 @@ class FakeBroker(FaultCommands):
     def connections_accepted(self) -> int:
         """Connections since the broker was made."""
         return self._accepted_count
-
-    async def received(
-        self, api: Api, count: int = 1, where: Callable[[ReceivedRequest], bool] | None = None
-    ) -> list[ReceivedRequest]:
-        """Waits until `count` such requests have come here, past ones included."""
-        found = await self.until(lambda: matching(self.requests, api, count, where))
-        return list(found)
-
-    async def until(self, probe: Callable[[], Any]) -> Any:
-        """Waits until `probe()` is true: see Happenings.until."""
-        return await self.happenings.until(probe)
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -135,7 +118,7 @@ class FakeBroker(FaultCommands):
         self._tls = context
 
     def require_sasl(self, sasl: Sasl | None) -> None:
-        """From now on clients (of all brokers of a cluster) say who they are; None ends that."""
+        """From now on clients of all brokers have to authenticate; None ends that."""
         self.state.sasl = sasl
         for node in self.state.nodes.values():
             for api_key, versions in SASL_VERSIONS.items():
@@ -165,7 +148,7 @@ class FakeBroker(FaultCommands):
     async def __aexit__(self, *_error: object) -> None:
         await self.close()
 
-    # -- faults on connections; those on requests are in FaultCommands ------------------------
+    # -- faults on connections; those on requests are in Faults -------------------------------
 
     def hang_up(self) -> None:
         """Closes all open connections now."""
@@ -178,21 +161,20 @@ class FakeBroker(FaultCommands):
         self._ignoring = True
 
     def push(self, data: bytes) -> None:
-        """Writes bytes that nobody asked for to every open connection."""
+        """Writes bytes that answer no request to every open connection."""
         for stream in self._connections.values():
             stream.write(data)
 
     def resume(self) -> None:
-        """Ends stall() and accept_and_ignore(); what was held back is answered now."""
-        self.rules.end_stalls()
+        """Ends stall() and accept_and_ignore(); the requests that wait are answered now."""
+        self._end_stalls()
         self._ignoring = False
         self._resumed.set()
         self._resumed = asyncio.Event()
 
     def clear_faults(self) -> None:
         """Back to a healthy broker."""
-        self.rules.clear()
-        self.node.produce_faults.clear()
+        self._clear()
         self.resume()
 
     # -- connections ---------------------------------------------------------------------------
@@ -235,7 +217,7 @@ class FakeBroker(FaultCommands):
         self.happenings.requests.append(request)
         if request.trailing:
             self._complain(f"{request.trailing} bytes behind {request.api} v{request.version}")
-        reply = self.rules.take(request.api_key)
+        reply = self._take(request.api_key)
         self.happenings.happened()
         default = DefaultReply(lambda: default_reply(self.state, self.node, request))
         if reply is None:
@@ -255,7 +237,11 @@ class FakeBroker(FaultCommands):
             return reply
         task = asyncio.current_task()
         assert task is not None
-        stream.set_close_callback(lambda: _cancel(task))
+
+        def cancel() -> None:
+            task.cancel()
+
+        stream.set_close_callback(cancel)
         answer = await reply if inspect.isawaitable(reply) else reply
         if answer is STALL:
             await self._resumed.wait()
@@ -274,10 +260,6 @@ def _bound_but_not_listening(port: int) -> socket.socket:
     placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     placeholder.bind(("127.0.0.1", port))
     return placeholder
-
-
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
 
 
 async def _read_frame(stream: IOStream) -> bytes:

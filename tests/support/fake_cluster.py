@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 from kio.schema.errors import ErrorCode
 
 from tests.support.fake_broker import HANG_UP, STALL, Answer, FakeBroker
 from tests.support.fake_faults import Reply
 from tests.support.fake_topics import ClusterState, ProduceFault, Topic
-from tests.support.happenings import Happenings, matching
+from tests.support.happenings import Happenings, Observed
 from tests.support.kafka_frames import Api, ReceivedRequest
 from tests.support.stored_records import StoredBatch, StoredRecord
 
@@ -28,12 +27,12 @@ __all__ = [
 ]
 
 
-class FakeCluster:
+class FakeCluster(Observed):
     """Several brokers that share topics; `async with FakeCluster(brokers=3) as cluster:`."""
 
     def __init__(self, brokers: int = 3) -> None:
+        super().__init__(Happenings())
         self.state = ClusterState()
-        self.happenings = Happenings()
         self.brokers = [
             FakeBroker(node_id, state=self.state, happenings=self.happenings)
             for node_id in range(brokers)
@@ -43,16 +42,6 @@ class FakeCluster:
     def addresses(self) -> list[str]:
         """Bootstrap addresses of all brokers."""
         return [broker.address for broker in self.brokers]
-
-    @property
-    def requests(self) -> list[ReceivedRequest]:
-        """The requests that came to any broker, oldest first."""
-        return list(self.happenings.requests)
-
-    @property
-    def complaints(self) -> list[str]:
-        """What was wrong with requests; a correct client leaves this empty."""
-        return list(self.happenings.complaints)
 
     def start(self) -> Self:
         """Starts every broker; needs a current IOLoop."""
@@ -111,21 +100,10 @@ class FakeCluster:
 
     # -- waiting -------------------------------------------------------------------------------
 
-    async def received(
-        self, api: Api, count: int = 1, where: Callable[[ReceivedRequest], bool] | None = None
-    ) -> list[ReceivedRequest]:
-        """Waits until `count` such requests have come to any broker, past ones included."""
-        found = await self.until(lambda: matching(self.requests, api, count, where))
-        return list(found)
-
     async def stored(self, topic: str, count: int = 1) -> dict[int, list[StoredRecord]]:
         """Waits until so many records are stored, and returns them."""
         await self.until(lambda: self.count(topic) >= count)
         return self.records(topic)
-
-    async def until(self, probe: Callable[[], Any]) -> Any:
-        """Waits until `probe()` is true: see Happenings.until."""
-        return await self.happenings.until(probe)
 
     # -- faults of all brokers -----------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Which reply a request gets: the rules that a test sets for a fake broker."""
+"""The replies and faults that a test sets for a fake broker."""
 
 from __future__ import annotations
 
@@ -46,48 +46,11 @@ class Answer:
     """Hang up behind so many bytes of the frame, its length included."""
 
     def encode(self, correlation_id: int) -> bytes:
-        """The bytes to send; whoever sends them hangs up if they were cut."""
+        """The bytes to send; a sender of cut ones hangs up."""
         if self.response in (None, HANG_UP):
             return b""
         frame = encode_response(self.response, correlation_id + self.correlation_shift)
         return frame if self.cut_at is None else frame[: self.cut_at]
-
-
-class Rules:
-    """One-shot rules first and in order, then the standing ones; api None means any API."""
-
-    def __init__(self) -> None:
-        self._once: list[tuple[int | None, Reply]] = []
-        self._standing: dict[int | None, Reply] = {}
-
-    def on(self, api: Api | None, reply: Reply) -> None:
-        """Every request of that API from now on."""
-        self._standing[_key(api)] = reply
-
-    def on_next(self, api: Api | None, reply: Reply) -> None:
-        """The next request of that API that no earlier one-shot rule takes."""
-        self._once.append((_key(api), reply))
-
-    def take(self, api_key: int) -> Reply | None:
-        """The reply for a request that has just come in; None for the default."""
-        for position, (key, reply) in enumerate(self._once):
-            if key in (None, api_key):
-                del self._once[position]
-                return reply
-        return self._standing.get(api_key, self._standing.get(None))
-
-    def end_stalls(self) -> None:
-        """Forgets the standing rules that stall."""
-        self._standing = {
-            key: reply
-            for key, reply in self._standing.items()
-            if reply is not STALL and reply is not stall_after_effect
-        }
-
-    def clear(self) -> None:
-        """Back to a healthy broker."""
-        self._once.clear()
-        self._standing.clear()
 
 
 def stall_after_effect(request: Any, default: DefaultReply) -> Any:
@@ -96,27 +59,45 @@ def stall_after_effect(request: Any, default: DefaultReply) -> Any:
     return STALL
 
 
-def _key(api: Api | None) -> int | None:
-    return None if api is None else api_key_of(api)
+class Faults:
+    """The answers that a test wants of a broker.
 
-
-class FaultCommands:
-    """What a test tells a broker to answer."""
+    Those for one request come first, in order, then the standing ones; api None means any API.
+    """
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.rules = Rules()
+        self._once: list[tuple[int | None, Reply]] = []
+        self._standing: dict[int | None, Reply] = {}
 
     def on(self, api: Api | None, reply: Reply) -> None:
-        """Replies so to every request of that API (None: of any); see Reply."""
-        self.rules.on(api, reply)
+        """Replies so to every request of that API; see Reply."""
+        self._standing[_key(api)] = reply
 
     def on_next(self, api: Api | None, reply: Reply) -> None:
         """Replies so to one request; several queue up."""
-        self.rules.on_next(api, reply)
+        self._once.append((_key(api), reply))
+
+    def _take(self, api_key: int) -> Reply | None:
+        """Return the reply for a request that has just come in; None for the default."""
+        for position, (key, reply) in enumerate(self._once):
+            if key in (None, api_key):
+                del self._once[position]
+                return reply
+        return self._standing.get(api_key, self._standing.get(None))
+
+    def _end_stalls(self) -> None:
+        for key, reply in list(self._standing.items()):
+            if reply is STALL or reply is stall_after_effect:
+                del self._standing[key]
+
+    def _clear(self) -> None:
+        self._once.clear()
+        self._standing.clear()
+        self.node.produce_faults.clear()
 
     def set_versions(self, api: Api, lowest: int, highest: int) -> None:
-        """Advertises and serves these versions; requests in others are hung up on."""
+        """Advertises and serves these versions; hangs up on requests in others."""
         self.node.versions[api_key_of(api)] = (lowest, highest)
 
     def produce_error(
@@ -150,3 +131,7 @@ class FaultCommands:
     def wrong_correlation_id(self, api: Api | None = None, shift: int = 1) -> None:
         """Answers the next request as if it were another one."""
         self.on_next(api, lambda _, default: Answer(response=default(), correlation_shift=shift))
+
+
+def _key(api: Api | None) -> int | None:
+    return None if api is None else api_key_of(api)

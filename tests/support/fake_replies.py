@@ -1,4 +1,4 @@
-"""What a healthy broker answers: decisions on the shared state, without a socket in sight."""
+"""The answers of a healthy broker: decisions on the shared state, without sockets."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _sasl_authenticate(state: ClusterState, node: Node, request: ReceivedRequest
     module = response_module(SASL_AUTHENTICATE, request.version)
     if state.sasl is None:
         return HANG_UP
-    turn = state.sasl.go_on(request, request.payload.auth_bytes)
+    turn = state.sasl.authenticate(request, request.payload.auth_bytes)
     return make(
         module.SaslAuthenticateResponse,
         error_code=turn.error,
@@ -143,21 +143,18 @@ def _asked_topic(
     topic = state.topic_of(name, topic_id)
     if topic is not None:
         return _described(module, topic)
-    error = _why_not(state, name, may_create)
+    error = ErrorCode.leader_not_available
+    if name is None:
+        error = ErrorCode.unknown_topic_id
+    elif not _LEGAL_NAME.fullmatch(name):
+        error = ErrorCode.invalid_topic_exception
+    elif not may_create:
+        error = ErrorCode.unknown_topic_or_partition
+    else:
+        state.add_topic(name, state.auto_create_partitions)
     return make(
         module.MetadataResponseTopic, error_code=error, name=name, topic_id=topic_id, partitions=()
     )
-
-
-def _why_not(state: ClusterState, name: str | None, may_create: bool) -> ErrorCode:
-    if name is None:
-        return ErrorCode.unknown_topic_id
-    if not _LEGAL_NAME.fullmatch(name):
-        return ErrorCode.invalid_topic_exception
-    if not may_create:
-        return ErrorCode.unknown_topic_or_partition
-    state.add_topic(name, state.auto_create_partitions)
-    return ErrorCode.leader_not_available
 
 
 def _described(module: Any, topic: Topic) -> Any:
@@ -204,7 +201,10 @@ def _init_producer_id(state: ClusterState, node: Node, request: ReceivedRequest)
 
 def _produce(state: ClusterState, node: Node, request: ReceivedRequest) -> Any:
     module = response_module(PRODUCE, request.version)
-    topics = [(_topic(state, sent), sent) for sent in request.payload.topic_data]
+    topics = [
+        (state.topic_of(getattr(sent, "name", None), getattr(sent, "topic_id", None)), sent)
+        for sent in request.payload.topic_data
+    ]
     faults = _due_faults(node, topics)
     responses = tuple(
         make(
@@ -227,10 +227,6 @@ def _produce(state: ClusterState, node: Node, request: ReceivedRequest) -> Any:
         throttle_time=_NOT_THROTTLED,
         node_endpoints=_endpoints(state, module, responses),
     )
-
-
-def _topic(state: ClusterState, sent: Any) -> Topic | None:
-    return state.topic_of(getattr(sent, "name", None), getattr(sent, "topic_id", None))
 
 
 def _due_faults(node: Node, topics: list[tuple[Topic | None, Any]]) -> list[ProduceFault]:
@@ -256,7 +252,11 @@ def _produced(
     outcome = _outcome(state, node, request, topic, sent, faults)
     optional: dict[str, Any] = {}
     if outcome.error is ErrorCode.not_leader_or_follower and request.version >= 10 and partition:
-        optional["current_leader"] = _current_leader(module, partition)
+        optional["current_leader"] = make(
+            module.LeaderIdAndEpoch,
+            leader_id=-1 if partition.leader is None else partition.leader,
+            leader_epoch=partition.leader_epoch,
+        )
     return make(
         module.PartitionProduceResponse,
         index=sent.index,
@@ -294,13 +294,8 @@ def _outcome(
     return Appended(fault.error) if fault else appended
 
 
-def _current_leader(module: Any, partition: Partition) -> Any:
-    leader = -1 if partition.leader is None else partition.leader
-    return make(module.LeaderIdAndEpoch, leader_id=leader, leader_epoch=partition.leader_epoch)
-
-
 def _endpoints(state: ClusterState, module: Any, responses: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Where the leaders are that the partition responses name (KIP-951)."""
+    """The addresses of the leaders that the partition responses name (KIP-951)."""
     named = {
         p.current_leader.leader_id
         for r in responses

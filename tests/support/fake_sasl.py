@@ -1,4 +1,4 @@
-"""A broker's half of SASL, by the RFCs and without any library: who comes in, and for how long.
+"""A broker's half of SASL, by the RFCs and without any library.
 
 SCRAM here shares no code with what is tested; it is itself checked by the example of RFC 7677.
 """
@@ -31,7 +31,7 @@ Answers = Generator[bytes, bytes, bytes]
 
 
 class Refused(Exception):
-    """The client is not who it says."""
+    """The client did not prove its name."""
 
 
 class Turn(NamedTuple):
@@ -45,21 +45,21 @@ class Turn(NamedTuple):
 
 @dataclass(slots=True)
 class Sasl:
-    """Users and tokens, and how the connections of a cluster stand with them."""
+    """Users and tokens, and the state of each connection of a cluster."""
 
     users: dict[str, str] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
     extensions: dict[str, str] = field(default_factory=dict)
-    """What has to come with a token."""
+    """The extensions that a token needs."""
     iterations: int = 4096
     mechanisms: tuple[str, ...] = MECHANISMS
     lifetimes: list[int] = field(default_factory=list)
-    """Milliseconds that the next sessions have; those behind them have no end."""
+    """Milliseconds of the next sessions; later ones have no end."""
     _talking: dict[tuple[int, int], Answers] = field(default_factory=dict)
     _inside: set[tuple[int, int]] = field(default_factory=set)
 
     def lets_in(self, request: ReceivedRequest) -> bool:
-        """Whether a connection may ask that now; Kafka hangs up on what it may not."""
+        """Whether a connection may send that now; Kafka hangs up on other requests."""
         connection = _connection(request)
         if request.api_key in (SASL_HANDSHAKE, SASL_AUTHENTICATE):
             return True
@@ -76,7 +76,7 @@ class Sasl:
         self._talking[_connection(request)] = answers
         return ErrorCode.none
 
-    def go_on(self, request: ReceivedRequest, data: bytes) -> Turn:
+    def authenticate(self, request: ReceivedRequest, data: bytes) -> Turn:
         """SaslAuthenticate."""
         connection = _connection(request)
         if connection not in self._talking:
@@ -112,7 +112,7 @@ def plain_answers(users: dict[str, str]) -> Answers:
 
 
 def oauthbearer_answers(tokens: set[str], extensions: dict[str, str]) -> Answers:
-    """RFC 7628: a refusal has its reason in a message of its own, which the client confirms."""
+    """RFC 7628: the reason of a refusal is a message, which the client confirms."""
     message = (yield b"").decode()
     pairs = "".join(f"{name}={value}\x01" for name, value in extensions.items())
     if message in {f"n,,\x01auth=Bearer {token}\x01{pairs}\x01" for token in tokens}:

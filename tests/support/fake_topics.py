@@ -1,4 +1,4 @@
-"""What the brokers of a fake cluster share: topics, logs, producer state. No sockets, no loop."""
+"""The state that the brokers of a fake cluster share: topics, logs, producers. No sockets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LARGEST_EPOCH = 2**15 - 1
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of one batch."""
+    """The fate of one batch."""
 
     error: ErrorCode
     base_offset: int = -1
@@ -42,7 +42,7 @@ class Appended:
 
 @dataclass(slots=True)
 class ProducerState:
-    """What a partition remembers of one producer id."""
+    """The batches of one producer id that a partition remembers."""
 
     epoch: int
     batches: deque[StoredBatch] = field(
@@ -72,7 +72,7 @@ class ProducerState:
 
 @dataclass(slots=True)
 class Partition:
-    """The log of one partition and who leads it; leader None means nobody does."""
+    """The log of one partition, and the broker that leads it; None if there is no leader."""
 
     index: int
     leader: int | None
@@ -89,7 +89,8 @@ class Partition:
         """Stores the one batch in `data`, or says why not; Kafka takes zstd from Produce v7 on."""
         try:
             batch = decode_batch(_only_batch(data or b"", max_bytes), self.next_offset)
-            _check_codec(batch, zstd)
+            if batch.codec == "zstd" and not zstd:
+                return Appended(ErrorCode.unsupported_compression_type)
             return self._store(batch)
         except RejectedBatch as rejected:
             return Appended(rejected.code, message=str(rejected))
@@ -119,11 +120,6 @@ def _only_batch(data: bytes, max_bytes: int) -> bytes:
         reason = f"{len(batches[0])} bytes, {max_bytes} allowed"
         raise RejectedBatch(ErrorCode.message_too_large, reason)
     return batches[0]
-
-
-def _check_codec(batch: StoredBatch, zstd: bool) -> None:
-    if batch.codec == "zstd" and not zstd:
-        raise RejectedBatch(ErrorCode.unsupported_compression_type, "zstd needs Produce v7")
 
 
 @dataclass(slots=True)
@@ -176,7 +172,7 @@ class ClusterState:
     auto_create_partitions: int = 3
     max_message_bytes: int = 1048588
     sasl: Sasl | None = None
-    """Who may come in; everybody when it is None."""
+    """The clients that may come in; all may when it is None."""
     bump_epochs: bool = True
     """Whether InitProducerId bumps the epoch of an id it is given. Kafka itself does so only for
     transactional producers: others get a new id and epoch 0, as they do here when it is False."""

@@ -1,4 +1,4 @@
-"""What happened at the brokers of a fake cluster, and who waits for what."""
+"""The record of all that happened at the brokers of a fake cluster, and waiting for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.kafka_frames import Api, ReceivedRequest, api_key_of
 
 
 class ClosedError(Exception):
-    """The cluster was closed under somebody who waited for it."""
+    """The cluster was closed while a test waited for it."""
 
 
 class Happenings:
@@ -34,7 +34,7 @@ class Happenings:
         return await future
 
     def happened(self) -> None:
-        """Wakes those whose time has come; their probes run now, not a loop turn later."""
+        """Wakes tests whose probes are true; the probes run now, not a loop turn later."""
         waiting, self._waiting = self._waiting, []
         for probe, future in waiting:
             if future.done():
@@ -50,7 +50,7 @@ class Happenings:
                 self._waiting.append((probe, future))
 
     def close(self) -> None:
-        """Nobody waits for ever; raises what a test's own reply raised, if one did."""
+        """Ends every wait; raises the error of a test's own reply, if there was one."""
         self._closed = True
         for _, future in self._waiting:
             if not future.done():
@@ -60,12 +60,35 @@ class Happenings:
             raise self.failures.pop(0)
 
 
-def matching(
-    requests: list[ReceivedRequest],
-    api: Api,
-    count: int,
-    where: Callable[[ReceivedRequest], bool] | None,
-) -> list[ReceivedRequest] | None:
-    """Those requests if there are `count` of them: a probe for `until`."""
-    found = [r for r in requests if r.api_key == api_key_of(api) and (where is None or where(r))]
-    return found if len(found) >= count else None
+class Observed:
+    """A broker, or with no `node_id` a whole cluster, as tests see it and wait for it."""
+
+    def __init__(self, happenings: Happenings, node_id: int | None = None) -> None:
+        self.happenings = happenings
+        self._node_id = node_id
+
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        """The requests that came here, oldest first."""
+        return [r for r in self.happenings.requests if self._node_id in (None, r.node_id)]
+
+    @property
+    def complaints(self) -> list[str]:
+        """The faults of requests to all brokers; a correct client leaves this empty."""
+        return list(self.happenings.complaints)
+
+    async def received(
+        self, api: Api, count: int = 1, where: Callable[[ReceivedRequest], bool] | None = None
+    ) -> list[ReceivedRequest]:
+        """Waits until `count` such requests have come here, past ones included."""
+        key = api_key_of(api)
+
+        def matching() -> list[ReceivedRequest] | None:
+            found = [r for r in self.requests if r.api_key == key and (not where or where(r))]
+            return found if len(found) >= count else None
+
+        return list(await self.until(matching))
+
+    async def until(self, probe: Callable[[], Any]) -> Any:
+        """Waits until `probe()` is true: see Happenings.until."""
+        return await self.happenings.until(probe)

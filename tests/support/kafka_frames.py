@@ -25,7 +25,7 @@ _KEYS_BY_NAME = {name.replace("_", ""): key for key, name in api_key_map.items()
 
 
 class UnreadableRequestError(Exception):
-    """The client sent what no broker would parse; real brokers hang up, and so do we."""
+    """The client sent bytes that no broker would parse; a broker hangs up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class ReceivedRequest:
 
 
 def api_key_of(api: Api) -> int:
-    """Accepts whatever a test finds most readable."""
+    """Return the key of an API."""
     if isinstance(api, int):
         return api
     if isinstance(api, str):

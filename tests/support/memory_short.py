@@ -1,8 +1,8 @@
-"""Emits records while memory is short; a program of its own, as it may die.
+"""Emits records while memory is short; a separate program, as it may die.
 
-Prints a line for each record that raised, was counted otherwise than once, or upset the ledger, and
-a last one that has the drops. Usage: memory_short.py NAME, for allocations that fail one by one, or
-memory_short.py limit, for a process that has no more than it has.
+Prints a line for each record that raised, was not counted once or upset the ledger, then the drops.
+Usage: memory_short.py NAME, for allocations that fail one by one, or memory_short.py limit, for a
+process that gets no more memory.
 """
 
 import gc

@@ -1,6 +1,6 @@
-"""A file system of a few megabytes, for programs that fill it: a tmpfs that nobody else sees.
+"""A file system of a few megabytes, for programs that fill it: a tmpfs in a private namespace.
 
-It needs a namespace of mounts, which root may have, and on most systems any user of his own.
+Root may have a namespace of mounts, and on most systems any other user by `unshare -r`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MOUNT: Final = 'mount -t tmpfs -o size={size},mode=0700 tmpfs "$0" && exec "$@"
 
 @cache
 def _unshare() -> tuple[str, ...]:
-    """The command that works here; none where there is none."""
+    """Return the command that works here, empty if none does."""
     for switch in ("-m", "-rm"):
         command = ("unshare", switch)
         try:
@@ -35,7 +35,7 @@ def _unshare() -> tuple[str, ...]:
 
 
 def on_small_disk(path: Path, size: str) -> tuple[str, ...]:
-    """What a program's command begins with that is to find one at `path`."""
+    """Return the start of a command, whose program finds one at `path`."""
     return (*_unshare(), "sh", "-c", _MOUNT.format(size=size), os.fspath(path))
 
 

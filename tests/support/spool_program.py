@@ -2,10 +2,10 @@
 
 ``python -m tests.support.spool_program``; its one argument is JSON::
 
-    {"first": number, "told": path, "threads": number, "options": KafkaHandler's}
+    {"first": number, "numbers": path, "threads": number, "options": KafkaHandler's}
 
-After each call that returned it writes the number to the file ``told``. The threads take turns with
-the numbers, and each of them has seven keys of its own.
+After each call that returned it appends the number to the file ``numbers``. The threads take turns
+with the numbers, and each of them has seven keys.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from kiel_logging import KafkaHandler
 
 
 def main() -> None:
-    """Log until somebody kills it."""
+    """Log until this process is killed."""
     given = json.loads(sys.argv[1])
     logger = logging.Logger("numbered")
     logger.addHandler(KafkaHandler(**given["options"]))
-    told = os.open(given["told"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    threads = given.get("threads", 1)
+    numbers = os.open(given["numbers"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    threads = given["threads"]
 
     def log(thread: int) -> None:
         number = given["first"] + thread
         while True:
             logger.info("%d", number, extra={"user": f"u{number % (7 * threads)}"})
-            os.write(told, b"%d\n" % number)
+            os.write(numbers, b"%d\n" % number)
             number += threads
 
     for thread in range(1, threads):

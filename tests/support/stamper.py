@@ -1,6 +1,6 @@
-"""The records that an instance ships, by the book, which is docs/proof.rst.
+"""The records that an instance ships, by docs/proof.rst alone.
 
-With hashlib and an encoder of its own, so that it is a second opinion.
+A second opinion: it shares no code with the package.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Stamper:
 
     def event(self, name: str, **details: Any) -> Stamped:
         """Return the next record, one of the handler's own."""
-        told = json.dumps(details, separators=(",", ":")).encode()
-        marks = (("level", b"INFO"), ("kiel-event", name.encode()), ("kiel-details", told))
+        text = json.dumps(details, separators=(",", ":")).encode()
+        marks = (("level", b"INFO"), ("kiel-event", name.encode()), ("kiel-details", text))
         return self.stamp(b'{"message":"kiel"}', headers=marks)
 
     def start(self, *, handler: str = "audit", host: str = "web-1", process: Any = 42) -> Stamped:

@@ -1,4 +1,4 @@
-"""What a handler adds to the headers of each record: told apart from the rest, and audited."""
+"""The headers that a handler adds to each record: read, removed and audited."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def audited(
 
 
 def harm(verdict: TopicVerdict) -> dict[str, int]:
-    """What was found, and how often, but for the absence of a key."""
+    """The findings and their counts, but for the absence of a key."""
     return {name: count for name, count in verdict.counts().items() if name != "unsigned"}
 
 

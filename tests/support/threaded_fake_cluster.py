@@ -1,4 +1,4 @@
-"""The fake cluster on a loop thread of its own, for tests that are not coroutines.
+"""The fake cluster on its own loop thread, for tests that are not coroutines.
 
 Threads meet in `call` and `wait`: everything else goes through them, so no state is read while
 the loop changes it.
@@ -83,7 +83,7 @@ class ThreadedFakeCluster:
 
     @property
     def complaints(self) -> list[str]:
-        """What was wrong with requests; a correct client leaves this empty."""
+        """FakeCluster.complaints."""
         return self.call(lambda c: c.complaints)
 
     def requests(self, api: Api | None = None) -> list[ReceivedRequest]:

@@ -23,7 +23,7 @@ class Asked:
 
 @dataclass
 class TokenServer:
-    """What came, and what is answered to it.
+    """The requests that came, and the answer to them.
 
     Attributes:
         url: of its endpoint.
@@ -32,7 +32,7 @@ class TokenServer:
         answer: their body; a mapping becomes JSON.
         headers: of its answers.
         write: writes an answer in place of all that.
-        let_go: set when the server ends, for a ``write`` that hangs.
+        ended: set when the server ends, for a ``write`` that hangs.
     """
 
     url: str = ""
@@ -41,26 +41,26 @@ class TokenServer:
     answer: Any = field(default_factory=lambda: {"access_token": "t0", "expires_in": 300})
     headers: dict[str, str] = field(default_factory=dict)
     write: Callable[[Any], None] | None = None
-    let_go: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
 
 
 @contextmanager
 def token_server(context: ssl.SSLContext | None = None) -> Iterator[TokenServer]:
     """Run one, with TLS if there is a ``context``."""
-    told = TokenServer()
+    server_state = TokenServer()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
             headers = {name.title(): value for name, value in self.headers.items()}
-            told.asked.append(Asked(self.path, headers, body))
-            if told.write is not None:
-                told.write(self.wfile)
+            server_state.asked.append(Asked(self.path, headers, body))
+            if server_state.write is not None:
+                server_state.write(self.wfile)
                 return
-            answer = told.answer
+            answer = server_state.answer
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(told.status)
-            for name, value in {"Content-Length": str(len(data)), **told.headers}.items():
+            self.send_response(server_state.status)
+            for name, value in {"Content-Length": str(len(data)), **server_state.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(data)
@@ -78,13 +78,13 @@ def token_server(context: ssl.SSLContext | None = None) -> Iterator[TokenServer]
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     scheme = "http" if context is None else "https"
-    told.url = f"{scheme}://127.0.0.1:{server.server_address[1]}/oauth2/token"
+    server_state.url = f"{scheme}://127.0.0.1:{server.server_address[1]}/oauth2/token"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield told
+        yield server_state
     finally:
-        told.let_go.set()
+        server_state.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -1,4 +1,4 @@
-"""Waiting for what another thread or process does and tells nobody."""
+"""Waiting for other threads and processes, which notify no one; and how long programs may take."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable
 PATIENCE = 30.0
 """Seconds: far more than anything that is waited for takes."""
 
+_SLOW = "kiel_logging: the program ends when the brokers have "
+
 
 def until(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
     """Return once the condition holds."""
@@ -15,3 +17,11 @@ def until(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.001)
+
+
+def complaints(stderr: str) -> list[str]:
+    """Return the lines of a program's stderr, without the notice that its end takes a while.
+
+    On a busy machine any program's end may take long enough for that notice.
+    """
+    return [line for line in stderr.splitlines() if not line.startswith(_SLOW)]

@@ -1,8 +1,8 @@
-"""What tools show of an error: texts, causes, and the local variables of our frames.
+"""All that tools show of an error: texts, causes, and the local variables of the package's frames.
 
-More than any of them does: containers are looked into as Sentry looks into them, objects of ours as
-a debugger does, and errors that `from None` hides are not left out. The frames of tests and of
-other packages are: what callers have in variables of their own is theirs.
+More than any tool: it looks into containers as Sentry does and into the package's objects as a
+debugger does, and it includes errors that `from None` hides. It leaves out the frames of tests and
+of other packages: their variables are the callers'.
 """
 
 from __future__ import annotations

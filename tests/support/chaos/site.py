@@ -20,11 +20,13 @@ from .traffic import PARTITIONS, Traffic, numbered_options
 class ProxiedCluster(KafkaCluster):
     """A cluster whose brokers each have a second listener, which a proxy can stand before."""
 
-    def __init__(self, version: str = DEFAULT_VERSION, brokers: int = 3) -> None:
+    def __init__(
+        self, version: str = DEFAULT_VERSION, brokers: int = 3, *, secured: bool = False
+    ) -> None:
         """Take the proxies' ports."""
         self._listening = {broker: listen(HOST) for broker in range(1, brokers + 1)}
         advertised = {broker: address_of(each) for broker, each in self._listening.items()}
-        super().__init__(version, brokers, advertised=advertised)
+        super().__init__(version, brokers, advertised=advertised, secured=secured)
 
     def _close(self) -> None:
         super()._close()

@@ -181,7 +181,7 @@ class Admin(ABC):
 
         Args:
             user: as brokers know it: a SASL user, a token's subject, a certificate's name. Not
-                ANONYMOUS, who comes in by PLAINTEXT and SSL and may do everything.
+                ANONYMOUS, the user of PLAINTEXT and SSL, which may do everything.
             operation: a name of confluent_kafka.admin.AclOperation. With `WRITE` clients see the
                 topic and may not write to it; with `DESCRIBE` and `ALL` they don't see it.
         """
@@ -276,7 +276,7 @@ class Admin(ABC):
     def _poll(
         self, ask: Callable[[], _Answer | None], what: str, timeout: float = TIMEOUT
     ) -> _Answer:
-        """Return the first answer that is one: neither None nor False."""
+        """Return the first answer that is true."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             self._check()
