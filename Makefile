@@ -24,7 +24,7 @@ $(VENV)/.demo: $(SOURCES)
 $(VENV)/.installed: $(SOURCES)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --progress-bar off --editable '.[dev,demo]'
-	touch $@ $(VENV)/.demo
+	touch $@ $(VENV)/.demo $(VENV)/.kafka
 
 demo: $(VENV)/.demo  ## log a web shop's day into a mock cluster and read it back
 	@$(RUN) -m kiel_logging demo $(ARGS)
@@ -34,7 +34,7 @@ test: lint types  ## lint, types, the unit suite, one pass on Apache Kafka: five
 
 test-all: lint types  ## everything: two Kafkas, kills, chaos, all of hypothesis's examples
 	KIEL_THOROUGH=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile -m 'not kafka'
-	KIEL_THOROUGH=1 $(RUN) -m pytest -m kafka
+	KIEL_THOROUGH=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile -m kafka
 
 unit: $(VENV)/.installed  ## all tests without Kafka and without programs: a few minutes
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m 'not kafka and not programs'
@@ -50,7 +50,12 @@ docs: $(VENV)/.installed  ## the documentation, into docs/_build/html
 	$(RUN) -m sphinx -W --keep-going --fresh-env -q docs docs/_build/html
 	@echo 'Open docs/_build/html/index.html'
 
-kafka: $(VENV)/.installed  ## three Apache Kafka brokers to play with, until Ctrl-C
+# Not the tools of developers here either.
+$(VENV)/.kafka: $(VENV)/.demo
+	@$(RUN) -m pip install --progress-bar off --quiet --editable '.[kafka]'
+	@touch $@
+
+kafka: $(VENV)/.kafka  ## three Apache Kafka brokers to play with, until Ctrl-C
 	$(RUN) -m tests.support.kafka
 
 chaos: $(VENV)/.installed  ## ten minutes of faults at random; ARGS='--minutes 2 --seed 7' for others

@@ -5,18 +5,21 @@ from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 
+KAFKA = ["confluent-kafka>=2.6", "cryptography>=42", "kio>=0.6.5,<0.7"]
+"""For the Apache Kafka cluster of tests, benchmarks and `make kafka`."""
+
 EXTRAS = {
     "bench": [
+        *KAFKA,
         "aiokafka>=0.12",
-        "confluent-kafka>=2.6",
         "cramjam>=2.8",  # aiokafka's snappy
-        "cryptography>=42",  # the test cluster's certificates
         "kafka-logging-handler>=0.2.5",
         "kafka-python>=3",
         "matplotlib>=3.9",
         "orjson>=3.9",
     ],
     "demo": ["confluent-kafka>=2.6"],
+    "kafka": KAFKA,
     "proof": ["cryptography>=42"],
     "verify": ["confluent-kafka>=2.6", "cryptography>=42", "rich>=13"],
     "consistent": ["uhashring>=2.3"],
@@ -24,17 +27,16 @@ EXTRAS = {
     "prometheus": ["prometheus-client>=0.20"],
     "zstd": ["zstandard>=0.22"],
     "test": [
+        *KAFKA,
         "attrs>=23",
         "aws-msk-iam-sasl-signer-python>=1.0.1",
         "billiard>=4",
-        "confluent-kafka>=2.6",
         "ecs-logging>=2.2",
         "graypy>=2.1",
         "eventlet>=0.36",
         "gevent>=24",
         "gunicorn>=22",
         "hypothesis>=6.100",
-        "kio>=0.6.5,<0.7",
         "loguru>=0.7",
         "lz4>=4",
         "numpy>=2",
@@ -53,7 +55,6 @@ EXTRAS = {
         # pytest-tornado 0.8.1 imports pkg_resources, which setuptools 81 removed.
         "setuptools<81",
         "structlog>=24",
-        "cryptography>=42",
         "uhashring>=2.3",
         "zstandard>=0.22",
     ],
