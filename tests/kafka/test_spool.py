@@ -204,7 +204,7 @@ def test_sigkills_while_the_brokers_are_away(
     assert len(expected) > 1_000
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_an_outage_under_load(breakable: KafkaCluster, topic: str, tmp_path: Path) -> None:
     """With a buffer far too small none is lost, and each key's records keep their order."""
     breakable.create_topic(topic, partitions=3)
@@ -234,10 +234,10 @@ def test_an_outage_under_load(breakable: KafkaCluster, topic: str, tmp_path: Pat
         try:
             until(lambda: handler.stats().delivered > 0)
             breakable.each(breakable.kill)
-            until(lambda: handler.stats().spooled > 30_000, 90.0)
+            until(lambda: handler.stats().spooled > 10_000, 120.0)
             during = handler.stats()
             breakable.each(breakable.start)
-            until(lambda: handler.stats().delivered > during.delivered, 60.0)
+            until(lambda: handler.stats().delivered > during.delivered, 120.0)
         finally:
             over.set()
             for thread in threads:
