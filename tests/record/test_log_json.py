@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from kiel_logging.record.plain import CYCLE, MARK, TOO_DEEP
 from kiel_logging.record.strict_json import LEAST_LIMIT, NOTES, json_text, log_json
 from tests.record.test_cut import OURS, long_plain
-from tests.record.test_log_record import Unshowable
+from tests.record.test_fields import Unshowable
 from tests.record.test_plain import (
     WRAPS,
     anything,

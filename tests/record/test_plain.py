@@ -29,7 +29,7 @@ from kiel_logging.record.plain import (
     TOO_MANY,
     make_plain,
 )
-from tests.record.test_log_record import Unshowable
+from tests.record.test_fields import Unshowable
 from tests.support.examples import examples
 
 UNSHOWABLE = "<Unshowable that can't be shown: RuntimeError>"
