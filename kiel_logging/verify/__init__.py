@@ -3,11 +3,13 @@
 ::
 
     pages.py stream.py events.py audit.py     what is noted of each record
+    evidence.py                               and of signed checkpoints
     looking.py judge.py                       what follows from it
     names.py verdict.py                       each finding and its name; what they come to
     client.py reader.py                       from Kafka to the audit
     report.py document.py                     for people, for programs
     command.py options.py verification.py     the command
+    state.py watched.py                       runs that continue others
 
-All but the last three lines are pure and know nothing of Kafka.
+All but the last four lines are pure and know nothing of Kafka.
 """

@@ -290,6 +290,26 @@ class Audit:
         found = [streams[instance] for streams in kinds if instance in streams]
         return found or [Stream(instance.decode("ascii"), chained=True)]
 
+    def by_kind(self) -> Iterator[tuple[str, Stream]]:
+        """Yield all streams with the key id of their digests; "-" for those without digests."""
+        for chain, streams in zip(self._chains, self._sealed, strict=True):
+            yield from ((chain.key_id, stream) for stream in streams.values())
+        yield from (("-", stream) for stream in self._plain.values())
+
+    def restore(self, key_id: str, instance: str) -> Stream:
+        """Return an empty stream, which an earlier run has found, and of which it has more."""
+        if key_id == "-":
+            made = self._plain[instance.encode()] = Stream(instance, chained=False, room=self._room)
+            return made
+        kind = [chain.key_id for chain in self._chains].index(key_id)
+        made = Stream(instance, chained=True, keyed=bool(key_id), room=self._room)
+        self._sealed[kind][instance.encode()] = made
+        return made
+
+    def streams(self) -> Iterator[Stream]:
+        """Yield all streams."""
+        return (stream for _, stream in self.by_kind())
+
     def sealed(self) -> Iterator[Stream]:
         """Yield all streams with digests."""
         for streams in self._sealed:
@@ -306,9 +326,8 @@ class Audit:
     @property
     def lacks_memory(self) -> int:
         """How many records could not be noted."""
-        streams = (*self.sealed(), *self._plain.values())
         uncounted = self.uncounted + self.registry.uncounted
-        return uncounted + sum(stream.uncounted for stream in streams)
+        return uncounted + sum(stream.uncounted for stream in self.streams())
 
 
 def _is_number(text: bytes) -> bool:

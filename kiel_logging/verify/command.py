@@ -93,6 +93,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "name, or with other partitions; what is in which order is not checked then",
     )
     _add_scope_options(parser)
+    _add_watch_options(parser)
     add(
         "--strict",
         action="store_true",
@@ -136,6 +137,31 @@ def _add_scope_options(parser: argparse.ArgumentParser) -> None:
     add("--uncommitted", action="store_true", help="read what open transactions have written too")
 
 
+def _add_watch_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("more than once").add_argument
+    add(
+        "--state",
+        metavar="FILE",
+        help="continue where the last run with this file ended, and find what changed behind it; "
+        "only the verifier may write to it",
+    )
+    add("--watch", action="store_true", help="verify for ever, with --running; report what is new")
+    add(
+        "--interval",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="with --watch: seconds between two rounds (%(default)g)",
+    )
+    add(
+        "--metrics",
+        type=_address,
+        metavar="HOST:PORT",
+        help="with --watch: serve figures for Prometheus",
+    )
+    add("--exit", action="store_true", help="with --watch: end with status 1 or 2 on findings")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Verify the topics and return the exit status."""
     if lacking := advice("verify", "verify", _NEEDS):
@@ -156,17 +182,24 @@ def options_of(arguments: argparse.Namespace) -> VerifyOptions:
     Raises:
         CannotVerify: the key can't be read.
     """
+    if (arguments.state or arguments.watch) and (arguments.since or arguments.until):
+        raise CannotVerify("--state and --watch read all that is new: leave --since, --until out")
     return VerifyOptions(
         topics=tuple(dict.fromkeys(arguments.topic)),
         config=arguments.config,
         brokers=arguments.brokers,
         chains=_chains(arguments),
         trusted=tuple(map(_public_key, arguments.trust)),
+        state=None if arguments.state is None else Path(arguments.state),
+        watch=arguments.watch,
+        interval=arguments.interval,
+        metrics=arguments.metrics,
+        exit=arguments.exit,
         checkpoints=tuple(dict.fromkeys(arguments.checkpoints)),
         origin=arguments.origin,
         since=arguments.since,
         until=arguments.until,
-        running=arguments.running,
+        running=arguments.running or arguments.watch,
         grace=arguments.grace,
         uncommitted=arguments.uncommitted,
         strict=arguments.strict,
@@ -233,6 +266,13 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < 86_400:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and a day")
     return seconds
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
 
 
 def _moment(text: str) -> int:

@@ -113,6 +113,7 @@ class Registry:
         vouches: whether anything shows which signatures count: such a key, or checkpoints from
             outside.
         uncounted: checkpoints for which there was no memory.
+        streams: by topic and instance, the keys and what they have signed.
     """
 
     def __init__(self, trusted: Collection[bytes] = (), *, memory: int = room.DEFAULT) -> None:
@@ -120,7 +121,7 @@ class Registry:
         self.vouches = bool(trusted)
         self.uncounted = 0
         self._room = Room(memory)
-        self._streams: dict[tuple[str, str], dict[bytes, _Key]] = {}
+        self.streams: dict[tuple[str, str], dict[bytes, _Key]] = {}
 
     def add(self, evidence: Evidence, *, outside: bool) -> None:
         """Note a checkpoint, which is from ``outside`` of its topic or not."""
@@ -129,7 +130,7 @@ class Registry:
             self.uncounted += 1
             return
         checkpoint = evidence.checkpoint
-        keys = self._streams.setdefault((checkpoint.topic, checkpoint.instance), {})
+        keys = self.streams.setdefault((checkpoint.topic, checkpoint.instance), {})
         key = keys.get(evidence.public)
         if key is None:
             key = keys[evidence.public] = _Key()
@@ -148,19 +149,35 @@ class Registry:
             )
         )
 
+    def restore(
+        self,
+        stream: tuple[str, str],
+        public: bytes,
+        signed: Iterable[Signed],
+        *,
+        endorsed: bool,
+        outside: bool,
+    ) -> None:
+        """Note the checkpoints of a key that an earlier run has noted."""
+        key = self.streams.setdefault(stream, {}).setdefault(public, _Key())
+        key.signed.update(signed)
+        key.endorsed |= endorsed and bool(self.trusted)
+        key.outside |= outside
+        self.vouches |= outside
+
     def instances(self, topic: str) -> set[bytes]:
         """Return the instances for whose streams in ``topic`` there are checkpoints from outside,
         or endorsed ones."""
         return {
             instance.encode()
-            for (of, instance), keys in self._streams.items()
+            for (of, instance), keys in self.streams.items()
             if of == topic and any(key.outside or key.endorsed for key in keys.values())
         }
 
     def account(self, topic: str, instance: str, start: bytes | None) -> Account:
         """Return the checkpoints of a stream's own key; ``start`` is the key that the record which
         starts the stream names, if there is one."""
-        keys = self._streams.get((topic, instance), {})
+        keys = self.streams.get((topic, instance), {})
         if self.trusted:
             return _account({one: key for one, key in keys.items() if key.endorsed}, proves=True)
         outside = {one: key for one, key in keys.items() if key.outside}

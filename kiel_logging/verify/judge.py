@@ -64,6 +64,7 @@ def _found_of_nobody(audit: Audit, window: Window) -> dict[str, Found]:
         names.ALTERED: (audit.unlisted, {}),
         names.UNREADABLE: (audit.unreadable, audit.unreadable_at),
         names.UNMARKED: (audit.unmarked, audit.unmarked_at),
+        names.REWOUND: (window.rewound, {}),
         names.UNSTABLE: (window.unstable, {}),
         names.UNCOUNTED: (audit.lacks_memory, {}),
     }

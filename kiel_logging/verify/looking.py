@@ -27,6 +27,8 @@ def absent(
 
 
 def _present(stream: Stream) -> Iterator[Range]:
+    if stream.settled:
+        yield 1, stream.settled
     for index in sorted(stream.pages):
         base = index << BITS
         marks = stream.pages[index].flags.translate(WHOLE)
@@ -47,7 +49,8 @@ def digests(stream: Stream, number: int) -> set[int]:
 
 def count_intact(stream: Stream) -> int:
     """Return how many numbers have an intact record."""
-    return sum(page.flags.translate(WHOLE).count(1) for page in stream.pages.values())
+    unsettled = sum(page.flags.translate(WHOLE).count(1) for page in stream.pages.values())
+    return stream.settled + unsettled
 
 
 def note_places(stream: Stream, places: dict[int, list[int]]) -> None:
@@ -92,6 +95,8 @@ def _links(stream: Stream, number: int) -> Iterable[tuple[int, int]]:
     """Return the links of the intact records of a number: several where they conflict."""
     if number in stream.variants:
         return stream.variants[number]
+    if number == stream.settled:
+        return ((0, stream.settled_link[0]),) if number else ()
     page = stream.pages.get(number >> BITS)
     slot = number & MASK
     if page is None or not page.flags[slot] & INTACT:
@@ -112,6 +117,7 @@ class Times:
 
     def __init__(self, stream: Stream) -> None:
         self._pages = stream.pages
+        self._settled = stream.settled, stream.settled_link[1]
         self._indexes = sorted(stream.pages)
 
     def before(self, number: int) -> int | None:
@@ -122,7 +128,8 @@ class Times:
             end = number & MASK if index == number >> BITS else SIZE
             if (slot := page.flags.translate(WHOLE).rfind(1, 0, end)) >= 0:
                 return page.times[slot]
-        return None
+        settled, time = self._settled
+        return time if 0 < settled < number else None
 
     def behind(self, number: int) -> int | None:
         """Return the timestamp of the next higher number that is there."""

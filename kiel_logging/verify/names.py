@@ -85,6 +85,12 @@ FINDINGS: Final = {
         "two histories: a signed checkpoint contradicts the records, another checkpoint, or the "
         "key of its stream",
     ),
+    REWOUND: Finding(
+        Weight.FAILS,
+        "offsets",
+        "the last run (--state, --watch) read them, and they are gone or are other records: the "
+        "topic was made anew, or cut back",
+    ),
     OVERDUE: Finding(
         Weight.FAILS,
         "numbers",

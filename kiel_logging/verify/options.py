@@ -1,6 +1,7 @@
 """What the command line asked for, as values."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from kiel_logging.proof.chain import Chain
 
@@ -11,7 +12,8 @@ class VerifyOptions:
 
     ``since`` and ``until`` are in milliseconds since the epoch, ``memory`` is in bytes, ``grace``
     and ``timeout`` are in seconds. ``chains`` are those of the keys, which are kept nowhere;
-    ``trusted`` are public keys, and ``checkpoints`` names topics and files.
+    ``trusted`` are public keys, and ``checkpoints`` names topics and files. ``interval`` is in
+    seconds, and ``metrics`` a host and a port.
     """
 
     topics: tuple[str, ...]
@@ -20,6 +22,11 @@ class VerifyOptions:
     chains: tuple[Chain, ...]
     trusted: tuple[bytes, ...]
     checkpoints: tuple[str, ...]
+    state: Path | None
+    watch: bool
+    interval: float
+    metrics: tuple[str, int] | None
+    exit: bool
     origin: str | None
     since: int | None
     until: int | None

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Assignment
@@ -36,16 +37,20 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extent:
-    """What is read of a partition: from ``start`` up to, and without, ``end``.
+    """The part of a partition that was read: from ``start`` up to, and without, ``end``.
 
-    It has records up to ``high``. When the reading began it had records up to ``written``, if those
-    of open transactions and those behind them count.
+    This run begins at ``begin``, behind what earlier runs have read; ``rewound`` is how many of
+    their offsets are gone from the end, or are of other records. It has records up to ``high``.
+    When the reading began it had records up to ``written``, if those of open transactions and those
+    behind them count.
     """
 
     start: int
     end: int
     high: int
     written: int
+    begin: int
+    rewound: int = 0
 
     @property
     def unstable(self) -> int:
@@ -53,22 +58,37 @@ class Extent:
         return max(0, self.written - self.high)
 
 
+class Newest(NamedTuple):
+    """The last record that was read of a partition: its offset, and a hash of it.
+
+    ``start`` is the first offset that was read of the partition, by any run, and ``end`` the next
+    one to be read.
+    """
+
+    start: int
+    end: int
+    offset: int
+    hash: str
+
+
 Extents = dict[TopicPartition, Extent]
+Read = dict[TopicPartition, Newest]
 Progress = Callable[[int, int], None]
 """Called with how many offsets are behind, and how many there are."""
 
 
-def read(
+def read_topics(
     config: Mapping[str, Any],
     audits: Mapping[str, Audit],
     span: Span,
     timeout: float,
     progress: Progress,
     *,
+    read: Read,
     grace: float = 0.0,
     waits: Callable[[Extents], bool] = lambda _: False,
 ) -> Extents:
-    """Read the topics that ``audits`` name; return what was read.
+    """Read the topics that ``audits`` name, behind what was read before; return what was read.
 
     Args:
         config: the consumer's.
@@ -76,6 +96,7 @@ def read(
         span: which records.
         timeout: seconds to wait for brokers.
         progress: called now and then.
+        read: the last record of each partition that was read before; it is kept up to date.
         grace: seconds to go on reading for as long as ``waits()`` returns True.
 
     Raises:
@@ -90,16 +111,20 @@ def read(
             partitions = list(_partitions(consumer, list(audits), timeout))
             written = _written(config, partitions, timeout)
             extents = _extents(consumer, partitions, span, timeout, written)
-            _Reading(consumer, audits, extents, timeout, progress).run()
+            extents = _continued(consumer, extents, read, timeout)
+            _Reading(consumer, audits, extents, timeout, progress, read).run()
             deadline = time.monotonic() + grace
             while waits(extents) and (left := deadline - time.monotonic()) > 0:
                 time.sleep(min(left, _LOOK_AGAIN_S))
                 news = _grown(consumer, extents, timeout)
-                _Reading(consumer, audits, news, timeout, progress).run()
+                _Reading(consumer, audits, news, timeout, progress, read).run()
                 extents = {
                     at: replace(one, end=news[at].end, high=news[at].end)
                     for at, one in extents.items()
                 }
+            for at, one in extents.items():
+                if at in read:
+                    read[at] = read[at]._replace(end=one.end)
     except KafkaException as error:
         raise CannotVerify("; ".join(dict.fromkeys([reason(error), *troubles[-2:]]))) from error
     return extents
@@ -123,8 +148,51 @@ def _grown(consumer: Consumer, extents: Extents, timeout: float) -> Extents:
     grown = {}
     for at, one in extents.items():
         end = max(one.end, watermarks(consumer, at, timeout)[1])
-        grown[at] = Extent(start=one.end, end=end, high=end, written=end)
+        grown[at] = Extent(start=one.end, end=end, high=end, written=end, begin=one.end)
     return grown
+
+
+def _continued(consumer: Consumer, extents: Extents, read: Read, timeout: float) -> Extents:
+    """Return ``extents`` with what was read before left out, and what of that has changed."""
+    continued = {}
+    for at, one in extents.items():
+        newest = read.get(at)
+        if newest is None:
+            continued[at] = one
+            continue
+        missing = max(0, newest.end - one.end)
+        is_other = not missing and not _is_there(consumer, at, newest, one, timeout)
+        continued[at] = replace(
+            one,
+            start=newest.start,
+            begin=min(one.end, max(newest.end, one.start)),
+            rewound=missing or int(is_other),
+        )
+    return continued
+
+
+def _is_there(
+    consumer: Consumer, at: TopicPartition, newest: Newest, extent: Extent, timeout: float
+) -> bool:
+    """Whether the last record that was read before is still what it was, or has expired."""
+    if newest.offset < extent.start or newest.offset < 0:
+        return True
+    consumer.assign([Assignment(*at, newest.offset)])
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        message = consumer.poll(_WAIT_S)
+        if message is None:
+            continue
+        if is_end(message):
+            return False
+        return message.offset() == newest.offset and hash_of(message) == newest.hash
+    raise CannotVerify(f"nothing came of {at} at {newest.offset} for {timeout:g} s")
+
+
+def hash_of(message: Any) -> str:
+    """Return a hash of a record."""
+    content = repr((message.key(), message.value(), message.headers(), message.timestamp()))
+    return sha256(content.encode()).hexdigest()
 
 
 def _extents(
@@ -142,7 +210,11 @@ def _extents(
         start = min(max(since.get(at, low), low), high)
         end = min(until.get(at, high), high)
         extents[at] = Extent(
-            start=start, end=max(start, end), high=high, written=max(high, written.get(at, high))
+            start=start,
+            end=max(start, end),
+            high=high,
+            written=max(high, written.get(at, high)),
+            begin=start,
         )
     return extents
 
@@ -186,18 +258,22 @@ class _Reading:
         extents: Extents,
         timeout: float,
         progress: Progress,
+        read: Read,
     ) -> None:
         self._consumer = consumer
         self._audits = audits
-        self._left = {at: one for at, one in extents.items() if one.end > one.start}
-        self._at = {at: one.start for at, one in self._left.items()}
-        self._total = sum(one.end - one.start for one in self._left.values())
+        self._extents = extents
+        self._read = read
+        self._newest: dict[tuple[str, int], Any] = {}
+        self._left = {at: one for at, one in extents.items() if one.end > one.begin}
+        self._at = {at: one.begin for at, one in self._left.items()}
+        self._total = sum(one.end - one.begin for one in self._left.values())
         self._timeout = timeout
         self._progress = progress
 
     def run(self) -> None:
         """Read until nothing is left."""
-        self._consumer.assign([Assignment(*at, one.start) for at, one in self._left.items()])
+        self._consumer.assign([Assignment(*at, one.begin) for at, one in self._left.items()])
         last_news = time.monotonic()
         while self._left:
             messages = self._consumer.consume(_MESSAGES, _WAIT_S)
@@ -208,6 +284,10 @@ class _Reading:
                 last_news = time.monotonic()
             elif time.monotonic() > last_news + self._timeout:
                 raise CannotVerify(self._stuck())
+        for at, message in self._newest.items():
+            key = TopicPartition(*at)
+            start = self._read[key].start if key in self._read else self._extents[key].start
+            self._read[key] = Newest(start, 0, message.offset(), hash_of(message))
 
     def _take(self, messages: list[Any]) -> None:
         # Untyped messages: what may be None by their type are the offsets of those not yet sent.
@@ -221,6 +301,7 @@ class _Reading:
                 offset = message.offset()
                 self._at[at] = offset + 1  # type: ignore[index]
                 if offset < extent.end:
+                    self._newest[at] = message
                     _add(self._audits[at[0]], at[1], offset, message)
 
     def _leave(self) -> None:

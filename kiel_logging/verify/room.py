@@ -34,3 +34,7 @@ class Room:
             return False
         self._left -= size
         return True
+
+    def give(self, size: int) -> None:
+        """Take room back."""
+        self._left += size

@@ -9,7 +9,7 @@ from bisect import insort
 from typing import Final, NamedTuple
 
 from kiel_logging.verify import room
-from kiel_logging.verify.pages import BITS, INTACT, LATE, MASK, ORDERED, PLACE_BITS, Page
+from kiel_logging.verify.pages import BITS, INTACT, LATE, MASK, ORDERED, PLACE_BITS, SIZE, Page
 from kiel_logging.verify.room import Room
 
 Range = tuple[int, int]
@@ -79,11 +79,12 @@ class Stream:
         ends: the numbers of its end records, each with the keys that have signed that it is one.
         public: the key that the record which starts it names, if any.
         recoveries: its reports on instances that died.
+        settled: all numbers up to this one were there, in order and linked; their pages are gone.
+        settled_link: the digest and the timestamp of the record with that number.
         uncounted: records for which there was no memory.
     """
 
     __slots__ = (
-        "_room",
         "chained",
         "courses",
         "drops",
@@ -97,6 +98,9 @@ class Stream:
         "recoveries",
         "repeated",
         "repeats",
+        "room",
+        "settled",
+        "settled_link",
         "start",
         "uncounted",
         "variants",
@@ -108,7 +112,7 @@ class Stream:
         self.instance = instance
         self.chained = chained
         self.keyed = keyed
-        self._room = room or Room()
+        self.room = room or Room()
         self.intact = self.repeats = self.uncounted = 0
         self.pages: dict[int, Page] = {}
         self.courses: dict[int, Course] = {}
@@ -120,13 +124,41 @@ class Stream:
         self.recoveries: set[Recovery] = set()
         self.start: Start | None = None
         self.public: bytes | None = None
+        self.settled = 0
+        self.settled_link = 0, 0
+
+    def settle(self) -> None:
+        """Forget the pages in front of which nothing is missing and nothing is wrong.
+
+        A later copy of such a number counts as a repeat.
+        """
+        end = min((course.top for course in self.courses.values()), default=0) >> BITS
+        conflicts = {number >> BITS for number in self.variants}
+        for index in range((self.settled + 1) >> BITS, end):
+            page, first = self.pages.get(index), int(index == 0)
+            if page is None or index in conflicts or not self._is_sound(page, first):
+                return
+            del self.pages[index]
+            self.room.give(room.PAGE)
+            self.settled = (index << BITS) + MASK
+            self.settled_link = page.digests[MASK], page.times[MASK]
+
+    def _is_sound(self, page: Page, first: int) -> bool:
+        if page.flags.count(INTACT | ORDERED, first) < SIZE - first:
+            return False
+        links = page.prevs[first + 1 :] == page.digests[first:-1]
+        return not self.chained or (links and page.prevs[first] == self.settled_link[0])
 
     def add(self, number: int, prev: int, digest: int, place: int, timestamp: int) -> None:
         """Note an intact record."""
         # With Audit.add() the hot path: no calls but where something is odd or new.
         page = self.pages.get(number >> BITS)
         if page is None:
-            if not self._room.take(room.PAGE):
+            if number <= self.settled:
+                self.intact += 1
+                self._add_repeat(number, place)
+                return
+            if not self.room.take(room.PAGE):
                 self.uncounted += 1
                 return
             page = self.pages[number >> BITS] = Page()
@@ -164,7 +196,7 @@ class Stream:
         if link in variants:
             self._add_repeat(number, max(variants[link], place))
             place = min(variants[link], place)
-        elif not self._room.take(room.NOTE):
+        elif not self.room.take(room.NOTE):
             self.uncounted += 1
             return
         variants[link] = place
@@ -177,7 +209,7 @@ class Stream:
 
     def may_note(self, facts: int = 1) -> bool:
         """Return whether there is memory for so many more facts."""
-        if self._room.take(facts * room.NOTE):
+        if self.room.take(facts * room.NOTE):
             return True
         self.uncounted += 1
         return False

@@ -4,7 +4,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kiel_logging.printable import printable
-from kiel_logging.verify import reader
+from kiel_logging.verify import reader, state
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.client import consumer_config
 from kiel_logging.verify.document import document
@@ -26,6 +26,7 @@ from kiel_logging.verify.options import VerifyOptions
 from kiel_logging.verify.report import report
 from kiel_logging.verify.settings import retention
 from kiel_logging.verify.verdict import State, TopicVerdict
+from kiel_logging.verify.watched import Watched
 from kiel_logging.verify.window import Part, Window
 
 _STATUS: Final = {State.COMPLETE: 0, State.INCOMPLETE: 1, State.UNCHECKED: 2}
@@ -39,58 +40,36 @@ def verify(options: VerifyOptions) -> int:
     Raises:
         CannotVerify: they can't be read.
     """
-    verdicts = _verdicts(options)
-    state = worst(verdict.state(strict=options.strict) for verdict in verdicts)
+    run = _Run(options)
+    if not options.watch:
+        return _show(options, run.verdicts())
+    watched = Watched(options.metrics)
+    shown: list[TopicVerdict] | None = None
+    while True:
+        verdicts = run.verdicts()
+        watched.note(verdicts, strict=options.strict)
+        findings = [verdict.counts() for verdict in verdicts]
+        if shown is None or findings != [verdict.counts() for verdict in shown]:
+            status, shown = _show(options, verdicts), verdicts
+            if status and options.exit:
+                return status
+        time.sleep(options.interval)
+
+
+def _show(options: VerifyOptions, verdicts: list[TopicVerdict]) -> int:
+    worst_state = worst(verdict.state(strict=options.strict) for verdict in verdicts)
     if options.json:
-        sys.stdout.write(json.dumps(document(verdicts, state, strict=options.strict)) + "\n")
+        sys.stdout.write(json.dumps(document(verdicts, worst_state, strict=options.strict)) + "\n")
     else:
         report(_console(sys.stdout), verdicts, strict=options.strict)
-    return _STATUS[state]
+    sys.stdout.flush()
+    return _STATUS[worst_state]
 
 
 def worst(states: Iterable[State]) -> State:
-    """Return what is to be said of all together: damage that was found is the first to know."""
+    """Return the state of all together: damage that was found is the first to know."""
     order = list(State)
     return max(states, key=order.index)
-
-
-def _verdicts(options: VerifyOptions) -> list[TopicVerdict]:
-    config = consumer_config(options.config, options.brokers, uncommitted=options.uncommitted)
-    registry = Registry(options.trusted, memory=options.memory)
-    files, others = divided(options.checkpoints)
-    for path in files:
-        read_anchors(path, registry)
-    audits = {
-        topic: Audit(options.origin or topic, options.chains, registry, memory=options.memory)
-        for topic in options.topics
-    }
-    # Read first: what they know of has to be in the other topics then.
-    elsewhere = {
-        topic: Audit(topic, options.chains, registry, memory=options.memory, has_checkpoints=True)
-        for topic in others
-    }
-    span = reader.Span(since=options.since, until=options.until)
-    run = _Run(options, audits)
-    with _progress() as progress:
-        if elsewhere:
-            reader.read(config, elsewhere, reader.Span(), options.timeout, progress)
-        extents = reader.read(
-            config,
-            audits,
-            span,
-            options.timeout,
-            progress,
-            grace=options.grace,
-            waits=run.waits,
-        )
-    verdicts = []
-    for topic, audit in audits.items():
-        window = replace(run.window(topic, extents), now=time.time_ns() // 1_000_000)
-        if any(part.front for part in window.parts.values()) and window.since is None:
-            kept = retention(config, topic, options.timeout)
-            window = replace(window, retention=kept)
-        verdicts.append(judge(audit, topic, window))
-    return verdicts
 
 
 def divided(checkpoints: Iterable[str]) -> tuple[list[Path], list[str]]:
@@ -124,12 +103,79 @@ def read_anchors(path: Path, registry: Registry) -> None:
 
 
 class _Run:
-    """How much was read, from the first look on."""
+    """One topic or more, from the first look on: each call of ``verdicts()`` reads what is new."""
 
-    def __init__(self, options: VerifyOptions, audits: Mapping[str, Audit]) -> None:
+    def __init__(self, options: VerifyOptions) -> None:
         self._options = options
-        self._audits = audits
+        self._config = consumer_config(
+            options.config, options.brokers, uncommitted=options.uncommitted
+        )
+        self._registry = Registry(options.trusted, memory=options.memory)
+        self._files, others = divided(options.checkpoints)
+        self._audits = {
+            topic: Audit(
+                options.origin or topic, options.chains, self._registry, memory=options.memory
+            )
+            for topic in options.topics
+        }
+        self._elsewhere = {
+            topic: Audit(
+                topic, options.chains, self._registry, memory=options.memory, has_checkpoints=True
+            )
+            for topic in others
+        }
+        self._read: reader.Read = {}
         self._horizons: dict[str, dict[str, int]] = {}
+        if options.state is not None:
+            state.load(options.state, self._all, self._registry, self._read)
+
+    @property
+    def _all(self) -> dict[str, Audit]:
+        return {**self._elsewhere, **self._audits}
+
+    def verdicts(self) -> list[TopicVerdict]:
+        """Read what is new, and return what all that was read comes to.
+
+        Raises:
+            CannotVerify: it can't be read.
+        """
+        options, self._horizons = self._options, {}
+        for path in self._files:
+            read_anchors(path, self._registry)
+        with _progress() as progress:
+            # Checkpoints are read first: the records that they know of have to be there then.
+            if self._elsewhere:
+                reader.read_topics(
+                    self._config,
+                    self._elsewhere,
+                    reader.Span(),
+                    options.timeout,
+                    progress,
+                    read=self._read,
+                )
+            extents = reader.read_topics(
+                self._config,
+                self._audits,
+                reader.Span(since=options.since, until=options.until),
+                options.timeout,
+                progress,
+                read=self._read,
+                grace=options.grace,
+                waits=self.waits,
+            )
+        verdicts = [self._verdict(topic, audit, extents) for topic, audit in self._audits.items()]
+        if options.state is not None or options.watch:
+            state.settle(self._all)
+        if options.state is not None and not any(one.rewound for one in extents.values()):
+            state.save(options.state, self._all, self._registry, self._read)
+        return verdicts
+
+    def _verdict(self, topic: str, audit: Audit, extents: reader.Extents) -> TopicVerdict:
+        window = replace(self.window(topic, extents), now=time.time_ns() // 1_000_000)
+        if any(part.front for part in window.parts.values()) and window.since is None:
+            kept = retention(self._config, topic, self._options.timeout)
+            window = replace(window, retention=kept)
+        return judge(audit, topic, window)
 
     def waits(self, extents: reader.Extents) -> bool:
         """Whether anything is absent that may be on its way, or can't be read yet."""
@@ -157,6 +203,7 @@ class _Run:
             running=running,
             horizon=self._horizons.get(topic),
             mirror=self._options.origin is not None,
+            rewound=sum(one.rewound for one in own.values()),
             unstable=sum(one.unstable for one in own.values()),
         )
 

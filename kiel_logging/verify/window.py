@@ -54,6 +54,7 @@ class Window:
         horizon: by instance, the highest number of when the run began; what is missing below it has
             had ``--grace`` to arrive. None if nothing was waited for.
         mirror: whether records may be in other partitions, and another order, than they were sent.
+        rewound: offsets that an earlier run has read, and that are gone, or of other records.
         unstable: offsets that were not read, because they are behind an open transaction.
     """
 
@@ -67,6 +68,7 @@ class Window:
     horizon: Mapping[str, int] | None = None
     mirror: bool = False
     unstable: int = 0
+    rewound: int = 0
 
     def age(self, earliest: int | None, latest: int | None) -> str:
         """Return what to call a number that was in front: *expired*, *purged* or *undated*.

@@ -1,0 +1,208 @@
+"""The state that a run of ``verify`` leaves for the next one: all that judging needs, as JSON.
+
+Numbers up to which a stream is whole take no room in it, so it grows with what is missing or wrong
+and by some bytes for each checkpoint, and not with the topic. Anybody who can write it can make
+``verify`` say anything: keep it where only the verifier writes.
+"""
+
+import json
+import os
+from array import array
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from kiel_logging.records import TopicPartition
+from kiel_logging.verify import room
+from kiel_logging.verify.audit import Audit, Unverified
+from kiel_logging.verify.errors import CannotVerify
+from kiel_logging.verify.events import Claim
+from kiel_logging.verify.evidence import Registry, Signed
+from kiel_logging.verify.pages import Page
+from kiel_logging.verify.reader import Newest, Read
+from kiel_logging.verify.stream import Course, Recovery, Start, Stream
+
+_FORMAT: Final = "kiel-verify-1"
+_COUNTS: Final = ("records", "unmarked", "unreadable", "uncounted", "unlisted")
+_ARRAYS: Final = ("prevs", "digests", "places", "times")
+
+
+def save(path: Path, audits: Mapping[str, Audit], registry: Registry, read: Read) -> None:
+    """Write the state, in place of what is there.
+
+    Raises:
+        CannotVerify: the file can't be written.
+    """
+    content = {
+        "format": _FORMAT,
+        "read": [[*at, *newest] for at, newest in read.items()],
+        "audits": {name: _of_audit(audit) for name, audit in audits.items()},
+        "registry": _of_registry(registry),
+    }
+    new = path.with_name(path.name + ".new")
+    try:
+        with new.open("w", encoding="utf-8") as file:
+            json.dump(content, file, separators=(",", ":"))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        raise CannotVerify(f"--state: {path} can't be written: {error.strerror}") from error
+
+
+def load(path: Path, audits: Mapping[str, Audit], registry: Registry, read: Read) -> None:
+    """Continue with the state in ``path``, if there is any.
+
+    Raises:
+        CannotVerify: it can't be read, is no state, or is one of other topics or keys.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CannotVerify(f"--state: {path} can't be read: {error.strerror}") from error
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise CannotVerify(f"--state: {path} is no state of this release: remove it to read all")
+    if content["audits"].keys() != audits.keys() or any(
+        one["keys"] != sorted(audits[name].key_ids) for name, one in content["audits"].items()
+    ):
+        raise CannotVerify(
+            f"--state: {path} is of other topics, checkpoints or keys: name another file for these"
+        )
+    for topic, partition, *newest in content["read"]:
+        read[TopicPartition(topic, partition)] = Newest(*newest)
+    for name, one in content["audits"].items():
+        _into_audit(audits[name], one)
+    _into_registry(registry, content["registry"])
+
+
+def settle(audits: Mapping[str, Audit]) -> None:
+    """Forget what is whole of all streams."""
+    for audit in audits.values():
+        for stream in audit.streams():
+            stream.settle()
+
+
+def _of_audit(audit: Audit) -> dict[str, Any]:
+    return {
+        "keys": sorted(audit.key_ids),
+        "counts": [getattr(audit, name) for name in _COUNTS],
+        "unmarked_at": list(audit.unmarked_at.items()),
+        "unreadable_at": list(audit.unreadable_at.items()),
+        "unverified": [
+            [
+                instance.decode(),
+                found.count,
+                sorted(found.numbers),
+                list(found.places.items()),
+                sorted(found.claims),
+                found.renamed,
+            ]
+            for instance, found in audit.unverified.items()
+        ],
+        "streams": [[kind, _of_stream(stream)] for kind, stream in audit.by_kind()],
+    }
+
+
+def _into_audit(audit: Audit, content: Mapping[str, Any]) -> None:
+    for name, count in zip(_COUNTS, content["counts"], strict=True):
+        setattr(audit, name, count)
+    audit.unmarked_at.update(map(_pair, content["unmarked_at"]))
+    audit.unreadable_at.update(map(_pair, content["unreadable_at"]))
+    for instance, count, numbers, places, claims, renamed in content["unverified"]:
+        found = audit.unverified[instance.encode()] = Unverified()
+        found.count, found.renamed = count, renamed
+        found.numbers.update(numbers)
+        found.places.update(map(_pair, places))
+        found.claims.update(Claim(*one) for one in claims)
+    for kind, stream in content["streams"]:
+        _into_stream(audit.restore(kind, stream["instance"]), stream)
+
+
+def _pair(pair: tuple[int, list[int]]) -> tuple[int, list[int]]:
+    partition, places = pair
+    return partition, places
+
+
+def _of_stream(stream: Stream) -> dict[str, Any]:
+    return {
+        "instance": stream.instance,
+        "counts": [stream.intact, stream.repeats, stream.uncounted],
+        "settled": [stream.settled, *stream.settled_link],
+        "pages": [[index, *_of_page(page)] for index, page in stream.pages.items()],
+        "courses": [
+            [partition, one.bottom, one.top, one.previous, one.descents]
+            for partition, one in stream.courses.items()
+        ],
+        "variants": [
+            [number, [[*link, place] for link, place in links.items()]]
+            for number, links in stream.variants.items()
+        ],
+        "repeated": list(stream.repeated.items()),
+        "drops": list(stream.drops.items()),
+        "lost": sorted(stream.lost),
+        "ends": [[number, sorted(map(bytes.hex, keys))] for number, keys in stream.ends.items()],
+        "recoveries": sorted(stream.recoveries),
+        "start": stream.start,
+        "public": stream.public and stream.public.hex(),
+    }
+
+
+def _into_stream(stream: Stream, content: Mapping[str, Any]) -> None:
+    stream.intact, stream.repeats, stream.uncounted = content["counts"]
+    stream.settled, *link = content["settled"]
+    stream.settled_link = link[0], link[1]
+    for index, *page in content["pages"]:
+        stream.pages[index] = _page(page)
+        stream.room.take(room.PAGE)
+    for partition, bottom, top, previous, descents in content["courses"]:
+        course = stream.courses[partition] = Course(bottom)
+        course.top, course.previous, course.descents = top, previous, descents
+    for number, links in content["variants"]:
+        stream.variants[number] = {(prev, digest): place for prev, digest, place in links}
+    stream.repeated.update(content["repeated"])
+    stream.drops.update(content["drops"])
+    stream.lost.update((first, last) for first, last in content["lost"])
+    for number, keys in content["ends"]:
+        stream.ends[number] = set(map(bytes.fromhex, keys))
+    for dead, number, last, complete, lost in content["recoveries"]:
+        stream.recoveries.add(Recovery(dead, number, last, complete, tuple(map(tuple, lost))))
+    stream.start = content["start"] and Start(*content["start"])
+    stream.public = content["public"] and bytes.fromhex(content["public"])
+
+
+def _of_page(page: Page) -> list[str]:
+    arrays = (getattr(page, name) for name in _ARRAYS)
+    return [b64encode(one).decode() for one in (page.flags, *arrays)]
+
+
+def _page(content: list[str]) -> Page:
+    page = Page()
+    flags, *arrays = map(b64decode, content)
+    page.flags = bytearray(flags)
+    for name, one in zip(_ARRAYS, arrays, strict=True):
+        setattr(page, name, array(getattr(page, name).typecode, one))
+    return page
+
+
+def _of_registry(registry: Registry) -> list[Any]:
+    return [
+        [*stream, public.hex(), key.endorsed, key.outside, sorted(key.signed)]
+        for stream, keys in registry.streams.items()
+        for public, key in keys.items()
+    ]
+
+
+def _into_registry(registry: Registry, content: list[Any]) -> None:
+    for topic, instance, public, endorsed, outside, signed in content:
+        registry.restore(
+            (topic, instance),
+            bytes.fromhex(public),
+            [Signed(*one) for one in signed],
+            endorsed=endorsed,
+            outside=outside,
+        )
