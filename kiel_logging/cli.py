@@ -46,6 +46,10 @@ SUBCOMMANDS: Final = {
         "kiel_logging.demo.command",
         "log a web shop's traffic into Kafka, read it all back and compare",
     ),
+    "prove": Subcommand(
+        "kiel_logging.verify.prove",
+        "write the proof of one record, for somebody who has no Kafka",
+    ),
     "spool": Subcommand(
         "kiel_logging.spool_command.command",
         "show the records that wait on disk, in a handler's spool_dir",

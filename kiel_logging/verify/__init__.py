@@ -10,6 +10,7 @@
     report.py document.py                     for people, for programs
     command.py options.py verification.py     the command
     state.py watched.py                       runs that continue others
+    proofs.py prove.py                        one record; `kiel-logging prove`
 
-All but the last four lines are pure and know nothing of Kafka.
+Evidence, audit, judge and proofs are pure and know nothing of Kafka.
 """

@@ -16,6 +16,7 @@ from kiel_logging.verify.errors import CannotVerify
 from kiel_logging.verify.options import VerifyOptions
 from kiel_logging.verify.threats import table
 
+_DOES_NOT_HOLD: Final = 1
 _CANNOT_VERIFY: Final = 2
 _MIB: Final = 1024 * 1024
 _NEEDS: Final = ("confluent_kafka", "cryptography", "rich")
@@ -49,7 +50,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
     add = parser.add_argument
-    add("--topic", action="append", required=True, metavar="NAME", help="may be given repeatedly")
+    subject = parser.add_mutually_exclusive_group(required=True).add_argument
+    subject("--topic", action="append", metavar="NAME", help="may be given repeatedly")
+    subject(
+        "--proof",
+        metavar="FILE",
+        help="check the proof of one record, which `kiel-logging prove` has made, in place of a "
+        "topic; needs no Kafka",
+    )
     add("--brokers", metavar="HOST:PORT,...")
     add(
         "--config",
@@ -164,16 +172,53 @@ def _add_watch_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify the topics and return the exit status."""
-    if lacking := advice("verify", "verify", _NEEDS):
+    needs = _NEEDS if arguments.proof is None else ("cryptography",)
+    if lacking := advice("verify", "verify", needs):
         sys.stderr.write(lacking)
         return _CANNOT_VERIFY
-    from kiel_logging.verify.verification import verify
-
     try:
+        if arguments.proof is not None:
+            return _check_proof(arguments)
+        from kiel_logging.verify.verification import verify
+
         return verify(options_of(arguments))
     except CannotVerify as error:
         sys.stderr.write(f"kiel-logging verify: {printable(error)}\n")
         return _CANNOT_VERIFY
+
+
+def _check_proof(arguments: argparse.Namespace) -> int:
+    """Report whether the proof of a record holds; return the exit status."""
+    import json
+
+    from kiel_logging.verify.proofs import check
+
+    path = Path(arguments.proof)
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CannotVerify(f"--proof: {path} can't be read: {error.strerror}") from error
+    except (ValueError, RecursionError):
+        content = None
+    try:
+        proved = check(content, list(map(_public_key, arguments.trust)))
+    except ValueError as error:
+        sys.stdout.write(f"the proof does NOT hold: {printable(error)}\n")
+        return _DOES_NOT_HOLD
+    one = proved.checkpoint
+    signed_at = datetime.fromtimestamp(one.time / 1000, UTC).isoformat(timespec="milliseconds")
+    sys.stdout.write(
+        f"the record has number {proved.sequence} of instance {one.instance} in topic {one.topic}, "
+        f"which had it when it signed number {one.sequence} at {signed_at}\n"
+        f"value: {printable((proved.record.value or b'').decode(errors='replace'))}\n"
+    )
+    if proved.trusted:
+        return 0
+    sys.stdout.write(
+        "NOT checked: whose key it is. Nothing in --trust has endorsed the key "
+        f"{proved.public.hex()}\n"
+    )
+    return _CANNOT_VERIFY
 
 
 def options_of(arguments: argparse.Namespace) -> VerifyOptions:

@@ -45,7 +45,7 @@ def take(report: Report, event: bytes | None, registry: Registry) -> bool:
     if note is None:
         return False
     try:
-        content = _content(report.details)
+        content = details_of(report.details)
         found = Evidence.of(content) if "note" in content else None
         if found is not None and found.checkpoint.topic == report.topic:
             if found.checkpoint.instance != report.stream.instance:
@@ -59,7 +59,7 @@ def take(report: Report, event: bytes | None, registry: Registry) -> bool:
 def evidence(details: bytes | None) -> Evidence | None:
     """Return the checkpoint that a record bears, whether or not its digest matches."""
     try:
-        return Evidence.of(_content(details))
+        return Evidence.of(details_of(details))
     except (ValueError, RecursionError):
         return None
 
@@ -69,14 +69,19 @@ def claim(event: bytes | None, details: bytes | None) -> Claim | None:
     if event != names.START.encode():
         return None
     try:
-        content = _content(details)
+        content = details_of(details)
         topic, key = content["topic"], content["key"]
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
     return Claim(topic, key) if type(topic) is str and type(key) is str else None
 
 
-def _content(details: bytes | None) -> Any:
+def details_of(details: bytes | None) -> Any:
+    """Return the content of the details of an event.
+
+    Raises:
+        ValueError: there are none, or none that a handler writes.
+    """
     if details is None or len(details) > _MOST_DETAILS:
         raise ValueError("no details, or more than any handler writes")
     return json.loads(details)

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Assignment
 
 from kiel_logging.confluent import is_end, reason, watermarks
-from kiel_logging.records import TopicPartition
-from kiel_logging.verify.audit import Audit
+from kiel_logging.records import Header, TopicPartition
 from kiel_logging.verify.errors import CannotVerify
 
 _MESSAGES: Final = 5_000
@@ -58,6 +57,24 @@ class Extent:
         return max(0, self.written - self.high)
 
 
+class Sink(Protocol):
+    """Takes the records of one topic, as Audit does."""
+
+    def add(
+        self,
+        partition: int,
+        offset: int,
+        timestamp: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[Header] | None,
+    ) -> None:
+        """Take one."""
+
+    def add_unreadable(self, partition: int, offset: int) -> None:
+        """Take one whose headers can't be read."""
+
+
 class Newest(NamedTuple):
     """The last record that was read of a partition: its offset, and a hash of it.
 
@@ -79,7 +96,7 @@ Progress = Callable[[int, int], None]
 
 def read_topics(
     config: Mapping[str, Any],
-    audits: Mapping[str, Audit],
+    audits: Mapping[str, Sink],
     span: Span,
     timeout: float,
     progress: Progress,
@@ -189,6 +206,29 @@ def _is_there(
     raise CannotVerify(f"nothing came of {at} at {newest.offset} for {timeout:g} s")
 
 
+def time_of(config: Mapping[str, Any], place: tuple[str, int, int], timeout: float) -> int:
+    """Return the timestamp of the record at a topic, partition and offset.
+
+    Raises:
+        CannotVerify: there is none, or no broker answers.
+    """
+    try:
+        with closing(Consumer({**config, "error_cb": lambda _: None})) as consumer:
+            low, high = watermarks(consumer, TopicPartition(*place[:2]), timeout)
+            if low <= place[2] < high:
+                consumer.assign([Assignment(*place)])
+                deadline = time.monotonic() + timeout
+                while time.monotonic() < deadline:
+                    message: Any = consumer.poll(_WAIT_S)
+                    if message is not None and not is_end(message):
+                        timestamp: int = message.timestamp()[1]
+                        return timestamp
+    except KafkaException as error:
+        raise CannotVerify(reason(error)) from error
+    topic, partition, offset = place
+    raise CannotVerify(f"there is no record at offset {offset} of partition {partition} of {topic}")
+
+
 def hash_of(message: Any) -> str:
     """Return a hash of a record."""
     content = repr((message.key(), message.value(), message.headers(), message.timestamp()))
@@ -254,7 +294,7 @@ class _Reading:
     def __init__(
         self,
         consumer: Consumer,
-        audits: Mapping[str, Audit],
+        audits: Mapping[str, Sink],
         extents: Extents,
         timeout: float,
         progress: Progress,
@@ -324,7 +364,7 @@ class _Reading:
         )
 
 
-def _add(audit: Audit, partition: int, offset: int, message: Any) -> None:
+def _add(audit: Sink, partition: int, offset: int, message: Any) -> None:
     try:
         headers = message.headers()
     except UnicodeDecodeError:  # no client of ours wrote that
