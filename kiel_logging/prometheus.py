@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from kiel_logging.handler.buffer import BUFFER_FULL
 from kiel_logging.handler.kafka_handler import KafkaHandler
-from kiel_logging.handler.ledger import Stats
+from kiel_logging.handler.ledger import BUFFER_FULL, Stats
 from kiel_logging.handler.process import live_handlers
 
 try:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from kiel_logging.handler import slices
-from kiel_logging.handler.buffer import Counts
+from kiel_logging.handler.ledger import Counts
 from kiel_logging.journal.frames import RECORD, Frame, encode
 from kiel_logging.partitioners import murmur2_hash
 from kiel_logging.proof.stamper import stamp
@@ -31,7 +31,7 @@ PURE = """
 import sys
 sys.modules["kiel_logging._accelerator"] = None
 from kiel_logging import partitioners
-from kiel_logging.handler import buffer, slices
+from kiel_logging.handler import ledger, slices
 from kiel_logging.handler.spool import records
 from kiel_logging.proof import stamper
 from kiel_logging.record import fast_way
@@ -39,7 +39,7 @@ from kiel_logging.wire import record_batch
 assert stamper.stamp is stamper.stamp_in_python
 assert record_batch.encode_records is record_batch.encode_records_in_python
 assert partitioners.murmur2_hash is partitioners._murmur2_remembered
-assert buffer.Counts is buffer.CountsInPython
+assert ledger.Counts is ledger.CountsInPython
 assert slices.group is slices.group_in_python
 assert fast_way.FastWay is None
 assert not records.IN_C

@@ -1,6 +1,7 @@
-"""What becomes of a record that is not shipped: counted, told, and given to the fallback.
+"""Records that are not shipped: each is counted, reported, and given to the fallback.
 
-On the threads that log; what the loop thread gives up is the shipper's (``handler/shipper.py``).
+This happens on logging threads. The shipper does the same for records that the loop thread gives
+up.
 """
 
 import logging
@@ -8,10 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from kiel_logging.errors import InvalidTopic, KeyTypeError
-from kiel_logging.handler.buffer import BUFFER_FULL, CLOSED, OUT_OF_MEMORY
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.ledger import OnError
+from kiel_logging.handler.ledger import BUFFER_FULL, CLOSED, OUT_OF_MEMORY, OnError
 from kiel_logging.handler.pipeline import Pipeline
 from kiel_logging.handler.receipts import OpenBlocks
 from kiel_logging.handler.recursion import as_shipping
@@ -26,16 +26,16 @@ _UNSERIALISABLE: Final = "unserialisable"
 
 
 class Drops:
-    """Accounts for a handler's records that never come to the loop thread.
+    """Accounts for a handler's records that never reach the loop thread.
 
     Args:
-        handler: whose records they are.
-        pipeline: returns the one that it has now.
+        handler: the handler, or a proxy of it.
+        pipeline: returns the pipeline that it has now.
         topic_of: returns the topic that a record would go to; may raise.
-        blocks: told of what somebody awaits.
+        blocks: the open blocks that wait for records.
         fallback: gets the records.
-        internal_log: where it is told.
-        notify: the program's ``on_error``.
+        internal_log: where trouble is reported.
+        on_error: the program's callback.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Drops:
         blocks: OpenBlocks,
         fallback: Fallback | None,
         internal_log: InternalLog,
-        notify: OnError | None,
+        on_error: OnError | None,
     ) -> None:
         self._handler = handler
         self._pipeline = pipeline
@@ -55,30 +55,29 @@ class Drops:
         self._blocks = blocks
         self._fallback = fallback
         self._internal_log = internal_log
-        self._notify = notify
-        self._unnoted = 0
+        self._on_error = on_error
 
     def __repr__(self) -> str:
         return f"<Drops of {self._handler!r}>"
 
-    def take(self, record: logging.LogRecord, error: Exception) -> None:
-        """``record`` could not be converted.
+    def fail(self, record: logging.LogRecord, error: Exception) -> None:
+        """Drop ``record``, which could not be converted, and report why.
 
         Raises:
-            MemoryError: it isn't counted.
+            MemoryError: the record is not counted.
         """
         reason = next((name for kind, name in _REASONS if isinstance(error, kind)), _UNSERIALISABLE)
         self.drop(record, reason, error)
         try:
             self._handler.handleError(record)
-            self.tell_on_error(error, 1)
-        except MemoryError:  # it is counted
+            self.notify(error, 1)
+        except MemoryError:  # the record is counted
             return
 
-    def have_no_memory(self, record: logging.LogRecord, error: MemoryError) -> None:
-        """There was no memory for ``record``; never raises."""
+    def fail_without_memory(self, record: logging.LogRecord, error: MemoryError) -> None:
+        """Drop ``record``, for which there was no memory; never raises."""
         try:
-            self.take(record, error)
+            self.fail(record, error)
         except MemoryError:
             self._pipeline().buffer.counts.lose()
 
@@ -89,93 +88,81 @@ class Drops:
         error: Exception | None = None,
         waiter: Waiter | None = None,
     ) -> None:
-        """Count ``record`` as lost; it never became an item, or was not queued.
+        """Count ``record`` as dropped, settle its ``waiter``, and give it to the fallback.
 
         Raises:
-            MemoryError: it isn't counted.
+            MemoryError: the record is not counted.
         """
-        level = level_of(record)
-        self._pipeline().buffer.drop(reason, level)
-        # It is counted. A MemoryError from here on would have it counted again, and so would one of
-        # ``with``, which makes an object.
-        try:  # noqa: SIM105
-            self._lose(record, reason, error, waiter)
-        except MemoryError:
-            pass
-        try:  # noqa: SIM105
-            as_shipping(self._note, record, reason, level)
-        except MemoryError:
-            pass
         try:
-            if self._fallback is not None:
-                as_shipping(self._fallback.take, record)
-        except MemoryError:
-            pass
-
-    def _note(self, record: logging.LogRecord, reason: str, level: int) -> None:
-        try:
-            topic = self._topic_of(record)
-        except Exception:
+            topic = as_shipping(self._topic_of, record)
+        except Exception:  # such as a callable of the program's, which this may be about
             topic = ""
-        records = self._unnoted + 1
+        self._pipeline().ledger.drop(reason, level_of(record), topic)
+        # From here on a MemoryError must not leave: the record would be counted again. ``with``
+        # would make an object, and could raise one. Each step is taken even if another failed.
         try:
-            self._pipeline().note_drop(topic, reason, level, records)
+            try:
+                self._settle(record, reason, error, waiter)
+            finally:
+                as_shipping(self._pass_on, record)
         except MemoryError:
-            self._unnoted = records  # told with the next one
-            raise
-        self._unnoted = 0
+            pass
 
-    def _lose(
+    def _settle(
         self,
         record: logging.LogRecord,
         reason: str,
-        error: Exception | None = None,
-        waiter: Waiter | None = None,
+        error: Exception | None,
+        waiter: Waiter | None,
     ) -> None:
         if waiter is None and self._blocks:
-            waiter = self._blocks.waiter(record)
-            if waiter is not None:
-                waiter.begin()
+            waiter = self._blocks.begin_waiting(record)
         if waiter is not None:
             waiter.lost(reason, error)
 
+    def _pass_on(self, record: logging.LogRecord) -> None:
+        try:
+            self._pipeline().report_losses()
+        finally:
+            if self._fallback is not None:
+                self._fallback.take(record)
+
     def account_for(self, dropped: Sequence[Item]) -> None:
-        """There was no room for these, which are counted."""
+        """Settle and report items that the buffer dropped, and counted, for want of room."""
         try:
             if self._blocks:
                 self._blocks.lost(dropped, BUFFER_FULL)
-            as_shipping(self._tell_of_shed, dropped)
+            as_shipping(self._pass_items_on, dropped)
         except MemoryError:  # they are counted
             return
 
-    def _tell_of_shed(self, dropped: Sequence[Item]) -> None:
-        for item in dropped:
-            self._pipeline().note_shed(item)
-            if self._fallback is not None and item.source is not None:
-                self._fallback.take(item.source)
+    def _pass_items_on(self, dropped: Sequence[Item]) -> None:
+        self._pipeline().report_shed(dropped)
+        if self._fallback is not None:
+            for item in dropped:
+                if item.source is not None:
+                    self._fallback.take(item.source)
 
     def refuse(self, record: logging.LogRecord, waiter: Waiter | None = None) -> None:
-        """``record``, which a block may await already, comes after the end of the process."""
-        self._pipeline().buffer.drop(CLOSED, level_of(record))
+        """Drop ``record``, which came after the end of the process."""
+        self._pipeline().ledger.drop(CLOSED, level_of(record), "")
         try:
-            self._lose(record, CLOSED, None, waiter)
-            self._say_that_it_is_closed()
+            self._settle(record, CLOSED, None, waiter)
+            self._internal_log.complain(
+                CLOSED,
+                f"{self._handler.name or 'the handler'} is closed, as the process ends: what is "
+                "logged to it now is dropped",
+            )
             if self._fallback is not None:
                 self._fallback.take(record)
-        except MemoryError:  # it is counted
+        except MemoryError:  # the record is counted
             return
 
-    def _say_that_it_is_closed(self) -> None:
-        name = self._handler.name or "the handler"
-        self._internal_log.complain(
-            CLOSED, f"{name} is closed, as the process ends: what is logged to it now is dropped"
-        )
-
-    def tell_on_error(self, error: Exception, records: int) -> None:
-        """Tell the program, whatever it makes of it; on any thread."""
-        if self._notify is None:
+    def notify(self, error: Exception, records: int) -> None:
+        """Call the program's ``on_error``; on any thread. Never raises what that raises."""
+        if self._on_error is None:
             return
         try:
-            as_shipping(self._notify, error, records)
+            as_shipping(self._on_error, error, records)
         except Exception as failure:
             self._internal_log.complain("on_error", f"on_error raised {failure!r}")

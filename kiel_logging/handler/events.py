@@ -1,7 +1,7 @@
-"""The handler's own records in a stream: its start, pauses and end, and what is lost.
+"""Events: the handler's own records in a stream. Its start, pauses and end, and what is lost.
 
-Each event is a log record for people, as all others are made, and has headers for readers that
-verify: see kiel_logging/proof/headers.py for what they hold. Without a chain there are only drops.
+Each event is a log record for people, made as all others are, with headers for readers that verify
+(``proof/headers.py`` has what they hold). Streams without a chain have ``drops`` events only.
 """
 
 import json
@@ -12,18 +12,18 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.ledger import MOST_RANGES, Loss, ranges, summary_record
+from kiel_logging.handler.ledger import MOST_RANGES, Loss, ranges
 from kiel_logging.proof import headers
+from kiel_logging.proof.chain import NO_KEY
 from kiel_logging.proof.instances import RANDOM_SIZE, new_instance
+from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.fields import HOST
 from kiel_logging.record.item import Item, make_item
 from kiel_logging.records import Header
 from kiel_logging.wire.sizes import header_size
 
-LOGGER: Final = "kiel_logging"
-
 _MOST_OF_A_NAME: Final = 120
-"""Characters of a name in the details of an event: readers take details of a few KB."""
+"""Characters of a name in the details of an event: readers accept a few KB of details."""
 
 ConvertOwn: TypeAlias = Callable[[logging.LogRecord, str, int], Item]
 """Makes an item of a record for a topic, and leaves so many bytes of a request for headers."""
@@ -35,13 +35,13 @@ def instance_now() -> str:
 
 
 class EventItem(Item):
-    """An item of the handler's own. ``loss`` is what it tells of, if it does."""
+    """An item made of an event. ``loss`` is what the event reports; None for other events."""
 
     loss: Loss | None
 
 
 class Event(NamedTuple):
-    """What is to be said: the name of the event, its details, and the record for people."""
+    """The name of an event, its details for readers that verify, and its record for people."""
 
     name: str
     details: dict[str, Any]
@@ -49,8 +49,26 @@ class Event(NamedTuple):
     loss: Loss | None = None
 
 
+class Recovered(NamedTuple):
+    """One stream of an instance that died, as it was found on disk.
+
+    Attributes:
+        instance: its id.
+        records: how many of its records were found.
+        last: the last number that it is known to have given.
+        complete: whether it can have given no later one.
+        lost: the numbers of records that can't be read any more.
+    """
+
+    instance: str
+    records: int
+    last: int
+    complete: bool
+    lost: Collection[int] = ()
+
+
 def start(handler: str, topic: str, instance: str, key_id: str, facts: Mapping[str, str]) -> Event:
-    """Return the record that starts a stream: its writer, and everything that its digests cover.
+    """Return the event that starts a stream: its writer, and everything that its digests cover.
 
     ``facts`` say which key signs its checkpoints, if any does.
     """
@@ -71,49 +89,33 @@ def start(handler: str, topic: str, instance: str, key_id: str, facts: Mapping[s
 
 
 def pause(evidence: dict[str, Any]) -> Event:
-    """Return the record that a stream has when its instance may end, or may continue."""
+    """Return the event that a stream gets when its instance may end, or may continue."""
     return Event(headers.PAUSE, evidence, _record(logging.INFO, "pause", "audit stream paused"))
 
 
 def end(evidence: dict[str, Any]) -> Event:
-    """Return the record that ends a stream."""
+    """Return the event that ends a stream."""
     return Event(headers.END, evidence, _record(logging.INFO, "end", "audit stream ended"))
 
 
 def checkpoint(evidence: dict[str, Any]) -> Event:
-    """Return the record that bears a signed checkpoint of a stream."""
+    """Return the event that bears a signed checkpoint of a stream."""
     record = _record(logging.INFO, "checkpoint", "audit stream signed so far")
     return Event(headers.CHECKPOINT, evidence, record)
 
 
 def drops(loss: Loss) -> Event:
-    """Return the event for what a stream lacks."""
+    """Return the event that reports what a stream lacks."""
     details: dict[str, Any] = {"records": loss.records}
     if loss.numbers:
         details["numbers"] = ranges(loss.numbers)
-    return Event(headers.DROPS, details, summary_record(loss), loss)
-
-
-class Recovered(NamedTuple):
-    """What was found on disk of one stream of an instance that died.
-
-    Attributes:
-        instance: its id.
-        records: how many of its records were found.
-        last: the last number that it is known to have given.
-        complete: whether it can have given no later one.
-        lost: the numbers of records that can't be read any more.
-    """
-
-    instance: str
-    records: int
-    last: int
-    complete: bool
-    lost: Collection[int] = ()
+    record = _record(logging.WARNING, "drops", "%s", loss)
+    record.dropped = loss.by_reason()
+    return Event(headers.DROPS, details, record, loss)
 
 
 def recovery(found: Recovered) -> Event:
-    """Return the record that tells of an instance that died, and of what was found of it."""
+    """Return the event that reports an instance that died, and what was found of it."""
     record = _record(
         logging.WARNING,
         "recovery",
@@ -134,27 +136,51 @@ def recovery(found: Recovered) -> Event:
 
 
 def _record(level: int, function: str, text: str, *arguments: object) -> logging.LogRecord:
-    return logging.LogRecord(LOGGER, level, __file__, 0, text, arguments, None, function)
+    return logging.LogRecord("kiel_logging", level, __file__, 0, text, arguments, None, function)
 
 
 class Events:
-    """Makes events as the handler's options say.
+    """Makes items of events, as the handler's options say; on any thread.
 
     Args:
         convert: makes an item of a log record.
-        internal_log: where it is told when that fails.
+        internal_log: where a failure is reported.
+        name: returns the handler's name.
+        stamper: knows the instance and the chain.
+        facts: returns what the start of a topic's stream says of the key that signs it.
     """
 
-    def __init__(self, convert: ConvertOwn, internal_log: InternalLog) -> None:
+    def __init__(
+        self,
+        convert: ConvertOwn,
+        internal_log: InternalLog,
+        name: Callable[[], str | None],
+        stamper: Stamper,
+        facts: Callable[[str], Mapping[str, str]] = lambda _topic: {},
+    ) -> None:
         self._convert = convert
         self._internal_log = internal_log
+        self._name = name
+        self._stamper = stamper
+        self._facts = facts
+
+    def start(self, topic: str) -> EventItem | None:
+        """Return the item that starts the stream of ``topic``; None without a chain, or if it
+        can't be made."""
+        stamper = self._stamper
+        if not stamper.chained:
+            return None
+        key_id = stamper.key_id or NO_KEY
+        name, facts = self._name() or "", self._facts(topic)
+        return self.make(start(name, topic, stamper.instance, key_id, facts), topic)
 
     def make(self, event: Event, topic: str) -> EventItem | None:
-        """Return the event for ``topic``; None when it can't be made, which is told."""
+        """Return the item of ``event`` for ``topic``; None if it can't be made, which is
+        reported."""
         marks = _marks(event)
         try:
             made = self._convert(event.record, topic, sum(map(header_size, marks)))
-        except Exception as error:  # a key maker of the user's that can't do with this record
+        except Exception as error:  # such as a key maker that does not expect this record
             kind = "summary" if event.name == headers.DROPS else f"{event.name!r}"
             self._internal_log.complain(event.name, f"no {kind} for {topic!r}: {error!r}")
             return None

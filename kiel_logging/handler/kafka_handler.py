@@ -1,25 +1,22 @@
 """KafkaHandler: the ``logging.Handler``. Runs on logging threads and doesn't wait for brokers."""
 
 import logging
-import os
 import sys
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from kiel_logging.config.credentials import hidden
 from kiel_logging.config.options import Brokers
 from kiel_logging.config.table import takes
-from kiel_logging.diagnostics import settle_levels
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.handler import loading, process
-from kiel_logging.handler.buffer import BUFFER_FULL, OUT_OF_MEMORY
+from kiel_logging.handler import process
 from kiel_logging.handler.drops import Drops
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog, describe_failure, write_to_stderr
-from kiel_logging.handler.ledger import Stats
+from kiel_logging.handler.ledger import BUFFER_FULL, OUT_OF_MEMORY, Stats
+from kiel_logging.handler.lifecycle import Lifecycle
 from kiel_logging.handler.options import (
     HANDLER,
     HandlerKeywords,
@@ -37,15 +34,11 @@ from kiel_logging.handler.receipts import (
     with_waiter,
 )
 from kiel_logging.handler.recursion import (
-    as_shipping,
     emit_aside,
-    forget_aside,
     here,
     is_finalising,
     is_shipping,
-    settle_aside,
 )
-from kiel_logging.native import monotonic
 from kiel_logging.proof.stamper import stamp_size
 from kiel_logging.record.conversion import Conversion
 from kiel_logging.record.fast_way import FastWay
@@ -54,14 +47,6 @@ from kiel_logging.record.route import Topic
 
 if TYPE_CHECKING:
     from kiel_logging.config.properties import Properties
-
-
-class _Patience(NamedTuple):
-    """How long a process that ends waits for the records that a pipeline has; monotonic seconds."""
-
-    pipeline: Pipeline
-    emitted: int
-    deadline: float
 
 
 class _WeakAttribute:
@@ -94,14 +79,10 @@ def _never(_record: logging.LogRecord) -> bool:
     return False
 
 
-def _end(current: list[Pipeline], timeout: float) -> None:
-    """Deliver the records of a handler that nothing refers to any more, beside the program.
-
-    The garbage collector calls this on top of any line of any thread: it takes no lock.
-    """
-    (pipeline,) = current
-    if pipeline.process == os.getpid() and pipeline.is_used and not pipeline.closed:
-        process.close_aside(pipeline, timeout)
+def _update(owner: "weakref.ref[KafkaHandler]") -> None:
+    """Have a handler use the pipeline that it has now."""
+    if (handler := owner()) is not None:
+        handler._use_pipeline()
 
 
 @takes(HANDLER)
@@ -140,14 +121,14 @@ class KafkaHandler(logging.Handler):
         conversions: list[Conversion] = []
         self._drops = Drops(
             own,
-            pipeline=lambda: own._pipeline_now(),
+            pipeline=lambda: own._lifecycle.now(),
             topic_of=lambda record: own._topic_of(record),
             blocks=self._blocks,
             fallback=self._fallback,
             internal_log=self._internal_log,
-            notify=self._options.on_error,
+            on_error=self._options.on_error,
         )
-        self._pipeline = Pipeline(
+        self._lifecycle = Lifecycle(
             Plan(
                 options=self._options,
                 name=_WeakAttribute(self, "name"),
@@ -155,8 +136,9 @@ class KafkaHandler(logging.Handler):
                 convert_own=_ConvertOwn(conversions, _WeakAttribute(self, "formatter")),
                 internal_log=self._internal_log,
                 fallback=self._fallback,
-                on_error=self._drops.tell_on_error,
-            )
+                on_error=self._drops.notify,
+            ),
+            partial(_update, weakref.ref(self)),
         )
         self._conversion = Conversion(
             **self._options.conversion,
@@ -165,17 +147,14 @@ class KafkaHandler(logging.Handler):
             keep_source=self._fallback is not None,
         )
         conversions.append(self._conversion)
-        self._pipeline.check_spool()
+        self._lifecycle.pipeline.check_spool()
         super().__init__(self._options.level)
         kind = type(self)
         self._filters = kind.filter is not logging.Handler.filter
         self._formats = kind.format is not logging.Handler.format
-        self._patience: _Patience | None = None
-        self._current = [self._pipeline]
-        weakref.finalize(self, _end, self._current, self._options.close_timeout).atexit = False
-        self._find_the_fast_way()
-        process.register(self)
-        self._pipeline.send_what_is_left()
+        weakref.finalize(self, self._lifecycle.close_aside).atexit = False
+        self._use_pipeline()
+        self._lifecycle.pipeline.recover()
         process.flush_on_sigterm(self._flushes_on_sigterm)
 
     @classmethod
@@ -201,14 +180,14 @@ class KafkaHandler(logging.Handler):
         return cls(topic=topic, **found)
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_patience"):  # an option was wrong, and a tool shows where
+        if not hasattr(self, "_name"):  # an option was wrong, and a tool shows where
             return "<KafkaHandler being made>"
         name = f" {self.name}" if self.name else ""
         brokers = ",".join(map(str, self._options.brokers))
         stats = self.stats()
         return (
             f"<KafkaHandler{name} ({logging.getLevelName(self.level)}) to {brokers}"
-            f" {'closed' if self._pipeline.closed else 'open'} emitted={stats.emitted}"
+            f" {'closed' if self._lifecycle.pipeline.closed else 'open'} emitted={stats.emitted}"
             f" delivered={stats.delivered} dropped={stats.dropped_total} failed={stats.failed}"
             f" buffered={stats.buffered} in_flight={stats.in_flight}"
             f"{'' if self._options.spool is None else f' spooled={stats.spooled}'}>"
@@ -216,22 +195,24 @@ class KafkaHandler(logging.Handler):
 
     # On the threads that log.
 
-    def _find_the_fast_way(self) -> None:
-        """Have compiled code emit records and convert them, where it can."""
+    def _use_pipeline(self) -> None:
+        """Have the process know this handler, and compiled code use the pipeline where it can."""
+        process.register(self, self._lifecycle)
         self._emit_fast: Callable[[logging.LogRecord], bool] = _never
         self._convert_fast: Callable[[logging.LogRecord], Item | None] | None = None
-        options, buffer = self._conversion.fast, self._pipeline.buffer
+        options, pipeline = self._conversion.fast, self._lifecycle.pipeline
+        buffer = pipeline.buffer
         if options is None or self._formats:
             return
         topic = options["topic"]
-        tail = self._pipeline.tail(topic) if isinstance(topic, str) else None
+        tail = pipeline.tail(topic) if isinstance(topic, str) else None
         fast = FastWay(
             **options,
             here=here,
             blocks=self._blocks,
             counts=buffer.counts,
             queue=buffer.quick_queue,
-            wake=buffer.tell,
+            wake=buffer.wake_for,
             tail=tail,
         )
         self._convert_fast = fast.convert
@@ -262,10 +243,10 @@ class KafkaHandler(logging.Handler):
             if self.formatter is not None or not self._emit_fast(record):
                 self._emit(record)
         except MemoryError as error:  # it is not queued, and not counted as dropped
-            self._drops.have_no_memory(record, error)
+            self._drops.fail_without_memory(record, error)
 
     def _emit(self, record: logging.LogRecord) -> None:
-        pipeline = self._pipeline_now()
+        pipeline = self._lifecycle.now()
         counts = pipeline.buffer.counts
         if here.depth or counts.closed or (counts.crowded and self._needs_care(pipeline)):
             self._emit_with_care(record)
@@ -292,9 +273,9 @@ class KafkaHandler(logging.Handler):
             emit_aside(self, record)
         elif is_shipping():
             self._internal_log.divert(record)
-        elif self._pipeline.closed and not self._open_again():
+        elif self._lifecycle.pipeline.closed and not self._lifecycle.reopen():
             self._drops.refuse(record)
-        elif self._pipeline.buffer.will_drop():
+        elif self._lifecycle.pipeline.buffer.will_drop():
             self._drops.drop(record, BUFFER_FULL)
         else:
             self._convert_and_put(record)
@@ -305,7 +286,7 @@ class KafkaHandler(logging.Handler):
             item = self._conversion.convert(record, self._formatter)
         except Exception as error:
             here.depth = depth
-            self._drops.take(record, error)
+            self._drops.fail(record, error)
             return
         finally:
             here.depth = depth
@@ -328,37 +309,19 @@ class KafkaHandler(logging.Handler):
                 self._drops.drop(record, OUT_OF_MEMORY, error, waiter)
                 return
             if waiter.is_urgent:
-                self._pipeline.hurry()
+                self._lifecycle.pipeline.flush_soon()
         except BaseException as error:
             waiter.lost(CUT_SHORT, error)
             raise
 
     def _put_where_it_is_open(self, item: Item, record: logging.LogRecord) -> None:
         """Enqueue ``item`` in the pipeline, or in the next one if another thread closes it."""
-        while (dropped := self._pipeline.put(item)) is None:
-            if not self._open_again():
+        while (dropped := self._lifecycle.pipeline.put(item)) is None:
+            if not self._lifecycle.reopen():
                 self._drops.refuse(record, item.waiter)
                 return
         if dropped:
             self._drops.account_for(dropped)
-
-    def _open_again(self) -> bool:
-        """Make a new pipeline after ``close()``: a ``dictConfig`` closes all handlers of the
-        process, also those that are still in use.
-
-        Several threads may do so at once. There is no lock, because logging's own lock may be
-        waited for underneath; all threads get the same successor of a pipeline.
-
-        Returns:
-            False when the process is at its end, and nothing more can be delivered.
-        """
-        if process.is_over():
-            return False
-        while (closed := self._pipeline).closed:
-            self._pipeline = self._current[0] = as_shipping(closed.successor)
-        self._find_the_fast_way()
-        process.register(self)
-        return True
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 # logging's name
         """Report what went wrong with ``record``, as logging does, but at most once in 10 s."""
@@ -366,12 +329,6 @@ class KafkaHandler(logging.Handler):
             "a log record could not be converted"
         ):
             write_to_stderr(describe_failure(self._conversion.as_seen(record)))
-
-    def _pipeline_now(self) -> Pipeline:
-        """Return the pipeline; a new one in a forked child that has not run our hook."""
-        if self._pipeline.process != os.getpid():
-            self._reset_after_fork()
-        return self._pipeline
 
     def _topic_of(self, record: logging.LogRecord) -> str:
         return self._conversion.topic(record)
@@ -388,36 +345,7 @@ class KafkaHandler(logging.Handler):
             How many records are still undelivered; 0 when all that was logged before the call is
             delivered or given up; ``stats()`` has a count of each.
         """
-        settle_levels()
-        settle_aside(self._options.close_timeout if timeout is None else timeout)
-        if timeout is not None:
-            return self._pipeline_now().flush(timeout)
-        return self._deliver(self._pipeline_now().flush)
-
-    def _finish(self, *, last: bool = False) -> int:
-        """Flush, then report in each stream what it lacks: the process may end without a
-        ``close()``.
-
-        Streams with a chain also get a ``pause`` record, or with ``last``, when it is certain that
-        the process ends now, the ``end`` record.
-        """
-        return self._deliver(partial(self._pipeline_now().finish, last=last))
-
-    def _deliver(self, flush: Callable[[float], int]) -> int:
-        pipeline, until = self._pipeline, monotonic() + self._time_left()
-        emitted, ending = pipeline.buffer.emitted, self._is_ending
-        try:
-            undelivered = flush(max(0.0, until - monotonic()))
-        except KeyboardInterrupt:
-            if not ending:
-                raise
-            process.give_up()
-            undelivered, until = pipeline.undelivered, 0.0
-        if undelivered or monotonic() >= until:
-            # logging.shutdown() flushes and then closes. Without new records the second call need
-            # not wait for those that this one gave up.
-            self._patience = _Patience(pipeline, emitted, monotonic())
-        return undelivered
+        return self._lifecycle.flush(timeout)
 
     def receipts(self, timeout: float | None = None) -> Receipts:
         """Return a block, for ``with`` or ``async with``, that ends when its records are stored.
@@ -446,55 +374,7 @@ class KafkaHandler(logging.Handler):
                 "none: set required_acks to -1 or 1"
             )
         timeout = self._options.close_timeout if timeout is None else check_timeout(timeout)
-        return Receipts(self._blocks, self, timeout)
-
-    def _send_now(self) -> bool:
-        """Send what is buffered without waiting for more.
-
-        Returns:
-            Whether another thread does so, for which the caller can wait.
-        """
-        return self._pipeline_now().hurry()
-
-    @property
-    def _is_ending(self) -> bool:
-        """Whether the process ends, and nothing was logged since that began."""
-        pipeline = self._pipeline
-        return self._patience is not None and self._patience[:2] == (
-            pipeline,
-            pipeline.buffer.emitted,
-        )
-
-    def _time_left(self) -> float:
-        now = monotonic()
-        deadline = min(now + self._options.close_timeout, process.deadline())
-        if self._patience is not None and self._is_ending:
-            deadline = min(self._patience.deadline, deadline)
-        return max(0.0, deadline - now)
-
-    def _start_shutdown(self) -> None:
-        """Start to deliver what is buffered: the process is about to end.
-
-        All handlers do so at the same time, so that together they take no longer than one.
-        """
-        settle_aside(self._options.close_timeout)
-        pipeline, deadline = self._pipeline_now(), monotonic() + self._options.close_timeout
-        self._patience = _Patience(pipeline, pipeline.buffer.emitted, deadline)
-        self._waiting_for: int | None = pipeline.undelivered
-        pipeline.report_waits(self._say_that_it_waits)
-        pipeline.start_flushing(self._options.close_timeout)
-
-    def _say_that_it_waits(self, left: float) -> None:
-        """Say so, once, if the brokers took nothing in the last second."""
-        before, now = self._waiting_for, self._pipeline.undelivered
-        if before is None or now < before:
-            self._waiting_for = None if before is None else now
-            return
-        self._waiting_for = None
-        write_to_stderr(
-            f"kiel_logging: the program ends when the brokers have {now} "
-            f"more log records, or in {left:.0f} s; Ctrl-C gives them up"
-        )
+        return Receipts(self._blocks, self._lifecycle, timeout)
 
     def close(self) -> None:
         """Deliver what is buffered within ``close_timeout_ms``, then end the loop thread.
@@ -503,63 +383,13 @@ class KafkaHandler(logging.Handler):
         opens a FileHandler: with another thread, and another instance in the headers of its
         records. The end of the process closes that as well.
         """
-        settle_levels()
-        settle_aside(self._options.close_timeout)
-        pipeline, ending = self._pipeline_now(), self._is_ending
-        try:
-            is_first = pipeline.close(self._time_left())
-        except KeyboardInterrupt:
-            if not ending:
-                raise
-            process.give_up()
-            is_first = True
-        if is_first:
-            if self._pipeline is pipeline:
-                process.unregister(self)
-            pipeline.tell_what_is_lost()
+        if self._lifecycle.close():
+            process.unregister(self)
         super().close()
-
-    def _report_losses(self) -> None:
-        """Say on stderr how many records did not reach Kafka, if any, and how many will."""
-        self._pipeline_now().tell_what_is_lost()
 
     def stats(self) -> Stats:
         """Return how many records the handler emitted so far, and how they ended.
 
         In a forked child these are the child's own.
         """
-        return replace(
-            self._pipeline_now().stats_of_all(),
-            fallback=0 if self._fallback is None else self._fallback.taken,
-            diverted=self._internal_log.diverted,
-        )
-
-    # At a fork.
-
-    def _pause(self, timeout: float) -> bool:
-        """Hold the loop thread still for a fork; return whether ``_resume()`` has to be called."""
-        return self._pipeline.pause(timeout)
-
-    def _resume(self) -> None:
-        """Let it work again, in the parent."""
-        self._pipeline.go_on()
-
-    def _reset_after_fork(self) -> None:
-        """Start with an empty buffer and no counts, in a child that has not done so yet.
-
-        A hook that logs may run before ours; its records are the child's.
-        """
-        parents = self._pipeline
-        if parents.process == os.getpid():
-            return
-        loading.start_over()
-        forget_aside()
-        if parents.abandon():  # another thread, or a signal handler on top of this, did not
-            self._blocks.start_over()
-            self._patience = None
-            self._internal_log.diverted = 0
-            if self._fallback is not None:
-                self._fallback.taken = 0
-        self._pipeline = self._current[0] = parents.successor()
-        self._find_the_fast_way()
-        process.register(self)
+        return self._lifecycle.stats()

@@ -1,29 +1,57 @@
-"""Counts of what was lost since it was last told, and the words for it.
+"""The ledger: what became of every record, which losses are still to be reported, and when.
 
-Pure but for the lock. Those who log note their drops under it; the loop thread has a count of its
-own, so that it waits for nobody.
+The law: a record is counted in ``emitted``, and from then on in exactly one of delivered, dropped,
+failed, buffered, in flight and spooled.
+
+Logging threads change their counters under the lock, for a few instructions; the loop thread has
+counters of its own and never waits for the lock. A signal handler may wait for the loop thread on
+top of a frame that holds the lock, so the loop thread would wait for ever. The lock is re-entrant:
+signal handlers and ``__del__`` may log on top of any line.
 """
 
+import contextlib
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from kiel_logging import native
 from kiel_logging.record.fields import rfc3339
+from kiel_logging.record.item import Item
+
+BUFFER_FULL: Final = "buffer_full"
+CLOSED: Final = "closed"
+OUT_OF_MEMORY: Final = "out_of_memory"
+
+MOST_RANGES: Final = 32
+"""Ranges of numbers in one record of the handler's own."""
+
+PERIOD: Final = 10.0
+"""Seconds between two reports, and between two summaries in a stream."""
+
+GATHERING: Final = 1.0
+"""Seconds from a loss to its report: losses seldom come alone."""
+
+_MOST_TOPICS: Final = 1_000
+"""Topics with a count of their own. A template may make any number of topics; further ones share
+the empty name."""
+
+OnError: TypeAlias = Callable[[Exception, int], object]
+"""The program's callback: gets an error, and how many records it cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """Something that keeps records from being delivered, and that does not pass in a few seconds.
+    """Something that keeps records from being delivered for longer than a few seconds.
 
     Attributes:
         subject: "topic 'logs'", "broker kafka-1:9092" or another.
         kind: the name of Kafka's error if brokers reject records, else of the exception's class.
         error: the whole text, with advice.
         since: when it began, in seconds of the epoch.
-        records: how many wait because of it, of those that were handed to the producer.
+        records: how many records wait because of it, of those that were handed to the producer.
     """
 
     subject: str
@@ -44,15 +72,15 @@ class Stats:
         delivered: acknowledged by the brokers.
         dropped: never handed to the producer: reason -> name of the level -> how many.
         failed: given up by the producer, or left over when the handler was closed; each was
-            logged with its reason. Those of processes that died, which the brokers refused, are
-            among them, and in ``emitted``.
+            logged with its reason. Records of dead processes that the brokers refused count here
+            and in ``emitted``.
         buffered: waiting to be sent.
         in_flight: sent and not yet acknowledged.
         spooled: on disk alone, with ``spool_dir``.
-        recovered: of processes that died, or of other handlers that were closed, delivered by this
-            one; not counted in ``emitted``.
-        memory: bytes that those in the buffer and in flight take.
-        fallback: how many of the dropped and failed ones the fallback handler took.
+        recovered: delivered here for processes that died and for handlers that were closed; not
+            counted in ``emitted``.
+        memory: bytes that buffered records and those in flight take.
+        fallback: how many of the dropped and failed records the fallback handler took.
         diverted: made while shipping, and shown elsewhere; not counted in ``emitted``.
         troubles: what keeps records from being delivered just now.
     """
@@ -72,7 +100,7 @@ class Stats:
 
     @property
     def dropped_total(self) -> int:
-        """How many were dropped, for whatever reason."""
+        """How many were dropped, for all reasons together."""
         return sum(sum(levels.values()) for levels in self.dropped.values())
 
     @property
@@ -83,16 +111,17 @@ class Stats:
     def __add__(self, other: "Stats") -> "Stats":
         """Return the ledger of two pipelines that a handler had one after the other."""
         sums = {name: getattr(self, name) + getattr(other, name) for name in _NUMBERS}
-        reasons = [*self.dropped, *(one for one in other.dropped if one not in self.dropped)]
         dropped = {
-            reason: _sum(self.dropped.get(reason, {}), other.dropped.get(reason, {}))
-            for reason in reasons
+            reason: dict(
+                Counter(self.dropped.get(reason, {})) + Counter(other.dropped.get(reason, {}))
+            )
+            for reason in dict.fromkeys((*self.dropped, *other.dropped))
         }
         return Stats(dropped=dropped, troubles=self.troubles + other.troubles, **sums)
 
     def with_delivered(self, records: int) -> "Stats":
-        """Return the ledger, where so many that a closed pipeline left on disk, and a later one
-        recovered, are delivered instead."""
+        """Return the ledger with ``records`` moved to ``delivered``: a closed pipeline left them
+        on disk, and a later one recovered them."""
         return replace(
             self,
             delivered=self.delivered + records,
@@ -115,24 +144,11 @@ _NUMBERS: Final = (
 )
 
 
-def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {level: one.get(level, 0) + other.get(level, 0) for level in {**one, **other}}
-
-
-_MOST_TOPICS: Final = 1_000
-"""Topics that are told apart; a template over an unbounded field must not grow this for ever."""
-
-MOST_RANGES: Final = 32
-"""Ranges of numbers in one record of the handler's own."""
-
-Counts = Mapping[tuple[str, int], int]
-
-OnError: TypeAlias = Callable[[Exception, int], object]
-"""The program's own, called with an error and how many records are lost by it."""
+# Losses.
 
 
 def ranges(numbers: Iterable[int]) -> list[list[int]]:
-    """Return the first and the last of numbers in a row, in ascending order."""
+    """Return the first and the last of each run of consecutive numbers, in ascending order."""
     found: list[list[int]] = []
     for number in sorted(numbers):
         if found and number == found[-1][1] + 1:
@@ -142,11 +158,20 @@ def ranges(numbers: Iterable[int]) -> list[list[int]]:
     return found
 
 
+def by_reason(counts: Mapping[tuple[str, int], int]) -> dict[str, dict[str, int]]:
+    """Return reason -> name of the level -> records, lowest level first."""
+    found: dict[str, dict[str, int]] = {}
+    for (reason, level), count in sorted(counts.items()):
+        levels, name = found.setdefault(reason, {}), logging.getLevelName(level)
+        levels[name] = levels.get(name, 0) + count
+    return found
+
+
 @dataclass(slots=True)
 class Loss:
     """What a topic's stream lacks: (reason, level) -> records, from and to in epoch seconds.
 
-    ``numbers`` are those of the records that had one.
+    ``numbers`` are the sequence numbers of those records that had one.
     """
 
     begin: float
@@ -170,8 +195,8 @@ class Loss:
         self.numbers |= other.numbers
 
     def parts(self) -> "list[Loss]":
-        """Return losses that add up to this one, each with so few numbers that a record can name
-        them."""
+        """Return losses that add up to this one, each with so few ranges of numbers that a record
+        can name them."""
         found = ranges(self.numbers)
         groups = [found[at : at + MOST_RANGES] for at in range(0, len(found), MOST_RANGES)] or [[]]
         parts = [
@@ -183,11 +208,7 @@ class Loss:
 
     def by_reason(self) -> dict[str, dict[str, int]]:
         """Return reason -> name of the level -> records, lowest level first."""
-        found: dict[str, dict[str, int]] = {}
-        for (reason, level), count in sorted(self.counts.items()):
-            levels, name = found.setdefault(reason, {}), logging.getLevelName(level)
-            levels[name] = levels.get(name, 0) + count
-        return found
+        return by_reason(self.counts)
 
     def __str__(self) -> str:
         if not self.counts:
@@ -200,42 +221,8 @@ class Loss:
         return f"dropped {self.records}: {'; '.join(parts)}, {span}"
 
 
-class Losses:
-    """What was lost, by topic, since it was last collected."""
-
-    def __init__(self) -> None:
-        self._lock = native.RLock()
-        self._by_topic: dict[str, Loss] = {}
-
-    def note(self, topic: str, reason: str, level: int, now: float, records: int = 1) -> bool:
-        """Count a loss at ``now``, in epoch seconds; return whether it is the first."""
-        with self._lock:
-            first = not self._by_topic
-            if topic not in self._by_topic and len(self._by_topic) >= _MOST_TOPICS:
-                topic = ""
-            loss = self._by_topic.setdefault(topic, Loss(now, now))
-            loss.begin, loss.end = min(loss.begin, now), max(loss.end, now)
-            key = reason, level
-            loss.counts.setdefault(key, 0)  # a signal handler may note on top of it,
-            loss.counts[key] += records  # but not in the middle of this
-        return first
-
-    def collect(self) -> dict[str, Loss]:
-        """Return what was lost and forget it; nothing while somebody else counts."""
-        if not self._lock.acquire(blocking=False):
-            return {}
-        try:
-            found, self._by_topic = self._by_topic, {}
-        finally:
-            self._lock.release()
-        return found
-
-    def __bool__(self) -> bool:
-        return bool(self._by_topic)
-
-
 def add_all(losses: dict[str, Loss], more: Mapping[str, Loss]) -> None:
-    """Count ``more`` among ``losses``."""
+    """Count ``more`` among ``losses``, by topic."""
     for topic, loss in more.items():
         if topic in losses:
             losses[topic].add(loss)
@@ -245,128 +232,73 @@ def add_all(losses: dict[str, Loss], more: Mapping[str, Loss]) -> None:
             losses.setdefault("", Loss(loss.begin, loss.end)).add(loss)
 
 
-def total(losses: Mapping[str, Loss]) -> Loss:
-    """Return the losses of all topics as one."""
-    whole: Loss | None = None
-    for loss in losses.values():
-        if whole is None:
-            whole = Loss(loss.begin, loss.end)
-        whole.add(loss)
-    assert whole is not None
-    return whole
+# Counts.
 
 
-PERIOD: Final = 10.0
-"""Seconds between two tellings of the same kind."""
+class CountsInPython:
+    """The counters of one buffer that compiled code changes as well.
 
-
-GATHERING: Final = 1.0
-"""Seconds until the first telling: a loss seldom comes alone."""
-
-
-class LossReport:
-    """Gathers what was lost, for the loop thread.
+    Logging threads change ``emitted``, ``kept`` and ``bytes_kept``, the loop thread ``ended`` and
+    ``bytes_ended``.
 
     Args:
-        drops: what those who log note.
-    """
-
-    def __init__(self, drops: Losses) -> None:
-        self._drops = drops
-        self._untold: dict[str, Loss] = {}
-        self._missing: dict[str, Loss] = {}
-        self._tell_at = 0.0
-        self._gathering = False
-        self._summarise_at = 0.0
-
-    def __bool__(self) -> bool:
-        """Whether anything is to be told of in a stream."""
-        return bool(self._missing) or bool(self._drops)
-
-    def add_failures(self, failures: Mapping[tuple[str, int], int], reason: str, at: float) -> None:
-        """Count what the producer gave up: (topic, level) -> records, ``at`` in epoch seconds.
-
-        It was logged with its reason when it happened, so that only the streams lack it.
-        """
-        for (topic, level), records in failures.items():
-            loss = Loss(at, at)
-            loss.counts[reason, level] = records
-            add_all(self._missing, {topic: loss})
-
-    def add_number(self, topic: str, number: int) -> None:
-        """Note that a record among the failures of ``topic`` had ``number``."""
-        if (loss := self._missing.get(topic)) is not None:
-            loss.numbers.add(number)
-
-    def _collect(self) -> None:
-        for topic, loss in self._drops.collect().items():
-            add_all(self._untold, {topic: loss.copy()})
-            add_all(self._missing, {topic: loss})
-
-    def to_tell(self, now: float) -> Loss | None:
-        """Return all drops since the last time, unless that was a moment ago."""
-        self._collect()
-        if self._untold and not self._gathering:
-            self._gathering = True
-            self._tell_at = max(self._tell_at, now + GATHERING)
-        if not self._untold or now < self._tell_at:
-            return None
-        self._tell_at = now + PERIOD
-        return self._take_untold()
-
-    def _take_untold(self) -> Loss | None:
-        untold, self._untold, self._gathering = self._untold, {}, False
-        return total(untold) if untold else None
-
-    def tell_at(self) -> float | None:
-        """Return when there will be something to tell; None while there is nothing.
-
-        In the past, when somebody else is just counting it.
-        """
-        return self._tell_at if self._untold or self._drops else None
-
-    def rest(self) -> Loss | None:
-        """Return all drops that were not told yet, whenever the last time was."""
-        self._collect()
-        return self._take_untold()
-
-    def to_summarise(self, now: float, *, at_once: bool = False) -> dict[str, Loss]:
-        """Return what each stream lacks since the last summary, unless that was a moment ago."""
-        self._collect()
-        if not self._missing or (now < self._summarise_at and not at_once):
-            return {}
-        missing, self._missing = self._missing, {}
-        missing.pop("", None)  # of topics beyond counting
-        self._summarise_at = now + PERIOD
-        return missing
-
-    def put_back(self, topic: str, loss: Loss) -> None:
-        """The summary of ``loss`` could not be made yet."""
-        add_all(self._missing, {topic: loss})
-
-    def lacks(self, topic: str) -> bool:
-        """Whether the stream of ``topic`` is yet to be told what it lacks."""
-        return topic in self._missing
-
-    def summarise_at(self) -> float | None:
-        """Return when a summary may be made; None while there is nothing to say."""
-        return self._summarise_at if self else None
-
-
-def summary_record(loss: Loss) -> logging.LogRecord:
-    """Return the record that tells the readers of a stream what it lacks."""
-    record = logging.LogRecord(
-        "kiel_logging", logging.WARNING, __file__, 0, "%s", (loss,), None, "summary_record"
-    )
-    record.dropped = loss.by_reason()
-    return record
-
-
-class DiskLedger:
-    """Counts of records.
+        many_records: from so many outstanding records on, ``put()`` looks closely for room.
+        many_bytes: from so many outstanding bytes on.
+        batch_size: this many queued records are worth waking the reader at once.
 
     Attributes:
-        count_appended: returns how many records logging threads appended by themselves.
+        emitted: records that were put, or dropped.
+        kept: those that were not dropped.
+        bytes_kept: the memory that these take.
+        ended: of these, the records that ended; also those that live on disk alone.
+        bytes_ended: the memory that these took.
+        out_of_memory: records that were dropped when there was no memory even to count them with
+            the others; not in ``emitted``.
+        crowded: whether the buffer may be full soon, or is.
+        closed: whether the buffer takes no more records.
+        unwoken: whether there was no memory to wake the reader.
+    """
+
+    __slots__ = (
+        "batch_size",
+        "bytes_ended",
+        "bytes_kept",
+        "closed",
+        "crowded",
+        "emitted",
+        "ended",
+        "kept",
+        "many_bytes",
+        "many_records",
+        "out_of_memory",
+        "unwoken",
+    )
+
+    def __init__(self, many_records: int, many_bytes: int, batch_size: int) -> None:
+        self.many_records = many_records
+        self.many_bytes = many_bytes
+        self.batch_size = batch_size
+        self.emitted = self.kept = self.bytes_kept = self.ended = self.bytes_ended = 0
+        self.out_of_memory = 0
+        self.crowded = self.closed = self.unwoken = False
+
+    def lose(self) -> None:
+        """Count a record for which there was no memory. In C this takes none itself."""
+        with contextlib.suppress(MemoryError):
+            self.out_of_memory += 1
+
+
+try:
+    from kiel_logging._accelerator import Counts as Counts
+except ImportError:  # there was no C compiler
+    Counts = CountsInPython  # type: ignore[assignment,misc]
+
+
+class DiskCounts:
+    """How many records a handler has on disk.
+
+    Attributes:
+        count_appended: returns how many records logging threads appended themselves.
         written: records that the loop thread appended.
         removed: of both, those that are there no more, or soon will not be.
         copies: of both, those that are in memory as well.
@@ -380,7 +312,7 @@ class DiskLedger:
         self.written = self.removed = self.copies = self.recovered = 0
 
     def __repr__(self) -> str:
-        return f"<DiskLedger on_disk={self.on_disk} spooled={self.spooled}>"
+        return f"<DiskCounts on_disk={self.on_disk} spooled={self.spooled}>"
 
     @property
     def on_disk(self) -> int:
@@ -389,5 +321,287 @@ class DiskLedger:
 
     @property
     def spooled(self) -> int:
-        """How many are there alone."""
+        """How many of these are on disk alone."""
         return self.on_disk - self.copies
+
+
+class Ledger:
+    """Counts what became of the records of one pipeline.
+
+    Args:
+        counts: what compiled code counts as well.
+        on_room: called when records ended, so that there may be room for others.
+
+    Attributes:
+        lock: held by logging threads for a few instructions.
+        counts: see CountsInPython.
+        disk: what is on disk.
+        has_news: whether losses came that nobody reported to the loop thread yet.
+    """
+
+    def __init__(self, counts: Counts, on_room: Callable[[], None] = lambda: None) -> None:
+        self.lock = native.RLock()
+        self.counts = counts
+        self.disk = DiskCounts()
+        self.has_news = False
+        self._on_room = on_room
+        # Written by logging threads, under the lock.
+        self._dropped: dict[tuple[str, int], int] = {}
+        self._losses: dict[str, Loss] = {}
+        # Written by the loop thread alone.
+        self._delivered = 0
+        self._failed = 0
+        self._own = 0
+
+    def __repr__(self) -> str:
+        return f"<Ledger outstanding={self.outstanding} bytes={self.memory}>"
+
+    @property
+    def outstanding(self) -> int:
+        """How many records in memory are neither delivered, nor dropped, nor failed."""
+        return self.counts.kept - self.counts.ended
+
+    @property
+    def memory(self) -> int:
+        """Bytes that they take."""
+        return self.counts.bytes_kept - self.counts.bytes_ended
+
+    @property
+    def emitted(self) -> int:
+        """How many records the handler was given, and how many of its own it queued."""
+        return self.counts.emitted + self.counts.out_of_memory + self.disk.count_appended()
+
+    @property
+    def undelivered(self) -> int:
+        """How many records the brokers do not have yet."""
+        return self.outstanding + self.disk.spooled
+
+    # On logging threads.
+
+    def drop(self, reason: str, level: int, topic: str) -> None:
+        """Count a record of ``topic`` that was never queued; its topic is "" if it has none.
+
+        Raises:
+            MemoryError: the record is not counted.
+        """
+        key = reason, level
+        with self.lock:
+            loss = self._loss(topic, key)
+            # Each of these lines adds to what a signal handler on top of the one before may have
+            # changed. There is no call from here on: a handler finds all counts changed, or none.
+            emitted, dropped = self.counts.emitted + 1, self._dropped[key] + 1
+            records = loss.counts[key] + 1
+            self.counts.emitted = emitted
+            self._dropped[key] = dropped
+            loss.counts[key] = records
+
+    def shed(self, items: Sequence[Item], unreported: Callable[[Item], bool]) -> None:
+        """Count ``items`` as dropped, which were taken out of the queue to make room for others.
+        An item that is ``unreported`` is not missing from its stream."""
+        for item in items:
+            key, memory, loss = (BUFFER_FULL, item.level), item.memory, None
+            if not unreported(item):
+                loss = self._loss(item.topic, key)
+            self._dropped.setdefault(key, 0)
+            # As above.
+            self._dropped[key] += 1
+            self.counts.kept -= 1
+            self.counts.bytes_kept -= memory
+            if loss is not None:
+                loss.counts[key] += 1
+
+    def _loss(self, topic: str, key: tuple[str, int]) -> Loss:
+        """Return the count for ``topic``, with an entry for ``key``; the lock is held."""
+        now = time.time()
+        if not self._losses:
+            self.has_news = True
+        if topic not in self._losses and len(self._losses) >= _MOST_TOPICS:
+            topic = ""
+        self._dropped.setdefault(key, 0)
+        loss = self._losses.setdefault(topic, Loss(now, now))
+        loss.begin, loss.end = min(loss.begin, now), max(loss.end, now)
+        loss.counts.setdefault(key, 0)
+        return loss
+
+    # On the loop thread.
+
+    def count_own(self, memory: int) -> None:
+        """Count a record of the handler's own that does not go through the queue."""
+        self._own += 1
+        self.counts.ended -= 1
+        self.counts.bytes_ended -= memory
+
+    def delivered(self, records: int, memory: int) -> None:
+        """Count records that the brokers acknowledged."""
+        self._delivered += records
+        self.leave(records, memory)
+
+    def failed(self, records: int, memory: int) -> None:
+        """Count records that were given up."""
+        self._failed += records
+        self.leave(records, memory)
+
+    def failed_for_others(self, records: int) -> None:
+        """Count records of processes that died, as if they had been logged here."""
+        self._own += records
+        self._failed += records
+
+    def lost_on_disk(self, records: int) -> None:
+        """Count records that were on disk alone and can't be read any more."""
+        self._failed += records
+        self.disk.removed += records
+
+    def leave(self, records: int, memory: int) -> None:
+        """Count records that leave memory; those that have not ended are on disk alone."""
+        self.counts.ended += records
+        self.counts.bytes_ended += memory
+        self._on_room()
+
+    def come_back(self, records: int, memory: int) -> None:
+        """Count records that were on disk alone and are in memory as well."""
+        self.counts.ended -= records
+        self.counts.bytes_ended -= memory
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether drops were counted that the loop thread has not taken."""
+        return bool(self._losses)
+
+    def take_losses(self) -> dict[str, Loss]:
+        """Return drops by topic and forget them; nothing while a logging thread counts one."""
+        if not self.lock.acquire(blocking=False):
+            return {}
+        try:
+            losses, self._losses = self._losses, {}
+        finally:
+            self.lock.release()
+        return losses
+
+    # On any thread.
+
+    def stats(self, in_flight: int) -> Stats:
+        """Return all counts; ``in_flight`` is the producer's count of a moment ago."""
+        with self.lock:
+            memory, emitted = self.memory, -1
+            # The loop thread continues to count: ends are read before the counts that they are
+            # subtracted from.
+            delivered, failed, own = self._delivered, self._failed, self._own
+            while emitted != self.counts.emitted:  # again, if a signal handler logged on top
+                emitted, dropped = self.counts.emitted, self._dropped.copy()
+                kept = self.counts.kept
+            appended, spooled = self.disk.count_appended(), self.disk.spooled
+            uncounted = self.counts.out_of_memory
+            if uncounted:
+                key = (OUT_OF_MEMORY, logging.NOTSET)
+                dropped[key] = dropped.get(key, 0) + uncounted
+            outstanding = kept + appended + own - delivered - failed
+            # Both may lag behind the ends.
+            spooled = max(0, min(spooled, outstanding))
+            in_flight = min(in_flight, outstanding - spooled)
+            return Stats(
+                emitted=emitted + uncounted + appended + own,
+                delivered=delivered,
+                dropped=by_reason(dropped),
+                failed=failed,
+                buffered=outstanding - in_flight - spooled,
+                in_flight=in_flight,
+                spooled=spooled,
+                recovered=self.disk.recovered,
+                memory=memory,
+            )
+
+
+class LossReport:
+    """Decides when losses are reported: on stderr now and then, in each stream once all is well.
+
+    Pure: ``now`` is an argument, in seconds of a monotonic clock.
+
+    Args:
+        ledger: has the drops that logging threads counted.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._unreported: dict[str, Loss] = {}
+        self._missing: dict[str, Loss] = {}
+        self._report_at = 0.0
+        self._gathering = False
+        self._summarise_at = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether any stream lacks something that it does not mention yet."""
+        return bool(self._missing) or self._ledger.has_losses
+
+    def add_failures(self, failures: Mapping[tuple[str, int], int], reason: str, at: float) -> None:
+        """Count what the producer gave up: (topic, level) -> records, ``at`` in epoch seconds.
+
+        Such a failure was logged with its reason when it happened; only the streams lack it.
+        """
+        for (topic, level), records in failures.items():
+            loss = Loss(at, at)
+            loss.counts[reason, level] = records
+            add_all(self._missing, {topic: loss})
+
+    def add_number(self, topic: str, number: int) -> None:
+        """Note that a record among the failures of ``topic`` had ``number``."""
+        if (loss := self._missing.get(topic)) is not None:
+            loss.numbers.add(number)
+
+    def _collect(self) -> None:
+        for topic, loss in self._ledger.take_losses().items():
+            add_all(self._unreported, {topic: loss.copy()})
+            add_all(self._missing, {topic: loss})
+
+    def due(self, now: float) -> Loss | None:
+        """Return all drops since the last report if a report is due; else None."""
+        self._collect()
+        if self._unreported and not self._gathering:
+            self._gathering = True
+            self._report_at = max(self._report_at, now + GATHERING)
+        if not self._unreported or now < self._report_at:
+            return None
+        self._report_at = now + PERIOD
+        return self._take()
+
+    def _take(self) -> Loss | None:
+        losses, self._unreported, self._gathering = self._unreported, {}, False
+        if not losses:
+            return None
+        first, *others = (loss.copy() for loss in losses.values())
+        for loss in others:
+            first.add(loss)
+        return first
+
+    def due_at(self) -> float | None:
+        """Return when the next report is due; None while there is nothing to report.
+
+        It may be in the past, if a logging thread was counting a drop at that moment.
+        """
+        return self._report_at if self._unreported or self._ledger.has_losses else None
+
+    def remaining(self) -> Loss | None:
+        """Return all drops that were not reported, due or not."""
+        self._collect()
+        return self._take()
+
+    def take_missing(self, now: float, *, at_once: bool = False) -> dict[str, Loss]:
+        """Return what each stream lacks since its last summary, if one is due or ``at_once``."""
+        self._collect()
+        if not self._missing or (now < self._summarise_at and not at_once):
+            return {}
+        missing, self._missing = self._missing, {}
+        missing.pop("", None)  # of topics beyond counting
+        self._summarise_at = now + PERIOD
+        return missing
+
+    def put_back(self, topic: str, loss: Loss) -> None:
+        """Count ``loss`` as missing again: its summary did not get into the stream."""
+        add_all(self._missing, {topic: loss})
+
+    def lacks(self, topic: str) -> bool:
+        """Whether the stream of ``topic`` lacks something that it does not mention yet."""
+        return topic in self._missing
+
+    def summary_at(self) -> float | None:
+        """Return when the next summaries are due; None if no stream lacks anything."""
+        return self._summarise_at if self else None

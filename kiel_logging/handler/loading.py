@@ -97,7 +97,7 @@ def wait_for_modules(timeout: float) -> None:
             free.wait(min(left, _A_MOMENT))
 
 
-def start_over() -> None:
+def reset() -> None:
     """Forget what a thread of the parent was loading, in a child that was forked in C meanwhile.
 
     The child has these modules half, and their locks, which nothing there would ever release. The

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kiel_logging import native
@@ -125,7 +126,7 @@ class LoopThread:
         self._lock = native.RLock()
         self.waits_long: Callable[[float], None] | None = None
         self._prepared = self._starting = False
-        self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._calls: deque[Callable[[Shipper], object]] = deque()
         self._state = State.NEW
         self._gate = Gate()
         self._loop: PausingLoop | None = None
@@ -180,25 +181,25 @@ class LoopThread:
 
     def _look(self, full: bool) -> None:
         assert self.shipper is not None
-        self.shipper.woken(full)
+        self.shipper.look(full)
 
-    def call(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Run ``callback`` on the thread, soon, when there is a shipper; nobody waits for it."""
+    def call(self, callback: "Callable[[Shipper], object]") -> None:
+        """Call back soon on the thread, with the shipper; nobody waits for it."""
         if self._state is State.STOPPED:
             return
-        self._calls.append((callback, arguments))
+        self._calls.append(callback)
         if self._state is State.NEW:
             self._start_once()
         self._make_calls()
 
     def _make_calls(self) -> None:
         """Pass on what was asked for; whichever of several threads comes to it first."""
-        if (loop := self._loop) is None:
+        loop, shipper = self._loop, self.shipper
+        if loop is None or shipper is None:
             return  # its thread does so as soon as there is one
         with contextlib.suppress(IndexError, RuntimeError):
             while True:
-                callback, arguments = self._calls.popleft()
-                loop.call_soon_threadsafe(callback, *arguments)
+                loop.call_soon_threadsafe(self._calls.popleft(), shipper)
 
     def _start_once(self) -> None:
         """Start the thread, unless another one does so just now: it makes all calls that wait.
@@ -326,12 +327,11 @@ class LoopThread:
     def start_flushing(self, timeout: float) -> None:
         """As ``flush()``, but nobody waits."""
         if self._state is State.RUNNING:
-            self.call(self._flush_in_background, timeout)
+            self.call(partial(self._flush_in_background, timeout=timeout))
 
-    def _flush_in_background(self, timeout: float) -> None:
+    def _flush_in_background(self, shipper: "Shipper", timeout: float) -> None:
         assert self._loop is not None
-        assert self.shipper is not None
-        self._loop.begin(self.shipper.flush(timeout))
+        self._loop.begin(shipper.flush(timeout))
 
     def stop(self, timeout: float) -> None:
         """Deliver what is there within ``timeout`` seconds, give up the rest, end the thread."""
@@ -440,7 +440,7 @@ class LoopThread:
         """Wait, at most ``timeout`` seconds, until the loop does nothing, and keep it so.
 
         Returns:
-            Whether ``go_on()`` has to be called.
+            Whether ``resume()`` has to be called.
 
         Raises:
             TimeoutError: it works all the time.
@@ -451,7 +451,7 @@ class LoopThread:
             raise TimeoutError(f"the loop did not come to rest within {timeout} s")
         return True
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Let the loop work again."""
         self._gate.release()
 

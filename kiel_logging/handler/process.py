@@ -26,53 +26,55 @@ from kiel_logging.handler.recursion import mark_this_thread_as_shipping
 from kiel_logging.native import monotonic
 
 
-class Live(Protocol):
-    """What a fork, a signal and the end of the process want of a handler."""
+class Lifecycle(Protocol):
+    """The life of a handler: what its process needs of it at forks and at the end."""
 
-    _flushes_on_sigterm: bool | None
+    def finish(self, *, last: bool) -> int:
+        """Deliver what is buffered, and write what streams lack; return how many are left."""
 
-    def _finish(self, *, last: bool = False) -> int:
-        """As ``flush()``, and say what is to be said last: perhaps nothing comes any more."""
+    def start_shutdown(self) -> None:
+        """Begin to deliver what is buffered; the process is about to end."""
 
-    def _start_shutdown(self) -> None:
-        """Start to deliver what is buffered; the process is about to end."""
+    def report_undelivered(self) -> None:
+        """Write to stderr what did not reach Kafka."""
 
-    def _report_losses(self) -> None:
-        """Say on stderr what did not reach Kafka."""
-
-    def _pause(self, timeout: float) -> bool:
-        """Hold the loop thread still; return whether ``_resume()`` has to be called.
+    def pause(self, timeout: float) -> bool:
+        """Hold the loop thread still; return whether ``resume()`` has to be called.
 
         Raises:
             TimeoutError: it works all of ``timeout`` seconds.
         """
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
         """Let it work again."""
 
-    def _reset_after_fork(self) -> None:
-        """This is a forked child: what is buffered is the parent's."""
+    def reset(self) -> None:
+        """Begin anew in a forked child: what is buffered is the parent's."""
 
 
-# Not a WeakSet: those can't be read while another thread adds to them.
-_handlers: dict[int, "weakref.ref[Any]"] = {}
+# Not a WeakKeyDictionary: those can't be read while another thread adds to them.
+_live: dict[int, tuple["weakref.ref[Any]", Lifecycle]] = {}
 
 
-def register(handler: Live) -> None:
-    """``handler`` was made."""
+def register(handler: logging.Handler, lifecycle: Lifecycle) -> None:
+    """Note that ``handler`` is in use. It is not kept alive by that."""
     number = id(handler)
-    _handlers[number] = weakref.ref(handler, lambda _ref: _handlers.pop(number, None))
+    _live[number] = weakref.ref(handler, lambda _ref: _live.pop(number, None)), lifecycle
 
 
-def unregister(handler: Live) -> None:
-    """``handler`` was closed."""
-    _handlers.pop(id(handler), None)
+def unregister(handler: logging.Handler) -> None:
+    """Note that ``handler`` was closed."""
+    _live.pop(id(handler), None)
+
+
+def _lifecycles() -> list[Lifecycle]:
+    return [lifecycle for _, lifecycle in list(_live.values())]
 
 
 def live_handlers() -> list[Any]:
     """Return all that were made and not closed, oldest first."""
-    found = [reference() for reference in list(_handlers.values())]
-    return [handler for handler in found if isinstance(handler, logging.Handler)]
+    found = [reference() for reference, _ in list(_live.values())]
+    return [handler for handler in found if handler is not None]
 
 
 _PATIENCE: Final = 5.0
@@ -95,7 +97,7 @@ _forking: tuple[int, int] | None = None
 
 _lock: Any = None
 _blocks_sigterm = False
-_paused: list[Any] = []
+_paused: list[Lifecycle] = []
 _postponed: list[tuple[int, int]] = []
 
 
@@ -178,10 +180,10 @@ def _unlock() -> None:
 
 def _hold_all() -> bool:
     still = True
-    for handler in live_handlers():
+    for lifecycle in _lifecycles():
         try:
-            if handler._pause(_AT_ONCE):
-                _paused.append(handler)
+            if lifecycle.pause(_AT_ONCE):
+                _paused.append(lifecycle)
         except TimeoutError:
             still = False
     return still
@@ -189,7 +191,7 @@ def _hold_all() -> bool:
 
 def _let_all_go_on() -> None:
     while _paused:
-        _paused.pop()._resume()
+        _paused.pop().resume()
 
 
 def _in_the_parent() -> None:
@@ -204,8 +206,8 @@ def _in_the_child() -> None:
     _paused.clear()
     if _lock is not None:  # else the fork ran this half of the hooks alone, as uWSGI can
         _lock._at_fork_reinit()
-    for handler in live_handlers():
-        handler._reset_after_fork()
+    for lifecycle in _lifecycles():
+        lifecycle.reset()
     _unblock_sigterm_in_the_child()
     _forking = None
     _handle_postponed()
@@ -250,7 +252,7 @@ class Closing(Protocol):
     def close(self, timeout: float) -> bool:
         """Deliver what is there, and end."""
 
-    def tell_what_is_lost(self) -> None:
+    def report_undelivered(self) -> None:
         """Say on stderr what did not reach Kafka."""
 
 
@@ -268,7 +270,7 @@ def close_aside(pipeline: Closing, timeout: float) -> None:
         mark_this_thread_as_shipping()
         try:
             if pipeline.close(timeout):
-                pipeline.tell_what_is_lost()
+                pipeline.report_undelivered()
         finally:
             _aside.pop(pipeline, None)
             open_still.release()
@@ -282,7 +284,7 @@ def _wait_for_those_aside() -> None:
         if pipeline.process != os.getpid():  # the parent's
             continue
         if pipeline.close(timeout):  # it had got no thread
-            pipeline.tell_what_is_lost()
+            pipeline.report_undelivered()
         else:
             native.acquire(open_still, timeout)
 
@@ -316,8 +318,8 @@ def is_over() -> bool:
 @atexit.register  # and so before logging's own, which was registered earlier
 def _begin_to_end() -> None:
     global _end
-    for handler in live_handlers():
-        handler._start_shutdown()
+    for lifecycle in _lifecycles():
+        lifecycle.start_shutdown()
     references: list[Any] = logging._handlerList  # type: ignore[attr-defined]
     listed = [reference() for reference in references]
     for handler in live_handlers():
@@ -372,19 +374,19 @@ def _flush_on_exit_of(worker: Any) -> None:
 
 def _end_of_a_worker() -> None:
     try:
-        _flush(live_handlers(), last=True)
+        _flush(_lifecycles(), last=True)
     except SystemExit:  # of a signal handler: a pool's SIGTERM finds workers that end already
-        _flush(live_handlers(), last=True)
+        _flush(_lifecycles(), last=True)
         raise
 
 
-def _flush(handlers: list[Any], *, last: bool) -> None:
+def _flush(lifecycles: list[Lifecycle], *, last: bool) -> None:
     """Deliver what is buffered; ``last`` if the process certainly ends then."""
-    for handler in handlers:
-        handler._start_shutdown()
-    for handler in handlers:
-        if handler._finish(last=last):
-            handler._report_losses()
+    for lifecycle in lifecycles:
+        lifecycle.start_shutdown()
+    for lifecycle in lifecycles:
+        if lifecycle.finish(last=last):
+            lifecycle.report_undelivered()
     _wait_for_those_aside()
 
 
@@ -424,6 +426,10 @@ def _report_once(message: str, *args: object) -> None:
         report(logging.WARNING, message, *args)
 
 
+def _flushes(handler: Any) -> bool:
+    return getattr(handler, "_flushes_on_sigterm", False) is not False
+
+
 class _OnSigterm:
     """A signal handler in front of ``previous``, which is whatever ``signal.getsignal()`` says."""
 
@@ -433,8 +439,8 @@ class _OnSigterm:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if postpone(number):
             return
-        handlers = [one for one in live_handlers() if one._flushes_on_sigterm is not False]
-        _flush(handlers, last=not callable(self._previous) and self._previous != signal.SIG_IGN)
+        flushed = [life for ref, life in list(_live.values()) if _flushes(ref())]
+        _flush(flushed, last=not callable(self._previous) and self._previous != signal.SIG_IGN)
         global _deadline
         _deadline = math.inf  # the program may go on
         if callable(self._previous):

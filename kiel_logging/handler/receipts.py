@@ -54,7 +54,7 @@ class ReceiptWaiter:
         return f"<ReceiptWaiter {self.message!r} {self.outcome}>"
 
     def begin(self) -> None:
-        """From now on blocks wait for it."""
+        """Have its blocks wait for it from now on."""
         for block in self._blocks:
             block.add(self)
 
@@ -150,8 +150,8 @@ class Block:
         """Let go of them all."""
         self._all, self._waiting = [], {}
 
-    def start_over(self) -> None:
-        """Await nothing: this is a forked child, and it was all the parent's."""
+    def reset(self) -> None:
+        """Await nothing: this is a forked child, and all records are the parent's."""
         self.forget()
         if self._wake is not None:
             self._wake()
@@ -192,6 +192,13 @@ class OpenBlocks(dict[Block, None]):
         here = [block for block in _here.get() if block in self and block.open]
         return ReceiptWaiter(record, here) if here else None
 
+    def begin_waiting(self, record: logging.LogRecord) -> ReceiptWaiter | None:
+        """Return the waiter of ``record``, for which its blocks wait from now on."""
+        waiter = self.waiter(record)
+        if waiter is not None:
+            waiter.begin()
+        return waiter
+
     def delivered(self, items: Sequence[Item], place: TopicPartition, base_offset: int) -> None:
         """The brokers have a batch of these; its first is at ``base_offset``, if that is known."""
         for delta, item in enumerate(items):
@@ -205,10 +212,10 @@ class OpenBlocks(dict[Block, None]):
             if item.waiter is not None:
                 item.waiter.lost(reason, error)
 
-    def start_over(self) -> None:
-        """This is a forked child."""
+    def reset(self) -> None:
+        """Await nothing any more, in a forked child."""
         for block in list(self):
-            block.start_over()
+            block.reset()
 
 
 def with_waiter(item: Item, waiter: ReceiptWaiter) -> Item:
@@ -227,9 +234,9 @@ _LONGEST_TOLD: Final = 80
 
 
 class Carrier(Protocol):
-    """Whoever delivers."""
+    """Delivers a handler's records."""
 
-    def _send_now(self) -> bool:
+    def flush_soon(self) -> bool:
         """Send what is queued now; return whether another thread does so, to be waited for."""
 
     def flush(self, timeout: float) -> int:
@@ -349,7 +356,7 @@ class Receipts(Sequence[Receipt]):
         self._block.close(partial(_release, settled))
         if self._block.is_settled:
             return
-        if self._carrier._send_now():
+        if self._carrier.flush_soon():
             native.acquire(settled, max(0.0, deadline - monotonic()))
         elif timeout:
             self._carrier.flush(timeout)
@@ -361,7 +368,7 @@ class Receipts(Sequence[Receipt]):
         loop = asyncio.get_running_loop()
         settled = loop.create_future()
         self._block.close(partial(_tell_loop, loop, settled))
-        if not self._block.is_settled and self._carrier._send_now() and timeout:
+        if not self._block.is_settled and self._carrier.flush_soon() and timeout:
             await asyncio.wait([settled], timeout=timeout)
 
     def _end(self) -> None:

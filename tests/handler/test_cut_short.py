@@ -20,7 +20,7 @@ import pytest
 from kiel_logging import KafkaHandler
 from kiel_logging.handler.recursion import is_shipping
 from kiel_logging.journal.local_stream import LocalStream
-from tests.handler.pipeline.interruption import interrupt
+from tests.handler.interruption import interrupt
 from tests.handler.shipped import HELD_BACK, Collecting, MakeHandler, logger_to, messages, total
 from tests.record.fast import IN_C
 from tests.support.fake_cluster import FakeCluster

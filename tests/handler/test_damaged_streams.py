@@ -69,7 +69,7 @@ def stream(cluster: ThreadedFakeCluster, spool: Path, chain: bool) -> Path:
             logger.info("%d", number, extra={"pad": "x" * 300})
             if number % 8 == 7:
                 handler.flush(0.0)
-                handler._pipeline._spool.journal.stream("logs").roll_if_due()  # type: ignore[union-attr]
+                handler._lifecycle.pipeline._spool.journal.stream("logs").roll_if_due()  # type: ignore[union-attr]
     (found,) = spool.glob("*/logs")
     assert len(segments(found)) > 4
     start_broker(cluster)
@@ -249,7 +249,7 @@ def test_numbers_that_are_unknown_stay_unknown(
     instance = stream.parent.name
     handler = make_handler(spool_dir=spool, chain=chain, buffer_records=40)
     cluster.stored("logs", 10)
-    spool_of = handler._pipeline._spool
+    spool_of = handler._lifecycle.pipeline._spool
     assert spool_of is not None
     stop_broker(cluster)
     handler.close()

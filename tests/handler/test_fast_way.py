@@ -30,7 +30,7 @@ pytestmark = needs_c
 
 def queued(handler: KafkaHandler) -> list[Any]:
     """Return the items in the buffer of a handler that is held back; they stay there."""
-    queue = handler._pipeline.buffer.quick_queue
+    queue = handler._lifecycle.pipeline.buffer.quick_queue
     assert queue is not None
     return list(queue)
 
@@ -86,7 +86,7 @@ def test_all_arrive_in_order(make_handler: MakeHandler, cluster: ThreadedFakeClu
 def test_the_reader_is_woken(make_handler: MakeHandler, batch_size: int) -> None:
     """When the queue stops being empty, and when a batch is full."""
     handler = make_handler(linger_ms=60_000, batch_size=batch_size)
-    buffer, wakes = handler._pipeline.buffer, list[bool]()
+    buffer, wakes = handler._lifecycle.pipeline.buffer, list[bool]()
     buffer._wake = wakes.append
     logger = logger_to(handler)
     for _ in range(6):
@@ -97,7 +97,7 @@ def test_the_reader_is_woken(make_handler: MakeHandler, batch_size: int) -> None
 
 def test_the_reader_is_woken_again_when_waking_it_raises(handler: KafkaHandler) -> None:
     """An exception of a signal handler leaves no queued record without a reader."""
-    buffer, wakes = handler._pipeline.buffer, list[bool]()
+    buffer, wakes = handler._lifecycle.pipeline.buffer, list[bool]()
 
     def wake(full: bool) -> None:
         wakes.append(full)
@@ -139,7 +139,7 @@ def test_a_formatter_and_a_crowded_buffer_need_care(handler: KafkaHandler) -> No
     logger = logger_to(handler)
     logger.info("plain")
     assert is_fast(handler)
-    handler._pipeline.buffer.counts.crowded = True
+    handler._lifecycle.pipeline.buffer.counts.crowded = True
     logger.info("crowded")
     assert b"crowded" in queued(handler)[1].record.value
     handler.setFormatter(logging.Formatter("F %(message)s"))
@@ -241,7 +241,7 @@ def test_each_policy_has_compiled_conversion(make_handler: MakeHandler, overflow
     handler = make_handler(overflow=overflow, **HELD_BACK)
     assert handler._emit_fast(plain_record()) == (overflow in ("drop_newest", "block"))
     logger_to(handler).info("x")
-    assert not isinstance(handler._pipeline.buffer.take(5)[-1], Item)
+    assert not isinstance(handler._lifecycle.pipeline.buffer.take(5)[-1], Item)
 
 
 # -- subclasses -----------------------------------------------------------------------------------
@@ -364,7 +364,7 @@ log.info("parent")
 handler.flush()
 def work():
     log.info("child")
-    [item] = handler._pipeline.buffer.take(2)
+    [item] = handler._lifecycle.pipeline.buffer.take(2)
     say(child=handler.stats().emitted, fast=not isinstance(item, tuple))
 wait(fork(work))
 say(parent=handler.stats().emitted)

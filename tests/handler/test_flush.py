@@ -89,13 +89,13 @@ def test_while_the_loop_thread_does_nothing(make_handler: MakeHandler) -> None:
     assert handler.flush(LONG) == 0
     logger.info("the thread runs")
     assert handler.flush(LONG) == 0
-    assert handler._pause(LONG)
+    assert handler._lifecycle.pause(LONG)
     try:
         for _ in range(3):
             logger.info("queued")
         assert handler.flush(0) == 3
     finally:
-        handler._resume()
+        handler._lifecycle.resume()
     assert handler.flush(LONG) == 0
 
 

@@ -288,11 +288,11 @@ def test_finish_pauses_a_stream(cluster: ThreadedFakeCluster, make_handler: Make
     handler = make_handler(chain=True)
     logger = logger_to(handler)
     logger.info("x")
-    assert handler._finish() == handler._finish() == 0
+    assert handler._lifecycle.finish(last=False) == handler._lifecycle.finish(last=False) == 0
     assert [name for name, _ in events(cluster.records("logs"))] == ["start", "pause"]
     assert counts(cluster) == {"unfinished": 1}
     logger.info("x")
-    handler._finish()
+    handler._lifecycle.finish(last=False)
     handler.close()
     names = [name for name, _ in events(cluster.records("logs"))]
     assert (names, counts(cluster)) == (["start", "pause", "pause", "end"], {})
@@ -304,7 +304,7 @@ def test_a_last_finish_ends_a_stream(
     """Where the process certainly ends without a close()."""
     handler = make_handler(chain=True)
     logger_to(handler).info("x")
-    assert handler._finish(last=True) == handler._finish() == 0
+    assert handler._lifecycle.finish(last=True) == handler._lifecycle.finish(last=False) == 0
     handler.close()
     assert [name for name, _ in events(cluster.records("logs"))] == ["start", "end"]
     assert counts(cluster) == {}
@@ -370,7 +370,7 @@ def test_drops_that_are_not_delivered_are_told_again(
     handler.flush()  # with it the first word and both records
     assert handler.stats().failed == 3
     cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=1))
-    handler._finish()  # with it the drops
+    handler._lifecycle.finish(last=False)  # with it the drops
     assert handler.stats().failed == 4
     handler.close()
     assert events(cluster.records("logs")) == [
@@ -400,10 +400,10 @@ def test_there_is_no_last_word_for_who_is_not_told_what_is_missing(
 
 def tell_of_recovery(handler: KafkaHandler, topic: str, *found: Any, complete: bool) -> None:
     """As the spool does, on the loop thread, when all of a dead process's stream is sent."""
-    pipeline = handler._pipeline
+    pipeline = handler._lifecycle.pipeline
     recovered = Recovered(*found, complete=complete)
     pipeline._loop_thread.call(
-        lambda: pipeline._shipper.report_recovery(topic, recovered, lambda: None)  # type: ignore[union-attr]
+        lambda shipper: shipper.report_recovery(topic, recovered, lambda: None)
     )
 
 

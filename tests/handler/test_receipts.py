@@ -26,7 +26,7 @@ from kiel_logging.errors import (
     ProducerClosed,
     ProducerStateError,
 )
-from tests.handler.pipeline.interruption import interrupt
+from tests.handler.interruption import interrupt
 from tests.handler.shipped import (
     HELD_BACK,
     Collecting,
@@ -177,9 +177,9 @@ def test_an_empty_block_sends_nothing(
         pass
     for _ in range(3):  # what it might have asked for comes in so many turns of the loop
         turned = threading.Event()
-        handler._pipeline._loop_thread.call(turned.set)
+        handler._lifecycle.pipeline._loop_thread.call(lambda _, turned=turned: turned.set())
         assert turned.wait(LONG)
-    assert (list(receipts), len(handler._pipeline.buffer)) == ([], 1)
+    assert (list(receipts), len(handler._lifecycle.pipeline.buffer)) == ([], 1)
 
 
 def test_a_block_waits_for_its_own_records_only(
@@ -360,7 +360,7 @@ def begin_to_leave(handler: KafkaHandler, settled: threading.Event) -> None:
     """Do what is done when a block is left, but for the wait."""
     (block,) = handler._blocks
     block.close(settled.set)
-    handler._send_now()
+    handler._lifecycle.flush_soon()
 
 
 # -- what is not acknowledged ---------------------------------------------------------------------

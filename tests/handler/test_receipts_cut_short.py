@@ -15,7 +15,7 @@ import pytest
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import NotAcknowledged
 from kiel_logging.handler.receipts import CUT_SHORT
-from tests.handler.pipeline.interruption import interrupt
+from tests.handler.interruption import interrupt
 from tests.handler.process.child import STRICT, run_by_hand, said
 from tests.handler.shipped import HELD_BACK, QUICK, MakeHandler, logger_to, messages, total
 from tests.handler.test_receipts import LONG, OURS, texts

@@ -22,11 +22,11 @@ from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 @contextmanager
 def held_still(handler: KafkaHandler) -> Iterator[None]:
     """Nothing happens on the handler's own thread."""
-    assert handler._pause(LONG)
+    assert handler._lifecycle.pause(LONG)
     try:
         yield
     finally:
-        handler._resume()
+        handler._lifecycle.resume()
 
 
 # -- asyncio --------------------------------------------------------------------------------------

@@ -91,16 +91,18 @@ def numbers(cluster: ThreadedFakeCluster, topic: str) -> list[int]:
 
 def waiting(handler: KafkaHandler) -> int:
     """How many records wait while the brokers reject a topic; 0 while they reject none."""
-    spool = handler._pipeline._spool
+    spool = handler._lifecycle.pipeline._spool
     assert spool is not None
     return handler.stats().undelivered if spool.has_refused else 0
 
 
 def is_tending(handler: KafkaHandler) -> bool:
     """Whether it will look again and again, as its own thread sees it."""
-    spool, seen = handler._pipeline._spool, Future[bool]()
+    spool, seen = handler._lifecycle.pipeline._spool, Future[bool]()
     assert spool is not None
-    handler._pipeline._loop_thread.call(lambda: seen.set_result("tend" in spool._timers))
+    handler._lifecycle.pipeline._loop_thread.call(
+        lambda _: seen.set_result("tend" in spool._timers)
+    )
     return seen.result(30.0)
 
 
@@ -273,7 +275,7 @@ def test_the_dead_ones_records_come_first_in_their_topic(
         log(first, "bad", *range(10))
     assert first.stats().spooled == 10
     handler = make_handler("{area}", spool_dir=spool, spool=mode)
-    until(lambda: handler._pipeline._spool.has_refused)  # type: ignore[union-attr]
+    until(lambda: handler._lifecycle.pipeline._spool.has_refused)  # type: ignore[union-attr]
     log(handler, "bad", *range(10, 20))
     log(handler, "good", *range(10))
     cluster.stored("good", 10)

@@ -212,7 +212,7 @@ def test_a_forked_child_signs_with_a_key_of_its_own(cluster: ThreadedFakeCluster
     code = """
 handler = make()
 log.info("parent")
-signer = handler._pipeline._checkpoints._signer
+signer = handler._lifecycle.pipeline._checkpoints._signer
 
 def work():
     log.info("child")

@@ -42,7 +42,7 @@ def left(
     stop_broker(cluster)
     options: dict[str, Any] = {**QUICK, "close_timeout_ms": 50}
     handler = KafkaHandler(cluster.addresses, "logs", spool_dir=spool, spool="always", **options)
-    files = handler._pipeline._spool.journal.stream("logs")  # type: ignore[union-attr]
+    files = handler._lifecycle.pipeline._spool.journal.stream("logs")  # type: ignore[union-attr]
     with closing(handler):
         for number in range(SEGMENTS * EACH):
             if number and not number % EACH:

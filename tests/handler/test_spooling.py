@@ -25,7 +25,7 @@ from kiel_logging.errors import NotAcknowledged, SpoolError
 from kiel_logging.handler.loading import modules
 from kiel_logging.handler.shipper import Shipper
 from kiel_logging.journal.local_stream import LocalStream
-from tests.handler.pipeline.interruption import interrupt
+from tests.handler.interruption import interrupt
 from tests.handler.shipped import (
     QUICK,
     MakeHandler,
@@ -638,8 +638,8 @@ def test_a_stream_that_ended_needs_no_recovery(
     """Though its file was left, as by a worker that ends without closing anything."""
     first = make_handler(spool_dir=spool, spool=mode, chain=True)
     log(first, 1)
-    assert first._finish(last=True) == 0
-    first._pipeline.buffer.close()  # as if it were gone
+    assert first._lifecycle.finish(last=True) == 0
+    first._lifecycle.pipeline.buffer.close()  # as if it were gone
     assert "end" in [name for name, _ in events(cluster.records("logs"))]
     first.close()
     second = make_handler(spool_dir=spool, spool=mode, chain=True)

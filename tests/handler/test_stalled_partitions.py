@@ -60,7 +60,7 @@ def rounds(handler: logging.Handler, cluster: ThreadedFakeCluster, topic: str, l
 
 def outstanding(handler: KafkaHandler) -> int:
     """How many records are with the engine: the policy can no longer choose among them."""
-    return handler._pipeline._shipper.outbox.engine.accumulator.outstanding
+    return handler._lifecycle.pipeline._loop_thread.shipper.outbox.engine.accumulator.outstanding
 
 
 def keyed(make_handler: MakeHandler, topic: str, **options: Any) -> KafkaHandler:
@@ -102,7 +102,7 @@ def test_a_partition_without_a_leader(
         assert waited == of_the_dead[-len(waited) :]
     else:
         assert waited == of_the_dead[: len(waited)]
-    assert handler._pipeline._shipper.outbox.engine.accumulator.memory == 0
+    assert handler._lifecycle.pipeline._loop_thread.shipper.outbox.engine.accumulator.memory == 0
 
 
 def test_nothing_makes_way_for_as_long_as_a_block_may_last(
@@ -130,7 +130,7 @@ def test_records_are_found_behind_those_of_a_stalled_partition(
     logger = logger_to(handler)
     for user in (*[USERS[0]] * (BUFFER // 3), USERS[1]):
         logger.info("x", extra={"user": user, "number": 0})
-    handler._pipeline.start_flushing(30.0)
+    handler._lifecycle.start_shutdown()
     until(lambda: numbers(cluster, shared, USERS[1]) == [0])
 
 

@@ -69,6 +69,7 @@ class Spill:
     ) -> None:
         self._journal = journal
         self._buffer = buffer
+        self._ledger = buffer.ledger
         self._waiters = waiters
         self._stamper = stamper
         self._marks = marks
@@ -136,7 +137,7 @@ class Spill:
         remaining = list(items)
         if topic not in self._backlog and self._may_write():
             written = self._write(topic, remaining)
-            self._buffer.leave(written, memory_of(remaining[:written]))
+            self._ledger.leave(written, memory_of(remaining[:written]))
             del remaining[:written]
         if remaining:
             self._backlog.setdefault(topic, deque()).extend(remaining)
@@ -185,8 +186,8 @@ class Spill:
             if event is not None:
                 if self._append_frames(files, [frame_of(event)], 1)[0] == 0:
                     return 0
-                self._buffer.count_own(0)
-                self._buffer.leave(1, 0)
+                self._ledger.count_own(0)
+                self._ledger.leave(1, 0)
         written = 0
         for some in _batches(items):
             frames = [frame_of(one, self._waiters.add(one)) for one in some]
@@ -220,7 +221,7 @@ class Spill:
         for item, mark in zip(written, marks, strict=True):
             self._marks[id(item)] = mark
             del self.out[stream.topic][id(item)]
-        self._buffer.disk.copies += len(written)
+        self._ledger.disk.copies += len(written)
         return landed == len(frames)
 
     def _append_frames(
@@ -232,7 +233,7 @@ class Spill:
         if appended.error is not None:
             self._retry_at = time.monotonic() + RETRY_DISK
             self._failed(appended.error)
-        self._buffer.disk.written += min(appended.frames, records)
+        self._ledger.disk.written += min(appended.frames, records)
         number, offset = appended.begin
         end = Position(number, offset + sum(map(len, data[: appended.frames])))
         return appended.frames, (appended.begin, end)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
 from kiel_logging.handler.buffer import Buffer
-from kiel_logging.handler.events import Event, EventItem, Recovered
+from kiel_logging.handler.events import Event, EventItem, Events, Recovered
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.options import SpoolOptions
 from kiel_logging.handler.slices import memory_of
@@ -67,6 +67,7 @@ class Spool:
         options: where, and how.
         buffer: what waits in memory, and the counts.
         stamper: numbers this process's own records.
+        events: makes the handler's own records.
         chain: seals them; None without one.
         internal_log: where trouble is reported.
         on_error: called with an error and 0 records: none is lost by it.
@@ -76,8 +77,6 @@ class Spool:
         outbox: what is out to the brokers. To be set.
         stamp: numbers records that were never on disk, with the record that starts a stream in
             front. To be set.
-        make_event: makes a record of the handler's own for a topic. To be set.
-        first_event: makes the record that starts a stream; None without a chain. To be set.
         changed: called when there may be more to send. To be set.
         recovered: called for a stream of a dead process when all of it is sent. To be set.
         damaged: called with a topic, how many of its records can't be read, and which numbers of
@@ -87,8 +86,6 @@ class Spool:
     writer: Writer | None
     outbox: "Outbox"
     stamp: Callable[[list[Item]], list[Item]]
-    make_event: Callable[[Event, str], EventItem | None]
-    first_event: Callable[[str], EventItem | None]
     changed: Callable[[], None]
     recovered: Callable[[str, Recovered, Callable[[], None]], None]
     damaged: Callable[[str, int, Iterable[int]], None]
@@ -98,6 +95,7 @@ class Spool:
         options: SpoolOptions,
         buffer: Buffer,
         stamper: Stamper,
+        events: Events,
         *,
         chain: Chain | None,
         instance: str,
@@ -109,6 +107,8 @@ class Spool:
         self.writer = None
         self._buffer = buffer
         self._stamper = stamper
+        self._events = events
+        self._ledger = buffer.ledger
         self._internal_log = internal_log
         self._on_error = on_error
         self.journal = Journal(
@@ -133,7 +133,7 @@ class Spool:
             stamper,
             self._marks,
             stream=self._stream,
-            first_event=lambda topic: self.first_event(topic),
+            first_event=events.start,
             appended=self._read_on,
             failed=self._note_failure,
         )
@@ -141,10 +141,10 @@ class Spool:
         self._quiet_since: float | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
-        buffer.disk.count_appended = self._count_appended
+        buffer.ledger.disk.count_appended = self._count_appended
 
     def __repr__(self) -> str:
-        return f"<Spool {self.path} {self._buffer.disk}>"
+        return f"<Spool {self.path} {self._ledger.disk}>"
 
     # Reports.
 
@@ -315,8 +315,8 @@ class Spool:
         items = list(taken.items)
         self._marks.update(zip(map(id, items), taken.marks, strict=True))
         if self._is_local(stream):
-            self._buffer.come_back(len(items), memory_of(items))
-            self._buffer.disk.copies += len(items)
+            self._ledger.come_back(len(items), memory_of(items))
+            self._ledger.disk.copies += len(items)
         if taken.damaged:
             self._note_damage(stream, taken.damaged)
         if taken.trouble is not None:
@@ -337,10 +337,10 @@ class Spool:
             f"damage in {path}",
         )
         if self._is_local(stream):
-            self._buffer.lost_on_disk(records)
+            self._ledger.lost_on_disk(records)
             self.damaged(stream.topic, records, stream.lost.pop(self.journal.instance, ()))
         else:
-            self._buffer.failed_for_others(records)
+            self._ledger.failed_for_others(records)
             self.damaged(stream.topic, records, ())
 
     def _note_trouble(self, stream: ShippedStream, trouble: SpoolError, missing: int) -> None:
@@ -348,7 +348,7 @@ class Spool:
         segments is unknown; each had at least one."""
         self.complain(trouble, f"trouble in {stream.files.path}")
         if missing:
-            self._buffer.failed_for_others(missing)
+            self._ledger.failed_for_others(missing)
             self.damaged(stream.topic, missing, ())
 
     # Memory.
@@ -423,8 +423,8 @@ class Spool:
             stream = mark[0].stream
             stream.defer([(item, mark)], self.outbox)
             if self._is_local(stream):
-                self._buffer.leave(1, item.memory)
-                self._buffer.disk.copies -= 1
+                self._ledger.leave(1, item.memory)
+                self._ledger.disk.copies -= 1
                 if stream not in self._reading:
                     self._reading.append(stream)
             else:
@@ -450,7 +450,7 @@ class Spool:
         if items:
             self.waiters.refused.pop(items[0].topic, None)
         own, orphaned = self._settle(items)
-        self._buffer.disk.recovered += len(orphaned)
+        self._ledger.disk.recovered += len(orphaned)
         self._tend()
         return own
 
@@ -463,7 +463,7 @@ class Spool:
             return self._leave(items)
         own, orphaned = self._settle(items)
         if orphaned:
-            self._buffer.failed_for_others(len(orphaned))
+            self._ledger.failed_for_others(len(orphaned))
             self._say(f"{len(orphaned)} records of dead processes were refused: {error}")
             self._on_error(error, len(orphaned))
         return own
@@ -492,8 +492,8 @@ class Spool:
             self._later("save", _SAVE_EVERY, self._save)
         local = {run for run in runs if self._is_local(run.stream)}
         on_disk = sum(runs[run] for run in local)
-        self._buffer.disk.removed += on_disk
-        self._buffer.disk.copies -= on_disk
+        self._ledger.disk.removed += on_disk
+        self._ledger.disk.copies -= on_disk
         if len(local) == len(runs):
             return list(items), []
         own, orphaned = list[Item](), list[Item]()
@@ -517,8 +517,8 @@ class Spool:
             if mark is None:
                 lost.append(item)
             elif self._is_local(mark[0].stream):
-                self._buffer.leave(1, item.memory)
-                self._buffer.disk.copies -= 1
+                self._ledger.leave(1, item.memory)
+                self._ledger.disk.copies -= 1
         return lost
 
     def _save(self) -> None:
@@ -551,7 +551,7 @@ class Spool:
         files = self.journal.stream(stream.topic)
         excess = files.excess(stream.found)
         if excess > 0 and stream.has_gaps:
-            self._buffer.lost_on_disk(excess)
+            self._ledger.lost_on_disk(excess)
             stream.found += excess
         elif excess:
             files.tail.appended -= excess
@@ -568,11 +568,11 @@ class Spool:
 
         ``then`` is called when a crash can't lose it any more: on disk, or with the brokers.
         """
-        item = self.make_event(event, topic)
+        item = self._events.make(event, topic)
         if item is not None and self._is_direct(topic):
             self._append_directly(self._stream(topic), item)
         elif item is not None:
-            self._buffer.count_own(item.memory)
+            self._ledger.count_own(item.memory)
             if self._spill.has_waiting(topic) or self._belongs_on_disk(topic):
                 self._spill.append(topic, [item])
             else:
@@ -610,24 +610,24 @@ class Spool:
         """Put the record that ends a stream behind all that the brokers have. Returns False if
         something else was logged meanwhile."""
         stream = self._stream(topic)
-        item = self.make_event(event, topic)
+        item = self._events.make(event, topic)
         if item is None:
             return False
         if self._is_direct(topic):
             return self._append_directly(stream, item, as_last=True)
-        self._buffer.count_own(item.memory)
+        self._ledger.count_own(item.memory)
         self._send_from_memory(item)
         return True
 
     def end_on_disk(self, event: Event, topic: str) -> None:
         """Append the record that ends a stream; the next process sends it with the others."""
-        item = self.make_event(event, topic)
+        item = self._events.make(event, topic)
         if item is None:
             return
         if self._is_direct(topic):
             self._append_directly(self._stream(topic), item)
             return
-        self._buffer.count_own(item.memory)
+        self._ledger.count_own(item.memory)
         self._spill.append(topic, [item])
 
     def unsettled(self) -> list[str]:

@@ -61,7 +61,7 @@ def test_a_tally_that_starts_over_keeps_nobody_waiting() -> None:
     block, woken = Block(), []
     waiter(block)
     block.close(lambda: woken.append("woken"))
-    block.start_over()
+    block.reset()
     assert (woken, block.all(), block.is_settled) == (["woken"], [], True)
 
 

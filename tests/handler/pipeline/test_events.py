@@ -25,6 +25,7 @@ from kiel_logging.handler.events import (
 )
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.ledger import Loss
+from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item, make_item
 from kiel_logging.records import Record
 from kiel_logging.wire.sizes import record_size
@@ -52,25 +53,25 @@ UNKEYED = "audit stream started by audit, without a key: anybody can compute its
 
 WORDS: dict[str, tuple[Event, dict[str, Any], str, int]] = {
     "start": (
-        start("audit", *NAMES),
+        start("audit", *NAMES, {}),
         {"handler": "audit", **TOLD},
         "audit stream started by audit",
         INFO,
     ),
     "a start without a name": (
-        start("", *NAMES),
+        start("", *NAMES, {}),
         {"handler": "", **TOLD},
         "audit stream started by a handler",
         INFO,
     ),
     "a start without a key": (
-        start("audit", "logs", DEAD, ""),
+        start("audit", "logs", DEAD, "", {}),
         {"handler": "audit", **TOLD, "key": ""},
         UNKEYED,
         INFO,
     ),
-    "pause": (pause(), {}, "audit stream paused", INFO),
-    "end": (end(), {}, "audit stream ended", INFO),
+    "pause": (pause({}), {}, "audit stream paused", INFO),
+    "end": (end({}), {}, "audit stream ended", INFO),
     "drops": (drops(loss()), {"records": 3}, str(loss()), WARNING),
     "drops of numbered records": (
         drops(loss(numbers={4, 9, 5})),
@@ -99,13 +100,13 @@ def test_words(word: Event, details: dict[str, Any], text: str, level: int) -> N
     record = word.record
     assert word.details == details
     assert (record.getMessage(), record.levelno, record.name) == (text, level, "kiel_logging")
-    assert record.funcName in (word.name, "summary_record")
+    assert record.funcName == word.name
     assert (word.loss is None) == (word.name != "drops")
 
 
 def events(convert: ConvertOwn) -> Events:
     """A maker of events that complains on stderr."""
-    return Events(convert, InternalLog(None))
+    return Events(convert, InternalLog(None), str, Stamper(DEAD))
 
 
 def test_an_event_is_converted_as_other_records_and_marked() -> None:
@@ -130,7 +131,7 @@ def test_an_event_is_converted_as_other_records_and_marked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "what"), [(drops(loss()), "no summary"), (end(), "no 'end'")], ids=["drops", "end"]
+    ("word", "what"), [(drops(loss()), "no summary"), (end({}), "no 'end'")], ids=["drops", "end"]
 )
 def test_one_that_can_not_be_made_is_told(
     word: Event, what: str, capsys: pytest.CaptureFixture[str]
@@ -146,7 +147,7 @@ def test_one_that_can_not_be_made_is_told(
 
 def test_details_are_compact_json() -> None:
     """In ASCII, whatever the handler is called."""
-    word = start("prüfung", *NAMES)
+    word = start("prüfung", *NAMES, {})
 
     def convert(record: logging.LogRecord, topic: str, spare: int) -> Item:
         return make_item(topic, None, Record(None, b"", (), 9))
@@ -160,7 +161,7 @@ def test_details_are_compact_json() -> None:
 
 def test_the_details_of_a_start_have_a_bound() -> None:
     """Readers take details of 4 KB at most, whatever the handler is called."""
-    word = start("\U0001f600" * 5_000, "x" * 249, DEAD, "0" * 16)
+    word = start("\U0001f600" * 5_000, "x" * 249, DEAD, "0" * 16, {})
 
     def convert(record: logging.LogRecord, topic: str, spare: int) -> Item:
         return make_item(topic, None, Record(None, b"", (), 9))

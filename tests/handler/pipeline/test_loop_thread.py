@@ -237,9 +237,9 @@ class Ship:
         """Connect."""
         self.note("start")
 
-    def woken(self, full: bool) -> None:
+    def look(self, full: bool) -> None:
         """There is something."""
-        self.note(f"woken({full})")
+        self.note(f"look({full})")
 
     async def flush(self, timeout: float) -> None:
         """Ship."""
@@ -266,9 +266,9 @@ def test_the_shipper_runs_on_the_thread() -> None:
     in_order = list(dict.fromkeys(ship.did))  # it may look once more than it was asked to
     assert in_order == [
         ("start", "kiel_logging"),
-        ("woken(False)", "kiel_logging"),
+        ("look(False)", "kiel_logging"),
         ("flush", "kiel_logging"),
-        ("woken(True)", "kiel_logging"),
+        ("look(True)", "kiel_logging"),
         ("close", "kiel_logging"),
     ]
 
@@ -322,7 +322,7 @@ def test_what_comes_before_the_start_comes_once(no_threads: NoThreads) -> None:
     thread.wake(False)
     thread.stop(20)
     assert starts == ["start"]
-    assert ("woken(False)", "kiel_logging") in ship.did
+    assert ("look(False)", "kiel_logging") in ship.did
 
 
 # -- shipping -----------------------------------------------------------------------------------

@@ -105,7 +105,10 @@ def test_a_record_too_large_leaves_nothing_behind(
     logger.info("x" * 20_000)
     handler.flush()
     assert handler.stats().failed == 1
-    assert handler._pipeline._shipper.outbox.engine.accumulator.take_queued() == []
+    assert (
+        handler._lifecycle.pipeline._loop_thread.shipper.outbox.engine.accumulator.take_queued()
+        == []
+    )
 
 
 class Unheard:

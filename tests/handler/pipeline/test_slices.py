@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.handler import slices
-from kiel_logging.handler.buffer import Counts, CountsInPython
+from kiel_logging.handler.ledger import Counts, CountsInPython
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item, make_item
 from kiel_logging.records import Header, Record

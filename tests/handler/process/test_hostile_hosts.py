@@ -81,8 +81,8 @@ def test_a_thread_that_fails_is_replaced(
 handler = make(close_timeout_ms=5_000)
 log.info("before")
 assert handler.flush() == 0
-loop = handler._pipeline._loop_thread._loop
-thread = handler._pipeline._loop_thread._thread
+loop = handler._lifecycle.pipeline._loop_thread._loop
+thread = handler._lifecycle.pipeline._loop_thread._thread
 
 def fail(*_timeout):
     raise OSError("a selector that is broken")

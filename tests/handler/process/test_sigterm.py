@@ -389,7 +389,7 @@ say(counts=counts)
 
 
 INSIDE = {
-    "the buffer": ("kiel_logging.handler.buffer", "Buffer", "_admit_at_once"),
+    "the buffer": ("kiel_logging.handler.buffer", "Buffer", "_admit"),
     "a conversion": ("kiel_logging.record.conversion", "Conversion", "convert"),
     "the start of the thread": ("threading", "Thread", "start"),
     "the wake-up": ("kiel_logging.handler.loop_thread", "LoopThread", "call"),
@@ -416,7 +416,7 @@ def interrupted(self, *arguments):
 handled = []
 signal.signal(signal.SIGTERM, lambda number, frame: log.info("from the signal's handler"))
 handler = make()
-if "{method}" in ("convert", "_admit_at_once"):
+if "{method}" in ("convert", "_admit"):
     handler.setFormatter(logging.Formatter())  # no short way
 {kind}.{method} = interrupted
 log.info("first")

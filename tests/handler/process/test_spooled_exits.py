@@ -120,7 +120,7 @@ from kiel_logging.handler.spool import spool
 spool.QUIET = 0.1
 handler = make(chain=True)
 for number in range(3000): log.info("%d", number)
-while handler._pipeline.on_disk < 3001: time.sleep(0.01)
+while handler._lifecycle.pipeline.ledger.disk.on_disk < 3001: time.sleep(0.01)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = run_by_hand(
@@ -334,7 +334,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     start_broker(cluster)
     handler = make_handler(spool_dir=tmp_path, spool="always", chain=True)
     logger_to(handler).info("last")
-    until(lambda: list(tmp_path.iterdir()) == [tmp_path / handler._pipeline.instance])
+    until(lambda: list(tmp_path.iterdir()) == [tmp_path / handler._lifecycle.pipeline.instance])
     handler.close()
     stored = cluster.records("logs")
     assert set(messages(cluster)) == {"record", "last"}

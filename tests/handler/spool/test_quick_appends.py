@@ -45,7 +45,7 @@ def handler(
 @pytest.fixture
 def journal(handler: KafkaHandler) -> Journal:
     """Its journal."""
-    spool = handler._pipeline._spool
+    spool = handler._lifecycle.pipeline._spool
     assert spool is not None
     return spool.journal
 
@@ -182,7 +182,7 @@ def test_no_more_is_appended_than_may_wait(
     logger = logger_to(handler)
     for _ in range(20):
         logger.info("x" * 100_000)
-    spool = handler._pipeline._spool
+    spool = handler._lifecycle.pipeline._spool
     assert spool is not None
     assert most - 110_000 < spool.journal.bytes <= most
     assert handler.stats().emitted == 20

@@ -21,11 +21,11 @@ from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 @contextmanager
 def held_still(handler: KafkaHandler) -> Iterator[None]:
     """Nothing happens on the handler's own thread: whoever waited for it would wait for ever."""
-    assert handler._pause(30)
+    assert handler._lifecycle.pause(30)
     try:
         yield
     finally:
-        handler._resume()
+        handler._lifecycle.resume()
 
 
 async def log_on_the_loop(handler: KafkaHandler, count: int) -> list[str]:
