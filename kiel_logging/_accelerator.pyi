@@ -62,6 +62,7 @@ class FastWay:
         names: tuple[str, ...],
         places: bytes,
         sites: dict[Any, tuple[bytes, bytes]],
+        second: Callable[[int], str],
         task_name: Callable[[], str | None],
         more: Callable[[dict[str, Any]], dict[str, Any] | None],
         taken: frozenset[str],

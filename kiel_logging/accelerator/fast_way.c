@@ -15,7 +15,7 @@
 
 /* The objects that a FastWay has, in the order of its arguments; those behind F_GIVEN it finds. */
 enum {
-    F_KIND, F_NAMES, F_PLACES, F_SITES, F_TASK_NAME, F_MORE, F_TAKEN, F_END, F_TOPIC, F_KEY,
+    F_KIND, F_NAMES, F_PLACES, F_SITES, F_SECOND, F_TASK_NAME, F_MORE, F_TAKEN, F_END, F_TOPIC, F_KEY,
     F_HERE, F_BLOCKS, F_COUNTS, F_QUEUE, F_WAKE, F_TAIL, F_GIVEN,
     F_APPEND = F_GIVEN, F_MESSAGE, F_SPANS, F_DEPTH, F_COUNT
 };
@@ -451,16 +451,16 @@ static PyObject *
 fast_new(PyTypeObject *type, PyObject *args, PyObject *named)
 {
     static char *names[] = {
-        "kind", "names", "places", "sites", "task_name", "more", "taken", "end", "topic", "key",
+        "kind", "names", "places", "sites", "second", "task_name", "more", "taken", "end", "topic", "key",
         "here", "blocks", "counts", "queue", "wake", "tail", "most", "has_context",
         "keeps_source", NULL};
     PyObject *its[F_COUNT] = {NULL};
     Py_ssize_t most;
     int has_context, keeps_source;
     if (!PyArg_ParseTupleAndKeywords(
-            args, named, "O!O!SOOOO!SOOOO!O!OOOnpp", names, &PyType_Type, &its[F_KIND],
-            &PyTuple_Type, &its[F_NAMES], &its[F_PLACES], &its[F_SITES], &its[F_TASK_NAME],
-            &its[F_MORE], &PyFrozenSet_Type, &its[F_TAKEN], &its[F_END], &its[F_TOPIC],
+            args, named, "O!O!SOOOOO!SOOOO!O!OOOnpp", names, &PyType_Type, &its[F_KIND],
+            &PyTuple_Type, &its[F_NAMES], &its[F_PLACES], &its[F_SITES], &its[F_SECOND],
+            &its[F_TASK_NAME], &its[F_MORE], &PyFrozenSet_Type, &its[F_TAKEN], &its[F_END], &its[F_TOPIC],
             &its[F_KEY], &its[F_HERE], &PyDict_Type, &its[F_BLOCKS], &COUNTS, &its[F_COUNTS],
             &its[F_QUEUE], &its[F_WAKE], &its[F_TAIL], &most, &has_context, &keeps_source)) {
         return NULL;
@@ -482,7 +482,7 @@ fast_new(PyTypeObject *type, PyObject *args, PyObject *named)
     fast->has_context = has_context;
     fast->keeps_source = keeps_source;
     fast->process = (long)getpid();
-    fast->clock.second = -1;
+    fast->clock = (Clock){.text_of = fast->its[F_SECOND], .second = -1};
     fast->its[F_APPEND] = its[F_QUEUE] == Py_None ? Py_NewRef(Py_None)
                                                   : PyObject_GetAttrString(its[F_QUEUE], "append");
     fast->its[F_MESSAGE] = PyUnicode_InternFromString("message");

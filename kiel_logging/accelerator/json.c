@@ -57,7 +57,7 @@ write_escaped(char *at, unsigned char character)
 }
 
 static char *
-write_ascii(char *at, const char *data, Py_ssize_t size)
+write_escaping(char *at, const char *data, Py_ssize_t size)
 {
     Py_ssize_t index = 0;
     while (index < size) {
@@ -80,85 +80,50 @@ write_ascii(char *at, const char *data, Py_ssize_t size)
     return at;
 }
 
-/* Write a character in UTF-8; NULL where it has none. */
-static char *
-write_character(char *at, Py_UCS4 character)
-{
-    if (character < 0x80) {
-        if (must_escape((unsigned char)character)) {
-            return write_escaped(at, (unsigned char)character);
-        }
-        *at++ = (char)character;
-        return at;
-    }
-    if (character < 0x800) {
-        *at++ = (char)(0xc0 | character >> 6);
-    }
-    else {
-        if (character < 0x10000) {
-            if (Py_UNICODE_IS_SURROGATE(character)) {
-                return NULL;
-            }
-            *at++ = (char)(0xe0 | character >> 12);
-        }
-        else {
-            *at++ = (char)(0xf0 | character >> 18);
-            *at++ = (char)(0x80 | (character >> 12 & 0x3f));
-        }
-        *at++ = (char)(0x80 | (character >> 6 & 0x3f));
-    }
-    *at++ = (char)(0x80 | (character & 0x3f));
-    return at;
-}
-
-/* Python's own UTF-8 of a text is not asked for: the text would keep it for as long as it lives. */
-static char *
-write_characters(char *at, PyObject *text, Py_ssize_t from, Py_ssize_t until)
-{
-    int kind = PyUnicode_KIND(text);
-    const void *data = PyUnicode_DATA(text);
-    for (Py_ssize_t index = from; at != NULL && index < until; index++) {
-        at = write_character(at, PyUnicode_READ(kind, data, index));
-    }
-    return at;
-}
-
 static int
 has_room(const Json *json, Py_ssize_t more)
 {
     return json->buffer->size <= json->most && (size_t)more <= json->most - json->buffer->size;
 }
 
+/* Write bytes of UTF-8, which JSON has as they are, but for some of ASCII. */
+static int
+write_utf8(Json *json, const char *data, Py_ssize_t size)
+{
+    int result = has_room(json, size) ? buffer_write(json->buffer, "\"", 1) : NEEDS_CARE;
+    for (Py_ssize_t from = 0; result == WRITTEN && from < size; from += PIECE) {
+        Py_ssize_t count = Py_MIN(PIECE, size - from);
+        char *at = buffer_reserve(json->buffer, (size_t)count * WIDEST);
+        if (at == NULL) {
+            return FAILED;
+        }
+        json->buffer->size += (size_t)(write_escaping(at, data + from, count) - at);
+        result = has_room(json, size - from - count) ? WRITTEN : NEEDS_CARE;
+    }
+    return result == WRITTEN ? buffer_write(json->buffer, "\"", 1) : result;
+}
+
 int
 write_text(Json *json, PyObject *text)
 {
-    Buffer *buffer = json->buffer;
 #if PY_VERSION_HEX < 0x030c0000
     if (PyUnicode_READY(text) < 0) {
         return FAILED;
     }
 #endif
     Py_ssize_t size = PyUnicode_GET_LENGTH(text);
-    if (!has_room(json, size)) {
+    if (PyUnicode_IS_ASCII(text)) {
+        return write_utf8(json, (const char *)PyUnicode_1BYTE_DATA(text), size);
+    }
+    /* Not PyUnicode_AsUTF8(): the text would keep its UTF-8 for as long as it lives. */
+    PyObject *data = has_room(json, size) ? PyUnicode_AsUTF8String(text) : NULL;
+    if (data == NULL) { /* a lone surrogate, or too large */
+        PyErr_Clear();
         return NEEDS_CARE;
     }
-    int is_ascii = PyUnicode_IS_ASCII(text), result = buffer_write(buffer, "\"", 1);
-    for (Py_ssize_t from = 0; result == WRITTEN && from < size; from += PIECE) {
-        Py_ssize_t until = Py_MIN(from + PIECE, size);
-        char *at = buffer_reserve(buffer, (size_t)(until - from) * WIDEST);
-        if (at == NULL) {
-            return FAILED;
-        }
-        char *end = is_ascii ? write_ascii(at, (const char *)PyUnicode_1BYTE_DATA(text) + from,
-                                           until - from)
-                             : write_characters(at, text, from, until);
-        if (end == NULL) { /* a lone surrogate */
-            return NEEDS_CARE;
-        }
-        buffer->size += (size_t)(end - at);
-        result = has_room(json, size - until) ? WRITTEN : NEEDS_CARE;
-    }
-    return result == WRITTEN ? buffer_write(buffer, "\"", 1) : result;
+    int result = write_utf8(json, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data));
+    Py_DECREF(data);
+    return result;
 }
 
 static int
@@ -302,46 +267,6 @@ write_fields(Json *json, PyObject *fields, Py_ssize_t skipped, PyObject *taken)
 
 /* -- times --------------------------------------------------------------------------------------- */
 
-static char *
-put_digits(char *at, int count, unsigned number)
-{
-    for (int index = count - 1; index >= 0; index--) {
-        at[index] = (char)('0' + number % 10);
-        number /= 10;
-    }
-    return at + count;
-}
-
-/* Put `"2026-01-02T03:04:05`. */
-static void
-put_second(char *at, int64_t seconds)
-{
-    int64_t days = seconds / 86400;
-    unsigned rest = (unsigned)(seconds % 86400);
-    /* Howard Hinnant's civil_from_days, for days since 1970. */
-    int64_t shifted = days + 719468;
-    int64_t era = shifted / 146097;
-    unsigned day_of_era = (unsigned)(shifted - era * 146097);
-    unsigned year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-    unsigned day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    unsigned part = (5 * day_of_year + 2) / 153;
-    unsigned month = part < 10 ? part + 3 : part - 9;
-    unsigned year = (unsigned)(year_of_era + era * 400) + (month <= 2);
-    *at++ = '"';
-    at = put_digits(at, 4, year);
-    *at++ = '-';
-    at = put_digits(at, 2, month);
-    *at++ = '-';
-    at = put_digits(at, 2, day_of_year - (153 * part + 2) / 5 + 1);
-    *at++ = 'T';
-    at = put_digits(at, 2, rest / 3600);
-    *at++ = ':';
-    at = put_digits(at, 2, rest / 60 % 60);
-    *at++ = ':';
-    put_digits(at, 2, rest % 60);
-}
-
 int
 write_time(Buffer *buffer, double created, Clock *clock)
 {
@@ -349,20 +274,24 @@ write_time(Buffer *buffer, double created, Clock *clock)
     if (!(micros >= 0 && micros < 253402300800e6)) { /* year 10000 */
         return NEEDS_CARE;
     }
-    int64_t all = (int64_t)micros, second = all / 1000000;
+    long long all = (long long)micros, second = all / 1000000;
     if (second != clock->second) {
-        put_second(clock->text, second);
-        clock->second = second;
+        PyObject *text = PyObject_CallFunction(clock->text_of, "L", second);
+        const char *data = text == NULL ? NULL : PyUnicode_AsUTF8(text);
+        int size = PyOS_snprintf(clock->text, sizeof(clock->text), "\"%s.", data ? data : "");
+        Py_XDECREF(text);
+        clock->second = size == SECOND_SIZE ? second : -1;
+        if (clock->second < 0) {
+            return data == NULL ? FAILED : NEEDS_CARE;
+        }
     }
     char *at = buffer_reserve(buffer, SECOND_SIZE + 8);
     if (at == NULL) {
         return FAILED;
     }
     memcpy(at, clock->text, SECOND_SIZE);
-    at[SECOND_SIZE] = '.';
-    put_digits(at + SECOND_SIZE + 1, 6, (unsigned)(all % 1000000));
-    at[SECOND_SIZE + 7] = 'Z';
-    buffer->size += SECOND_SIZE + 8;
+    PyOS_snprintf(at + SECOND_SIZE, 8, "%06dZ", (int)(all % 1000000));
+    buffer->size += SECOND_SIZE + 7;
     return WRITTEN;
 }
 

@@ -22,11 +22,13 @@ typedef struct {
  * more. */
 enum { MOST_VALUES = 1000, DEEPEST_OF_LOG = 20 };
 
-/* The text of the last second, which many records share. */
-enum { SECOND_SIZE = 20 };
+/* The text of the last second, which many records share: `"2026-01-02T03:04:05.`. `text_of` makes
+ * it, without the quote and the dot. */
+enum { SECOND_SIZE = 21 };
 typedef struct {
-    int64_t second;
-    char text[SECOND_SIZE];
+    PyObject *text_of;
+    long long second;
+    char text[SECOND_SIZE + 1];
 } Clock;
 
 /* Return what was written as bytes; NULL with an error, or without one where it needs care. End the

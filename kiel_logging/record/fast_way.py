@@ -18,6 +18,7 @@ from kiel_logging.record.fields import (
     OWN_ATTRIBUTES,
     RESERVED,
     current_task_name,
+    to_the_second,
 )
 from kiel_logging.record.plain import make_plain
 from kiel_logging.record.strict_json import json_bytes
@@ -112,6 +113,7 @@ def fast_options(
         "names": tuple(names),
         "places": bytes(names.index(name) if name in names else 255 for name in _PLACES),
         "sites": CallSites(),
+        "second": to_the_second,
         "task_name": current_task_name,
         "more": more,
         "taken": frozenset((*OUR_FIELDS, *static, *RESERVED)),

@@ -118,13 +118,14 @@ def rfc3339(created: float) -> str:
     """Return seconds since the epoch as RFC 3339 in UTC with microseconds."""
     try:
         seconds, micros = divmod(round(created * 1_000_000), 1_000_000)
-        return f"{_to_the_second(seconds)}.{micros:06d}Z"
+        return f"{to_the_second(seconds)}.{micros:06d}Z"
     except (OSError, OverflowError, TypeError, ValueError):
         return show(created)  # made up: infinite, no number, NaN
 
 
 @functools.lru_cache(maxsize=4)  # many records share a second
-def _to_the_second(seconds: int) -> str:
+def to_the_second(seconds: int) -> str:
+    """Return seconds since the epoch as RFC 3339 in UTC without the ``Z``."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
