@@ -69,6 +69,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "spool_command": {*VALUES, "journal", "output"},
     "verify": {*VALUES, "config", "wire", "proof", "confluent", "extras"},
 }
+# The floors of handler/, from the ground up: a module imports from floors below its own alone.
+HANDLER: list[set[str]] = [
+    {"__init__", "spool/__init__"},
+    {"audit_logger", "internal_log", "ledger", "loading", "recursion", "signing", "slices"},
+    {"events", "fallback", "pausing_loop", "process", "receipts"},
+    {"buffer", "checkpoints", "loop_thread", "spool/records"},
+    {"options", "outbox", "spool/stream", "spool/writer"},
+    {"spool/orphans", "spool/spill"},
+    {"spool/spool"},
+    {"shipper"},
+    {"pipeline"},
+    {"drops", "lifecycle"},
+    {"kafka_handler"},
+    {"audit_handler"},
+]
+
 FREE = {"cli", "__main__", "__init__", "pyinstaller"}
 """What stands outside of the layers; the package itself only names its public parts."""
 
@@ -162,6 +178,30 @@ def test_arrows_never_point_back(name: str) -> None:
     targets = {one: layer_of(module) for one, module in ours.items() if module is not None}
     wrong = {one for one, to in targets.items() if to not in {layer, *MAY_IMPORT[layer]}}
     assert wrong == set()
+
+
+def floor_of(name: str) -> int | None:
+    """Return the floor of a module of handler/; None for all others."""
+    stem = name.removeprefix("handler/").removesuffix(".py")
+    return next((floor for floor, row in enumerate(HANDLER) if stem in row), None)
+
+
+def test_every_module_of_the_handler_has_a_floor() -> None:
+    """A new module of handler/ gets a place in the table first; no row names one that is gone."""
+    modules = [name for name in LAYERED if layer_of(name) == "handler"]
+    assert {name for name in modules if floor_of(name) is None} == set()
+    assert len(modules) == sum(map(len, HANDLER))
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERED if layer_of(name) == "handler"])
+def test_arrows_in_the_handler_point_down(name: str) -> None:
+    """A module of handler/ imports from lower floors, when it is run; types may point anywhere."""
+    own = floor_of(name)
+    tree = _without_type_checking(ast.parse(LAYERED[name].read_text()))
+    targets = {module for one in imports(tree) if (module := module_of(one))} - {name}
+    floors = {to: floor_of(to) for to in targets if layer_of(to) == "handler"}
+    assert own is not None
+    assert {to for to, floor in floors.items() if floor is None or floor >= own} == set()
 
 
 @pytest.mark.parametrize("name", LAYERED)
