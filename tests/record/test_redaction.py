@@ -1,9 +1,16 @@
-"""Values that must not be seen."""
+"""``redact``: nothing that is made of a record shows what it hides."""
 
 from __future__ import annotations
 
+import collections
 import copy
+import dataclasses
 import json
+import logging
+import sys
+import types
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -16,43 +23,36 @@ from kiel_logging.record.redaction import redaction
 from tests.record.test_conversion import conversion, record
 
 HIDDEN = "[redacted]"
+SECRET = "s3cret"
 
 
 def redacted(fields: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The fields with these names hidden."""
+    """Return the fields with these names hidden."""
     redact = redaction(names)
     assert redact is not None
     return redact(fields)
 
 
-@pytest.mark.parametrize("names", [None, [], ()], ids=repr)
-def test_without_names_there_is_nothing_to_call(names: Any) -> None:
-    """Most handlers pay nothing."""
-    assert redaction(names) is None
+# -- fields ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", ["s3cret", "", 7, None, True, 1.5, ["a"], {"a": 1}, []], ids=repr)
 def test_a_value_of_any_type_is_hidden(value: Any) -> None:
-    """A container as a whole: what is in it may be named harmlessly."""
-    assert redacted({"password": value, "user": "ann"}, "password") == {
-        "password": HIDDEN,
-        "user": "ann",
-    }
+    """A container is hidden as a whole: names in it may be harmless."""
+    fields = {"password": value, "user": "ann"}
+    assert redacted(fields, "password") == {"password": HIDDEN, "user": "ann"}
 
 
-@pytest.mark.parametrize(
-    "name", ["api_key", "API_KEY", "Api-Key", "api-key", "X_Api-key", "x-api_KEY"]
-)
+@pytest.mark.parametrize("name", ["api_key", "API_KEY", "Api-Key", "X_Api-key", "x-api_KEY"])
 @pytest.mark.parametrize("option", ["api_key", "Api-Key", "API-KEY"])
 def test_spelling_does_not_count(name: str, option: str) -> None:
-    """Neither case nor which of '-' and '_' it is: HTTP headers are written in all ways."""
-    options = (option, f"x-{option}")
-    assert redacted({name: "s3cret"}, *options) == {name: HIDDEN}
+    """HTTP headers are written in any case, with '-' or '_'."""
+    assert redacted({name: "s3cret"}, option, f"x-{option}") == {name: HIDDEN}
 
 
 @pytest.mark.parametrize(("option", "name"), [("straße", "STRASSE"), ("ΚΩΔΙΚΟΣ", "κωδικος")])
 def test_case_does_not_count_in_any_script(option: str, name: str) -> None:
-    """As Unicode compares without case."""
+    """Names are compared as Unicode compares without case."""
     assert redacted({name: "s3cret"}, option) == {name: HIDDEN}
 
 
@@ -68,62 +68,32 @@ def test_other_names_are_other_names(name: str) -> None:
     ("before", "after"),
     [
         ({"a": {"key": 1, "b": 2}}, {"a": {"key": HIDDEN, "b": 2}}),
-        ({"a": [{"key": 1}, {"b": 2}]}, {"a": [{"key": HIDDEN}, {"b": 2}]}),
-        ({"a": [[{"key": 1}]]}, {"a": [[{"key": HIDDEN}]]}),
+        ({"a": [[{"key": 1}], {"b": 2}]}, {"a": [[{"key": HIDDEN}], {"b": 2}]}),
         ({"a": {"b": {"c": {"key": 1}}}}, {"a": {"b": {"c": {"key": HIDDEN}}}}),
         ({"a": {"key": {"key": 1}}}, {"a": {"key": HIDDEN}}),
         ({"a": ({"key": 1}, 2)}, {"a": [{"key": HIDDEN}, 2]}),
         ({"a": "key", "b": ["key"]}, {"a": "key", "b": ["key"]}),
-        ({"key": HIDDEN}, {"key": HIDDEN}),
+        ({"user": {"key": 1}, "user.key": 2}, {"user": {"key": HIDDEN}, "user.key": 2}),
     ],
-    ids=[
-        "in a dict",
-        "in a list",
-        "in a list in a list",
-        "deep",
-        "under itself",
-        "in a tuple",
-        "not values",
-        "hidden already",
-    ],
+    ids=str,
 )
 def test_a_name_is_found_at_any_depth(before: dict[str, Any], after: dict[str, Any]) -> None:
-    """In dicts and lists."""
+    """In dicts and lists, and never as a path."""
     assert redacted(before, "key") == after
 
 
-def test_a_name_with_a_dot_is_no_path() -> None:
-    """It is compared as any other."""
-    fields = {"user": {"key": 1}, "user.key": 2}
-    assert redacted(fields, "user.key") == {"user": {"key": 1}, "user.key": HIDDEN}
-
-
-def test_the_order_of_fields_stays() -> None:
-    """A hidden value has its place."""
-    fields = {"a": 1, "key": 2, "b": {"c": 3, "key": 4, "d": 5}}
-    made = redacted(fields, "key")
-    assert list(made) == ["a", "key", "b"]
-    assert list(made["b"]) == ["c", "key", "d"]
-
-
-def test_nothing_is_made_where_nothing_is_hidden() -> None:
-    """Most records have nothing to hide."""
-    fields: dict[str, Any] = {"a": {"b": [1, {"c": 2}]}, "d": ["e"], "f": ({},)}
-    assert redacted(fields, "key") is fields
-
-
-def test_only_what_is_changed_is_made_anew() -> None:
-    """And nothing is changed that is not ours."""
-    fields: dict[str, Any] = {"a": {"key": 1}, "b": {"c": 2}, "d": [{"e": 3}, {"key": 4}]}
+def test_only_changed_containers_are_made_anew() -> None:
+    """Nothing of the program is changed; the order stays; without secrets nothing is made."""
+    fields: dict[str, Any] = {"a": {"key": 1, "z": 2}, "b": {"c": 2}, "d": [{"e": 3}, {"key": 4}]}
     before = copy.deepcopy(fields)
     made = redacted(fields, "key")
     assert fields == before
     assert made["b"] is fields["b"]
     assert made["d"][0] is fields["d"][0]
-    assert made["a"] is not fields["a"]
+    assert [list(made), list(made["a"])] == [["a", "b", "d"], ["key", "z"]]
+    assert redacted(fields, "other") is fields
+    assert [redaction(names) for names in (None, [], ())] == [None] * 3
 
-
-# -- laws ------------------------------------------------------------------------------------------
 
 NAMES = ["password", "api-key", "Straße"]
 SPELT = ["password", "PassWord", "API_KEY", "Api-Key", "api-key", "STRASSE", "straße"]
@@ -138,7 +108,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 
 
 def dicts(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Dicts with things to see and things to hide."""
+    """Return dicts with values to see and values to hide."""
     return st.builds(
         lambda one, other: {**one, **other},
         st.dictionaries(names, inner, max_size=3),
@@ -151,12 +121,12 @@ values = st.recursive(seen, lambda inner: st.lists(inner, max_size=3) | dicts(in
 
 @given(dicts(values))
 def test_nothing_hidden_is_written(fields: dict[str, Any]) -> None:
-    """No secret is in the bytes, wherever it stood and whatever it was nested in."""
+    """No secret is in the bytes, wherever it stood."""
     assert b"s3cret" not in orjson.dumps(redacted(fields, *NAMES))
 
 
 def without(value: Any) -> Any:
-    """The same with nothing under a hidden name; as JSON reads it."""
+    """Return the value as JSON reads it, with nothing under a hidden name."""
 
     def pairs(items: list[tuple[str, Any]]) -> Any:
         return [(name, None if name in SPELT else inner) for name, inner in items]
@@ -175,7 +145,7 @@ def test_everything_else_is_as_it_was(fields: dict[str, Any]) -> None:
 
 @given(dicts(values))
 def test_redacting_again_changes_nothing(fields: dict[str, Any]) -> None:
-    """What is hidden stays hidden."""
+    """Hidden values stay hidden."""
     once = redacted(fields, *NAMES)
     assert redacted(once, *NAMES) == once
 
@@ -198,13 +168,286 @@ def test_redacting_again_changes_nothing(fields: dict[str, Any]) -> None:
     ids=repr,
 )
 def test_bad_names_are_refused(names: Any, message: str) -> None:
-    """When the handler is made: nobody wants to find out later."""
+    """When the handler is made."""
     with pytest.raises(ConfigurationError) as refused:
         redaction(names)
     assert str(refused.value).startswith(message)
 
 
-# -- odd exceptions --------------------------------------------------------------------------------
+# -- records ---------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Login:
+    """A dataclass."""
+
+    user: str
+    password: str
+
+
+Pair = collections.namedtuple("Pair", "user password")
+
+
+class Opaque:
+    """An object that has nothing but a text."""
+
+    def __init__(self) -> None:
+        self.password = SECRET
+
+    def __repr__(self) -> str:
+        return f"Opaque(password={self.password!r})"
+
+
+class Slotted:
+    """A class as those of attrs describe themselves."""
+
+    __slots__ = ("password", "user")
+    __attrs_attrs__ = (
+        types.SimpleNamespace(name="user", repr=True),
+        types.SimpleNamespace(name="password", repr=True),
+    )
+
+    def __init__(self) -> None:
+        self.user, self.password = "ada", SECRET
+
+
+class Model:
+    """A class as models of pydantic describe themselves."""
+
+    __pydantic_fields__ = {  # noqa: RUF012
+        "user": types.SimpleNamespace(repr=True),
+        "password": types.SimpleNamespace(repr=True),
+    }
+
+    def __init__(self) -> None:
+        self.__dict__.update(user="ada", password=SECRET)
+
+
+class Key:
+    """A key that is shown by its text."""
+
+    def __str__(self) -> str:
+        return "password"
+
+
+HOLDERS: dict[str, Callable[[], Any]] = {
+    "dict": lambda: {"user": "ada", "Password": SECRET},
+    "in a list in a tuple": lambda: ([{"password": SECRET}],),
+    "mapping": lambda: types.MappingProxyType({"password": SECRET}),
+    "keys of bytes": lambda: {b"password": SECRET},
+    "keys of objects": lambda: {Key(): SECRET},
+    "deque": lambda: collections.deque([{"password": SECRET}]),
+    "named tuple": lambda: Pair("ada", SECRET),
+    "dataclass": lambda: Login("ada", SECRET),
+    "attrs": Slotted,
+    "pydantic": Model,
+    "namespace": lambda: types.SimpleNamespace(password=SECRET),
+    "object": Opaque,
+    "exception": lambda: ValueError({"password": SECRET}),
+    "exception with an object": lambda: ValueError(Opaque()),
+    "in an exception in an exception": lambda: RuntimeError(ValueError({"password": SECRET})),
+}
+holders = pytest.mark.parametrize("make", HOLDERS.values(), ids=HOLDERS)
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "header": {"headers": {"h": "held"}},
+    "header of what is left out": {"headers": {"h": "held"}, "exclude": ["held"]},
+    "header of what is renamed": {"headers": {"h": "held"}, "rename": {"held": "other"}},
+    "key": {"key_field": "held"},
+    "key of what is left out": {"key_field": "held", "exclude": ["held"]},
+    "key of what is renamed": {"key_field": "held", "rename": {"held": "other"}},
+    "header of the arguments": {"headers": {"h": "args", "m": "msg"}},
+    "key maker": {"key_maker": repr},
+    "ecs": {"format": "ecs"},
+    "otel": {"format": "otel"},
+    "gelf": {"format": "gelf"},
+    "text": {"format": "text"},
+    "callable": {"format": lambda fields, record: repr((fields, vars(record)))},
+    "serializer": {"serializer": repr},
+}
+
+
+class Everything(logging.Formatter):
+    """Writes all that a record has, as formatters for JSON do."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{super().format(record)} {record.__dict__!r}"
+
+
+def raised(error: BaseException) -> Any:
+    """Return its exc_info."""
+    try:
+        raise error
+    except type(error):
+        return sys.exc_info()
+
+
+@holders
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_nothing_shows_what_is_hidden(make: Callable[[], Any], options: dict[str, Any]) -> None:
+    """Wherever in the record it is, and whatever is made of the record."""
+    held = make()
+    errors = [ValueError(held), held if isinstance(held, Exception) else KeyError("plain", held)]
+    records = [
+        record(held=held),
+        record(msg=held, args=()),
+        record(msg="with %s", args=(held,)),
+        record(msg="%(a)s", args={"a": held}),
+        record(msg="one too many", args=(held, 1)),
+        record(held=1, message=f"left by a Formatter {held!r}"),
+        *[record(held=1, exc_info=raised(error)) for error in errors],
+        record(held=1, exc_info=raised(ExceptionGroup("two", errors))),
+    ]
+    formatter = Everything() if options.get("format") == "text" else None
+    made = conversion(redact=["password"], **options)
+    for each in records:
+        before = copy.copy(each.__dict__)
+        assert SECRET not in repr(made.convert(each, formatter))
+        assert each.__dict__ == before
+
+
+@holders
+@pytest.mark.parametrize("option", ["context", "fields"])
+def test_what_options_add_is_hidden_too(make: Callable[[], Any], option: str) -> None:
+    """Values of the surroundings, and static ones."""
+    added: Any = {"held": make()}
+    given: Any = (lambda: added) if option == "context" else added
+    options = {option: given, "redact": ["password"], "rename": {"held": "other"}}
+    assert SECRET not in repr(conversion(**options).convert(record(), None))
+
+
+def test_a_record_that_can_not_be_converted_is_reported_without_it() -> None:
+    """On stderr, where the record itself would show it."""
+    made = conversion(redact=["password"])
+    for make in HOLDERS.values():
+        seen = made.as_seen(record(msg="one too many", args=(make(), 1), held=make()))
+        assert SECRET not in repr(vars(seen))
+
+
+class Uncopied(logging.LogRecord):
+    """A record that can't be copied."""
+
+    def __reduce_ex__(self, version: Any) -> Any:
+        raise RuntimeError("not today")
+
+
+def test_a_record_that_can_not_be_copied_does_not_show_it() -> None:
+    """A record of a class of the program."""
+    given = Uncopied("shop", 20, "shop.py", 7, "hello", ({"password": SECRET},), None)
+    seen = conversion(redact=["password"]).as_seen(given)
+    assert seen.getMessage() == "<a record that can't be shown: not today>"
+
+
+def shown(given: logging.LogRecord, **options: Any) -> dict[str, Any]:
+    """Return its fields as a consumer finds them."""
+    item = conversion(redact=["password"], **options).convert(given, None)
+    found: dict[str, Any] = json.loads(item.record.value or b"")
+    return found
+
+
+def test_everything_else_is_seen() -> None:
+    """Other fields are shown, and values that have a text by nature."""
+    given = record(
+        held=Login("ada", SECRET), price=Decimal("9.90"), error=ValueError("why"), n=7, o=Opaque()
+    )
+    made = shown(given)
+    assert made["held"] == {"user": "ada", "password": "[redacted]"}
+    assert (made["price"], made["error"], made["n"]) == ("9.90", "ValueError: why", 7)
+    assert made["o"] == "<Opaque>"
+    assert made["message"] == "sold tea"
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "expected"),
+    [
+        ("%d of %.1f for %s", (1, 2.5, "ada"), "1 of 2.5 for ada"),
+        ("%s", (Decimal("9.90"),), "9.90"),
+        ("%.1f", (Decimal("9.90"),), "9.9"),
+        ("failed: %s", (ValueError("why"),), "failed: why"),
+        ("%s", ({"user": "ada", "password": 1},), "{'user': 'ada', 'password': '[redacted]'}"),
+        ("%(user)s %(password)s %(n)03d", {"user": "ada", "password": 1, "n": 7}, None),
+        ("%s", (Opaque(),), "<Opaque>"),
+        ({"event": "login", "password": 1}, (), {"event": "login", "password": "[redacted]"}),
+    ],
+    ids=repr,
+)
+def test_messages_show_no_hidden_value(message: Any, arguments: Any, expected: Any) -> None:
+    """Numbers stay numbers for the format, objects are shown as structures."""
+    made = shown(record(msg=message, args=arguments))["message"]
+    assert made == ("ada [redacted] 007" if expected is None else expected)
+
+
+def test_an_exception_keeps_everything_else() -> None:
+    """Its type, the frames, and the texts of others."""
+    error = ValueError({"password": SECRET})
+    error.__cause__ = KeyError("plain")
+    made = shown(record(exc_info=raised(error)))["exception"]
+    assert made["type"] == "ValueError"
+    assert made["message"] == "[redacted]"
+    assert "KeyError: 'plain'" in made["traceback"]
+    assert "in raised" in made["traceback"]
+    assert made["traceback"].endswith("ValueError: [redacted]\n")
+
+
+def test_an_exception_of_texts_is_shown_whole() -> None:
+    """No names stand in a text."""
+    made = shown(record(exc_info=raised(ValueError("card", 7))))["exception"]
+    assert made["message"] == "('card', 7)"
+
+
+class Rude(dict[str, Any]):
+    """Arguments whose methods raise."""
+
+    def items(self) -> Any:
+        raise RuntimeError("not today")
+
+
+@pytest.mark.parametrize("arguments", [Rude(password=SECRET), types.MappingProxyType({})], ids=repr)
+def test_odd_arguments_do_not_cost_the_record(arguments: Mapping[str, Any]) -> None:
+    """Their methods may raise anything."""
+    made = shown(record(msg="hello %(password)s", args=arguments))
+    assert "hello" in made["message"]
+    assert SECRET not in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("extras", "options"),
+    [
+        ({"word": SECRET}, {"rename": {"word": "password"}}),
+        ({"password": SECRET, "word": "x"}, {"rename": {"word": "password"}}),
+        ({"password": SECRET}, {"rename": {"password": "word"}}),
+        ({}, {"fields": {"password": SECRET}}),
+        ({"password": SECRET}, {"context": lambda: {"password": SECRET}}),
+        ({"password": SECRET}, {"key_maker": lambda fields: fields["password"]}),
+    ],
+)
+def test_no_option_uncovers_a_value(extras: dict[str, Any], options: dict[str, Any]) -> None:
+    """A renamed field hides its value under the old name and under the new one."""
+    item = conversion(redact=["password"], **options).convert(record(**extras), None)
+    assert SECRET not in repr(item)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *[{"key_field": name} for name in ("password", "user.Password", "password.hash")],
+        *[{"headers": {"p": name}} for name in ("PASSWORD", "user.password")],
+        {"key_field": "word", "rename": {"word": "password"}},
+        {"headers": {"w": "word"}, "rename": {"word": "password"}},
+    ],
+    ids=str,
+)
+def test_a_key_or_a_header_that_would_show_it_is_refused(options: dict[str, Any]) -> None:
+    """The options contradict each other."""
+    with pytest.raises(ConfigurationError, match="which redact hides"):
+        conversion(redact=["password"], **options)
+
+
+def test_replaced_values_are_named_when_values_are_redacted() -> None:
+    """Values are made plain before, and once more when they are written: all names are kept."""
+    made = shown(record(a=float("nan"), b="\ud800"))
+    assert made["kiel_logging"] == {"replaced": ["a", "b"]}
 
 
 @pytest.mark.parametrize(
