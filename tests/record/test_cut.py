@@ -1,4 +1,4 @@
-"""What is too long cut to size: the longest values first, and never the shape."""
+"""Values that are too long are cut: the longest first, and never their shape."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_longest_loses() -> None:
 
 
 def test_all_that_are_long_are_cut_to_one_length() -> None:
-    """What is shorter than that is left alone."""
+    """Shorter values are left alone."""
     kept, names = cut({"a": "x" * 5000, "b": "y" * 400, "c": "z" * 1000}, 1500)
     assert kept["b"] == "y" * 400
     assert len(kept["a"]) == len(kept["c"])
@@ -79,7 +79,7 @@ def test_a_list_keeps_its_first_items() -> None:
 
 
 def test_the_last_item_of_a_list_may_be_cut() -> None:
-    """With a name of its own; what follows is not there."""
+    """It is named; the items behind it are missing."""
     kept, names = cut({"v": ["a", {"b": "x" * 500}, "c"]}, 200)
     assert kept["v"][0] == "a"
     assert kept["v"][1]["b"].endswith("x" + MARK)

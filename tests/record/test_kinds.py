@@ -25,12 +25,12 @@ pydantic: Any = pytest.importorskip("pydantic")
 
 
 def shipped(value: object) -> Any:
-    """What a consumer finds in the place of a value."""
+    """Return what a consumer finds in the place of a value."""
     return json.loads(log_json({"value": value}))["value"]
 
 
 def replaced(value: object) -> Any:
-    """The names of what could not be shown."""
+    """Return the names of the values that could not be shown."""
     return json.loads(log_json({"v": value})).get("kiel_logging", {}).get("replaced")
 
 
@@ -89,7 +89,7 @@ class Address(pydantic.BaseModel):  # type: ignore[misc,valid-type]
 
 
 class User(pydantic.BaseModel):  # type: ignore[misc,valid-type]
-    """A model, with names that it was not told of."""
+    """A model that takes other names as well."""
 
     model_config = {"extra": "allow"}  # noqa: RUF012
     name: str

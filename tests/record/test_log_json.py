@@ -33,7 +33,7 @@ from tests.support.examples import examples
 
 
 def refuse(constant: str) -> Any:
-    """What json.loads would take, and JSON does not have."""
+    """Refuse constants that json.loads would take, and JSON lacks."""
     raise AssertionError(f"{constant} is no JSON")
 
 
@@ -45,14 +45,14 @@ def no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def strictly_read(data: bytes) -> Any:
-    """What any JSON parser reads from it."""
+    """Return it as any JSON parser reads it."""
     assert type(data) is bytes
     orjson.loads(data)
     return json.loads(data.decode(), parse_constant=refuse, object_pairs_hook=no_name_twice)
 
 
 def shipped(value: object) -> Any:
-    """What a consumer finds in the place of a value."""
+    """Return the value as a consumer finds it."""
     return strictly_read(log_json({"value": value}))["value"]
 
 
@@ -111,7 +111,7 @@ def test_what_has_a_text_is_shown_and_not_named() -> None:
 def test_what_could_not_be_shown_is_named(
     value: Any, expected: Any, names: list[str] | None
 ) -> None:
-    """In a field of its own, with its neighbours as they are."""
+    """The notes name it; its neighbours are as they were."""
     read = strictly_read(log_json({**OURS, "value": value}))
     notes = {} if names is None else {NOTES: {"replaced": names}}
     assert read == {**OURS, "value": expected, **notes}
@@ -135,7 +135,7 @@ def test_a_field_of_the_program_under_our_name_is_kept(theirs: Any) -> None:
 @pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
 @pytest.mark.parametrize("depth", [1_000, 10_000])
 def test_nesting_is_cut_somewhere(wrap: Callable[[Any], Any], depth: int) -> None:
-    """Neither our stack overflows nor a reader's."""
+    """No stack overflows, ours or a reader's."""
     data = log_json({"value": {"deep": nested(depth, wrap)}, "message": "hello"})
     assert strictly_read(data)["message"] == "hello"
     assert TOO_DEEP.encode() in data
@@ -171,7 +171,7 @@ def test_a_layout_that_can_not_take_a_value_is_given_another(value: Any) -> None
 
 
 def test_a_layout_that_is_wrong_is_told() -> None:
-    """It is ours; hiding the bug would help nobody."""
+    """A layout is code of the package: its bugs are not hidden."""
 
     def wrong(fields: dict[str, Any]) -> Any:
         return fields["no such"]

@@ -36,7 +36,7 @@ UNSHOWABLE = "<Unshowable that can't be shown: RuntimeError>"
 
 
 def made(value: Any, **options: Any) -> tuple[Any, list[str]]:
-    """What stands in the place of a value, and the names."""
+    """Return the plain value, and the names."""
     fields = {"v": value}
     names = make_plain(fields, **options).replaced
     return fields["v"], names
@@ -128,7 +128,7 @@ class Pairs(Mapping[str, int]):
 
 
 class Loud(str):
-    """Text with hooks of its own."""
+    """A text with hooks that raise."""
 
     def __str__(self) -> str:
         raise RuntimeError("not today")
@@ -404,7 +404,7 @@ def test_keys_are_text(key: Any, expected: str, names: list[str]) -> None:
 def test_keys_that_become_the_same_text_both_survive(
     value: Any, expected: Any, names: list[str]
 ) -> None:
-    """What is text already keeps its name; the other one gets a number, and is named."""
+    """A text keeps its name; the other key gets a number, and is named."""
     assert made(value) == (expected, names)
 
 
@@ -509,7 +509,7 @@ def test_a_mapping_without_an_end_ends() -> None:
 
 
 def test_long_keys_end_too() -> None:
-    """What is in them counts like what is in values."""
+    """Their parts count like those of values."""
     shown, names = made({tuple(range(n, n + MOST // 2)): n for n in range(4)})
     assert names
     assert TOO_MANY in str(shown)
@@ -632,7 +632,7 @@ def test_what_is_given_is_not_changed(values: list[Any]) -> None:
 
 
 def shape(value: Any, above: tuple[int, ...] = ()) -> Any:
-    """What a value is made of, by identity."""
+    """Return the structure of a value, by identity."""
     if id(value) in above:
         return "cycle"
     above = (*above, id(value))

@@ -141,12 +141,12 @@ def without_some(fields: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def as_json(value: Any) -> str:
-    """A value's JSON: what tells 1 from True and 1.0."""
+    """Return a value as JSON, in which 1, True and 1.0 differ."""
     return json.dumps(value, sort_keys=True)
 
 
 def lost(expected: list[Any], found: list[Any]) -> Counter[str]:
-    """What is expected and not found, as often as it is expected; JSON in a text counts."""
+    """Return the expected values that are not found, as often; JSON in a text counts."""
     missing = Counter(map(as_json, expected)) - Counter(map(as_json, found))
     texts = Counter(value for value in map(_read, found) if value is not None)
     return missing - texts

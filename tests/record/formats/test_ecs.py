@@ -280,7 +280,7 @@ def test_any_fields_make_a_document(fields: dict[str, Any], extra: dict[str, Any
 
 
 def theirs(record: logging.LogRecord) -> dict[str, Any]:
-    """What Elastic's formatter makes of a record."""
+    """Return the result of Elastic's formatter."""
     made: dict[str, Any] = json.loads(ecs_logging.StdlibFormatter().format(logged_copy(record)))
     return made
 

@@ -127,7 +127,7 @@ def test_extras(extra: dict[str, Any], added: dict[str, Any]) -> None:
 
 
 def test_an_exception_s_fields_don_t_take_an_extra_s_place() -> None:
-    """Nor do the rest of an extra of that name, beside what is told of an exception."""
+    """The rest of an extra of that name has its own place too."""
     made = message(exception={**EXCEPTION, "code": 3}, exception_type="mine")
     assert made["_exception_type"] == "shop.errors.Declined"
     assert made["_exception_type_2"] == "mine"
@@ -164,7 +164,7 @@ def test_what_is_required_is_there_without_any_field() -> None:
 
 
 def test_what_a_record_has_not_is_not_there() -> None:
-    """Where logging was told not to ask for threads and processes."""
+    """Programs may switch off the threads and processes of logging."""
     made = message(thread=None, thread_name=None, process=None)
     assert made.keys() == WHOLE.keys() - {"_thread", "_thread_name", "_pid"}
 
@@ -259,7 +259,7 @@ class Graypy(graypy.handler.BaseGELFHandler):
 
 
 def theirs(record: logging.LogRecord) -> dict[str, Any]:
-    """What graypy makes of a record."""
+    """Return graypy's form of a record."""
     handler = Graypy(level_names=True)
     made: dict[str, Any] = json.loads(handler._pack_gelf_dict(handler._make_gelf_dict(record)))
     return made
@@ -305,7 +305,7 @@ def test_graypy_s_full_message_has_the_same_lines() -> None:
 
 
 def test_graypy_s_booleans_and_nulls_are_what_graylog_passes_over() -> None:
-    """So they are texts here: no string nor number otherwise."""
+    """So they are texts here."""
     record = logged(yes=True, none=None)
     assert (theirs(record)["_yes"], theirs(record)["_none"]) == (True, None)
     ours = of_record(lay_out, record)

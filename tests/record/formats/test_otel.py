@@ -36,7 +36,7 @@ from tests.support.examples import examples
 
 
 def read(made: dict[str, Any]) -> LogsData:
-    """What protobuf's own, strict reader makes of it."""
+    """Return it as protobuf's own, strict reader reads it."""
     changed = copy.deepcopy(made)
     for record in changed["resourceLogs"][0]["scopeLogs"][0]["logRecords"]:
         assert type(record["severityNumber"]) is int  # names are not valid in OTLP's JSON
@@ -64,7 +64,7 @@ def from_key_values(values: Any) -> dict[str, Any]:
 
 
 def from_any_value(value: AnyValue) -> Any:
-    """What an AnyValue says."""
+    """Return the value of an AnyValue."""
     kind = value.WhichOneof("value")
     if kind is None:
         return None
@@ -338,7 +338,7 @@ def big_as_text(value: Any) -> Any:
 
 
 def exported(record: logging.LogRecord) -> tuple[dict[str, Any], str, LogRecord]:
-    """What the SDK's handler and exporter make of a record."""
+    """Return the result of the SDK's handler and exporter."""
     exporter, provider = InMemoryLogRecordExporter(), LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     with pytest.warns(DeprecationWarning, match="LoggingHandler"):
