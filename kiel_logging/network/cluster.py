@@ -1,4 +1,4 @@
-"""The brokers of a cluster: who leads what, and one connection to each that is needed.
+"""The brokers of a cluster: their partitions, and one connection to each that is needed.
 
 The law: at most one refresh of the metadata runs at a time; a broker that failed is left alone for
 a backoff; when three known brokers in a row do not answer, the bootstrap list is asked again
@@ -39,14 +39,14 @@ from kiel_logging.wire.schemas import Api
 from kiel_logging.wire.topic_configs import max_message_bytes_request, read_max_message_bytes
 
 MAX_REQUESTS_IN_FLIGHT: Final = 5
-"""Produce requests that one broker may owe us an answer for: the Java client's default."""
+"""Produce requests that one broker may owe an answer for: the Java client's default."""
 
 _PATIENCE: Final = 2.0
 """Seconds until another broker is asked what any can answer, and until a slow one is reported."""
 
 _IN_VAIN: Final = 3
-"""Brokers that may leave us without an answer, one after the other, until the bootstrap brokers are
-asked again: a list of thousands that are gone, or never were, would take hours."""
+"""Brokers that may give no answer, one after the other, until the bootstrap brokers are asked: a list
+of thousands that are gone, or never were, would take hours."""
 
 _LONGEST: Final = 10.0
 """Seconds that the only known broker has until then."""
@@ -58,7 +58,7 @@ SLOW: Final = 5.0
 """Seconds without an answer after which a broker that owes some is in trouble."""
 
 _REFUSALS: Final = (AuthenticationFailed, UnsupportedMechanism)
-"""What all brokers of a cluster will say: asking another only locks an account sooner."""
+"""Errors that all brokers of a cluster agree on: asking another only locks an account sooner."""
 
 _SECURITY_PATIENCE: Final = 10
 """How many times longer than after other errors it takes until the next attempt: 1 s to 10 s."""
@@ -194,7 +194,7 @@ class Cluster:
     def __repr__(self) -> str:
         return f"<Cluster {list(self.nodes.values())}>"
 
-    # What is known of topics.
+    # Topics and their leaders.
 
     def use_topic(self, topic: str) -> None:
         """Include ``topic`` in what brokers are asked about."""
@@ -361,7 +361,7 @@ class Cluster:
         asked = frozenset(self._topics)
         request = metadata_request(connection.version(Api.METADATA), sorted(asked))
         timeout = self._options.request_timeout
-        # The response itself, with thousands of objects, is let go before more are made.
+        # No variable keeps the response, with its thousands of objects, while more are made.
         metadata = read_metadata(await connection.send(Api.METADATA, request, timeout), asked)
         if metadata.error != ErrorCode.none:  # REBOOTSTRAP_REQUIRED: others, then bootstrap brokers
             raise ProtocolError(
@@ -436,7 +436,7 @@ class Cluster:
         return connection
 
     def forget_refusal(self) -> None:
-        """Whoever asks now may have put the credentials right."""
+        """Ask brokers again that refused this client: the credentials may have been put right."""
         self._refusal = None
 
     def node(self, node_id: int, now: float) -> Node | None:
@@ -480,7 +480,7 @@ class Cluster:
             await self._connected(node)
         except BrokerError as error:
             self.trouble = error
-            # It may be down for long: somebody else may lead its partitions by now.
+            # It may be down for long: another one may lead its partitions by now.
             self.want_refresh()
         finally:
             self._on_change()

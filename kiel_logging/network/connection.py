@@ -1,8 +1,8 @@
 """One connection to one broker: requests out, responses in, in order.
 
 The law: every request that was sent ends, with its response or with the reason why there is none.
-It keeps nothing that the broker sends unasked, and no response larger than its request allows.
-The only module that catches what sockets raise; everyone else sees BrokerError.
+A response that was not asked for, or is larger than its request allows, closes the connection.
+The only module that catches the errors of sockets; all others see BrokerError.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from kiel_logging.wire.messages import Request
 from kiel_logging.wire.schemas import Api
 
 _RENEW_AT: Final = 0.85
-"""The part of a session's lifetime after which we say again who we are, as the Java client does."""
+"""The part of a session's lifetime after which it is renewed, as in the Java client."""
 
 RENEW_LEAST: Final = 3.0
 """Seconds from one session to the next at least, however short the broker says that they are."""
@@ -49,7 +49,7 @@ bounds in seconds. If it takes longer all the same, the price of the mistake is 
 
 _NO_TIMEOUT: Final = 3600.0  # seconds: another one is shorter
 
-# What the first four bytes say when the port speaks something else.
+# The first four bytes when the port speaks something else.
 _TLS_ALERT: Final = 0x15
 _HTTP: Final = int.from_bytes(b"HTTP", "big")
 
@@ -199,23 +199,34 @@ class Connection:
             self._time_out(api, timeout)
             raise _again(self.closed or self._lost(StreamClosedError())) from None
 
+    async def ask_now(self, api: Api, request: Request, timeout: float) -> Any:
+        """Return the response to a request that is sent while others are held.
+
+        Raises as the future of ``send()`` does.
+        """
+        if self.closed is not None:
+            raise _again(self.closed)
+        response = self._loop.create_future()
+        self._transmit(api, request, timeout, response)
+        return await response
+
     def _write(self, frame: bytes) -> None:
         try:
             self._stream.write(frame)
         except StreamClosedError as cause:
             self.close(self._lost(cause))
 
-    # Who we are.
+    # Authentication.
 
     async def authenticate(self, authenticator: Authenticator, timeout: float) -> None:
-        """Tell the broker who we are, now and before each session ends; ``timeout`` in seconds.
+        """Authenticate, now and before each session ends; ``timeout`` in seconds.
 
         Raises:
             SecurityError: it does not accept us, or is not what it claims to be.
             BrokerError: the connection was lost.
         """
         self._authenticator = authenticator
-        lifetime = await authenticator.authenticate(_Line(self, timeout))
+        lifetime = await authenticator.authenticate(self, timeout)
         if lifetime > 0:
             wait = max(RENEW_LEAST, lifetime * _RENEW_AT)
             self._session_timer = self._loop.call_later(wait, self._renew, timeout)
@@ -267,7 +278,7 @@ class Connection:
         request = versions.api_versions_request(0, VERSION)
         try:
             async with asyncio.timeout(self._probe_patience):
-                await _Line(self, _NO_TIMEOUT).ask(Api.API_VERSIONS, request)
+                await self.ask_now(Api.API_VERSIONS, request, _NO_TIMEOUT)
         except TimeoutError:
             raise ConnectionLost(
                 f"the connection to {self.address} was lost: it was idle for {quiet:.0f} s, and "
@@ -297,7 +308,7 @@ class Connection:
             self.close(error)
         except OSError as cause:  # tornado lets some of those through
             self.close(ConnectionLost(f"the connection to {self.address} was lost: {cause}"))
-        except Exception as bug:  # ours; whoever waits for a response must hear of it
+        except Exception as bug:  # in this package; what waits for a response has to end
             self.close(ProtocolError(f"reading from {self.address} failed: {bug!r}"))
 
     async def _read_size(self) -> int:
@@ -382,27 +393,6 @@ class Connection:
         if holding is not None and holding is not asyncio.current_task():
             holding.cancel()
         self._release()  # a task that is cancelled before its first step would not
-
-
-class _Line:
-    """A connection for its authenticator, whose requests are not held."""
-
-    def __init__(self, connection: Connection, timeout: float) -> None:
-        self._connection = connection
-        self._timeout = timeout
-        self.address = connection.address
-
-    def version(self, api: Api) -> int:
-        """Return the version of ``api`` that is spoken."""
-        return self._connection.version(api)
-
-    async def ask(self, api: Api, request: Request) -> Any:
-        """Send ``request`` and return its response."""
-        response = asyncio.get_running_loop().create_future()
-        if self._connection.closed is not None:
-            raise _again(self._connection.closed)
-        self._connection._transmit(api, request, self._timeout, response)
-        return await response
 
 
 def _again(error: BrokerError) -> BrokerError:

@@ -235,7 +235,7 @@ class Engine:
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
-        """What has kept records from being delivered for some seconds; any thread may ask."""
+        """The troubles that have held up records for some seconds; any thread may ask."""
         return self.sender.watch.lasting
 
     def evict(self, want: Callable[[TopicPartition], bool]) -> list[Any]:

@@ -33,7 +33,7 @@ async def resolve(address: Address) -> Sequence[SocketAddress]:
 
 
 def parse_numeric(address: Address) -> Sequence[SocketAddress]:
-    """Return ``address`` if its host is an IP address already, else nothing; asks nobody."""
+    """Return ``address`` if its host is an IP address already, else nothing, without a look-up."""
     try:
         return _look_up(address, socket.AI_NUMERICHOST)
     except BrokerUnreachable:

@@ -1,6 +1,6 @@
-"""Room in the buffer: whoever finds none waits in line, for a time.
+"""Room in the buffer: a message that finds none waits in line, for a time.
 
-The law: nobody overtakes; what was granted is counted until it is in the buffer.
+The law: none overtakes another; granted bytes are counted until they are in the buffer.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ class Room:
                 turn.set_result(None)
 
     def close(self) -> None:
-        """Turn away everybody who waits."""
+        """Fail all that wait."""
         line, self._line = self._line, deque()
         for _, turn in line:
             if not turn.done():

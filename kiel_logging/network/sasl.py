@@ -51,14 +51,14 @@ _KVSEP: Final = "\x01"
 
 
 class Line(Protocol):
-    """A connection that has only the requests of its authenticator to send."""
+    """A connection on which no other request is sent meanwhile."""
 
     address: Address
 
     def version(self, api: Api) -> int:
         """Return the version of ``api`` that is spoken."""
 
-    async def ask(self, api: Api, request: Request) -> Any:
+    async def ask_now(self, api: Api, request: Request, timeout: float) -> Any:
         """Send ``request`` and return its response."""
 
 
@@ -85,8 +85,10 @@ class Authenticator:
         self._run_aside = run_aside
         self._warn = options.mechanism == PLAIN and not encrypted
 
-    async def authenticate(self, line: Line) -> float:
+    async def authenticate(self, line: Line, timeout: float) -> float:
         """Return how many seconds the session has; 0 is without an end.
+
+        Each answer may take ``timeout`` seconds.
 
         Raises:
             SecurityError: the broker does not accept us, or is not what it claims to be.
@@ -94,7 +96,7 @@ class Authenticator:
         """
         self._warn_once()
         try:
-            return await self._converse(line)
+            return await self._converse(line, timeout)
         except BrokerError as error:
             refusal = type(error)(*error.args)
         except Exception as bug:  # ours or scramp's; its text may have anything in it
@@ -104,14 +106,15 @@ class Authenticator:
         # A new one, out here: the frames and errors below have what was sent among their locals.
         raise refusal
 
-    async def _converse(self, line: Line) -> float:
+    async def _converse(self, line: Line, timeout: float) -> float:
         conversation = await self._conversation()
-        await self._name_mechanism(line)
+        await self._name_mechanism(line, timeout)
         version = line.version(Api.SASL_AUTHENTICATE)
         message, lifetime = next(conversation), 0.0
         while True:
             request = sasl_authenticate_request(version, message)
-            answer = read_sasl_authenticate(await line.ask(Api.SASL_AUTHENTICATE, request))
+            response = await line.ask_now(Api.SASL_AUTHENTICATE, request, timeout)
+            answer = read_sasl_authenticate(response)
             self._check(line, answer)
             lifetime = answer.lifetime or lifetime
             following = await self._next_message(conversation, answer.auth_bytes)
@@ -157,9 +160,10 @@ class Authenticator:
             return plain(username, password)
         return scram(options.mechanism, username, password)
 
-    async def _name_mechanism(self, line: Line) -> None:
+    async def _name_mechanism(self, line: Line, timeout: float) -> None:
         mechanism = self._options.mechanism
-        response = await line.ask(Api.SASL_HANDSHAKE, sasl_handshake_request(mechanism))
+        request = sasl_handshake_request(mechanism)
+        response = await line.ask_now(Api.SASL_HANDSHAKE, request, timeout)
         error, offered = read_sasl_handshake(response)
         if error == ErrorCode.unsupported_sasl_mechanism:
             # Whatever the broker says: some names, and not all of a long one.

@@ -1,4 +1,4 @@
-"""TLS: the context that connections are made with, and what its failures mean.
+"""TLS: the context that connections are made with, and the meaning of its failures.
 
 The files are read again when they changed, so that renewed certificates take effect. Certificates
 and host names are verified unless an option says otherwise.
@@ -81,7 +81,7 @@ class Tls:
 
 
 def _warn_of(context: ssl.SSLContext, *, given: bool) -> None:
-    """Warn of a context that does not verify all: one that was ``given``, or one of ours."""
+    """Warn of a context that does not verify all, whether it was ``given`` or made here."""
     if context.verify_mode != ssl.CERT_REQUIRED:
         option = "ssl_context without CERT_REQUIRED" if given else "ssl_verify_certificate=False"
         what = "anybody can pose as a broker and read everything"
@@ -124,7 +124,7 @@ def trusting(authorities: str | None, option: str = "ssl_cafile") -> ssl.SSLCont
 
 def _identify(context: ssl.SSLContext, options: TlsOptions) -> None:
     assert options.certfile is not None
-    # Without one of ours OpenSSL would ask for a password on the terminal.
+    # Without any, OpenSSL would ask for a password on the terminal.
     password = "" if options.password is None else options.password.read()
     try:
         context.load_cert_chain(options.certfile, options.keyfile, password=password)

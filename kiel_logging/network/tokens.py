@@ -25,7 +25,7 @@ _PATIENCE: Final = 30.0
 """Seconds that a provider may take; requests may wait meanwhile."""
 
 _SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
-"""What a token can be made of: anything else would end it, or the message that it is in."""
+"""The characters of a token: any other would end it, or the message that it is in."""
 
 
 class Tokens:
@@ -63,19 +63,16 @@ class Tokens:
             if self._last is not None and self._clock() < self._good_until:
                 last: Token = self._last.reveal()
                 return last
-            return await self._renew()
-
-    async def _renew(self) -> Token:
-        token = await self._fetch()
-        now = self._clock()
-        expires_at = token.expires_at if token.expires_at is not None else _jwt_end(token.value)
-        self._last = Secret("a token", token)
-        # One whose end nobody knows is fetched anew for every session.
-        self._good_until = 0.0 if expires_at is None else now + (expires_at - now) * _GOOD_FOR
-        return token
+            token = await self._fetch()
+            now = self._clock()
+            expires_at = token.expires_at if token.expires_at is not None else _jwt_end(token.value)
+            self._last = Secret("a token", token)
+            # A token whose end is not known is fetched anew for every session.
+            self._good_until = 0.0 if expires_at is None else now + (expires_at - now) * _GOOD_FOR
+            return token
 
     def forget(self) -> None:
-        """The broker did not like the one it was given."""
+        """Fetch another token next time: the broker refused the last one."""
         self._last = None
 
     async def _fetch(self) -> Token:
@@ -135,7 +132,7 @@ def _checked(returned: object) -> Token:
 
 
 def _jwt_end(token: str) -> float | None:
-    """Return when a JWT ends, None when that can't be told (RFC 7519)."""
+    """Return when a JWT ends, None where it does not say so (RFC 7519)."""
     try:
         claims = token.split(".")[1]
         padded = claims + "=" * (-len(claims) % 4)

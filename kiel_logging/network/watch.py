@@ -104,7 +104,7 @@ class Watch:
         self._troubles = Troubles()
         self.lasting = ()
 
-    # What is wrong.
+    # Troubles are found.
 
     def _see(self, now: float) -> dict[str, Seen]:
         seen: dict[str, Seen] = {}
@@ -148,7 +148,7 @@ class Watch:
                 _add(seen, subject, Seen(error, records, urgent=late))
 
     def _subject(self, where: TopicPartition, error: Exception) -> tuple[str, bool]:
-        """Return who is in trouble if a partition is stalled, and whether that is urgent."""
+        """Return the subject in trouble if a partition is stalled, and whether that is urgent."""
         leader = self._cluster.topology.leader(where)
         node = None if leader is None else self._cluster.nodes.get(leader)
         if node is not None and isinstance(error, BrokerError):
@@ -164,7 +164,7 @@ class Watch:
                 found[where.topic] += self._accumulator.outstanding_of(where)
         yield from found.items()
 
-    # What is reported.
+    # Troubles are reported.
 
     def _report(self, due: Report, now: float) -> None:
         trouble = due.trouble

@@ -248,7 +248,7 @@ def test_deadlines_behind_an_overdue_batch_in_flight_count() -> None:
 
 
 def test_a_deadline_is_always_ahead() -> None:
-    """What is over was done already, or is done now: a timer for it would spin."""
+    """Work that is due was done already, or is done now: a timer for it would spin."""
     acc = accumulator()
     append(acc, "a", now=0.0)
     assert acc.next_deadline(LINGER) == TIMEOUT

@@ -88,7 +88,7 @@ def test_a_legal_transition(state: State, verb: str, after: State) -> None:
     [(state, verb) for state, legal in LAW.items() for verb in VERBS if verb not in legal],
 )
 def test_an_illegal_transition(state: State, verb: str) -> None:
-    """A bug of ours is loud, and leaves the batch as it was."""
+    """A bug is loud, and leaves the batch as it was."""
     made = batch_in(state)
     with pytest.raises(AssertionError):
         VERBS[verb](made)

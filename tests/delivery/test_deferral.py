@@ -128,7 +128,7 @@ def test_a_rejected_batch_waits_with_its_whole_topic() -> None:
 
 
 def test_a_rejected_batch_comes_first_again() -> None:
-    """What came later does not overtake it, and takes the numbers behind it."""
+    """Later records do not overtake it, and take the numbers behind it."""
     parts = deferring()
     batch = rejected(parts, "a", "b")
     parts.append("c")

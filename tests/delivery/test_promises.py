@@ -79,7 +79,7 @@ class Request:
 
 
 class Ends:
-    """Notes every end, and finds out when one is told twice."""
+    """Notes every end, so that one that is reported twice is found."""
 
     keeps = False
 
@@ -141,7 +141,7 @@ class Promises(RuleBasedStateMachine):
             delivery_timeout=DELIVERY_TIMEOUT,
         )
 
-    # What the program does.
+    # The program.
 
     @rule(partition=st.sampled_from(PARTITIONS), count=st.integers(1, 6))
     def produce(self, partition: TopicPartition, count: int) -> None:
@@ -173,7 +173,7 @@ class Promises(RuleBasedStateMachine):
             assert batch.stamp is not None
             self.in_flight.append(Request(batch, batch.stamp, tuple(batch.tokens)))
 
-    # What the network and the broker do with a request.
+    # The network and the broker.
 
     def take(self, data: st.DataObject) -> Request:
         """Return one of the requests that are on their way."""
@@ -199,7 +199,7 @@ class Promises(RuleBasedStateMachine):
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data())
     def lose_the_answer(self, data: st.DataObject) -> None:
-        """It is stored, and nobody is told."""
+        """It is stored, and its answer vanishes."""
         request = self.take(data)
         self.store(request)
         self.unanswered(request)
@@ -207,7 +207,7 @@ class Promises(RuleBasedStateMachine):
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data())
     def delay_the_request(self, data: st.DataObject) -> None:
-        """It arrives when nobody waits for it any more."""
+        """It arrives when it was given up."""
         request = self.take(data)
         self.late.append(request)
         self.unanswered(request)
@@ -215,7 +215,7 @@ class Promises(RuleBasedStateMachine):
     @precondition(lambda self: self.late)
     @rule(data=st.data())
     def arrive_late(self, data: st.DataObject) -> None:
-        """A delayed request reaches its broker; its answer reaches nobody."""
+        """A delayed request reaches its broker; its answer vanishes."""
         self.store(self.late.pop(data.draw(st.integers(0, len(self.late) - 1))))
 
     def unanswered(self, request: Request) -> None:
@@ -252,11 +252,11 @@ class Promises(RuleBasedStateMachine):
             result = PartitionResult(error=ErrorCode.request_timed_out, base_offset=-1)
         self.settlement.answered(request.batch, result, self.now)
 
-    # What must hold.
+    # Invariants.
 
     @invariant()
     def every_message_ends_at_most_once(self) -> None:
-        """No token is told delivered or failed twice, or both."""
+        """No token is reported as delivered or failed twice, or as both."""
         ended = self.ends.delivered_tokens + self.ends.failed_tokens
         assert len(ended) == len(set(ended))
 
@@ -274,7 +274,7 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def the_counters_tell_what_is_outstanding(self) -> None:
-        """What has not ended is buffered or in flight."""
+        """Records that have not ended are buffered or in flight."""
         ended = len(self.ends.delivered_tokens) + len(self.ends.failed_tokens)
         assert self.accumulator.outstanding == self.tokens - ended
         assert self.accumulator.in_flight == sum(len(sent.tokens) for sent in self.in_flight)

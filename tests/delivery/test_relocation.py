@@ -154,7 +154,7 @@ class AnyPartitions(RuleBasedStateMachine):
 
     @rule(partitions=st.integers(1, 4))
     def make_again(self, partitions: int) -> None:
-        """Delete the topic and make another of its name, as the metadata tells."""
+        """Delete the topic and make another of its name; the metadata shows it."""
         self.times += 1
         self.topology.update(made(partitions, self.times), self.now)
         self.settlement.relocate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -29,7 +30,7 @@ def to_partition(partition: int) -> Any:
 
 
 def values(cluster: FakeCluster, topic: str, partition: int = 0) -> list[bytes | None]:
-    """What is stored in one partition, in order."""
+    """The values that are stored in one partition, in order."""
     return [record.value for record in cluster.records(topic)[partition]]
 
 
@@ -63,7 +64,7 @@ def small_heap() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def quiet_loop(io_loop: IOLoop, small_heap: None) -> Iterator[None]:
-    """Fails a test that leaves a task behind, or an exception that nobody looked at."""
+    """Fails a test that leaves a task behind, or an exception that is never looked at."""
     complaints: list[dict[str, Any]] = []
     loop: asyncio.AbstractEventLoop = io_loop.asyncio_loop
     loop.set_exception_handler(lambda _loop, context: complaints.append(context))
@@ -72,3 +73,18 @@ def quiet_loop(io_loop: IOLoop, small_heap: None) -> Iterator[None]:
     gc.collect()
     assert complaints == []
     assert left_behind == set()
+
+
+@pytest.fixture
+def heard() -> Iterator[asyncio.Queue[str]]:
+    """The messages that the package logs, as they come."""
+    said: asyncio.Queue[str] = asyncio.Queue()
+    listener = logging.Handler(logging.INFO)
+    listener.emit = lambda record: said.put_nowait(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("kiel_logging")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(listener)
+    yield said
+    logger.removeHandler(listener)
+    logger.setLevel(level)

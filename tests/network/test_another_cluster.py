@@ -8,10 +8,7 @@ import dataclasses
 import pytest
 
 from tests.network.owner import Owner, append, engine_for
-from tests.network.test_bootstrap import heard
 from tests.support.fake_cluster import ErrorCode, FakeCluster
-
-__all__ = ["heard"]
 
 
 def belong_to(cluster: FakeCluster, name: str | None) -> None:
@@ -28,7 +25,7 @@ async def look(cluster: FakeCluster) -> None:
 
 @pytest.mark.gen_test
 async def test_another_cluster_is_reported(heard: asyncio.Queue[str]) -> None:
-    """Once, with both names and what to do; records go on, under a producer id of its own."""
+    """Once, with both names and advice; records continue, under another producer id."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         owner = Owner()
@@ -53,7 +50,7 @@ async def test_another_cluster_is_reported(heard: asyncio.Queue[str]) -> None:
 @pytest.mark.parametrize("name", [None, "fake-cluster"])
 @pytest.mark.gen_test
 async def test_the_same_cluster_is_no_news(name: str | None, heard: asyncio.Queue[str]) -> None:
-    """Nor are brokers that name none."""
+    """Brokers that name none are no news either."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         owner = Owner()

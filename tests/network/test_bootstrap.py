@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -37,7 +35,7 @@ async def test_dead_brokers_are_passed_over_in_order() -> None:
 
 @pytest.mark.gen_test
 async def test_the_error_has_the_reason_of_every_attempt() -> None:
-    """When no broker answers, it is said what happened with each, in the order of the attempts."""
+    """When no broker answers, the error has what each met, in the order of the attempts."""
     async with FakeCluster(brokers=3) as cluster:
         refusing, stalling, web = cluster.brokers
         refusing.stop()
@@ -83,11 +81,11 @@ async def test_connecting_again_after_a_failure() -> None:
 
 @pytest.mark.gen_test
 async def test_a_broker_that_is_too_old_is_what_matters() -> None:
-    """A broker that is there, but too old, is reported rather than those that are down."""
+    """It is there, and is named rather than those that are down."""
     async with FakeCluster(brokers=2) as cluster:
         cluster.brokers[0].stop()
         cluster.brokers[1].set_versions("Produce", 0, 2)
-        with pytest.raises(UnsupportedBroker, match=r"older than Kafka 2.1"):
+        with pytest.raises(UnsupportedBroker, match=rf"{cluster.addresses[1]}.*older than"):
             await quick_producer(cluster).connect()
 
 
@@ -98,15 +96,6 @@ async def test_a_newer_broker_behind_one_that_is_too_old() -> None:
         cluster.brokers[0].set_versions("Produce", 0, 2)
         async with quick_producer(cluster) as producer:
             assert " connected " in repr(producer)
-
-
-@pytest.mark.gen_test
-async def test_unsupported_brokers_are_named() -> None:
-    """The error about a broker's version says which broker it is."""
-    async with FakeBroker() as broker:
-        broker.set_versions("Produce", 0, 2)
-        with pytest.raises(UnsupportedBroker, match=re.escape(broker.address)):
-            await Producer([broker.address], **QUICK).connect()
 
 
 @pytest.mark.gen_test
@@ -127,24 +116,9 @@ async def test_the_bootstrap_list_is_asked_again_when_no_known_broker_answers() 
             assert "Produce" in {request.api for request in present.requests}
 
 
-@pytest.fixture
-def heard() -> Iterator[asyncio.Queue[str]]:
-    """What the package says of itself, as it comes."""
-    said: asyncio.Queue[str] = asyncio.Queue()
-    listener = logging.Handler(logging.INFO)
-    listener.emit = lambda record: said.put_nowait(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("kiel_logging")
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    logger.addHandler(listener)
-    yield said
-    logger.removeHandler(listener)
-    logger.setLevel(level)
-
-
 @pytest.mark.gen_test
-async def test_trouble_in_the_background_is_told(heard: asyncio.Queue[str]) -> None:
-    """Where nobody waits, a warning says what is wrong; and another line that it is over."""
+async def test_trouble_in_the_background_is_logged(heard: asyncio.Queue[str]) -> None:
+    """A warning says what is wrong, and another one that it is over: perhaps no code waits."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         async with quick_producer(cluster) as producer:

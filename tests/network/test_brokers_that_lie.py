@@ -1,4 +1,4 @@
-"""Whatever brokers answer: what they can't mean is not believed, and others are asked in time."""
+"""Answers that brokers can't mean are not believed, and other brokers are asked in time."""
 
 from __future__ import annotations
 
@@ -18,12 +18,9 @@ from kiel_logging.network import connection as connection_module
 from kiel_logging.network.cluster import Node
 from kiel_logging.wire.metadata import Broker
 from tests.network.quick import QUICK, quick_producer, values
-from tests.network.test_bootstrap import heard
 from tests.support.fake_broker import HANG_UP, STALL, FakeBroker
 from tests.support.fake_cluster import ErrorCode, FakeCluster
 from tests.support.fake_sasl import Sasl
-
-__all__ = ["heard"]
 
 DAYS = timedelta(days=24)
 
@@ -53,7 +50,7 @@ def advertise(**changes: Any) -> Callable[[Any, Callable[[], Any]], Any]:
     ("milliseconds", "seconds"),
     [(-1, 0.0), (0, 0.0), (1_500, 1.5), (60_000, 60.0), (60_001, 60.0), (2**31 - 1, 60.0)],
 )
-def test_nobody_throttles_for_longer_than_a_minute(milliseconds: int, seconds: float) -> None:
+def test_no_broker_throttles_for_longer_than_a_minute(milliseconds: int, seconds: float) -> None:
     """Quotas ask for a second or so; 24 days would be for ever."""
     node = Node(Broker(0, "kafka", 9092))
     node.mute(1000.0, milliseconds)
@@ -216,7 +213,7 @@ async def test_a_producer_id_that_there_can_not_be_is_asked_for_again(times: int
         assert len(await cluster.received("InitProducerId")) == times + 1
 
 
-# -- what is told of them ------------------------------------------------------------------------
+# -- reports -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("acks", [1, -1], ids=["without idempotence", "with idempotence"])
@@ -228,22 +225,22 @@ async def test_a_producer_id_that_there_can_not_be_is_asked_for_again(times: int
         {"port": 1},
         {"port": 70_000},
     ],
-    ids=["a name that does not resolve", "no name", "a port where nobody listens", "no port"],
+    ids=["a name that does not resolve", "no name", "a port that is closed", "no port"],
 )
 @pytest.mark.gen_test
 async def test_advertised_listeners_out_of_reach_are_called_that(
     acks: int, wrong: dict[str, Any], heard: asyncio.Queue[str]
 ) -> None:
-    """The option brokers is right, for a broker answered there: it is not what is named."""
+    """The option brokers is right, for a broker answered there, and is not named."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         cluster.on("Metadata", advertise(**wrong))
         async with quick_producer(cluster, required_acks=acks, delivery_timeout_ms=60_000) as it:
             waiting = asyncio.ensure_future(it.produce("logs", 1))
-            told = await heard.get()
-            assert "for broker 0 (advertised.listeners), which can't be reached from here" in told
-            assert "option brokers" not in told
-            assert told.isprintable()
+            text = await heard.get()
+            assert "for broker 0 (advertised.listeners), which can't be reached from here" in text
+            assert "option brokers" not in text
+            assert text.isprintable()
             await cluster.received("Metadata", 6)
             assert heard.empty()
             cluster.brokers[0].clear_faults()
@@ -252,7 +249,7 @@ async def test_advertised_listeners_out_of_reach_are_called_that(
 
 @pytest.mark.usefixtures("no_patience")
 @pytest.mark.gen_test
-async def test_a_listener_that_does_not_answer_is_told_before_its_time_is_up(
+async def test_a_listener_that_does_not_answer_is_reported_before_its_time_is_up(
     heard: asyncio.Queue[str],
 ) -> None:
     """Ten seconds would be long, and behind a firewall nothing is ever refused."""
@@ -302,8 +299,8 @@ async def test_few_troubles_are_reported_at_once(
 
 
 @pytest.mark.gen_test
-async def test_what_comes_and_goes_is_told_once(heard: asyncio.Queue[str]) -> None:
-    """Trouble that is over in between is not told anew, several times a second."""
+async def test_trouble_that_comes_and_goes_is_reported_once(heard: asyncio.Queue[str]) -> None:
+    """It is over in between, several times a second."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         cluster.on(
@@ -346,7 +343,7 @@ async def test_a_connection_that_was_forgotten_costs_nothing(
 
 @pytest.mark.gen_test
 async def test_a_connection_that_closed_itself_is_made_again() -> None:
-    """connections_max_idle_ms; nobody is told, for nothing is wrong."""
+    """connections_max_idle_ms; nothing is reported, for nothing is wrong."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         async with quick_producer(cluster, connections_max_idle_ms=20) as producer:

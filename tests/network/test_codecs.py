@@ -11,11 +11,8 @@ import pytest
 from kiel_logging.errors import BrokerRejected
 from tests.network.owner import Owner, append, engine_for
 from tests.network.quick import quick_producer, values
-from tests.network.test_bootstrap import heard
 from tests.support.fake_cluster import ErrorCode, FakeCluster
 from tests.support.stored_records import decode_batch
-
-__all__ = ["heard"]
 
 
 def take_uncompressed(cluster: FakeCluster) -> None:
@@ -52,7 +49,7 @@ async def test_a_codec_that_is_refused_is_given_up(acks: int, heard: asyncio.Que
 
 @pytest.mark.gen_test
 async def test_a_broker_that_refuses_uncompressed_records() -> None:
-    """There is nothing to fall back to: the error says what the broker answered."""
+    """There is nothing to fall back to: the error has the broker's answer."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         cluster.produce_error(ErrorCode.unsupported_compression_type, times=10**6)

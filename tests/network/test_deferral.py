@@ -1,4 +1,4 @@
-"""What the brokers reject for now waits by topic, where the owner of the records defers."""
+"""Topics that the brokers reject for now wait, each by itself, where the owner defers."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def test_nothing_is_asked_or_looked_at_during_a_wait() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_topic_that_nobody_creates_waits() -> None:
+async def test_a_topic_that_does_not_exist_waits() -> None:
     """It is asked for again after the wait only; others continue; it arrives when it is there."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.state.auto_create = False
@@ -128,7 +128,7 @@ async def test_a_topic_that_nobody_creates_waits() -> None:
             append(engine, "new", 1, 2)
             await owner.until_deferred()
             assert isinstance(owner.deferrals[0][1], UnknownTopic)
-            for token in (4, 5):  # what was wanted before is asked for
+            for token in (4, 5):  # the metadata that was wanted before
                 pass_time(engine, owner, 1.0)
                 append(engine, "good", token)
                 await owner.until_delivered(token)

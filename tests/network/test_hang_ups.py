@@ -10,11 +10,8 @@ import pytest
 from kiel_logging.errors import RecordTooLarge
 from kiel_logging.records import Record
 from tests.network.owner import Owner, engine_for
-from tests.network.test_bootstrap import heard
 from tests.support.fake_broker import HANG_UP
 from tests.support.fake_cluster import FakeCluster
-
-__all__ = ["heard"]
 
 LIMIT: Final = 100_000
 

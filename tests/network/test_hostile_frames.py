@@ -89,7 +89,7 @@ async def a_valid_response(broker: FakeBroker) -> Any:
 
 
 async def one_end(broker: FakeBroker, valid: Any, spoil: Callable[[bytes], bytes]) -> object:
-    """Return what a request ended in that was answered with a spoilt frame, and a hang-up."""
+    """Return the end of a request that was answered with a spoilt frame, and a hang-up."""
     connection = await dial(broker)
     answer = ask(connection)
     await broker.until(lambda: broker.requests[-1].api == "Metadata")

@@ -35,7 +35,7 @@ async def _never_answered() -> None:
 @pytest.mark.parametrize("version", [7, 9])
 @pytest.mark.gen_test
 async def test_a_moved_leader_is_found_by_a_refresh(version: int) -> None:
-    """Before Produce v10 there is no hint: the metadata tells who leads now."""
+    """Before Produce v10 there is no hint: the metadata names the leader."""
     async with FakeCluster(brokers=3) as cluster:
         cluster.add_topic("logs", 1, leaders=[0])
         cluster.set_versions("Produce", 0, version)
@@ -95,7 +95,7 @@ async def test_a_leader_that_dies_is_replaced() -> None:
 
 @pytest.mark.gen_test
 async def test_a_broker_that_restarts_on_another_port() -> None:
-    """The metadata tells where a broker listens by now."""
+    """The metadata names its address."""
     async with FakeCluster(brokers=2) as cluster:
         cluster.add_topic("logs", 1, leaders=[1])
         moving = cluster.brokers[1]
@@ -159,7 +159,7 @@ async def test_metadata_that_gets_old_is_asked_for_again() -> None:
 
 @pytest.mark.gen_test
 async def test_each_partition_goes_to_its_own_leader() -> None:
-    """A broker gets only what it leads, so nothing is refused."""
+    """A broker gets only records of partitions that it leads, so nothing is refused."""
     async with FakeCluster(brokers=3) as cluster:
         cluster.add_topic("logs", 6, leaders=[0, 1, 2, 2, 1, 0])
         async with quick_producer(cluster, batch_size=12, partitioner="round_robin") as producer:

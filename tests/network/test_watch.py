@@ -14,11 +14,8 @@ from kiel_logging.delivery import troubles
 from kiel_logging.network import cluster as cluster_module
 from kiel_logging.network import watch
 from tests.network.owner import Owner, append, engine_for, pass_time
-from tests.network.test_bootstrap import heard
 from tests.support.fake_broker import HANG_UP, STALL
 from tests.support.fake_cluster import ErrorCode, FakeCluster
-
-__all__ = ["heard"]
 
 MANY = 10**6
 A_MOMENT = timedelta(milliseconds=300)

@@ -11,10 +11,7 @@ import pytest
 from kiel_logging.errors import BrokerRejected, KielError, UnsupportedBroker
 from tests.network.owner import Owner, append, engine_for
 from tests.network.quick import quick_producer, values
-from tests.network.test_bootstrap import heard
 from tests.support.fake_cluster import ErrorCode, FakeCluster
-
-__all__ = ["heard"]
 
 INIT_PRODUCER_ID = 22
 
