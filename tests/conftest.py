@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,8 +30,13 @@ SLOW: Final = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start programs, and the slow ones, by where they are."""
+    """Mark the tests that start programs, and the slow ones, by where they are.
+
+    Coroutine functions run on the loop of pytest-tornado.
+    """
     for item in items:
+        if inspect.iscoroutinefunction(getattr(item, "function", None)):
+            item.add_marker("gen_test", append=False)
         if item.path in SLOW:
             item.add_marker("slow")
         if any(folder in item.path.parents for folder in PROGRAMS):

@@ -45,8 +45,9 @@ _PATIENCE: Final = 2.0
 """Seconds until another broker is asked what any can answer, and until a slow one is reported."""
 
 _IN_VAIN: Final = 3
-"""Brokers that may give no answer, one after the other, until the bootstrap brokers are asked: a list
-of thousands that are gone, or never were, would take hours."""
+"""Brokers that may give no answer, one after the other, until the bootstrap brokers are asked.
+
+To ask thousands that are gone, or never were, would take hours."""
 
 _LONGEST: Final = 10.0
 """Seconds that the only known broker has until then."""

@@ -99,14 +99,17 @@ class Owner:
 
 
 @asynccontextmanager
-async def engine_for(owner: Owner, cluster: FakeCluster, **options: Any) -> AsyncIterator[Engine]:
-    """An engine that was started, and is closed without waiting."""
+async def engine_for(
+    cluster: FakeCluster, owner: Owner | None = None, **options: Any
+) -> AsyncIterator[tuple[Engine, Owner]]:
+    """An engine that was started, and is closed without waiting; its owner defers by default."""
+    owner = owner or Owner()
     quick = {**QUICK, "delivery_timeout_ms": 10**9}
     checked = producer_options(brokers=cluster.addresses, **{**quick, **options})
     engine = Engine(checked, owner, resolve=resolve, run_aside=asyncio.to_thread, clock=owner.clock)
     engine.start()
     try:
-        yield engine
+        yield engine, owner
     finally:
         await engine.close(0.0)
 

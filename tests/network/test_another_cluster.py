@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 
-from tests.network.owner import Owner, append, engine_for
+from tests.network.owner import append, engine_for
 from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 
@@ -23,13 +23,10 @@ async def look(cluster: FakeCluster) -> None:
     await cluster.received("Metadata", asked + 1)
 
 
-@pytest.mark.gen_test
 async def test_another_cluster_is_reported(heard: asyncio.Queue[str]) -> None:
     """Once, with both names and advice; records continue, under another producer id."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        owner = Owner()
-        async with engine_for(owner, cluster, required_acks=-1) as engine:
+    async with FakeCluster(brokers=1, logs=1) as cluster:
+        async with engine_for(cluster, required_acks=-1) as (engine, owner):
             append(engine, "logs", 1)
             await owner.until_delivered(1)
             belong_to(cluster, "other\x1b[2J")
@@ -48,13 +45,10 @@ async def test_another_cluster_is_reported(heard: asyncio.Queue[str]) -> None:
 
 
 @pytest.mark.parametrize("name", [None, "fake-cluster"])
-@pytest.mark.gen_test
 async def test_the_same_cluster_is_no_news(name: str | None, heard: asyncio.Queue[str]) -> None:
     """Brokers that name none are no news either."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        owner = Owner()
-        async with engine_for(owner, cluster, required_acks=-1) as engine:
+    async with FakeCluster(brokers=1, logs=1) as cluster:
+        async with engine_for(cluster, required_acks=-1) as (engine, owner):
             append(engine, "logs", 1)
             await owner.until_delivered(1)
             belong_to(cluster, name)

@@ -88,7 +88,6 @@ def asked(broker: FakeBroker) -> list[str]:
 
 
 @pytest.mark.parametrize(("mechanism", "version"), SECURED)
-@pytest.mark.gen_test
 async def test_every_mechanism(mechanism: str, version: int) -> None:
     """In every version: the mechanism is named, then messages go to and fro, then requests do."""
     async with FakeBroker() as broker:
@@ -104,7 +103,6 @@ async def test_every_mechanism(mechanism: str, version: int) -> None:
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-@pytest.mark.gen_test
 async def test_a_wrong_password(mechanism: str) -> None:
     """The error has the broker, the mechanism and its reason, and nothing that was sent."""
     async with FakeBroker() as broker:
@@ -119,7 +117,6 @@ async def test_a_wrong_password(mechanism: str) -> None:
         assert wrong not in all_of(failure.value)
 
 
-@pytest.mark.gen_test
 async def test_a_refused_token_is_confirmed_and_not_used_again() -> None:
     """RFC 7628's single byte; the next connection has another, however long that was good."""
     tokens = iter([Token("old", 2**40), SECRET])
@@ -140,7 +137,6 @@ async def test_a_refused_token_is_confirmed_and_not_used_again() -> None:
         (await connect()).close()
 
 
-@pytest.mark.gen_test
 async def test_a_mechanism_that_is_not_offered() -> None:
     """It is named, and those that are."""
     async with FakeBroker() as broker:
@@ -153,7 +149,6 @@ async def test_a_mechanism_that_is_not_offered() -> None:
         )
 
 
-@pytest.mark.gen_test
 async def test_a_listener_without_sasl() -> None:
     """Kafka says ILLEGAL_SASL_STATE there."""
     async with FakeBroker() as broker:
@@ -215,7 +210,6 @@ def answer_with(error: ErrorCode, data: bytes = b"") -> Any:
         "no words",
     ],
 )
-@pytest.mark.gen_test
 async def test_other_ends(api: str, reply: Any, error: type[BrokerError], message: str) -> None:
     """Only errors about the credentials say so; nothing that was sent is to be seen."""
     async with FakeBroker() as broker:
@@ -230,7 +224,6 @@ async def test_other_ends(api: str, reply: Any, error: type[BrokerError], messag
 
 
 @pytest.mark.parametrize("api", ["SaslHandshake", "SaslAuthenticate"])
-@pytest.mark.gen_test
 async def test_a_broker_that_does_not_answer(api: str) -> None:
     """Each answer has the connect timeout."""
     async with FakeBroker() as broker:
@@ -241,7 +234,6 @@ async def test_a_broker_that_does_not_answer(api: str) -> None:
         assert SECRET not in all_of(e.value)
 
 
-@pytest.mark.gen_test
 async def test_a_broker_that_only_knows_bare_sasl() -> None:
     """Older than Kafka 1.0: it is said, and no password is sent."""
     async with FakeBroker() as broker:
@@ -253,7 +245,6 @@ async def test_a_broker_that_only_knows_bare_sasl() -> None:
 
 
 @pytest.mark.parametrize("answer", [b"", b"\xff\x00", b"r=1,s=2,i=3"], ids=repr)
-@pytest.mark.gen_test
 async def test_a_broker_that_takes_anybody_is_not_believed(answer: bytes) -> None:
     """With SCRAM it has to prove that it knows the password."""
     async with FakeBroker() as broker:
@@ -265,7 +256,6 @@ async def test_a_broker_that_takes_anybody_is_not_believed(answer: bytes) -> Non
         assert SECRET not in all_of(e.value)
 
 
-@pytest.mark.gen_test
 async def test_a_password_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker is not asked; the next connection looks again."""
     monkeypatch.delenv("KAFKA_PASSWORD", raising=False)
@@ -279,7 +269,6 @@ async def test_a_password_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> 
         (await dial(broker, options)).close()
 
 
-@pytest.mark.gen_test
 async def test_plain_without_tls_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     """At the first connection; other mechanisms are not."""
     async with FakeBroker() as broker:
@@ -300,7 +289,6 @@ async def test_plain_without_tls_is_warned_of_once(caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
-@pytest.mark.gen_test
 async def test_keys_are_derived_beside_the_loop(mechanism: str) -> None:
     """SCRAM's take up to a second, in which the loop continues."""
     on_loop, begun, resume_ = threading.current_thread(), asyncio.Event(), asyncio.Event()
@@ -327,7 +315,6 @@ async def test_keys_are_derived_beside_the_loop(mechanism: str) -> None:
     assert on_loop not in threads
 
 
-@pytest.mark.gen_test
 async def test_extensions_go_with_the_token() -> None:
     """Confluent Cloud takes no client without."""
     extensions = {"logicalCluster": "lkc-1", "identityPoolId": "pool-2"}
@@ -339,7 +326,6 @@ async def test_extensions_go_with_the_token() -> None:
             await dial(broker, as_alice("OAUTHBEARER"))
 
 
-@pytest.mark.gen_test
 async def test_nothing_that_is_logged_has_a_secret(caplog: pytest.LogCaptureFixture) -> None:
     """Not at any level, in any library's record."""
     caplog.set_level(logging.DEBUG)
@@ -357,7 +343,6 @@ async def test_nothing_that_is_logged_has_a_secret(caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-@pytest.mark.gen_test
 async def test_a_session_is_renewed_before_it_ends(mechanism: str) -> None:
     """On the same connection, as often as sessions end; one without an end is left alone."""
     async with FakeBroker() as broker:
@@ -385,19 +370,15 @@ def named(connection: Connection, topic: str) -> asyncio.Future[Any]:
     )
 
 
-@pytest.mark.gen_test
 async def test_requests_are_held_meanwhile_and_go_out_in_order() -> None:
-    """Brokers hang up on requests in between. None overtakes another, one without a response waits
-    as well, and one whose caller gave up is not sent."""
+    """Brokers hang up on requests in between. None overtakes another, later ones included, and one
+    whose caller gave up is not sent."""
     async with FakeBroker() as broker:
         guarded(broker, 1)
         connection = await renewing(broker)
         waiting = [named(connection, f"t{n}") for n in range(5)]
         named(connection, "given up").cancel()
-        request = metadata_request(connection.version(Api.METADATA), ["posted"])
-        posted = asyncio.ensure_future(connection.post(Api.METADATA, request, 30.0))
         await asyncio.sleep(0)
-        assert not posted.done()
         assert asked(broker)[-1] == "SaslHandshake"
         broker.resume()
         waiting.append(named(connection, "t5"))
@@ -405,14 +386,28 @@ async def test_requests_are_held_meanwhile_and_go_out_in_order() -> None:
         waiting.append(named(connection, "t6"))
         await asyncio.gather(*waiting)
         held = [r.payload.topics[0].name for r in broker.requests if r.api == "Metadata"]
-        assert [name for name in held if name != "posted"] == [f"t{n}" for n in range(7)]
-        assert asked(broker)[-len(held) - 1] == "SaslAuthenticate"
-        await posted
-        assert "posted" in held
+        assert held == [f"t{n}" for n in range(7)]
+        assert asked(broker)[-8] == "SaslAuthenticate"
         connection.close()
 
 
-@pytest.mark.gen_test
+async def test_a_post_waits_too() -> None:
+    """A request without an answer is written when the session is new."""
+    async with FakeBroker() as broker:
+        guarded(broker, 1)
+        connection = await renewing(broker)
+        request = metadata_request(connection.version(Api.METADATA), ["posted"])
+        posted = asyncio.ensure_future(connection.post(Api.METADATA, request, 30.0))
+        await asyncio.sleep(0)
+        assert not posted.done()
+        broker.on("Metadata", None)
+        broker.resume()
+        await posted
+        await broker.received("Metadata")
+        assert asked(broker)[-2:] == ["SaslAuthenticate", "Metadata"]
+        connection.close()
+
+
 async def test_requests_that_are_out_are_answered_first() -> None:
     """The broker takes one after the other: nothing that was sent before is lost."""
     async with FakeBroker() as broker:
@@ -451,7 +446,6 @@ async def all_ended(
     return ends
 
 
-@pytest.mark.gen_test
 async def test_a_password_that_is_not_good_any_more() -> None:
     """The connection is closed with the error, and all that was held ends with it."""
     async with FakeBroker() as broker:
@@ -465,7 +459,6 @@ async def test_a_password_that_is_not_good_any_more() -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "hang up"])
-@pytest.mark.gen_test
 async def test_a_connection_that_ends_meanwhile(how: str) -> None:
     """By us or by the broker: nothing is left pending."""
     async with FakeBroker() as broker:
@@ -476,7 +469,6 @@ async def test_a_connection_that_ends_meanwhile(how: str) -> None:
         assert [type(each) for each in ends] == [ConnectionLost] * 4
 
 
-@pytest.mark.gen_test
 async def test_a_connection_that_ends_while_a_token_is_fetched() -> None:
     """The provider's answer is not waited for."""
     never: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -14,7 +14,6 @@ from tests.support.fake_broker import HANG_UP, FakeBroker
 from tests.support.fake_cluster import FakeCluster
 
 
-@pytest.mark.gen_test
 async def test_the_first_that_answers_is_enough() -> None:
     """Brokers behind the first good one are left alone."""
     async with FakeCluster(brokers=3) as cluster, quick_producer(cluster):
@@ -22,7 +21,6 @@ async def test_the_first_that_answers_is_enough() -> None:
         assert [broker.connections_accepted for broker in cluster.brokers] == [1, 0, 0]
 
 
-@pytest.mark.gen_test
 async def test_dead_brokers_are_passed_over_in_order() -> None:
     """Each bootstrap broker is tried until one answers with metadata."""
     async with FakeCluster(brokers=3) as cluster:
@@ -33,7 +31,6 @@ async def test_dead_brokers_are_passed_over_in_order() -> None:
         assert [request.node_id for request in cluster.requests] == [1, 2, 2]
 
 
-@pytest.mark.gen_test
 async def test_the_error_has_the_reason_of_every_attempt() -> None:
     """When no broker answers, the error has what each met, in the order of the attempts."""
     async with FakeCluster(brokers=3) as cluster:
@@ -55,7 +52,6 @@ async def test_the_error_has_the_reason_of_every_attempt() -> None:
         await producer.close()
 
 
-@pytest.mark.gen_test
 async def test_a_broker_without_an_answer_to_metadata_is_passed_over() -> None:
     """A bootstrap broker that shakes hands and then stalls costs one request timeout."""
     async with FakeCluster(brokers=2) as cluster:
@@ -65,7 +61,6 @@ async def test_a_broker_without_an_answer_to_metadata_is_passed_over() -> None:
         assert [r.node_id for r in cluster.requests if r.api == "Metadata"] == [0, 1]
 
 
-@pytest.mark.gen_test
 async def test_connecting_again_after_a_failure() -> None:
     """connect() may be repeated when the brokers come up later."""
     async with FakeBroker() as broker:
@@ -79,7 +74,6 @@ async def test_connecting_again_after_a_failure() -> None:
         await producer.close()
 
 
-@pytest.mark.gen_test
 async def test_a_broker_that_is_too_old_is_what_matters() -> None:
     """It is there, and is named rather than those that are down."""
     async with FakeCluster(brokers=2) as cluster:
@@ -89,7 +83,6 @@ async def test_a_broker_that_is_too_old_is_what_matters() -> None:
             await quick_producer(cluster).connect()
 
 
-@pytest.mark.gen_test
 async def test_a_newer_broker_behind_one_that_is_too_old() -> None:
     """In the middle of an upgrade, a broker that is too old is passed over like a dead one."""
     async with FakeCluster(brokers=2) as cluster:
@@ -98,7 +91,6 @@ async def test_a_newer_broker_behind_one_that_is_too_old() -> None:
             assert " connected " in repr(producer)
 
 
-@pytest.mark.gen_test
 async def test_the_bootstrap_list_is_asked_again_when_no_known_broker_answers() -> None:
     """A cluster that moved altogether is found again through the bootstrap brokers (KIP-1102)."""
     async with FakeCluster(brokers=3) as cluster:
@@ -116,24 +108,20 @@ async def test_the_bootstrap_list_is_asked_again_when_no_known_broker_answers() 
             assert "Produce" in {request.api for request in present.requests}
 
 
-@pytest.mark.gen_test
 async def test_trouble_in_the_background_is_logged(heard: asyncio.Queue[str]) -> None:
     """A warning says what is wrong, and another one that it is over: perhaps no code waits."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster) as producer:
-            await producer.produce("logs", 1)
-            cluster.brokers[0].stop()
-            waiting = asyncio.ensure_future(producer.produce("logs", 2))
-            while not (await heard.get()).startswith("Kafka can't be reached: "):
-                pass  # that of the broker, which may be seen first
-            cluster.brokers[0].start()
-            await waiting
-            while not re.match("over, after [0-9]+ s: Kafka can't be reached", await heard.get()):
-                pass
+    async with FakeCluster(brokers=1, logs=1) as cluster, quick_producer(cluster) as producer:
+        await producer.produce("logs", 1)
+        cluster.brokers[0].stop()
+        waiting = asyncio.ensure_future(producer.produce("logs", 2))
+        while not (await heard.get()).startswith("Kafka can't be reached: "):
+            pass  # that of the broker, which may be seen first
+        cluster.brokers[0].start()
+        await waiting
+        while not re.match("over, after [0-9]+ s: Kafka can't be reached", await heard.get()):
+            pass
 
 
-@pytest.mark.gen_test
 async def test_a_stalled_broker_does_not_keep_others_from_being_asked() -> None:
     """Metadata that one broker owes us is got from another after a while."""
     async with FakeCluster(brokers=2) as cluster:

@@ -58,11 +58,9 @@ def test_no_broker_throttles_for_longer_than_a_minute(milliseconds: int, seconds
     assert seconds == 0 or not node.can_take(1000.0 + seconds - 0.001)
 
 
-@pytest.mark.gen_test
 async def test_throttling_ends_with_the_connection() -> None:
     """A broker that was restarted knows nothing of it."""
-    async with FakeCluster(brokers=1) as cluster, quick_producer(cluster) as producer:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster, quick_producer(cluster) as producer:
         cluster.brokers[0].on_next(
             "Produce", lambda _request, default: dataclasses.replace(default(), throttle_time=DAYS)
         )
@@ -77,7 +75,6 @@ async def test_throttling_ends_with_the_connection() -> None:
 
 @pytest.mark.parametrize("acks", [1, -1], ids=["without idempotence", "with idempotence"])
 @pytest.mark.usefixtures("no_patience")
-@pytest.mark.gen_test
 async def test_three_silent_brokers_are_enough(acks: int) -> None:
     """Out of a thousand: then the bootstrap brokers are asked again, which may know better."""
     async with FakeCluster(brokers=1) as cluster, FakeBroker() as silent:
@@ -101,7 +98,6 @@ async def test_three_silent_brokers_are_enough(acks: int) -> None:
 
 
 @pytest.mark.usefixtures("no_patience")
-@pytest.mark.gen_test
 async def test_the_only_broker_is_asked_through_the_bootstrap_list_too() -> None:
     """When it leaves a request unanswered for long: that connection may be what is wrong."""
     async with FakeCluster(brokers=1) as cluster:
@@ -118,7 +114,6 @@ async def test_the_only_broker_is_asked_through_the_bootstrap_list_too() -> None
             await waiting
 
 
-@pytest.mark.gen_test
 async def test_known_brokers_are_asked_again_after_the_bootstrap_brokers() -> None:
     """The bootstrap brokers may be the ones that are gone for good."""
     async with FakeCluster(brokers=3) as cluster:
@@ -140,7 +135,6 @@ async def test_known_brokers_are_asked_again_after_the_bootstrap_brokers() -> No
             assert values(cluster, "logs") == [b"1", b"2"]
 
 
-@pytest.mark.gen_test
 async def test_a_broker_without_metadata_sends_the_client_to_the_bootstrap_brokers() -> None:
     """REBOOTSTRAP_REQUIRED, from Metadata v13 on: the cluster has moved (KIP-1102)."""
     async with FakeCluster(brokers=2) as cluster:
@@ -160,11 +154,9 @@ async def test_a_broker_without_metadata_sends_the_client_to_the_bootstrap_broke
         assert [r.node_id for r in cluster.requests if r.api == "Metadata"] == [0, 1, 0]
 
 
-@pytest.mark.gen_test
 async def test_a_refusal_does_not_last() -> None:
     """Once the password is right again, messages go out; that takes no new producer."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         sasl = Sasl(users={"alice": "right"})
         cluster.brokers[0].require_sasl(sasl)
         options = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
@@ -179,12 +171,10 @@ async def test_a_refusal_does_not_last() -> None:
             assert values(cluster, "logs") == [b"1"]
 
 
-@pytest.mark.gen_test
 async def test_sessions_are_not_renewed_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """However short a broker says that they are: it would have no time for anything else."""
     monkeypatch.setattr(connection_module, "RENEW_LEAST", 60.0)
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.brokers[0].require_sasl(Sasl(users={"alice": "x"}, lifetimes=[1] * 100))
         options = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
         alice = {**options, "sasl_username": "alice", "sasl_password": "x"}
@@ -196,11 +186,9 @@ async def test_sessions_are_not_renewed_all_the_time(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.gen_test
 async def test_a_producer_id_that_there_can_not_be_is_asked_for_again(times: int) -> None:
     """Nothing is sent under it."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         for _ in range(times):
             cluster.brokers[0].on_next(
                 "InitProducerId",
@@ -227,13 +215,11 @@ async def test_a_producer_id_that_there_can_not_be_is_asked_for_again(times: int
     ],
     ids=["a name that does not resolve", "no name", "a port that is closed", "no port"],
 )
-@pytest.mark.gen_test
 async def test_advertised_listeners_out_of_reach_are_called_that(
     acks: int, wrong: dict[str, Any], heard: asyncio.Queue[str]
 ) -> None:
     """The option brokers is right, for a broker answered there, and is not named."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.on("Metadata", advertise(**wrong))
         async with quick_producer(cluster, required_acks=acks, delivery_timeout_ms=60_000) as it:
             waiting = asyncio.ensure_future(it.produce("logs", 1))
@@ -248,7 +234,6 @@ async def test_advertised_listeners_out_of_reach_are_called_that(
 
 
 @pytest.mark.usefixtures("no_patience")
-@pytest.mark.gen_test
 async def test_a_listener_that_does_not_answer_is_reported_before_its_time_is_up(
     heard: asyncio.Queue[str],
 ) -> None:
@@ -265,7 +250,6 @@ async def test_a_listener_that_does_not_answer_is_reported_before_its_time_is_up
         silent.resume()
 
 
-@pytest.mark.gen_test
 async def test_few_troubles_are_reported_at_once(
     heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,11 +282,9 @@ async def test_few_troubles_are_reported_at_once(
             await asyncio.gather(*messages)
 
 
-@pytest.mark.gen_test
 async def test_trouble_that_comes_and_goes_is_reported_once(heard: asyncio.Queue[str]) -> None:
     """It is over in between, several times a second."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.on(
             "InitProducerId",
             lambda _request, default: dataclasses.replace(default(), producer_id=-7),
@@ -320,15 +302,13 @@ async def test_trouble_that_comes_and_goes_is_reported_once(heard: asyncio.Queue
 
 
 @pytest.mark.parametrize("acks", [0, 1, -1])
-@pytest.mark.gen_test
 async def test_a_connection_that_was_forgotten_costs_nothing(
     acks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Messages go out over another one, once, though there is no idempotence."""
     monkeypatch.setattr(connection_module, "_PROBE_LEAST", 0.01)
     monkeypatch.setattr(connection_module, "_PROBE_MOST", 0.01)
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         options = {"required_acks": acks, "idempotence": False, "request_timeout_ms": 60_000}
         async with quick_producer(cluster, **options) as producer:
             await producer.produce("logs", 1)
@@ -341,11 +321,9 @@ async def test_a_connection_that_was_forgotten_costs_nothing(
         assert values(cluster, "logs") == [b"1", b"2"]
 
 
-@pytest.mark.gen_test
 async def test_a_connection_that_closed_itself_is_made_again() -> None:
     """connections_max_idle_ms; nothing is reported, for nothing is wrong."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         async with quick_producer(cluster, connections_max_idle_ms=20) as producer:
             for n in range(3):
                 await producer.produce("logs", n)

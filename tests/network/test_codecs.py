@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kiel_logging.errors import BrokerRejected
-from tests.network.owner import Owner, append, engine_for
+from tests.network.owner import append, engine_for
 from tests.network.quick import quick_producer, values
 from tests.support.fake_cluster import ErrorCode, FakeCluster
 from tests.support.stored_records import decode_batch
@@ -29,14 +29,11 @@ def take_uncompressed(cluster: FakeCluster) -> None:
 
 
 @pytest.mark.parametrize("acks", [1, -1])
-@pytest.mark.gen_test
 async def test_a_codec_that_is_refused_is_given_up(acks: int, heard: asyncio.Queue[str]) -> None:
     """All arrives, in order, uncompressed; one warning says why and what to do."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         take_uncompressed(cluster)
-        owner = Owner()
-        async with engine_for(owner, cluster, required_acks=acks, compression="snappy") as engine:
+        async with engine_for(cluster, required_acks=acks, compression="snappy") as (engine, owner):
             for token in range(20):
                 append(engine, "logs", token)
             await owner.until_delivered(*range(20))
@@ -47,11 +44,9 @@ async def test_a_codec_that_is_refused_is_given_up(acks: int, heard: asyncio.Que
         assert heard.empty()
 
 
-@pytest.mark.gen_test
 async def test_a_broker_that_refuses_uncompressed_records() -> None:
     """There is nothing to fall back to: the error has the broker's answer."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.produce_error(ErrorCode.unsupported_compression_type, times=10**6)
         async with quick_producer(cluster, compression="gzip") as producer:
             with pytest.raises(BrokerRejected, match="UNSUPPORTED_COMPRESSION_TYPE"):

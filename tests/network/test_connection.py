@@ -50,7 +50,6 @@ def ask(connection: Connection, timeout: float = 30.0) -> asyncio.Future[Any]:
 # -- every request ends -------------------------------------------------------------------------
 
 
-@pytest.mark.gen_test
 async def test_a_hang_up_fails_every_pending_request_with_its_cause() -> None:
     """When the broker hangs up, or we do, each pending request ends with its own exception."""
     async with FakeBroker() as broker:
@@ -74,7 +73,6 @@ async def test_a_hang_up_fails_every_pending_request_with_its_cause() -> None:
 @pytest.mark.parametrize(
     "announced", [struct.pack(">ii", 4, 77), struct.pack(">i", messages.MOST_BYTES) + bytes(1000)]
 )
-@pytest.mark.gen_test
 async def test_a_response_to_no_request_closes_the_connection(announced: bytes) -> None:
     """Its size is enough: none of its bytes are waited for."""
     async with FakeBroker() as broker:
@@ -85,7 +83,6 @@ async def test_a_response_to_no_request_closes_the_connection(announced: bytes) 
         assert "answered a request that was not made" in str(await closed)
 
 
-@pytest.mark.gen_test
 async def test_a_request_timeout_closes_the_connection_and_fails_the_others() -> None:
     """Responses come in order: behind one that does not come nothing else can be expected."""
     async with FakeBroker() as broker:
@@ -139,7 +136,6 @@ def _truncated(broker: FakeBroker) -> None:
         "HTTP",
     ],
 )
-@pytest.mark.gen_test
 async def test_a_wrong_answer_fails_all_that_is_pending(
     fault: Fault, error: type[BrokerError], message: str
 ) -> None:
@@ -162,7 +158,6 @@ async def test_a_wrong_answer_fails_all_that_is_pending(
     ],
     ids=["no topic", "one topic"],
 )
-@pytest.mark.gen_test
 async def test_a_response_has_no_more_bytes_than_were_asked_for(
     topics: list[str], error: type[BrokerError], message: str
 ) -> None:
@@ -179,7 +174,6 @@ async def test_a_response_has_no_more_bytes_than_were_asked_for(
             await response
 
 
-@pytest.mark.gen_test
 async def test_sending_on_a_closed_connection_fails_with_the_cause() -> None:
     """A request that comes too late gets the cause, at once."""
     async with FakeBroker() as broker:
@@ -192,7 +186,6 @@ async def test_sending_on_a_closed_connection_fails_with_the_cause() -> None:
             await connection.post(Api.METADATA, request, 5.0)
 
 
-@pytest.mark.gen_test
 async def test_on_close_is_called_once_with_the_first_cause() -> None:
     """Closing again changes nothing."""
     async with FakeBroker() as broker:
@@ -204,7 +197,6 @@ async def test_on_close_is_called_once_with_the_first_cause() -> None:
         assert [str(cause) for cause in causes] == ["first"]
 
 
-@pytest.mark.gen_test
 async def test_the_response_to_a_cancelled_request_is_dropped() -> None:
     """A caller that gave up does not harm the connection, or others on it."""
     async with FakeBroker() as broker:
@@ -219,7 +211,6 @@ async def test_the_response_to_a_cancelled_request_is_dropped() -> None:
         connection.close()
 
 
-@pytest.mark.gen_test
 async def test_responses_go_to_their_own_requests() -> None:
     """Requests that are pending together are answered each with its own response."""
     async with FakeBroker() as broker:
@@ -238,7 +229,6 @@ async def test_responses_go_to_their_own_requests() -> None:
         connection.close()
 
 
-@pytest.mark.gen_test
 async def test_a_response_out_of_turn_is_a_protocol_error() -> None:
     """Brokers answer in order: the answer to a later request means that one was lost."""
     async with FakeBroker() as broker:
@@ -262,7 +252,6 @@ def no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_silence")
-@pytest.mark.gen_test
 async def test_a_broker_that_was_silent_is_asked_whether_it_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -277,7 +266,6 @@ async def test_a_broker_that_was_silent_is_asked_whether_it_is_there(
 
 
 @pytest.mark.usefixtures("no_silence")
-@pytest.mark.gen_test
 async def test_a_connection_that_was_forgotten_takes_no_request() -> None:
     """Held requests, with or without a response, fail soon, were surely not done, and the option is
     named."""
@@ -293,7 +281,6 @@ async def test_a_connection_that_was_forgotten_takes_no_request() -> None:
 
 
 @pytest.mark.usefixtures("no_silence")
-@pytest.mark.gen_test
 async def test_a_broker_that_owes_an_answer_is_not_silent() -> None:
     """It is busy: only an idle one is asked."""
     async with FakeBroker() as broker:
@@ -309,7 +296,6 @@ async def test_a_broker_that_owes_an_answer_is_not_silent() -> None:
         connection.close()
 
 
-@pytest.mark.gen_test
 async def test_an_idle_connection_closes_itself() -> None:
     """After the time that it was given; one that waits for an answer is not idle."""
     async with FakeBroker() as broker:
@@ -329,7 +315,6 @@ async def test_an_idle_connection_closes_itself() -> None:
         busy.close()
 
 
-@pytest.mark.gen_test
 async def test_the_system_watches_idle_connections() -> None:
     """Middleboxes see that they are in use, and a peer that is gone is noticed within a minute."""
     async with FakeBroker() as broker:
@@ -344,7 +329,6 @@ async def test_the_system_watches_idle_connections() -> None:
 # -- connecting ---------------------------------------------------------------------------------
 
 
-@pytest.mark.gen_test
 async def test_every_address_of_a_host_is_tried() -> None:
     """A name that resolves to IPv6 first reaches a broker that listens on IPv4 only. If no address
     takes the connection, the error has the reason of each."""
@@ -367,7 +351,6 @@ async def test_every_address_of_a_host_is_tried() -> None:
             await open_connection(address, resolve=both, client_id="test", timeout=5)
 
 
-@pytest.mark.gen_test
 async def test_host_names_are_looked_up() -> None:
     """By the system's resolver; a misspelt one is said to be one."""
     async with FakeBroker() as broker:
@@ -379,7 +362,6 @@ async def test_host_names_are_looked_up() -> None:
 
 
 @pytest.mark.parametrize("port", [-1, 0, 65536, 70_000, 2**31 - 1])
-@pytest.mark.gen_test
 async def test_a_port_that_there_is_not(port: int) -> None:
     """Brokers may advertise one; the system would take some of them for another."""
     with pytest.raises(BrokerUnreachable, match=f":{port} is no address: a port is a number"):
@@ -393,7 +375,6 @@ async def test_a_port_that_there_is_not(port: int) -> None:
     ["", "a b", "a\0b", "evil\n\x1b[2J", "/etc/passwd", "a" * 256, "a\u2028b", "\x9b"],
     ids=ascii,
 )
-@pytest.mark.gen_test
 async def test_a_host_that_can_have_no_such_name(host: str) -> None:
     """No name server is asked for it, and the error can be printed."""
     with pytest.raises(BrokerUnreachable, match="can't be the name of a host") as error:
@@ -420,7 +401,6 @@ def full_backlog() -> Iterator[SocketAddress]:
         yield socket.AF_INET, listener.getsockname()
 
 
-@pytest.mark.gen_test
 async def test_no_answer_to_the_attempt_to_connect() -> None:
     """Packets that vanish are waited for no longer than the connect timeout."""
     with full_backlog() as candidate:
@@ -434,7 +414,6 @@ async def test_no_answer_to_the_attempt_to_connect() -> None:
             )
 
 
-@pytest.mark.gen_test
 async def test_a_port_that_accepts_and_never_answers() -> None:
     """The handshake has the connect timeout too, and leaves no connection behind."""
     async with FakeBroker() as broker:
@@ -468,7 +447,6 @@ async def test_a_port_that_accepts_and_never_answers() -> None:
         "array of 2 billion",
     ],
 )
-@pytest.mark.gen_test
 async def test_a_port_of_another_service(answer: bytes, message: str) -> None:
     """It is refused with a hint at what it may be."""
     async with FakeBroker() as broker:
@@ -478,7 +456,6 @@ async def test_a_port_of_another_service(answer: bytes, message: str) -> None:
         await broker.until(lambda: broker.open_connections == 0)
 
 
-@pytest.mark.gen_test
 async def test_a_port_that_speaks_tls() -> None:
     """Its alert differs from other garbage: the port is right, the protocol is not."""
     async with FakeBroker() as broker:
@@ -488,7 +465,6 @@ async def test_a_port_that_speaks_tls() -> None:
 
 
 @pytest.mark.parametrize("highest", [0, 1, 2, 3, 4])
-@pytest.mark.gen_test
 async def test_api_versions_falls_back_to_version_0(highest: int) -> None:
     """A broker that does not know our ApiVersions is asked again in version 0 (KIP-511)."""
     async with FakeBroker() as broker:
@@ -507,7 +483,6 @@ async def test_api_versions_falls_back_to_version_0(highest: int) -> None:
         ("Metadata", (14, 20), "METADATA v14 to v20.*newer than this client"),
     ],
 )
-@pytest.mark.gen_test
 async def test_no_version_in_common(api: str, versions: tuple[int, int], message: str) -> None:
     """Too old and too new brokers are refused, and it is said which side to upgrade."""
     async with FakeBroker() as broker:

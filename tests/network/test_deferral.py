@@ -17,7 +17,6 @@ from kiel_logging.errors import (
 from tests.network.owner import (
     FOREVER,
     LONG,
-    Owner,
     append,
     engine_for,
     pass_time,
@@ -47,15 +46,13 @@ def allow(cluster: FakeCluster) -> None:
         broker.node.produce_faults.clear()
 
 
-@pytest.mark.gen_test
 async def test_a_rejected_topic_waits_and_others_continue() -> None:
     """In order, and it arrives in order when it is allowed."""
     async with FakeCluster(brokers=1) as cluster:
         for topic in ("bad", "good"):
             cluster.add_topic(topic, 1)
         forbid(cluster)
-        owner = Owner()
-        async with engine_for(owner, cluster) as engine:
+        async with engine_for(cluster) as (engine, owner):
             append(engine, "bad", 1, 2)
             await owner.until_deferred()
             append(engine, "bad", 3)
@@ -76,14 +73,12 @@ async def test_a_rejected_topic_waits_and_others_continue() -> None:
         assert isinstance(error, TopicAuthorizationFailed)
 
 
-@pytest.mark.gen_test
 async def test_one_batch_is_tried_after_a_wait() -> None:
     """Of one partition of many; when it is rejected the topic waits again."""
     async with FakeCluster(brokers=3) as cluster:
         cluster.add_topic("bad", 6)
         forbid(cluster)
-        owner = Owner()
-        async with engine_for(owner, cluster, partitioner="round_robin") as engine:
+        async with engine_for(cluster, partitioner="round_robin") as (engine, owner):
             append(engine, "bad", *range(12))
             await owner.until_deferred()
             await engine.flush(0.01)  # the other brokers answered as well, or will be cut off
@@ -97,14 +92,12 @@ async def test_one_batch_is_tried_after_a_wait() -> None:
         assert owner.errors == {}
 
 
-@pytest.mark.gen_test
 async def test_nothing_is_asked_or_looked_at_during_a_wait() -> None:
     """No request is sent, and the engine has no turn."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("bad", 2)
         forbid(cluster)
-        owner = Owner()
-        async with engine_for(owner, cluster, partitioner="round_robin") as engine:
+        async with engine_for(cluster, partitioner="round_robin") as (engine, owner):
             append(engine, "bad", 1, 2, 3)
             await owner.until_deferred()
             await engine.flush(0.01)
@@ -117,14 +110,12 @@ async def test_nothing_is_asked_or_looked_at_during_a_wait() -> None:
             assert owner.turns == turns
 
 
-@pytest.mark.gen_test
 async def test_a_topic_that_does_not_exist_waits() -> None:
     """It is asked for again after the wait only; others continue; it arrives when it is there."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.state.auto_create = False
         cluster.add_topic("good", 1)
-        owner = Owner()
-        async with engine_for(owner, cluster, topic_creation_timeout_ms=10) as engine:
+        async with engine_for(cluster, topic_creation_timeout_ms=10) as (engine, owner):
             append(engine, "new", 1, 2)
             await owner.until_deferred()
             assert isinstance(owner.deferrals[0][1], UnknownTopic)
@@ -147,14 +138,12 @@ async def test_a_topic_that_does_not_exist_waits() -> None:
         assert owner.errors == {}
 
 
-@pytest.mark.gen_test
 async def test_a_topic_that_is_deleted_waits_for_the_next_of_its_name() -> None:
     """Records that were queued for its partitions stay, in front of later ones."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.state.auto_create = False
         cluster.add_topic("logs", 1)
-        owner = Owner()
-        async with engine_for(owner, cluster, topic_creation_timeout_ms=10) as engine:
+        async with engine_for(cluster, topic_creation_timeout_ms=10) as (engine, owner):
             append(engine, "logs", 1)
             await owner.until_delivered(1)
             cluster.delete_topic("logs")
@@ -177,14 +166,11 @@ def _topic_error(code: ErrorCode) -> Callable[[Any, Callable[[], Any]], Any]:
     return reply
 
 
-@pytest.mark.gen_test
 async def test_a_topic_that_may_not_be_described_waits() -> None:
     """The brokers reject it when they are asked for its partitions."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.on("Metadata", _topic_error(ErrorCode.topic_authorization_failed))
-        owner = Owner()
-        async with engine_for(owner, cluster) as engine:
+        async with engine_for(cluster) as (engine, owner):
             append(engine, "logs", 1)
             await owner.until_deferred()
             cluster.brokers[0].clear_faults()
@@ -193,21 +179,17 @@ async def test_a_topic_that_may_not_be_described_waits() -> None:
         assert owner.errors == {}
 
 
-@pytest.mark.gen_test
 async def test_a_topic_of_a_wrong_name_does_not_wait() -> None:
     """That is the fault of its records."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.on("Metadata", _topic_error(ErrorCode.invalid_topic_exception))
-        owner = Owner()
-        async with engine_for(owner, cluster) as engine:
+        async with engine_for(cluster) as (engine, owner):
             append(engine, "logs", 1)
             await owner.until(lambda: owner.errors)
         assert isinstance(owner.errors[1], BrokerRejected)
         assert owner.deferrals == []
 
 
-@pytest.mark.gen_test
 async def test_all_topics_wait_for_a_producer_id() -> None:
     """The brokers grant none to this user; each topic is reported, and arrives in the end."""
 
@@ -218,9 +200,8 @@ async def test_all_topics_wait_for_a_producer_id() -> None:
         for topic in ("a", "b"):
             cluster.add_topic(topic, 1)
         cluster.on("InitProducerId", forbidden)
-        owner = Owner()
         options = {"required_acks": -1, "idempotence": True}
-        async with engine_for(owner, cluster, **options) as engine:
+        async with engine_for(cluster, **options) as (engine, owner):
             append(engine, "a", 1)
             append(engine, "b", 2)
             await owner.until_deferred(2)
@@ -234,15 +215,13 @@ async def test_all_topics_wait_for_a_producer_id() -> None:
         assert owner.errors == {}
 
 
-@pytest.mark.gen_test
 async def test_records_that_wait_end_with_the_engine() -> None:
     """Those of a rejected topic, and those of an unknown one."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.state.auto_create = False
         cluster.add_topic("bad", 1)
         forbid(cluster)
-        owner = Owner()
-        async with engine_for(owner, cluster, topic_creation_timeout_ms=10) as engine:
+        async with engine_for(cluster, topic_creation_timeout_ms=10) as (engine, owner):
             append(engine, "bad", 1)
             append(engine, "new", 2)
             await owner.until_deferred(2)
@@ -251,18 +230,15 @@ async def test_records_that_wait_end_with_the_engine() -> None:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-@pytest.mark.gen_test
 async def test_batches_behind_a_rejected_one_do_not_overtake_it(
     monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     """They would be stored, for the topic is rejected a few times only."""
     monkeypatch.setattr("kiel_logging.delivery.deferral.FIRST", 0.001)
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.produce_error(ErrorCode.topic_authorization_failed, times=times)
-        owner = Owner()
         small = {"max_request_size": 1024, "partitioner": to_partition(0), "required_acks": -1}
-        async with engine_for(owner, cluster, **small) as engine:
+        async with engine_for(cluster, **small) as (engine, owner):
             append(engine, "logs", *range(100))
             await owner.until_delivered(*range(100))
         assert values(cluster, "logs") == [b"%d" % number for number in range(100)]

@@ -38,7 +38,6 @@ def append(engine: Any, owner: Owner, tokens: range, size: int, key: Any = None)
 
 @pytest.mark.parametrize("acks", [1, -1])
 @pytest.mark.parametrize("partitions", [1, 12])
-@pytest.mark.gen_test
 async def test_requests_become_smaller(
     acks: int, partitions: int, heard: asyncio.Queue[str]
 ) -> None:
@@ -46,9 +45,8 @@ async def test_requests_become_smaller(
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", partitions)
         sizes = hang_up_above(cluster)
-        owner = Owner()
         options = {"required_acks": acks, "batch_size": 10**6, "partitioner": by_number}
-        async with engine_for(owner, cluster, **options) as engine:
+        async with engine_for(cluster, **options) as (engine, owner):
             for partition in range(partitions):
                 count = 600 // partitions
                 first = 1000 * partition
@@ -70,14 +68,11 @@ def by_number(key: int, partitions: list[int]) -> int:
     return partitions[key]
 
 
-@pytest.mark.gen_test
 async def test_a_single_record_costs_itself_only() -> None:
     """It is given up, for it can't be halved; those before and behind it arrive."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         hang_up_above(cluster)
-        owner = Owner()
-        async with engine_for(owner, cluster, required_acks=-1) as engine:
+        async with engine_for(cluster, required_acks=-1) as (engine, owner):
             append(engine, owner, range(5), 10)
             append(engine, owner, range(5, 6), 2 * LIMIT)
             append(engine, owner, range(6, 10), 10)

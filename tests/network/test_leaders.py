@@ -11,7 +11,6 @@ from tests.network.quick import quick_producer, round_trip, send_all, to_partiti
 from tests.support.fake_cluster import FakeCluster
 
 
-@pytest.mark.gen_test
 async def test_a_moved_leader_is_found_by_its_hint() -> None:
     """The error of a former leader names the new one, so that no metadata is needed (KIP-951)."""
     async with FakeCluster(brokers=3) as cluster:
@@ -33,7 +32,6 @@ async def _never_answered() -> None:
 
 
 @pytest.mark.parametrize("version", [7, 9])
-@pytest.mark.gen_test
 async def test_a_moved_leader_is_found_by_a_refresh(version: int) -> None:
     """Before Produce v10 there is no hint: the metadata names the leader."""
     async with FakeCluster(brokers=3) as cluster:
@@ -46,7 +44,6 @@ async def test_a_moved_leader_is_found_by_a_refresh(version: int) -> None:
             assert values(cluster, "logs") == [b"1", b"2"]
 
 
-@pytest.mark.gen_test
 async def test_a_partition_without_a_leader_is_waited_for() -> None:
     """Between two leaders there is a moment without one; messages wait for its end."""
     async with FakeCluster(brokers=2) as cluster:
@@ -61,7 +58,6 @@ async def test_a_partition_without_a_leader_is_waited_for() -> None:
             assert values(cluster, "logs") == [b"1"]
 
 
-@pytest.mark.gen_test
 async def test_a_leader_that_comes_back_gets_what_waited() -> None:
     """While the only leader is down messages wait, and they arrive in order when it is up again."""
     async with FakeCluster(brokers=2) as cluster:
@@ -79,7 +75,6 @@ async def test_a_leader_that_comes_back_gets_what_waited() -> None:
             assert [(await message).offset for message in messages] == [3, 4, 5]
 
 
-@pytest.mark.gen_test
 async def test_a_leader_that_dies_is_replaced() -> None:
     """When another broker takes over, it gets what the dead one did not acknowledge."""
     async with FakeCluster(brokers=3) as cluster:
@@ -93,7 +88,6 @@ async def test_a_leader_that_dies_is_replaced() -> None:
             assert values(cluster, "logs") == [b"1", b"2"]
 
 
-@pytest.mark.gen_test
 async def test_a_broker_that_restarts_on_another_port() -> None:
     """The metadata names its address."""
     async with FakeCluster(brokers=2) as cluster:
@@ -110,28 +104,23 @@ async def test_a_broker_that_restarts_on_another_port() -> None:
             assert values(cluster, "logs") == [b"1", b"2"]
 
 
-@pytest.mark.gen_test
 async def test_an_idle_connection_that_the_broker_closed_costs_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Brokers tidy up idle connections; the next message opens another, without a retry."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster) as producer:
-            await producer.produce("logs", 1)
-            cluster.brokers[0].hang_up()
-            await round_trip(cluster)  # the hang-up is known by now
-            with caplog.at_level(logging.DEBUG, "kiel_logging"):
-                await producer.produce("logs", 2)
-            assert values(cluster, "logs") == [b"1", b"2"]
-            assert "is sent again" not in caplog.text
+    async with FakeCluster(brokers=1, logs=1) as cluster, quick_producer(cluster) as producer:
+        await producer.produce("logs", 1)
+        cluster.brokers[0].hang_up()
+        await round_trip(cluster)  # the hang-up is known by now
+        with caplog.at_level(logging.DEBUG, "kiel_logging"):
+            await producer.produce("logs", 2)
+        assert values(cluster, "logs") == [b"1", b"2"]
+        assert "is sent again" not in caplog.text
 
 
-@pytest.mark.gen_test
 async def test_a_new_topic_is_asked_for_at_once() -> None:
     """The pause between refreshes is for repeated questions, not for one about a new topic."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         patient = {"retry_backoff_ms": 60_000, "retry_backoff_max_ms": 60_000}
         producer = quick_producer(cluster, **patient)
         await producer.connect()
@@ -142,11 +131,9 @@ async def test_a_new_topic_is_asked_for_at_once() -> None:
         assert delivered
 
 
-@pytest.mark.gen_test
 async def test_metadata_that_gets_old_is_asked_for_again() -> None:
     """Partitions that were added meanwhile get messages after metadata_max_age_ms."""
-    async with FakeCluster(brokers=2) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=2, logs=1) as cluster:
         newest = lambda _key, partitions: partitions[-1]  # noqa: E731
         producer = quick_producer(cluster, metadata_max_age_ms=10, partitioner=newest)
         async with producer:
@@ -157,7 +144,6 @@ async def test_metadata_that_gets_old_is_asked_for_again() -> None:
             assert (await (await producer.produce("logs", 2))).partition == 2
 
 
-@pytest.mark.gen_test
 async def test_each_partition_goes_to_its_own_leader() -> None:
     """A broker gets only records of partitions that it leads, so nothing is refused."""
     async with FakeCluster(brokers=3) as cluster:
@@ -170,7 +156,6 @@ async def test_each_partition_goes_to_its_own_leader() -> None:
             assert cluster.complaints == []
 
 
-@pytest.mark.gen_test
 async def test_order_is_kept_while_a_leader_moves_to_and_fro() -> None:
     """However often a partition changes hands, its messages are stored once and in order."""
     async with FakeCluster(brokers=3) as cluster:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.network.owner import Owner, append, engine_for, pass_time
+from tests.network.owner import append, engine_for, pass_time
 from tests.network.quick import quick_producer, send_all
 from tests.support.fake_cluster import ErrorCode, FakeCluster
 
@@ -33,7 +33,6 @@ def numbers(cluster: FakeCluster) -> list[int]:
 
 
 @WITH_IDS
-@pytest.mark.gen_test
 async def test_a_producer_s_messages_are_stored(version: int) -> None:
     """Those of partitions that are gone too; each future says where."""
     async with FakeCluster(brokers=2) as cluster:
@@ -55,15 +54,13 @@ async def test_a_producer_s_messages_are_stored(version: int) -> None:
 
 
 @WITH_IDS
-@pytest.mark.gen_test
 async def test_records_that_wait_for_a_partition_that_is_gone(version: int) -> None:
     """It never had a leader; later records of its key come behind."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.set_versions("Metadata", 0, version)
         cluster.add_topic("logs", 3)
         cluster.move_leader("logs", 2, None)
-        owner = Owner()
-        async with engine_for(owner, cluster, partitioner=by_number) as engine:
+        async with engine_for(cluster, partitioner=by_number) as (engine, owner):
             append(engine, "logs", *range(10), key=2)
             await owner.until(lambda: engine.stalled.records == 10)
             shrink(cluster)
@@ -76,13 +73,11 @@ async def test_records_that_wait_for_a_partition_that_is_gone(version: int) -> N
         assert owner.errors == {}
 
 
-@pytest.mark.gen_test
 async def test_a_batch_in_flight_comes_back_in_front() -> None:
     """While it is out, later records of its key wait behind it."""
     async with FakeCluster(brokers=2) as cluster:
         cluster.add_topic("logs", 2, leaders=[0, 1])
-        owner = Owner()
-        async with engine_for(owner, cluster, partitioner=by_number) as engine:
+        async with engine_for(cluster, partitioner=by_number) as (engine, owner):
             append(engine, "logs", 0, key=0)
             append(engine, "logs", 1, key=1)
             await owner.until_delivered(0, 1)
@@ -100,7 +95,6 @@ async def test_a_batch_in_flight_comes_back_in_front() -> None:
         assert owner.errors == {}
 
 
-@pytest.mark.gen_test
 async def test_a_batch_in_flight_that_was_stored_holds_up_nothing() -> None:
     """Its answer comes after the news that its partition is gone."""
     answered = asyncio.Event()
@@ -112,8 +106,7 @@ async def test_a_batch_in_flight_that_was_stored_holds_up_nothing() -> None:
 
     async with FakeCluster(brokers=2) as cluster:
         cluster.add_topic("logs", 2, leaders=[0, 1])
-        owner = Owner()
-        async with engine_for(owner, cluster, partitioner=by_number) as engine:
+        async with engine_for(cluster, partitioner=by_number) as (engine, owner):
             append(engine, "logs", 0, key=0)
             await owner.until_delivered(0)
             cluster.brokers[1].on("Produce", late)
@@ -129,14 +122,11 @@ async def test_a_batch_in_flight_that_was_stored_holds_up_nothing() -> None:
         assert numbers(cluster) == [2]
 
 
-@pytest.mark.gen_test
 async def test_a_batch_of_a_partition_that_is_gone_gets_new_numbers() -> None:
     """Its old ones would leave a hole in those of the partition that it goes to."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 2)
-        owner = Owner()
+    async with FakeCluster(brokers=1, logs=2) as cluster:
         options: dict[str, Any] = {"partitioner": by_number, "required_acks": -1}
-        async with engine_for(owner, cluster, **options) as engine:
+        async with engine_for(cluster, **options) as (engine, owner):
             append(engine, "logs", 0, 1, 2, key=1)
             await owner.until_delivered(0, 1, 2)
             cluster.produce_error(ErrorCode.not_enough_replicas, times=10**6, only=("logs", 1))
@@ -151,13 +141,11 @@ async def test_a_batch_of_a_partition_that_is_gone_gets_new_numbers() -> None:
         assert owner.errors == {}
 
 
-@pytest.mark.gen_test
 async def test_no_record_comes_in_between() -> None:
     """From the moment when the new partitions are known, new records wait for the one in flight."""
     async with FakeCluster(brokers=2) as cluster:
         cluster.add_topic("logs", 2, leaders=[0, 1])
-        owner = Owner()
-        async with engine_for(owner, cluster, partitioner=by_number) as engine:
+        async with engine_for(cluster, partitioner=by_number) as (engine, owner):
             append(engine, "logs", 0, key=0)
             await owner.until_delivered(0)
             cluster.brokers[1].stall("Produce")

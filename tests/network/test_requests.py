@@ -19,7 +19,6 @@ def parts(request: ReceivedRequest) -> list[tuple[str, int]]:
     return [(t.name, p.index) for t in request.payload.topic_data for p in t.partition_data]
 
 
-@pytest.mark.gen_test
 async def test_one_request_carries_many_topics_and_partitions() -> None:
     """Everything that is due at one broker goes there in one request."""
     async with FakeCluster(brokers=2) as cluster:
@@ -36,22 +35,18 @@ async def test_one_request_carries_many_topics_and_partitions() -> None:
             assert len(requests) == 2
 
 
-@pytest.mark.gen_test
 async def test_messages_of_a_partition_share_a_batch() -> None:
     """Records that are due together for one partition are one batch: compressed together."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         async with quick_producer(cluster, batch_size=50, compression="gzip") as producer:
             await send_all(producer, "logs", range(50))
         (batch,) = cluster.batches("logs")[0]
         assert (len(batch.records), batch.codec) == (50, "gzip")
 
 
-@pytest.mark.gen_test
 async def test_one_batch_of_a_partition_is_in_flight_at_a_time() -> None:
     """While a batch is out the next one grows, so that a retry can't overtake."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         async with quick_producer(cluster) as producer:
             cluster.brokers[0].stall("Produce")
             messages = [asyncio.ensure_future(producer.produce("logs", 0))]
@@ -63,11 +58,9 @@ async def test_one_batch_of_a_partition_is_in_flight_at_a_time() -> None:
         assert values(cluster, "logs") == [b"0", b"1", b"2"]
 
 
-@pytest.mark.gen_test
 async def test_at_most_five_requests_in_flight_for_each_broker() -> None:
     """A slow broker is not buried under requests: the rest waits here."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 8)
+    async with FakeCluster(brokers=1, logs=8) as cluster:
         options = {"batch_size": 8, "max_request_size": 1024, "partitioner": "round_robin"}
         async with quick_producer(cluster, **options) as producer:
             cluster.brokers[0].stall("Produce")
@@ -82,11 +75,9 @@ async def test_at_most_five_requests_in_flight_for_each_broker() -> None:
             assert "buffered=0 in_flight=0" in repr(producer)
 
 
-@pytest.mark.gen_test
 async def test_a_request_is_no_larger_than_max_request_size() -> None:
     """Batches that don't fit into one request together go in several."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 4)
+    async with FakeCluster(brokers=1, logs=4) as cluster:
         options = {"batch_size": 8, "max_request_size": 2048, "partitioner": "round_robin"}
         async with quick_producer(cluster, **options) as producer:
             await send_all(producer, "logs", ["x" * 600] * 8)
@@ -100,11 +91,9 @@ async def test_a_request_is_no_larger_than_max_request_size() -> None:
 
 @pytest.mark.parametrize("version", range(7, 14))
 @pytest.mark.parametrize("acks", [0, 1, -1])
-@pytest.mark.gen_test
 async def test_every_version_of_produce(version: int, acks: int) -> None:
     """From Kafka 2.1 (v7) to topic ids (v13), with every kind of acknowledgement."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.set_versions("Produce", 0, version)
         async with quick_producer(cluster, required_acks=acks, ack_timeout=1234) as producer:
             metadata = await (await producer.produce("logs", "hello", headers={"h": "1"}))
@@ -119,7 +108,6 @@ async def test_every_version_of_produce(version: int, acks: int) -> None:
 
 
 @pytest.mark.parametrize("version", range(7, 14))
-@pytest.mark.gen_test
 async def test_every_version_of_metadata(version: int) -> None:
     """Topics and leaders are understood in every version; without topic ids, names are used."""
     async with FakeCluster(brokers=2) as cluster:
@@ -131,11 +119,9 @@ async def test_every_version_of_metadata(version: int) -> None:
         assert cluster.complaints == []
 
 
-@pytest.mark.gen_test
 async def test_without_acknowledgement_an_error_costs_the_connection_only() -> None:
     """With required_acks=0 a broker can only hang up; later messages arrive all the same."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         async with quick_producer(cluster, required_acks=0) as producer:
             await producer.produce("logs", 1)
             await cluster.stored("logs")
@@ -146,28 +132,24 @@ async def test_without_acknowledgement_an_error_costs_the_connection_only() -> N
         assert values(cluster, "logs") == [b"1", b"2"]
 
 
-@pytest.mark.gen_test
 async def test_a_throttled_broker_is_left_alone_for_a_while() -> None:
     """A throttle time in a response is kept on our side (KIP-219)."""
     from dataclasses import replace
     from datetime import timedelta
 
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster) as producer:
+    async with FakeCluster(brokers=1, logs=1) as cluster, quick_producer(cluster) as producer:
 
-            def slow_down(_request: Any, default: Any) -> Any:
-                return replace(default(), throttle_time=timedelta(milliseconds=60))
+        def slow_down(_request: Any, default: Any) -> Any:
+            return replace(default(), throttle_time=timedelta(milliseconds=60))
 
-            cluster.brokers[0].on_next("Produce", slow_down)
-            await producer.produce("logs", 1)
-            loop = asyncio.get_running_loop()
-            answered = loop.time()
-            await producer.produce("logs", 2)
-            assert loop.time() - answered >= 0.05
+        cluster.brokers[0].on_next("Produce", slow_down)
+        await producer.produce("logs", 1)
+        loop = asyncio.get_running_loop()
+        answered = loop.time()
+        await producer.produce("logs", 2)
+        assert loop.time() - answered >= 0.05
 
 
-@pytest.mark.gen_test
 async def test_one_connection_to_each_broker_that_is_needed() -> None:
     """Other brokers are not connected to, but for the first question."""
     async with FakeCluster(brokers=3) as cluster:

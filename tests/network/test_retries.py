@@ -39,11 +39,9 @@ FINAL = [
 
 @pytest.mark.parametrize("code", RETRIABLE, ids=lambda code: code.name)
 @pytest.mark.parametrize("acks", [1, -1])
-@pytest.mark.gen_test
 async def test_retriable_errors_are_retried_in_order(code: ErrorCode, acks: int) -> None:
     """Messages of a partition stay in order."""
-    async with FakeCluster(brokers=2) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=2, logs=1) as cluster:
         options = {"batch_size": 4, "required_acks": acks, "partitioner": to_partition(0)}
         async with quick_producer(cluster, **options) as producer:
             cluster.produce_error(code, times=3)
@@ -52,28 +50,29 @@ async def test_retriable_errors_are_retried_in_order(code: ErrorCode, acks: int)
 
 
 @pytest.mark.parametrize("code", FINAL, ids=lambda code: code.name)
-@pytest.mark.gen_test
 async def test_final_errors_fail_the_batch(code: ErrorCode) -> None:
     """An error that would only repeat itself ends its records at once, with its number. Another
     partition of the same request has its own result."""
-    options = {"batch_size": 2, "key_maker": int, "partitioner": lambda key, _partitions: key}
-    async with FakeCluster(brokers=1) as cluster, quick_producer(cluster, **options) as producer:
-        cluster.add_topic("logs", 2)
+    options = {"batch_size": 3, "key_maker": int, "partitioner": lambda key, _partitions: key}
+    async with (
+        FakeCluster(brokers=1, logs=2) as cluster,
+        quick_producer(cluster, **options) as producer,
+    ):
         cluster.produce_error(code, only=("logs", 1))
-        bad, good = await producer.produce("logs", 1), await producer.produce("logs", 0)
+        bad, good = await send_all(producer, "logs", [1, 0])
+        await producer.flush()
         assert (await good).partition == 0
         with pytest.raises(BrokerRejected, match=f"{code.name.upper()} .*logs") as refusal:
             await bad
         assert refusal.value.error_code == code
         await send_all(producer, "logs", [1, 0])
+        await producer.flush()
         assert (values(cluster, "logs", 1), len(values(cluster, "logs"))) == ([b"1"], 2)
 
 
-@pytest.mark.gen_test
 async def test_no_answer_to_a_batch_that_was_not_stored() -> None:
     """The broker hangs up, or garbage comes: the batch is sent again over another connection."""
-    async with FakeCluster(brokers=1) as cluster, quick_producer(cluster) as producer:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster, quick_producer(cluster) as producer:
         cluster.brokers[0].on_next("Produce", HANG_UP)
         assert (await (await producer.produce("logs", 1))).offset == 0
         cluster.brokers[0].send_garbage(b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "Produce")
@@ -82,11 +81,9 @@ async def test_no_answer_to_a_batch_that_was_not_stored() -> None:
 
 
 @pytest.mark.parametrize("after_bytes", [0, 3, 9])
-@pytest.mark.gen_test
 async def test_a_cut_after_the_batch_was_stored(after_bytes: int) -> None:
     """Without idempotence the batch may be there twice, but it is never lost."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.brokers[0].hang_up_mid_response("Produce", after_bytes)
         async with quick_producer(cluster, idempotence=False) as producer:
             metadata = await (await producer.produce("logs", 1))
@@ -95,11 +92,9 @@ async def test_a_cut_after_the_batch_was_stored(after_bytes: int) -> None:
 
 
 @pytest.mark.parametrize("after_bytes", [0, 3, 9])
-@pytest.mark.gen_test
 async def test_a_cut_after_the_batch_was_stored_with_idempotence(after_bytes: int) -> None:
     """With required_acks=-1 the broker recognises what it has already: stored once (KIP-98)."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.brokers[0].hang_up_mid_response("Produce", after_bytes)
         async with quick_producer(cluster, required_acks=-1) as producer:
             assert (await (await producer.produce("logs", 1))).offset == 0
@@ -107,11 +102,9 @@ async def test_a_cut_after_the_batch_was_stored_with_idempotence(after_bytes: in
             assert values(cluster, "logs") == [b"1", b"2"]
 
 
-@pytest.mark.gen_test
 async def test_many_cuts_with_idempotence() -> None:
     """However often connections are cut, every message is stored once and in order."""
-    async with FakeCluster(brokers=2) as cluster:
-        cluster.add_topic("logs", 2)
+    async with FakeCluster(brokers=2, logs=2) as cluster:
         options = {"batch_size": 4, "required_acks": -1, "partitioner": "round_robin"}
         async with quick_producer(cluster, **options) as producer:
             for turn in range(10):
@@ -123,38 +116,34 @@ async def test_many_cuts_with_idempotence() -> None:
 
 
 @pytest.mark.parametrize("code", [ErrorCode.request_timed_out, ErrorCode.network_exception])
-@pytest.mark.gen_test
 async def test_an_error_although_the_batch_was_stored(code: ErrorCode) -> None:
     """A broker that stores and then says no gets the batch again, and stores it once."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.produce_error(code, times=2, stored=True)
         async with quick_producer(cluster, required_acks=-1) as producer:
             assert (await (await producer.produce("logs", 1))).offset == 0
             assert values(cluster, "logs") == [b"1"]
 
 
-@pytest.mark.gen_test
 async def test_a_broker_that_does_not_answer_is_left_and_asked_again() -> None:
     """A request timeout ends the connection, and the batch goes out on another."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, request_timeout_ms=300, required_acks=-1) as producer:
-            cluster.brokers[0].stall("Produce", after_effect=True)
-            message = asyncio.ensure_future(producer.produce("logs", 1))
-            await cluster.received("Produce", 2)
-            cluster.brokers[0].resume()
-            assert (await (await message)).offset == 0
-            connections = {request.connection for request in await cluster.received("Produce")}
-            assert len(connections) >= 2
-            assert values(cluster, "logs") == [b"1"]
+    async with (
+        FakeCluster(brokers=1, logs=1) as cluster,
+        quick_producer(cluster, request_timeout_ms=300, required_acks=-1) as producer,
+    ):
+        cluster.brokers[0].stall("Produce", after_effect=True)
+        message = asyncio.ensure_future(producer.produce("logs", 1))
+        await cluster.received("Produce", 2)
+        cluster.brokers[0].resume()
+        assert (await (await message)).offset == 0
+        connections = {request.connection for request in await cluster.received("Produce")}
+        assert len(connections) >= 2
+        assert values(cluster, "logs") == [b"1"]
 
 
-@pytest.mark.gen_test
 async def test_the_delivery_timeout_names_the_last_cause() -> None:
     """The last error is part of it."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.produce_error(ErrorCode.not_enough_replicas, times=10**6)
         options = {"delivery_timeout_ms": 60, "request_timeout_ms": 50}
         async with quick_producer(cluster, **options) as producer:
@@ -162,11 +151,9 @@ async def test_the_delivery_timeout_names_the_last_cause() -> None:
                 await producer.produce("logs", 1)
 
 
-@pytest.mark.gen_test
 async def test_the_delivery_timeout_names_a_dead_broker() -> None:
     """When the leader can't be reached, that is the cause that is named."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         options = {"delivery_timeout_ms": 60, "request_timeout_ms": 50}
         async with quick_producer(cluster, **options) as producer:
             await producer.produce("logs", 1)
@@ -175,11 +162,9 @@ async def test_the_delivery_timeout_names_a_dead_broker() -> None:
                 await producer.produce("logs", 2)
 
 
-@pytest.mark.gen_test
 async def test_messages_behind_one_that_was_given_up() -> None:
     """After a delivery timeout the partition continues, with idempotence too."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         options = {"delivery_timeout_ms": 500, "request_timeout_ms": 50, "required_acks": -1}
         async with quick_producer(cluster, **options) as producer:
             await producer.produce("logs", 1)
@@ -191,13 +176,11 @@ async def test_messages_behind_one_that_was_given_up() -> None:
             assert values(cluster, "logs") == [b"1", b"3"]
 
 
-@pytest.mark.gen_test
 async def test_an_answer_without_a_partition() -> None:
     """A response without a result for a batch decides nothing: the batch is sent again."""
     from dataclasses import replace
 
-    async with FakeCluster(brokers=1) as cluster, quick_producer(cluster) as producer:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster, quick_producer(cluster) as producer:
         cluster.brokers[0].on_next(
             "Produce", lambda _request, default: replace(default(), responses=())
         )
@@ -206,11 +189,9 @@ async def test_an_answer_without_a_partition() -> None:
         assert len(await cluster.received("Produce")) == 2
 
 
-@pytest.mark.gen_test
 async def test_a_batch_that_the_broker_finds_too_large_is_split() -> None:
     """Halves are sent until they fit; flush waits for all of them (KAFKA-19479)."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.state.max_message_bytes = 400
         async with quick_producer(cluster, batch_size=100, required_acks=-1) as producer:
             messages = await send_all(producer, "logs", ["x" * 50 + str(n) for n in range(20)])
@@ -219,11 +200,9 @@ async def test_a_batch_that_the_broker_finds_too_large_is_split() -> None:
         assert len(cluster.batches("logs")[0]) > 1
 
 
-@pytest.mark.gen_test
 async def test_a_single_message_that_the_broker_finds_too_large() -> None:
     """A message that can't be split any further fails, with advice."""
-    async with FakeCluster(brokers=1) as cluster, quick_producer(cluster) as producer:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster, quick_producer(cluster) as producer:
         cluster.state.max_message_bytes = 400
         with pytest.raises(RecordTooLarge, match=r"whose max.message.bytes is less: send less"):
             await producer.produce("logs", "x" * 500)

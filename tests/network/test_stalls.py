@@ -7,7 +7,7 @@ import pytest
 from kiel_logging.delivery.accumulator import UNKNOWN
 from kiel_logging.errors import BrokerUnreachable, ConnectionLost, NoLeader
 from kiel_logging.records import TopicPartition
-from tests.network.owner import LONG, Owner, append, engine_for, pass_time
+from tests.network.owner import LONG, append, engine_for, pass_time
 from tests.network.quick import values
 from tests.support.fake_cluster import ErrorCode, FakeCluster
 
@@ -26,14 +26,11 @@ def by_number(key: int, partitions: list[int]) -> int:
     return partitions[key]
 
 
-@pytest.mark.gen_test
 async def test_a_partition_without_a_leader() -> None:
     """It is known with its reason; the other one is served; all arrives when there is a leader."""
-    async with FakeCluster(brokers=2) as cluster:
-        cluster.add_topic("logs", 2)
+    async with FakeCluster(brokers=2, logs=2) as cluster:
         cluster.move_leader("logs", 0, None)
-        owner = Owner()
-        async with engine_for(owner, cluster, partitioner=by_number) as engine:
+        async with engine_for(cluster, partitioner=by_number) as (engine, owner):
             append(engine, "logs", 1, 2, 3, key=0)
             append(engine, "logs", 4, key=1)
             await owner.until(lambda: engine.is_stalled(LOGS_0))
@@ -47,13 +44,11 @@ async def test_a_partition_without_a_leader() -> None:
             assert engine.stalled.records == 0
 
 
-@pytest.mark.gen_test
 async def test_a_partition_whose_leader_is_down() -> None:
     """The reason is the error of its broker; it is reached again, as soon as it is there."""
     async with FakeCluster(brokers=2) as cluster:
         cluster.add_topic("logs", 2, leaders=[0, 1])
-        owner = Owner()
-        async with engine_for(owner, cluster, partitioner=by_number) as engine:
+        async with engine_for(cluster, partitioner=by_number) as (engine, owner):
             append(engine, "logs", 0, key=0)
             append(engine, "logs", 1, key=1)
             await owner.until_delivered(0, 1)
@@ -69,14 +64,12 @@ async def test_a_partition_whose_leader_is_down() -> None:
             await owner.until(lambda: not engine.is_stalled(LOGS_0))
 
 
-@pytest.mark.gen_test
 async def test_records_of_an_unknown_topic() -> None:
     """They are stalled until it is known."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.state.auto_create = False
         cluster.add_topic("logs", 1)
-        owner = Owner()
-        async with engine_for(owner, cluster) as engine:
+        async with engine_for(cluster) as (engine, owner):
             append(engine, "new", 1, 2)
             append(engine, "logs", 3)
             await owner.until(lambda: engine.is_stalled(TopicPartition("new", UNKNOWN)))
@@ -87,19 +80,18 @@ async def test_records_of_an_unknown_topic() -> None:
             await owner.until(lambda: engine.stalled.records == 0)
 
 
-@pytest.mark.gen_test
 async def test_nothing_counts_as_stalled_while_all_brokers_are_down() -> None:
     """No partition is better off than another."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 2)
-        owner = Owner()
-        async with engine_for(owner, cluster, partitioner=by_number) as engine:
-            append(engine, "logs", 0, key=0)
-            await owner.until_delivered(0)
-            cluster.brokers[0].stop()
-            append(engine, "logs", 1, key=0)
-            await owner.until(lambda: engine.is_stalled(LOGS_0))
-            assert engine.stalled.records == 0
+    async with (
+        FakeCluster(brokers=1, logs=2) as cluster,
+        engine_for(cluster, partitioner=by_number) as (engine, owner),
+    ):
+        append(engine, "logs", 0, key=0)
+        await owner.until_delivered(0)
+        cluster.brokers[0].stop()
+        append(engine, "logs", 1, key=0)
+        await owner.until(lambda: engine.is_stalled(LOGS_0))
+        assert engine.stalled.records == 0
 
 
 # -- records are taken out again -------------------------------------------------------------------
@@ -110,15 +102,12 @@ def everything(_where: TopicPartition) -> bool:
     return True
 
 
-@pytest.mark.gen_test
 async def test_evicted_records_are_as_if_they_had_not_been_appended() -> None:
     """In order, of the partitions that are asked for; they can be appended again."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 2)
+    async with FakeCluster(brokers=1, logs=2) as cluster:
         for partition in (0, 1):
             cluster.move_leader("logs", partition, None)
-        owner = Owner()
-        async with engine_for(owner, cluster, partitioner=by_number) as engine:
+        async with engine_for(cluster, partitioner=by_number) as (engine, owner):
             for token in range(4):
                 append(engine, "logs", token, key=token % 2)
             await owner.until(lambda: engine.stalled.records == 4)
@@ -132,14 +121,11 @@ async def test_evicted_records_are_as_if_they_had_not_been_appended() -> None:
         assert owner.errors == {}
 
 
-@pytest.mark.gen_test
 async def test_a_batch_that_the_brokers_may_have_is_not_evicted() -> None:
     """Those behind it are."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.brokers[0].stall("Produce")
-        owner = Owner()
-        async with engine_for(owner, cluster, required_acks=-1) as engine:
+        async with engine_for(cluster, required_acks=-1) as (engine, owner):
             append(engine, "logs", 1)
             await cluster.received("Produce")
             append(engine, "logs", 2)
@@ -151,14 +137,11 @@ async def test_a_batch_that_the_brokers_may_have_is_not_evicted() -> None:
         assert values(cluster, "logs") == [b"1"]
 
 
-@pytest.mark.gen_test
 async def test_a_leader_is_looked_for_though_all_was_evicted() -> None:
     """The owner is called when there is one, though it appended nothing meanwhile."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.move_leader("logs", 0, None)
-        owner = Owner()
-        async with engine_for(owner, cluster) as engine:
+        async with engine_for(cluster) as (engine, owner):
             append(engine, "logs", 1)
             await owner.until(lambda: engine.is_stalled(LOGS_0))
             assert engine.evict(everything) == [1]
@@ -168,13 +151,11 @@ async def test_a_leader_is_looked_for_though_all_was_evicted() -> None:
             await owner.until(lambda: not engine.is_stalled(LOGS_0))
 
 
-@pytest.mark.gen_test
 async def test_a_broker_is_looked_for_though_all_was_evicted() -> None:
     """The owner is called when it can be reached."""
     async with FakeCluster(brokers=2) as cluster:
         cluster.add_topic("logs", 1, leaders=[1])
-        owner = Owner()
-        async with engine_for(owner, cluster) as engine:
+        async with engine_for(cluster) as (engine, owner):
             cluster.brokers[1].stop()
             append(engine, "logs", 1)
             await owner.until(lambda: engine.is_stalled(LOGS_0))
@@ -183,14 +164,12 @@ async def test_a_broker_is_looked_for_though_all_was_evicted() -> None:
             await owner.until(lambda: not engine.is_stalled(LOGS_0))
 
 
-@pytest.mark.gen_test
 async def test_a_topic_is_looked_for_though_all_was_evicted() -> None:
     """The owner is called when it exists, after the wait."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.state.auto_create = False
-        owner = Owner()
         new = TopicPartition("new", UNKNOWN)
-        async with engine_for(owner, cluster, topic_creation_timeout_ms=10) as engine:
+        async with engine_for(cluster, topic_creation_timeout_ms=10) as (engine, owner):
             append(engine, "new", 1)
             await owner.until_deferred()
             await owner.until(lambda: engine.is_stalled(new))
@@ -203,14 +182,11 @@ async def test_a_topic_is_looked_for_though_all_was_evicted() -> None:
             assert engine.where("new", None) == TopicPartition("new", 0)
 
 
-@pytest.mark.gen_test
 async def test_the_end_of_a_wait_is_reported_though_all_was_evicted() -> None:
     """A rejected batch has no numbers: it is evicted as well."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.produce_error(ErrorCode.topic_authorization_failed)
-        owner = Owner()
-        async with engine_for(owner, cluster, required_acks=-1) as engine:
+        async with engine_for(cluster, required_acks=-1) as (engine, owner):
             append(engine, "logs", 1)
             await owner.until(lambda: engine.is_stalled(LOGS_0))
             assert engine.evict(everything) == [1]
@@ -222,15 +198,12 @@ async def test_the_end_of_a_wait_is_reported_though_all_was_evicted() -> None:
         assert values(cluster, "logs") == [b"1"]
 
 
-@pytest.mark.gen_test
 async def test_the_end_of_a_wait_is_reported_though_nothing_is_queued() -> None:
     """All that was rejected has expired."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.produce_error(ErrorCode.topic_authorization_failed)
-        owner = Owner()
         options = {"delivery_timeout_ms": 60_000, "request_timeout_ms": 1_000}
-        async with engine_for(owner, cluster, **options) as engine:
+        async with engine_for(cluster, **options) as (engine, owner):
             append(engine, "logs", 1)
             await owner.until_deferred()
             pass_time(engine, owner, 100.0)

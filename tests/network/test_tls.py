@@ -38,7 +38,7 @@ from kiel_logging.wire.metadata import metadata_request, read_metadata
 from kiel_logging.wire.schemas import Api
 from tests.support.certificates import Authority, Certificate
 from tests.support.fake_broker import FakeBroker
-from tests.support.what_is_shown import all_of
+from tests.support.what_is_shown import traceback_of
 
 KEY_PASSWORD = "s3cr3t-und-geheim"
 HOST = "kafka.test"
@@ -136,7 +136,6 @@ VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("host", [HOST, "127.0.0.1"])
-@pytest.mark.gen_test
 async def test_a_broker_that_is_who_it_should_be(
     pki: Pki, version: ssl.TLSVersion, host: str
 ) -> None:
@@ -189,7 +188,6 @@ def hashed(name: str) -> str:
     return f"{int.from_bytes(digest[:4], 'little'):08x}.0"
 
 
-@pytest.mark.gen_test
 async def test_a_directory_of_authorities(pki: Pki) -> None:
     """As librdkafka takes it for `ssl.ca.location`: each is found by the hash of its name."""
     directory = pki.directory / "authorities"
@@ -251,7 +249,6 @@ REFUSED: dict[str, tuple[Callable[[Pki], Certificate], type[CertificateRejected]
 
 
 @pytest.mark.parametrize("name", REFUSED)
-@pytest.mark.gen_test
 async def test_a_broker_that_is_not_believed(pki: Pki, name: str) -> None:
     """Each reason has its own error, which says whose fault it is and what to do."""
     make, error, message = REFUSED[name]
@@ -283,7 +280,6 @@ WARNINGS = {
         ("unknown authority", "ssl_verify_certificate", True),
     ],
 )
-@pytest.mark.gen_test
 async def test_verification_that_is_turned_off(
     pki: Pki, caplog: pytest.LogCaptureFixture, name: str, option: str, taken: bool
 ) -> None:
@@ -318,7 +314,6 @@ def test_a_context_of_the_users_own_is_used_and_warned_of(
 
 
 @pytest.mark.parametrize(("host", "sent"), [(HOST, HOST), ("127.0.0.1", None)])
-@pytest.mark.gen_test
 async def test_the_name_is_sent(pki: Pki, host: str, sent: str | None) -> None:
     """Brokers behind one address choose their certificate by it (SNI); addresses are no names."""
     names: list[str | None] = []
@@ -334,7 +329,6 @@ async def test_the_name_is_sent(pki: Pki, host: str, sent: str | None) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("files", ["one", "two", "encrypted"])
-@pytest.mark.gen_test
 async def test_a_client_with_a_certificate(pki: Pki, version: ssl.TLSVersion, files: str) -> None:
     """With its key in the same file or another one, which may be encrypted."""
     own = pki.authority.issue("client")
@@ -353,7 +347,6 @@ async def test_a_client_with_a_certificate(pki: Pki, version: ssl.TLSVersion, fi
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("which", ["stranger's", "expired"])
-@pytest.mark.gen_test
 async def test_a_client_whose_certificate_is_refused(
     pki: Pki, version: ssl.TLSVersion, which: str
 ) -> None:
@@ -373,7 +366,6 @@ async def test_a_client_whose_certificate_is_refused(
     ("version", "error"),
     [(VERSIONS[0], SecurityError), (VERSIONS[1], ClientCertificateRefused)],
 )
-@pytest.mark.gen_test
 async def test_a_client_without_a_certificate(
     pki: Pki, version: ssl.TLSVersion, error: type[BrokerError]
 ) -> None:
@@ -386,7 +378,6 @@ async def test_a_client_without_a_certificate(
         assert type(failure.value) is error
 
 
-@pytest.mark.gen_test
 async def test_no_version_in_common(pki: Pki) -> None:
     """Is an error of security too, with OpenSSL's reason."""
     server = pki.server()
@@ -415,7 +406,7 @@ def test_an_encrypted_key_and_no_password_for_it(pki: Pki, password: str | None)
     assert f"ssl_certfile={certfile!r} and ssl_keyfile={keyfile!r} can't be used" in str(
         failure.value
     )
-    assert "wr0ng" not in all_of(failure.value)
+    assert "wr0ng" not in traceback_of(failure.value)
 
 
 def test_a_password_from_a_file(pki: Pki) -> None:
@@ -449,7 +440,6 @@ def test_a_key_that_belongs_to_another_certificate(pki: Pki) -> None:
         tls(ssl_certfile=certfile, ssl_keyfile=keyfile).context()
 
 
-@pytest.mark.gen_test
 async def test_files_that_are_gone_are_an_error_of_the_connection(pki: Pki) -> None:
     """So that it is tried again: they may come back."""
     async with broker_with(pki.server()) as broker:
@@ -460,7 +450,6 @@ async def test_files_that_are_gone_are_an_error_of_the_connection(pki: Pki) -> N
         assert await ask(await dial(broker.port, client)) == broker.port
 
 
-@pytest.mark.gen_test
 async def test_a_renewed_certificate_counts_from_the_next_connection_on(pki: Pki) -> None:
     """Without a restart; while nothing changes, the files are not read again."""
     old, new = (pki.authority.issue(name) for name in ("old", "newer"))
@@ -484,7 +473,6 @@ async def test_a_renewed_certificate_counts_from_the_next_connection_on(pki: Pki
 # -- what is logged --------------------------------------------------------------------------------
 
 
-@pytest.mark.gen_test
 async def test_what_is_raised_is_not_logged_as_well(
     pki: Pki, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -528,7 +516,6 @@ async def answering(answer: bytes | None) -> AsyncIterator[int]:
     ],
     ids=["HTTP", "SSH", "Kafka", "hangs up"],
 )
-@pytest.mark.gen_test
 async def test_a_port_that_does_not_speak_tls(answer: bytes, message: str) -> None:
     """It differs from one with a wrong certificate."""
     async with answering(answer) as port:
@@ -536,7 +523,6 @@ async def test_a_port_that_does_not_speak_tls(answer: bytes, message: str) -> No
             await dial(port, tls())
 
 
-@pytest.mark.gen_test
 async def test_a_kafka_listener_for_plaintext() -> None:
     """It takes our first bytes for a request of 369 MB, and hangs up."""
     async with broker_with(None) as broker:
@@ -545,7 +531,6 @@ async def test_a_kafka_listener_for_plaintext() -> None:
         assert broker.happenings.complaints[0].startswith("broker 0: a request of 369")
 
 
-@pytest.mark.gen_test
 async def test_plaintext_to_a_port_that_speaks_tls(pki: Pki) -> None:
     """Its alert differs from other garbage."""
     async with broker_with(pki.server()) as broker:
@@ -554,7 +539,6 @@ async def test_plaintext_to_a_port_that_speaks_tls(pki: Pki) -> None:
         assert "security_protocol" in str(failure.value)
 
 
-@pytest.mark.gen_test
 async def test_a_broker_that_hangs_up_after_the_handshake(pki: Pki) -> None:
     """As some do to strangers: the certificate may be missing."""
     async with broker_with(pki.server()) as broker:

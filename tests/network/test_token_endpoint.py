@@ -312,7 +312,6 @@ def test_a_proxy_of_the_environment(server: TokenServer, monkeypatch: pytest.Mon
 # -- brokers ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.gen_test
 async def test_a_broker_lets_us_in_with_such_a_token(server: TokenServer) -> None:
     """The server is asked on a thread, once for all connections while the token is good."""
     async with FakeBroker() as broker:

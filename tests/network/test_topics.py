@@ -19,7 +19,6 @@ from tests.network.quick import quick_producer, send_all, to_partition, values
 from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 
-@pytest.mark.gen_test
 async def test_an_unknown_topic_is_created() -> None:
     """Asking for a topic's metadata creates it, and the messages wait until that is done."""
     async with FakeCluster(brokers=3) as cluster:
@@ -34,7 +33,6 @@ async def test_an_unknown_topic_is_created() -> None:
         ]
 
 
-@pytest.mark.gen_test
 async def test_an_unknown_topic_that_is_not_created() -> None:
     """The messages fail after topic_creation_timeout_ms, with advice."""
     async with FakeCluster(brokers=1) as cluster:
@@ -45,7 +43,6 @@ async def test_an_unknown_topic_that_is_not_created() -> None:
             assert len(await cluster.received("Metadata", 3)) >= 3
 
 
-@pytest.mark.gen_test
 async def test_a_topic_that_comes_late() -> None:
     """A topic that was given up once is asked for again when it is used again."""
     async with FakeCluster(brokers=1) as cluster:
@@ -57,7 +54,6 @@ async def test_a_topic_that_comes_late() -> None:
             assert (await (await producer.produce("late", 2))).offset == 0
 
 
-@pytest.mark.gen_test
 async def test_an_unknown_topic_harms_no_other() -> None:
     """While one topic is waited for, messages for others go out."""
     async with FakeCluster(brokers=1) as cluster:
@@ -87,13 +83,11 @@ def _topic_error(code: ErrorCode) -> Callable[[Any, Callable[[], Any]], Any]:
         (ErrorCode.topic_authorization_failed, TopicAuthorizationFailed),
     ],
 )
-@pytest.mark.gen_test
 async def test_a_topic_that_the_brokers_refuse(
     code: ErrorCode, error: type[BrokerRejected]
 ) -> None:
     """A refusal for good fails the messages at once, and not those of other topics."""
-    async with FakeCluster(brokers=1) as cluster, quick_producer(cluster) as producer:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster, quick_producer(cluster) as producer:
         cluster.on("Metadata", _topic_error(code))
         with pytest.raises(error, match=f"{code.name.upper()}.*'logs'") as refusal:
             await producer.produce("logs", 1)
@@ -103,7 +97,6 @@ async def test_a_topic_that_the_brokers_refuse(
 
 
 @pytest.mark.parametrize(("metadata", "produce"), [(13, 13), (12, 12), (9, 9)])
-@pytest.mark.gen_test
 async def test_a_topic_that_is_deleted_and_created_again(metadata: int, produce: int) -> None:
     """The messages go to the new topic, whether or not the brokers have ids for topics."""
     async with FakeCluster(brokers=2) as cluster:
@@ -119,7 +112,6 @@ async def test_a_topic_that_is_deleted_and_created_again(metadata: int, produce:
 
 
 @pytest.mark.parametrize("metadata", [13, 9], ids=["topic ids", "no topic ids"])
-@pytest.mark.gen_test
 async def test_leader_epochs_start_again_with_a_new_topic(metadata: int) -> None:
     """The leader of a topic that was created again is believed, its lower epoch notwithstanding."""
     async with FakeCluster(brokers=2) as cluster:
@@ -136,7 +128,6 @@ async def test_leader_epochs_start_again_with_a_new_topic(metadata: int) -> None
             assert values(cluster, "logs") == [b"2"]
 
 
-@pytest.mark.gen_test
 async def test_messages_for_a_deleted_topic() -> None:
     """When a topic is gone for good, its messages fail within the topic creation timeout."""
     async with FakeCluster(brokers=1) as cluster:
@@ -149,7 +140,6 @@ async def test_messages_for_a_deleted_topic() -> None:
                 await producer.produce("logs", 2)
 
 
-@pytest.mark.gen_test
 async def test_order_is_kept_while_a_topic_comes_into_being() -> None:
     """Messages that waited for their topic stay in front of those that came later."""
     async with FakeCluster(brokers=1) as cluster:
@@ -164,7 +154,6 @@ async def test_order_is_kept_while_a_topic_comes_into_being() -> None:
         assert values(cluster, "new") == [b"%d" % n for n in range(15)]
 
 
-@pytest.mark.gen_test
 async def test_no_metadata_for_a_topic_within_the_delivery_timeout() -> None:
     """Messages that wait for a topic have the same time as all others."""
     async with (

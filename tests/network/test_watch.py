@@ -13,7 +13,7 @@ import pytest
 from kiel_logging.delivery import troubles
 from kiel_logging.network import cluster as cluster_module
 from kiel_logging.network import watch
-from tests.network.owner import Owner, append, engine_for, pass_time
+from tests.network.owner import append, engine_for, pass_time
 from tests.support.fake_broker import HANG_UP, STALL
 from tests.support.fake_cluster import ErrorCode, FakeCluster
 
@@ -85,53 +85,49 @@ def recover(cluster: FakeCluster) -> None:
 
 
 @pytest.mark.parametrize("name", TROUBLES)
-@pytest.mark.gen_test
 async def test_trouble_is_logged_while_it_lasts(
     name: str, heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its subject, the reason with advice, since when, how many records wait; then its end."""
     begin, begins_with, advice = TROUBLES[name]
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        owner = Owner()
-        async with engine_for(owner, cluster) as engine:
-            append(engine, "logs", 0)
-            await owner.until_delivered(0)
-            monkeypatch.setattr(troubles, "PATIENCE", 0.02)
-            if name == "silence":
-                monkeypatch.setattr(cluster_module, "SLOW", 0.02)
-            begin(cluster)
-            append(engine, "logs", 1)
-            if name != "no leader":
-                await cluster.received("Produce", 2)
-            append(engine, "logs", 2)  # throttling holds up the next record only
-            text = await heard.get()
-            assert text.startswith(begins_with)
-            assert advice in text
-            assert " (since 2" in text
-            assert "records wait, " in text
-            assert [one.subject for one in engine.troubles] == [text[: text.index(": ")]]
-            recover(cluster)
-            while not (text := await heard.get()).startswith("over, after "):
-                pass  # the same trouble by another name: a broker that is gone meanwhile
-            assert begins_with[:10] in text
-            await owner.until_delivered(1, 2)
-            await owner.until_looked(lambda: engine.troubles == ())
+    async with (
+        FakeCluster(brokers=1, logs=1) as cluster,
+        engine_for(cluster) as (engine, owner),
+    ):
+        append(engine, "logs", 0)
+        await owner.until_delivered(0)
+        monkeypatch.setattr(troubles, "PATIENCE", 0.02)
+        if name == "silence":
+            monkeypatch.setattr(cluster_module, "SLOW", 0.02)
+        begin(cluster)
+        append(engine, "logs", 1)
+        if name != "no leader":
+            await cluster.received("Produce", 2)
+        append(engine, "logs", 2)  # throttling holds up the next record only
+        text = await heard.get()
+        assert text.startswith(begins_with)
+        assert advice in text
+        assert " (since 2" in text
+        assert "records wait, " in text
+        assert [one.subject for one in engine.troubles] == [text[: text.index(": ")]]
+        recover(cluster)
+        while not (text := await heard.get()).startswith("over, after "):
+            pass  # the same trouble by another name: a broker that is gone meanwhile
+        assert begins_with[:10] in text
+        await owner.until_delivered(1, 2)
+        await owner.until_looked(lambda: engine.troubles == ())
 
 
-@pytest.mark.gen_test
 async def test_a_producer_id_that_is_not_granted(
     heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Brokers that have none for now are reported, though that may pass."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         code = ErrorCode.coordinator_load_in_progress
         cluster.on(
             "InitProducerId", lambda _, answer: dataclasses.replace(answer(), error_code=code)
         )
-        owner = Owner()
-        async with engine_for(owner, cluster, required_acks=-1) as engine:
+        async with engine_for(cluster, required_acks=-1) as (engine, owner):
             append(engine, "logs", 0)
             await cluster.received("InitProducerId")
             monkeypatch.setattr(troubles, "PATIENCE", 0.02)
@@ -141,16 +137,13 @@ async def test_a_producer_id_that_is_not_granted(
             assert "over, after " in await heard.get()
 
 
-@pytest.mark.gen_test
 async def test_topics_that_wait_for_kafka_are_not_reported_besides(
     heard: asyncio.Queue[str],
 ) -> None:
     """There is one reason, and one report: that no broker can be reached."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.brokers[0].stop()
-        owner = Owner()
-        async with engine_for(owner, cluster) as engine:
+        async with engine_for(cluster) as (engine, owner):
             append(engine, "logs", 0)
             assert (await heard.get()).startswith("Kafka can't be reached: ")
             pass_time(engine, owner, troubles.PATIENCE)
@@ -159,17 +152,14 @@ async def test_topics_that_wait_for_kafka_are_not_reported_besides(
             assert [one.subject for one in engine.troubles] == ["Kafka can't be reached"]
 
 
-@pytest.mark.gen_test
 async def test_brokers_that_never_answer(
     heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That is reported long before they may no longer do so."""
     monkeypatch.setattr(cluster_module, "SLOW", 0.05)
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.brokers[0].accept_and_ignore()
-        owner = Owner()
-        async with engine_for(owner, cluster, connect_timeout_ms=60_000) as engine:
+        async with engine_for(cluster, connect_timeout_ms=60_000) as (engine, _owner):
             append(engine, "logs", 0)
             text = await heard.get()
             assert text.startswith("Kafka can't be reached: no broker has answered for ")

@@ -40,7 +40,6 @@ HOW = pytest.mark.parametrize(
 
 @HOW
 @pytest.mark.parametrize("defers", [True, False], ids=["handler", "producer"])
-@pytest.mark.gen_test
 async def test_idempotence_that_was_not_asked_for(
     how: Callable[[FakeCluster], None],
     error: type[KielError],
@@ -48,11 +47,9 @@ async def test_idempotence_that_was_not_asked_for(
     heard: asyncio.Queue[str],
 ) -> None:
     """All arrives, in order; one warning says why and what to do."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         how(cluster)
-        owner = Owner(defers=defers)
-        async with engine_for(owner, cluster, required_acks=-1) as engine:
+        async with engine_for(cluster, Owner(defers=defers), required_acks=-1) as (engine, owner):
             for token in range(20):
                 append(engine, "logs", token)
             await owner.until_delivered(*range(20))
@@ -65,13 +62,11 @@ async def test_idempotence_that_was_not_asked_for(
 
 
 @HOW
-@pytest.mark.gen_test
 async def test_idempotence_that_was_asked_for(
     how: Callable[[FakeCluster], None], error: type[KielError]
 ) -> None:
     """It is an error, at once, that says what to do."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         how(cluster)
         options = {"required_acks": -1, "idempotence": True}
         async with quick_producer(cluster, **options) as producer:

@@ -28,15 +28,20 @@ __all__ = [
 
 
 class FakeCluster(Observed):
-    """Several brokers that share topics; `async with FakeCluster(brokers=3) as cluster:`."""
+    """Several brokers that share topics; `async with FakeCluster(brokers=3, logs=1) as cluster:`.
 
-    def __init__(self, brokers: int = 3) -> None:
+    Topics are names and numbers of partitions, which brokers lead in turn.
+    """
+
+    def __init__(self, brokers: int = 3, **topics: int) -> None:
         super().__init__(Happenings())
         self.state = ClusterState()
         self.brokers = [
             FakeBroker(node_id, state=self.state, happenings=self.happenings)
             for node_id in range(brokers)
         ]
+        for name, partitions in topics.items():
+            self.add_topic(name, partitions)
 
     @property
     def addresses(self) -> list[str]:

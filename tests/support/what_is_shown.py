@@ -25,6 +25,11 @@ def all_of(error: BaseException) -> str:
     return "\n".join([*traceback.format_exception(error), *lines])
 
 
+def traceback_of(error: BaseException) -> str:
+    """The traceback as Python prints it, and the error's repr."""
+    return "".join(traceback.format_exception(error)) + repr(error)
+
+
 def object_of(value: object) -> str:
     """Everything there is to see of an object: its repr, and what is in it."""
     return "\n".join(_looked_into(value, _DEPTH, set()))
