@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         if inspect.iscoroutinefunction(getattr(item, "function", None)):
-            item.add_marker("gen_test", append=False)
+            item.add_marker("gen_test")
         if item.path in SLOW:
             item.add_marker("slow")
         if any(folder in item.path.parents for folder in PROGRAMS):
