@@ -133,7 +133,7 @@ def _apache_kafka() -> Iterator[Cluster]:
 
 @contextmanager
 def _mock() -> Iterator[Cluster]:
-    command = [sys.executable, "-m", "kiel_logging.demo.mock_cluster"]
+    command = [sys.executable, "-m", "kiel_logging.demo.cluster"]
     with subprocess.Popen(  # noqa: S603 # the line above
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -1,5 +1,12 @@
-"""The brokers of a run and its topics: made before the shop opens, removed afterwards."""
+"""The brokers of a run and its topics: made before the shop opens, removed afterwards.
 
+As a program (``python -m kiel_logging.demo.cluster``) this is three mock brokers. librdkafka,
+inside the confluent-kafka wheel, has a mock cluster that speaks Kafka's protocol on loopback
+sockets and keeps records in memory (the newest 5 MB of a partition). The program prints their
+addresses as one line and ends with its standard input, so it can't outlive the demo.
+"""
+
+import signal
 import subprocess
 import sys
 import time
@@ -74,7 +81,7 @@ def child(module: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
 @contextmanager
 def mock_cluster() -> Iterator[Cluster]:
     """Yield a mock cluster in a separate process; raise DemoError if it does not start."""
-    with child("mock_cluster") as process:
+    with child("cluster") as process:
         assert process.stdout is not None
         if not (brokers := process.stdout.readline().decode().strip()):
             raise DemoError("the mock cluster did not start, see above")
@@ -107,3 +114,18 @@ def real_cluster(brokers: str, *, keep: bool) -> Iterator[Cluster]:
             except (KafkaException, TimeoutError) as cause:
                 why = printable(reason(cause))
                 sys.stderr.write(f"{cluster.prefix}* are still there: {why}\n")
+
+
+def main() -> None:
+    """Start the mock brokers, print their addresses, and wait for the end of standard input."""
+    # Ctrl-C reaches all programs of a terminal; the demo stops this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cluster = Producer({"test.mock.num.brokers": 3, "log_level": 0})
+    brokers = cluster.list_topics(timeout=30.0).brokers.values()
+    sys.stdout.write(",".join(f"{broker.host}:{broker.port}" for broker in brokers) + "\n")
+    sys.stdout.flush()
+    sys.stdin.buffer.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,15 +1,14 @@
-"""The shop: how its logging is configured, and the threads that log the events of its visitors."""
+"""The shop: its logging configuration, its visitors, and the threads that log their events."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from random import Random
-from typing import Any, Final
-
-from kiel_logging.demo.visit import Event, PaymentError, Visit, charge
+from typing import Any, Final, NamedTuple
 
 TOPICS: Final = ("app", "errors", "audit", "access.INFO", "access.WARNING", "access.ERROR")
 """The topics of the shop, without the prefix of the run."""
@@ -58,6 +57,83 @@ def topics_of(logger: str, level: int) -> tuple[str, ...]:
     return ("app", "errors") if level >= logging.ERROR else ("app",)
 
 
+_PRICES: Final = {"cup": 12.5, "grinder": 89.0, "kettle": 64.0, "moka-pot": 39.9, "tamper": 33.3}
+_SEARCHES: Final = ("grinder", "decaf", "moka", "gift", "crème", "カップ")
+
+
+class PaymentError(Exception):
+    """The shop could not take the money."""
+
+
+class Event(NamedTuple):
+    """One logging call, and its fields; with ``fails`` a ``charge()`` fails first."""
+
+    logger: str
+    level: int
+    message: str
+    args: tuple[object, ...]
+    extra: Mapping[str, Any]
+    fails: bool = False
+
+
+def charge(order_id: str) -> None:
+    """Raise PaymentError as a payment provider's client may, so that tracebacks look real."""
+    cause = TimeoutError("POST /v2/charges: read timed out after 3 s")
+    raise PaymentError(f"{order_id}: no answer, the charge may have been made") from cause
+
+
+def visit(random: Random) -> Iterator[Event]:  # noqa: C901 # one visit reads through
+    """Yield the events of one visitor, from the front page to the end; chance decides which."""
+    user, session = f"u{random.randrange(400):04}", f"{random.getrandbits(64):016x}"
+    ip = f"203.0.113.{random.randrange(1, 255)}"
+
+    def happens(probability: float) -> bool:
+        return random.random() < probability
+
+    def event(logger: str, message: str, *args: object, **extra: object) -> Event:
+        fields = {"user_id": user, "session": session, **extra}
+        return Event(f"shop.{logger}", logging.INFO, message, args, fields)
+
+    def audit(action: str, **extra: object) -> Event:
+        return event("audit", "%s by %s", action, user, client_ip=ip, **extra)
+
+    def access(method: str, path: str, status: int) -> Event:
+        fields = {"status": status, "method": method, "url_path": path, "client_ip": ip}
+        took = round(random.lognormvariate(2.5, 0.8), 3)
+        level = logging.INFO if status < 400 else logging.WARNING if status < 500 else logging.ERROR
+        one = event("access", "%s %s", method, path, **fields, duration_ms=took)
+        return one._replace(level=level)
+
+    yield access("GET", "/", 200)
+    if happens(0.35):
+        done = "failed" if happens(0.1) else "succeeded"
+        yield audit(f"login.{done}", method="password")
+        yield access("POST", "/login", 401 if done == "failed" else 303)
+    if happens(0.4):
+        words = random.choice(_SEARCHES)
+        yield event("catalog", "search for %r", words, query=words)
+        yield access("GET", f"/search?q={words}", 200)
+    cart: list[str] = []
+    for product in random.sample(sorted(_PRICES), k=random.randint(1, 4)):
+        yield access("GET", f"/product/{product}", 404 if happens(0.02) else 200)
+        if happens(0.3):
+            cart.append(product)
+            yield event("cart", "%s put in the cart", product, cart=list(cart))
+    if not cart or not happens(0.6):
+        return
+    order_id = f"o-{random.getrandbits(40):010x}"
+    amount = round(sum(_PRICES[product] for product in cart), 2)
+    order = {"order_id": order_id, "amount": amount}
+    yield event("checkout", "order %s placed: %.2f EUR", order_id, amount, **order)
+    failed = happens(0.11)
+    if failed:
+        payment = event("payments", "payment for %s failed", order_id, **order)
+        yield payment._replace(level=logging.ERROR, fails=True)
+    else:
+        yield audit("payment.captured", **order)
+    yield access("POST", "/checkout", 504 if failed else 303)
+
+
 @dataclass(slots=True)
 class Phase:
     """A part of the run: the records with these ids, at ``rate`` a second; None: flat out.
@@ -96,7 +172,10 @@ class Shop:
 
     def __init__(self, threads: int, seed: int) -> None:
         self._of = threads
-        self._events = [_events(Random(f"{seed}/{number}")) for number in range(threads)]
+        self._events = [
+            chain.from_iterable(map(visit, repeat(Random(f"{seed}/{number}"))))
+            for number in range(threads)
+        ]
         self._is_closing = threading.Event()
 
     def open(self, phase: Phase, progress: Callable[[int], None]) -> None:
@@ -128,11 +207,6 @@ class Shop:
             event = next(self._events[number])
             phase.took.append(log_event(event, record_id))
             phase.logged += [(name, record_id) for name in topics_of(event.logger, event.level)]
-
-
-def _events(random: Random) -> Iterator[Event]:
-    while True:
-        yield from Visit(random).events()
 
 
 def log_event(event: Event, record_id: int) -> float:

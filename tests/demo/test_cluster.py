@@ -16,7 +16,7 @@ _PATIENCE_S = 30.0
 def test_the_mock_cluster_ends_with_its_standard_input():
     """It prints three addresses, and ends by itself when the program that started it is gone."""
     with subprocess.Popen(
-        [sys.executable, "-m", "kiel_logging.demo.mock_cluster"],
+        [sys.executable, "-m", "kiel_logging.demo.cluster"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from kiel_logging.demo.visit import PaymentError, Visit, charge
+from kiel_logging.demo.shop import PaymentError, charge, visit
 
 _RESERVED = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 _HANDLERS_OWN = {"time", "level", "logger", "function", "line", "path", "host", "exception"}
@@ -15,12 +15,12 @@ _HANDLERS_OWN = {"time", "level", "logger", "function", "line", "path", "host", 
 @pytest.fixture(scope="module")
 def events():
     """Return the events of a thousand visits."""
-    return list(chain.from_iterable(Visit(Random(seed)).events() for seed in range(1_000)))
+    return list(chain.from_iterable(visit(Random(seed)) for seed in range(1_000)))
 
 
 def test_the_same_seed_gives_the_same_events():
     """Two visits of one seed are equal, and those of two seeds are not."""
-    one, other, third = (list(Visit(Random(seed)).events()) for seed in (7, 7, 8))
+    one, other, third = (list(visit(Random(seed))) for seed in (7, 7, 8))
     assert one == other
     assert one != third
 
@@ -28,8 +28,8 @@ def test_the_same_seed_gives_the_same_events():
 def test_a_visit_is_of_one_visitor():
     """All events of a visit have one user and one session."""
     for number in range(50):
-        visit = list(Visit(Random(number)).events())
-        assert len({(event.extra["user_id"], event.extra["session"]) for event in visit}) == 1
+        events = list(visit(Random(number)))
+        assert len({(one.extra["user_id"], one.extra["session"]) for one in events}) == 1
 
 
 def test_the_shop_has_good_and_bad_days(events):
