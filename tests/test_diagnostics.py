@@ -58,7 +58,7 @@ def test_what_dict_config_disabled(caplog: pytest.LogCaptureFixture) -> None:
     ids=["its level", "logging.disable"],
 )
 def test_what_silences_it(caplog: pytest.LogCaptureFixture, silence: Callable[[], None]) -> None:
-    """What a program says about the logger on purpose holds."""
+    """Whatever a program sets on the logger on purpose holds."""
     silence()
     report(logging.ERROR, "quiet")
     report(logging.CRITICAL, "loud")
@@ -66,7 +66,7 @@ def test_what_silences_it(caplog: pytest.LogCaptureFixture, silence: Callable[[]
 
 
 def test_the_level_of_the_root_holds(caplog: pytest.LogCaptureFixture) -> None:
-    """As for any logger that has none of its own."""
+    """As for any logger that has no level."""
     with caplog.at_level(logging.ERROR):
         report(logging.WARNING, "quiet")
     with caplog.at_level(logging.INFO):
@@ -126,7 +126,7 @@ def test_arguments_are_printable(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_five_of_a_kind_and_ten_in_all(caplog: pytest.LogCaptureFixture) -> None:
-    """In ten seconds, so that one trouble neither floods a console nor hides another."""
+    """In ten seconds, so that one trouble does not flood a console or hide another."""
     for number in range(100):
         report(logging.ERROR, "lost %d", number)
     assert caplog.messages == [f"lost {number}" for number in range(5)]

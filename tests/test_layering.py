@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "clients",
     },
     "prometheus": {"handler"},
-    # Commands, which nobody but the command line imports.
+    # Commands, which only the command line imports.
     "confluent": {*VALUES},
     "about": {"constants", "_accelerator"},
     "extras": set(),
@@ -86,7 +86,7 @@ HANDLER: list[set[str]] = [
 ]
 
 FREE = {"cli", "__main__", "__init__", "pyinstaller"}
-"""What stands outside of the layers; the package itself only names its public parts."""
+"""These stand outside of the layers; the package itself only names its public parts."""
 
 # Bytes and decisions have no clock, no loop and no chance: `now` and the generator are arguments.
 PURE = {"wire", "proof", "delivery"}
@@ -141,12 +141,12 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def imports_of(name: str) -> list[str]:
-    """What a module of ours imports."""
+    """The imports of one of our modules."""
     return list(imports(ast.parse(SOURCES[name].read_text())))
 
 
 def module_of(imported: str) -> str | None:
-    """The source of ours that an import comes from: ``kiel_logging.wire.codec.Reader``."""
+    """Our source that an import comes from: ``kiel_logging.wire.codec.Reader``."""
     parts = imported.split(".")
     if parts[0] != PACKAGE:
         return None
@@ -279,7 +279,7 @@ def test_a_producer_does_not_load_the_handler_s_json() -> None:
 
 @pytest.mark.parametrize("name", kiel_logging.__all__)
 def test_every_public_name_is_there(name: str) -> None:
-    """And dir() tells it."""
+    """And dir() shows it."""
     assert getattr(kiel_logging, name) is not None
     assert name in dir(kiel_logging)
 

@@ -84,7 +84,7 @@ def test_round_robin_takes_turns() -> None:
 
 
 def test_round_robins_do_not_share_their_turns() -> None:
-    """Each producer has one of its own."""
+    """Each producer has its own."""
     one, other = partitioner("round_robin"), partitioner("round_robin")
     assert [one(None, [0, 1]), one(None, [0, 1]), other(None, [0, 1])] == [0, 1, 0]
 

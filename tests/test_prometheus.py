@@ -77,7 +77,7 @@ def of(handler: str, samples: Samples) -> dict[str, float]:
 
 
 def dropped(samples: Samples) -> dict[tuple[str, ...], float]:
-    """What was dropped, by handler, level and reason; without the zeros."""
+    """The drops by handler, level and reason; without the zeros."""
     return {
         labels: value
         for (name, labels), value in samples.items()
@@ -108,7 +108,7 @@ def test_what_was_delivered(make_handler: MakeHandler) -> None:
 
 
 def test_what_waits(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """What is sent and what is still to be sent are gauges, with the memory that they take."""
+    """Records that are sent and that wait are gauges, with the memory that they take."""
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
     handler = make_handler("kafka")
     emit(handler, logging.INFO)
@@ -173,7 +173,7 @@ def test_what_failed_and_what_the_fallback_took(
 
 
 def test_what_was_diverted(make_handler: MakeHandler) -> None:
-    """What is logged by the serializer is not emitted, but counted."""
+    """Records that the serializer logs are not emitted, but counted."""
     logger = logging.Logger("chatty")
 
     def chatty(_fields: Any) -> str:
@@ -206,7 +206,7 @@ def test_the_ledger_adds_up_in_every_scrape(
 
 
 def test_all_that_are_there(make_handler: MakeHandler) -> None:
-    """Without handlers of its own, a collector has those that are there when it is asked."""
+    """A collector without given handlers has those that are there when it is asked."""
     collector = KafkaHandlerCollector()
     first = make_handler("first")
     make_handler("second")

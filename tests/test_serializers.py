@@ -39,7 +39,7 @@ json_values = st.recursive(
 @examples(100)
 @given(json_values)
 def test_json_is_read_back(message: Any) -> None:
-    """What has a JSON form comes back as it went in."""
+    """A message that has a JSON form comes back as it went in."""
     assert json.loads(json_serializer(message)) == message
 
 

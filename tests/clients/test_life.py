@@ -17,7 +17,7 @@ from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 @pytest.mark.gen_test
 async def test_repr_tells_the_state() -> None:
-    """What a producer says of itself in a debugger is so."""
+    """A debugger shows the state of a producer as it is."""
     async with FakeCluster(brokers=1) as cluster:
         producer = Producer(cluster.addresses)
         (address,) = cluster.addresses
@@ -50,7 +50,7 @@ async def test_yield_works_for_everything() -> None:
 
 @pytest.mark.gen_test
 async def test_async_with_connects_and_closes() -> None:
-    """What was produced inside is delivered at the end of the block."""
+    """Messages that are produced inside are delivered at the end of the block."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         async with quick_producer(cluster, batch_size=100, linger_ms=60_000) as producer:
@@ -114,7 +114,7 @@ async def test_produce_without_any_broker() -> None:
 
 @pytest.mark.gen_test
 async def test_a_cancelled_close_ends_everything_at_once() -> None:
-    """wait_for(close(), ...) is how many bound it: nothing stays behind, and nobody hangs."""
+    """Many bound it by wait_for(close(), ...): nothing stays behind, and no call hangs."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         producer = quick_producer(cluster, batch_size=100)
@@ -190,7 +190,7 @@ async def test_flush_of_nothing() -> None:
 
 @pytest.mark.gen_test
 async def test_flush_ends_with_its_timeout() -> None:
-    """Then it tells how many messages are undelivered; they stay and are delivered later."""
+    """It returns how many messages are undelivered then; they are delivered later."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         async with quick_producer(cluster, batch_size=100) as producer:
@@ -244,7 +244,7 @@ async def test_flush_does_not_count_what_came_after_it() -> None:
 
 @pytest.mark.gen_test
 async def test_flush_counts_failures_as_ended() -> None:
-    """What can't be delivered does not keep flush waiting."""
+    """Messages that can't be delivered do not keep flush waiting."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         cluster.produce_error(ErrorCode.policy_violation)
@@ -287,7 +287,7 @@ async def test_close_fails_what_is_not_delivered_in_time(caplog: pytest.LogCaptu
 
 @pytest.mark.gen_test
 async def test_close_ends_a_flush_that_waits() -> None:
-    """Nobody waits for a closed producer."""
+    """No call waits for a closed producer."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         producer = quick_producer(cluster, batch_size=100)

@@ -182,7 +182,7 @@ async def test_wrong_headers_are_refused(headers: Any) -> None:
 @pytest.mark.parametrize("timestamp", ["noon", 1.5, True, -1, 2**63, -(2**63) - 1], ids=str)
 @pytest.mark.gen_test
 async def test_a_timestamp_that_can_not_be_stored_harms_no_other_message(timestamp: Any) -> None:
-    """What is wrong with one message is its caller's to hear, and nobody else's."""
+    """The error of one message is raised to its caller, and to no other."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         async with quick_producer(cluster, batch_size=100) as producer:
@@ -237,7 +237,7 @@ async def test_messages_for_a_new_topic_keep_their_order() -> None:
 
 @pytest.mark.gen_test
 async def test_a_cancelled_future_harms_no_other() -> None:
-    """Whoever stops waiting for one message does not take the batch along."""
+    """A caller that stops waiting for one message does not cancel the batch."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         async with quick_producer(cluster, batch_size=100) as producer:
@@ -250,7 +250,7 @@ async def test_a_cancelled_future_harms_no_other() -> None:
 
 @pytest.mark.gen_test
 async def test_a_cancelled_produce_harms_no_other() -> None:
-    """The message that filled the batch may be given up by its caller; the batch goes on."""
+    """If the caller gives up the message that filled the batch, the batch continues."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         async with quick_producer(cluster, batch_size=2) as producer:
@@ -322,7 +322,7 @@ async def test_concurrent_callers() -> None:
 
 @pytest.mark.gen_test
 async def test_a_full_buffer_is_waited_for() -> None:
-    """produce() takes no more than buffer_memory, and goes on when there is room."""
+    """produce() takes no more than buffer_memory, and resumes when there is room."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         async with quick_producer(cluster, batch_size=100, buffer_memory=5000) as producer:
@@ -342,7 +342,7 @@ async def test_a_full_buffer_is_waited_for() -> None:
 
 @pytest.mark.gen_test
 async def test_a_buffer_that_stays_full() -> None:
-    """After max_block_ms the caller is told, and the message is not sent."""
+    """After max_block_ms the caller gets an error, and the message is not sent."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         options = {"batch_size": 100, "buffer_memory": 5000, "max_block_ms": 10}
@@ -368,7 +368,7 @@ async def test_a_message_that_no_buffer_holds() -> None:
 
 @pytest.mark.gen_test
 async def test_closing_turns_away_who_waits_for_room() -> None:
-    """Nobody waits for a producer that is closed."""
+    """No call waits for a producer that is closed."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         producer = quick_producer(cluster, batch_size=100, buffer_memory=5000)

@@ -54,7 +54,7 @@ def guard(cluster: FakeCluster, lifetimes: int = 0) -> Sasl:
 
 
 def attempts(cluster: FakeCluster) -> int:
-    """How often a client told who it is."""
+    """How often a client began to authenticate."""
     return sum(request.api == "SaslHandshake" for request in cluster.requests)
 
 
@@ -125,7 +125,7 @@ async def test_one_refusal_is_enough(mechanism: str) -> None:
 
 @pytest.mark.gen_test
 async def test_connecting_again_with_another_password(tmp_path: Path) -> None:
-    """Who asks to connect may have put it right: it is read again at once."""
+    """connect() reads the password again at once: the program may have corrected it."""
     path = tmp_path / "password"
     path.write_text(WRONG)
     async with FakeCluster(brokers=1) as cluster:
@@ -143,7 +143,7 @@ async def test_connecting_again_with_another_password(tmp_path: Path) -> None:
 
 @pytest.mark.gen_test
 async def test_messages_without_a_way_in_do_not_lock_the_account() -> None:
-    """Each is told of the refusal; only the first one asked for it."""
+    """Each gets the refusal; only the first one asks the brokers."""
     async with FakeCluster(brokers=3) as cluster:
         guard(cluster)
         options = {**alice(password=WRONG), "retry_backoff_ms": 60_000}
@@ -157,7 +157,7 @@ async def test_messages_without_a_way_in_do_not_lock_the_account() -> None:
 
 @pytest.mark.gen_test
 async def test_a_password_that_changes_under_a_producer(tmp_path: Path) -> None:
-    """What was buffered when it was refused arrives when the new one is there."""
+    """Messages that are buffered when it is refused arrive when the new one is there."""
     path = tmp_path / "password"
     path.write_text(SECRET)
     async with FakeCluster(brokers=1) as cluster:
@@ -181,7 +181,7 @@ async def test_a_password_that_changes_under_a_producer(tmp_path: Path) -> None:
 
 
 class Attempts:
-    """A cluster that nobody gets into, at a time which the test sets."""
+    """A cluster that accepts no client, at a time which the test sets."""
 
     def __init__(self, error: BrokerError, brokers: int = 3) -> None:
         self.now = 0.0
@@ -234,7 +234,7 @@ async def test_other_errors_of_security_are_asked_of_each_and_seldom() -> None:
 
 @pytest.mark.gen_test
 async def test_brokers_that_are_down_are_asked_more_often() -> None:
-    """Who comes up again is found soon."""
+    """A broker that comes up again is found soon."""
     assert await Attempts(ConnectionLost("gone")).turns_until(100.0) == 300
 
 
@@ -265,7 +265,7 @@ def stored(cluster: ThreadedFakeCluster) -> int:
 def test_a_handler_recovers_when_the_password_is_put_right(
     threaded: ThreadedFakeCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was logged meanwhile arrives; it is logged what was wrong, and never the password."""
+    """Records of the time in between arrive; the reason is logged, and never the password."""
     path = tmp_path / "password"
     path.write_text(WRONG)
     handler = KafkaHandler(
@@ -307,7 +307,7 @@ def test_a_handler_without_a_way_in_keeps_to_its_policy(
         path.write_text(SECRET)
         assert handler.flush(30) == 0
     found = threaded.call(lambda c: [each.value or b"" for each in c.records("logs")[0]])
-    # What it has to say of the loss may be among them.
+    # The report of the loss may be among them.
     kept = [int(value.rpartition(b":")[2]) for value in found if value.startswith(b"ERROR:shop:")]
     assert len(kept) == 10
     assert kept == sorted(set(kept))
@@ -364,7 +364,7 @@ def test_a_token_provider_that_ends_its_thread(
 
 
 def shown_by(client: Any) -> list[str]:
-    """The repr of an object and of all that hangs on it; dicts are no object of ours."""
+    """The reprs of an object and of all objects that it refers to, but for dicts."""
     found: list[str] = []
     seen: set[int] = set()
     todo = [client]

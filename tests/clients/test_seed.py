@@ -1,4 +1,4 @@
-"""What the seed document says of the Producer, sentence by sentence."""
+"""The sentences of the seed document about the Producer, one by one."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ async def test_by_default_a_random_partition_is_chosen() -> None:
 @pytest.mark.parametrize("known", [True, False], ids=["known topic", "unknown topic"])
 @pytest.mark.gen_test
 async def test_a_partition_that_does_not_exist(choice: Any, known: bool) -> None:
-    """A wrong answer of the partitioner is told, and harms nobody else."""
+    """A wrong answer of the partitioner is reported, and harms no other message."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 2)
         choices = [0, choice, 0] if known else [choice, 0]
@@ -315,7 +315,7 @@ async def test_a_batch_that_does_not_fill_is_sent_after_the_linger() -> None:
 
 @pytest.mark.gen_test
 async def test_the_message_that_fills_a_batch_raises_what_went_wrong_with_another() -> None:
-    """An error anywhere in the batch is raised where somebody waits for the batch."""
+    """An error anywhere in the batch is raised where a caller waits for the batch."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         serializer = lambda message: message  # noqa: E731

@@ -1,4 +1,4 @@
-"""What tools show when an option is wrong or a connection fails: no secret, and no error of theirs.
+"""Tools that show a wrong option or a failed connection show no secret, and get no error.
 
 Sentry, pytest and `traceback` can show the local variables of each frame, by their repr.
 """
@@ -135,7 +135,7 @@ MISSPELT = ["sasl_pasword", "chain_keey", "chainkey", "paswd", "x"]
 def test_a_secret_under_a_misspelt_name(
     client: Callable[..., object], name: str, value: object, tmp_path: Path
 ) -> None:
-    """The name is told, for somebody has to find it; the value is nowhere."""
+    """The name is shown, so that it can be found; the value is nowhere."""
     options = {"spool_dir": tmp_path, name: value}
     with pytest.raises(ConfigurationError, match=f"has no option '{name}'") as failure:
         client("kafka", "logs", **options)
@@ -148,7 +148,7 @@ def test_a_secret_under_a_misspelt_name(
 def test_a_secret_under_a_misspelt_name_beside_properties(
     client: Any, name: str, acks: str
 ) -> None:
-    """As without them, whichever of the two is told."""
+    """As without them, whichever of the two is reported."""
     options = {} if client is Producer else {"topic": "logs"}
     properties = {"bootstrap.servers": "kafka", "acks": acks}
     with pytest.raises((ConfigurationError, TypeError)) as failure:

@@ -112,7 +112,7 @@ NOT_READ: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", NOT_READ)
 def test_a_placeholder_that_is_not_read(name: str) -> None:
-    """It is refused with those that are, never sent as the password; an option of ours wins."""
+    """It is refused, and never sent as the password; an option beside the properties wins."""
     properties = {"bootstrap.servers": "kafka", **NOT_READ[name]}
     with pytest.raises(ConfigurationError, match=r"has a placeholder that is not read here: ") as e:
         Producer.from_properties(properties)

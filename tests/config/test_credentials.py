@@ -50,7 +50,7 @@ def test_a_secret_as_bytes() -> None:
 
 
 def test_none_is_no_secret() -> None:
-    """What was left out stays out."""
+    """An option that is left out stays out."""
     options = hidden({"sasl_password": None, "sasl_username": ""})
     assert options["sasl_password"] is None
     assert isinstance(options["sasl_username"], Secret)
@@ -113,7 +113,7 @@ def test_a_variable_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "binary", "no path"])
 def test_a_file_that_cannot_be_read(tmp_path: Path, kind: str) -> None:
-    """The path and the reason are told, not what is in it."""
+    """The error has the path and the reason, not the content."""
     path = str(tmp_path / "password")
     if kind == "directory":
         path = str(tmp_path)
@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, kind: str) -> None:
     ],
 )
 def test_repr(value: Any, shown: str) -> None:
-    """It tells where the secret is, not what it is."""
+    """It shows where the secret is, and not the secret."""
     secret = Secret("sasl_password", value)
     assert repr(secret) == str(secret) == f"{secret}" == shown
     assert "%s" % [secret] == f"[{shown}]"

@@ -47,7 +47,7 @@ def test_a_mapping_is_taken_as_a_dict(value: Mapping[str, int]) -> None:
 
 
 def test_a_mapping_is_copied() -> None:
-    """What its owner changes later changes nothing."""
+    """Later changes by its owner change nothing."""
     value = {"a": 1}
     taken = given_mapping("fields", value, "")
     value["b"] = 2

@@ -61,7 +61,7 @@ EXTENSIONS = {"logicalCluster": "lkc-1", "identityPoolId": "pool-2"}
 
 
 def provider_in(properties: dict[str, Any], own: Any = None) -> Any:
-    """What the properties make of sasl_token_provider."""
+    """The sasl_token_provider that the properties amount to."""
     options = {} if own is None else {"sasl_token_provider": own}
     return revealed(options_from(properties, options).get("sasl_token_provider"))
 
@@ -248,7 +248,7 @@ def test_a_provider_of_ones_own_wins() -> None:
     ],
 )
 def test_the_callback_of_confluent_kafka(returned: tuple[Any, ...], expected: Token) -> None:
-    """Is called with the configuration of its own, and returns a tuple."""
+    """It is called with its own configuration, and returns a tuple."""
     told = []
 
     def callback(config: str) -> tuple[Any, ...]:

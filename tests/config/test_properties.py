@@ -123,7 +123,7 @@ MEANINGS: list[tuple[str, Any, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("key", "value", "options"), MEANINGS)
 def test_what_a_key_means(key: str, value: Any, options: dict[str, Any]) -> None:
-    """As an option of ours, in its type."""
+    """As an option of the Producer, in its type."""
     assert options_in({key: value}) == options
 
 
@@ -174,7 +174,7 @@ def test_secrets_are_hidden() -> None:
 
 
 def test_two_keys_for_one_option(caplog: pytest.LogCaptureFixture) -> None:
-    """They may agree; where they don't, the later one counts, as with librdkafka, and is told."""
+    """They may agree; where they don't, the later one counts, with a warning."""
     agreeing = {"sasl.mechanism": "PLAIN", "sasl.mechanisms": "PLAIN"}
     assert options_in(agreeing) == {"sasl_mechanism": "PLAIN"}
     assert caplog.records == []
@@ -232,7 +232,7 @@ def test_known_keys_are_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("key", ["ssl.ca.pem", "ssl.truststore.certificates", "ssl.key.pem"])
 def test_certificates_and_keys_themselves(key: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Only files are read; what is in the property is not told, for it may be a key."""
+    """Only files are read; the property's value is not shown, for it may be a key."""
     assert options_from({key: f"-----BEGIN PRIVATE KEY----- {SECRET}"}) == {}
     told = [record.getMessage() for record in caplog.records]
     option = "ssl_keyfile" if "key" in key else "ssl_cafile"
@@ -358,7 +358,7 @@ def test_no_file_is_a_crash(tmp_path_factory: Any, text: str) -> None:
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "Latin-1", "no path"])
 def test_a_file_that_cannot_be_read(tmp_path: Path, kind: str) -> None:
-    """Its path and the reason are told, nothing of what is in it."""
+    """The error has its path and the reason, nothing of the content."""
     path: Any = tmp_path / "client.properties"
     if kind == "directory":
         path = tmp_path
@@ -393,7 +393,7 @@ sasl.jaas.config={SCRAM_MODULE} \
 
 
 def test_a_producer_from_librdkafka() -> None:
-    """Its dict is enough; options of ours win over it."""
+    """Its dict is enough; options beside it win."""
     producer = Producer.from_properties(LIBRDKAFKA, brokers="other:1", sasl_password="tea")
     assert repr(producer).startswith("<Producer other:1 not connected")
 
@@ -558,7 +558,7 @@ FITTING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", FITTING)
 def test_what_is_legal_there_fits_here(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing that another client takes contradicts a default of ours, or what we refuse."""
+    """Nothing that another client takes contradicts our defaults, or is refused here."""
     properties, own, expected = FITTING[name]
     parameters = inspect.signature(Producer).parameters
     options = complete({"bootstrap.servers": "kafka", **properties}, own, parameters)

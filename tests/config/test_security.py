@@ -101,7 +101,7 @@ def test_mechanisms_with_a_password(mechanism: str) -> None:
 
 
 def test_oauthbearer_has_a_provider() -> None:
-    """And neither name nor password."""
+    """It has no name and no password."""
     sasl = security_options(**BEARER).sasl
     assert sasl is not None
     assert sasl.token_provider is not None
@@ -284,7 +284,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", CONTRADICTIONS)
 def test_contradictions(name: str) -> None:
-    """What can't be meant together is refused by name, without the values."""
+    """Options that can't be meant together are refused by name, without the values."""
     options, message = CONTRADICTIONS[name]
     with pytest.raises(ConfigurationError) as failure:
         security_options(**options)
@@ -315,7 +315,7 @@ GRANT: dict[str, Any] = {
     ],
 )
 def test_a_grant_that_cannot_be(changes: dict[str, Any], message: str) -> None:
-    """It is told what is wrong; nothing that may be a secret is shown."""
+    """The error says what is wrong, and shows nothing that may be a secret."""
     with pytest.raises(ConfigurationError) as failure:
         ClientCredentials(**{**GRANT, **changes})
     assert message in str(failure.value)
@@ -343,7 +343,7 @@ def test_options_with_a_secret_cannot_be_pickled() -> None:
 
 
 def test_a_token_shows_only_when_it_ends() -> None:
-    """Whoever logs it by mistake gives nothing away."""
+    """A program that logs it by mistake gives nothing away."""
     assert repr(Token(SECRET, 12.5)) == str(Token(SECRET, 12.5)) == "<Token expires_at=12.5>"
     assert repr(Token(SECRET, None, {"pool": SECRET})) == "<Token expires_at=None>"
 

@@ -1,4 +1,4 @@
-"""AuditHandler: the safe choices, and a logger that nobody silences."""
+"""AuditHandler: the safe choices, and a logger that can't be silenced."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_one_with_a_key_says_which(
 def test_all_that_is_logged_is_stored_as_a_chain(
     make: MakeAudit, cluster: ThreadedFakeCluster
 ) -> None:
-    """With a first and a last word."""
+    """It begins with a start record and ends with an end record."""
     handler = make()
     handler.logger.info("paid")
     handler.close()
@@ -149,7 +149,7 @@ def test_a_logger_of_its_own(make: MakeAudit, logger: object) -> None:
         make(logger=logger)
 
 
-# -- nobody silences it ---------------------------------------------------------------------------
+# -- it can't be silenced -------------------------------------------------------------------------
 
 
 def raise_level(logger: logging.Logger) -> None:
@@ -310,7 +310,7 @@ def test_the_same_dict_config_again_replaces_it(
 def test_what_is_logged_while_the_program_ends(
     cluster: ThreadedFakeCluster, tmp_path: Path
 ) -> None:
-    """Logging closes it, after all that was registered later than logging."""
+    """Logging closes it, after the hooks that were registered later than logging."""
     code = f"""
 import atexit, logging.config
 atexit.register(lambda: logging.getLogger("audit").info("at exit"))
@@ -406,7 +406,7 @@ def test_other_handlers_go_by_the_rules(make: MakeAudit) -> None:
     logger.addHandler(own)
     root.addHandler(above)
     root.setLevel(logging.WARNING)
-    logger.info("quiet")  # the root's level, where it has none of its own
+    logger.info("quiet")  # the root's level, where it has none
     logger.warning("loud")
     logger.setLevel(logging.INFO)
     logger.info("as it likes")
@@ -429,7 +429,7 @@ def test_other_handlers_go_by_the_rules(make: MakeAudit) -> None:
 def test_a_closed_handler_leaves_an_ordinary_logger(
     make: MakeAudit, cluster: ThreadedFakeCluster
 ) -> None:
-    """What was said of its level counts again."""
+    """The level that was set counts again."""
     handler, other = make(), Collecting()
     logger = handler.logger
     logger.setLevel(logging.ERROR)
@@ -474,7 +474,7 @@ class Verbose(logging.Logger):
 def test_a_logger_class_of_the_program(
     make: MakeAudit, cluster: ThreadedFakeCluster, name: str
 ) -> None:
-    """It goes on to have what it had."""
+    """It still has what it had."""
     manager = logging.Logger.manager
     previous = manager.loggerClass
     manager.setLoggerClass(Verbose)

@@ -1,4 +1,4 @@
-"""What the options make of a record, from the call to the bytes that a broker stored."""
+"""The options that shape a record, from the call to the bytes that a broker stored."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_format_of_the_users(
 def test_a_format_that_returns_something_else(
     make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its record is dropped, counted and told."""
+    """Its record is dropped, counted and reported."""
     handler = make_handler(format=lambda _fields, _record: 7)
     logger_to(handler).info("x")
     assert handler.stats().dropped == {"unserialisable": {"INFO": 1}}
@@ -235,7 +235,7 @@ def test_the_context_of_a_task(cluster: ThreadedFakeCluster, make_handler: MakeH
 
 
 def test_a_context_that_is_called(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """What the callable returns is in the record, and can be its key and headers."""
+    """Its fields are in the record, and can be its key and headers."""
     handler = make_handler(
         context=lambda: {"tenant": "acme"}, key_field="tenant", headers={"tenant": "tenant"}
     )
@@ -324,7 +324,7 @@ def test_redact(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None
 def test_redact_with_other_options(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, options: dict[str, Any]
 ) -> None:
-    """What is hidden stays hidden, whatever else is done with the fields."""
+    """A hidden field stays hidden, whatever else is done with the fields."""
     handler = make_handler(redact=["password"], **options)
     extra = {"password": "open sesame", "user": {"password": "open sesame", "id": 7}}
     logger_to(handler).info("x", extra=extra)
@@ -361,7 +361,7 @@ def test_redact_in_a_text(cluster: ThreadedFakeCluster, make_handler: MakeHandle
 def test_an_extra_of_10_megabytes(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, format_: str
 ) -> None:
-    """It is cut to what a request takes: JSON still, that tells its size before."""
+    """It is cut to what a request takes: still JSON, with the size before."""
     handler = make_handler(format=format_)
     logger_to(handler).info("x", extra={"payload": "p" * 10_000_000, "user": "ann"})
     assert handler.flush() == 0

@@ -31,7 +31,7 @@ from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 
 def test_records_arrive_in_order(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """What was logged is stored, once and in the order of the calls."""
+    """Records are stored once, in the order of the calls."""
     handler = make_handler()
     logger = logger_to(handler)
     for number in range(500):
@@ -312,7 +312,7 @@ def test_a_record_that_is_too_large(
 def test_a_value_of_the_users_that_is_too_large(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """What a serializer made is not cut: the record fails, those around it arrive."""
+    """A serializer's value is not cut: the record fails, those around it arrive."""
     handler = make_handler(
         max_request_size=4096, serializer=lambda fields: fields["message"], fallback=Collecting()
     )
@@ -326,7 +326,7 @@ def test_a_value_of_the_users_that_is_too_large(
 
 
 def test_a_partitioner_that_raises(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """Its records fail and are counted; the loop thread goes on."""
+    """Its records fail and are counted; the loop thread continues."""
 
     def choose(key: Any, partitions: Any) -> Any:
         return partitions[0] if key != 0 else fail()
@@ -376,7 +376,7 @@ def test_flush_ends_with_its_timeout(
 def test_flush_does_not_wait_for_the_linger(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """What is buffered is sent at once."""
+    """Buffered records are sent at once."""
     handler = make_handler(linger_ms=20_000)
     logger_to(handler).info("x")
     assert handler.flush() == 0
@@ -427,7 +427,7 @@ def test_a_handler_that_was_never_used_needs_no_thread(cluster: ThreadedFakeClus
 def test_close_tells_what_is_lost(
     cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What could not be delivered in time is told on stderr, and counted."""
+    """Records that are undelivered in time are reported on stderr, and counted."""
     stop_broker(cluster)
     handler = KafkaHandler(cluster.addresses, "logs", **{**QUICK, "close_timeout_ms": 30})
     for number in range(3):
@@ -541,7 +541,7 @@ def test_two_handlers_on_one_logger(
 
 
 def test_repr_tells_the_state(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """What a handler says of itself in a debugger is so."""
+    """A debugger shows the state of a handler as it is."""
     stop_broker(cluster)
     handler = make_handler(level="INFO", buffer_records=1, close_timeout_ms=20)
     (address,) = cluster.addresses
@@ -578,7 +578,7 @@ def test_stats_are_numbers(cluster: ThreadedFakeCluster, make_handler: MakeHandl
 
 
 def test_records_in_flight(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """What was sent and not acknowledged is told apart from what waits."""
+    """Records that are sent and not acknowledged are counted apart from those that wait."""
     handler = make_handler()
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
     logger_to(handler).info("x")

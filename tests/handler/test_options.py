@@ -218,7 +218,7 @@ def test_unknown_options(name: str, hint: str) -> None:
     ],
 )
 def test_what_has_to_be_given(options: dict[str, Any], message: str) -> None:
-    """Under a wrong name it is not missing, but misspelt, and that is what is told."""
+    """Under a wrong name it is not missing, but misspelt, and the error says so."""
     with pytest.raises(ConfigurationError) as refused:
         KafkaHandler(**options)
     assert message in str(refused.value)
@@ -257,7 +257,7 @@ def _named_handlers() -> Iterator[None]:
 
 
 def dict_config(brokers: str | list[str]) -> dict[str, Any]:
-    """What a program would write, but for the root logger."""
+    """A program's configuration, but for the root logger."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -370,7 +370,7 @@ def test_every_option_as_text(cluster: ThreadedFakeCluster) -> None:
 
 
 def surroundings() -> dict[str, str]:
-    """What a program's own context function returns."""
+    """The context function of a program."""
     return {"request": "r1"}
 
 

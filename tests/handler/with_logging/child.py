@@ -1,4 +1,4 @@
-"""What a spawned child of a test does: it imports nothing but logging."""
+"""A spawned child of a test, which imports nothing but logging."""
 
 import logging
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 def configuration(cluster: ThreadedFakeCluster, **options: Any) -> dict[str, Any]:
-    """What a program would write; `options` are the handler's."""
+    """A program's configuration; `options` are the handler's."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -59,7 +59,7 @@ def loop_threads() -> set[threading.Thread]:
 
 @pytest.fixture(autouse=True)
 def no_garbage() -> None:
-    """What other tests have left is not finalised in these, by a loop thread whose turn it is.
+    """No loop thread finalises, within these tests, objects that other tests left.
 
     asyncio logs of tasks that were destroyed, and waits for logging's module lock to do so.
     dictConfig holds that while it waits for the loop thread.
@@ -123,8 +123,8 @@ def test_many_times_again(cluster: ThreadedFakeCluster) -> None:
 def test_the_loop_thread_may_report_while_dict_config_holds_the_lock(
     cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """dictConfig closes the handlers of before under logging's module lock: whoever delivers their
-    records must not wait for it, or both would until ``close_timeout_ms`` is over.
+    """dictConfig closes the handlers of before under logging's module lock: the thread that delivers
+    must not wait for it, or both would until ``close_timeout_ms`` is over.
     """
     refuse_everything(cluster)
     still_running: list[set[threading.Thread]] = []

@@ -1,4 +1,4 @@
-"""What logging and its users expect of every handler: names, levels, locks, flush and close."""
+"""The rules of logging for every handler: names, levels, locks, flush and close."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_name(make_handler: MakeHandler) -> None:
 
 
 def test_close_gives_the_name_back(make_handler: MakeHandler) -> None:
-    """The next handler may have it; closing the first one once more takes it from nobody."""
+    """The next handler may have it; a second close of the first one does not take it away."""
     first, second = make_handler(), make_handler()
     first.name = "kafka"
     first.close()
@@ -115,7 +115,7 @@ def test_levels_that_are_none(make_handler: MakeHandler, level: Any, error: type
 
 
 def test_logging_disable(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """What logging does not even make a record of does not count as emitted."""
+    """A call for which logging makes no record does not count as emitted."""
     handler = make_handler()
     logger = logging.getLogger("kiel_test.disable")
     logger.addHandler(handler)
@@ -215,7 +215,7 @@ def test_handle_returns_what_every_handler_s_does(make_handler: MakeHandler, cho
 def test_a_filter_may_add_to_the_record(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """What it adds is a field."""
+    """Its additions are fields."""
 
     def add(record: logging.LogRecord) -> bool:
         record.request_id = "r-1"
@@ -288,7 +288,7 @@ def test_who_logged(
 
 
 def test_stack_info(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """Is a field of its own, not a part of the message."""
+    """It is another field, not a part of the message."""
     handler = make_handler()
     logger_to(handler).info("x", stack_info=True)
     handler.flush()
@@ -342,7 +342,7 @@ def test_exc_info(
 def test_the_handlers_lock_is_not_in_the_way(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """logging.shutdown() holds it while it flushes: those who log meanwhile go on."""
+    """logging.shutdown() holds it while it flushes: threads that log meanwhile continue."""
     handler = make_handler()
     handler.acquire()
     try:
@@ -369,7 +369,7 @@ def test_the_lock_may_be_made_anew(cluster: ThreadedFakeCluster, make_handler: M
 
 
 def shut_down(*handlers: logging.Handler) -> None:
-    """What logging does at exit, with these handlers alone, oldest first."""
+    """Close these handlers as logging does at exit, oldest first."""
     logging.shutdown([weakref.ref(handler) for handler in handlers])
 
 

@@ -1,4 +1,4 @@
-"""What stands between a call and the handler: queues, buffers, adapters, sockets, warnings."""
+"""Things between a call and the handler: queues, buffers, adapters, sockets, warnings."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_memory_handler_at_the_end(
 def test_a_memory_handler_on_the_root_while_the_loop_thread_logs(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """What comes back to the handler from its own thread by that way is not shipped either."""
+    """Records that come back to the handler from its own thread are not shipped either."""
     handler = make_handler()
     memory, warned = logging.handlers.MemoryHandler(1, target=handler), threading.Event()
     memory.addFilter(lambda _record: warned.set() or True)
@@ -134,7 +134,7 @@ def test_a_memory_handler_on_the_root_while_the_loop_thread_logs(
 
 
 def test_a_logger_adapter(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """What it adds to every record is a field."""
+    """Its addition to every record is a field."""
     handler = make_handler(key_field="request_id")
     adapter = logging.LoggerAdapter(logger_to(handler), {"request_id": "r-1"})
     adapter.info("x")

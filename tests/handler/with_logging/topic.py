@@ -1,4 +1,4 @@
-"""What arrived in a topic, as a consumer would read it."""
+"""The records of a topic, as a consumer would read them."""
 
 from __future__ import annotations
 
