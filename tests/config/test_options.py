@@ -102,37 +102,13 @@ def test_fractions_of_milliseconds(name: str) -> None:
 
 # -- what is refused -------------------------------------------------------------------------------
 
-WHOLE = "must be a whole number from"
-NUMBER = "must be a number of milliseconds, "
-CALLABLE = "must be callable, or None for the default"
-ACKS = "must be 1 (the leader has it), -1 (all in-sync replicas have it) or 0 (don't wait)"
 
-BAD: list[tuple[str, Any, str]] = [
-    *[("batch_size", value, f"{WHOLE} 1") for value in (0, -1, 1.5, "10", None, True)],
-    *[("ack_timeout", value, f"{WHOLE} 1") for value in (0, -500, 0.5, "500", None, True)],
-    *[("max_request_size", value, f"{WHOLE} 1024") for value in (0, 1023, 2e6, "1M", None)],
-    *[("buffer_memory", value, f"{WHOLE} 1024") for value in (0, 1023, 2e6, "1M", None)],
-    *[("required_acks", value, ACKS) for value in (2, -2, "all", "1", None, True, [])],
-    *[("client_id", value, "must be a str that is not empty") for value in ("", None, b"me", 7)],
-    *[("key_maker", value, CALLABLE) for value in ("user_id", 7, {})],
-    *[("serializer", value, CALLABLE) for value in ("json", 7, {})],
-    *[("idempotence", value, "must be True, False or None") for value in ("yes", 1, 0)],
-    *[("compression", value, "is not known: use one of 'gzip'") for value in ("lz5", 1, ["gzip"])],
-    *[
-        (name, value, NUMBER)
-        for name in MILLISECONDS
-        for value in (-1, "100", None, True, float("nan"), float("inf"), 2**31)
-    ],
-]
-
-
-@pytest.mark.parametrize(("name", "value", "allowed"), BAD)
-def test_a_bad_value_is_refused(name: str, value: Any, allowed: str) -> None:
+@pytest.mark.parametrize("value", ["lz5", 1, ["gzip"]])
+def test_a_bad_codec_is_refused(value: Any) -> None:
     """The message names the option and the value, and says what is allowed."""
     with pytest.raises(ConfigurationError) as refused:
-        checked(**{name: value})
-    assert str(refused.value).startswith(f"{name}={value!r} ")
-    assert allowed in str(refused.value)
+        checked(compression=value)
+    assert str(refused.value).startswith(f"compression={value!r} is not known: use one of 'gzip'")
 
 
 @pytest.mark.parametrize("choice", ["murmur3", 3, ["random"]])

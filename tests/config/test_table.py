@@ -9,8 +9,22 @@ from typing import Any
 import pytest
 
 from kiel_logging import AuditHandler, KafkaHandler, Producer
-from kiel_logging.config.options import PRODUCER
-from kiel_logging.config.table import REQUIRED, Option, meanings, one_of
+from kiel_logging.config.options import ACKS, PRODUCER
+from kiel_logging.config.table import (
+    FLAG,
+    FLAG_OR_NONE,
+    FUNCTION,
+    INT32,
+    POSITIVE_MILLISECONDS,
+    REQUIRED,
+    TEXT,
+    Kind,
+    Option,
+    meanings,
+    milliseconds,
+    one_of,
+    whole,
+)
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.options import AUDIT, HANDLER
 from tests.docs.pages import ROOT
@@ -20,7 +34,6 @@ TABLES: dict[type, dict[str, Option]] = {
     KafkaHandler: HANDLER,
     AuditHandler: AUDIT,
 }
-ROWS = [(owner, name) for owner, table in TABLES.items() for name in table]
 
 
 @pytest.mark.parametrize("owner", TABLES)
@@ -40,20 +53,58 @@ def test_the_signature_shows_every_option(owner: type) -> None:
     assert {**shown, "brokers": REQUIRED, "topic": REQUIRED} == {"topic": REQUIRED, **defaults}
 
 
-@pytest.mark.parametrize(("owner", "name"), ROWS)
-def test_the_docstring_describes_every_option(owner: type, name: str) -> None:
+@pytest.mark.parametrize("owner", TABLES)
+def test_the_docstring_describes_every_option(owner: type) -> None:
     """By its meaning and by the values that it takes."""
     text = " ".join((owner.__doc__ or "").split())
-    meaning = meanings(TABLES[owner])[name]
-    assert meaning.endswith(".")
-    assert f"{name}: {meaning} Must be {TABLES[owner][name].kind.description}." in text
+    for name, meaning in meanings(TABLES[owner]).items():
+        assert meaning.endswith(".")
+        assert f"{name}: {meaning} Must be {TABLES[owner][name].kind.description}." in text
 
 
-@pytest.mark.parametrize(("owner", "name"), ROWS)
-def test_a_default_is_a_value_that_the_option_takes(owner: type, name: str) -> None:
+@pytest.mark.parametrize("owner", TABLES)
+def test_a_default_is_a_value_that_the_option_takes(owner: type) -> None:
     """Given as it stands in the documentation, it changes nothing."""
-    row = TABLES[owner][name]
-    assert row.default is REQUIRED or row.kind.check(name, row.default) is row.default
+    wrong = {n: row for n, row in TABLES[owner].items() if not row.kind.fits(row.default)}
+    assert [name for name, row in wrong.items() if row.default is not REQUIRED] == []
+
+
+@pytest.mark.parametrize("owner", [Producer, KafkaHandler])
+def test_a_value_of_another_kind_is_refused(owner: Any) -> None:
+    """When the client is made: which option, its value, and what it must be."""
+    given: dict[str, Any] = {"brokers": "localhost", "topic": "logs"}
+    bad = object()
+    for name, row in TABLES[owner].items():
+        if not row.kind.fits(bad):
+            options = {each: given[each] for each in TABLES[owner] if each in given}
+            with pytest.raises(ConfigurationError) as refused:
+                owner(**{**options, name: bad})
+            assert str(refused.value).startswith(f"{name}={bad!r} must be {row.kind.description}")
+
+
+NO_NUMBERS: list[Any] = ["10", None, True, [], float("nan"), float("inf"), INT32 + 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (whole(1), [1, 2, INT32], [0, 1.5, 1.0, *NO_NUMBERS]),
+        (whole(4096), [4096], [4095]),
+        (milliseconds(0), [0, 0.5, INT32], NO_NUMBERS),
+        (milliseconds(1), [1, 1.5], [0, 0.5, *NO_NUMBERS]),
+        (POSITIVE_MILLISECONDS, [0.1, INT32], [0, *NO_NUMBERS]),
+        (FLAG, [True, False], [0, 1, "yes", None]),
+        (FLAG_OR_NONE, [True, False, None], [0, 1, "yes"]),
+        (TEXT, ["a"], ["", None, b"a", 7]),
+        (FUNCTION, [print, None], ["print", 7, {}]),
+        (ACKS, [-1, 0, 1], [2, -2, "all", "1", None, True, []]),
+        (one_of("a", "b"), ["a", "b"], ["c", "A", None, ["a"]]),
+    ],
+)
+def test_kinds_of_values(kind: Kind, good: list[Any], bad: list[Any]) -> None:
+    """Each has its bounds, and no bool passes for a number."""
+    assert [value for value in good if not kind.fits(value)] == []
+    assert [value for value in bad if kind.fits(value)] == []
 
 
 @pytest.mark.parametrize(

@@ -75,18 +75,6 @@ def test_an_exception_arrives_with_its_traceback(
     assert exception["traceback"].startswith("Traceback (most recent call last)")
 
 
-def test_a_formatter_makes_the_message(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
-    """The other fields stay as they are."""
-    handler = make_handler()
-    handler.setFormatter(logging.Formatter("%(levelname)s|%(message)s"))
-    logger_to(handler).info("tea")
-    handler.flush()
-    (fields,) = stored(cluster)
-    assert (fields["message"], fields["level"]) == ("INFO|tea", "INFO")
-
-
 def test_the_timestamp_is_when_it_was_logged(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
@@ -109,19 +97,6 @@ def test_what_is_logged_later_changes_nothing(
     handler.flush()
     (fields,) = stored(cluster)
     assert (fields["message"], fields["cart"]) == ("cart ['tea']", ["tea"])
-
-
-def test_levels_and_filters(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """They hold as for any handler."""
-    handler = make_handler(level="WARNING")
-    handler.addFilter(lambda record: "secret" not in record.getMessage())
-    logger = logger_to(handler)
-    logger.info("too low")
-    logger.warning("secret")
-    logger.warning("fine")
-    handler.flush()
-    assert messages(cluster) == ["fine"]
-    assert handler.stats().emitted == 1
 
 
 def test_a_filter_may_replace_the_record(

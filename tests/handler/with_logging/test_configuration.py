@@ -123,7 +123,7 @@ def test_many_times_again(cluster: ThreadedFakeCluster) -> None:
 def test_the_loop_thread_may_report_while_dict_config_holds_the_lock(
     cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """dictConfig closes the handlers of before under logging's module lock: the thread that delivers
+    """dictConfig closes the handlers of before under logging's module lock. The loop thread
     must not wait for it, or both would until ``close_timeout_ms`` is over.
     """
     refuse_everything(cluster)
