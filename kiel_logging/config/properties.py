@@ -17,6 +17,7 @@ from kiel_logging.config.config_providers import ConfigProviders
 from kiel_logging.config.credentials import Secret, hidden, revealed
 from kiel_logging.config.oauth_properties import KEYS as OAUTH_KEYS
 from kiel_logging.config.oauth_properties import provider_from
+from kiel_logging.config.options import PRODUCER
 from kiel_logging.config.properties_file import read_properties, unescaped
 from kiel_logging.config.security import OAUTHBEARER, PLAINTEXT, without_use
 from kiel_logging.config.table import INT32, Option
@@ -250,7 +251,7 @@ def complete(
     own = hidden(own, table)
     options: dict[str, Any] = {}
     try:
-        found = _used(options_from(properties, own), own)
+        found = _used(options_from(properties, own, table), own)
         options = {**own, **_fitting(found, own, table)}
     except ConfigurationError as error:
         wrong = str(error)
@@ -263,7 +264,11 @@ def complete(
     return options
 
 
-def options_from(properties: Properties, own: Mapping[str, Any] = _NO_OPTIONS) -> dict[str, Any]:
+def options_from(
+    properties: Properties,
+    own: Mapping[str, Any] = _NO_OPTIONS,
+    table: Mapping[str, Option] = PRODUCER,
+) -> dict[str, Any]:
     """Return the options that ``properties`` amount to, except ``own``; secrets are hidden.
 
     None as a value is as good as no key. The one of ``own`` that is returned is a token provider
@@ -274,7 +279,7 @@ def options_from(properties: Properties, own: Mapping[str, Any] = _NO_OPTIONS) -
             the file can't be read.
     """
     given = _given(properties)
-    reading = _Reading(given, own)
+    reading = _Reading(given, own, table)
     for key, value in given.items():
         reading.take(key, value)
     reading.take_level()
@@ -288,7 +293,10 @@ def options_from(properties: Properties, own: Mapping[str, Any] = _NO_OPTIONS) -
 class _Reading:
     """The options that were found so far, and the keys without a meaning."""
 
-    def __init__(self, given: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    def __init__(
+        self, given: Mapping[str, Any], own: Mapping[str, Any], table: Mapping[str, Option]
+    ) -> None:
+        self._meanings = {key: each for key, each in _MEANINGS.items() if each[0] in table}
         self.found: dict[str, Any] = {}
         self.ignored: list[str] = []
         self._given = given
@@ -301,8 +309,8 @@ class _Reading:
         """Take one property."""
         if key == _JAAS:
             self._take_jaas(_text(value))
-        elif key in _MEANINGS:
-            name, convert = _MEANINGS[key]
+        elif key in self._meanings:
+            name, convert = self._meanings[key]
             if name not in self._own and _GIVES_WAY.get(key) not in self._given:
                 self._refuse_java_store(key, name)
                 self._add(key, name, self._converted(key, name, value, convert))

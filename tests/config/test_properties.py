@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import logging.config
 import ssl
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from kiel_logging import KafkaHandler
 from kiel_logging.clients import Producer
 from kiel_logging.config.credentials import Secret, revealed
+from kiel_logging.config.options import PRODUCER
 from kiel_logging.config.properties import complete, options_from
 from kiel_logging.errors import ConfigurationError
 
@@ -560,8 +560,7 @@ FITTING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 def test_what_is_legal_there_fits_here(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing that another client takes contradicts our defaults, or is refused here."""
     properties, own, expected = FITTING[name]
-    parameters = inspect.signature(Producer).parameters
-    options = complete({"bootstrap.servers": "kafka", **properties}, own, parameters)
+    options = complete({"bootstrap.servers": "kafka", **properties}, own, PRODUCER)
     assert options == {"brokers": "kafka", **expected}
     assert caplog.records == []
     Producer(**options)
@@ -595,6 +594,16 @@ def test_a_linger_that_leaves_no_time() -> None:
     properties = {"bootstrap.servers": "a", "message.timeout.ms": 50, "linger.ms": 100}
     with pytest.raises(ConfigurationError, match="not even one attempt would fit"):
         Producer.from_properties(properties)
+
+
+def test_a_property_for_an_option_that_a_handler_lacks(caplog: pytest.LogCaptureFixture) -> None:
+    """It is ignored, with a warning: the same file may configure a Producer."""
+    properties = {"bootstrap.servers": "kafka", "max.block.ms": 1000}
+    KafkaHandler.from_properties(properties, "logs").close()
+    (record,) = caplog.records
+    assert record.getMessage().endswith("no meaning here and are ignored: max.block.ms")
+    Producer.from_properties(properties)
+    assert len(caplog.records) == 1
 
 
 def test_a_handler_from_a_dict_config(monkeypatch: pytest.MonkeyPatch) -> None:
