@@ -1,4 +1,4 @@
-"""Logging on a running event loop: the loop goes on, whatever the brokers do."""
+"""Logging on a running event loop: the loop continues, whatever the brokers do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 @contextmanager
 def held_still(handler: KafkaHandler) -> Iterator[None]:
-    """Nothing happens on the handler's own thread: whoever waited for it would wait for ever."""
+    """Nothing happens on the handler's own thread: waiting for it would take for ever."""
     assert handler._lifecycle.pause(30)
     try:
         yield
@@ -44,8 +44,8 @@ async def log_on_the_loop(handler: KafkaHandler, count: int) -> list[str]:
 def test_a_full_buffer_while_the_broker_is_away(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, overflow: str
 ) -> None:
-    """The loop's callbacks run in between, one for each record: logging waits for nobody, neither
-    for the brokers nor for the handler's thread."""
+    """The loop's callbacks run in between, one for each record: logging does not wait for the
+    brokers or for the handler's thread."""
     cluster.on_broker(0, lambda broker: broker.stop())
     handler = make_handler(buffer_records=8, overflow=overflow, close_timeout_ms=20)
     logger_to(handler).info("the thread runs")
