@@ -98,7 +98,8 @@ def test_tasks_keep_their_order_and_have_a_name(
 def test_tornado(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
     """Callbacks of a Tornado loop log, Tornado's own loggers among them."""
     handler, loop = make_handler(), IOLoop(make_current=False)
-    before, app_log.level = app_log.level, logging.INFO
+    before = app_log.level
+    app_log.setLevel(logging.INFO)
     app_log.addHandler(handler)
     count = 0
 
@@ -119,7 +120,7 @@ def test_tornado(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> Non
         loop.start()
     finally:
         app_log.removeHandler(handler)
-        app_log.level = before
+        app_log.setLevel(before)
         loop.close()
     assert handler.flush() == 0
     assert messages(cluster) == ["1", "2", "3", "4", "5"]
