@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 class _Here(threading.local):
     depth = 0
+    collecting = False
 
 
 here: Final = _Here()
@@ -104,9 +105,9 @@ def _interrupted() -> bool:
     frames = _frames_of_the_program()
     if any(frame.f_code in handlers for frame in frames):
         return True
-    return here.depth <= _MOST_NESTED and (
-        any(map(_is_finaliser, frames)) or _is_collecting(frames)
-    )
+    if not frames or here.depth > _MOST_NESTED:
+        return False
+    return here.collecting or any(map(_is_finaliser, frames))
 
 
 _OURS: Final = frozenset({"kiel_logging", "tornado", "asyncio"})
@@ -136,22 +137,13 @@ def _is_finaliser(frame: FrameType) -> bool:
     return frame.f_code.co_name == "__del__" or frame.f_code is _FINALIZE
 
 
-def _is_collecting(frames: list[FrameType]) -> bool:
-    """Whether ``frames`` may be of a garbage collection: no other one begins while one is under
-    way."""
-    if not frames or not gc.isenabled():
-        return False
-    began: list[int] = []
+# What runs during a collection is finalisers, and callbacks of weak references, which look like any
+# other function.
+def _note_collection(phase: str, _info: object) -> None:
+    here.collecting = phase == "start"
 
-    def note(_phase: str, _info: object) -> None:
-        began.append(native.get_ident())
 
-    gc.callbacks.append(note)
-    try:
-        gc.collect(0)
-    finally:
-        gc.callbacks.remove(note)
-    return native.get_ident() not in began
+gc.callbacks.append(_note_collection)
 
 
 def _code_of(handler: Any) -> CodeType | None:
@@ -180,7 +172,7 @@ def is_finalising() -> bool:
         for frame in _frames_of_the_program()
         if _is_finaliser(frame) or _package(frame) not in sys.stdlib_module_names
     ]
-    return called != [] and (_is_finaliser(called[-1]) or _is_collecting(called))
+    return called != [] and (here.collecting or _is_finaliser(called[-1]))
 
 
 _aside: deque[tuple[logging.Handler, logging.LogRecord]] = deque()

@@ -6,6 +6,7 @@ Each logs under a name of its own, as a thread does.
 import gc
 import random
 import signal
+import time
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,11 @@ from typing import Any, Final
 
 _ALARMS: Final = 0.02
 """Seconds between two SIGALRM at most."""
+
+
+_ATTEMPTS: Final = 100
+"""To collect garbage. Where a fork came in the middle of a collection, Python never collects any in
+the child."""
 
 
 class Disturbances:
@@ -62,8 +68,24 @@ class Disturbances:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        gc.collect()
         gc.disable()
+        _collect()
+
+
+def _collect() -> None:
+    """Collect all garbage, behind a collection that is under way on another thread."""
+    began: list[str] = []
+
+    def note(phase: str, _info: object) -> None:
+        began.append(phase)
+
+    gc.callbacks.append(note)
+    for _ in range(_ATTEMPTS):
+        gc.collect()
+        if began:
+            break
+        time.sleep(0.01)
+    gc.callbacks.remove(note)
 
 
 class _Cycle:

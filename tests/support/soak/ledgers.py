@@ -23,6 +23,7 @@ class Ledger:
     Attributes:
         who: its name.
         logged: calls that it made, by thread: those are numbered from 0.
+        diverted: taken for records that the handler caused.
         waiting: buffered or in flight, which nothing should be.
         children: the names of those that it forked.
     """
@@ -33,6 +34,7 @@ class Ledger:
     delivered: int
     dropped: Mapping[str, int] = field(default_factory=dict)
     failed: int = 0
+    diverted: int = 0
     waiting: int = 0
     children: Sequence[str] = ()
 
@@ -133,6 +135,8 @@ def _wrong_sums(ledger: Ledger) -> Iterator[str]:
     ended = ledger.delivered + sum(ledger.dropped.values()) + ledger.failed
     if ledger.waiting:
         yield f"{ledger.waiting} records wait after the end"
+    if ledger.diverted:
+        yield f"{ledger.diverted} diverted, though the handler causes none"
     if ledger.emitted != ended + ledger.waiting:
         yield f"{ledger.emitted} emitted, and {ended} delivered, dropped or failed"
     if ledger.failed:

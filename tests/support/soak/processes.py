@@ -120,6 +120,7 @@ class LoggingProcess:
             "delivered": stats.delivered,
             "dropped": {reason: sum(by.values()) for reason, by in stats.dropped.items()},
             "failed": stats.failed,
+            "diverted": stats.diverted,
             "waiting": stats.buffered + stats.in_flight + stats.spooled,
             "children": self._children,
         }

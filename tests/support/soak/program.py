@@ -5,9 +5,11 @@ and some of which fork in turn. Signal handlers and the garbage collector log as
 writes its ledger to standard output when it ends.
 """
 
+import faulthandler
 import json
 import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -15,6 +17,9 @@ from collections.abc import Callable
 from typing import Final
 
 from .processes import LoggingProcess
+
+STACKS: Final = signal.SIGUSR2
+"""Has a process write the stacks of its threads to stderr."""
 
 _THREADS: Final = 2
 """Beside the main one."""
@@ -91,6 +96,7 @@ def _fork(process: LoggingProcess, seed: int, generation: int) -> None:
 
 def main() -> None:
     """Run until standard input ends."""
+    faulthandler.register(STACKS)
     given = json.loads(sys.argv[1])
     ended = threading.Event()
 

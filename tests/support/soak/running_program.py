@@ -10,7 +10,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from typing import IO, Any, Self
+import time
+from typing import IO, Any, Final, Self
+
+from .program import STACKS
+
+_TO_SHOW: Final = 2.0
+"""Seconds in which processes write the stacks of their threads."""
 
 
 class RunningProgram:
@@ -53,10 +59,13 @@ class RunningProgram:
         """Let it, and all that it forked, come to an end within `timeout` seconds.
 
         Returns:
-            Its status, None if it did not end.
+            Its status, None if it did not end: then `said` has the stacks of all processes.
         """
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             self._process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, STACKS)
+            time.sleep(_TO_SHOW)
         self.told, self.said = map(_lines, (self._out, self._errors))
         return self._process.returncode
 
