@@ -1,8 +1,8 @@
 """Programs that log from threads and forks while brokers come and go, and the account of it.
 
-Every process has a name, numbers what it logs, and tells its handler's ledger when it ends. `check`
-compares the ledgers with what the brokers have. `python -m tests.support.soak` goes on for as long
-as one likes; `--forks` runs rounds of forks beside a parent that logs.
+Every process has a name, numbers its records and writes its handler's ledger when it ends. `check`
+compares the ledgers with the records that the brokers have. `python -m tests.support.soak` runs for
+as long as you like; `--forks` runs rounds of forks beside a parent that logs.
 """
 
 from .ledgers import Ledger, Report, Stored, check, read_ledgers, read_stored

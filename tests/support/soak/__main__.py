@@ -83,7 +83,7 @@ def _soak(cluster: KafkaCluster, arguments: argparse.Namespace, spool_dir: str) 
         status = program.end(_TO_THE_END)
     print("reading the records back", flush=True)
     stored = read_stored(r.value for r in confluent_consume(cluster.bootstrap, _TOPIC, timeout=300))
-    report = check([_NAME], read_ledgers(program.told), stored)
+    report = check([_NAME], read_ledgers(program.output), stored)
     print(report)
     left = [path.name for path in Path(spool_dir).iterdir()]
     print(f"{len(left)} journals are left: {left}")
@@ -117,7 +117,7 @@ def _options(cluster: KafkaCluster) -> dict[str, Any]:
 
 def _strike(cluster: KafkaCluster, rng: random.Random, ends_at: float) -> None:
     count = 0
-    # By the clock: how long to go on is what was asked for.
+    # By the clock: the duration is what was asked for.
     while time.monotonic() < ends_at:
         count += 1
         fault = rng.choice(FAULTS)

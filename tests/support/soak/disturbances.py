@@ -1,6 +1,6 @@
-"""What logs on top of whatever a process is doing: signal handlers, and the garbage collector.
+"""Signal handlers and the garbage collector, which log on top of all that a process does.
 
-Each logs under a name of its own, as a thread does.
+Each logs under a name that no other has, as a thread does.
 """
 
 import gc

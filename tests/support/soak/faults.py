@@ -1,4 +1,4 @@
-"""What happens to the brokers while programs log: one function each, and the table of them.
+"""Faults of the brokers while programs log: one function each, and the table of them.
 
 Each strikes, keeps brokers away for a while by the clock, and returns when the cluster is whole
 again.
@@ -6,9 +6,8 @@ again.
 
 import random
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from tests.support.kafka import KafkaCluster
 
@@ -39,7 +38,7 @@ def one_restarted(cluster: KafkaCluster, rng: random.Random) -> None:
 
 
 def one_frozen(cluster: KafkaCluster, rng: random.Random) -> None:
-    """One broker is stopped with SIGSTOP, and goes on with SIGCONT."""
+    """One broker is stopped with SIGSTOP, and resumes with SIGCONT."""
     broker = rng.choice(cluster.broker_ids)
     cluster.pause(broker)
     _for_a_while(rng)
@@ -48,17 +47,16 @@ def one_frozen(cluster: KafkaCluster, rng: random.Random) -> None:
 
 def all_killed(cluster: KafkaCluster, rng: random.Random) -> None:
     """All brokers are killed with SIGKILL, and come back."""
-    _at_once(cluster.kill, cluster.broker_ids)
+    cluster.each(cluster.kill)
     _for_a_while(rng)
-    # Together: one alone is no quorum, and would be waited for in vain.
-    _at_once(cluster.start, cluster.broker_ids)
+    cluster.each(cluster.start)
 
 
 def all_frozen(cluster: KafkaCluster, rng: random.Random) -> None:
-    """All brokers are stopped with SIGSTOP, and go on with SIGCONT."""
-    _at_once(cluster.pause, cluster.broker_ids)
+    """All brokers are stopped with SIGSTOP, and resume with SIGCONT."""
+    cluster.each(cluster.pause)
     _for_a_while(rng)
-    _at_once(cluster.resume, cluster.broker_ids)
+    cluster.each(cluster.resume)
 
 
 FAULTS: Final[tuple[Fault, ...]] = (one_killed, one_restarted, one_frozen, all_killed, all_frozen)
@@ -74,8 +72,3 @@ def strike(cluster: KafkaCluster, topic: str, fault: Fault, rng: random.Random) 
 
 def _for_a_while(rng: random.Random) -> None:
     time.sleep(rng.uniform(*_AWAY))
-
-
-def _at_once(call: Callable[[int], Any], brokers: Iterable[int]) -> None:
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(call, brokers))

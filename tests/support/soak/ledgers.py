@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 _FULL = "buffer_full"
 _SHOWN = 10
 _OWN = "kiel_logging"
-"""The logger of the summaries in which a handler tells what it dropped."""
+"""The logger of the summaries in which a handler reports its drops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """What one process says when it ends, in records.
+    """The counts of one process at its end, in records.
 
     Attributes:
         who: its name.
@@ -49,7 +49,7 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What was counted, and all that should not be.
+    """The counts, and all that should not be.
 
     Attributes:
         defects: one sentence each, with the name of the process.
@@ -80,7 +80,7 @@ class Report:
 
 
 def read_ledgers(lines: Iterable[str]) -> list[Ledger]:
-    """Return what processes told, one line each."""
+    """Read the ledgers of processes, one a line."""
     return [Ledger(**json.loads(line)) for line in lines]
 
 

@@ -1,4 +1,4 @@
-"""A process that numbers what it logs, forks, and tells its handler's ledger when it ends."""
+"""A process that numbers its records, forks, and writes its handler's ledger when it ends."""
 
 import itertools
 import json
@@ -50,7 +50,7 @@ class LoggingProcess:
     def logged(self, thread: str) -> int:
         """Return how many records were logged under the name of a thread."""
         numbers = self._numbers.get((os.getpid(), thread))
-        # repr() is all that tells a count without counting.
+        # Only repr() shows a count without counting.
         return 0 if numbers is None else int(repr(numbers)[len("count(") : -1])
 
     def log(self, thread: str, records: int) -> None:
@@ -65,7 +65,7 @@ class LoggingProcess:
         self._log.info("record", extra={"by": thread, "number": number})
 
     def fork(self, live: Callable[[], object]) -> None:
-        """Fork a child that does what `live` does, tells its ledger and ends."""
+        """Fork a child that calls `live`, writes its ledger and ends."""
         child = f"{self.who}.{len(self._children)}"
         self._children.append(child)
         self._names = self.who, child

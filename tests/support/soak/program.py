@@ -1,4 +1,4 @@
-"""What is run under soak: `python -m tests.support.soak.program '{"who": ..., "seed": 7, ...}'`.
+"""The program under soak: `python -m tests.support.soak.program '{"who": ..., "seed": 7, ...}'`.
 
 Threads log until standard input ends; meanwhile the main thread forks children, whose threads log,
 and some of which fork in turn. Signal handlers and the garbage collector log as well. Every process

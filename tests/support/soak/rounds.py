@@ -1,6 +1,6 @@
 """Rounds of forks: children that log as fast as they can, beside a parent whose thread logs.
 
-Each round is a process of its own, with a topic of its own.
+Each round is a separate process, with a topic that no other has.
 """
 
 import json
@@ -22,7 +22,7 @@ _STRICT: Final = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """What came of a round.
+    """The result of a round.
 
     Attributes:
         said: what the processes wrote to stderr.

@@ -1,6 +1,6 @@
-"""`program.py` in a process of its own, and what all of its processes write.
+"""`program.py` in a separate process, and the output of all of its processes.
 
-To files: pipes that nobody reads while it runs would fill.
+Into files: pipes that are read at the end would fill before that.
 """
 
 import contextlib
@@ -28,13 +28,13 @@ class RunningProgram:
         seed: what it does by chance comes from this.
 
     Attributes:
-        told: the lines of its stdout, when it ended.
+        output: the lines of its stdout, when it ended.
         said: those of its stderr.
     """
 
     def __init__(self, who: str, options: dict[str, Any], seed: int) -> None:
         self._given = {"who": who, "seed": seed, "options": options}
-        self.told: list[str] = []
+        self.output: list[str] = []
         self.said: list[str] = []
 
     def __enter__(self) -> Self:
@@ -66,7 +66,7 @@ class RunningProgram:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, STACKS)
             time.sleep(_TO_SHOW)
-        self.told, self.said = map(_lines, (self._out, self._errors))
+        self.output, self.said = map(_lines, (self._out, self._errors))
         return self._process.returncode
 
 
