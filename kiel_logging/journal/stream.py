@@ -9,7 +9,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from crc32c import crc32c
 
@@ -23,9 +23,6 @@ from kiel_logging.journal.segments import (
     segment_path,
     segments_in,
 )
-
-if TYPE_CHECKING:
-    pass
 
 CHECKPOINT: Final = "checkpoint"
 DAMAGED: Final = "damaged"
@@ -74,8 +71,8 @@ class Checkpoint(NamedTuple):
 FIRST: Final = Checkpoint(*START, 0, bytes(32))
 
 
-class Run(NamedTuple):
-    """Entries from ``start`` on. Reading continues at ``position``.
+class Read(NamedTuple):
+    """The outcome of a read: entries from ``start`` on. Reading continues at ``position``.
 
     ``sizes`` has the bytes from the start to the end of each entry. ``missing`` has the numbers of
     segments that are gone, with all that was in them, and ``cut`` those of segments that end in the
@@ -210,12 +207,12 @@ class Stream:
         *,
         ended: bool = False,
         scan: Scanner = frames.scan,
-    ) -> Run:
+    ) -> Read:
         """Return the entries at ``position``: those in about ``most_bytes``, or a larger one.
 
         With ``ended`` there will be no append. Without it, the end of the last segment may be the
-        front of a write that is going on, and is left for the next time. A run without entries
-        means that there are none. ``scan`` does what ``frames.scan()`` does, for fewer entries at a
+        front of a write that is going on, and is left for the next time. Without entries in
+        it there are none. ``scan`` does what ``frames.scan()`` does, for fewer entries at a
         time or other objects than frames. Raise SpoolError if the disk fails.
         """
         missing: list[int] = []
@@ -239,12 +236,12 @@ class Stream:
             foreign = found.foreign if is_end else None
             if found.entries or foreign is not None or (is_end and following is None):
                 start = Position(number, offset)
-                return Run(found.entries, start, found.ends, position, missing, foreign, cut)
+                return Read(found.entries, start, found.ends, position, missing, foreign, cut)
             if is_end and following is not None:
                 missing.extend(range(number + 1, following))
                 position = Position(following, 0)
 
-    def runs(self, most_bytes: int = _BLOCK) -> Iterator[Run]:
+    def runs(self, most_bytes: int = _BLOCK) -> Iterator[Read]:
         """Yield all that is behind the checkpoint, for commands that show it.
 
         A frame that another release wrote ends it.

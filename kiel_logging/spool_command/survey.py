@@ -18,7 +18,7 @@ from kiel_logging.errors import SpoolError
 from kiel_logging.journal.directory import LOCKS, OWNER, SHIPPER
 from kiel_logging.journal.frames import EVENT, FORMAT, STATE, Damage, Frame
 from kiel_logging.journal.locks import birth, holder
-from kiel_logging.journal.stream import DAMAGED, FIRST, Run, Stream
+from kiel_logging.journal.stream import DAMAGED, FIRST, Read, Stream
 from kiel_logging.output import count
 
 _MOST: Final = 64 * 1024
@@ -189,7 +189,7 @@ class Backlog:
                 if isinstance(entry, Damage) or entry.kind != STATE:
                     yield Entry(sequence, entry)
 
-    def _runs(self) -> Iterator[tuple[Stream, Run]]:
+    def _runs(self) -> Iterator[tuple[Stream, Read]]:
         """Yield all that was there at the call, with the stream as it was found."""
         with os.scandir(self.path) as found:
             self.set_aside = sum(
@@ -212,7 +212,7 @@ class Backlog:
 
     def _runs_of(
         self, files: Stream, first: Stream
-    ) -> Generator[tuple[Stream, Run], None, Stream | None]:
+    ) -> Generator[tuple[Stream, Read], None, Stream | None]:
         """Yield what is in ``files``, up to the end of ``first``.
 
         Return the stream as it is now if a shipper has overtaken the reader: it acknowledged, and

@@ -26,7 +26,7 @@ from kiel_logging.journal.stream import (
     START,
     Checkpoint,
     Position,
-    Run,
+    Read,
 )
 from tests.journal.sample import (
     INSTANCE,
@@ -73,7 +73,7 @@ def segments(stream: LocalStream) -> list[int]:
     return sorted(int(path.stem) for path in stream.path.glob("*.log"))
 
 
-def nothing(run: Run) -> Position:
+def nothing(run: Read) -> Position:
     """Return the position of a run in which there is nothing."""
     assert (run.entries, run.ends, run.missing, run.foreign) == ([], [], [], None)
     return run.position

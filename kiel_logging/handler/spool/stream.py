@@ -26,8 +26,7 @@ from kiel_logging.handler.spool.records import (
 )
 from kiel_logging.journal.frames import FORMAT, STATE, Damage, Frame
 from kiel_logging.journal.segments import segment_path
-from kiel_logging.journal.stream import Checkpoint, Position, Stream
-from kiel_logging.journal.stream import Run as ReadRun
+from kiel_logging.journal.stream import Checkpoint, Position, Read, Stream
 from kiel_logging.proof.chain import FIRST
 from kiel_logging.proof.stamper import Stamper, State
 from kiel_logging.record.item import Item
@@ -222,8 +221,8 @@ class ShippedStream:
         return Taken(items, marks, damaged, trouble, missing)
 
     def _join_last(self) -> None:
-        """Join the last run, all of which waits, to the one before: many records may wait, each of
-        which was a run of its own, and they must not take memory for that."""
+        """Join the last run, all of which waits, to the one before: many records may wait, each in
+        another run, and they must not take memory for that."""
         if len(self._runs) > 1:
             before, run = self._runs[-2], self._runs[-1]
             if before.after == run.before and len(before.deferred) < _MOST_JOINED:
@@ -232,7 +231,7 @@ class ShippedStream:
                 before.left += run.left
                 before.end, before.after, before.ended = run.end, run.after, run.ended
 
-    def _look_for_trouble(self, read: ReadRun) -> tuple[SpoolError | None, int]:
+    def _look_for_trouble(self, read: Read) -> tuple[SpoolError | None, int]:
         """Return what is not as it was written, and how many segments with records are gone."""
         if not self.ended:
             self.has_gaps = self.has_gaps or bool(read.missing)
@@ -252,7 +251,7 @@ class ShippedStream:
             self._number_anew()
         return SpoolDamaged(f"{self.files.path}: {text}: {ADVICE}") if text else None, missing
 
-    def _damage_in(self, read: ReadRun) -> str:
+    def _damage_in(self, read: Read) -> str:
         path = self.files.path
         if self._lacks_checkpoint:
             how = "under a new instance, as their numbers are unknown"
@@ -279,7 +278,7 @@ class ShippedStream:
         self.stamper = standing.stamper
         self.stamper.restore(self.topic, standing.state)
 
-    def _read(self, position: Position, most: int, *, ended: bool) -> ReadRun:
+    def _read(self, position: Position, most: int, *, ended: bool) -> Read:
         scan = partial(scan_items, most=most, topic=self.topic)
         size = min(_BLOCK, max(_LEAST_BLOCK, most * _USUAL_SIZE))
         return self.files.read(position, size, ended=ended, scan=scan)
@@ -288,7 +287,7 @@ class ShippedStream:
         """Whether compiled code has read all of them, so that none needs a closer look."""
         return not {Frame, Damage} & set(map(type, entries))
 
-    def _set_aside(self, read: ReadRun) -> int:
+    def _set_aside(self, read: Read) -> int:
         """Keep what is damaged for people; return how many records that were."""
         found = 0
         for entry, end in zip(read.entries, read.ends, strict=True):
@@ -361,13 +360,6 @@ class ShippedStream:
             for partition, count in self._deferred_at.items()
         )
 
-    def _is_open(self, partition: int, places: Places) -> bool:
-        if partition == _UNKNOWN:
-            return True
-        if partition == _ANY:
-            return self._partition(None, places) is not None
-        return not places.is_stalled(TopicPartition(self.topic, partition))
-
     def _retake_from(
         self,
         run: Run,
@@ -381,7 +373,7 @@ class ShippedStream:
             if not run.deferred[index] or item is None:
                 continue
             partition = self._partition(item.key, places)
-            if partition is None:
+            if not self._is_open(partition, places):
                 continue
             if most <= 0 or partition in waiting:
                 waiting.add(partition)  # its later records must not overtake this one
@@ -412,18 +404,25 @@ class ShippedStream:
 
     # Deferral.
 
-    def _partition(self, key: Any, places: Places) -> int | None:
-        """Return the partition of records with ``key``, _ANY without one; None if they can't be
-        sent now."""
+    def _where(self, key: Any, places: Places) -> TopicPartition | None:
         try:
-            where = places.where(self.topic, key)
+            return places.where(self.topic, key)
         except Exception:  # a partitioner of the user's: the outbox refuses the record
-            return _ANY
-        if where is None:
-            return _ANY
-        if places.is_stalled(where):
             return None
-        return _ANY if key is None else where.partition
+
+    def _partition(self, key: Any, places: Places) -> int:
+        """Return the partition of records with ``key``; _ANY without one, _UNKNOWN for now."""
+        if key is None:
+            return _ANY
+        where = self._where(key, places)
+        return _UNKNOWN if where is None else where.partition
+
+    def _is_open(self, partition: int, places: Places) -> bool:
+        """Whether records of ``partition`` can be sent now."""
+        if partition >= 0:
+            return not places.is_stalled(TopicPartition(self.topic, partition))
+        where = self._where(None, places) if partition == _ANY else None
+        return where is None or not places.is_stalled(where)
 
     def _defer_stalled(
         self, found: Iterable[tuple[Item, Mark]], places: Places
@@ -433,8 +432,9 @@ class ShippedStream:
         stalled: list[tuple[Item, Mark]] = []
         for item, mark in found:
             partition = self._partition(item.key, places)
-            behind = partition != _ANY and partition is not None and self._deferred_at[partition]
-            (stalled if partition is None or behind else kept).append((item, mark))
+            behind = partition >= 0 and self._deferred_at[partition]
+            is_free = not behind and self._is_open(partition, places)
+            (kept if is_free else stalled).append((item, mark))
         self.defer(stalled, places)
         return kept
 
@@ -443,16 +443,7 @@ class ShippedStream:
         for item, (run, index) in found:
             run.deferred[index] = 1
             self.deferred += 1
-            self._deferred_at[self._deferred_partition(item.key, places)] += 1
-
-    def _deferred_partition(self, key: Any, places: Places) -> int:
-        if key is None:
-            return _ANY
-        try:
-            where = places.where(self.topic, key)
-        except Exception:
-            return _UNKNOWN
-        return _UNKNOWN if where is None else where.partition
+            self._deferred_at[self._partition(item.key, places)] += 1
 
     # Copies of records that are out already.
 

@@ -14,7 +14,7 @@ from kiel_logging.handler.spool.stream import ShippedStream
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import RECORD, Frame, encode
 from kiel_logging.journal.local_stream import LocalStream
-from kiel_logging.journal.stream import Run as ReadRun
+from kiel_logging.journal.stream import Read
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item
 from kiel_logging.records import TopicPartition
@@ -44,7 +44,7 @@ class CountingStream(LocalStream):
 
     reads = 0
 
-    def read(self, *arguments: Any, **options: Any) -> ReadRun:
+    def read(self, *arguments: Any, **options: Any) -> Read:
         self.reads += 1
         return super().read(*arguments, **options)
 
