@@ -301,11 +301,8 @@ class LocalStream(Stream):
     def _sync_segment(self) -> None:
         number = self._segment
         with failing_at(self.path):
-            descriptor = self._descriptors.get(number)
-            if number in self._sizes and (descriptor is None or descriptor.status() is None):
-                descriptor = self._reader(number)
-            if descriptor is not None:
-                os.fdatasync(descriptor.number)
+            if number in self._sizes:
+                os.fdatasync(self._reader(number)[0].number)
 
     # For the thread that ships.
 
@@ -330,7 +327,7 @@ class LocalStream(Stream):
     def excess(self, found: int) -> int:
         """Return how many more records are counted than were ``found`` by reading all there is; 0
         while threads append."""
-        if self.appended == found:
+        if self.appended == found or self.tail.unread or self.tail.writes:
             return 0
         with self.quiet() as quiet:
             return self.appended - found if quiet and not self.tail.unread else 0

@@ -87,6 +87,7 @@ class Read(NamedTuple):
     missing: list[int]
     foreign: int | None = None
     cut: tuple[int, ...] = ()
+    is_last: bool = False
 
     @property
     def ends(self) -> list[Position]:
@@ -211,9 +212,9 @@ class Stream:
         """Return the entries at ``position``: those in about ``most_bytes``, or a larger one.
 
         With ``ended`` there will be no append. Without it, the end of the last segment may be the
-        front of a write that is going on, and is left for the next time. Without entries in
-        it there are none. ``scan`` does what ``frames.scan()`` does, for fewer entries at a
-        time or other objects than frames. Raise SpoolError if the disk fails.
+        front of a write that is going on, and is left for the next time. ``scan`` does what
+        ``frames.scan()`` does, for fewer entries at a time or other objects than frames. Raise
+        SpoolError if the disk fails.
         """
         missing: list[int] = []
         cut: tuple[int, ...] = ()
@@ -223,20 +224,18 @@ class Stream:
             number, offset = position
             following = next((one for one in list(self._sizes) if one > number), None)
             ends_here = ended or number < self._segment  # asked before the bytes are read
-            try:
-                found, is_end = self._scan(position, most_bytes, scan, ended=ends_here)
-            except OSError as error:
-                if number in self._sizes and not isinstance(error, FileNotFoundError):
-                    raise failure(self.path, error) from error
-                found, is_end = Scan([], [], 0), True
-                missing += [] if following is None else [number]
+            scanned = self._scan(position, most_bytes, scan, ended=ends_here)
+            if scanned is None and following is not None:
+                missing.append(number)
+            found, left, is_end = scanned or (Scan([], [], 0), 0, True)
             position = Position(number, offset + found.size)
             if found.size > (found.ends[-1] if found.ends else 0):
                 cut += (number,)
             foreign = found.foreign if is_end else None
             if found.entries or foreign is not None or (is_end and following is None):
-                start = Position(number, offset)
-                return Read(found.entries, start, found.ends, position, missing, foreign, cut)
+                start, is_last = Position(number, offset), following is None and not left
+                entries, ends = found.entries, found.ends
+                return Read(entries, start, ends, position, missing, foreign, cut, is_last)
             if is_end and following is not None:
                 missing.extend(range(number + 1, following))
                 position = Position(following, 0)
@@ -261,25 +260,44 @@ class Stream:
 
     def _scan(
         self, position: Position, most_bytes: int, scan: Scanner, *, ended: bool
-    ) -> tuple[Scan, bool]:
-        """Return what is at ``position``, and whether the segment has nothing behind that."""
-        descriptor = self._reader(position.segment)
-        rest = max(0, os.fstat(descriptor.number).st_size - position.offset)
+    ) -> tuple[Scan, int, bool] | None:
+        """Return what is at ``position``, the bytes of the segment behind that, and whether the end
+        of the segment was seen; None if there is no such segment. Raise SpoolError."""
+        number, offset = position
+        try:
+            return self._scan_from(offset, *self._reader(number), most_bytes, scan, ended=ended)
+        except OSError as error:
+            if number in self._sizes and not isinstance(error, FileNotFoundError):
+                raise failure(self.path, error) from error
+            return None
+
+    def _scan_from(
+        self,
+        offset: int,
+        descriptor: Descriptor,
+        status: os.stat_result,
+        most_bytes: int,
+        scan: Scanner,
+        *,
+        ended: bool,
+    ) -> tuple[Scan, int, bool]:
+        rest = max(0, status.st_size - offset)
         while True:
-            block = os.pread(descriptor.number, min(most_bytes, rest), position.offset)
+            block = os.pread(descriptor.number, min(most_bytes, rest), offset)
             is_end = len(block) >= rest or not block
             found = scan(block, self.seed, ended=ended and is_end)
             if found.size or is_end:
-                return found, is_end
+                return found, rest - found.size, is_end
             most_bytes *= 2  # a large frame, or damage whose end is not in the block
 
-    def _reader(self, number: int) -> Descriptor:
-        try:
-            return Descriptor(segment_path(self.path, number), os.O_RDONLY)
-        except OSError:  # it was removed
-            if number not in self._descriptors:
-                raise
-            return self._descriptors[number]
+    def _reader(self, number: int) -> tuple[Descriptor, os.stat_result]:
+        """Return a segment, open, and its status; raise OSError."""
+        descriptor = self._descriptors.get(number)
+        status = None if descriptor is None else descriptor.status()
+        if descriptor is None or status is None:
+            descriptor = Descriptor(segment_path(self.path, number), os.O_RDONLY)
+            status = os.fstat(descriptor.number)
+        return descriptor, status
 
     def set_aside(self, damage: Damage, end: Position) -> Path | None:
         """Append the bytes of ``damage``, which ends at ``end``, to a file for people; return it.
@@ -290,7 +308,7 @@ class Stream:
             target = Descriptor(self.path / DAMAGED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             if os.fstat(target.number).st_size + damage.size > _MOST_SET_ASIDE:
                 return None
-            source = self._reader(end.segment)
+            source, _ = self._reader(end.segment)
             os.write(target.number, os.pread(source.number, damage.size, end.offset - damage.size))
         except (OSError, SpoolError):
             return None

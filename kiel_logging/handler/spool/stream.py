@@ -123,7 +123,7 @@ class ShippedStream:
     Attributes:
         instances: those that have numbered the stream's records so far, the writer first.
         position: where the next read begins.
-        exhausted: whether the last read found nothing new.
+        exhausted: whether the last read came to the end of what is there.
         deferred: how many records are to be read again.
         found: how many records were read.
         foreign: the format of what is left, if another release wrote it.
@@ -197,7 +197,7 @@ class ShippedStream:
         trouble, missing = self._look_for_trouble(read)
         run = Run(self, self.position, self._standing)
         entries, self.position = read.entries, read.position
-        self.exhausted = not entries
+        self.exhausted = read.is_last or not entries
         if not entries:
             return Taken([], [], 0, trouble, missing)
         damaged = 0 if self._are_items(entries) else self._set_aside(read)
