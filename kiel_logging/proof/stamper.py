@@ -10,11 +10,13 @@ order of sending. ``Stamper.stamp()`` is for one thread.
 
 import struct
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, LINK_SIZE, Chain, Digest
 from kiel_logging.proof.headers import CHAIN, INSTANCE, SEQUENCE
-from kiel_logging.proof.tree import Leaves, leaf
+from kiel_logging.proof.tree import Leaves, leaf_maker
 from kiel_logging.records import Header, Record
 from kiel_logging.wire.record_body import encode_body
 from kiel_logging.wire.sizes import header_size
@@ -47,6 +49,7 @@ T = TypeVar("T", bound=Stampable)
 _new: Final[Any] = tuple.__new__
 """Makes a named tuple of a tuple, in a third of the time."""
 
+_topic_of: Final = attrgetter("topic")
 _LINK_IN_BATCH: Final = header_size((CHAIN, bytes(LINK_SIZE)))
 
 
@@ -107,7 +110,10 @@ class Stamper:
         self._digest_of: dict[str, Digest] = {}
         self._sequences: dict[str, int] = {}
         self._digests: dict[str, bytes] = {}
-        self._leaves: dict[str, Leaves] | None = {} if keeps_leaves else None
+        self._leaves: dict[str, Leaves] | None = None
+        if keeps_leaves:
+            self._leaves, self._leaf = {}, leaf_maker()
+        self._fresh: list[bytes] = []
 
     def __repr__(self) -> str:
         chain = " with a chain" if self.chained else ""
@@ -130,7 +136,13 @@ class Stamper:
         """Return copies of ``items`` with their headers, which come next in their streams."""
         numbered = stamp(items, self._header, SEQUENCE, self._sequences)
         chain = self._chain
-        return numbered if chain is None else [self._sealed(item, chain) for item in numbered]
+        if chain is None:
+            return numbered
+        self._fresh = []
+        sealed = [self._sealed(item, chain) for item in numbered]
+        if self._leaves is not None:
+            self._keep_leaves(sealed)
+        return sealed
 
     def _sealed(self, item: T, chain: Chain) -> T:
         topic, (key, value, headers, _) = item.topic, item.record
@@ -140,10 +152,18 @@ class Stamper:
         prev, body = self._digests.get(topic, FIRST), encode_body(key, value, headers)
         digest = self._digests[topic] = digest_of(prev, body)
         if self._leaves is not None:
-            number = int(headers[-1][1] or 0)
-            self.leaves(topic).add(number, leaf(digest, body, keyed=bool(chain.key_id)))
+            self._fresh.append(self._leaf(digest, body) if chain.key_id else digest)
         sealed: T = _with_headers(item, ((CHAIN, prev + digest),), _LINK_IN_BATCH)
         return sealed
+
+    def _keep_leaves(self, sealed: list[T]) -> None:
+        """Note the leaves of records, which are mostly of one topic, in a row."""
+        at = 0
+        for topic, run in groupby(sealed, _topic_of):
+            first, *others = run
+            end = at + 1 + len(others)
+            self.leaves(topic).extend(sequence_of(first.record) or 0, self._fresh[at:end])
+            at = end
 
     def digest(self, topic: str) -> bytes:
         """Return the digest of the last record of ``topic``."""

@@ -7,7 +7,7 @@ nodes are made until there is one. So a proof has a few neighbours of each level
 thousand records, and making the tree takes one SHA-256 for 32 records.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from kiel_logging.proof.chain import DIGEST_SIZE, FIRST
@@ -27,15 +27,12 @@ class Leaves:
         self.first = first
         self._leaves: list[bytes] = []
 
-    def add(self, number: int, leaf: bytes) -> None:
-        """Note the leaf of a record. A number may come again, when a read is repeated."""
-        at = number - self.first
-        leaves = self._leaves
-        if at == len(leaves):
-            leaves.append(leaf)
-        elif at > len(leaves):
-            leaves += [FIRST] * (at - len(leaves))
-            leaves.append(leaf)
+    def extend(self, number: int, leaves: Sequence[bytes]) -> None:
+        """Note the leaves of records from ``number`` on. They may come again, when a read is
+        repeated."""
+        known = self.first + len(self._leaves)
+        self._leaves += [FIRST] * (number - known)
+        self._leaves += leaves[max(0, known - number) :]
 
     def take(self) -> tuple[int, int, bytes]:
         """Return the first and last numbers and the root of the tree; forget the leaves."""
@@ -46,9 +43,14 @@ class Leaves:
         return first, self.first - 1, root(leaves)
 
 
-def leaf(digest: bytes, body: bytes, *, keyed: bool) -> bytes:
-    """Return the leaf of a record."""
-    return _sha256(digest + body) if keyed else digest
+def leaf_maker() -> Callable[[bytes, bytes], bytes]:
+    """Return what makes leaves of the digest and the body of records in a chain with a key."""
+    from hashlib import sha256  # few need it
+
+    def leaf(digest: bytes, body: bytes) -> bytes:
+        return sha256(digest + body).digest()
+
+    return leaf
 
 
 def root(leaves: Sequence[bytes]) -> bytes:
@@ -96,10 +98,6 @@ def root_of_path(one: bytes, index: int, count: int, levels: Sequence[Sequence[b
 
 
 def _node(below: Sequence[bytes]) -> bytes:
-    return _sha256(_NODE + b"".join(below))
+    from hashlib import sha256
 
-
-def _sha256(content: bytes) -> bytes:
-    from hashlib import sha256  # few need it
-
-    return sha256(content).digest()
+    return sha256(_NODE + b"".join(below)).digest()

@@ -46,7 +46,8 @@ class Stored(NamedTuple):
     def leaf(self, *, keyed: bool) -> bytes:
         """Return its leaf in the tree of a checkpoint."""
         body = encode_body(self.key, self.value, list(self.headers[:-1]))
-        return tree.leaf((self.link or b"")[DIGEST_SIZE:], body, keyed=keyed)
+        digest = (self.link or b"")[DIGEST_SIZE:]
+        return tree.leaf_maker()(digest, body) if keyed else digest
 
 
 def document(

@@ -77,7 +77,7 @@ def test_when_checkpoints_are_due() -> None:
     signing, leaves = new_signer(), tree.Leaves()
     assert not signing.is_due("t", 0, 0.0)
     assert signing.is_due("t", 1, 0.0)
-    leaves.add(1, bytes(32))
+    leaves.extend(1, [bytes(32)])
     signing.sign("t", leaves, digest=bytes(32), now=100.0, time_ms=1)
     due = {
         (sequence, now): signing.is_due("t", sequence, now)
@@ -184,10 +184,9 @@ def test_a_path_leads_from_each_leaf_to_the_root(count: int, data: st.DataObject
 def test_leaves_that_come_again_or_never() -> None:
     """A record that is read again has its leaf already; one that was lost has zeros."""
     leaves = tree.Leaves()
-    for number in (1, 2, 1, 2, 4):
-        leaves.add(number, leaf(number))
+    for numbers in ([1, 2], [1, 2], [4]):
+        leaves.extend(numbers[0], [leaf(number) for number in numbers])
     assert leaves.take() == (1, 4, tree.root([leaf(1), leaf(2), bytes(32), leaf(4)]))
     assert leaves.take() == (5, 4, bytes(32))
-    leaves.add(4, leaf(4))
-    leaves.add(5, leaf(5))
+    leaves.extend(3, [leaf(number) for number in (3, 4, 5)])
     assert leaves.take() == (5, 5, tree.root([leaf(5)]))
