@@ -242,6 +242,18 @@ class _End(logging.Handler):
             handler.close()
         _wait_for_those_aside()
         _is_over = True
+        _remember_ctrl_c()
+
+
+def _remember_ctrl_c() -> None:
+    """Let the program end by SIGINT, status 130, if a Ctrl-C ended it.
+
+    Python forgets that when any thread evaluates a string, as imports do that make named tuples:
+    the loop thread may still load the network. A string that raises the same has Python know again.
+    """
+    if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
+        with contextlib.suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")  # noqa: S102 # nothing else does
 
 
 class Closing(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -167,6 +168,25 @@ say(delivered=handler.stats().delivered)
     )
     program = run_by_hand(code, brokers=cluster.addresses)
     assert (said(program), program.stderr) == ({"delivered": 1}, "")
+
+
+def test_ctrl_c_while_modules_are_loaded(cluster: ThreadedFakeCluster) -> None:
+    """The program ends by SIGINT, though Python forgets that when an import evaluates a string."""
+    code = (
+        "closing = threading.Event()\n"
+        + HOLD_UP.format(module="tornado.ioloop", until=UNTIL_CLOSED)
+        + """
+import atexit
+make()
+atexit.register(closing.set)
+log.info("x")
+loading.wait()
+signal.raise_signal(signal.SIGINT)
+"""
+    )
+    program = run_by_hand(code, brokers=cluster.addresses)
+    assert program.returncode == -signal.SIGINT
+    assert messages(cluster) == ["x"]
 
 
 def test_dict_config_imports_what_the_loop_thread_loads(
