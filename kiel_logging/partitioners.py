@@ -28,9 +28,11 @@ class BuiltIn:
     Attributes:
         steady: whether a key's choice can be remembered: until the partitions change, and that
             without a key until the next batch.
+        ignores_key: whether it chooses among all partitions whatever the key.
     """
 
     steady = False
+    ignores_key = False
 
     def __call__(self, key: Any, partitions: Sequence[int]) -> int:
         """Return one of ``partitions``."""
@@ -38,7 +40,7 @@ class BuiltIn:
 
     def wants_leader(self, key: Any) -> bool:
         """Whether ``partitions`` should be those that have a leader, for this key."""
-        return key is None
+        return self.ignores_key or key is None
 
     def next_batch(self) -> None:
         """A batch was sealed: the choice for messages without a key may change."""
@@ -47,19 +49,18 @@ class BuiltIn:
 class RandomPartitioner(BuiltIn):
     """Any partition, whatever the key: the Producer's default, as in the seed."""
 
+    ignores_key = True
+
     def __call__(self, key: Any, partitions: Sequence[int]) -> int:
         """Return one of ``partitions`` at random."""
         del key
         return random.choice(partitions)
 
-    def wants_leader(self, key: Any) -> bool:
-        """Whatever the key."""
-        del key
-        return True
-
 
 class RoundRobin(BuiltIn):
     """One partition after the other, whatever the key."""
+
+    ignores_key = True
 
     def __init__(self) -> None:
         self._turn = itertools.count()
@@ -68,11 +69,6 @@ class RoundRobin(BuiltIn):
         """Return the next of ``partitions``."""
         del key
         return partitions[next(self._turn) % len(partitions)]
-
-    def wants_leader(self, key: Any) -> bool:
-        """Whatever the key."""
-        del key
-        return True
 
 
 class _Sticky(BuiltIn):

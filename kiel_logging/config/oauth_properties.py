@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from kiel_logging.config.config_providers import ConfigProviders
 from kiel_logging.config.credentials import Secret
+from kiel_logging.config.java_values import ConfigProviders
 from kiel_logging.config.security import (
     ClientCredentials,
     Token,

@@ -13,12 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from kiel_logging.config.config_providers import ConfigProviders
 from kiel_logging.config.credentials import Secret, hidden, revealed
+from kiel_logging.config.java_values import ConfigProviders, read_properties, unescaped
 from kiel_logging.config.oauth_properties import KEYS as OAUTH_KEYS
 from kiel_logging.config.oauth_properties import provider_from
 from kiel_logging.config.options import PRODUCER
-from kiel_logging.config.properties_file import read_properties, unescaped
 from kiel_logging.config.security import OAUTHBEARER, PLAINTEXT, without_use
 from kiel_logging.config.table import INT32, Option
 from kiel_logging.diagnostics import report

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import threading
-import weakref
 from typing import Any
 
 import pytest
@@ -58,21 +57,6 @@ def test_the_fields_of_a_record(cluster: ThreadedFakeCluster, make_handler: Make
     }
     assert {name: fields[name] for name in expected} == expected
     assert {"time", "line", "path", "process", "process_name", "thread", "host"} <= fields.keys()
-
-
-def test_an_exception_arrives_with_its_traceback(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
-    """Type, message and traceback are fields of their own."""
-    handler = make_handler()
-    try:
-        {}["missing"]
-    except KeyError:
-        logger_to(handler).exception("it broke")
-    handler.flush()
-    exception = stored(cluster)[0]["exception"]
-    assert (exception["type"], exception["message"]) == ("KeyError", "'missing'")
-    assert exception["traceback"].startswith("Traceback (most recent call last)")
 
 
 def test_the_timestamp_is_when_it_was_logged(
@@ -236,26 +220,6 @@ def test_raise_exceptions_off(
     assert capsys.readouterr().err == ""
 
 
-def test_extras_of_any_kind(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """Nothing that a program may log is lost over its type."""
-
-    class Hostile:
-        def __str__(self) -> str:
-            raise RuntimeError("no")
-
-        __repr__ = __str__
-
-    cycle: list[Any] = []
-    cycle.append(cycle)
-    handler = make_handler()
-    logger = logger_to(handler)
-    for value in (float("nan"), cycle, b"\xff", {1: 2}, {1, 2}, Hostile(), "\ud800", 2**70):
-        logger.info("x", extra={"value": value})
-    assert handler.flush() == 0
-    assert len(stored(cluster)) == 8
-    assert handler.stats().dropped == {}
-
-
 def test_arguments_that_do_not_fit_the_message(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
@@ -411,16 +375,6 @@ def test_close_tells_what_is_lost(
     stats = handler.stats()
     assert (stats.failed, total(stats)) == (3, 3)
     assert "3 log records did not reach Kafka" in capsys.readouterr().err
-
-
-def test_logging_shutdown(cluster: ThreadedFakeCluster) -> None:
-    """What Python does at exit delivers everything."""
-    handler = KafkaHandler(cluster.addresses, "logs", linger_ms=20_000)
-    for number in range(10):
-        logger_to(handler).info("%d", number)
-    logging.shutdown([weakref.ref(handler)])
-    assert messages(cluster) == [str(number) for number in range(10)]
-    assert handler.stats().delivered == 10
 
 
 def test_logging_shutdown_while_others_log(
