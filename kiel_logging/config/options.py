@@ -66,7 +66,9 @@ class SharedKeywords(SecurityKeywords, total=False):
     """Options that the Producer and the handlers have in common."""
 
     compression_level: Annotated[
-        int | None, None, Kind("gzip: 1 to 9, lz4: 0 to 16, zstd: -7 to 22")
+        int | None,
+        None,
+        Kind("a whole number: 1 to 9 for gzip, 0 to 16 for lz4, -7 to 22 for zstd"),
     ]
     """The codec's own measure of effort; None is its default."""
     max_request_size: Annotated[int, 1_048_576, whole(_SMALLEST_REQUEST)]
