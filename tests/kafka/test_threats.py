@@ -1,8 +1,8 @@
 """The table of who can do what, done to topics of Apache Kafka: `verify` finds what it says.
 
 Each deed is done to a stream without a key, with a key, and to signed ones of which `verify` knows
-the endorser, or checkpoints of another topic. An administrator, or root of a broker, who makes a
-topic anew needs no more than to write it.
+the endorser, or checkpoints of another topic. To make a topic anew, an administrator or root of
+a broker needs no more than to write it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Story(NamedTuple):
         produce(self.brokers, self.topic, records)
 
     def forged(self, secret: bytes | None) -> list[Stamped]:
-        """Another history under the same instance, by somebody with this key."""
+        """Another history under the same instance, by an owner of this key."""
         host = Ed25519PrivateKey.generate()
         signer = Signer(self.instance, host) if self.kind in {"endorsed", "elsewhere"} else None
         return stream(self.instance, self.topic, secret, signer, value=b"forged")
@@ -91,7 +91,7 @@ def stream(
 
 
 def write_strangers(story: Story) -> None:
-    """Records without headers of ours."""
+    """Records without the handler's headers."""
     story.write([*story.records, Stamped(None, b"x", ())])
 
 
