@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import logging.config
 from collections.abc import Iterator, Mapping
@@ -17,12 +16,8 @@ from kiel_logging.config.table import given_mapping, given_names
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.record.fields import (
     check_names_are_free,
-    context_choice,
-    field_changes,
     to_fields,
 )
-from kiel_logging.record.redaction import redaction
-from kiel_logging.record.route import header_choice
 
 REQUEST_ID: ContextVar[str] = ContextVar("REQUEST_ID")
 HERE = f"ext://{__name__}"
@@ -175,74 +170,3 @@ def test_a_reference_to_nothing_is_told(missing: str) -> None:
     """With the option it is in."""
     with pytest.raises(ConfigurationError, match=r"^context=\{'a': '.*'\} can't be resolved: "):
         given_mapping("context", configured({"a": f"ext://{missing}"}), "")
-
-
-class Converted(logging.Handler):
-    """Takes the options as a handler does."""
-
-    def __init__(self, *, headers: Any, context: Any, redact: Any, **changes: Any) -> None:
-        super().__init__()
-        self.headers = header_choice(headers)
-        self.context = context_choice(context)
-        self.change = field_changes(**changes)
-        self.redact = redaction(redact)
-
-
-def dict_config(**options: Any) -> dict[str, Any]:
-    """A configuration that could stand in a JSON file."""
-    handler = {
-        "()": f"{HERE}.Converted",
-        "headers": {"level": "levelname"},
-        "context": {"request_id": f"{HERE}.REQUEST_ID"},
-        "fields": {"deploy": {"module": f"{HERE}.__name__"}},
-        "rename": {"message": "msg"},
-        "exclude": ["thread"],
-        "redact": "cfg://hidden",
-        **options,
-    }
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "hidden": ["password"],
-        "handlers": {"kafka": handler},
-        "loggers": {"kiel_test.given": {"handlers": ["kafka"]}},
-    }
-
-
-def test_every_option_through_dict_config() -> None:
-    """From text alone."""
-    logging.config.dictConfig(json.loads(json.dumps(dict_config())))
-    logger = logging.getLogger("kiel_test.given")
-    handler: Any = logger.handlers.pop()
-    REQUEST_ID.set("r-1")
-    assert handler.context() == {"request_id": "r-1"}
-    assert handler.headers({}, logging.makeLogRecord({"levelname": "INFO"})) == (
-        ("level", b"INFO"),
-    )
-    changed = handler.change({"message": "hi", "thread": 7})
-    assert changed == {"msg": "hi", "deploy": {"module": __name__}}
-    assert handler.redact({"password": "s3cret"}) == {"password": "[redacted]"}
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"headers": ["level"]}, r"^headers=\['level'\] must be a mapping of header names"),
-        ({"context": {"a": "shop.a"}}, "^context has 'a': 'shop.a', which is no ContextVar; in a"),
-        ({"fields": {"host": "web-1"}}, "^fields has 'host': that is a field of the record's own"),
-        ({"rename": {"a": "c", "b": "c"}}, r"^rename=\{.*\} gives two fields the name 'c'$"),
-        ({"exclude": "thread"}, "^exclude='thread' must be a list of names of fields, such as"),
-        ({"redact": "password"}, "^redact='password' must be a list of names of fields, such as"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_a_wrong_option_is_readable_through_dict_config(
-    options: dict[str, Any], message: str
-) -> None:
-    """dictConfig says which handler; its cause says which option."""
-    with pytest.raises(ValueError, match=r"^Unable to configure handler 'kafka'$") as failure:
-        logging.config.dictConfig(dict_config(**options))
-    cause = failure.value.__cause__
-    assert isinstance(cause, ConfigurationError)
-    with pytest.raises(ConfigurationError, match=message):
-        raise cause

@@ -317,7 +317,7 @@ def test_every_option_as_text(cluster: ThreadedFakeCluster) -> None:
             topic: logs
             serializer: ext://json.dumps
             context: ext://tests.handler.test_options.surroundings
-            fields: {env: test, tags: [a, b]}
+            fields: {env: test, tags: [a, b], deploy: {by: "ext://json.__name__"}}
             rename: {message: msg}
             exclude: [thread, path]
             redact: [password]
@@ -341,6 +341,7 @@ def test_every_option_as_text(cluster: ThreadedFakeCluster) -> None:
     _start, record, _end = cluster.records("logs")[0]
     fields = json.loads(record.value or b"")
     expected = {"msg": "INFO x", "env": "test", "tags": ["a", "b"], "request": "r1"}
+    assert fields["deploy"] == {"by": "json"}
     assert {name: fields[name] for name in expected} == expected
     assert fields["password"] == "[redacted]"
     assert without_stamp(record.headers) == (("level", b"INFO"),)
