@@ -16,7 +16,7 @@ import pytest
 
 from kiel_logging.errors import SpoolError, SpoolFull
 from kiel_logging.journal.directory import Journal
-from kiel_logging.journal.frames import MAGIC, Damage, Frame, encode
+from kiel_logging.journal.frames import MAGIC, Damage, encode
 from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.segments import segment_path
 from kiel_logging.journal.stream import (
@@ -133,34 +133,12 @@ def test_a_stream_is_the_same_for_all_threads(journal: Journal) -> None:
 # -- reading --------------------------------------------------------------------------------------
 
 
-def test_records_are_read_in_the_order_of_appending(stream: LocalStream) -> None:
-    """Over all segments."""
-    fill_segments(stream, 4)
-    assert segments(stream) == [1, 2, 3, 4]
-    assert numbers(stream) == numbers(loaded(stream)) == list(range(1, 9))
-
-
-def test_a_reader_waits_at_the_end(stream: LocalStream) -> None:
-    """And continues where it was."""
-    fill(stream, 1)
-    run = stream.read(START)
-    assert nothing(stream.read(run.position)) == run.position
-    fill(stream, 2)
-    assert numbers(stream, run.position, ended=False) == [2]
-
-
 @pytest.mark.parametrize("most_bytes", [1, SIZE, 10 * SIZE])
 def test_a_large_frame_is_read_whole(stream: LocalStream, most_bytes: int) -> None:
     """However little is asked for."""
     large = frame(bytes(100_000))
     append(stream, encode(large, stream.seed))
     assert stream.read(START, most_bytes).entries == [large]
-
-
-def test_each_entry_has_the_position_behind_it(stream: LocalStream) -> None:
-    """A checkpoint may stand behind any of them."""
-    fill(stream, 1, 2)
-    assert stream.read(START).ends == [Position(1, SIZE), Position(1, 2 * SIZE)]
 
 
 def test_damage_at_the_end_of_a_finished_segment_takes_its_number(stream: LocalStream) -> None:
@@ -201,14 +179,6 @@ def test_a_frame_of_another_format_stops_the_reader(stream: LocalStream) -> None
     assert not loaded(stream).is_acknowledged
 
 
-def test_runs_are_all_that_is_behind_the_checkpoint(stream: LocalStream) -> None:
-    """For commands."""
-    fill_segments(stream, 3)
-    stream.store(Checkpoint(1, SIZE, 1, bytes(32)))
-    found = [value for run in loaded(stream).runs(SIZE) for value in values(run.entries)]
-    assert found == [b"record %d" % number for number in range(2, 7)]
-
-
 # -- the checkpoint -------------------------------------------------------------------------------
 
 
@@ -222,17 +192,6 @@ def test_the_newest_checkpoint_is_loaded(stream: LocalStream) -> None:
         stream.store(stored)
         assert loaded(stream).checkpoint == stored
     assert (stream.path / CHECKPOINT).stat().st_size == size
-
-
-@pytest.mark.parametrize("slot", SLOTS)
-def test_a_damaged_slot_leaves_the_other_one(stream: LocalStream, slot: int) -> None:
-    """Which is at most one older."""
-    fill(stream, 1, 2)
-    stored = [Checkpoint(1, number * SIZE, number, bytes(32)) for number in (1, 2)]
-    for one in stored:
-        stream.store(one)
-    damage(stream.path / CHECKPOINT, slot + 20)
-    assert loaded(stream).checkpoint in stored
 
 
 def test_two_damaged_slots_are_no_checkpoint(stream: LocalStream) -> None:
@@ -920,10 +879,3 @@ def test_names_are_on_the_disk_before_records(tmp_path: Path) -> None:
         (tmp_path, [INSTANCE]),
     ]
     journal.abandon()
-
-
-def test_a_frame_is_what_was_given(stream: LocalStream) -> None:
-    """Nothing is added to it on its way."""
-    one: Frame = frame(headers=(("a", b"b"),))
-    append(stream, encode(one, stream.seed))
-    assert stream.read(START).entries == [one]
