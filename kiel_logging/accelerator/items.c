@@ -203,23 +203,38 @@ group(PyObject *module, PyObject *args)
 
 /* -- stamps ------------------------------------------------------------------------------------- */
 
-/* Return the number behind the last one of the item's topic, and note it; -1 with an error. */
+/* The number that a topic was given last, while its items come one behind the other. */
+typedef struct {
+    PyObject *sequences, *topic;
+    long long number;
+} Count;
+
+/* Note the number of the topic; -1 with an error. */
+static int
+note_number(Count *count)
+{
+    PyObject *number = count->topic == NULL ? NULL : PyLong_FromLongLong(count->number);
+    int result = number == NULL ? -(count->topic != NULL)
+                                : PyDict_SetItem(count->sequences, count->topic, number);
+    Py_XDECREF(number);
+    Py_CLEAR(count->topic);
+    return result;
+}
+
+/* Return the number behind the last one of the item's topic; -1 with an error. */
 static long long
-next_number(PyObject *item, PyObject *sequences)
+next_number(Count *count, PyObject *item)
 {
     PyObject *topic = part_of(item, I_TOPIC);
-    PyObject *last = topic == NULL ? NULL : PyDict_GetItemWithError(sequences, topic);
-    long long number = last == NULL ? 0 : PyLong_AsLongLong(last);
-    if (number < 0 || PyErr_Occurred()) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_ValueError, "stamp(): numbers begin with 1");
-        }
-        return -1;
+    if (topic != NULL && topic != count->topic && note_number(count) == 0) {
+        PyObject *last = PyDict_GetItemWithError(count->sequences, topic);
+        count->number = last == NULL ? 0 : PyLong_AsLongLong(last);
+        count->topic = Py_NewRef(topic);
     }
-    PyObject *next = PyLong_FromLongLong(number + 1);
-    int result = next == NULL ? -1 : PyDict_SetItem(sequences, topic, next);
-    Py_XDECREF(next);
-    return result < 0 ? -1 : number + 1;
+    if (count->number < 0 && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_ValueError, "stamp(): numbers begin with 1");
+    }
+    return PyErr_Occurred() ? -1 : ++count->number;
 }
 
 /* stamp(items, instance, name, sequences, careful) -> list: as stamp_in_python(). A QuickItem has
@@ -236,10 +251,11 @@ stamp(PyObject *module, PyObject *args)
     }
     Py_ssize_t more = 2 * HEADER_OVERHEAD + PyBytes_GET_SIZE(id) +
                       4 * (PyUnicode_GET_LENGTH(title) + PyUnicode_GET_LENGTH(name));
+    Count count = {.sequences = sequences};
     PyObject *stamped = PyList_New(0);
     for (Py_ssize_t index = 0; stamped != NULL && index < PyList_GET_SIZE(items); index++) {
         PyObject *item = Py_NewRef(PyList_GET_ITEM(items, index)), *made = NULL;
-        long long number = next_number(item, sequences);
+        long long number = next_number(&count, item);
         QuickItem *quick = Py_IS_TYPE(item, &QUICK_ITEM) ? (QuickItem *)item : NULL;
         if (number > 0 && quick == NULL) {
             made = PyObject_CallFunction(careful, "OL", item, number);
@@ -260,6 +276,12 @@ stamp(PyObject *module, PyObject *args)
         }
         Py_XDECREF(made);
         Py_DECREF(item);
+    }
+    if (stamped == NULL) {
+        Py_CLEAR(count.topic);
+    }
+    else if (note_number(&count) < 0) {
+        Py_CLEAR(stamped);
     }
     return stamped;
 }

@@ -106,22 +106,27 @@ write_body(Buffer *buffer, PyObject *record, int64_t base, int64_t offset)
                   : write_headers(buffer, PyTuple_GET_ITEM(record, R_HEADERS));
 }
 
+enum { PREFIX = 2 }; /* bytes that the size of most records takes */
+
 static int
 write_record(Buffer *buffer, PyObject *record, int64_t base, int64_t offset)
 {
     size_t start = buffer->size;
-    if (write_body(buffer, record, base, offset) < 0) {
+    if (buffer_write(buffer, "\0", PREFIX) < 0 || write_body(buffer, record, base, offset) < 0) {
         return -1;
     }
-    size_t size = buffer->size - start; /* which comes first, in as many bytes as it takes */
+    size_t size = buffer->size - start - PREFIX; /* which comes first */
     if (write_varint(buffer, (int64_t)size) < 0) {
         return -1;
     }
-    char prefix[10], *body = buffer->data + start;
-    size_t taken = buffer->size - start - size;
-    memcpy(prefix, body + size, taken);
-    memmove(body + taken, body, size);
-    memcpy(body, prefix, taken);
+    char prefix[10], *at = buffer->data + start;
+    size_t taken = buffer->size - start - PREFIX - size;
+    memcpy(prefix, at + PREFIX + size, taken);
+    if (taken != PREFIX) {
+        memmove(at + taken, at + PREFIX, size);
+    }
+    memcpy(at, prefix, taken);
+    buffer->size = start + taken + size;
     return 0;
 }
 
