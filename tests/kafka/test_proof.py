@@ -26,11 +26,11 @@ _THREADS, _EACH = 4, 2_500
 
 
 def verify(
-    cluster: KafkaCluster, topic: str, secret: str | None = None
+    cluster: KafkaCluster, topic: str, secret: str | None = None, *words: str
 ) -> tuple[int, dict[str, Any]]:
     """Run `kiel-logging verify`; return its exit status and its report of the topic."""
     command = [sys.executable, "-m", "kiel_logging", "verify", "--json", "--topic", topic]
-    command += ["--brokers", ",".join(cluster.bootstrap)]
+    command += ["--brokers", ",".join(cluster.bootstrap), *words]
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     if secret is not None:
         command += ["--key-env", "AUDIT_KEY"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from tests.kafka import test_proof
 from tests.support.console_consumer import confluent_consume
 from tests.support.kafka import KafkaCluster
 from tests.support.kafka.admin import quiet
@@ -27,18 +27,8 @@ _SECRET = b"s3cret of the chain"
 
 
 def verify(cluster: KafkaCluster, topic: str, *words: str) -> tuple[int, dict[str, Any]]:
-    """Run `kiel-logging verify`; return its exit status and its report of the topic."""
-    command = [sys.executable, "-m", "kiel_logging", "verify", "--json", "--topic", topic]
-    done = subprocess.run(
-        [*command, "--brokers", ",".join(cluster.bootstrap), "--key-env", "AUDIT_KEY", *words],
-        capture_output=True,
-        text=True,
-        timeout=_PATIENCE_S,
-        env={"AUDIT_KEY": _SECRET.decode(), "PYTHONPATH": ":".join(sys.path)},
-    )
-    assert done.stderr == ""
-    (report,) = json.loads(done.stdout)["topics"]
-    return done.returncode, report
+    """Run `kiel-logging verify` with the key of the chain."""
+    return test_proof.verify(cluster, topic, _SECRET.decode(), *words)
 
 
 def stored(cluster: KafkaCluster, topic: str) -> list[list[Stamped]]:
