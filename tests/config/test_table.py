@@ -124,6 +124,18 @@ def test_the_documentation_shows_every_option(page: str, kind: str, table: Any) 
     assert sorted(names) == sorted(table)
 
 
+def test_a_program_that_is_packed_without_sources_has_no_meanings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """help() shows the rest: names and what they must be."""
+
+    def no_source(_thing: object) -> str:
+        raise OSError("source code not available")
+
+    monkeypatch.setattr(inspect, "getsource", no_source)
+    assert "linger_ms:  Must be a number of milliseconds" in (KafkaHandler.__doc__ or "")
+
+
 class Tenanted(KafkaHandler):
     """A program's own handler, with an option more."""
 
