@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict
 
@@ -330,28 +330,20 @@ def handler_options(**given: Any) -> HandlerOptions:
         values["partitioner"] = HANDLER["partitioner"].default
     engine = {name: values[name] for name in _FOR_THE_ENGINE}
     producer = producer_options(**engine)
-    times = seconds(values)
-    return HandlerOptions(
-        level=_level(values["level"]),
-        batch_size=values["batch_size"],
-        required_acks=values["required_acks"],
-        buffer_records=values["buffer_records"],
-        buffer_memory=values["buffer_memory"],
-        overflow=values["overflow"],
-        block_timeout=times["block_timeout"],
-        close_timeout=times["close_timeout"],
-        max_request_size=values["max_request_size"],
-        fallback=fallback_target(values["fallback"]),
-        on_error=values["on_error"],
-        internal_logger=_logger(values["internal_logger"]),
-        flush_on_sigterm=values["flush_on_sigterm"],
-        chain=_chain(values["chain"], values["chain_key"]),
-        signing=_signing(values),
-        spool=_spool(values),
-        brokers=producer.brokers,
-        conversion={name: values[name] for name in CONVERSION},
-        engine=engine,
-    )
+    found = {
+        **values,
+        **seconds(values),
+        "level": _level(values["level"]),
+        "fallback": fallback_target(values["fallback"]),
+        "internal_logger": _logger(values["internal_logger"]),
+        "chain": _chain(values["chain"], values["chain_key"]),
+        "signing": _signing(values),
+        "spool": _spool(values),
+        "brokers": producer.brokers,
+        "conversion": {name: values[name] for name in CONVERSION},
+        "engine": engine,
+    }
+    return HandlerOptions(**{one.name: found[one.name] for one in fields(HandlerOptions)})
 
 
 def _level(value: Any) -> Any:
