@@ -9,7 +9,7 @@ An overflow policy is a queue that says which items make room for a new one.
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from kiel_logging import native
 from kiel_logging.handler.events import EventItem
@@ -23,37 +23,10 @@ from kiel_logging.records import RECORD_MEMORY_OVERHEAD
 _END: Final = 2**63
 
 
-class Queue(Protocol):
-    """A queue of items with one reader, in the order in which they came."""
-
-    def __len__(self) -> int:
-        """Return how many items are queued."""
-
-    def append(self, item: Item, counts: Counts) -> int:
-        """Queue ``item`` behind all others, and count it; return how many are queued.
-
-        If a signal handler raises, or memory runs out, the item is counted and queued, or neither.
-        """
-
-    def take(self, most: int) -> list[Item]:
-        """Return up to ``most`` items, oldest first, no longer queued; for the one reader."""
-
-    def shed(self, item: Item, records: int, memory: int) -> list[Item]:
-        """Return items that were taken out to make room for ``item``: enough to free ``records``
-        and ``memory`` bytes, or none at all."""
-
-    def has_topic(self, topic: str) -> bool:
-        """Return whether any queued item is for ``topic``; looks at all of them."""
-
-    def mark(self) -> int:
-        """Return a mark behind all that is queued now; for the reader."""
-
-    def passed(self, mark: int) -> bool:
-        """Return whether all that was queued at ``mark`` has left; for the reader."""
-
-
 class Fifo:
-    """The queue of ``drop_newest`` and ``block``: it sheds nothing.
+    """The queue of ``drop_newest`` and ``block``: in the order of arrival, and shedding nothing.
+
+    ``take()``, ``mark()`` and ``passed()`` are for the one reader.
 
     Attributes:
         items: those that wait. Compiled code appends to them, and counts, as ``append()`` does.
@@ -67,6 +40,10 @@ class Fifo:
         return len(self.items)
 
     def append(self, item: Item, counts: Counts) -> int:
+        """Queue ``item`` behind all others, and count it; return how many are queued.
+
+        If a signal handler raises, or memory runs out, the item is counted and queued, or neither.
+        """
         queued, memory, append = len(self.items) + 1, item.memory, self.items.append
         # CPython runs signal handlers, and lets other threads run, at calls and at loops. There is
         # none from here to append(), and none from its MemoryError to the end. All memory is taken
@@ -82,21 +59,27 @@ class Fifo:
         return queued
 
     def take(self, most: int) -> list[Item]:
+        """Return up to ``most`` items, oldest first, no longer queued."""
         taken = take(self.items.popleft, most)
         self._taken += len(taken)
         return taken
 
     def shed(self, item: Item, records: int, memory: int) -> list[Item]:
+        """Return items that were taken out to make room for ``item``: enough to free ``records``
+        and ``memory`` bytes, or none at all."""
         del item, records, memory
         return []
 
     def has_topic(self, topic: str) -> bool:
+        """Return whether any queued item is for ``topic``; looks at all of them."""
         return any(one.topic == topic for one in tuple(self.items))
 
     def mark(self) -> int:
+        """Return a mark behind all that is queued now."""
         return self._taken + len(self.items)
 
     def passed(self, mark: int) -> bool:
+        """Return whether all that was queued at ``mark`` has left."""
         return self._taken >= mark
 
 
@@ -126,11 +109,11 @@ class _Lane:
 
 
 class SheddingQueue:
-    """The queue of ``drop_oldest`` and ``drop_lowest``.
+    """The queue of ``drop_oldest`` and ``drop_lowest``; its methods do what those of Fifo do.
 
     Args:
         by_level: whether items of lower levels make room, the lowest level first, and of one level
-            the newest first: an item never drives out one of its own level or a higher one. Else
+            the newest first: an item never drives out one of the same or a higher level. Else
             the oldest items make room.
     """
 
@@ -239,7 +222,7 @@ class SheddingQueue:
 BLOCK: Final = "block"
 DROP_NEWEST: Final = "drop_newest"
 DROP_OLDEST: Final = "drop_oldest"
-OVERFLOW: Final[Mapping[str, Callable[[], Queue]]] = {
+OVERFLOW: Final[Mapping[str, Callable[[], Fifo | SheddingQueue]]] = {
     DROP_NEWEST: Fifo,
     DROP_OLDEST: lambda: SheddingQueue(by_level=False),
     "drop_lowest": lambda: SheddingQueue(by_level=True),
@@ -292,8 +275,9 @@ class Buffer:
         self._wake = wake
         self._spills = spills
         self._queue = OVERFLOW[overflow]()
-        is_quick = isinstance(self._queue, Fifo) and not spools_all
-        self.quick_queue = self._queue.items if is_quick and isinstance(self._queue, Fifo) else None
+        self.quick_queue: deque[Item] | None = None
+        if isinstance(self._queue, Fifo) and not spools_all:
+            self.quick_queue = self._queue.items
         self._drops_newest = overflow == DROP_NEWEST and not spools_all
         self._block_timeout = block_timeout if overflow == BLOCK else 0.0
         self._waiting: deque[threading.Lock] = deque()
@@ -344,7 +328,7 @@ class Buffer:
             None if the buffer is closed: ``item`` is not counted, and is for another buffer.
 
         Raises:
-            MemoryError: the item is neither queued nor counted.
+            MemoryError: the item is not queued, and not counted.
         """
         dropped: list[Item] = []
         try:
@@ -358,7 +342,7 @@ class Buffer:
                 self.wake_for(queued)
         except MemoryError:
             raise
-        except BaseException:  # a signal handler's: the item may be queued, and nobody was woken
+        except BaseException:  # a signal handler's: the item may be queued without a wake
             self._wake(True)
             raise
         return dropped

@@ -1,4 +1,4 @@
-"""The handler that gets the LogRecords which did not reach Kafka: another one of the program's."""
+"""The fallback: another handler of the program, for LogRecords that did not reach Kafka."""
 
 import logging
 import weakref
@@ -21,7 +21,7 @@ class Fallback:
     def __init__(
         self, owner: logging.Handler, target: "logging.Handler | str", internal_log: InternalLog
     ) -> None:
-        self._owner = weakref.ref(owner)  # the loop thread, which has this, keeps it from no end
+        self._owner = weakref.ref(owner)  # the loop thread has a reference to this
         self._target = target
         self._internal_log = internal_log
         self._handler: logging.Handler | None = None
@@ -37,7 +37,7 @@ class Fallback:
             self._find()
 
     def take(self, record: logging.LogRecord) -> None:
-        """Hand ``record`` over; what goes wrong is told, and the record is lost."""
+        """Pass ``record`` to the handler; if that fails, it is reported, and the record is lost."""
         handler = self._handler or self._find()
         if handler is None:
             return

@@ -1,6 +1,6 @@
-"""What a handler has to say of itself, and what was logged while it shipped: stderr, in doses.
+"""Reports of a handler, and records that were logged while it shipped: to stderr, in doses.
 
-None of it may go where it came from, wait for a lock of logging's, or raise.
+Neither may come back to the handler, wait for one of logging's locks, or raise.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ _MOST_WRITTEN: Final = 8_000
 
 
 class _Here(threading.local):
-    telling = False
+    reporting = False
     shown: logging.LogRecord | None = None
-    """What was written to stderr last: each handler of its logger is given the same record."""
+    """The record that was written to stderr last: each handler of its logger gets the same one."""
 
 
 _here = _Here()
@@ -39,15 +39,15 @@ _here = _Here()
 class _Complaint:
     """When a kind of complaint may be made again, and how many were not made since."""
 
-    __slots__ = ("next_at", "untold")
+    __slots__ = ("hidden", "next_at")
 
     def __init__(self) -> None:
         self.next_at = 0.0
-        self.untold = 0
+        self.hidden = 0
 
 
 class InternalLog:
-    """Where a handler's own words go: to ``logger`` if there is one, else to stderr.
+    """Writes a handler's reports to ``logger`` if there is one, else to stderr.
 
     Attributes:
         diverted: how many records came here instead of going to Kafka.
@@ -59,20 +59,20 @@ class InternalLog:
         self.diverted = 0
 
     def complain(self, kind: str, message: str) -> None:
-        """Tell what went wrong with one record; of one ``kind`` at most one in a period."""
+        """Report an error; of one ``kind`` at most one in a period."""
         if self.may_complain(kind):
             self.say(logging.ERROR, message)
 
     def may_complain(self, kind: str) -> bool:
-        """Whether nothing of this ``kind`` was told in this period; it is now."""
+        """Return whether a complaint of this ``kind`` may be made now; if so it counts as made."""
         now = monotonic()
         complaint = self._complaints.setdefault(kind, _Complaint())
         if now < complaint.next_at:
-            complaint.untold += 1
+            complaint.hidden += 1
             return False
-        untold, complaint.untold, complaint.next_at = complaint.untold, 0, now + PERIOD
-        if untold:
-            self.say(logging.ERROR, f"{untold} more since then: {kind}")
+        hidden, complaint.hidden, complaint.next_at = complaint.hidden, 0, now + PERIOD
+        if hidden:
+            self.say(logging.ERROR, f"{hidden} more since then: {kind}")
         return True
 
     def say(self, level: int, message: str) -> None:
@@ -85,10 +85,10 @@ class InternalLog:
 
     def _say(self, level: int, message: str) -> None:
         message = printable(message)  # errors and records of others are among its parts
-        if self._logger is None or _here.telling:
+        if self._logger is None or _here.reporting:
             write_to_stderr(f"kiel_logging: {message}")
         else:
-            with _telling():
+            with _reporting():
                 log_to(self._logger, level, "%s", message)
 
     def divert(self, record: logging.LogRecord) -> None:
@@ -98,7 +98,7 @@ class InternalLog:
             self._show(record)
 
     def _worth_showing(self, record: logging.LogRecord) -> bool:
-        if self._logger is not None and not _here.telling:
+        if self._logger is not None and not _here.reporting:
             return True  # its own level decides
         return level_of(record) >= logging.WARNING and not _is_on_the_console(record)
 
@@ -108,25 +108,25 @@ class InternalLog:
         return diagnostics.admit("records", MOST_DIVERTED, self._say_hidden)
 
     def _show(self, record: logging.LogRecord) -> None:
-        if self._logger is None or _here.telling:
+        if self._logger is None or _here.reporting:
             if _here.shown is not record:
                 _here.shown = record
                 write_to_stderr(_text(record))
             return
-        with _telling():
+        with _reporting():
             if level_of(record) >= self._logger.getEffectiveLevel():
                 self._logger.handle(record)
 
 
 @contextlib.contextmanager
-def _telling() -> Any:
-    _here.telling = True
+def _reporting() -> Any:
+    _here.reporting = True
     try:
         yield
     except Exception as error:  # a filter or a handler of the internal logger's
         write_to_stderr(f"kiel_logging: the internal logger raised {error!r}")
     finally:
-        _here.telling = False
+        _here.reporting = False
 
 
 def write_to_stderr(text: str) -> None:

@@ -4,7 +4,7 @@ The law: a record is counted in ``emitted``, and from then on in exactly one of 
 failed, buffered, in flight and spooled.
 
 Logging threads change their counters under the lock, for a few instructions; the loop thread has
-counters of its own and never waits for the lock. A signal handler may wait for the loop thread on
+other counters and never waits for the lock. A signal handler may wait for the loop thread on
 top of a frame that holds the lock, so the loop thread would wait for ever. The lock is re-entrant:
 signal handlers and ``__del__`` may log on top of any line.
 """
@@ -14,7 +14,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Final, TypeAlias
 
 from kiel_logging import native
@@ -130,18 +130,7 @@ class Stats:
         )
 
 
-_NUMBERS: Final = (
-    "emitted",
-    "delivered",
-    "failed",
-    "buffered",
-    "in_flight",
-    "memory",
-    "fallback",
-    "diverted",
-    "spooled",
-    "recovered",
-)
+_NUMBERS: Final = [one.name for one in fields(Stats) if one.type is int]
 
 
 # Losses.
@@ -169,7 +158,9 @@ def by_reason(counts: Mapping[tuple[str, int], int]) -> dict[str, dict[str, int]
 
 @dataclass(slots=True)
 class Loss:
-    """What a topic's stream lacks: (reason, level) -> records, from and to in epoch seconds.
+    """The records that a topic's stream lacks: (reason, level) -> how many.
+
+    ``begin`` and ``end`` are in epoch seconds.
 
     ``numbers`` are the sequence numbers of those records that had one.
     """
@@ -336,7 +327,7 @@ class Ledger:
         lock: held by logging threads for a few instructions.
         counts: see CountsInPython.
         disk: what is on disk.
-        has_news: whether losses came that nobody reported to the loop thread yet.
+        has_news: whether losses came that the loop thread was not called for yet.
     """
 
     def __init__(self, counts: Counts, on_room: Callable[[], None] = lambda: None) -> None:
@@ -358,7 +349,7 @@ class Ledger:
 
     @property
     def outstanding(self) -> int:
-        """How many records in memory are neither delivered, nor dropped, nor failed."""
+        """How many records in memory have not been delivered, dropped or given up."""
         return self.counts.kept - self.counts.ended
 
     @property
@@ -368,7 +359,7 @@ class Ledger:
 
     @property
     def emitted(self) -> int:
-        """How many records the handler was given, and how many of its own it queued."""
+        """How many records the handler was given, or made and queued itself."""
         return self.counts.emitted + self.counts.out_of_memory + self.disk.count_appended()
 
     @property

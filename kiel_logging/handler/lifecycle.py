@@ -2,7 +2,7 @@
 
 The law: a handler has one pipeline at a time, and each of its calls uses the newest one of this
 process. A ``dictConfig`` closes all handlers, also those that are still in use; so the next record
-opens a closed handler again, with another pipeline. A forked child gets a pipeline of its own.
+opens a closed handler again, with another pipeline. A forked child gets another one.
 """
 
 import os

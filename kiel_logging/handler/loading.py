@@ -35,7 +35,7 @@ _MODULES: Final = (
     "tornado.platform.asyncio",
     "encodings.idna",
 )
-# Tornado needs this one. It can't be imported when Python is on its way out, and the first record
+# Tornado needs this one. It can't be imported when Python is about to exit, and the first record
 # may come then.
 import_module("concurrent.futures.thread")
 
@@ -91,7 +91,7 @@ def wait_for_modules(timeout: float) -> None:
     if not _is_loading():
         return
     deadline = monotonic() + timeout
-    free = threading.Condition(_logging_lock())  # its wait() lets go of the lock altogether
+    free = threading.Condition(_logging_lock())  # its wait() releases the lock altogether
     with free:
         while _is_loading() and (left := deadline - monotonic()) > 0:
             free.wait(min(left, _A_MOMENT))

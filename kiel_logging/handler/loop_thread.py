@@ -2,10 +2,10 @@
 
 It is a daemon: a thread that Python waits for would keep the program from ending (logging flushes
 in ``atexit``, which comes after that wait). Where no thread can be started any more, because Python
-is on its way out, the loop runs on the thread that flushes.
+is about to exit, the loop runs on the thread that flushes.
 
-Everything that only the loop needs is imported on the thread, see ``handler/loading.py``. What is
-asked of it meanwhile waits until there is a loop.
+Everything that only the loop needs is imported on the thread (``handler/loading.py``). Calls that
+come meanwhile wait until there is a loop.
 """
 
 import contextlib
@@ -32,10 +32,11 @@ _FOR_EVER: Final = -1.0
 
 
 class Gate:
-    """A lock that goes to whoever asked for it first.
+    """A lock that goes to the thread that asked for it first: for forks.
 
-    A lock of Python's goes to whoever runs when it is let go. A loop that never waits for long
-    takes it back at once, every time, while another thread only wakes up.
+    The loop thread has it while it works. A thread that passes it finds the loop idle. Python's
+    locks go to the thread that runs when they are released: a loop that never waits for long would
+    take its lock back every time, before another thread had woken up.
     """
 
     def __init__(self) -> None:
@@ -54,7 +55,7 @@ class Gate:
             self._next.release()
 
     def release(self) -> None:
-        """Let the next one have it; any thread may."""
+        """Pass it to the next thread; any thread may."""
         self._lock.release()
 
     def __enter__(self) -> None:
@@ -71,21 +72,21 @@ if TYPE_CHECKING:
     Work: TypeAlias = Callable[[Shipper], Coroutine[Any, Any, Any]]
 
 GRACE: Final = 0.5
-"""Seconds in which a loop that is not held up says so."""
+"""Seconds in which a loop that is not held up answers."""
 
 
 LONG: Final = 1.0
-"""Seconds of a wait after which it is reported, if it is to be."""
+"""Seconds between two reports of a wait."""
 
 _A_MOMENT: Final = 0.01
-"""Seconds in which a thread that was started begins to run."""
+"""Seconds in which a new thread begins to run."""
 
 _AGAIN: Final = 0.5
-"""Seconds until a loop is made again that could not be made for want of files."""
+"""Seconds until another attempt to make a loop, for which there were no files."""
 
 
 _dead: list[Any] = []
-"""The loops of threads that failed. They are never finalised."""
+"""Loops of threads that failed, so that they are never finalised."""
 
 
 class State(Enum):
@@ -102,13 +103,12 @@ class LoopThread:
     Args:
         make_shipper: makes what runs there, on the thread; called once.
         on_start: called before the thread starts, once unless something is raised in it.
-        on_death: called on the thread when it ends although nobody stopped it.
-        grace: seconds that another thread waits beyond a timeout for the loop to say that it is
-            over.
+        on_death: called on the thread when it ends by itself.
+        grace: seconds that another thread waits beyond a timeout for the loop to answer.
 
     Attributes:
         shipper: what runs there; None until the thread has made it.
-        waits_long: called on a thread that waits, each second, with how many more it may wait.
+        waits_long: called each second on a thread that waits, with the seconds that are left.
     """
 
     def __init__(
@@ -143,17 +143,17 @@ class LoopThread:
 
     @property
     def state(self) -> State:
-        """Where it is in its life."""
+        """The state of the thread."""
         return self._state
 
     @property
     def runs(self) -> bool:
-        """Whether the thread works, perhaps though it was stopped."""
+        """Whether the thread works; it may be about to stop."""
         return self._runs
 
     @property
     def works_for_others(self) -> bool:
-        """Whether it runs, and is not the running thread itself."""
+        """Whether it runs, and is another thread than the caller's."""
         return self._state is State.RUNNING and not self._thread.is_current
 
     @property
@@ -164,7 +164,7 @@ class LoopThread:
         return not self._runs or not self._loop.is_whole
 
     def give_up(self) -> None:
-        """Take the broken loop for ended: whatever its thread may wait for, it does not come."""
+        """Treat the broken loop as ended: its thread may wait for ever."""
         self._state = State.STOPPED
         _dead.append(self._loop)
         if self._loop is not None:
@@ -176,7 +176,7 @@ class LoopThread:
         if self._state is State.NEW:
             self._start_once()
         if self.state is State.RUNNING and (loop := self._loop) is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody ships any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and ships no more
                 loop.call_soon_threadsafe(self._look, full)
 
     def _look(self, full: bool) -> None:
@@ -184,7 +184,7 @@ class LoopThread:
         self.shipper.look(full)
 
     def call(self, callback: "Callable[[Shipper], object]") -> None:
-        """Call back soon on the thread, with the shipper; nobody waits for it."""
+        """Call ``callback`` soon on the thread, with the shipper, and don't wait for it."""
         if self._state is State.STOPPED:
             return
         self._calls.append(callback)
@@ -193,7 +193,7 @@ class LoopThread:
         self._make_calls()
 
     def _make_calls(self) -> None:
-        """Pass on what was asked for; whichever of several threads comes to it first."""
+        """Pass pending calls to the loop, if there is one; several threads may do so."""
         loop, shipper = self._loop, self.shipper
         if loop is None or shipper is None:
             return  # its thread does so as soon as there is one
@@ -205,7 +205,7 @@ class LoopThread:
         """Start the thread, unless another one does so just now: it makes all calls that wait.
 
         The calling thread may hold any lock of the program's, or logging's: it does not wait here
-        for a thread that may want that one.
+        for a thread that may want it.
         """
         if not self._prepared:
             as_shipping(self._on_start)
@@ -220,7 +220,7 @@ class LoopThread:
             self._lock.release()
 
     def _start_now(self) -> None:
-        self._starting = True  # a signal handler on top of this has its calls made by it
+        self._starting = True  # a signal handler on top of this must not start it again
         try:
             as_shipping(self._start)
         finally:
@@ -228,14 +228,14 @@ class LoopThread:
 
     def _start(self) -> None:
         try:
-            if not self._runs:  # else something was raised in between the last time
+            if not self._runs:  # else an exception came in between the last time
                 self._runs = True
                 self._thread.start()
         except (RuntimeError, OSError):
-            # Python is on its way out, or has threads enough: flush() may do, or the next
+            # Python exits, or there are too many threads: flush() or the next call may do
             self._runs = False
             return
-        except BaseException:  # a signal handler's, while the thread begins: let it
+        except BaseException:  # a signal handler's, while the thread begins: give it time
             time.sleep(_A_MOMENT)
             self._runs = self._thread.ident is not None
             raise
@@ -248,7 +248,7 @@ class LoopThread:
                 self._runs = False
                 return
             self._make_calls()
-            if self._state is State.STOPPED:  # nobody waits any more
+            if self._state is State.STOPPED:  # no thread waits for it any more
                 assert self.shipper is not None
                 loop.begin(self.shipper.close(0.0)).add_done_callback(lambda _: loop.stop())
             try:
@@ -277,13 +277,13 @@ class LoopThread:
             self._gate.acquire()
 
     def _note_delay(self, error: Exception) -> None:
-        """Report, once, that there can be no loop; a lack of files passes."""
+        """Report, once, that there is no loop; not for a lack of files, which passes."""
         if not isinstance(error, OSError) and not self._complained:
             self._complained = True
             write_to_stderr(f"kiel_logging: log records can't be shipped now ({error!r})")
 
     def _begin(self) -> "PausingLoop":
-        """Make the loop and the shipper on it, if they are not there; return the loop.
+        """Return the loop; make it, and the shipper on it, if they are not there.
 
         Raises:
             OSError: there are no more files.
@@ -304,28 +304,28 @@ class LoopThread:
         return self._loop
 
     def _die(self, error: Exception) -> None:
-        """Report that the thread ends; the loop is kept, for its descriptors may be the program's
-        by now, and closing it would close them."""
+        """Report that the thread ends. The loop is not closed: its descriptors may be the program's
+        by now."""
         self._runs = False
         _dead.append(self._loop)
-        if self._state is State.STOPPED:  # it was given up
+        if self._state is State.STOPPED:  # after give_up()
             return
         write_to_stderr(f"kiel_logging: the thread that ships log records failed ({error!r})")
         self._on_death()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until what is in the buffer now is delivered or given up, at most ``timeout``
-        seconds; return whether it is."""
+        """Wait, at most ``timeout`` seconds, until all that is in the buffer now has ended; return
+        whether it has."""
         return self._run_and_wait(lambda shipper: shipper.flush(timeout), timeout) is True
 
     def finish(self, timeout: float, *, last: bool) -> bool:
-        """As ``flush()``, and then end the streams if this is the ``last`` call, or pause them."""
+        """Flush, and then end the streams if this is the ``last`` call, or pause them."""
         return (
             self._run_and_wait(lambda shipper: shipper.finish(timeout, last=last), timeout) is True
         )
 
     def start_flushing(self, timeout: float) -> None:
-        """As ``flush()``, but nobody waits."""
+        """Flush within ``timeout`` seconds, without waiting for it."""
         if self._state is State.RUNNING:
             self.call(partial(self._flush_in_background, timeout=timeout))
 
@@ -334,7 +334,7 @@ class LoopThread:
         self._loop.begin(shipper.flush(timeout))
 
     def stop(self, timeout: float) -> None:
-        """Deliver what is there within ``timeout`` seconds, give up the rest, end the thread."""
+        """Deliver what is there within ``timeout`` seconds, give up all else, end the thread."""
         deadline = monotonic() + timeout
         self._run_and_wait(lambda shipper: shipper.close(timeout), timeout)
         with self._held():
@@ -367,13 +367,13 @@ class LoopThread:
         if here:
             return self._run_here(work, timeout)
         if self._thread.is_current or not self._runs or is_forking():
-            return None  # the loop can't wait for itself, nor anybody for a loop that is gone
+            return None  # the loop can't wait for itself, and a dead one never ends the wait
         return self._run_there(work, timeout)
 
     def _run_there(self, work: "Work", timeout: float) -> Any:
         deadline = monotonic() + timeout
-        # The grace is for loading as well: there is a spool to write only once the loop is there.
-        # No threading.Event: a signal handler that flushes as well may run on top of its methods.
+        # The grace is for loading as well: only a loop can write the spool. There is no
+        # threading.Event here: a signal handler that flushes may run on top of its methods.
         begun_by = deadline + self._grace
         while self._loop is None and self._runs and (left := begun_by - monotonic()) > 0:
             wait_for_modules(left)
@@ -406,13 +406,13 @@ class LoopThread:
         return results[0] if results else None
 
     def _release(self, done: Any) -> None:
-        """Let the thread continue that waits for ``done``; the loop and its end may both do so."""
+        """Release the thread that waits for ``done``; the loop and its end may both do so."""
         if self._waiting.pop(done, False):
             done.release()
 
     def _run_here(self, work: "Work", timeout: float) -> Any:
         if not self._prepared or running_loop() is not None:
-            return None  # nothing was ever to be sent, or this thread has a loop to run
+            return None  # nothing was ever sent, or this thread runs another loop
         with shipping, self._gate:
             try:
                 loop = self._begin()
@@ -456,6 +456,6 @@ class LoopThread:
         self._gate.release()
 
     def abandon(self) -> None:
-        """Let go of the parent's files, in a forked child."""
+        """Close the parent's files, in a forked child."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.abandon()

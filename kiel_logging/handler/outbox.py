@@ -1,4 +1,4 @@
-"""The outbox: what the handler has handed to its engine, at most a window of what it may buffer.
+"""The outbox: items that are in the engine, at most a window of what the handler may buffer.
 
 The rest waits in the buffer, where the overflow policy can still choose among it. The outbox
 groups items by partition before they are appended, and reports the end of each to the handler's
@@ -9,7 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.config.options import ProducerOptions
 from kiel_logging.delivery.accumulator import UNKNOWN
@@ -28,6 +28,9 @@ from kiel_logging.record.item import Item
 from kiel_logging.records import TopicPartition
 from kiel_logging.wire.sizes import BATCH_OVERHEAD
 
+if TYPE_CHECKING:
+    from kiel_logging.handler.shipper import Shipper
+
 WINDOW: Final = 4
 """The outbox holds at most one part in so many of what the handler may buffer."""
 
@@ -44,50 +47,27 @@ _LONGEST_KNOWN: Final = 256
 class _Group(list[Item]):
     """The items of a slice that go to one partition."""
 
-    __slots__ = ("place",)
+    __slots__ = ("topic_partition",)
 
-    def __init__(self, place: TopicPartition) -> None:
+    def __init__(self, topic_partition: TopicPartition) -> None:
         super().__init__()
-        self.place = place
-
-
-class Ledger(Protocol):
-    """Counts the ends of items."""
-
-    def delivered(self, items: list[Item], place: TopicPartition, base_offset: int) -> None:
-        """The brokers have them, the first one at ``base_offset``."""
-
-    def failed(self, items: Sequence[Item], error: Exception) -> None:
-        """They are given up."""
-
-    def deferred(self, topic: str, error: Exception) -> None:
-        """The brokers reject ``topic`` for now; its items wait."""
-
-    def troubled(self, error: Exception) -> None:
-        """Trouble that lasts is being logged."""
-
-    def resume(self) -> None:
-        """There may be more room than before."""
-
-    @property
-    def outstanding(self) -> int:
-        """How many items have not ended."""
+        self.topic_partition = topic_partition
 
 
 class Outbox:
-    """Appends items to an engine, and answers to a ledger.
+    """Appends items to an engine, and reports the end of each to the shipper.
 
     Args:
-        ledger: gets every item's end.
+        shipper: gets every item's end.
         options: the engine's.
         resolve: looks host names up.
         run_aside: runs functions that may block beside the loop.
         max_records: most records of the handler, of which the window is a part.
         max_bytes: most memory of the handler.
         overflow: the handler's policy, if records for stalled partitions make way by it; None if
-            the ledger evicts them.
+            the spool has them evicted.
         block_timeout: seconds that these may wait, with "block".
-        keeps: whether the ledger keeps what is not sent because this is closed.
+        keeps: whether items that are not sent when this is closed are on disk.
 
     Attributes:
         engine: delivers what is taken.
@@ -97,7 +77,7 @@ class Outbox:
 
     def __init__(
         self,
-        ledger: Ledger,
+        shipper: "Shipper",
         options: ProducerOptions,
         resolve: Resolve,
         run_aside: RunAside,
@@ -110,7 +90,7 @@ class Outbox:
     ) -> None:
         self.keeps = keeps
         self.engine = Engine(options, self, resolve=resolve, run_aside=run_aside)
-        self._ledger = ledger
+        self._shipper = shipper
         self._delivered_at = -math.inf
         self._overflow = overflow
         self._patience = block_timeout if overflow == BLOCK else 0.0
@@ -182,16 +162,16 @@ class Outbox:
             for one in engine.troubles
         )
 
-    # Questions of a ledger that keeps records on disk.
+    # For the spool.
 
     @property
     def has_stalls(self) -> bool:
         """Whether records wait for a partition that can't be sent to, while others can."""
         return self.engine.stalled.records > 0
 
-    def is_stalled(self, place: TopicPartition) -> bool:
-        """Whether records wait for ``place``, which can't be sent to now."""
-        return self.engine.is_stalled(place)
+    def is_stalled(self, topic_partition: TopicPartition) -> bool:
+        """Whether records wait for ``topic_partition``, which can't be sent to now."""
+        return self.engine.is_stalled(topic_partition)
 
     def is_deferred(self, topic: str) -> bool:
         """Whether the brokers reject ``topic`` for now."""
@@ -207,7 +187,11 @@ class Outbox:
         if not stalled.records:
             return set()
         before = self.engine.clock() - seconds
-        return {place for place, stall in stalled.partitions.items() if stall.since <= before}
+        return {
+            topic_partition
+            for topic_partition, stall in stalled.partitions.items()
+            if stall.since <= before
+        }
 
     def unfinished(self) -> list[Item]:
         """Return all that has not ended, in order; for a successor of a broken engine."""
@@ -244,35 +228,35 @@ class Outbox:
                 return  # a batch has at least one record
             sizes = sizes_of(items)
         if self._many_stalled:
-            items = self._make_way(found.place, items)
+            items = self._make_way(found.topic_partition, items)
             sizes = sizes_of(items)
-        if found.place.partition == UNKNOWN:
+        if found.topic_partition.partition == UNKNOWN:
             for item in items:
                 self.engine.hold(item.topic, item.key, item.record, item)
         elif items:
-            self.engine.extend(found.place, records_of(items), sizes, items)
+            self.engine.extend(found.topic_partition, records_of(items), sizes, items)
 
-    def _make_way(self, place: TopicPartition, items: list[Item]) -> list[Item]:
-        """Give up as many records for ``place``, if it is stalled, as ``items`` are.
+    def _make_way(self, topic_partition: TopicPartition, items: list[Item]) -> list[Item]:
+        """Give up as many records for ``topic_partition``, if it is stalled, as ``items`` are.
 
         Return those of ``items`` that may still be queued.
         """
-        stall = self.engine.stalled.partitions.get(place)
+        stall = self.engine.stalled.partitions.get(topic_partition)
         if stall is None or not self._makes_way(stall):
             return items
         oldest: list[Item] = []
         if self._overflow == DROP_OLDEST:
-            oldest = self.engine.accumulator.shed(place, len(items))
+            oldest = self.engine.accumulator.shed(topic_partition, len(items))
         missing = len(items) - len(oldest)
         full = BufferFull(
             "the buffer's part for records that can't be sent now is full "
             f"({stall.error}): put that right, or raise buffer_records and buffer_memory"
         )
-        self.engine.refuse([*oldest, *items[:missing]], full, place)
+        self.engine.refuse([*oldest, *items[:missing]], full, topic_partition)
         return items[missing:]
 
     def _known_groups(self) -> dict[str, dict[Any, _Group]]:
-        """Return where those records go whose like were placed before: topic -> key -> group."""
+        """Return the groups of keys whose partition is known: topic -> key -> group."""
         revision, seals = self.engine.topology.revision, self.engine.accumulator.seals
         if revision != self._groups_revision or self._known_keys > _MOST_KNOWN:
             self._known, self._groups, self._known_keys = {}, {}, 0
@@ -293,15 +277,15 @@ class Outbox:
     def _place(self, item: Item) -> _Group | None:
         topic, key = item.topic, item.key
         try:
-            place = self.engine.where(topic, key) or TopicPartition(topic, UNKNOWN)
+            topic_partition = self.engine.where(topic, key) or TopicPartition(topic, UNKNOWN)
         except Exception as error:  # a partitioner of the user's may raise anything
             self.engine.refuse([item], error, topic)
             return None
-        found = self._groups.get(place)
+        found = self._groups.get(topic_partition)
         if found is None:
-            found = self._groups[place] = _Group(place)
+            found = self._groups[topic_partition] = _Group(topic_partition)
         is_short = sys.getsizeof(key) <= _LONGEST_KNOWN
-        if self._is_steady and is_short and place.partition != UNKNOWN:
+        if self._is_steady and is_short and topic_partition.partition != UNKNOWN:
             self._known.setdefault(topic, {})[key] = found
             self._known_keys += 1
             if key is None:
@@ -320,7 +304,7 @@ class Outbox:
     def evict(self, want: Callable[[TopicPartition], bool]) -> list[Item]:
         """Take items out, in the order of each partition, as if they had not been taken.
 
-        See ``Engine.evict()``. The ledger hears of no end.
+        See ``Engine.evict()``. Their end is not reported.
         """
         return self.engine.evict(want)
 
@@ -334,29 +318,29 @@ class Outbox:
         """Pass on the end of a batch; see ``Deliveries``."""
         del log_append_time
         self._delivered_at = self.engine.clock()
-        self._ledger.delivered(batch.tokens, batch.topic_partition, base_offset)
+        self._shipper.delivered(batch.tokens, batch.topic_partition, base_offset)
 
     def failed(self, tokens: Sequence[Item], error: Exception) -> None:
         """Pass on the end of items; see ``Deliveries``."""
-        self._ledger.failed(tokens, error)
+        self._shipper.failed(tokens, error)
 
     def deferred(self, topic: str, error: Exception) -> None:
         """Pass on that a topic waits; see ``Deliveries``."""
-        self._ledger.deferred(topic, error)
+        self._shipper.deferred(topic, error)
 
     def present_time(self) -> int:
-        """Return it: records keep the time at which they were logged in their value as well."""
+        """Return the time in ms; see ``Deliveries``. Values keep the time of the logging call."""
         return time.time_ns() // 1_000_000
 
     def troubled(self, error: Exception) -> None:
         """Pass on that trouble is logged; see ``Deliveries``."""
-        self._ledger.troubled(error)
+        self._shipper.troubled(error)
 
     @property
     def backlog(self) -> int:
         """How many items are still to be appended; see ``Deliveries``."""
-        return max(0, self._ledger.outstanding - self.engine.accumulator.outstanding)
+        return max(0, self._shipper.outstanding - self.engine.accumulator.outstanding)
 
     def resume(self) -> None:
         """Pass on that there may be more room; see ``Deliveries``."""
-        self._ledger.resume()
+        self._shipper.resume()

@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from kiel_logging.handler.loop_thread import Gate
 
 MOST_SKIPPED: Final = 8
-"""Times in a row that a loop with something to do does not look whether there is more."""
+"""Times in a row that a loop with something to do gets no new events."""
 
 
 class _GatedSelector(native.DefaultSelector):  # type: ignore[misc] # is Any
     """Opens the gate while it waits.
 
-    A loop that has something to do asks without waiting, which lets the GIL go all the same: beside
-    threads that log it has it back after 5 ms at the soonest. So it is told mostly that there is
-    nothing, and one step of a delivery follows the other.
+    A loop with something to do asks without waiting, which releases the GIL all the same; beside
+    threads that log it gets that back after 5 ms at the soonest. So mostly the answer is that
+    nothing is ready, and the steps of a delivery follow each other.
     """
 
     def __init__(self, gate: "Gate") -> None:
@@ -59,14 +59,14 @@ class _GatedSelector(native.DefaultSelector):  # type: ignore[misc] # is Any
         finally:
             self._gate.acquire()
         if self.given_up:
-            # Its number, and those of its sockets, may be of the loop that took its place.
+            # Its descriptors may be those of the loop that took its place.
             raise OSError("another loop has taken the place of this one")
         return ready
 
 
 class _Silent:
-    """The logger of a loop that is being made: a logger, asked whether a level is enabled, may wait
-    for logging's module lock. A thread that holds it may wait for this loop."""
+    """The logger of a loop that is being made. A real one may wait for logging's module lock when
+    it is asked whether a level is enabled, and a thread that holds that lock may wait for this."""
 
     def debug(self, *_what: object) -> None:
         """Log nothing."""
@@ -79,7 +79,7 @@ def _with_globals(own: Any, **others: object) -> Any:
 
 
 class _OfItsOwn(selector_events.BaseSelectorEventLoop):
-    """asyncio's loop, made without a line in the log, and with sockets of the system's."""
+    """asyncio's loop, made without a line in the log, and with the interpreter's own sockets."""
 
     __init__ = _with_globals(selector_events.BaseSelectorEventLoop.__init__, logger=_Silent())
 
@@ -102,7 +102,7 @@ class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
             self._closed = True  # there is nothing to close, as its __del__ would
             raise
         self.set_exception_handler(_report)
-        # In Python's development mode it would tell how busy the machine is: on our host's stderr.
+        # In Python's development mode it would report slow callbacks on the host's stderr.
         self.slow_callback_duration = math.inf
         self._identities = {number: _identity(number) for number in self._own_files()}
 
@@ -129,7 +129,7 @@ class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
         )
 
     def run(self) -> None:
-        """Run as a Tornado IOLoop until ``stop()``, cancel what is left, and close.
+        """Run as a Tornado IOLoop until ``stop()``, cancel all tasks, and close.
 
         Raises:
             Exception: the loop can't work any more; it is not closed, because its descriptors may
@@ -152,7 +152,7 @@ class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
         return task
 
     def end_tasks(self) -> None:
-        """Cancel all tasks: those that still wait, for a name server for one, wait in vain."""
+        """Cancel all tasks, such as one that waits for a name server."""
         tasks = asyncio.all_tasks(self)
         for task in tasks:
             task.cancel()
@@ -164,10 +164,10 @@ class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
         self._gated_selector.given_up = True
 
     def abandon(self) -> None:
-        """Close its files in a forked child, where nobody will run it again.
+        """Close its files in a forked child, where it is never run again.
 
         They are the parent's too: nothing may be unregistered, for the parent waits on the same
-        epoll object. Nor may anything close them once more; whoever calls this keeps the loop.
+        epoll object. They must not be closed twice either: keep a reference to the loop.
         """
         files = [key.fd for key in (self._gated_selector.get_map() or {}).values()]
         files.append(self._gated_selector.fileno())
@@ -224,11 +224,11 @@ async def run_on_a_daemon(function: Callable[[], Any]) -> Any:
             result = function()
         except Exception as raised:
             error = raised
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no task waits
             loop.call_soon_threadsafe(settle, result, error)
 
     try:
         native.Thread(work, "kiel_logging-aside").start()
-    except RuntimeError:  # the interpreter is on its way out: no more threads
+    except RuntimeError:  # the interpreter exits: there are no more threads
         return function()
     return await ended

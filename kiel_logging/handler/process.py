@@ -1,4 +1,4 @@
-"""How processes end, and what has to be delivered before they do.
+"""Processes: forks, signals, and ends, before which records have to be delivered.
 
 ``logging.shutdown()`` flushes and closes every handler on logging's list, one after the other, at
 the normal end of a program. This module sees to the rest: that all handlers use the same time, that
@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging import native
 from kiel_logging.diagnostics import report
@@ -25,38 +25,15 @@ from kiel_logging.handler.loading import wait_for_modules
 from kiel_logging.handler.recursion import mark_this_thread_as_shipping
 from kiel_logging.native import monotonic
 
-
-class Lifecycle(Protocol):
-    """The life of a handler: what its process needs of it at forks and at the end."""
-
-    def finish(self, *, last: bool) -> int:
-        """Deliver what is buffered, and write what streams lack; return how many are left."""
-
-    def start_shutdown(self) -> None:
-        """Begin to deliver what is buffered; the process is about to end."""
-
-    def report_undelivered(self) -> None:
-        """Write to stderr what did not reach Kafka."""
-
-    def pause(self, timeout: float) -> bool:
-        """Hold the loop thread still; return whether ``resume()`` has to be called.
-
-        Raises:
-            TimeoutError: it works all of ``timeout`` seconds.
-        """
-
-    def resume(self) -> None:
-        """Let it work again."""
-
-    def reset(self) -> None:
-        """Begin anew in a forked child: what is buffered is the parent's."""
-
+if TYPE_CHECKING:
+    from kiel_logging.handler.lifecycle import Lifecycle
+    from kiel_logging.handler.pipeline import Pipeline
 
 # Not a WeakKeyDictionary: those can't be read while another thread adds to them.
-_live: dict[int, tuple["weakref.ref[Any]", Lifecycle]] = {}
+_live: "dict[int, tuple[weakref.ref[logging.Handler], Lifecycle]]" = {}
 
 
-def register(handler: logging.Handler, lifecycle: Lifecycle) -> None:
+def register(handler: logging.Handler, lifecycle: "Lifecycle") -> None:
     """Note that ``handler`` is in use. It is not kept alive by that."""
     number = id(handler)
     _live[number] = weakref.ref(handler, lambda _ref: _live.pop(number, None)), lifecycle
@@ -67,27 +44,27 @@ def unregister(handler: logging.Handler) -> None:
     _live.pop(id(handler), None)
 
 
-def _lifecycles() -> list[Lifecycle]:
+def _lifecycles() -> "list[Lifecycle]":
     return [lifecycle for _, lifecycle in list(_live.values())]
 
 
 def live_handlers() -> list[Any]:
-    """Return all that were made and not closed, oldest first."""
+    """Return all handlers that were made and not closed, oldest first."""
     found = [reference() for reference, _ in list(_live.values())]
     return [handler for handler in found if handler is not None]
 
 
 _PATIENCE: Final = 5.0
-"""Seconds that a fork waits for loop threads; after that it goes on all the same.
+"""Seconds that a fork waits for loop threads; after that it forks all the same.
 
 They may run what the program gave the handler: a partitioner, a fallback. Nothing that the child
 needs depends on these."""
 
 _AT_ONCE: Final = 0.05
-"""Seconds that it waits for one of them before it lets everybody else go on."""
+"""Seconds that it waits for one of them before it releases the others for a while."""
 
 _A_MOMENT: Final = 0.001
-"""Seconds in which whoever waits for logging's lock gets it."""
+"""Seconds in which a thread that waits for logging's lock gets it."""
 
 _AFTER_HOOKS: Final = 0.01
 """Seconds after which a forked child has run all hooks."""
@@ -97,15 +74,15 @@ _forking: tuple[int, int] | None = None
 
 _lock: Any = None
 _blocks_sigterm = False
-_paused: list[Lifecycle] = []
+_paused: "list[Lifecycle]" = []
 _postponed: list[tuple[int, int]] = []
 
 
 def postpone(signal_number: int) -> bool:
-    """See to it that a signal is handled when this thread has forked, if it is about to.
+    """Postpone a signal until this thread has forked, if it is about to.
 
     Returns:
-        Whether it is: what waits for a loop thread then waits in vain.
+        Whether it is. During a fork no wait for a loop thread ends.
     """
     if _forking is None or _forking[1] != threading.get_ident():
         return False
@@ -122,7 +99,7 @@ def _before() -> None:
     deadline = monotonic() + _PATIENCE
     _lock_logging()
     while not _hold_all() and monotonic() < deadline:
-        _let_all_go_on()
+        _resume_all()
         _unlock()
         time.sleep(_A_MOMENT)
         wait_for_modules(deadline - monotonic())
@@ -149,7 +126,7 @@ def _unblock_sigterm() -> None:
 
 
 def _unblock_sigterm_in_the_child() -> None:
-    """Unblock it; a handler of the program's that raises, to end it, does so after the fork: an
+    """Unblock SIGTERM. A handler of the program that raises, to end it, runs after the fork: an
     exception in a hook is ignored."""
     handler = signal.getsignal(signal.SIGTERM)
     is_foreign = callable(handler) and not isinstance(handler, _OnSigterm)
@@ -189,13 +166,13 @@ def _hold_all() -> bool:
     return still
 
 
-def _let_all_go_on() -> None:
+def _resume_all() -> None:
     while _paused:
         _paused.pop().resume()
 
 
 def _in_the_parent() -> None:
-    _let_all_go_on()
+    _resume_all()
     _unblock_sigterm()  # before this thread has forked: a handler is postponed until then
     _unlock()
     _handle_postponed()
@@ -256,24 +233,12 @@ def _remember_ctrl_c() -> None:
             exec("raise KeyboardInterrupt")  # noqa: S102 # nothing else does
 
 
-class Closing(Protocol):
-    """A pipeline."""
-
-    process: int
-
-    def close(self, timeout: float) -> bool:
-        """Deliver what is there, and end."""
-
-    def report_undelivered(self) -> None:
-        """Say on stderr what did not reach Kafka."""
+_aside: "Final[dict[Pipeline, tuple[threading.Lock, float]]]" = {}
+"""Pipelines whose handlers are gone: locks that are free once they are closed, and timeouts."""
 
 
-_aside: Final[dict[Closing, tuple[threading.Lock, float]]] = {}
-"""Those whose handlers are gone: locks that are free when they are closed, and their timeouts."""
-
-
-def close_aside(pipeline: Closing, timeout: float) -> None:
-    """Close ``pipeline`` on a thread of its own; the end of the process waits for it."""
+def close_aside(pipeline: "Pipeline", timeout: float) -> None:
+    """Close ``pipeline`` on another thread; the end of the process waits for it."""
     open_still = native.Lock()
     open_still.acquire()
     _aside[pipeline] = open_still, timeout
@@ -305,7 +270,7 @@ _is_over = False
 _end: _End | None = None
 
 _RATHER_SOON: Final = 1.0
-"""Seconds that other handlers have when the user gave one up."""
+"""Seconds that other handlers have once the user pressed Ctrl-C."""
 
 _deadline = math.inf
 
@@ -322,13 +287,13 @@ def deadline() -> float:
 
 
 def is_over() -> bool:
-    """Whether logging has closed all handlers at the end of the process; nothing ends a thread
-    any more that starts now."""
+    """Whether logging has closed all handlers at the end of the process. A thread that started
+    now would never be ended."""
     return _is_over
 
 
 @atexit.register  # and so before logging's own, which was registered earlier
-def _begin_to_end() -> None:
+def _start_shutdown() -> None:
     global _end
     for lifecycle in _lifecycles():
         lifecycle.start_shutdown()
@@ -345,7 +310,7 @@ _seen_to_in: int | None = None
 
 
 def flush_at_the_end_of_a_worker() -> None:
-    """See to it that handlers flush if this process is a child of multiprocessing, or its like."""
+    """Have handlers flush at the end of a child of multiprocessing, or of billiard."""
     global _seen_to_in
     if _seen_to_in == os.getpid():
         return
@@ -392,7 +357,7 @@ def _end_of_a_worker() -> None:
         raise
 
 
-def _flush(lifecycles: list[Lifecycle], *, last: bool) -> None:
+def _flush(lifecycles: "list[Lifecycle]", *, last: bool) -> None:
     """Deliver what is buffered; ``last`` if the process certainly ends then."""
     for lifecycle in lifecycles:
         lifecycle.start_shutdown()
@@ -407,12 +372,12 @@ def flush_on_sigterm(asked: bool | None) -> None:
 
     Where that was not ``asked`` for, it has a handler only if SIGTERM would end the process at
     once. So uvicorn, which raises the signal again when it has shut down, comes here; a program
-    with a handler of its own ends in its own way.
+    with another handler ends as that one decides.
 
     Args:
         asked: None for the default.
     """
-    if asked is False or "uwsgi" in sys.modules:  # its own handler, in C, is not seen from Python
+    if asked is False or "uwsgi" in sys.modules:  # its handler is in C, and not seen from Python
         return
     if isinstance(before := signal.getsignal(signal.SIGTERM), _OnSigterm):
         return
@@ -443,7 +408,7 @@ def _flushes(handler: Any) -> bool:
 
 
 class _OnSigterm:
-    """A signal handler in front of ``previous``, which is whatever ``signal.getsignal()`` says."""
+    """A signal handler in front of ``previous``, which ``signal.getsignal()`` returned."""
 
     def __init__(self, previous: Any) -> None:
         self._previous = previous
@@ -454,7 +419,7 @@ class _OnSigterm:
         flushed = [life for ref, life in list(_live.values()) if _flushes(ref())]
         _flush(flushed, last=not callable(self._previous) and self._previous != signal.SIG_IGN)
         global _deadline
-        _deadline = math.inf  # the program may go on
+        _deadline = math.inf  # the program may continue
         if callable(self._previous):
             self._previous(number, frame)
         elif self._previous is not signal.SIG_IGN:

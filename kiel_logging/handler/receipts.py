@@ -1,7 +1,11 @@
-"""Receipts: proof in hand that what a block of the program logged is stored.
+"""Receipts: proof that the records which a block of the program logged are stored.
 
-The law: whoever leaves a block knows the end of every record that was logged in it, or is told
-which ends are not known.
+The law: a block that was left knows the end of every record that was logged in it, or names those
+whose end is unknown. A waiter gets one outcome, and keeps it.
+
+There is no lock. Logging threads add waiters; they and the loop thread settle them; and a signal
+handler that waits for the loop thread may run on top of any of it. So each change is one that
+CPython makes in one step: an item of a dict or of a list, an attribute.
 """
 
 import logging
@@ -12,7 +16,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Protocol, Self, overload
+from typing import TYPE_CHECKING, Final, Self, overload
 
 from kiel_logging import native
 from kiel_logging.errors import ConfigurationError, NotAcknowledged, ProducerStateError
@@ -22,23 +26,33 @@ from kiel_logging.native import monotonic
 from kiel_logging.record.item import Item, level_of
 from kiel_logging.records import NO_OFFSET, Receipt, TopicPartition, Undelivered
 
+if TYPE_CHECKING:
+    import asyncio
+
+    from kiel_logging.handler.lifecycle import Lifecycle
+
 WAITER_MEMORY: Final = 300
 """Bytes that a waiter takes with its outcome, its text aside (tracemalloc, CPython 3.11)."""
 
-_SLOW: Final = "the brokers are slow or away; the handler goes on trying"
+_SLOW: Final = "the brokers are slow or away; the handler keeps trying"
 _KEPT: Final = "it is kept on disk and will be sent again"
 _KEPT_IN_MEMORY: Final = "it is kept and will be sent again"
+
+_MOST_NAMED: Final = 3
+"""Records that an error's text names; its attribute has all."""
+
+_LONGEST_NAMED: Final = 80
 
 CUT_SHORT: Final = "the logging call was cut short, so that it may be stored or not"
 
 
 class ReceiptWaiter:
-    """One log record, for all blocks that await it.
+    """Waits for the end of one log record, for all blocks that it was logged in.
 
     Attributes:
         message: its text.
         level: logging's number.
-        outcome: what became of it; None while that isn't known.
+        outcome: how it ended; None while that isn't known.
     """
 
     __slots__ = ("_blocks", "_held", "level", "message", "outcome")
@@ -65,26 +79,26 @@ class ReceiptWaiter:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether a block that awaits it is being left already."""
+        """Whether a block that waits for it is being left already."""
         for block in self._blocks:  # noqa: SIM110 # any() takes three times as long
             if not block.open:
                 return True
         return False
 
-    def delivered(self, place: TopicPartition, offset: int) -> None:
-        """The brokers have it."""
-        self._settle(Receipt(*place, offset, self.message, self.level))
+    def delivered(self, topic_partition: TopicPartition, offset: int) -> None:
+        """Settle it: the brokers stored the record."""
+        self._settle(Receipt(*topic_partition, offset, self.message, self.level))
 
     def lost(self, reason: str, error: BaseException | None = None) -> None:
-        """It won't be delivered, or nobody can tell."""
+        """Settle it: the record won't be delivered, or its end can't be known."""
         self._settle(Undelivered(self.message, self.level, reason, error))
 
     def held(self, error: Exception, *, on_disk: bool) -> None:
-        """The brokers don't take it now, which is no end: it is kept, and sent again."""
+        """Note that the brokers reject the record for now; it is kept, and sent again."""
         self._held = (_KEPT if on_disk else _KEPT_IN_MEMORY, error)
 
     def end(self, timeout: float) -> Receipt | Undelivered:
-        """Return its outcome, or what is known of it after ``timeout`` seconds."""
+        """Return its outcome, or the reason why there is none after ``timeout`` seconds."""
         if self.outcome is not None:
             return self.outcome
         late, error, why = f"not acknowledged within {timeout:g} s: ", None, _SLOW
@@ -101,10 +115,10 @@ class ReceiptWaiter:
 
 
 class Block:
-    """What one block awaits.
+    """The waiters of one block.
 
     Attributes:
-        open: whether what is logged now is awaited too.
+        open: whether records that are logged now belong to it.
     """
 
     __slots__ = ("_all", "_waiting", "_wake", "open")
@@ -121,37 +135,37 @@ class Block:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the end of each is known."""
+        """Whether the end of each record is known."""
         return not self._waiting
 
     def all(self) -> list[ReceiptWaiter]:
-        """Return them in the order in which they were logged."""
+        """Return all waiters, in the order in which their records were logged."""
         return self._all.copy()
 
     def add(self, waiter: ReceiptWaiter) -> None:
-        """Await one more."""
+        """Wait for one more record."""
         self._waiting[waiter] = None
         self._all.append(waiter)
 
     def settled(self, waiter: ReceiptWaiter) -> None:
-        """The end of one is known."""
+        """Note that ``waiter`` has an outcome."""
         self._waiting.pop(waiter, None)
         if not self._waiting and (wake := self._wake) is not None:
             wake()
 
     def close(self, wake: Callable[[], object]) -> None:
-        """Await no more; call ``wake`` when all are settled, perhaps at once or repeatedly."""
+        """Wait for no more records; call ``wake``, perhaps twice, once all are settled."""
         self.open = False
         self._wake = wake
         if not self._waiting:
             wake()
 
     def forget(self) -> None:
-        """Let go of them all."""
+        """Release all waiters."""
         self._all, self._waiting = [], {}
 
     def reset(self) -> None:
-        """Await nothing: this is a forked child, and all records are the parent's."""
+        """Release all waiters and the thread, in a forked child: their records are the parent's."""
         self.forget()
         if self._wake is not None:
             self._wake()
@@ -167,28 +181,28 @@ def _text(record: logging.LogRecord) -> str:
 
 
 _here: Final[ContextVar[tuple[Block, ...]]] = ContextVar("kiel_logging_receipts", default=())
-"""Of all handlers. Tasks and ``asyncio.to_thread`` begin with a copy, so that they belong to the
-block that they were started in; they may outlive it."""
+"""The blocks, of all handlers, that the running code is in. Tasks and ``asyncio.to_thread`` begin
+with a copy, so that they belong to the block that they were started in; they may outlive it."""
 
 
 class OpenBlocks(dict[Block, None]):
-    """Those of one handler, until their blocks are left for good.
+    """The blocks of one handler that were not left yet.
 
-    A dict, for it is looked into whenever a record is logged: that it is empty is seen in C.
+    Each logging call asks whether there are any; C sees that a dict is empty.
     """
 
     def begin(self, block: Block) -> None:
-        """A block begins in this context."""
+        """Note that ``block`` begins in this context."""
         self[block] = None
         _here.set((*_here.get(), block))
 
     def end(self, block: Block) -> None:
-        """It is over; perhaps in another context, as of a fixture."""
+        """Note that ``block`` is over; perhaps in another context, as with a pytest fixture."""
         self.pop(block, None)
         _here.set(tuple(other for other in _here.get() if other is not block))
 
     def waiter(self, record: logging.LogRecord) -> ReceiptWaiter | None:
-        """Return what stands for ``record``; None when it was logged outside of all blocks."""
+        """Return a waiter for ``record``; None if it was logged outside of all blocks."""
         here = [block for block in _here.get() if block in self and block.open]
         return ReceiptWaiter(record, here) if here else None
 
@@ -199,21 +213,23 @@ class OpenBlocks(dict[Block, None]):
             waiter.begin()
         return waiter
 
-    def delivered(self, items: Sequence[Item], place: TopicPartition, base_offset: int) -> None:
-        """The brokers have a batch of these; its first is at ``base_offset``, if that is known."""
+    def delivered(
+        self, items: Sequence[Item], topic_partition: TopicPartition, base_offset: int
+    ) -> None:
+        """Settle the waiters of a batch that the brokers stored at ``base_offset``, if known."""
         for delta, item in enumerate(items):
             if item.waiter is not None:
                 offset = NO_OFFSET if base_offset == NO_OFFSET else base_offset + delta
-                item.waiter.delivered(place, offset)
+                item.waiter.delivered(topic_partition, offset)
 
     def lost(self, items: Sequence[Item], reason: str, error: Exception | None = None) -> None:
-        """These won't be delivered."""
+        """Settle the waiters of ``items``, which won't be delivered."""
         for item in items:
             if item.waiter is not None:
                 item.waiter.lost(reason, error)
 
     def reset(self) -> None:
-        """Await nothing any more, in a forked child."""
+        """Release everything, in a forked child."""
         for block in list(self):
             block.reset()
 
@@ -224,48 +240,28 @@ def with_waiter(item: Item, waiter: ReceiptWaiter) -> Item:
     return item._replace(waiter=waiter, memory=item.memory + waiter.memory)
 
 
-if TYPE_CHECKING:
-    import asyncio
-
-_MOST_TOLD: Final = 3
-"""Records that an error's text names; its attribute has all."""
-
-_LONGEST_TOLD: Final = 80
-
-
-class Carrier(Protocol):
-    """Delivers a handler's records."""
-
-    def flush_soon(self) -> bool:
-        """Send what is queued now; return whether another thread does so, to be waited for."""
-
-    def flush(self, timeout: float) -> int:
-        """Deliver it, perhaps on this thread."""
-
-
 class Receipts(Sequence[Receipt]):
-    """Where the brokers stored what a block logged through a handler: ``handler.receipts()``.
+    """Where the brokers stored the records that a block logged: ``handler.receipts()``.
 
     Leave the block, and every record that was logged in it is acknowledged, or NotAcknowledged
     says which were not. ``async with`` waits without blocking the loop; ``with`` blocks it.
 
-    What counts is what runs in the block's context: its own calls, those of tasks and of
-    ``asyncio.to_thread`` that begin in it, those of threads that run
-    ``contextvars.copy_context().run``, but of no other threads. Blocks may be nested; a record
-    counts for each that it is in.
+    Records count that are logged in the block's context: by its calls, by tasks and
+    ``asyncio.to_thread`` that begin in it, by threads that run ``contextvars.copy_context().run``,
+    but by no other threads. Blocks may be nested; a record counts for each that it is in.
 
-    A sequence of those that are acknowledged, in the order in which they were logged. Nothing
-    changes any more when the block is left.
+    A sequence of the receipts of acknowledged records, in the order in which they were logged. It
+    does not change once the block was left.
 
     Args:
-        blocks: the open ones of the handler.
-        carrier: delivers the handler's records.
+        blocks: the open blocks of the handler.
+        lifecycle: delivers the handler's records.
         timeout: seconds.
     """
 
-    def __init__(self, blocks: OpenBlocks, carrier: Carrier, timeout: float) -> None:
+    def __init__(self, blocks: OpenBlocks, lifecycle: "Lifecycle", timeout: float) -> None:
         self._blocks = blocks
-        self._carrier = carrier
+        self._lifecycle = lifecycle
         self._timeout = timeout
         self._block: Block | None = None
         self._stored: tuple[Receipt, ...] | None = None
@@ -318,10 +314,10 @@ class Receipts(Sequence[Receipt]):
         trace: TracebackType | None,
     ) -> None:
         try:
-            self._wait(0.0 if _is_in_a_hurry(error) else self._timeout)
+            self._wait(0.0 if _must_not_wait(error) else self._timeout)
         finally:
             self._end()
-        self._tell(error)
+        self._raise(error)
 
     async def __aenter__(self) -> Self:
         self._begin()
@@ -334,10 +330,10 @@ class Receipts(Sequence[Receipt]):
         trace: TracebackType | None,
     ) -> None:
         try:
-            await self._wait_on_the_loop(0.0 if _is_in_a_hurry(error) else self._timeout)
+            await self._wait_on_the_loop(0.0 if _must_not_wait(error) else self._timeout)
         finally:
             self._end()
-        self._tell(error)
+        self._raise(error)
 
     def _begin(self) -> None:
         if self._block is not None:
@@ -350,16 +346,16 @@ class Receipts(Sequence[Receipt]):
     def _wait(self, timeout: float) -> None:
         assert self._block is not None
         deadline = monotonic() + timeout
-        # As in the buffer: a lock's methods are C, which no signal handler can run on top of.
+        # A lock's methods are C: no signal handler can run on top of them.
         settled = native.Lock()
         settled.acquire()
         self._block.close(partial(_release, settled))
         if self._block.is_settled:
             return
-        if self._carrier.flush_soon():
+        if self._lifecycle.flush_soon():
             native.acquire(settled, max(0.0, deadline - monotonic()))
         elif timeout:
-            self._carrier.flush(timeout)
+            self._lifecycle.flush(timeout)
 
     async def _wait_on_the_loop(self, timeout: float) -> None:
         assert self._block is not None
@@ -367,8 +363,8 @@ class Receipts(Sequence[Receipt]):
 
         loop = asyncio.get_running_loop()
         settled = loop.create_future()
-        self._block.close(partial(_tell_loop, loop, settled))
-        if not self._block.is_settled and self._carrier.flush_soon() and timeout:
+        self._block.close(partial(_notify_loop, loop, settled))
+        if not self._block.is_settled and self._lifecycle.flush_soon() and timeout:
             await asyncio.wait([settled], timeout=timeout)
 
     def _end(self) -> None:
@@ -380,7 +376,7 @@ class Receipts(Sequence[Receipt]):
         # Tasks that outlive the block have it in their context.
         self._block.forget()
 
-    def _tell(self, error: BaseException | None) -> None:
+    def _raise(self, error: BaseException | None) -> None:
         if not self._undelivered:
             return
         problem = NotAcknowledged(self._account(), self._undelivered)
@@ -390,9 +386,11 @@ class Receipts(Sequence[Receipt]):
 
     def _account(self) -> str:
         missing, count = self._undelivered, len(self._undelivered) + len(self)
-        told = "; ".join(f"{_shortened(one.message)}: {one.reason}" for one in missing[:_MOST_TOLD])
-        more = f"; and {len(missing) - _MOST_TOLD} more" if len(missing) > _MOST_TOLD else ""
-        return f"{len(missing)} of {count} log records were not acknowledged: {told}{more}"
+        named = "; ".join(
+            f"{_shortened(one.message)}: {one.reason}" for one in missing[:_MOST_NAMED]
+        )
+        more = f"; and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        return f"{len(missing)} of {count} log records were not acknowledged: {named}{more}"
 
 
 def check_timeout(timeout: object) -> float:
@@ -413,18 +411,18 @@ def check_timeout(timeout: object) -> float:
     return timeout
 
 
-def _is_in_a_hurry(error: BaseException | None) -> bool:
-    """Whether a block ends by what nobody may hold up: a cancellation, Ctrl-C, the end."""
+def _must_not_wait(error: BaseException | None) -> bool:
+    """Whether a block ends by an exception that must not be delayed: a cancellation, Ctrl-C."""
     return error is not None and not isinstance(error, Exception)
 
 
 def _release(settled: threading.Lock) -> None:
-    with suppress(RuntimeError):  # somebody else did
+    with suppress(RuntimeError):  # another thread did
         settled.release()
 
 
-def _tell_loop(loop: "asyncio.AbstractEventLoop", settled: "asyncio.Future[None]") -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+def _notify_loop(loop: "asyncio.AbstractEventLoop", settled: "asyncio.Future[None]") -> None:
+    with suppress(RuntimeError):  # the loop is closed: no task waits any more
         loop.call_soon_threadsafe(_settle, settled)
 
 
@@ -434,4 +432,4 @@ def _settle(settled: "asyncio.Future[None]") -> None:
 
 
 def _shortened(text: str) -> str:
-    return repr(text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}...")
+    return repr(text if len(text) <= _LONGEST_NAMED else f"{text[:_LONGEST_NAMED]}...")

@@ -1,11 +1,11 @@
-"""Tells the records that are made while shipping records: those must not be shipped again.
+"""Recognises records that are made while records are shipped: those must not be shipped again.
 
 By thread and by moment, not by the name of a logger: whatever tornado, asyncio, ssl or a
 serializer logs while it works for us is meant, whatever it logs otherwise is not.
 
 A signal handler or a ``__del__`` may run on top of the conversion of a record, and has nothing to
-do with it: what it logs is the program's. The stack tells. The garbage collector, or a last
-reference, calls finalisers on the loop thread as well. That thread must not wait for locks that
+do with it: what it logs is the program's. The stack shows it. The garbage collector, or a last
+reference, calls finalisers on the loop thread too. That thread must not wait for locks that
 logging threads hold, so another one emits what they log (``emit_aside()``).
 """
 
@@ -49,7 +49,7 @@ _MOST_NESTED: Final = 4
 
 
 def mark_this_thread_as_shipping() -> None:
-    """All that this thread does is shipping."""
+    """Note that this thread does nothing but ship records."""
     here.depth = _ALWAYS
 
 
@@ -68,7 +68,7 @@ def as_shipping(work: Callable[..., T], *arguments: Any) -> T:
 
 
 class _Shipping:
-    """What runs inside works for a handler; for where no signal handlers run."""
+    """A block that works for a handler; for threads on which no signal handlers run."""
 
     def __enter__(self) -> None:
         here.depth += 1
@@ -88,7 +88,7 @@ shipping: Final = _Shipping()
 
 @contextmanager
 def not_shipping() -> Iterator[None]:
-    """What runs inside works for the program again: its fallback handler."""
+    """Return a block that works for the program again, such as its fallback handler."""
     depth, here.depth = here.depth, 0
     try:
         yield
@@ -117,7 +117,7 @@ _FINALIZE: Final = weakref.finalize.__call__.__code__
 
 
 def _frames_of_the_program() -> list[FrameType]:
-    """Return the frames between the logging call and the code of ours that it is on top of."""
+    """Return the frames between the logging call and our code, on top of which it is."""
     frame: FrameType | None = sys._getframe()
     for package in ("kiel_logging", "logging"):
         while frame is not None and _package(frame) == package:
@@ -162,7 +162,7 @@ def is_finalising() -> bool:
     """Whether a finaliser of the program's logs, on top of a thread that ships.
 
     Code that the thread itself calls, such as a partitioner, a handler of its log records, an audit
-    hook, is not meant, nor is a finaliser that such code ran into: that could be a loop. The
+    hook, does not count. A finaliser on top of such code does not either: that could be a loop. The
     callback of a weak reference looks like such code, but for the collection that it is part of.
     """
     if here.depth < _ALWAYS:
@@ -216,7 +216,7 @@ def settle_aside(timeout: float) -> None:
 
 
 def forget_aside() -> None:
-    """Leave it to the parent, of which this process is a forked child."""
+    """Leave these records to the parent, of which this process is a forked child."""
     global _emitting
     _aside.clear()
     _emitting = native.Lock()

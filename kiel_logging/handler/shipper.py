@@ -154,7 +154,7 @@ class Shipper:
         asyncio.get_running_loop().call_soon(self._ship)
 
     def _ship(self) -> None:
-        """Ship a slice; if there are more, continue after all other callbacks had a turn.
+        """Ship a slice; if there are more, continue once all other callbacks had a turn.
 
         Few items are left to the next wake: a thread that comes back for each few makes logging
         threads wait for the GIL much more often.
@@ -313,7 +313,7 @@ class Shipper:
 
     @property
     def outstanding(self) -> int:
-        """How many records are neither delivered nor given up, those on disk included."""
+        """How many records have not been delivered or given up, those on disk included."""
         return self._ledger.undelivered
 
     def resume(self) -> None:
@@ -376,7 +376,7 @@ class Shipper:
 
     def note_damage(self, topic: str, records: int, numbers: Iterable[int] = ()) -> None:
         """Have the stream of ``topic`` say how many records can't be read any more, and which
-        ``numbers`` of its own they had."""
+        ``numbers`` of the stream they had."""
         lost = {(topic, logging.NOTSET): records}
         self._report.add_failures(lost, SpoolDamaged.__name__, time.time())
         for number in numbers:

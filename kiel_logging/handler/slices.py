@@ -1,4 +1,4 @@
-"""What is done to many items at once. Pure.
+"""Work on many items at once. Pure.
 
 An item may be a QuickItem, which compiled code makes: an Item and its Record in one object.
 ``plain()`` makes a named tuple of it.
@@ -30,7 +30,7 @@ def take(popleft: Callable[[], Item], most: int) -> list[Item]:
 
 
 def records_of(items: list[Item]) -> list[Record]:
-    """Return what is to be encoded of each: of a QuickItem itself."""
+    """Return the records to be encoded; a QuickItem is one itself."""
     return [item[2] if isinstance(item, tuple) else item for item in items]
 
 

@@ -11,14 +11,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kiel_logging.handler import buffer as buffer_module
-from kiel_logging.handler.buffer import OVERFLOW, Buffer, Fifo, Queue, SheddingQueue
+from kiel_logging.handler.buffer import OVERFLOW, Buffer, Fifo, SheddingQueue
 from kiel_logging.handler.ledger import Counts, Stats
 from kiel_logging.record.item import Item
 from kiel_logging.records import RECORD_MEMORY_OVERHEAD
@@ -683,6 +683,7 @@ def test_a_call_that_is_torn_away_leaves_no_ghost(overflow: str) -> None:
 
 # -- the reader and logging threads at the same time -----------------------------------------------
 
+Queue: TypeAlias = Fifo | SheddingQueue
 QUEUES: dict[str, Callable[[], Queue]] = {
     "fifo": Fifo,
     "oldest": lambda: SheddingQueue(by_level=False),

@@ -1,6 +1,6 @@
 """Logging calls that an exception cuts short, at any moment: Ctrl-C, the signal of a time limit.
 
-The record may be lost, as with any handler. What comes after it is not.
+The record may be lost, as with any handler. Later ones are not.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def test_a_call_cut_short_costs_no_other(
     options: dict[str, Any],
     least: int,
 ) -> None:
-    """Whenever it was: the thread is not taken for shipping, nor is a lock kept."""
+    """Whenever it was: the thread is not taken for shipping, and keeps no lock."""
     handler = make_handler(overflow=overflow, **options)
     logger = logger_to(handler)
     logger.info("first")
@@ -131,7 +131,7 @@ def spooled(
 def test_a_chain_and_a_call_cut_short(
     cluster: ThreadedFakeCluster, spooled: Spooled, tmp_path: Path, how: type[BaseException]
 ) -> None:
-    """Nor does a stream lack anything that nobody told of, or say anything twice."""
+    """A stream doesn't lack anything unreported either, and says nothing twice."""
 
     def exceed_so() -> None:
         raise how

@@ -32,7 +32,7 @@ def loop_threads() -> set[threading.Thread]:
 def test_a_handler_that_is_dropped(
     cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None
 ) -> None:
-    """What it has is delivered, its thread ends, and it is freed, whatever options it had."""
+    """Its records are delivered, its thread ends, and it is freed, whatever options it had."""
     before = loop_threads()
     handler = KafkaHandler(
         cluster.addresses,

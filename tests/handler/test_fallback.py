@@ -85,7 +85,7 @@ def test_what_overflows(make_handler: MakeHandler, overflow: str, overflown: lis
 
 
 def test_what_the_broker_refuses(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """What the producer gives up comes back as the LogRecord that it was."""
+    """Records that the producer gives up come back as the LogRecords that they were."""
     refuse_everything(cluster)
     fallback = Collecting()
     handler = make_handler(fallback=fallback)
@@ -124,7 +124,7 @@ def test_what_arrives_is_not_for_the_fallback(
 
 
 def test_what_is_diverted_is_not_for_the_fallback(make_handler: MakeHandler) -> None:
-    """What a serializer logs is about shipping: it is not a record that Kafka lacks."""
+    """Records that a serializer logs are about shipping: Kafka doesn't lack them."""
     fallback = Collecting()
 
     def chatty(_fields: Any) -> str:
@@ -172,7 +172,7 @@ def test_another_kafka_handler(make_handler: MakeHandler) -> None:
 def test_another_kafka_handler_from_the_loop_thread(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """What one gives up on its loop thread the other ships: that is no recursion."""
+    """One ships what the other gives up on its loop thread: that is no recursion."""
     stop_broker(cluster)
     with ThreadedFakeCluster(brokers=1) as other:
         other.add_topic("rescued", 1)
@@ -191,7 +191,7 @@ def test_another_kafka_handler_from_the_loop_thread(
 def test_a_fallback_that_raises(
     make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The program does not notice; it is told once, and the records are counted as dropped."""
+    """The program does not notice; it is reported once, and the records are counted as dropped."""
 
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -208,7 +208,7 @@ def test_a_fallback_that_raises(
 def test_a_fallback_that_raises_on_the_loop_thread(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The loop thread goes on."""
+    """The loop thread continues."""
 
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -224,7 +224,7 @@ def test_a_fallback_that_raises_on_the_loop_thread(
 
 
 def test_itself_as_fallback(make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is refused when it is first needed, and told: nothing loops."""
+    """It is refused when it is first needed, and reported: nothing loops."""
     handler = make_handler(fallback="kafka", topic="{nothing}")
     handler.name = "kafka"
     for _ in range(3):
@@ -237,7 +237,7 @@ def test_itself_as_fallback(make_handler: MakeHandler, capsys: pytest.CaptureFix
 def test_fallbacks_in_a_circle(
     make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each of a ring of three refuses its own: a record is dropped once and told, not for ever."""
+    """Each of a ring of three refuses its own: a record is dropped, and reported, once."""
     ring = []
     for number in range(3):
         handler = make_handler(fallback=f"ring-{(number + 1) % 3}", topic="{nothing}")
@@ -249,7 +249,7 @@ def test_fallbacks_in_a_circle(
 
 
 def test_a_chain_of_fallbacks(make_handler: MakeHandler) -> None:
-    """What the second can't ship either goes on to the third."""
+    """Records that the second can't ship either go to the third."""
     last = Collecting()
     second = make_handler(fallback=last, topic="{nothing}")
     first = make_handler(fallback=second, topic="{nothing}")
@@ -287,7 +287,7 @@ def test_by_name(make_handler: MakeHandler) -> None:
 def test_a_name_that_nobody_has(
     make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is told once; when somebody gets the name, records go there."""
+    """It is reported once; when a handler gets the name, records go there."""
     handler = make_handler(fallback="nobody", topic="{nothing}")
     logger = logger_to(handler)
     logger.info("0")
@@ -331,7 +331,7 @@ def configure(handlers: dict[str, Any], **options: Any) -> logging.Handler:
 
 
 def file_handler(path: Path) -> dict[str, Any]:
-    """What a dictConfig says of a file."""
+    """A dictConfig's entry for a file."""
     return {"class": "logging.FileHandler", "filename": str(path)}
 
 

@@ -1,4 +1,4 @@
-"""What `flush()` returns: how many records are still undelivered, whatever holds them up."""
+"""`flush()` returns how many records are still undelivered, for every cause of delay."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from kiel_logging import KafkaHandler
+from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import (
     HELD_BACK,
     QUICK,
@@ -28,16 +29,16 @@ LONG: Final = 60.0
 
 
 def nothing(cluster: ThreadedFakeCluster) -> None:
-    """All is well."""
+    """Hold up no delivery."""
 
 
 def stall(cluster: ThreadedFakeCluster) -> None:
-    """Requests are taken and not answered."""
+    """Have the broker take requests and not answer them."""
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
 
 
 def resume(cluster: ThreadedFakeCluster) -> None:
-    """They are."""
+    """Have the broker answer."""
     cluster.on_broker(0, lambda broker: broker.resume())
 
 
@@ -47,7 +48,7 @@ class Case(NamedTuple):
     left: int
     begin: Callable[[ThreadedFakeCluster], None]
     end: Callable[[ThreadedFakeCluster], None]
-    options: dict[str, Any] = {}  # noqa: RUF012 # nobody changes it
+    options: dict[str, Any] = {}  # noqa: RUF012 # it is never changed
 
 
 CASES: Final = {
@@ -66,7 +67,7 @@ CASES: Final = {
 def test_flush_counts_what_is_left(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, case: str
 ) -> None:
-    """Neither more nor fewer; and 0 as soon as nothing is in the way."""
+    """It returns the number of records that are left, and 0 once nothing is in the way."""
     left, begin, end, options = CASES[case]
     handler = make_handler(**options)
     logger = logger_to(handler)
@@ -82,8 +83,8 @@ def test_flush_counts_what_is_left(
     assert handler.stats().emitted == total(handler.stats())
 
 
-def test_while_the_loop_thread_does_nothing(make_handler: MakeHandler) -> None:
-    """Whatever holds it up: nobody answers, and all is left."""
+def test_a_flush_ends_although_the_loop_thread_is_held_up(make_handler: MakeHandler) -> None:
+    """All records are left then."""
     handler = make_handler()
     logger = logger_to(handler)
     assert handler.flush(LONG) == 0
@@ -99,10 +100,10 @@ def test_while_the_loop_thread_does_nothing(make_handler: MakeHandler) -> None:
     assert handler.flush(LONG) == 0
 
 
-def test_where_nobody_can_ship(
+def test_a_flush_ends_where_no_thread_can_ship(
     cluster: ThreadedFakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No thread can be started, and this one has a loop of its own to run."""
+    """No thread can be started, and this one runs another loop."""
 
     def refuse(*_arguments: Any) -> None:
         raise RuntimeError("can't start new thread")
@@ -119,10 +120,10 @@ def test_where_nobody_can_ship(
         assert handler.flush(LONG) == 0
 
 
-def test_what_comes_later_is_another_flush_s(
+def test_later_records_belong_to_another_flush(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """A flush ends when what was there before it is delivered, though others never stop logging."""
+    """A flush ends when the records before it are delivered, though threads never stop logging."""
     handler = make_handler(batch_size=5, buffer_records=500, overflow="block")
     logger = logger_to(handler)
     over = threading.Event()
@@ -141,3 +142,27 @@ def test_what_comes_later_is_another_flush_s(
         others.join()
     assert handler.flush(LONG) == 0
     assert handler.stats().emitted == total(handler.stats())
+
+
+HELD_AT_ITS_END = """
+import threading
+handler = make()
+log.info("the thread runs")
+assert handler.flush() == 0
+begun = threading.Event()
+flushing = threading.Thread(target=lambda: (begun.set(), handler.flush(600.0)), daemon=True)
+assert handler._lifecycle.pause(60.0)
+flushing.start()
+begun.wait()
+handler.close()  # it gives up the loop, which is held, and has it stop before all else
+handler._lifecycle.resume()
+flushing.join(60.0)
+say(ended=not flushing.is_alive())
+"""
+
+
+@pytest.mark.programs
+def test_a_flush_that_a_close_overtakes_ends_with_it(cluster: ThreadedFakeCluster) -> None:
+    """It must not wait out its timeout: the loop is stopped before it begins the flush."""
+    program = run_by_hand(HELD_AT_ITS_END, brokers=cluster.addresses, close_timeout_ms=100)
+    assert said(program) == {"ended": True}

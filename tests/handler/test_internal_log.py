@@ -1,4 +1,4 @@
-"""What a handler says of itself, and what was diverted: where it goes, and how much of it."""
+"""Reports of a handler, and diverted records: where they go, and how many of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 
 class Clock:
-    """A clock that stands still unless it is told otherwise."""
+    """A clock that stands still unless a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -113,7 +113,7 @@ def test_ten_lines_whatever_they_are(
 
 
 def test_what_was_logged_is_not_counted_twice(capsys: pytest.CaptureFixture[str]) -> None:
-    """A handler that gets a message of its own package diverts it."""
+    """A handler that gets a message of this package diverts it."""
     log = InternalLog()
     for number in range(MOST):
         report(logging.ERROR, f"lost {number}")
@@ -122,7 +122,7 @@ def test_what_was_logged_is_not_counted_twice(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_period_without_too_many(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    """There is no number to tell."""
+    """There is no number to report."""
     log = InternalLog()
     for _ in range(MOST_DIVERTED):
         log.divert(record())
@@ -204,7 +204,7 @@ class Back(logging.Handler):
 
 @pytest.mark.parametrize("say", [True, False], ids=["own words", "diverted"])
 def test_a_logger_that_leads_back(capsys: pytest.CaptureFixture[str], say: bool) -> None:
-    """What comes back is written to stderr: there is no loop."""
+    """Records that come back are written to stderr: there is no loop."""
     back = Back()
     back.log = log = InternalLog(logger_to(back, "internal"))
     if say:
@@ -224,7 +224,7 @@ class Broken(logging.Handler):
 
 
 def test_a_logger_that_raises(capsys: pytest.CaptureFixture[str]) -> None:
-    """That is told on stderr, and goes no further."""
+    """That is reported on stderr, and goes no further."""
     log = InternalLog(logger_to(Broken(), "internal"))
     log.say(logging.WARNING, "x")
     log.divert(record())
@@ -236,7 +236,7 @@ def test_a_logger_that_raises(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_complaint_is_made_once(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    """In ten seconds, for each kind; then it is told how many there were besides."""
+    """In ten seconds, for each kind; then the number of the others is reported."""
     log = InternalLog()
     for _ in range(4):
         log.complain("fallback", "it raised")
@@ -251,7 +251,7 @@ def test_a_complaint_is_made_once(clock: Clock, capsys: pytest.CaptureFixture[st
 
 
 def test_may_complain(clock: Clock) -> None:
-    """For what somebody else writes: yes once in ten seconds."""
+    """A caller that writes by itself gets a yes once in ten seconds."""
     log = InternalLog()
     answers = [log.may_complain("x"), log.may_complain("x"), log.may_complain("y")]
     clock.now += PERIOD
@@ -274,7 +274,7 @@ class Raising(io.StringIO):
     "stream", [None, Raising(), object()], ids=["none", "full", "no stream at all"]
 )
 def test_a_stderr_that_takes_nothing(monkeypatch: pytest.MonkeyPatch, stream: object) -> None:
-    """Nothing can be told, and nothing is raised."""
+    """Nothing can be reported, and nothing is raised."""
     monkeypatch.setattr(sys, "stderr", stream)
     log = InternalLog()
     log.divert(record())
@@ -316,7 +316,7 @@ def test_what_a_handler_says_is_one_line(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_diverted_record_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    """In lines of its own, without what its message would do to the terminal."""
+    """In separate lines, without the control characters of its message."""
 
     def wrong() -> None:
         raise RuntimeError("\x1b[2J")

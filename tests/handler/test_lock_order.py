@@ -114,7 +114,7 @@ def maker(order: Order, make: Callable[[], Any]) -> Callable[[], Watched]:
 
 @pytest.fixture
 def order(monkeypatch: pytest.MonkeyPatch) -> Iterator[Order]:
-    """What is seen of all locks that are made from now on, and of logging's own."""
+    """Watches all locks that are made from now on, and logging's own."""
     with modules():  # classes are made of the locks as they are
         pass
     gc.collect()  # logging wants its lock when a handler goes, and other tests have left some

@@ -1,4 +1,4 @@
-"""What was lost is told: on stderr, to `on_error`, and in the stream itself once all is well."""
+"""Losses are reported on stderr, to `on_error`, and in the stream itself once all is well."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def lose_some(cluster: ThreadedFakeCluster, logger: logging.Logger) -> None:
 
 
 def test_the_summary_in_the_stream(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """Once records are delivered again, one record tells the readers what the topic lacks."""
+    """Once records are delivered again, one record says what the topic lacks."""
     handler = make_handler(**HELD_BACK, buffer_records=2)
     lose_some(cluster, logger_to(handler))
     handler.flush()
@@ -93,7 +93,7 @@ def test_the_summary_is_made_as_other_records(
 def test_each_topic_is_told_what_it_lacks(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """A topic that lost nothing is told nothing."""
+    """A topic that lost nothing gets no summary."""
     handler = make_handler("logs.{levelname}", **HELD_BACK, buffer_records=2)
     for topic in ("logs.INFO", "logs.DEBUG", "logs.ERROR"):
         cluster.add_topic(topic, 1)
@@ -170,7 +170,7 @@ def test_without_losses_there_is_no_summary(
 def test_there_is_no_summary_while_nothing_is_delivered(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """Nobody could read it."""
+    """No consumer could read it."""
     stop_broker(cluster)
     handler = make_handler(buffer_records=1, close_timeout_ms=20)
     for _ in range(3):
@@ -183,7 +183,7 @@ def test_there_is_no_summary_while_nothing_is_delivered(
 def test_a_summary_that_can_not_be_made(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A key maker that can't do with it costs the summary, and is told; that is all."""
+    """A key maker that fails on it costs the summary, and is reported; nothing else is lost."""
     handler = make_handler(**HELD_BACK, buffer_records=2, key_maker=lambda fields: fields["user"])
     logger = logger_to(handler)
     for _ in range(3):
@@ -216,7 +216,7 @@ def test_a_summary_that_is_not_delivered(
 def test_a_summary_that_has_to_make_room(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """What it told is told by another; that it is gone itself is no news."""
+    """Another summary reports the same losses; the lost summary itself is not reported."""
     for topic in ("first", "second"):
         cluster.add_topic(topic, 1)
     own: list[str] = []
@@ -358,7 +358,7 @@ def test_on_error_for_a_record_that_can_not_be_converted(
 def test_on_error_for_a_full_buffer(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """It is called with BufferFull and the number of all, whenever drops are told."""
+    """It is called with BufferFull and the number of drops, whenever these are reported."""
     listener = Listener()
     handler = make_handler(**HELD_BACK, buffer_records=2, on_error=listener)
     lose_some(cluster, logger_to(handler))
@@ -372,7 +372,7 @@ def test_on_error_for_a_full_buffer(
 def test_on_error_counts_only_the_full_buffer_as_such(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """What could not be converted was told by itself and is not told twice."""
+    """Records that could not be converted were reported one by one, and are not reported twice."""
     listener = Listener()
     handler = make_handler(**HELD_BACK, buffer_records=1, topic="{topic}", on_error=listener)
     logger = logger_to(handler)
@@ -400,7 +400,7 @@ def test_on_error_for_what_the_broker_refuses(
 def test_on_error_for_what_close_gives_up(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """All that was left is told, whether it was with the producer or not."""
+    """All records that were left are reported, those with the producer included."""
     stop_broker(cluster)
     listener = Listener()
     handler = make_handler(**HELD_BACK, close_timeout_ms=20, buffer_records=8, on_error=listener)
@@ -418,7 +418,7 @@ def test_an_on_error_that_raises(
     capsys: pytest.CaptureFixture[str],
     options: dict[str, Any],
 ) -> None:
-    """That is told and goes no further: neither the program nor the loop thread notices."""
+    """That is reported and goes no further: the program and the loop thread don't notice."""
     refuse_everything(cluster)
     handler = make_handler(on_error=fail, **options)
     for _ in range(3):

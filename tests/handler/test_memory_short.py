@@ -17,7 +17,7 @@ can_be_limited = pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMI
 
 
 def printed(name: str) -> list[str]:
-    """What the program found; it has to end by itself."""
+    """The lines that the program printed; it has to end by itself."""
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-m", "tests.support.memory_short", name],
         capture_output=True,

@@ -38,7 +38,7 @@ MODES = pytest.mark.parametrize("mode", [None, "overflow", "always"])
 def test_a_record_after_close(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str | None
 ) -> None:
-    """It is delivered, as often as the handler is closed, and the ledger goes on."""
+    """It is delivered, as often as the handler is closed, and the ledger continues."""
     handler = make_handler(**spooled(mode, tmp_path))
     logger = logger_to(handler)
     for number in range(3):

@@ -50,7 +50,7 @@ def test_a_full_buffer(
     arrive: str,
     dropped: dict[str, int],
 ) -> None:
-    """What is kept arrives in the order of the calls; what is not is counted by its level."""
+    """Records that are kept arrive in the order of the calls; others are counted by level."""
     stop_broker(cluster)
     handler = make_handler(**HELD_BACK, buffer_records=4, overflow=overflow, block_timeout_ms=1)
     log_all(logger_to(handler), LEVELS)
@@ -145,7 +145,7 @@ def test_drop_lowest_keeps_errors_through_a_flood(
 def test_block_waits_for_the_broker(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """Who logs waits instead of losing records, and goes on when there is room."""
+    """Logging threads wait instead of losing records, and continue when there is room."""
     stop_broker(cluster)
     handler = make_handler(buffer_records=4, overflow="block", block_timeout_ms=60_000)
     logger = logger_to(handler)

@@ -1,4 +1,4 @@
-"""Receipts: whoever leaves the block knows of each record that it is stored, or which is not."""
+"""Receipts: after a block each of its records is known to be stored, or named if it is not."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def stalled(cluster: ThreadedFakeCluster) -> Iterator[None]:
 def test_receipts_say_where_records_are_stored(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """What stands at a receipt's topic, partition and offset is its record, whatever batches came
+    """At a receipt's topic, partition and offset stands its record, whatever batches came
     of them; the order is that of the calls."""
     cluster.add_topic("many", 5)
     handler = make_handler("many", key_field="user", batch_size=7)
@@ -170,7 +170,7 @@ def test_leaving_does_not_wait_for_the_linger(
 def test_an_empty_block_sends_nothing(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """What others wait with may go on waiting."""
+    """Records of other blocks may wait longer."""
     handler = make_handler(**HELD_BACK)
     logger_to(handler).info("before")
     with handler.receipts(LONG) as receipts:
@@ -263,7 +263,7 @@ def test_what_is_logged_while_shipping_does_not_count(
 def test_threads_count_when_they_run_in_the_block_s_context(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """A plain thread has a context of its own."""
+    """A plain thread has another context."""
     handler = make_handler()
     logger = logger_to(handler)
     with handler.receipts(LONG) as receipts:
@@ -308,7 +308,7 @@ def test_blocks_of_many_threads_at_once(
 def test_a_context_that_outlives_its_block(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """What is logged in it later is no longer awaited, and nothing changes any more."""
+    """Records that are logged in it later are not awaited, and nothing changes any more."""
     handler = make_handler()
     logger = logger_to(handler)
     with handler.receipts(LONG) as receipts:
@@ -375,7 +375,7 @@ class Loss(NamedTuple):
     reason: str
     error: type[Exception] | None
     lose: Callable[[ThreadedFakeCluster, KafkaHandler, logging.Logger], object]
-    options: dict[str, Any] = {}  # noqa: RUF012 # nobody changes it
+    options: dict[str, Any] = {}  # noqa: RUF012 # it is never changed
 
 
 def _full(cluster: ThreadedFakeCluster, handler: KafkaHandler, logger: logging.Logger) -> None:
@@ -504,7 +504,7 @@ def test_a_long_text_is_cut_in_the_error(
 def test_a_broker_that_does_not_answer(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """The block ends by its timeout; the handler goes on, and the receipts stay what they were."""
+    """The block ends by its timeout; the handler continues, and the receipts stay as they were."""
     handler = make_handler()
     logger = logger_to(handler)
     with stalled(cluster):
@@ -555,7 +555,7 @@ def test_a_broker_that_comes_back(cluster: ThreadedFakeCluster, make_handler: Ma
 
 
 def log_and_raise(handler: KafkaHandler, text: str, error: type[BaseException]) -> None:
-    """What a block does that fails."""
+    """The end of a block that fails."""
     logger_to(handler).info(text)
     raise error
 
@@ -563,7 +563,7 @@ def log_and_raise(handler: KafkaHandler, text: str, error: type[BaseException]) 
 def test_an_error_in_the_block_wins(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """What was logged up to then is acknowledged all the same."""
+    """Records that were logged before the failure are acknowledged all the same."""
     handler = make_handler(**HELD_BACK)
     with pytest.raises(KeyError) as raised, handler.receipts(LONG) as receipts:
         log_and_raise(handler, "about to fail", KeyError)
@@ -603,7 +603,7 @@ def test_a_block_that_is_to_end_at_once_does_not_wait(
 def test_without_acknowledgements_there_are_no_receipts(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """With required_acks=0 nobody would ever know."""
+    """With required_acks=0 there would be no answer."""
     handler = make_handler(required_acks=0)
     with pytest.raises(ConfigurationError, match="set required_acks to -1 or 1"):
         handler.receipts()
@@ -640,7 +640,7 @@ def test_receipts_are_for_one_block(
 
 
 def test_on_the_loop_thread_itself(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """Whoever runs there can't wait for it: a block ends at once instead of with its timeout."""
+    """Code on the loop thread can't wait for it: a block ends immediately, not with its timeout."""
     told: list[str] = []
 
     class Fallback(logging.Handler):

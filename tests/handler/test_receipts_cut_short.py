@@ -44,7 +44,7 @@ def log_within(limit: int, log: Callable[[], object]) -> bool:
 def test_a_logging_call_that_is_cut_short(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """At any moment: its block ends without waiting for what nobody can tell."""
+    """At any moment: its block ends without waiting for an unknown end."""
     handler = make_handler(**HELD_BACK)
     logger = logger_to(handler)
     reasons = set()
@@ -68,7 +68,7 @@ def test_a_logging_call_that_is_cut_short(
 def test_a_signal_handler_that_logs_on_top_of_leaving(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, request: pytest.FixtureRequest
 ) -> None:
-    """At any moment, in a block of its own: both blocks end with what is theirs."""
+    """At any moment, in another block: both blocks end with their own records."""
     handler = make_handler(**HELD_BACK)
     logger = logger_to(handler)
 
@@ -78,7 +78,7 @@ def test_a_signal_handler_that_logs_on_top_of_leaving(
         found.append(texts(inner))
 
     found: list[list[str]] = []
-    # What runs on top of a conversion is the program's if it is a signal handler.
+    # A signal handler on top of a conversion works for the program.
     request.addfinalizer(partial(signal.signal, signal.SIGUSR1, signal.getsignal(signal.SIGUSR1)))
     signal.signal(signal.SIGUSR1, on_top)
     for moment in count(1):
@@ -133,9 +133,9 @@ def test_where_no_thread_can_be_started(
     with contextlib.closing(handler):
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with handler.receipts(LONG) as receipts:
-            logger_to(handler).info("last words")
+            logger_to(handler).info("the last record")
         monkeypatch.undo()
-    assert texts(receipts) == messages(cluster) == ["last words"]
+    assert texts(receipts) == messages(cluster) == ["the last record"]
 
 
 def test_a_block_in_atexit(cluster: ThreadedFakeCluster) -> None:
@@ -146,7 +146,7 @@ handler = make()
 
 def last_words():
     with handler.receipts(30) as receipts:
-        log.info("last words")
+        log.info("the last record")
     say(offsets=[receipt.offset for receipt in receipts])
 
 atexit.register(last_words)
@@ -184,7 +184,7 @@ say(statuses=wait(child))
 
 
 def test_a_child_that_logs_nothing_in_the_block(cluster: ThreadedFakeCluster) -> None:
-    """It has nothing to wait for, not even with the broker away; nor does its parent for it."""
+    """It has nothing to wait for, not even with the broker away; its parent doesn't wait for it."""
     code = """
 handler = make(linger_ms=60_000)
 with handler.receipts(30) as receipts:
@@ -206,7 +206,7 @@ say(parent=len(receipts))
 
 
 def test_threads_in_blocks_while_others_fork(cluster: ThreadedFakeCluster) -> None:
-    """A block whose thread is not in the child hinders nobody there."""
+    """A block whose thread is not in the child hinders no thread there."""
     code = """
 handler = make(batch_size=3)
 over = threading.Event()

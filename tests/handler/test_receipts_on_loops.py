@@ -1,4 +1,4 @@
-"""Receipts in asyncio and Tornado programs: their loop goes on, their tasks count."""
+"""Receipts in asyncio and Tornado programs: their loop keeps running, their tasks count."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tornado.ioloop import IOLoop
 
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import NotAcknowledged
-from kiel_logging.handler.receipts import _tell_loop
+from kiel_logging.handler.receipts import _notify_loop
 from tests.handler.shipped import HELD_BACK, MakeHandler, fail, logger_to, messages
 from tests.handler.test_receipts import LONG, SHORT, resume_when_asked, stalled, texts
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
@@ -50,7 +50,7 @@ def test_leaving_is_awaited(cluster: ThreadedFakeCluster, make_handler: MakeHand
 def test_the_loop_goes_on_while_the_handler_does_nothing(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """Leaving a block waits for nobody but on the loop: it is another task that lets the handler's
+    """Leaving a block does not stop the program's loop: it is another task that lets the handler's
     thread work again."""
     handler = make_handler()
     logger_to(handler).info("the thread runs")
@@ -222,7 +222,7 @@ def test_a_task_that_is_cancelled_in_the_block(
 def test_a_task_that_is_cancelled_while_it_leaves(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """It ends at once, and what the handler delivers later disturbs nobody."""
+    """It ends immediately, and later deliveries of the handler disturb no task."""
     handler = make_handler()
 
     async def block() -> None:
@@ -255,7 +255,7 @@ def test_a_task_that_is_cancelled_while_it_leaves(
 def test_a_loop_that_is_closed_while_records_are_on_their_way(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """A block that nobody leaves any more harms nothing."""
+    """A block that is never left harms nothing."""
     handler = make_handler()
     loop = asyncio.new_event_loop()
 
@@ -285,13 +285,13 @@ def test_a_loop_is_told_twice_or_too_late() -> None:
         settled = loop.create_future()
         found.append((loop, settled))
         for _ in range(2):
-            _tell_loop(loop, settled)
+            _notify_loop(loop, settled)
         await settled
         await asyncio.sleep(0)
 
     found: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
     asyncio.run(main())
-    _tell_loop(*found[0])
+    _notify_loop(*found[0])
     assert errors == []
 
 

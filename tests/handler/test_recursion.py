@@ -1,4 +1,4 @@
-"""What is logged while shipping is shown elsewhere: nothing loops, and nothing of it is shipped."""
+"""Records that are logged while shipping are shown elsewhere: none loops, and none is shipped."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_code_that_makes_the_record(
     option: str,
     returns: Any,
 ) -> None:
-    """What it logs to the handler that calls it goes to stderr; the record itself arrives."""
+    """Records that it logs to the handler that calls it go to stderr; the record itself arrives."""
     chatty = Chatty(returns)
     handler = make_handler(**{option: chatty})
     chatty.logger = logger = logger_to(handler)
@@ -142,7 +142,7 @@ def test_an_on_error_that_logs(
     capsys: pytest.CaptureFixture[str],
     where: str,
 ) -> None:
-    """What it says of a record that failed would fail in turn."""
+    """Its report of a record that failed would fail in turn."""
     refuse_everything(cluster)
     chatty = Chatty(())
     handler = make_handler("logs" if where == "loop thread" else "{nothing}", on_error=chatty)
@@ -336,7 +336,7 @@ def test_a_signal_handler_on_top_of_a_signal_handler(
 def test_a_finaliser_that_makes_more_of_itself(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """What is logged while the record of a __del__ is converted may be a loop, and is diverted."""
+    """A record that is logged while that of a __del__ is converted may loop, and is diverted."""
     handler = make_handler()
     logger = logger_to(handler)
     made: list[int] = []
@@ -395,7 +395,7 @@ def test_starting_the_loop_thread_is_not_shipped(
 def test_the_loop_threads_warnings_go_to_stderr(
     cluster: ThreadedFakeCluster, root_handler: KafkaHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What can't be shipped is not hidden."""
+    """Records that can't be shipped are not hidden."""
     refuse_everything(cluster)
     logging.getLogger("shop").info("x")
     root_handler.flush()
@@ -575,7 +575,7 @@ def test_an_internal_logger(
 def test_an_internal_logger_that_leads_back(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What comes back by way of it goes to stderr: it neither loops nor is shipped."""
+    """Records that come back that way go to stderr: they don't loop, and are not shipped."""
     internal = logging.Logger("internal")
     handler = divert(make_handler, internal_logger=internal)
     internal.addHandler(handler)
@@ -609,7 +609,7 @@ def test_without_a_stderr(
     monkeypatch: pytest.MonkeyPatch,
     stream: io.StringIO | None,
 ) -> None:
-    """A daemon may have none: that is nobody's trouble."""
+    """A daemon may have none, which does no harm."""
     if stream is not None:
         stream.close()
     monkeypatch.setattr(sys, "stderr", stream)

@@ -44,7 +44,7 @@ def two_topics(cluster: ThreadedFakeCluster) -> None:
 
 @pytest.fixture
 def never_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is held is not sent again as long as a test may take."""
+    """Records that are held are not sent again as long as a test may take."""
     monkeypatch.setattr("kiel_logging.delivery.deferral.FIRST", 3600.0)
     monkeypatch.setattr("kiel_logging.delivery.deferral.MOST", 3600.0)
 
@@ -57,7 +57,7 @@ def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forbid(cluster: ThreadedFakeCluster, topic: str = "bad", times: int = FOREVER) -> None:
-    """Nobody may write to it, until `allow()`."""
+    """Have the brokers reject the topic until `allow()`."""
     code = ErrorCode.topic_authorization_failed
     cluster.call(lambda c: c.produce_error(code, times=times, only=(topic, 0)))
 
@@ -111,7 +111,7 @@ def until_held(handler: KafkaHandler, count: int) -> None:
     until(lambda: waiting(handler) == count)
 
 
-# -- the others go on ----------------------------------------------------------------------------
+# -- the others continue ---------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("never_again")
@@ -155,7 +155,7 @@ def test_others_are_found_behind_much_that_has_to_wait(
     spool: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """More than is taken at once; and nobody logs any more, nor is anything acknowledged."""
+    """More than one slice; there are no more records, and no acknowledgements."""
     monkeypatch.setattr("kiel_logging.handler.spool.spool.QUIET", 3600.0)
     forbid(cluster)
     options: dict[str, Any] = {"buffer_records": 400, "linger_ms": 60_000, "batch_size": 151}
@@ -204,7 +204,7 @@ def test_nobody_looks_at_it_while_nothing_else_waits(
     until(lambda: waiting(handler) == 1)
 
 
-# -- it comes after all --------------------------------------------------------------------------
+# -- it comes at the end -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("chain", [False, True], ids=["numbers", "chain"])
@@ -257,7 +257,7 @@ def test_a_record_that_can_never_be_stored_is_in_nobody_s_way(
     log(handler, "bad", *range(1, 10))
     until_held(handler, 10)
     forbid_the_record(cluster)
-    cluster.stored("bad", 10)  # with the handler's own, which tells of the loss
+    cluster.stored("bad", 10)  # with the handler's own, which reports the loss
     assert handler.stats().failed == 1
     assert numbers(cluster, "bad") == list(range(1, 10))
 
@@ -310,7 +310,7 @@ def test_what_is_held_at_the_end_is_sent_by_the_next_start(
         assert numbers(cluster, topic) == list(range(50))
 
 
-# -- who is told ---------------------------------------------------------------------------------
+# -- the reports --------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("never_again")
@@ -347,7 +347,7 @@ KEPT: Final = {
 def test_receipts_tell_why_a_record_waits(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
-    """What was refused, and what stands behind it: the reason, and that it is not lost."""
+    """Receipts of rejected records, and of those behind them, say why, and that none is lost."""
     forbid(cluster)
     handler = make_handler("{area}", spool_dir=spool, spool=mode, **IMPATIENT)
 

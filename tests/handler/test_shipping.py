@@ -48,7 +48,7 @@ def on_another_thread(work: Callable[[], object]) -> None:
 
 
 def test_code_is_not_shipping() -> None:
-    """Unless it is told to be."""
+    """Unless it is marked."""
     assert not is_shipping()
 
 
@@ -63,7 +63,7 @@ def test_inside_and_after() -> None:
 
 
 def test_it_is_a_matter_of_the_thread() -> None:
-    """What other threads do meanwhile is not shipping."""
+    """Other threads are not shipping meanwhile."""
     seen: list[bool] = []
     with shipping:
         on_another_thread(lambda: seen.append(is_shipping()))

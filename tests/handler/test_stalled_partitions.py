@@ -80,7 +80,7 @@ def keyed(make_handler: MakeHandler, topic: str, **options: Any) -> KafkaHandler
 def test_a_partition_without_a_leader(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, shared: str, policy: dict[str, Any]
 ) -> None:
-    """Healthy ones get all of theirs; of the others, half a buffer waits, and the rest fails."""
+    """Healthy ones get all their records; half a buffer waits for the others, and more fails."""
     errors: list[tuple[type[Exception], int]] = []
     handler = keyed(
         make_handler, shared, **policy, on_error=lambda error, n: errors.append((type(error), n))
@@ -184,7 +184,7 @@ def test_a_missing_topic_of_a_template(
 def test_a_topic_that_is_made_again_with_fewer_partitions(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, version: int, left: int
 ) -> None:
-    """What was queued for those that are gone arrives elsewhere, in the order of each key."""
+    """Records for those that are gone arrive elsewhere, in the order of each key."""
     cluster.call(lambda c: c.set_versions("Metadata", 0, version))
     cluster.add_topic("shared", 3)
     handler = keyed(make_handler, "shared", overflow="block", block_timeout_ms=60_000)
@@ -224,7 +224,7 @@ def test_a_topic_that_is_made_again_with_fewer_partitions(
 def test_records_are_found_behind_a_large_backlog_of_a_stalled_partition(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, shared: str, mode: str
 ) -> None:
-    """However much waits on disk in front of them, and though nobody logs any more."""
+    """However much waits on disk in front of them, and without any new records."""
     count = 10 * BUFFER
     options: dict[str, Any] = {"spool_dir": tmp_path, "spool": mode, "overflow": "block"}
     handler = keyed(make_handler, shared, **options, close_timeout_ms=50)

@@ -127,7 +127,7 @@ def said(program: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def burst(make: str, *, threads: int, least: int, own: int) -> str:
     """Code of a parent whose threads log, `least` records each, while it forks four children.
 
-    Each child logs `own` records. What was logged is said, for `logged_in()`.
+    Each child logs `own` records. They say what they logged, for `logged_in()`.
     """
     return f"""
 {make}

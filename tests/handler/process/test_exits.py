@@ -155,7 +155,7 @@ def test_the_loop_thread_logs_while_logging_shuts_down(cluster: ThreadedFakeClus
 
 
 def test_why_records_were_lost(cluster: ThreadedFakeCluster) -> None:
-    """The reason is told with dictConfig's own default for disable_existing_loggers too."""
+    """The reason is reported with dictConfig's default for disable_existing_loggers too."""
     cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=10**6))
     child = run(THREE_CALLS, brokers=cluster.addresses, disable=True)
     assert "kiel_logging: 3 log records did not reach Kafka" in child.stderr

@@ -17,7 +17,7 @@ from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 
 def test_a_hook_that_waits_for_the_loop_thread(cluster: ThreadedFakeCluster) -> None:
-    """The fork holds that thread still: neither a full buffer nor a flush waits for it then."""
+    """The fork holds that thread still: a full buffer or a flush doesn't wait for it then."""
     cluster.on_broker(0, lambda broker: broker.accept_and_ignore())
     before = """
 import os
@@ -138,7 +138,7 @@ log.info("parent")
 
 
 def test_threads_that_fork_at_the_same_time(cluster: ThreadedFakeCluster) -> None:
-    """Forks take turns; none lets go on what another one holds still."""
+    """Forks take turns; none resumes a loop that another one holds still."""
     code = """
 handler = make()
 log.info("parent")
@@ -193,12 +193,12 @@ say(statuses=wait(fork(work)))
 
 
 def test_a_child_that_never_logs(cluster: ThreadedFakeCluster) -> None:
-    """It ends at once, and the parent's connection goes on, records in the buffer included."""
+    """It ends immediately; the parent keeps its connection and its buffered records."""
     code = """
 handler = make()
 log.info("before")
 handler.flush()
-handler.acquire()  # nobody's business in the child
+handler.acquire()  # no concern of the child
 log.info("between")
 say(statuses=wait(fork(lambda: None)))
 handler.release()
@@ -249,7 +249,7 @@ say(statuses=statuses, same=open_sockets() == parents)
 
 
 def test_sockets_that_are_being_connected_are_closed_too(cluster: ThreadedFakeCluster) -> None:
-    """A fork while nobody answers yet leaves the child none of the parent's attempts."""
+    """A fork before any broker answers leaves the child none of the parent's attempts."""
     cluster.on_broker(0, lambda broker: broker.accept_and_ignore())
     code = f"""
 {OPEN_SOCKETS}
@@ -270,7 +270,7 @@ for number in range(20):
 
 
 def test_a_loop_thread_that_is_busy_for_long(cluster: ThreadedFakeCluster) -> None:
-    """The fork goes on without it when its patience is over; the child works all the same."""
+    """The fork continues without it after five seconds; the child works all the same."""
     code = """
 from kiel_logging.handler import process
 process._PATIENCE = 0.1
@@ -333,7 +333,7 @@ log.info("fork")
 def test_nobody_else_has_loggings_lock_while_loops_are_held_still(
     cluster: ThreadedFakeCluster,
 ) -> None:
-    """Who has it may be waiting for a loop, as dictConfig does, and the fork would wait for it."""
+    """Its holder may be waiting for a loop, as dictConfig does, and the fork would wait for it."""
     code = """
 handler = make()
 log.info("parent")
@@ -423,7 +423,7 @@ say(statuses=[worker.exitcode for worker in workers])
 
 
 def test_a_pool_of_billiards(cluster: ThreadedFakeCluster) -> None:
-    """Celery's workers run neither atexit nor finalizers, and their `on_exit` is still called."""
+    """Celery's workers run no atexit and no finalizers; their `on_exit` is still called."""
     code = """
 from billiard.pool import Pool
 make(linger_ms=60_000)

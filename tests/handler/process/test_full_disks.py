@@ -131,7 +131,7 @@ say(left=left, rest=os.listdir(spool), errors=errors)
 
 
 def test_a_place_that_can_never_be_one(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
-    """Is told at once, though the disk is full as well."""
+    """It is reported immediately, though the disk is full as well."""
     code = """
 (spool / "file").touch()
 fill_up(spool)

@@ -107,7 +107,7 @@ say(turns=turns, waits=handler.stats().delivered == 0)
 def test_children_of_a_program_of_gevent_s(
     cluster: ThreadedFakeCluster, late: bool, how: str
 ) -> None:
-    """Each delivers its own records; a subprocess prints nothing of ours."""
+    """Each delivers its own records; a subprocess prints no message of the package."""
     code = f"""
 import subprocess
 log.info("parent")

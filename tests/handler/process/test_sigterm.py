@@ -50,7 +50,7 @@ terminate()
 
 
 def test_a_program_that_handles_it(cluster: ThreadedFakeCluster) -> None:
-    """Nothing is put in front of its own handler by default: it ends, or not, in its own way."""
+    """By default nothing comes in front of a program's handler, which decides whether it ends."""
     code = """
 def on_sigterm(number, frame):
     say(delivered=handler.stats().delivered)
@@ -87,7 +87,7 @@ def test_a_process_that_the_signal_does_not_end(cluster: ThreadedFakeCluster) ->
     """Such is the first of a container, for which the default action is to ignore it: it ends, with
     the status that a shell would report."""
     code = """
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # nor has it its default action here
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # it has no default action here either
 make()
 log.info("in time")
 signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
@@ -226,7 +226,7 @@ say(delivered=handler.stats().delivered)
 def test_a_stream_ends_where_the_program_certainly_does(
     cluster: ThreadedFakeCluster, action: str, names: list[str]
 ) -> None:
-    """Else it is paused: the program may go on."""
+    """Otherwise it is paused: the program may continue."""
     code = f"""
 signal.signal(signal.SIGTERM, {action})
 make()
@@ -511,7 +511,7 @@ say(status=worker.exitcode)
     assert messages(cluster) == ["a record"]
 
 
-# -- nobody is there ------------------------------------------------------------------------------
+# -- no broker is there ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("handlers", [1, 3])

@@ -29,7 +29,7 @@ QUICKLY = {"close_timeout_ms": 100, "linger_ms": 1}
 def sent_by_the_next(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, count: int
 ) -> list[str]:
-    """What is in the topic when another process has sent what was left."""
+    """The records in the topic once another process has sent those that were left."""
     start_broker(cluster)
     handler: KafkaHandler = make_handler(spool_dir=spool)
     cluster.stored("logs", count)
@@ -207,7 +207,7 @@ say(status=child.exitcode)
 def test_forks_while_spooling(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str, away: bool
 ) -> None:
-    """Each process has a file of its own: all records of all of them arrive, once."""
+    """Each process has another file: all records of all of them arrive, once."""
     if away:
         stop_broker(cluster)
     make = 'make(buffer_records=200, overflow="block", block_timeout_ms=60_000)'
@@ -294,7 +294,7 @@ say(spooled=stats.spooled, failed=stats.failed, errors=sorted(set(errors)))
 def test_two_programs_on_one_directory(
     cluster: ThreadedFakeCluster, tmp_path: Path, mode: str
 ) -> None:
-    """What others left is sent once, by whichever has it first; and each sends its own."""
+    """Records that others left are sent once, by the first that gets them; each sends its own."""
     stop_broker(cluster)
     for program in range(4):
         code = f"for number in range(200): log.info('left {program} %d', number)"

@@ -1,4 +1,4 @@
-"""A Python without what only Unix has, as on Windows: simulated, in a program of its own."""
+"""A Python without Unix's modules, as on Windows, simulated in another program."""
 
 from __future__ import annotations
 

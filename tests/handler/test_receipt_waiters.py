@@ -1,4 +1,4 @@
-"""Records that somebody awaits: one outcome each, and blocks that are told when all have one."""
+"""Waiters get one outcome each, and wake their blocks when all have one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def waiter(*blocks: Block, text: str = "paid") -> ReceiptWaiter:
 
 @pytest.mark.parametrize("first", ["delivered", "lost"])
 def test_the_first_outcome_stays(first: str) -> None:
-    """A record that was cut short may be told of twice."""
+    """A record that was cut short may be settled twice."""
     one = waiter(Block())
     steps = [lambda: one.delivered(PLACE, 17), lambda: one.lost("closed")]
     for step in steps if first == "delivered" else reversed(steps):
@@ -49,7 +49,7 @@ def test_a_tally_wakes_when_the_last_one_is_settled() -> None:
 
 
 def test_a_tally_that_is_settled_wakes_at_once() -> None:
-    """Nobody else would."""
+    """No other call would."""
     block, woken = Block(), []
     waiter(block).lost("closed")
     block.close(lambda: woken.append("woken"))
@@ -101,7 +101,7 @@ def test_offsets_within_a_batch() -> None:
 
 
 def test_the_handler_s_bound_on_memory_holds_for_what_is_awaited() -> None:
-    """An item tells what it takes, its text included."""
+    """The memory of an item includes its waiter and that one's text."""
     block = Block()
     records = [logging.makeLogRecord({"msg": "%s", "args": (f"{n}" * 20,)}) for n in range(1000)]
     tracemalloc.start()

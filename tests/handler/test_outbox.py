@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.record.item import Item
-from kiel_logging.records import TopicPartition
 from tests.handler.shipped import MakeHandler, logger_to, messages
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
@@ -109,25 +107,6 @@ def test_a_record_too_large_leaves_nothing_behind(
         handler._lifecycle.pipeline._loop_thread.shipper.outbox.engine.accumulator.take_queued()
         == []
     )
-
-
-class Unheard:
-    """A ledger that is told nothing."""
-
-    def delivered(self, items: list[Item], place: TopicPartition, base_offset: int) -> None:
-        """Not expected."""
-        raise AssertionError(f"{items} were delivered")
-
-    def failed(self, items: Sequence[Item], error: Exception) -> None:
-        """Nor this."""
-        raise AssertionError(f"{items} failed")
-
-    def deferred(self, topic: str, error: Exception) -> None:
-        """Nor this."""
-        raise AssertionError(f"{topic} waits")
-
-    def resume(self) -> None:
-        """Of no interest."""
 
 
 def test_long_keys_are_not_remembered(

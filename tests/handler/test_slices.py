@@ -88,7 +88,7 @@ class Named(list[Any]):
 
 
 def grouped(group: Callable[..., list[Any]], items: list[Any]) -> tuple[Any, Any, Any]:
-    """What comes of it: groups by topic and key, those that were filled, who was asked for."""
+    """The groups by topic and key, those that were filled, and the items that were looked up."""
     known: dict[str, dict[Any, list[Any]]] = {"logs": {"ada": Named(), None: Named()}}
     asked: list[Any] = []
 
@@ -105,7 +105,7 @@ def grouped(group: Callable[..., list[Any]], items: list[Any]) -> tuple[Any, Any
 
 @given(mixtures())
 def test_group(items: list[Any]) -> None:
-    """Each item is in the group of its topic and key, in order; who is not known is asked for."""
+    """Each item is in the group of its topic and key, in order; unknown ones are looked up."""
     places, filled, asked = grouped(slices.group, items)
     assert (places, filled, asked) == grouped(slices.group_in_python, items)
     for (topic, key), found in places.items():
@@ -114,7 +114,7 @@ def test_group(items: list[Any]) -> None:
 
 
 def test_group_does_not_hide_what_is_wrong() -> None:
-    """An exception of whoever is asked."""
+    """An exception of the look-up."""
     items = [plain_item("logs", "ada", b"", (), 0)]
     for group in (slices.group, slices.group_in_python):
         with pytest.raises(ZeroDivisionError):

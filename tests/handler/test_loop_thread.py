@@ -1,4 +1,4 @@
-"""The loop thread: fed from other threads, it waits for nobody and nobody waits for it in vain."""
+"""The loop thread gets work from other threads, doesn't wait for them, and answers in time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def logger_to(handler: logging.Handler) -> logging.Logger:
 
 
 def messages(cluster: ThreadedFakeCluster) -> list[str]:
-    """What is stored, in order."""
+    """The stored messages, in order."""
     return [json.loads(record.value or b"")["message"] for record in cluster.records("logs")[0]]
 
 
@@ -366,7 +366,7 @@ def test_a_burst_before_the_end_is_delivered(
 
 
 def test_logging_goes_on_while_the_loop_thread_is_held_up(cluster: ThreadedFakeCluster) -> None:
-    """Whoever logs waits neither for the loop thread nor for what it waits for."""
+    """Logging threads don't wait for the loop thread, or for anything that it waits for."""
     gate = Gate()
     handler = KafkaHandler(cluster.addresses, "logs", partitioner=gate, **QUICK)
     with closing(handler):
@@ -385,7 +385,7 @@ def test_logging_goes_on_while_the_loop_thread_is_held_up(cluster: ThreadedFakeC
 
 
 def test_flush_on_the_loop_thread_itself(cluster: ThreadedFakeCluster) -> None:
-    """Whoever runs there can't wait for the loop: it returns at once instead of for ever."""
+    """Code on that thread can't wait for the loop: a flush returns immediately instead of never."""
     told: list[int] = []
 
     def partitioner(_key: Any, partitions: Any) -> int:
@@ -426,7 +426,7 @@ def test_stop_gives_up_at_its_timeout(
 def test_giving_up_leaves_no_task_behind(
     cluster: ThreadedFakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What still waits for a broker when close() gives up is cancelled, not forgotten."""
+    """Tasks that wait for a broker when close() gives up are cancelled, not forgotten."""
     cluster.on_broker(0, lambda broker: broker.accept_and_ignore())
     handler = KafkaHandler(cluster.addresses, "logs", **QUICK, close_timeout_ms=20)
     logger_to(handler).info("x")
@@ -441,7 +441,7 @@ def test_a_name_that_takes_for_ever_to_resolve_does_not_keep_close(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Names are looked up beside the loop, which goes on and can be stopped."""
+    """Names are looked up beside the loop, which continues and can be stopped."""
     asked, answer = threading.Event(), threading.Event()
     look_up = socket.getaddrinfo
 

@@ -1,4 +1,4 @@
-"""What the handler itself says: in words for people, and in headers for programs."""
+"""The handler's own records: texts for people, and headers for programs."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ WORDS: dict[str, tuple[Event, dict[str, Any], str, int]] = {
 
 @pytest.mark.parametrize(("word", "details", "text", "level"), WORDS.values(), ids=WORDS)
 def test_words(word: Event, details: dict[str, Any], text: str, level: int) -> None:
-    """What each says, and to whom."""
+    """Each event has a text for people and details for programs."""
     record = word.record
     assert word.details == details
     assert (record.getMessage(), record.levelno, record.name) == (text, level, "kiel_logging")

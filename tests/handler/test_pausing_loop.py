@@ -21,13 +21,13 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def gate() -> Gate:
-    """What the loop has while it works."""
+    """The gate that the loop has while it works."""
     return Gate()
 
 
 @pytest.fixture
 def loop(gate: Gate) -> Iterator[PausingLoop]:
-    """One that runs on a thread of its own."""
+    """A loop that runs on another thread."""
     loop = PausingLoop(gate)
 
     def run() -> None:
@@ -51,7 +51,7 @@ def run_on(loop: PausingLoop, callback: Callable[[], object]) -> None:
 
 
 def test_it_does_nothing_while_it_is_paused(loop: PausingLoop, gate: Gate) -> None:
-    """What is asked of it meanwhile is done afterwards."""
+    """Calls that come meanwhile are made afterwards."""
     assert gate.acquire(PATIENCE)
     done = threading.Event()
     loop.call_soon_threadsafe(done.set)
@@ -73,13 +73,13 @@ def test_it_is_not_paused_in_the_middle_of_anything(loop: PausingLoop, gate: Gat
 
 
 def test_one_that_gave_up_is_not_in_the_way_of_others(loop: PausingLoop, gate: Gate) -> None:
-    """The loop goes on, and can be paused again."""
+    """The loop continues, and can be paused again."""
     test_it_is_not_paused_in_the_middle_of_anything(loop, gate)
     test_it_does_nothing_while_it_is_paused(loop, gate)
 
 
 def test_a_busy_loop_can_be_paused(loop: PausingLoop, gate: Gate) -> None:
-    """One that never waits for long; it goes on where it was."""
+    """A loop that never waits for long can be paused; it continues where it was."""
     counted = 0
 
     def count() -> None:
@@ -175,7 +175,7 @@ loop.close()
 
 
 def test_a_child_lets_go_of_it_and_the_parent_goes_on() -> None:
-    """The child closes its copies of all files; the parent goes on to watch its own."""
+    """The child closes its copies of all files; the parent continues to watch its own."""
     program = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK]
     ended = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=90)
     assert ended.stderr == ""

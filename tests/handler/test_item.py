@@ -19,7 +19,7 @@ RECORD = Record(b"key", b"v" * 1000, (), 0)
 
 
 def test_an_item_knows_its_memory() -> None:
-    """What its record takes, Python's overhead and that of the stamp to come included."""
+    """It is that of its record, with Python's overhead and that of the stamp to come."""
     made = make_item("logs", 7, RECORD, logging.INFO)
     size, memory = record_size(RECORD), memory_of(RECORD) + STAMP_MEMORY
     assert made == Item("logs", 7, RECORD, size, memory, logging.INFO, None)
@@ -34,6 +34,6 @@ def test_a_kept_log_record_takes_memory_too() -> None:
 
 
 def test_a_record_without_a_level() -> None:
-    """One that somebody made up counts as NOTSET: levels have an order."""
+    """A made-up record counts as NOTSET: levels have an order."""
     assert level_of(logging.makeLogRecord({})) == logging.NOTSET
     assert level_of(logging.makeLogRecord({"levelno": 35})) == 35
