@@ -238,8 +238,8 @@ class KafkaHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Enqueue ``record`` for the loop thread; never raises, never waits for the network."""
         try:
-            # The way of nearly every record. The formatter is the program's code; all that happens
-            # on this way but for that and context is compiled.
+            # Nearly every record is done with the one compiled call. It looks at everything that
+            # can change, except for the formatter, which a program may set on a copy as well.
             if self.formatter is not None or not self._emit_fast(record):
                 self._emit(record)
         except MemoryError as error:  # it is not queued, and not counted as dropped
