@@ -47,7 +47,7 @@ SUBCOMMANDS: Final = {
         "log a web shop's traffic into Kafka, read it all back and compare",
     ),
     "prove": Subcommand(
-        "kiel_logging.verify.prove",
+        "kiel_logging.verify.proofs",
         "write the proof of one record, for somebody who has no Kafka",
     ),
     "spool": Subcommand(

@@ -111,7 +111,7 @@ THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
 ONLY: dict[str, set[str]] = {
     "kio": set(),  # the tests' second opinion
     "tornado": {"network", "clients", "handler/pausing_loop.py"},
-    "threading": {"handler", "native", "demo", "interrupt", "verify/watched.py"},
+    "threading": {"handler", "native", "demo", "interrupt", "verify/verification.py"},
     "ssl": {"clients", "network", "config"},
     "fcntl": {"journal/locks.py"},
 }

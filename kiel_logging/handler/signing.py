@@ -1,6 +1,6 @@
 """The options of signatures: the keys that sign and endorse, and the places for checkpoints.
 
-Each instance has a key of its own, which is kept nowhere else. The key that endorses instances is
+Each instance makes a new key, which is kept nowhere else. The key that endorses instances is
 read for each of them, and not kept either.
 """
 
@@ -37,7 +37,7 @@ class Signing:
     put: Put | None = field(repr=False)
 
     def signer(self, instance: str, report: Callable[[str], object]) -> "Signer":
-        """Return the signer of a new instance, with a key of its own that is kept nowhere else.
+        """Return the signer of a new instance, with a new key that is kept nowhere else.
 
         If the key can't be endorsed now, the instance does without, which is reported.
         """

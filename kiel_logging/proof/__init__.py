@@ -1,1 +1,1 @@
-"""What proves that a stream is complete: the headers that say so, and the chain of digests."""
+"""The proof that a stream is complete: its headers, the chain of digests, signed checkpoints."""

@@ -56,7 +56,7 @@ class Chain:
     """Makes the digests of streams with one key, or without a key.
 
     No attribute, variable or cache shows the key: a closure holds both halves of HMAC-SHA-256 begun
-    with it (RFC 2104), from which nobody computes the key again.
+    with it (RFC 2104), from which the key can't be computed.
 
     Attributes:
         key_id: which key it is; an empty text without one.

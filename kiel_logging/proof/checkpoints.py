@@ -1,6 +1,6 @@
 """Checkpoints: what an instance signs about a stream, and who vouches for the instance. Pure.
 
-Each instance has an Ed25519 key of its own, which it never stores. A checkpoint is a signed note
+Each instance makes an Ed25519 key, which it never stores. A checkpoint is a signed note
 (see ``notes.py``) of the key named ``kiel-logging/<instance>``, with this text::
 
     kiel-checkpoint-1

@@ -39,7 +39,7 @@ class Signature(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A text, and signatures that nobody has checked yet."""
+    """A text, and its signatures, which are not checked yet."""
 
     text: str
     signatures: tuple[Signature, ...]

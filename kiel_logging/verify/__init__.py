@@ -2,15 +2,15 @@
 
 ::
 
-    pages.py stream.py events.py audit.py     what is noted of each record
-    evidence.py                               and of signed checkpoints
-    looking.py judge.py                       what follows from it
-    names.py verdict.py                       each finding and its name; what they come to
+    pages.py stream.py events.py audit.py     notes on each record
+    evidence.py                               and on signed checkpoints
+    looking.py judge.py                       the findings that follow
+    names.py verdict.py                       each finding and its name; the verdict
     client.py reader.py                       from Kafka to the audit
-    report.py document.py                     for people, for programs
-    command.py options.py verification.py     the command
-    state.py watched.py                       runs that continue others
-    proofs.py prove.py                        one record; `kiel-logging prove`
+    report.py                                 for people, for programs
+    command.py options.py verification.py     the command, once or for ever
+    state.py                                  runs that continue others
+    proofs.py                                 one record; `kiel-logging prove`
 
-Evidence, audit, judge and proofs are pure and know nothing of Kafka.
+Evidence, audit, judge and their helpers are pure and know nothing of Kafka.
 """

@@ -4,7 +4,7 @@ Pure: it knows of partitions and offsets, and nothing of Kafka. Records come in 
 offsets within a partition; partitions may interleave in any way.
 
 Digests of several kinds may stand under the name of one instance: with one of the keys, without a
-key, and none at all. Each kind is a stream of its own here, for anybody can write records of the
+key, and none at all. Each kind is a separate stream here, for anybody can write records of the
 last two; ``judge.py`` decides which of them is the instance's. Records whose digests match nothing
 are only counted, with some examples.
 """
@@ -17,11 +17,10 @@ from kiel_logging.proof import headers as names
 from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, Chain, Digest
 from kiel_logging.proof.instances import INSTANCE
 from kiel_logging.records import Header
-from kiel_logging.verify import events, room
+from kiel_logging.verify import events, pages
 from kiel_logging.verify.events import Claim, Report
 from kiel_logging.verify.evidence import Account, Registry
-from kiel_logging.verify.pages import PLACE_BITS
-from kiel_logging.verify.room import Room
+from kiel_logging.verify.pages import PLACE_BITS, Room
 from kiel_logging.verify.stream import Stream, note
 from kiel_logging.wire.record_body import encode_body
 
@@ -64,7 +63,7 @@ class _Source(NamedTuple):
 
 
 class Audit:
-    """What was read of one topic.
+    """The records of one topic, as far as they were read.
 
     Args:
         topic: the name of the topic for which the records were sealed.
@@ -76,7 +75,7 @@ class Audit:
     Attributes:
         records: how many.
         key_ids: which keys were given.
-        unmarked: those of nobody, without a header of ours.
+        unmarked: those without a kiel- header.
         unreadable: those whose headers are ours and make no sense; ``unreadable_at`` has places.
         uncounted: those of streams for which there was no memory.
         unverified: by instance, those whose digests match nothing.
@@ -89,7 +88,7 @@ class Audit:
         chains: Sequence[Chain] = (),
         registry: Registry | None = None,
         *,
-        memory: int = room.DEFAULT,
+        memory: int = pages.DEFAULT,
         has_checkpoints: bool = False,
     ) -> None:
         self.topic = topic
@@ -98,7 +97,7 @@ class Audit:
         self.key_ids = {chain.key_id for chain in chains}
         self._chains = (*chains, Chain.of())
         self._room = Room(memory)
-        self._for_strangers = Room(room.FOR_STRANGERS)
+        self._for_strangers = Room(pages.FOR_STRANGERS)
         self._sources: dict[bytes, _Source] = {}
         self._plain: dict[bytes, Stream] = {}
         self._sealed: list[dict[bytes, Stream]] = [{} for _ in self._chains]
@@ -208,7 +207,7 @@ class Audit:
         chained: bool = False,
         keyed: bool = False,
     ) -> Stream | None:
-        if not self._room.take(room.STREAM):
+        if not self._room.take(pages.STREAM):
             return None
         name = instance.decode("ascii")
         stream = Stream(name, chained=chained, keyed=keyed, room=self._room)
@@ -227,7 +226,7 @@ class Audit:
     ) -> None:
         found = self.unverified.get(instance)
         if found is None:
-            if not self._for_strangers.take(room.STREAM):
+            if not self._for_strangers.take(pages.STREAM):
                 self.unlisted += 1
                 return
             found = self.unverified[instance] = Unverified()
@@ -271,7 +270,7 @@ class Audit:
         self.unreadable += 1
         note(self.unreadable_at, place)
 
-    # What was noted.
+    # The notes.
 
     @property
     def instances(self) -> set[bytes]:

@@ -1,23 +1,29 @@
-"""From the command line, and a librdkafka or Java configuration, to a consumer's configuration.
+"""Clients of Kafka, from the command line and a librdkafka or Java configuration.
 
-One table says which option of ours has which name at librdkafka.
+One table says which of our options has which name at librdkafka.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+
 from kiel_logging.config.credentials import Secret
 from kiel_logging.config.properties import options_from
 from kiel_logging.confluent import READ_ALL
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.verify.errors import CannotVerify
+from kiel_logging.verify.options import CannotVerify
+from kiel_logging.verify.window import Retention
 
 _CONSUMER: Final = {
     **READ_ALL,
     "group.id": "kiel-verify",
     "client.id": "kiel-verify",
     "allow.auto.create.topics": False,
-    # What is deleted while it is read must not be skipped in silence.
+    # Records that are deleted while they are read must not be skipped in silence.
     "auto.offset.reset": "error",
     "check.crcs": True,
     # Ahead of the checker, for each partition; by default it would be 100,000 records of each.
@@ -78,3 +84,31 @@ def consumer_config(
     }
     isolation = "read_uncommitted" if uncommitted else "read_committed"
     return {**_CONSUMER, **theirs, "isolation.level": isolation}
+
+
+_MOST_S: Final = 10.0
+_FOR_EVER: Final = -1
+
+
+def retention(config: Mapping[str, Any], topic: str, timeout: float) -> Retention | None:
+    """Return the retention of ``topic``; None if the brokers don't say.
+
+    Args:
+        config: the consumer's.
+        topic: its name.
+        timeout: seconds to wait.
+    """
+    settings: dict[str, Any] = {**connection_config(config), "error_cb": lambda _: None}
+    admin = AdminClient(settings)
+    asked = ConfigResource(ResourceType.TOPIC, topic)
+    seconds = min(timeout, _MOST_S)
+    try:
+        answers = admin.describe_configs([asked], request_timeout=seconds)
+        found = answers[asked].result(seconds)
+        ms, size = (int(found[name].value) for name in ("retention.ms", "retention.bytes"))
+        deletes = "delete" in found["cleanup.policy"].value
+    except (KafkaException, KeyError, TypeError, ValueError, TimeoutError):
+        return None
+    if not deletes:
+        return Retention(None)
+    return Retention(None if ms == _FOR_EVER else ms, by_size=size != _FOR_EVER)

@@ -11,9 +11,8 @@ from kiel_logging.errors import ConfigurationError
 from kiel_logging.extras import advice
 from kiel_logging.printable import printable
 from kiel_logging.proof.chain import SHORTEST_KEY, Chain
-from kiel_logging.verify import room
-from kiel_logging.verify.errors import CannotVerify
-from kiel_logging.verify.options import VerifyOptions
+from kiel_logging.verify import pages
+from kiel_logging.verify.options import CannotVerify, VerifyOptions
 from kiel_logging.verify.threats import table
 
 _DOES_NOT_HOLD: Final = 1
@@ -29,8 +28,8 @@ and commits no offsets.
 
 Numbers show losses on the way. Digests without a key show them too, and damage; against people
 who can write to the topic they prove nothing. Digests with a key are evidence against everybody
-who does not have it, and signed checkpoints against everybody who can't change the place where they
-were put, as far as the table at the end goes.
+without it, and signed checkpoints against everybody who can't change the place where they were put,
+as far as the table at the end goes.
 """
 
 _EPILOG: Final = f"""\
@@ -118,10 +117,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--memory",
         type=_mebibytes,
-        default=room.DEFAULT,
+        default=pages.DEFAULT,
         metavar="MIB",
         help="most memory for notes on records; about 45 MiB for a million "
-        f"({room.DEFAULT // _MIB})",
+        f"({pages.DEFAULT // _MIB})",
     )
 
 

@@ -23,7 +23,7 @@ _MOST_SHOWN: Final = 250
 
 
 class Claim(NamedTuple):
-    """What a record that starts a stream says of itself, whether or not its digest matches."""
+    """The claims of a record that starts a stream, whether or not its digest matches."""
 
     topic: str
     key: str

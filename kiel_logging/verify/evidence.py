@@ -17,8 +17,8 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from kiel_logging.proof.checkpoints import END, HEARTBEAT, Evidence
-from kiel_logging.verify import room
-from kiel_logging.verify.room import Room
+from kiel_logging.verify import pages
+from kiel_logging.verify.pages import Room
 
 SILENCE_MS: Final = int(3 * HEARTBEAT * 1000)
 """Milliseconds without a checkpoint after which a program counts as silent."""
@@ -116,7 +116,7 @@ class Registry:
         streams: by topic and instance, the keys and what they have signed.
     """
 
-    def __init__(self, trusted: Collection[bytes] = (), *, memory: int = room.DEFAULT) -> None:
+    def __init__(self, trusted: Collection[bytes] = (), *, memory: int = pages.DEFAULT) -> None:
         self.trusted = frozenset(trusted)
         self.vouches = bool(trusted)
         self.uncounted = 0
@@ -126,7 +126,7 @@ class Registry:
     def add(self, evidence: Evidence, *, outside: bool) -> None:
         """Note a checkpoint, which is from ``outside`` of its topic or not."""
         self.vouches |= outside
-        if not self._room.take(room.NOTE):
+        if not self._room.take(pages.NOTE):
             self.uncounted += 1
             return
         checkpoint = evidence.checkpoint

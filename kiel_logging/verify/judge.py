@@ -290,7 +290,7 @@ class _Judgement:
         at = looking.place(self._stream, last + 1)
         return _example(first, last, looking.place(self._stream, first - 1) if at is None else at)
 
-    # What is not there.
+    # Absent numbers.
 
     def _find_absent(self) -> None:
         absent, stream = self._absent, self._stream
@@ -313,7 +313,7 @@ class _Judgement:
         if self._absent.running and self._account.is_silent(self._window.now):
             self._add(names.SILENT, 1, [self._at(self._stream.last)])
 
-    # What is there, and not as it was.
+    # Records that are not as they were sent.
 
     def _find_broken(self) -> None:
         self._add_numbers(
@@ -379,7 +379,7 @@ class _Judgement:
         elif not self._absent.running:
             self._add_numbers(unproved, looking.present(stream, self._account.last + 1))
 
-    # What the instance reports itself.
+    # The reports of the instance itself.
 
     def _find_reported(self) -> None:
         drops = self._stream.drops
@@ -387,7 +387,7 @@ class _Judgement:
 
 
 def first_places(places_by_partition: Mapping[int, list[int]]) -> Iterator[Example]:
-    """Yield the first places as examples; which number they are can't be told."""
+    """Yield the first places as examples; their numbers are unknown."""
     places = sorted(place for places in places_by_partition.values() for place in places)
     return (_example(None, None, place) for place in places)
 

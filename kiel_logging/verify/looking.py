@@ -1,4 +1,4 @@
-"""What the pages of a stream show: gaps, links that don't hold, records that were swapped. Pure."""
+"""The findings in the pages of a stream: gaps, broken links, swapped records. Pure."""
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
@@ -11,8 +11,8 @@ from kiel_logging.verify.stream import Range, Stream, note
 def absent(
     stream: Stream, last: int, others: Iterable[Stream] = (), numbers: Collection[int] = ()
 ) -> Iterator[Range]:
-    """Yield what is not there of 1 to ``last``: neither in ``stream``, nor in ``others`` of the
-    same instance, nor among the ``numbers`` of records that were altered."""
+    """Yield the numbers from 1 to ``last`` that are absent from ``stream``, from ``others`` of the
+    same instance, and from the ``numbers`` of records that were altered."""
     there = [_present(one) for one in (stream, *others)]
     there.append((number, number) for number in sorted(numbers))
     expected = 1

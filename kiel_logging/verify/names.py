@@ -22,7 +22,7 @@ class Weight(Enum):
 
 
 class Finding(NamedTuple):
-    """What is found under a name; ``unit`` is what is counted."""
+    """The meaning of a name; ``unit`` is what is counted."""
 
     weight: Weight
     unit: str

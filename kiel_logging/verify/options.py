@@ -1,9 +1,13 @@
-"""What the command line asked for, as values."""
+"""The options of the command line, as values; and the one error of the command."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from kiel_logging.proof.chain import Chain
+
+
+class CannotVerify(Exception):
+    """The topics can't be checked; the message is shown to the user as it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

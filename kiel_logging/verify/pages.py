@@ -1,12 +1,12 @@
-"""What is kept of each number of a stream: 33 bytes, in pages of 64 numbers.
+"""The notes on each number of a stream, 33 bytes in pages of 64 numbers, and room for them.
 
 For each: the first 64 bits of its digest (without a chain: a hash of the record) and of its
 predecessor's, where it is, its timestamp, and flags. So a million records need about 45 MB, in
 whatever order they come, and a page is looked through by a few operations on bytes.
 
-64 bits are enough here. Each record's whole digest is compared when it is read; what the bits are
-for is to tell copies apart and to link neighbours. Who lacks the key can't choose them; where there
-is no key, anybody can compute a whole chain of his own anyway.
+64 bits are enough here. Each record's whole digest is compared when it is read; the bits
+distinguish copies and link neighbours. People without the key can't choose them; where there is no
+key, anybody can compute a whole other chain anyway.
 """
 
 from array import array
@@ -18,7 +18,7 @@ SIZE: Final = 1 << BITS
 MASK: Final = SIZE - 1
 
 INTACT: Final = 1
-"""There is a copy that is as it was sent, as far as can be told."""
+"""There is a copy that is as it was sent, as far as its digest shows."""
 ORDERED: Final = 2
 """There is an intact copy behind lower numbers only."""
 LATE: Final = 4
@@ -66,3 +66,41 @@ def runs(marks: bytes | bytearray, wanted: bytes) -> Iterator[tuple[int, int]]:
             return
         yield start, end
         start = marks.find(wanted, end)
+
+
+PAGE: Final = 3_000
+"""Bytes, about, that 64 numbers take."""
+STREAM: Final = 3_000
+"""And a stream without its pages."""
+NOTE: Final = 400
+"""And each fact beside that: a copy that differs, a loss, an end."""
+
+DEFAULT: Final = 2 * 1024**3
+FOR_STRANGERS: Final = 64 * 1024**2
+"""Bytes for records whose digests don't match: people without the key can write millions."""
+
+
+class Room:
+    """Memory that is given out, until there is no more.
+
+    Attributes:
+        exceeded: how often it did not suffice.
+    """
+
+    __slots__ = ("_left", "exceeded")
+
+    def __init__(self, size: int = DEFAULT) -> None:
+        self._left = size
+        self.exceeded = 0
+
+    def take(self, size: int) -> bool:
+        """Return whether there is room for ``size`` bytes, which is taken then."""
+        if size > self._left:
+            self.exceeded += 1
+            return False
+        self._left -= size
+        return True
+
+    def give(self, size: int) -> None:
+        """Take room back."""
+        self._left += size

@@ -1,7 +1,7 @@
 """From Kafka to the audits: every record of some topics, from end to end.
 
 The ends are those of when the reading begins: a topic that is written all the time has no other.
-Where something is absent that may be on its way, the reading goes on for a while.
+Where something is absent that may be on its way, it reads on for a while.
 """
 
 import time
@@ -16,7 +16,7 @@ from confluent_kafka import TopicPartition as Assignment
 
 from kiel_logging.confluent import is_end, reason, watermarks
 from kiel_logging.records import Header, TopicPartition
-from kiel_logging.verify.errors import CannotVerify
+from kiel_logging.verify.options import CannotVerify
 
 _MESSAGES: Final = 5_000
 """At once: fewer calls, and not much memory."""
@@ -114,7 +114,7 @@ def read_topics(
         timeout: seconds to wait for brokers.
         progress: called now and then.
         read: the last record of each partition that was read before; it is kept up to date.
-        grace: seconds to go on reading for as long as ``waits()`` returns True.
+        grace: seconds to read on for as long as ``waits()`` returns True.
 
     Raises:
         CannotVerify: no broker answers, a topic is not there, or nothing comes for ``timeout``
@@ -122,7 +122,7 @@ def read_topics(
     """
     troubles: list[str] = []
     try:
-        # What librdkafka has to say while it waits is the cause of what it raises in the end.
+        # Messages of librdkafka while it waits are the cause of the error that it raises later.
         consumer = Consumer({**config, "error_cb": lambda error: troubles.append(error.str())})
         with closing(consumer):
             partitions = list(_partitions(consumer, list(audits), timeout))
@@ -367,7 +367,7 @@ class _Reading:
 def _add(audit: Sink, partition: int, offset: int, message: Any) -> None:
     try:
         headers = message.headers()
-    except UnicodeDecodeError:  # no client of ours wrote that
+    except UnicodeDecodeError:  # none of our clients wrote that
         audit.add_unreadable(partition, offset)
         return
     audit.add(partition, offset, message.timestamp()[1], message.key(), message.value(), headers)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from kiel_logging.records import TopicPartition
-from kiel_logging.verify import room
+from kiel_logging.verify import pages
 from kiel_logging.verify.audit import Audit, Unverified
-from kiel_logging.verify.errors import CannotVerify
 from kiel_logging.verify.events import Claim
 from kiel_logging.verify.evidence import Registry, Signed
+from kiel_logging.verify.options import CannotVerify
 from kiel_logging.verify.pages import Page
 from kiel_logging.verify.reader import Newest, Read
 from kiel_logging.verify.stream import Course, Recovery, Start, Stream
@@ -158,7 +158,7 @@ def _into_stream(stream: Stream, content: Mapping[str, Any]) -> None:
     stream.settled_link = link[0], link[1]
     for index, *page in content["pages"]:
         stream.pages[index] = _page(page)
-        stream.room.take(room.PAGE)
+        stream.room.take(pages.PAGE)
     for partition, bottom, top, previous, descents in content["courses"]:
         course = stream.courses[partition] = Course(bottom)
         course.top, course.previous, course.descents = top, previous, descents

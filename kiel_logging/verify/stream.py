@@ -8,9 +8,18 @@ partition that is read later.
 from bisect import insort
 from typing import Final, NamedTuple
 
-from kiel_logging.verify import room
-from kiel_logging.verify.pages import BITS, INTACT, LATE, MASK, ORDERED, PLACE_BITS, SIZE, Page
-from kiel_logging.verify.room import Room
+from kiel_logging.verify import pages
+from kiel_logging.verify.pages import (
+    BITS,
+    INTACT,
+    LATE,
+    MASK,
+    ORDERED,
+    PLACE_BITS,
+    SIZE,
+    Page,
+    Room,
+)
 
 Range = tuple[int, int]
 """The first and the last of numbers in a row."""
@@ -28,7 +37,7 @@ def note(places_by_partition: dict[int, list[int]], place: int) -> None:
 
 
 class Start(NamedTuple):
-    """What the record that starts a stream says of it; ``number`` is its own."""
+    """The facts in the record that starts a stream; ``number`` is its own."""
 
     number: int
     handler: str
@@ -66,7 +75,7 @@ class Course:
 
 
 class Stream:
-    """What is known of one instance: its records with digests of one kind.
+    """The notes on one instance: its records with digests of one kind.
 
     Attributes:
         keyed: whether its digests are made with a key.
@@ -139,7 +148,7 @@ class Stream:
             if page is None or index in conflicts or not self._is_sound(page, first):
                 return
             del self.pages[index]
-            self.room.give(room.PAGE)
+            self.room.give(pages.PAGE)
             self.settled = (index << BITS) + MASK
             self.settled_link = page.digests[MASK], page.times[MASK]
 
@@ -158,7 +167,7 @@ class Stream:
                 self.intact += 1
                 self._add_repeat(number, place)
                 return
-            if not self.room.take(room.PAGE):
+            if not self.room.take(pages.PAGE):
                 self.uncounted += 1
                 return
             page = self.pages[number >> BITS] = Page()
@@ -196,7 +205,7 @@ class Stream:
         if link in variants:
             self._add_repeat(number, max(variants[link], place))
             place = min(variants[link], place)
-        elif not self.room.take(room.NOTE):
+        elif not self.room.take(pages.NOTE):
             self.uncounted += 1
             return
         variants[link] = place
@@ -209,7 +218,7 @@ class Stream:
 
     def may_note(self, facts: int = 1) -> bool:
         """Return whether there is memory for so many more facts."""
-        if self.room.take(facts * room.NOTE):
+        if self.room.take(facts * pages.NOTE):
             return True
         self.uncounted += 1
         return False

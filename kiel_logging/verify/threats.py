@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 
 
 class Threat(NamedTuple):
-    """One thing that somebody does, and what is found of it.
+    """A deed, and the findings that it causes.
 
     Attributes:
         who: the kind of person.
         does: the deed.
-        without_key: found with neither key nor signatures.
+        without_key: found without a key or signatures.
         with_key: found with the key of the digests.
         endorsed: found without that key, with signed checkpoints in the topic and --trust.
         elsewhere: found without that key, with signed checkpoints that this person can't change:
@@ -43,7 +43,7 @@ COLUMNS: Final = {
     "endorsed": "--trust",
     "elsewhere": "checkpoints elsewhere",
 }
-"""What the cells of a row are headed."""
+"""The headings of a row's cells."""
 
 THREATS: Final = (
     Threat(

@@ -1,4 +1,4 @@
-"""What an audit comes to: values only, which the report and the JSON document show."""
+"""The outcome of an audit: values only, which the report and the JSON document show."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Who numbers and seals records: in Python, in C, record by record for the spool: all the same."""
+"""Numbers and seals of records are the same in Python, in C, and record by record for the spool."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_an_event_keeps_its_loss(way: Callable[..., Any]) -> None:
 @seals
 @given(stream=streams)
 def test_the_size_is_that_of_the_record(key: bytes | None, stream: list[Item]) -> None:
-    """To the byte, as whoever splits a batch will count it; the memory is as it was."""
+    """To the byte, as the split of a batch counts it; the memory is as it was."""
     made = Stamper(INSTANCE, chain_of(key)).stamp(stream)
     assert [one.size for one in made] == [record_size(one.record) for one in made]
     assert [one.memory for one in made] == [one.memory for one in stream]
@@ -120,7 +120,7 @@ def test_the_size_is_that_of_the_record(key: bytes | None, stream: list[Item]) -
 
 @pytest.mark.parametrize("chain", [False, True])
 def test_the_most_that_a_stamp_takes(chain: bool) -> None:
-    """What the conversion leaves room for is enough, and no more, for the largest number."""
+    """The room that the conversion leaves is enough, and no more, for the largest number."""
     made = Stamper(INSTANCE, Chain.of() if chain else None)
     made.restore("logs", State(10**MOST_DIGITS - 2, FIRST).to_bytes())
     before = item()
@@ -160,7 +160,7 @@ def test_each_topic_has_digests_of_its_own() -> None:
 
 
 def test_nothing_shows_the_key() -> None:
-    """No attribute of what makes the digests, nor of its owner; nor does a variable."""
+    """No attribute of the object that makes the digests or of its owner has it, and no variable."""
     made = Stamper(INSTANCE, Chain.of(KEY))
     made.stamp([item()])
     shown = [made, *vars(made).values()]
@@ -222,7 +222,7 @@ def test_a_skipped_number_is_given_to_no_record() -> None:
 
 
 def test_what_a_state_tells() -> None:
-    """The last number, for whoever finds it on the disk of one that died."""
+    """The last number, for the process that finds it on the disk of one that died."""
     made = Stamper(INSTANCE, Chain.of())
     assert (made.state("logs"), made.sequence("logs"), "logs" in made) == (None, 0, False)
     stamped = made.stamp([item(), item()])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from kiel_logging.proof.chain import Chain
-from kiel_logging.verify import room
+from kiel_logging.verify import pages
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.judge import judge
 from kiel_logging.verify.verdict import Example, Proof, State
@@ -19,7 +19,7 @@ SECRET, OTHER = b"a secret of sixteen", b"another secret"
 
 
 def plain(count: int) -> Partitions:
-    """A stream without a chain, and thus without words of its own."""
+    """A stream without a chain, and thus without events."""
     stamper = Stamper(chain=False)
     return [[stamper.stamp(b"%d" % number) for number in range(count)]]
 
@@ -40,17 +40,17 @@ def test_a_whole_stream_is_clean(count: int, partitions: int) -> None:
 
 
 def test_a_stream_without_a_chain_is_clean() -> None:
-    """It is not expected to have a last word."""
+    """It is not expected to have an end record."""
     assert found(plain(100)) == {}
 
 
 def test_an_empty_topic_is_clean() -> None:
-    """There is nobody who could have lost anything."""
+    """No instance can have lost anything."""
     assert audited([[]]).streams == ()
 
 
 def test_streams_are_told_apart() -> None:
-    """Each instance has numbers of its own."""
+    """Each instance counts from 1."""
     streams = [shipped(5, stamper=Stamper(instance))[0] for instance in (A, B, C)]
     mixed = [record for records in zip(*streams, strict=True) for record in records]
     verdict = audited([mixed])
@@ -104,7 +104,7 @@ def with_copy(records: list[Stamped], at: int, to: int) -> list[Stamped]:
 
 
 def forged(at: int) -> Stamped:
-    """A record with a digest of its own, where no secret is needed for that."""
+    """A record with a valid digest, where no secret is needed for that."""
     other = Stamper()
     for number in range(at):
         other.stamp(b"%d" % number)
@@ -201,7 +201,7 @@ def test_a_replaced_record_breaks_both_of_its_links(number: int) -> None:
 
 @pytest.mark.parametrize("number", [63, 64, 127, 128])
 def test_where_records_conflict_one_that_links_is_enough(number: int) -> None:
-    """Which of the two was forged can be told by the others."""
+    """The other records show which of the two was forged."""
     (records,) = shipped(300)
     assert found([[*records[:number], forged(number - 1), *records[number:]]]) == {"conflict": 1}
 
@@ -239,7 +239,7 @@ def test_with_a_secret_it_is_found_as_well(name: str) -> None:
     ],
 )
 def test_without_a_chain(change: Change, expected: dict[str, int]) -> None:
-    """Numbers alone tell of losses, swaps and copies; not of what was altered."""
+    """Numbers alone show losses, swaps and copies, but no altered records."""
     assert found([change(plain(100)[0])]) == expected
 
 
@@ -261,7 +261,7 @@ def test_each_copy_without_its_digest_is_altered() -> None:
 
 
 def test_records_without_digest_where_a_key_was_given() -> None:
-    """Whoever has a key expects all of them to be sealed."""
+    """With a key, all of them are expected to be sealed."""
     assert found(plain(10), secret=b"s") == {"unchained": 10}
     assert found(plain(10)) == {}
 
@@ -319,7 +319,7 @@ def test_no_more_is_kept_than_is_shown() -> None:
     assert len(plain_one.repeated) == 10
 
 
-# -- what the handler tells ------------------------------------------------------------------------
+# -- what the handler reports ----------------------------------------------------------------------
 
 
 def test_drops_that_were_told_are_losses() -> None:
@@ -330,7 +330,7 @@ def test_drops_that_were_told_are_losses() -> None:
 
 
 def test_drops_that_come_again_are_the_same_drops() -> None:
-    """A repeat tells nothing new."""
+    """A repeat reports nothing new."""
     stamper = Stamper()
     records = [stamper.event("drops", records=412), stamper.end()]
     assert found([[*records, *records]]) == {"dropped": 412, "repeated": 2}
@@ -360,7 +360,7 @@ def test_drops_excuse_the_numbers_that_they_name(
 
 
 def test_the_end_has_to_be_the_last_record() -> None:
-    """An instance that goes on has not ended."""
+    """An instance that continues has not ended."""
     stamper = Stamper()
     records = [stamper.stamp(b""), stamper.end(), stamper.stamp(b"")]
     assert found([records]) == {"unfinished": 1}
@@ -513,7 +513,7 @@ def test_a_topic_that_was_altered_from_end_to_end_is_damage(secret: bytes | None
 
 
 def test_where_a_key_fits_a_stream_with_another_one_is_a_forgery() -> None:
-    """Somebody without the key writes a stream with a key of their own into the topic."""
+    """A writer without the key puts a stream with another key into the topic."""
     mine, theirs = Stamper(secret=SECRET), Stamper(B, secret=OTHER)
     records = shipped(5, stamper=mine)[0] + shipped(5, stamper=theirs)[0]
     assert found([records], secret=SECRET) == {"altered": 7}
@@ -623,7 +623,7 @@ def test_unmarked_records_in_a_topic_with_a_key_are_failures() -> None:
 
 
 def crowd(*, count: int, secret: bytes | None = None) -> Audit:
-    """An audit with little memory, of records with a digest that nobody needs a key for."""
+    """An audit with little memory, of records with digests that need no key."""
     audit = Audit("t", () if secret is None else [Chain.of(secret)], memory=1024 * 1024)
     for number in range(count):
         stamper = Stamper(f"{number % 500:032x}")
@@ -645,7 +645,7 @@ def test_memory_has_a_bound_which_is_reported() -> None:
 
 def test_people_without_the_key_cost_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many instances and numbers they make up; their records are counted."""
-    monkeypatch.setattr(room, "FOR_STRANGERS", 30_000)
+    monkeypatch.setattr(pages, "FOR_STRANGERS", 30_000)
     audit = Audit("t", [Chain.of(SECRET)])
     for offset in range(2_000):
         number = str(offset + 1).encode()

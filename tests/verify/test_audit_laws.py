@@ -208,7 +208,7 @@ def test_a_secret_leaves_nothing_to_do_unseen(data: st.DataObject) -> None:
 
 
 def _of_chains(partitions: Partitions) -> list[list[Stamped]]:
-    """What the chained streams are, in the order of each."""
+    """The chained streams, in the order of each."""
     return [
         [record for record in records if _is_of(record, instance)]
         for records in partitions

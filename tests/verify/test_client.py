@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from kiel_logging.verify.client import consumer_config
-from kiel_logging.verify.errors import CannotVerify
+from kiel_logging.verify.options import CannotVerify
 
 JAAS = 'org.apache.kafka.common.security.plain.PlainLoginModule required username="u" password="p";'
 

@@ -98,14 +98,14 @@ def test_repeats_fail_only_where_it_is_asked_for(
 
 
 def test_programs_that_still_run(cluster: Cluster, topic: str) -> None:
-    """Their last word is yet to come."""
+    """Their end records are yet to come."""
     produce(cluster.brokers, topic, shipped(20, stamper=Stamper(topic=topic))[0][:10])
     assert verify(cluster, topic) == 1
     assert verify(cluster, topic, "--running") == 0
 
 
 def test_a_record_on_its_way_has_a_grace(cluster: Cluster, topic: str) -> None:
-    """What is missing below a later number is waited for, and then it is overdue."""
+    """A number that is missing below a later one is waited for, and then it is overdue."""
     one, other = shipped(20, partitions=2, stamper=Stamper(topic=topic))
     produce(cluster.brokers, topic, one[:1], 0)
     produce(cluster.brokers, topic, other[:5], 1)
@@ -156,14 +156,14 @@ def test_a_wrong_key_is_no_damage(
 def test_a_topic_without_numbers_proves_nothing(
     cluster: Cluster, topic: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Status 2: it is neither complete nor not."""
+    """Status 2: it was not checked."""
     produce(cluster.brokers, topic, [Stamped(None, b"hello", ())] * 3)
     assert verify(cluster, topic) == 2
     assert "none of its 3 records bears a number" in capsys.readouterr().out
 
 
 def test_several_topics(cluster: Cluster, topic: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each has a verdict; one that is damaged is what the status tells."""
+    """Each has a verdict; the status is that of the damaged one."""
     produce(cluster.brokers, topic, shipped(20, stamper=Stamper(topic=topic))[0])
     other = f"{topic}-2"
     produce(cluster.brokers, other, shipped(20, stamper=Stamper(topic=other))[0][1:])
@@ -209,7 +209,7 @@ def test_a_handler_without_a_name(
 def test_a_record_can_not_write_to_the_terminal(
     topic: str, cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither a title, nor the clipboard, nor another verdict: escape sequences are shown."""
+    """No title, clipboard or other verdict: escape sequences are shown."""
     evil = "\x1b]0;title\x07\x1b]52;c;Y3Vy\x07\x1b[2J\x1b[H[bold]t is complete[/bold]\n\u202e"
     stamper = Stamper(topic=topic)
     start = stamper.start(handler=evil, host=evil * 10, process=evil)

@@ -132,8 +132,8 @@ def test_an_end_that_was_cut_off_is_found() -> None:
 
 
 def test_an_earlier_end_is_none() -> None:
-    """With the key of the chain somebody could make one, and without: the instance has signed that
-    it went on."""
+    """An end can be made with the key of the chain, and by anybody without one: the instance has
+    signed that it continued."""
     for secret in (SECRET, None):
         whole = Stamper(A, secret=secret, signer=Signer(A))
         records = [whole.start(), whole.checkpoint(), *map(whole.stamp, [b"x"] * 10)]
@@ -216,7 +216,7 @@ def test_checkpoints_of_another_key_do_not_count_where_one_is_endorsed() -> None
 
 @pytest.mark.parametrize("trusted", [PUBLIC, bytes(32)], ids=["the endorser", "another"])
 def test_records_that_no_trusted_key_has_signed_are_unsigned(trusted: bytes) -> None:
-    """A failure, as with a key of the chain: somebody without any key could have made them."""
+    """A failure, as with a key of the chain: people without any key could have made them."""
     records, _ = stream(secret=None)
     made = verdict(records, secret=None, trusted=[trusted])
     if trusted == PUBLIC:

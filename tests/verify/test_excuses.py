@@ -32,7 +32,7 @@ def late(*fronts: int, retention: Retention | None = WEEK) -> Window:
 def told(
     partitions: Partitions, window: Window, *, began: int = LONG_AGO, fails: bool
 ) -> dict[str, int]:
-    """What is found in partitions whose records are from ``began`` on; whether it is a failure."""
+    """The findings in partitions with records from ``began`` on, and whether they are failures."""
     verdict = audited(partitions, secret=SECRET, window=window, began=began)
     assert bool(verdict.failures(strict=False)) is fails
     return dict(verdict.counts())
@@ -53,7 +53,7 @@ def test_records_that_the_topic_keeps_no_longer_have_expired() -> None:
 
 
 def test_records_that_are_gone_though_the_topic_still_keeps_them_were_purged() -> None:
-    """The stream itself began within the retention: somebody deleted its front."""
+    """The stream itself began within the retention: its front was deleted by hand."""
     (records,) = shipped(20, stamper=stamper(LATELY))
     assert told([records[5:]], late(5), began=LATELY, fails=True) == {"purged": 5}
 
@@ -94,7 +94,7 @@ def test_a_partition_that_begins_late_excuses_no_more_records_than_it_had() -> N
 
 
 def test_a_partition_excuses_only_what_is_below_its_numbers() -> None:
-    """What is missing above the first number that is left of it was not in front of that."""
+    """A number above the first one that is left of it was not in front of that."""
     one, other = shipped(20, partitions=2, stamper=stamper())
     # Numbers 2, 4 ... 10 were in the partition that begins late, 9 and 15 in the other.
     gone = [record for at, record in enumerate(one) if at not in (4, 7)]
@@ -103,7 +103,7 @@ def test_a_partition_excuses_only_what_is_below_its_numbers() -> None:
 
 
 def test_partitions_excuse_each_what_is_below_their_own_numbers() -> None:
-    """What one of them has room for is of no use to numbers that it can't have had."""
+    """The room in one of them is of no use to numbers that it can't have had."""
     one, other = shipped(20, partitions=2, stamper=stamper())
     assert told([one[2:], other[5:]], late(2, 5), fails=False) == {"expired": 7}
     assert told([one[2:], other[5:]], late(100, 2), fails=True) == {"expired": 6, "removed": 1}
@@ -140,7 +140,7 @@ def test_an_end_that_would_be_younger_than_the_topic_keeps_records_has_no_excuse
 
 
 def test_a_start_that_is_missing_elsewhere_has_no_excuse() -> None:
-    """What was in front of the other partition is accounted for by number 2."""
+    """Number 2 accounts for the offset in front of the other partition."""
     one, other = shipped(20, partitions=2, stamper=stamper())
     assert told([one, other[1:]], late(0, 1), fails=False) == {"expired": 1}
     assert told([one[1:], other[1:]], late(0, 1), fails=True) == {"expired": 1, "removed": 1}

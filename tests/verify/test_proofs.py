@@ -1,4 +1,4 @@
-"""``kiel-logging prove`` and ``verify --proof``: one record, for somebody without Kafka."""
+"""``kiel-logging prove`` and ``verify --proof``: one record, for people without Kafka."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def other_path(proof: dict[str, Any]) -> None:
 
 
 def other_note(proof: dict[str, Any]) -> None:
-    """A note that nobody has signed."""
+    """A note without a valid signature."""
     evidence = proof["evidence"]
     evidence["note"] = evidence["note"].replace("topic t", "topic u")
 
@@ -154,7 +154,7 @@ def test_from_a_topic_to_a_file_to_somebody_without_kafka(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In a process that can import neither a client of Kafka nor the handler."""
+    """In a process that can't import a client of Kafka."""
     produce(cluster.brokers, topic, signed_topic(secret, topic))
     place = ("--brokers", cluster.brokers, "--topic", topic, "--partition", "0")
     assert main(["prove", *place, "--offset", "60"]) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kiel_logging.proof.chain import Chain
-from kiel_logging.verify import room
+from kiel_logging.verify import pages
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.judge import judge
 from kiel_logging.verify.verdict import TopicVerdict
@@ -34,7 +34,7 @@ def audited(
     base: int = 0,
     began: int = 1_000,
     topic: str = "t",
-    memory: int = room.DEFAULT,
+    memory: int = pages.DEFAULT,
 ) -> TopicVerdict:
     """The verdict, with the partitions read in ``order``: a partition for each record.
 
@@ -54,12 +54,12 @@ def audited(
 
 
 def found(partitions: Partitions, **more: object) -> Found:
-    """What is found, and how often, but for the absence of a key."""
+    """Each finding and its count, but for the absence of a key."""
     return harm(audited(partitions, **more))  # type: ignore[arg-type]
 
 
 def harm(verdict: TopicVerdict) -> Found:
-    """What a verdict has found, but for the absence of a key where none was given."""
+    """The findings of a verdict, but for the absence of a key where none was given."""
     counts = dict(verdict.counts())
     if not verdict.keyed:
         counts.pop("unsigned", None)
