@@ -21,10 +21,11 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler, Stats
-from kiel_logging.errors import NotAcknowledged, SpoolError
+from kiel_logging.errors import NotAcknowledged, SpoolError, SpoolFull
 from kiel_logging.handler.loading import modules
 from kiel_logging.handler.shipper import Shipper
-from kiel_logging.journal.local_stream import LocalStream
+from kiel_logging.journal.local_stream import Appended, LocalStream
+from kiel_logging.journal.stream import START
 from tests.handler.interruption import interrupt
 from tests.handler.shipped import (
     QUICK,
@@ -616,6 +617,32 @@ def test_a_recovery_is_told_in_a_chain(
         (2, 2, mode == "always")
     ]
     assert harm(audited(away.records("logs"))) == found
+
+
+def test_a_recovery_that_the_disk_refuses_is_made_by_the_next(
+    away: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    spool: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The orphan stays until there is a recovery record for it."""
+    options: dict[str, Any] = {"spool_dir": spool, "spool": "always", "chain": True}
+    with monkeypatch.context() as dying:
+        dying.setattr(Shipper, "_end_on_disk", lambda *_: None)  # as if it were killed
+        leave(away, spool, 1, spool="always", chain=True, ended=False)
+    start_broker(away)
+    refused = Appended(0, START, 0, SpoolFull("no room"))
+    with monkeypatch.context() as full:
+        full.setattr(LocalStream, "append_aside", lambda *_, **__: refused)
+        handler = make_handler(**options)
+        until(lambda: handler.stats().recovered == 2)
+        handler.close()
+    assert len(list(spool.iterdir())) == 1
+    handler = make_handler(**options)
+    until(lambda: "recovery" in dict(events(away.records("logs"))))
+    handler.close()
+    assert list(spool.iterdir()) == []
+    assert harm(audited(away.records("logs"))) == {}
 
 
 def test_a_stream_that_is_left_on_disk_ends_there(

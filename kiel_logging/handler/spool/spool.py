@@ -566,15 +566,19 @@ class Spool:
     def emit(self, event: Event, topic: str, then: Callable[[], None] | None = None) -> None:
         """Put a record of the handler's own into the stream of ``topic``, behind what is there.
 
-        ``then`` is called when a crash can't lose it any more: on disk, or with the brokers.
+        ``then`` is called when a crash can't lose it any more: on disk, or with the brokers. It is
+        not called if the disk does not take the record.
         """
         item = self._events.make(event, topic)
         if item is not None and self._is_direct(topic):
-            self._append_directly(self._stream(topic), item)
+            if not self._append_directly(self._stream(topic), item):
+                return
         elif item is not None:
             self._ledger.count_own(item.memory)
             if self._spill.has_waiting(topic) or self._belongs_on_disk(topic):
                 self._spill.append(topic, [item])
+                if self._spill.has_waiting(topic):
+                    return
             else:
                 self._send_from_memory(item, then)
                 return
