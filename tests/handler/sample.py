@@ -16,12 +16,12 @@ POLICIES = ("drop_newest", "drop_oldest", "drop_lowest", "block")
 
 
 def item(number: Any = 0, memory: int = 100, level: int = INFO) -> Item:
-    """An item that can be told from others by its key."""
+    """An item that tests recognise by its key."""
     return Item("logs", number, Record(None, str(number).encode(), (), 0), 50, memory, level)
 
 
 def keys(items: Sequence[Item]) -> list[Any]:
-    """What tells items apart."""
+    """Return the keys of items."""
     return [one.key for one in items]
 
 

@@ -148,7 +148,7 @@ HELD_AT_ITS_END = """
 import threading
 handler = make()
 log.info("the thread runs")
-assert handler.flush() == 0
+assert handler.flush(60.0) == 0
 begun = threading.Event()
 flushing = threading.Thread(target=lambda: (begun.set(), handler.flush(600.0)), daemon=True)
 assert handler._lifecycle.pause(60.0)
