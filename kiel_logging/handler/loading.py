@@ -111,8 +111,16 @@ def reset() -> None:
     for name, reference in list(_bootstrap._module_locks.items()) if gone else ():
         lock = reference()
         if lock is not None and lock.owner in gone:
-            sys.modules.pop(name, None)
-            _bootstrap._module_locks.pop(name, None)
+            _forget(name)
+
+
+def _forget(half: str) -> None:
+    """Forget a module that is half there, and what is whole of its package: a package that is
+    imported again has no attributes for modules that are there already."""
+    for name in list(sys.modules):
+        if name == half or name.startswith(f"{half}."):
+            del sys.modules[name]
+    _bootstrap._module_locks.pop(half, None)
 
 
 def _is_loading() -> bool:

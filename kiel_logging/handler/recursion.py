@@ -30,7 +30,6 @@ T = TypeVar("T")
 
 class _Here(threading.local):
     depth = 0
-    collecting = False
 
 
 here: Final = _Here()
@@ -107,7 +106,7 @@ def _interrupted() -> bool:
         return True
     if not frames or here.depth > _MOST_NESTED:
         return False
-    return here.collecting or any(map(_is_finaliser, frames))
+    return _is_collecting() or any(map(_is_finaliser, frames))
 
 
 _OURS: Final = frozenset({"kiel_logging", "tornado", "asyncio"})
@@ -137,13 +136,25 @@ def _is_finaliser(frame: FrameType) -> bool:
     return frame.f_code.co_name == "__del__" or frame.f_code is _FINALIZE
 
 
-# What runs during a collection is finalisers, and callbacks of weak references, which look like any
-# other function.
-def _note_collection(phase: str, _info: object) -> None:
-    here.collecting = phase == "start"
+_collector: int | None = None
+"""The thread on which the garbage collector runs. Python has one collection at a time.
+
+What runs there is finalisers, and callbacks of weak references, which look like other functions.
+"""
+
+
+def _note_collection(
+    phase: str, _info: object, get_ident: Callable[[], int] = native.get_ident
+) -> None:
+    global _collector
+    _collector = get_ident() if phase == "start" else None
 
 
 gc.callbacks.append(_note_collection)
+
+
+def _is_collecting() -> bool:
+    return _collector == native.get_ident()
 
 
 def _code_of(handler: Any) -> CodeType | None:
@@ -172,7 +183,7 @@ def is_finalising() -> bool:
         for frame in _frames_of_the_program()
         if _is_finaliser(frame) or _package(frame) not in sys.stdlib_module_names
     ]
-    return called != [] and (here.collecting or _is_finaliser(called[-1]))
+    return called != [] and (_is_collecting() or _is_finaliser(called[-1]))
 
 
 _aside: deque[tuple[logging.Handler, logging.LogRecord]] = deque()
@@ -217,6 +228,8 @@ def settle_aside(timeout: float) -> None:
 
 def forget_aside() -> None:
     """Leave these records to the parent, of which this process is a forked child."""
-    global _emitting
+    global _emitting, _collector
+    if not _is_collecting():
+        _collector = None
     _aside.clear()
     _emitting = native.Lock()
