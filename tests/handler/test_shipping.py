@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kiel_logging.handler.recursion import (
+    _MOST_NESTED,
     is_shipping,
     mark_this_thread_as_shipping,
     not_shipping,
@@ -106,20 +107,24 @@ def test_a_conversion_is_shipping() -> None:
 
 
 def test_a_finaliser_on_top_of_a_conversion() -> None:
-    """It runs for the program, though on the same stack; what runs below it in turn does not."""
+    """It runs for the program, though on the same stack; below too many others it does not."""
     seen: list[bool] = []
+
+    def nest(levels: int) -> None:
+        seen.append(is_shipping())
+        if levels:
+            during_a_conversion(lambda: nest(levels - 1))
 
     class Session:
         def __init__(self) -> None:
             self.itself = self
 
         def __del__(self) -> None:
-            seen.append(is_shipping())
-            during_a_conversion(lambda: seen.append(is_shipping()))
+            nest(_MOST_NESTED)
 
     Session()
     during_a_conversion(gc.collect)
-    assert seen == [False, True]
+    assert seen == [False] * _MOST_NESTED + [True]
 
 
 def test_a_signal_handler_on_top_of_a_conversion() -> None:
