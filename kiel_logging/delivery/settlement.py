@@ -25,7 +25,7 @@ from kiel_logging.errors import (
     TopicAuthorizationFailed,
 )
 from kiel_logging.printable import printable
-from kiel_logging.records import NO_OFFSET, TopicPartition
+from kiel_logging.records import NO_OFFSET
 from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.metadata import Leader
 from kiel_logging.wire.produce import PartitionResult
@@ -141,7 +141,10 @@ class Settlement:
         if outcome is Outcome.AMBIGUOUS:
             batch.ambiguous = True
         elif outcome is Outcome.REFRESH:
-            self._doubt_leader(batch.topic_partition, leader)
+            where = batch.topic_partition
+            self._topology.forget_leader(where)
+            if leader is not None and self._topology.has(where):
+                self._topology.learn_leader(where, leader)
         elif outcome is Outcome.RENUMBER:
             if batch.torn:
                 # The broker would have refused it like this if it had the whole that this is a
@@ -205,11 +208,6 @@ class Settlement:
         else:
             return False
         return True
-
-    def _doubt_leader(self, topic_partition: TopicPartition, hint: Leader | None) -> None:
-        self._topology.forget_leader(topic_partition)
-        if hint is not None and self._topology.has(topic_partition):
-            self._topology.learn_leader(topic_partition, hint)
 
     def _give_up_the_culprit(self, batch: Batch, error: BrokerRejected, now: float) -> None:
         """Give up the record that brokers will never store, and not its neighbours.

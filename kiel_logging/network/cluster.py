@@ -337,7 +337,8 @@ class Cluster:
         """
         failures: list[BrokerError] = []
         for address in self._options.brokers:
-            self._check_open()
+            if self._closed:
+                raise ProducerClosed("the producer was closed while it connected")
             try:
                 connection = await self._dial(address)
                 try:
@@ -541,10 +542,6 @@ class Cluster:
         node.failures += 1
         node.error = error
         node.retry_at = self._clock() + self._pause(node.failures, error)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ProducerClosed("the producer was closed while it connected")
 
     def close(self) -> None:
         """Close every connection, made or being made; make no others."""

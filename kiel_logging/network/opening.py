@@ -10,7 +10,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
@@ -190,19 +190,13 @@ def _is_news(record: logging.LogRecord) -> bool:
 gen_log.addFilter(_is_news)  # by what runs, not by the text: a program may have other streams
 
 
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    before = _raised_too.set(True)
-    try:
-        yield
-    finally:
-        _raised_too.reset(before)
-
-
 class _Quiet(IOStream):
     def _handle_events(self, fd: Any, events: int) -> None:
-        with _without_warnings():
+        before = _raised_too.set(True)
+        try:
             super()._handle_events(fd, events)
+        finally:
+            _raised_too.reset(before)
 
 
 class _QuietTls(_Quiet, SSLIOStream):

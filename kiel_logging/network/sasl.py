@@ -226,7 +226,10 @@ def scram(mechanism: str, username: str, password: str) -> Conversation:
         client.set_server_final((yield client.get_client_final().encode()).decode())
     except (ScramException, KeyError, ValueError) as error:
         # Its text may have what was sent, not what is secret; but it is not needed either.
-        raise _not_the_broker(mechanism, _scram_reason(error)) from None
+        why = str(error)
+        if "signature" in why:
+            why = "the broker could not prove that it knows the password"
+        raise _not_the_broker(mechanism, why) from None
 
 
 def _check_effort(mechanism: str, server_first: bytes) -> None:
@@ -248,11 +251,6 @@ def _not_the_broker(mechanism: str, why: str) -> AuthenticationFailed:
     return AuthenticationFailed(
         f"{mechanism} failed: {why}; is this the broker that it claims to be?"
     )
-
-
-def _scram_reason(error: Exception) -> str:
-    text = str(error)
-    return "the broker could not prove that it knows the password" if "signature" in text else text
 
 
 def oauthbearer(token: str, extensions: Mapping[str, str]) -> Conversation:

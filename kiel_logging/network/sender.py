@@ -8,7 +8,6 @@ Waiting is done by the tasks that a turn starts; each ends by calling for anothe
 import asyncio
 import functools
 import logging
-import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine
 from random import Random
@@ -146,7 +145,9 @@ class Sender:
         self._dispatch(now)
         self._look_for_watched(now)
         self.cluster.refresh_if_wanted(now)
-        self._note_stalls(now)
+        stalls_changed = self.stalls.update(now)
+        if self.settlement.deferrals.end_waits(now) or stalls_changed:
+            self._deliveries.resume()
         self.watch.look(now)
         self._end_flushes()
         self._arm_timer(now)
@@ -166,11 +167,6 @@ class Sender:
         if deadline is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(0.0, deadline - now), self.poke)
-
-    def _note_stalls(self, now: float) -> None:
-        more = self.stalls.update(now)
-        if self.settlement.deferrals.end_waits(now) or more:
-            self._deliveries.resume()
 
     def _look_for_watched(self, now: float) -> None:
         """Find out whether partitions can be sent to again though nothing is queued for them."""
@@ -383,9 +379,11 @@ class Sender:
             self.settlement.limits[topic] = await self.cluster.max_message_bytes(node, topic)
 
     async def _produce(self, connection: Connection, batches: list[Batch]) -> ProduceResult:
-        topic_ids = self._topic_ids(batches)
+        topics = {batch.topic_partition.topic for batch in batches}
+        known = ((topic, self.cluster.topology.topic_id(topic)) for topic in topics)
+        topic_ids = {topic: topic_id for topic, topic_id in known if topic_id is not None}
         version = connection.version(Api.PRODUCE)
-        if any(batch.topic_partition.topic not in topic_ids for batch in batches):
+        if len(topic_ids) < len(topics):
             version = min(version, FIRST_WITH_TOPIC_IDS - 1)
         request = produce_request(
             version,
@@ -396,14 +394,10 @@ class Sender:
         )
         if self._options.required_acks == _NO_ACKS:
             await connection.post(Api.PRODUCE, request, self._options.request_timeout)
-            return _presumed_delivered(batches)
+            taken = PartitionResult(error=ErrorCode.none, base_offset=NO_OFFSET)
+            return ProduceResult({batch.topic_partition: taken for batch in batches}, (), 0)
         response = await connection.send(Api.PRODUCE, request, self._options.request_timeout)
         return read_produce(response, topic_ids)
-
-    def _topic_ids(self, batches: list[Batch]) -> dict[str, uuid.UUID]:
-        topics = {batch.topic_partition.topic for batch in batches}
-        known = ((topic, self.cluster.topology.topic_id(topic)) for topic in topics)
-        return {topic: topic_id for topic, topic_id in known if topic_id is not None}
 
     def _encode(self, batch: Batch) -> bytes:
         if batch.stamp is None:
@@ -531,12 +525,3 @@ def _spawn(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> N
 
 def _unsettled(batches: list[Batch]) -> list[Batch]:
     return [batch for batch in batches if batch.state is State.IN_FLIGHT]
-
-
-def _presumed_delivered(batches: list[Batch]) -> ProduceResult:
-    result = PartitionResult(error=ErrorCode.none, base_offset=NO_OFFSET)
-    return ProduceResult(
-        partitions={batch.topic_partition: result for batch in batches},
-        brokers=(),
-        throttle_time_ms=0,
-    )

@@ -50,23 +50,17 @@ class Tls:
         Raises:
             ConfigurationError: a file is not there, or not what it should be.
         """
-        context = self._options.context
+        options = self._options
+        context = options.context
         if context is None:
-            context = self._own()
+            files = tuple(map(_stamp, (options.cafile, options.certfile, options.keyfile)))
+            if self._made is None or files != self._made_from:
+                self._made, self._made_from = self._make(), files
+            context = self._made
         if not self._warned:
             self._warned = True
-            _warn_of(context, given=self._options.context is not None)
+            _warn_of(context, given=options.context is not None)
         return context
-
-    def _own(self) -> ssl.SSLContext:
-        files = self._files()
-        if self._made is None or files != self._made_from:
-            self._made, self._made_from = self._make(), files
-        return self._made
-
-    def _files(self) -> tuple[object, ...]:
-        options = self._options
-        return tuple(_stamp(path) for path in (options.cafile, options.certfile, options.keyfile))
 
     def _make(self) -> ssl.SSLContext:
         options = self._options
