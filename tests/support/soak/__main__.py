@@ -39,7 +39,7 @@ _TO_THE_END: Final = 360.0
 
 _EXPECTED: Final = re.compile(
     r"kiel_logging: (dropped |\d+ log records did not reach Kafka)"
-    r"|Kafka can't be reached: |broker \S+: |topic \S+: |over, after "
+    r"|Kafka can't be reached: |no producer id: |broker \S+: |topic \S+: |over, after "
 )
 
 
