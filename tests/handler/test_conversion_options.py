@@ -224,7 +224,9 @@ def test_topics_by_record(
     assert (messages(cluster, arrives_in), keys(cluster, arrives_in)) == (["x"], [None])
 
 
-@pytest.mark.parametrize("topic", ["{tenant}", "{missing}", lambda record: None], ids=str)
+@pytest.mark.parametrize(
+    "topic", ["{tenant}", "{missing}", lambda record: None], ids=["no name", "no field", "None"]
+)
 def test_topics_that_turn_out_to_be_wrong(
     make_handler: MakeHandler, capsys: pytest.CaptureFixture[str], topic: Any
 ) -> None:
