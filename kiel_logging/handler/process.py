@@ -213,6 +213,10 @@ _LAST: Final = -100
 class _End(logging.Handler):
     """Closed by ``logging.shutdown()`` behind all others: closes what these opened again."""
 
+    def __init__(self, kept: list[Any]) -> None:
+        super().__init__()
+        self._kept = kept
+
     def close(self) -> None:
         global _is_over
         for handler in live_handlers():
@@ -302,7 +306,9 @@ def _start_shutdown() -> None:
     for handler in live_handlers():
         if handler not in listed:
             logging._addHandlerRef(handler)  # type: ignore[attr-defined]
-    _end = _End()
+    # As a handler may be opened again until then, and its last reference may go before: a
+    # MemoryHandler that closes hands on what it has, and forgets its target.
+    _end = _End(live_handlers())
     references[:] = [weakref.ref(_end), *(one for one in references if one() is not _end)]
 
 

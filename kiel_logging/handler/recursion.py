@@ -18,7 +18,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Final, TypeVar
@@ -101,7 +101,7 @@ def _interrupted() -> bool:
     A finaliser not for ever: what it logs while its own record is converted may be a loop.
     """
     handlers = set(map(_code_of, map(signal.getsignal, signal.valid_signals())))
-    frames = _frames_of_the_program()
+    frames = _frames_of_the_program(handlers)
     if any(frame.f_code in handlers for frame in frames):
         return True
     if not frames or here.depth > _MOST_NESTED:
@@ -115,14 +115,18 @@ _OURS: Final = frozenset({"kiel_logging", "tornado", "asyncio"})
 _FINALIZE: Final = weakref.finalize.__call__.__code__
 
 
-def _frames_of_the_program() -> list[FrameType]:
-    """Return the frames between the logging call and our code, on top of which it is."""
+def _frames_of_the_program(handlers: Container[CodeType | None] = ()) -> list[FrameType]:
+    """Return the frames between the logging call and our code, on top of which it is.
+
+    A signal handler in ``handlers`` belongs to the program, ours for SIGTERM too: it calls the one
+    that the program had set before.
+    """
     frame: FrameType | None = sys._getframe()
     for package in ("kiel_logging", "logging"):
         while frame is not None and _package(frame) == package:
             frame = frame.f_back
     frames = []
-    while frame is not None and _package(frame) not in _OURS:
+    while frame is not None and (_package(frame) not in _OURS or frame.f_code in handlers):
         frames.append(frame)
         frame = frame.f_back
     return frames
