@@ -5,13 +5,11 @@ Its results are compared with those of Python next to the tests of these.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import os
 import shutil
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +23,7 @@ from kiel_logging.proof.stamper import stamp
 from kiel_logging.records import Record
 from kiel_logging.wire.record_batch import encode_records
 from tests.record.fast import IN_C, fast_way, needs_c
-from tests.record.test_conversion import conversion, record
+from tests.record.test_conversion import conversion
 
 PURE = """
 import sys
@@ -179,20 +177,28 @@ def test_what_is_read_of_frames_is_checked() -> None:
             module.pack_frame(item, waiter, seed)
 
 
+FORKED_IN_C = """
+import ctypes, os
+from collections import deque
+from tests.record.fast import fast_way
+from tests.record.test_conversion import conversion, record
+queue = deque()
+emit = fast_way(conversion(), queue).emit
+assert emit(record())
+child = ctypes.PyDLL(None).fork()  # with the GIL held, as uWSGI does it
+if child == 0:
+    os._exit(10 * len(queue) + emit(record()))
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 10
+assert emit(record())
+assert len(queue) == 2
+"""
+
+
 @needs_c
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 def test_a_fork_that_c_code_makes_is_noticed() -> None:
-    """It runs no hooks of Python's: the child must not use the buffer of its parent."""
-    queue = deque[Any]()
-    emit = fast_way(conversion(), queue).emit
-    assert emit(record())
-    child = ctypes.PyDLL(None).fork()  # with the GIL held, as uWSGI does it
-    if child == 0:
-        emitted = True
-        try:
-            emitted = emit(record())
-        finally:
-            os._exit(10 * len(queue) + emitted)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 10
-    assert emit(record())
-    assert len(queue) == 2
+    """It runs no hooks of Python's: the child must not use the buffer of its parent.
+
+    In a process of one thread: the child of another might wait for a thread that it lacks.
+    """
+    subprocess.run([sys.executable, "-c", FORKED_IN_C], check=True, timeout=60)
