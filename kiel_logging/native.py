@@ -39,10 +39,27 @@ def _before_eventlet(patcher: Any, module: str, name: str) -> Any:
 start_new_thread: Final[Callable[..., int]] = _original("_thread", "start_new_thread")
 get_ident: Final[Callable[[], int]] = _original("_thread", "get_ident")
 Lock: Final[Callable[[], threading.Lock]] = _original("_thread", "allocate_lock")
-RLock: Final[Callable[[], Any]] = _original("_thread", "RLock")
 sleep: Final[Callable[[float], None]] = _original("time", "sleep")
 DefaultSelector: Final[Any] = _original("selectors", "DefaultSelector")
 _socket: Final[Any] = _original("socket", "socket")
+_RLock: Final[Any] = _original("_thread", "RLock")
+
+try:
+    from kiel_logging._accelerator import lean_exit
+except ImportError:  # there was no C compiler
+    RLock: Callable[[], Any] = _RLock
+else:
+
+    class RLock(_RLock):  # type: ignore[no-redef,misc]
+        """A lock that ``with`` releases even when there is no memory.
+
+        CPython's own ``__exit__()`` is called with a tuple. If there is no memory for that, the
+        call raises MemoryError and the lock is never released. ``acquire()``, ``try`` and
+        ``finally`` in place of ``with`` would let a signal handler raise between the first two.
+        """
+
+        __slots__ = ()
+        __exit__ = lean_exit(_RLock)
 
 
 def _socketpair() -> tuple[socket.socket, socket.socket]:

@@ -28,7 +28,7 @@ from tests.record.test_conversion import conversion
 PURE = """
 import sys
 sys.modules["kiel_logging._accelerator"] = None
-from kiel_logging import partitioners
+from kiel_logging import native, partitioners
 from kiel_logging.handler import ledger, slices
 from kiel_logging.handler.spool import records
 from kiel_logging.proof import stamper
@@ -39,6 +39,7 @@ assert record_batch.encode_records is record_batch.encode_records_in_python
 assert partitioners.murmur2_hash is partitioners._murmur2_remembered
 assert ledger.Counts is ledger.CountsInPython
 assert slices.group is slices.group_in_python
+assert native.RLock is native._RLock
 assert fast_way.FastWay is None
 assert not records.IN_C
 from kiel_logging import KafkaHandler

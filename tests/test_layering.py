@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "constants": set(),
     "diagnostics": {"native", "printable"},
     "errors": {"constants", "printable", "records"},
-    "native": set(),
+    "native": {"_accelerator"},
     "printable": set(),
     "records": {"constants", "errors"},
     "topics": {*VALUES},

@@ -109,6 +109,7 @@ PyObject *packed(PyObject *item, uint64_t waiter, uint32_t seed);
 
 PyObject *encode_records(PyObject *module, PyObject *args);
 PyObject *group(PyObject *module, PyObject *args);
+PyObject *lean_exit(PyObject *module, PyObject *kind);
 PyObject *murmur2(PyObject *module, PyObject *key);
 PyObject *pack_frame(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *scan_items(PyObject *module, PyObject *args);

@@ -162,18 +162,19 @@ class Loss:
 
     ``begin`` and ``end`` are in epoch seconds.
 
-    ``numbers`` are the sequence numbers of those records that had one.
+    ``numbers`` are the sequence numbers of those records that had one. ``counts`` is no Counter:
+    one makes a tuple for each change, for which there may be no memory.
     """
 
     begin: float
     end: float
-    counts: Counter[tuple[str, int]] = field(default_factory=Counter)
+    counts: dict[tuple[str, int], int] = field(default_factory=dict)
     numbers: set[int] = field(default_factory=set)
 
     @property
     def records(self) -> int:
         """How many were lost."""
-        return self.counts.total()
+        return sum(self.counts.values())
 
     def copy(self) -> "Loss":
         """Return one that counts on its own."""
@@ -182,7 +183,8 @@ class Loss:
     def add(self, other: "Loss") -> None:
         """Count ``other`` too."""
         self.begin, self.end = min(self.begin, other.begin), max(self.end, other.end)
-        self.counts.update(other.counts)
+        for key, records in other.counts.items():
+            self.counts[key] = self.counts.get(key, 0) + records
         self.numbers |= other.numbers
 
     def parts(self) -> "list[Loss]":
@@ -395,11 +397,13 @@ class Ledger:
                 loss = self._loss(item.topic, key)
             self._dropped.setdefault(key, 0)
             # As above.
-            self._dropped[key] += 1
-            self.counts.kept -= 1
-            self.counts.bytes_kept -= memory
+            dropped, kept = self._dropped[key] + 1, self.counts.kept - 1
+            bytes_kept = self.counts.bytes_kept - memory
+            records = 0 if loss is None else loss.counts[key] + 1
+            self._dropped[key] = dropped
+            self.counts.kept, self.counts.bytes_kept = kept, bytes_kept
             if loss is not None:
-                loss.counts[key] += 1
+                loss.counts[key] = records
 
     def _loss(self, topic: str, key: tuple[str, int]) -> Loss:
         """Return the count for ``topic``, with an entry for ``key``; the lock is held."""

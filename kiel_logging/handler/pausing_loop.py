@@ -104,7 +104,7 @@ class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
         self.set_exception_handler(_report)
         # In Python's development mode it would report slow callbacks on the host's stderr.
         self.slow_callback_duration = math.inf
-        self._identities = {number: _identity(number) for number in self._own_files()}
+        self._identities = [(number, _identity(number)) for number in self._own_files()]
 
     def time(self) -> float:
         """Return the seconds of a clock that a program can't stop."""
@@ -125,7 +125,7 @@ class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
         """
         return not self.is_closed() and all(
             identity is None or _identity(number) == identity
-            for number, identity in self._identities.items()
+            for number, identity in self._identities
         )
 
     def run(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 
 from kiel_logging.config.table import check_name, given_mapping, given_names
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.record.plain import is_structure
+from kiel_logging.record.plain import entries, is_structure
 
 Change: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 Context: TypeAlias = Callable[[], Mapping[str, Any]] | Mapping[str, ContextVar[Any]]
@@ -89,7 +89,7 @@ def to_fields(record: logging.LogRecord, formatter: logging.Formatter | None) ->
         fields["exception"] = exception
     if record.stack_info:
         fields["stack"] = record.stack_info
-    extras = {name: value for name, value in record.__dict__.items() if name not in RESERVED}
+    extras = {name: value for name, value in entries(record.__dict__) if name not in RESERVED}
     if extras:
         add_fields(fields, extras)
     return fields
@@ -97,7 +97,7 @@ def to_fields(record: logging.LogRecord, formatter: logging.Formatter | None) ->
 
 def add_fields(fields: dict[str, Any], more: Mapping[str, Any]) -> None:
     """Add ``more`` to ``fields``; values whose names are taken go under EXTRA."""
-    for name, value in more.items():
+    for name, value in entries(more):
         if name in fields or name == EXTRA:
             fields[EXTRA] = beside(fields.get(EXTRA, {}), name, value)
         else:
@@ -313,7 +313,7 @@ def _by_call(context: Callable[[], Mapping[str, Any]]) -> ContextChoice:
         try:
             values: object = context()
             if isinstance(values, Mapping):
-                return {show(name): value for name, value in values.items()}
+                return {show(name): value for name, value in entries(values)}
         except Exception as error:
             return _note(f"{type(error).__name__}: {show(error)}")
         return _note(f"{type(values).__name__} returned: it must be a mapping")
@@ -414,7 +414,7 @@ def _one_after_another(steps: list[Change]) -> Change:
 
 def _adding(static: dict[str, Any]) -> Change:
     def add(fields: dict[str, Any]) -> dict[str, Any]:
-        for name, value in static.items():
+        for name, value in entries(static):
             fields.setdefault(name, value)
         return fields
 
@@ -440,7 +440,7 @@ def _without(fields: dict[str, Any], name: str) -> dict[str, Any]:
     if type(fields) is not dict:
         fields = dict(dict.items(fields))  # by no methods of the program's: they may raise
     if name in fields:
-        fields = {other: value for other, value in fields.items() if other != name}
+        fields = {other: value for other, value in entries(fields) if other != name}
     first, dot, rest = name.partition(".")
     inner = fields.get(first) if dot else None
     if isinstance(inner, dict) and (left := _without(inner, rest)) is not inner:
@@ -469,7 +469,7 @@ def _renaming(rename: dict[str, str]) -> Change:
         for name, target in pairs:
             if name in fields and target in fields and target not in rename:
                 _put_aside(fields, target)
-        return {rename.get(name, name): value for name, value in fields.items()}
+        return {rename.get(name, name): value for name, value in entries(fields)}
 
     return change
 

@@ -17,13 +17,13 @@ import functools
 import math
 import sys
 from collections import UserString, deque
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from enum import Enum
 from itertools import islice
 from numbers import Integral, Number, Rational, Real
 from pathlib import PurePath
 from types import SimpleNamespace
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
 CYCLE: Final = "<cycle>"
@@ -68,6 +68,20 @@ _name_of_type: Final[Callable[[type], str]] = type.__dict__["__name__"].__get__
 
 Path: TypeAlias = "tuple[Path, str | int] | None"
 """The way to a value: the way to what holds it, and the key or index there."""
+
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+def entries(fields: Mapping[_Key, _Value]) -> Iterator[tuple[_Key, _Value]]:
+    """Iterate over the names and values of ``fields`` as ``fields.items()`` does.
+
+    That crashes CPython (up to 3.14 at least) when there is no memory for the pair that a dict's
+    iterator of items begins with: it untracks an object that was never tracked. See
+    https://github.com/python/cpython/issues/152107.
+    """
+    return zip(fields, fields.values(), strict=True)
 
 
 class Made(NamedTuple):
@@ -361,7 +375,7 @@ def _dict(walk: _Walk, value: dict[Any, Any], path: Path, above: tuple[int, ...]
     above = _into(value, above)
     # In one step, where it is small: another thread may be changing it.
     copied = value if len(value) > walk.left else value.copy()
-    return walk.pairs(copied.items(), path, above)
+    return walk.pairs(entries(copied), path, above)
 
 
 def _mapping(
@@ -380,7 +394,7 @@ def _named_tuple(walk: _Walk, value: Any, path: Path, above: tuple[int, ...]) ->
 
 
 def _namespace(walk: _Walk, value: Any, path: Path, above: tuple[int, ...]) -> dict[str, Any]:
-    return walk.pairs(vars(value).copy().items(), path, _into(value, above))
+    return walk.pairs(entries(vars(value).copy()), path, _into(value, above))
 
 
 def _array(walk: _Walk, value: Any, path: Path, above: tuple[int, ...]) -> Any:
@@ -543,7 +557,7 @@ def _field_names(kind: type) -> dict[str, _Repr] | None:
         if isinstance(fields := getattr(kind, name, None), dict):
             return {
                 name: getattr(getattr(field, "field_info", field), "repr", True)
-                for name, field in fields.items()
+                for name, field in entries(fields)
             }
     if isinstance(names := getattr(kind, "__struct_fields__", None), tuple):
         return dict.fromkeys(names, True)
@@ -553,7 +567,7 @@ def _field_names(kind: type) -> dict[str, _Repr] | None:
 def _with_fields(names: Mapping[str, _Repr]) -> _Form:
     """Return the form of objects with these fields, less those that their ``repr()`` has not."""
     return functools.partial(
-        _fields, {name: show for name, show in names.items() if show is not False}
+        _fields, {name: show for name, show in entries(names) if show is not False}
     )
 
 
@@ -562,11 +576,11 @@ def _fields(
 ) -> dict[str, Any]:
     above = _into(value, above)
     pairs: list[tuple[str, Any]] = []
-    for name, show in names.items():
+    for name, show in entries(names):
         if (held := getattr(value, name, _MISSING)) is not _MISSING:
             pairs.append((name, show(held) if callable(show) else held))
     if isinstance(more := getattr(value, "__pydantic_extra__", None), dict):
-        pairs.extend(more.items())
+        pairs.extend(entries(more))
     return walk.pairs(pairs, path, above)
 
 

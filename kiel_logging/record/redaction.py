@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.config.table import given_names
 from kiel_logging.record.fields import RESERVED, describe_exception, exc_info_of, show
-from kiel_logging.record.plain import is_text_or_number, make_plain
+from kiel_logging.record.plain import entries, is_text_or_number, make_plain
 
 REDACTED: Final = "[redacted]"
 """The text that takes the place of such a value."""
@@ -55,7 +55,7 @@ def _alike(name: str) -> str:
 
 def _redact_dict(fields: dict[str, Any], hidden: frozenset[str], longest: int) -> dict[str, Any]:
     redacted = fields
-    for name, value in fields.items():
+    for name, value in entries(fields):
         # As _alike(), without the call; it makes no name shorter.
         if len(name) <= longest and name.casefold().replace("-", "_") in hidden:
             safe: Any = REDACTED
@@ -109,7 +109,7 @@ class Concealment:
         """Return a copy of ``record``; the record is not changed."""
         made = copy.copy(record)
         own, extras = made.__dict__, {}
-        for name, value in record.__dict__.items():
+        for name, value in entries(record.__dict__):
             if name not in RESERVED:
                 extras[name] = value
                 del own[name]
@@ -139,8 +139,8 @@ class Concealment:
             return tuple(map(self._argument, arguments))
         if isinstance(arguments, Mapping):  # a single one, for "%(name)s"
             try:
-                shown = {name: self._argument(value) for name, value in arguments.items()}
-                return {name: self._named(name, value) for name, value in shown.items()}
+                shown = {name: self._argument(value) for name, value in entries(arguments)}
+                return {name: self._named(name, value) for name, value in entries(shown)}
             except Exception:  # a mapping of the program, whose methods may raise anything
                 return REDACTED
         return self._argument(arguments)

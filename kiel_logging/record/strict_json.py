@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from kiel_logging.record.fields import NOTES
-from kiel_logging.record.plain import MARK, MOST_NAMES, Names, Path, make_plain
+from kiel_logging.record.plain import MARK, MOST_NAMES, Names, Path, entries, make_plain
 
 try:
     from kiel_logging._accelerator import to_json as _to_json
@@ -108,7 +108,7 @@ def _union(names: list[Any], more: Iterable[str]) -> list[Any]:
 
 def _write_cut(fields: dict[str, Any], lay_out: LayOut | None, limit: int, size: int) -> bytes:
     notes, named = _cut_notes(fields, limit)
-    rest = {name: value for name, value in fields.items() if name != NOTES}
+    rest = {name: value for name, value in entries(fields) if name != NOTES}
     most, names = cut(rest, limit - _reserve(limit))
     named = _union(named, names)
     room = limit
@@ -223,7 +223,7 @@ class _Cutting:
         cap = _cap(sorted(sizes.values()), room)
         return {
             key: value[key] if size <= cap else self._cut(value[key], cap, (path, key))
-            for key, size in sizes.items()
+            for key, size in entries(sizes)
         }
 
     def _fitting(self, value: dict[str, Any], room: int) -> tuple[dict[str, int], int]:
@@ -233,7 +233,7 @@ class _Cutting:
         """
         kept: dict[str, int] = {}
         least = 0
-        first = list(islice(value.items(), max(room, 0) // _SMALLEST_ENTRY))
+        first = list(islice(entries(value), max(room, 0) // _SMALLEST_ENTRY))
         highest = _cap(sorted(self.weigh(item) for _, item in first), max(room, 0))
         # A weight below SHORT says nothing of the size: a short value must be measured, or there
         # is less room for it than it takes, and a number can't be cut.

@@ -14,7 +14,7 @@ from kiel_logging.config.table import FUNCTION, did_you_mean
 from kiel_logging.errors import ConfigurationError, ValueTypeError
 from kiel_logging.record.fields import EXTRA, OUR_FIELDS, RESERVED, TRACE_FIELDS, show
 from kiel_logging.record.formats import ecs, gelf, otel
-from kiel_logging.record.plain import make_plain
+from kiel_logging.record.plain import entries, make_plain
 from kiel_logging.record.strict_json import log_json
 from kiel_logging.serializers import Serializer, encode_value
 
@@ -172,11 +172,11 @@ def _copy(fields: dict[str, Any], record: logging.LogRecord) -> logging.LogRecor
     if copied.exc_info:
         copied.exc_text = None  # another handler's Formatter left its own in the record
     own = copied.__dict__.copy()
-    given = {name: value for name, value in fields.items() if _is_given(name, value, own)}
+    given = {name: value for name, value in entries(fields) if _is_given(name, value, own)}
     if isinstance(moved := fields.get(EXTRA), dict):  # extras by the names of our fields
-        given |= {name: value for name, value in moved.items() if name in own}
+        given |= {name: value for name, value in entries(moved) if name in own}
     copied.__dict__.clear()
-    copied.__dict__.update({name: value for name, value in own.items() if name in RESERVED})
+    copied.__dict__.update({name: value for name, value in entries(own) if name in RESERVED})
     for name in (*filter(given.__contains__, own), *given):  # extras in their order
         if name not in RESERVED and not hasattr(type(copied), name):
             copied.__dict__[name] = given[name]

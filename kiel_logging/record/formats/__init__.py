@@ -9,6 +9,7 @@ from collections.abc import Container
 from typing import Any, Final
 
 from kiel_logging.record.fields import rfc3339
+from kiel_logging.record.plain import entries
 
 INT64: Final = range(-(2**63), 2**63)
 """The integers that JSON readers of other languages can hold."""
@@ -52,7 +53,7 @@ def split_exception(fields: dict[str, Any]) -> tuple[dict[str, str], dict[str, A
         for name in ("type", "message", "traceback")
         if type(exception.get(name)) is str
     }
-    return parts, {name: value for name, value in exception.items() if name not in parts}
+    return parts, {name: value for name, value in entries(exception) if name not in parts}
 
 
 def free_name(name: str, taken: Container[str]) -> str:

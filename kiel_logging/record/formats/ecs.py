@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from kiel_logging.record.fields import rfc3339, show
 from kiel_logging.record.formats import created_text, free_name
+from kiel_logging.record.plain import entries
 from kiel_logging.record.strict_json import json_text
 
 ECS_VERSION: Final = "1.6.0"
@@ -160,7 +161,7 @@ def _begin(
 
 
 def _leaves(above: _Path, fields: dict[str, Any]) -> Iterator[_Leaf]:
-    for name, value in fields.items():
+    for name, value in entries(fields):
         # Elasticsearch refuses a document with a name that is empty between its dots.
         parts = [part if part.strip() else "_" for part in name.split(".")]
         path = (*above, *parts)
@@ -216,4 +217,4 @@ def _in_order(document: dict[str, Any]) -> dict[str, Any]:
         first["message"] = document.pop("message")
     first["ecs.version"] = document["ecs"].pop("version")
     left = {name: document.pop(name) for name in ("log", "ecs", "labels")}
-    return {**first, **{name: value for name, value in left.items() if value}, **document}
+    return {**first, **{name: value for name, value in entries(left) if value}, **document}

@@ -17,6 +17,7 @@ from kiel_logging.record.formats import (
     level_number,
     split_exception,
 )
+from kiel_logging.record.plain import entries
 from kiel_logging.record.strict_json import json_text
 
 NOTHING: Final = "-"
@@ -126,11 +127,11 @@ def _additional(left: dict[str, Any], told: dict[str, str]) -> dict[str, Any]:
     additional: dict[str, Any] = {
         f"_exception_{name}": told[name] for name in ("type", "message") if name in told
     }
-    for name, target in _NAMES.items():
+    for name, target in entries(_NAMES):
         if left.get(name) is not None:
             additional[target] = _value(left[name])
     taken = {*_RESERVED, *additional}
-    for name, value in left.items():
+    for name, value in entries(left):
         if name not in _NAMES:
             additional[_claim(name, taken)] = _value(value)
     return additional

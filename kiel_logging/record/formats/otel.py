@@ -18,6 +18,7 @@ from kiel_logging.record.formats import (
     level_number,
     split_exception,
 )
+from kiel_logging.record.plain import entries
 from kiel_logging.record.strict_json import json_text
 
 _RESOURCE: Final[dict[str, tuple[str, type]]] = {
@@ -132,7 +133,7 @@ def _span(left: dict[str, Any]) -> dict[str, Any]:
 
 def _resource(left: dict[str, Any]) -> dict[str, Any]:
     resource = {name: left.pop(name) for name in _OF_THE_RESOURCE if left.get(name) is not None}
-    for name, (target, kind) in _RESOURCE.items():
+    for name, (target, kind) in entries(_RESOURCE):
         if name in left and target not in resource:
             _move(left, name, resource, target, kind)
     return resource
@@ -140,15 +141,15 @@ def _resource(left: dict[str, Any]) -> dict[str, Any]:
 
 def _attributes(left: dict[str, Any]) -> dict[str, Any]:
     told, rest = split_exception(left)
-    attributes: dict[str, Any] = {_EXCEPTION[name]: text for name, text in told.items()}
+    attributes: dict[str, Any] = {_EXCEPTION[name]: text for name, text in entries(told)}
     if told:
         del left["exception"]
-    for name, (target, kind) in _ATTRIBUTES.items():
+    for name, (target, kind) in entries(_ATTRIBUTES):
         if name in left:
             _move(left, name, attributes, target, kind)
     if rest:
         left["exception"] = rest
-    for name, value in left.items():
+    for name, value in entries(left):
         attributes[free_name(name or "_", attributes)] = value
     return attributes
 
@@ -164,7 +165,7 @@ def _move(
 
 
 def _key_values(values: dict[str, Any], depth: int) -> list[dict[str, Any]]:
-    return [{"key": key, "value": _any_value(value, depth)} for key, value in values.items()]
+    return [{"key": key, "value": _any_value(value, depth)} for key, value in entries(values)]
 
 
 def _any_value(value: Any, depth: int) -> dict[str, Any]:
