@@ -1,1 +1,1 @@
-"""What the package promises, each promise one test."""
+"""The promises of the package, one test each."""

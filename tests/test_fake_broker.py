@@ -65,7 +65,7 @@ def produce(cluster: ThreadedFakeCluster, count: int = 1, **config: Any) -> list
 @pytest.mark.parametrize("idempotent", [True, False])
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
 def test_librdkafka_produces(cluster: ThreadedFakeCluster, codec: str, idempotent: bool) -> None:
-    """What librdkafka produced with any codec is what records() shows."""
+    """records() shows the records that librdkafka produced, with any codec."""
     cluster.add_topic("logs", 1)
     reports = produce(cluster, 50, compression_type=codec, enable_idempotence=idempotent)
     assert [error for error, _ in reports] == [None] * 50
@@ -287,7 +287,7 @@ async def test_unknown_api_versions_version() -> None:
 
 @pytest.mark.gen_test
 async def test_version_out_of_range_is_hung_up_on() -> None:
-    """Produce v2 is advertised like Kafka 4 does, but whoever sends it loses the connection."""
+    """Produce v2 is advertised as Kafka 4 does, but a client that sends it loses the connection."""
     async with FakeCluster(brokers=1) as cluster:
         client = await Client.to(cluster.brokers[0])
         await client.send_frame(struct.pack(">hhih", PRODUCE, 2, 1, -1))
@@ -358,7 +358,7 @@ async def test_not_leader_names_the_leader() -> None:
 
 @pytest.mark.gen_test
 async def test_producer_sequences() -> None:
-    """Duplicates, gaps, wrapped sequences and old epochs are told apart as Kafka does."""
+    """Duplicates, gaps, wrapped sequences and old epochs are distinguished as Kafka does."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs")
         client = await Client.to(cluster.brokers[0])
@@ -543,7 +543,7 @@ async def test_wrong_correlation_id() -> None:
 
 @pytest.mark.gen_test
 async def test_accept_and_ignore_until_resume() -> None:
-    """The connection is open but nobody reads the request before resume()."""
+    """The connection is open, but the broker reads no request before resume()."""
     async with FakeBroker() as broker:
         broker.accept_and_ignore()
         client = await Client.to(broker)
@@ -602,7 +602,7 @@ async def test_scripted_replies() -> None:
 
 @pytest.mark.gen_test
 async def test_produce_error_for_one_partition_may_store() -> None:
-    """stored=True appends although the client is told of an error; others are left alone."""
+    """stored=True appends although the client gets an error; other partitions are left alone."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs", 2)
         timed_out = ErrorCode.request_timed_out
@@ -617,7 +617,7 @@ async def test_produce_error_for_one_partition_may_store() -> None:
 
 @pytest.mark.gen_test
 async def test_acks_0_error_hangs_up() -> None:
-    """Without a response, a broker tells of an error by closing the connection."""
+    """Without a response, a broker reports an error by closing the connection."""
     async with FakeCluster(brokers=1) as cluster:
         cluster.add_topic("logs")
         cluster.produce_error(ErrorCode.not_enough_replicas)
@@ -628,7 +628,7 @@ async def test_acks_0_error_hangs_up() -> None:
 
 @pytest.mark.gen_test
 async def test_closing_ends_every_wait() -> None:
-    """Whoever waits for a request that never comes is told when the broker closes."""
+    """A test that waits for a request that never comes gets an error when the broker closes."""
     broker = FakeBroker().start()
     broker.on("Metadata", STALL)
     client = await Client.to(broker)

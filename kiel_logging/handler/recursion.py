@@ -143,7 +143,7 @@ def _is_finaliser(frame: FrameType) -> bool:
 _collector: int | None = None
 """The thread on which the garbage collector runs. Python has one collection at a time.
 
-What runs there is finalisers, and callbacks of weak references, which look like other functions.
+Finalisers run there, and callbacks of weak references, which look like other functions.
 """
 
 

@@ -24,7 +24,7 @@ def cluster() -> Iterator[ThreadedFakeCluster]:
 
 @pytest.fixture(autouse=True)
 def no_spans(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if nobody had imported OpenTelemetry: other tests have, and C leaves spans to Python."""
+    """Hide OpenTelemetry, which other tests import: C leaves spans to Python."""
     monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
 
 

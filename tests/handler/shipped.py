@@ -1,4 +1,4 @@
-"""What the handler's tests share: loggers to a handler, and what a cluster got from it."""
+"""Loggers to a handler, and the records that a cluster got from it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def messages(cluster: ThreadedFakeCluster, topic: str = "logs") -> list[str]:
 
 
 def summaries(cluster: ThreadedFakeCluster, topic: str = "logs") -> list[dict[str, Any]]:
-    """The records in which the handler tells what a topic lacks."""
+    """The records in which the handler reports what a topic lacks."""
     return [fields for fields in stored(cluster, topic) if fields["logger"] == "kiel_logging"]
 
 

@@ -1,4 +1,4 @@
-"""What a handler ships can be verified: numbers, the chain, the handler's own events in it."""
+"""Records of a handler can be verified: numbers, the chain, the handler's own events."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_numbers_are_in_the_order_of_logging(
 def test_headers_that_the_program_asked_for_stay(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """In front of ours, in events as well as they can be."""
+    """The program's headers stand in front of the handler's, in events too where they can."""
     handler = make_handler(headers={"level": "levelname", "user": "user"}, chain=True)
     logger_to(handler).warning("x", extra={"user": 7})
     handler.close()
@@ -125,7 +125,7 @@ def test_headers_that_the_program_asked_for_stay(
 
 
 def test_two_handlers_in_one_topic(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """Are two instances, each complete."""
+    """Two handlers are two instances, each complete."""
     for _ in range(2):
         handler = make_handler(chain=True)
         logger_to(handler).info("x")
@@ -135,7 +135,7 @@ def test_two_handlers_in_one_topic(cluster: ThreadedFakeCluster, make_handler: M
 
 
 def test_what_is_removed_is_found(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """The tests above would see it."""
+    """A record that is missing from a topic would fail the tests above."""
     handler = make_handler(chain=True)
     for number in range(5):
         logger_to(handler).info("%d", number)
@@ -150,7 +150,7 @@ def test_what_is_removed_is_found(cluster: ThreadedFakeCluster, make_handler: Ma
 def test_another_key(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, key: bytes | None
 ) -> None:
-    """Fits none of the digests."""
+    """No digest fits another key."""
     handler = make_handler(chain=True, chain_key=SECRET)
     logger_to(handler).info("x")
     handler.close()
@@ -158,13 +158,13 @@ def test_another_key(
     assert not audited(cluster.records("logs"), secret=SECRET.encode()).wrong_key
 
 
-# -- first and last words --------------------------------------------------------------------------
+# -- start and end records -------------------------------------------------------------------------
 
 
-def test_a_stream_begins_and_ends_with_a_word(
+def test_a_stream_has_a_start_and_an_end_record(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """For people as any record, for programs in the headers; they count as any record."""
+    """Events are records for people, with headers for programs; they count as any record."""
     handler = make_handler(chain=True, fields={"service": "shop"})
     handler.name = "audit"
     logger_to(handler).info("x")
@@ -195,7 +195,7 @@ def test_a_stream_begins_and_ends_with_a_word(
 
 
 def test_each_topic_has_its_words(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """In front of its first record, whenever that comes, and behind its last."""
+    """The start record comes in front of a topic's first record, the end record behind its last."""
     cluster.add_topic("shop", 1)
     handler = make_handler("{topic}", chain=True)
     logger = logger_to(handler)
@@ -212,7 +212,7 @@ def test_each_topic_has_its_words(cluster: ThreadedFakeCluster, make_handler: Ma
 def test_a_handler_that_never_logs_says_nothing(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """There is no stream to begin or end."""
+    """Without records there is no stream, and no event."""
     make_handler(chain=True).close()
     assert cluster.requests() == []
 
@@ -220,7 +220,7 @@ def test_a_handler_that_never_logs_says_nothing(
 def test_without_a_chain_there_are_no_words(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """Topics have what was logged, and no more."""
+    """Without a chain a topic has the logged records and no more."""
     handler = make_handler()
     logger_to(handler).info("x")
     handler.close()
@@ -242,7 +242,7 @@ def test_without_a_chain_there_are_no_words(
 def test_words_are_made_as_other_records(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, options: dict[str, Any]
 ) -> None:
-    """They have the format of the stream, and fit where other records do."""
+    """Events have the format of the stream, and its key, headers and size limit."""
     handler = make_handler(chain=True, **options)
     logger_to(handler).error("x" * 2_000)
     handler.close()
@@ -255,7 +255,7 @@ def test_words_are_made_as_other_records(
 def test_a_word_that_can_not_be_made(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A key maker that can't do with it costs the word, which is told, and nothing else."""
+    """A key maker that fails for an event costs that event alone, and it is reported."""
     handler = make_handler(chain=True, key_maker=lambda fields: fields["user"])
     logger_to(handler).info("x", extra={"user": "ann"})
     handler.close()
@@ -269,7 +269,7 @@ def test_a_word_that_can_not_be_made(
 def test_a_stream_that_can_not_be_delivered_has_no_last_word(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """Readers see that something is missing, though they can't tell how much."""
+    """Readers see that records are missing, but not how many."""
     handler = make_handler(chain=True, close_timeout_ms=20)
     logger = logger_to(handler)
     logger.info("x")
@@ -283,8 +283,10 @@ def test_a_stream_that_can_not_be_delivered_has_no_last_word(
 
 
 def test_finish_pauses_a_stream(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
-    """A program may end behind it, or go on. Only close() ends the stream, so that nobody can cut
-    it back to an earlier end."""
+    """A program may end behind a pause, or continue. Only close() ends the stream.
+
+    So it can't be cut back to an earlier end.
+    """
     handler = make_handler(chain=True)
     logger = logger_to(handler)
     logger.info("x")
@@ -301,7 +303,7 @@ def test_finish_pauses_a_stream(cluster: ThreadedFakeCluster, make_handler: Make
 def test_a_last_finish_ends_a_stream(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """Where the process certainly ends without a close()."""
+    """finish(last=True) ends the stream, for a process that ends without a close()."""
     handler = make_handler(chain=True)
     logger_to(handler).info("x")
     assert handler._lifecycle.finish(last=True) == handler._lifecycle.finish(last=False) == 0
@@ -320,7 +322,7 @@ def test_drops_are_declared(
     options: dict[str, Any],
     secret: bytes | None,
 ) -> None:
-    """What found no room while the broker was stalled never had a number; a summary tells."""
+    """Records without room never had a number; a drops record counts them."""
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
     handler = make_handler(**HELD_BACK, buffer_records=5, **options)
     logger = logger_to(handler)
@@ -339,7 +341,7 @@ def test_drops_are_declared(
 def test_the_hole_of_a_record_that_is_given_up_is_declared(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """It had a number, which the drops record names: nobody took it out."""
+    """A record that was given up had a number; the drops record names it, so it isn't `removed`."""
     handler = make_handler(chain=True)
     logger = logger_to(handler)
     logger.info("stored")
@@ -360,14 +362,14 @@ def test_the_hole_of_a_record_that_is_given_up_is_declared(
 def test_drops_that_are_not_delivered_are_told_again(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """In a chain, where a hole that nobody told of looks like a theft; its own is told as well."""
+    """An unexplained hole looks like a theft, so a lost drops record is reported again."""
     handler = make_handler(chain=True, **HELD_BACK, key_maker=lambda fields: fields.get("key"))
     logger = logger_to(handler)
     for key in ("a", "b", ["no key"]):
         logger.info("x", extra={"key": key})
     # All three together, and then each alone: the handler looks which of them is at fault.
     cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=5))
-    handler.flush()  # with it the first word and both records
+    handler.flush()  # with it the start record and both records
     assert handler.stats().failed == 3
     cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=1))
     handler._lifecycle.finish(last=False)  # with it the drops
@@ -380,10 +382,10 @@ def test_drops_that_are_not_delivered_are_told_again(
     assert counts(cluster) == {"dropped": 5, "missing": 4}
 
 
-def test_there_is_no_last_word_for_who_is_not_told_what_is_missing(
+def test_there_is_no_end_record_while_drops_are_unreported(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """It would say that all is told."""
+    """An end record claims that all drops are reported."""
     cluster.add_topic("shop", 1)
     handler = make_handler("{topic}", chain=True)
     logger = logger_to(handler)
@@ -432,7 +434,7 @@ def test_a_recovery(
 def test_without_a_chain_nobody_vouches_for_others(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """Anybody could."""
+    """Without a chain anybody could write such a record, so it proves nothing."""
     handler = make_handler()
     tell_of_recovery(handler, "logs", "0" * 32, 1, 2, complete=True)
     logger_to(handler).info("x")
@@ -444,7 +446,7 @@ def test_without_a_chain_nobody_vouches_for_others(
 
 
 def test_forked_children_are_instances_of_their_own(cluster: ThreadedFakeCluster) -> None:
-    """Each stream is complete, whether it is a child's or goes on in the parent."""
+    """Each stream is complete, a forked child's as well as the parent's."""
     code = """
 handler = make()
 log.info("parent")
@@ -463,7 +465,7 @@ wait(fork(lambda: None))
 
 
 def test_workers_of_multiprocessing_say_their_last_words(cluster: ThreadedFakeCluster) -> None:
-    """They end without closing anything."""
+    """Workers of a pool end without close(), and their streams are complete."""
     code = """
 import multiprocessing
 make()
@@ -480,7 +482,7 @@ say(status=worker.exitcode)
 
 
 def test_sigterm_has_the_last_word_said(cluster: ThreadedFakeCluster) -> None:
-    """With flush_on_sigterm; a SIGKILL looks like what it is."""
+    """SIGTERM with flush_on_sigterm completes the stream; SIGKILL leaves it unfinished."""
     code = """
 make()
 log.info("x")
@@ -502,7 +504,7 @@ def test_where_the_key_may_be(
     tmp_path: Path,
     where: str,
 ) -> None:
-    """As any other secret; it is read once."""
+    """A chain key comes from text, env or file, like any secret, and is read once."""
     monkeypatch.setenv("CHAIN_KEY", SECRET)
     file = tmp_path / "key"
     file.write_text(f"{SECRET}\n")
@@ -537,7 +539,7 @@ def test_where_the_key_may_be(
 def test_wrong_options(
     options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Are told by their names; nothing shows the key."""
+    """The error names the wrong option, and nothing shows the key."""
     monkeypatch.setenv("SHORT_KEY", SECRET[:15])
     with pytest.raises(ConfigurationError) as failure:
         KafkaHandler("kafka", **{"topic": "logs", **options})
@@ -547,12 +549,12 @@ def test_wrong_options(
 
 @pytest.mark.parametrize("key", ["sixteen bytes ok", "eight ä" * 2])
 def test_a_key_of_sixteen_bytes(key: str) -> None:
-    """Is long enough: bytes count, not characters."""
+    """A key's length counts in bytes, not characters."""
     KafkaHandler("kafka", "logs", chain=True, chain_key=key, close_timeout_ms=1).close()
 
 
 def test_nothing_shows_the_key() -> None:
-    """No repr, and no attribute of anything that is inside."""
+    """No repr shows the key, and no attribute of any object inside."""
     handler = KafkaHandler("kafka", "logs", chain=True, chain_key=SECRET, close_timeout_ms=1)
     with closing(handler):
         assert SECRET not in object_of(handler)
@@ -563,7 +565,7 @@ def test_nothing_shows_the_key() -> None:
 def test_a_record_is_cut_so_that_its_stamp_fits(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler, chain: bool, size: int
 ) -> None:
-    """Nothing is lost because of what is added to it."""
+    """Headers that are added to a record never make it too large."""
     handler = make_handler(chain=chain, max_request_size=size, compression=None)
     for length in range(size - 1_000, size, 50):
         logger_to(handler).info("x" * length)
@@ -576,7 +578,7 @@ def test_a_record_is_cut_so_that_its_stamp_fits(
 def test_a_partitioner_that_raises_for_events(
     cluster: ThreadedFakeCluster, make_handler: MakeHandler
 ) -> None:
-    """It costs the events, and no record; but then nobody can tell of their holes."""
+    """A failing partitioner costs the events and no record; their holes stay unexplained."""
 
     def partitioner(key: Any, partitions: Any) -> int:
         return fail() if key is None else int(partitions[0])
