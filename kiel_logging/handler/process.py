@@ -185,7 +185,10 @@ def _in_the_child() -> None:
         _lock._at_fork_reinit()
     for lifecycle in _lifecycles():
         lifecycle.reset()
+    _stop_watching_in_the_child()
     _unblock_sigterm_in_the_child()
+    if (util := sys.modules.get("multiprocessing.util")) is not None:  # which is billiard's too
+        util.register_after_fork(_watch_sigterm, lambda watch: watch())  # called in workers only
     _forking = None
     _handle_postponed()
 
@@ -328,6 +331,7 @@ def flush_at_the_end_of_a_worker() -> None:
             # Again, behind all finalizers: an exception of a signal handler ends these.
             threading._register_atexit(_end_of_a_worker)  # type: ignore[attr-defined]
             flush_on_sigterm(None)  # billiard's have taken the parent's handler away
+            _watch_sigterm()
             _flush_on_exit_of(getattr(process.current_process(), "_target", None))
     _seen_to_in = os.getpid()
 
@@ -418,12 +422,15 @@ class _OnSigterm:
 
     def __init__(self, previous: Any) -> None:
         self._previous = previous
+        self.ends_the_process = not callable(previous) and previous is not signal.SIG_IGN
+        self.was_called = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if postpone(number):
             return
+        self.was_called = True
         flushed = [life for ref, life in list(_live.values()) if _flushes(ref())]
-        _flush(flushed, last=not callable(self._previous) and self._previous != signal.SIG_IGN)
+        _flush(flushed, last=self.ends_the_process)
         global _deadline
         _deadline = math.inf  # the program may continue
         if callable(self._previous):
@@ -432,3 +439,65 @@ class _OnSigterm:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             os._exit(128 + number)  # that signal ends every process but the first of a container
+
+
+_STALLED: Final = 0.05
+"""Seconds after which Python calls a signal's handler only if another signal comes."""
+
+_watched: tuple[int, int] | None = None
+"""Both ends of a pipe, into which Python writes the numbers of signals as they come."""
+
+
+def _watch_sigterm() -> None:
+    """Have SIGTERM end a worker even if it comes just before the main thread waits.
+
+    Python calls signal handlers between two instructions. A signal that comes when a call has
+    checked for signals, and does not wait in the kernel yet, interrupts nothing. A worker of a pool
+    would wait for a semaphore of its parent, and the parent for the worker; the default action ends
+    the worker. So a thread sends the signal again until the handler is called.
+
+    A program's own handler is left alone: it might be called twice.
+    """
+    global _watched
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or _watched is not None or not _awaits_sigterm():
+        return
+    if (others := signal.set_wakeup_fd(-1)) != -1:
+        signal.set_wakeup_fd(others)  # a loop of the program needs it
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        native.start_new_thread(_send_again, (native.get_ident(), reader))
+    except RuntimeError:  # no thread can be had
+        os.close(reader)
+        os.close(writer)
+    else:
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        _watched = reader, writer
+
+
+def _awaits_sigterm() -> bool:
+    handler = signal.getsignal(signal.SIGTERM)
+    return isinstance(handler, _OnSigterm) and handler.ends_the_process and not handler.was_called
+
+
+def _send_again(main_thread: int, reader: int) -> None:
+    while True:
+        received = os.read(reader, 100)
+        native.sleep(_STALLED)
+        if signal.SIGTERM in received and _awaits_sigterm():
+            signal.pthread_kill(main_thread, signal.SIGTERM)  # and so its number is read again
+
+
+def _stop_watching_in_the_child() -> None:
+    """Leave the pipe to the parent, which would take the child's signals for its own."""
+    global _watched
+    if _watched is None:
+        return
+    reader, writer = _watched
+    _watched = None
+    if (descriptor := signal.set_wakeup_fd(-1)) != writer:  # the program has its own
+        signal.set_wakeup_fd(descriptor)
+    os.close(reader)
+    os.close(writer)

@@ -104,8 +104,8 @@ import multiprocessing
 def work(number):
     log.info("%d", number)
 
-def fill(context):
-    with context.Pool(4) as pool:  # which ends the workers by SIGTERM
+def fill(context, *initializer):
+    with context.Pool(4, *initializer) as pool:  # which ends the workers by SIGTERM
         pool.map(work, range(40))
 """
 
@@ -113,18 +113,109 @@ def fill(context):
 @pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
 @pytest.mark.parametrize("handled", [False, True], ids=["", "the parent handles SIGTERM"])
 def test_the_workers_of_a_pool(cluster: ThreadedFakeCluster, package: str, handled: bool) -> None:
-    """All that they log arrives, though leaving the block ends them by SIGTERM."""
+    """All that they log arrives, though leaving the block ends them by SIGTERM.
+
+    They put the default action in place of a handler of their parent: Python may miss a signal that
+    comes just before a worker waits for a semaphore, and the pool would wait for that worker.
+    """
     handling = "signal.signal(signal.SIGTERM, lambda *_: sys.exit())" if handled else ""
+    initializer = "signal.signal, (signal.SIGTERM, signal.SIG_DFL)" if handled else ""
     code = f"""
 import {package}
 {handling}
 make()
 {POOL}
-fill({package}.get_context("fork"))
+fill({package}.get_context("fork"), {initializer})
 """
     program = run_by_hand(code, brokers=cluster.addresses, linger_ms=60_000)
     assert program.returncode == 0, program.stderr
     assert Counter(messages(cluster)) == Counter(map(str, range(40)))
+
+
+@pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
+def test_workers_of_a_parent_that_handles_sigterm(
+    cluster: ThreadedFakeCluster, package: str
+) -> None:
+    """All that they log arrives when SIGTERM ends them, by the handler of their parent."""
+    code = f"""
+import time
+import {package}
+
+def work(ready):
+    log.info("a record")
+    ready.set()
+    while True:
+        time.sleep(0.01)
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+make()
+context = {package}.get_context("fork")
+ready = [context.Event() for _ in range(4)]
+workers = [context.Process(target=work, args=(event,)) for event in ready]
+for worker in workers: worker.start()
+for event in ready: event.wait()
+for worker in workers: worker.terminate()
+for worker in workers: worker.join()
+"""
+    program = run_by_hand(code, brokers=cluster.addresses, linger_ms=60_000)
+    assert program.returncode == 0, program.stderr
+    assert messages(cluster) == ["a record"] * 4
+
+
+@pytest.mark.parametrize(
+    ("package", "logs"), [("multiprocessing", True), ("multiprocessing", False), ("billiard", True)]
+)
+def test_a_worker_that_is_about_to_wait(
+    cluster: ThreadedFakeCluster, package: str, logs: bool
+) -> None:
+    """SIGTERM ends a worker whose main thread begins to wait before Python calls the handler."""
+    code = f"""
+import {package}
+
+def signal_without_waking_the_main_thread():
+    go.acquire()
+    sys.setswitchinterval(0.005)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+def work():
+    if {logs}: log.info("a record")
+    threading.Thread(target=signal_without_waking_the_main_thread, daemon=True).start()
+    held = threading.Lock()
+    held.acquire()
+    sys.setswitchinterval(1000)  # the other thread runs as soon as this one waits, not earlier
+    go.release()
+    held.acquire()
+
+make()
+go = threading.Lock()
+go.acquire()
+worker = {package}.get_context("fork").Process(target=work)
+worker.start()
+worker.join()
+say(status=worker.exitcode)
+"""
+    program = run_by_hand(code, brokers=cluster.addresses, linger_ms=60_000)
+    assert said(program) == {"status": KILLED}, program.stderr
+    assert messages(cluster) == ["a record"] * logs
+
+
+def test_a_process_that_a_worker_forks(cluster: ThreadedFakeCluster) -> None:
+    """Python does not report its signals to the worker, which would take them for its own."""
+    code = """
+import multiprocessing
+
+def work():
+    log.info("a record")
+    wait(fork(lambda: say(descriptor=signal.set_wakeup_fd(-1))))
+
+make()
+worker = multiprocessing.get_context("fork").Process(target=work)
+worker.start()
+worker.join()
+say(status=worker.exitcode)
+"""
+    program = run_by_hand(code, brokers=cluster.addresses)
+    assert said(program) == {"descriptor": -1, "status": 0}, program.stderr
 
 
 @pytest.mark.parametrize("kind", ["KafkaHandler", "AuditHandler"])
