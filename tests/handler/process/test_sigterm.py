@@ -115,17 +115,24 @@ def fill(context, *initializer):
 def test_the_workers_of_a_pool(cluster: ThreadedFakeCluster, package: str, handled: bool) -> None:
     """All that they log arrives, though leaving the block ends them by SIGTERM.
 
-    They put the default action in place of a handler of their parent: Python may miss a signal that
-    comes just before a worker waits for a semaphore, and the pool would wait for that worker.
+    They put the default action in place of a handler of their parent, and wait until all have done
+    so: Python misses a signal that comes just before a worker waits for a semaphore, or ignores the
+    handler's exception in a hook of the fork, and the pool would wait for that worker.
     """
     handling = "signal.signal(signal.SIGTERM, lambda *_: sys.exit())" if handled else ""
-    initializer = "signal.signal, (signal.SIGTERM, signal.SIG_DFL)" if handled else ""
     code = f"""
 import {package}
 {handling}
 make()
 {POOL}
-fill({package}.get_context("fork"), {initializer})
+context = {package}.get_context("fork")
+have_begun = context.Barrier(4)
+
+def begin():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    have_begun.wait()
+
+fill(context, {"begin" if handled else ""})
 """
     program = run_by_hand(code, brokers=cluster.addresses, linger_ms=60_000)
     assert program.returncode == 0, program.stderr
