@@ -343,12 +343,12 @@ class LocalStream(Stream):
         with self.quiet() as quiet:
             if not quiet:
                 return  # another time
-            number, size = self.end
+            number = self._segment
             if self._journal.synchronous:
                 self._sync_segment()  # sync() might wait for a thread that waits for this lock
             self.roll()
         checkpoint = self.checkpoint
-        if checkpoint is not None and checkpoint.position >= (number, size):
+        if checkpoint and checkpoint.segment == number and self._is_done(checkpoint.position):
             self.release(checkpoint)
 
     def _is_roll_due(self) -> bool:

@@ -177,7 +177,7 @@ class Stream:
     def release(self, checkpoint: Checkpoint) -> None:
         """Store ``checkpoint``, then remove the segments before it; raise SpoolError."""
         number = checkpoint.segment
-        if number < self._segment and checkpoint.offset >= self._sizes.get(number, 0):
+        if number < self._segment and self._is_done(checkpoint.position):
             checkpoint = checkpoint._replace(segment=number + 1, offset=0)
         self.store(checkpoint)
         released = [one for one in list(self._sizes) if one < checkpoint.segment]
@@ -188,6 +188,14 @@ class Stream:
             if released and self._synchronous:  # a power cut must not undo the checkpoint alone
                 os.fdatasync(Descriptor(self.path / CHECKPOINT, os.O_RDWR).number)
             self._remove(released)
+
+    def _is_done(self, position: Position) -> bool:
+        """Whether its segment has no whole frame behind ``position``, but at most a torn one."""
+        if position.offset >= self._sizes.get(position.segment, 0):
+            return True
+        rest = self.read(position, 1, ended=True)
+        is_empty = not rest.entries and rest.foreign is None
+        return is_empty or rest.start.segment > position.segment
 
     def _remove(self, numbers: list[int]) -> None:
         for number in numbers:

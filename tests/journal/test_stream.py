@@ -410,6 +410,27 @@ def test_a_front_that_nothing_follows_is_skipped(stream: LocalStream) -> None:
     assert (segments(stream), numbers(stream)) == ([1, 2], [1, 3])
 
 
+@pytest.mark.parametrize("acknowledged", ["before the roll", "after the roll"])
+def test_a_torn_front_keeps_no_segment(stream: LocalStream, acknowledged: str) -> None:
+    """A segment is removed if all whole frames in it are acknowledged, though nothing follows."""
+    fill(stream, 1)
+    ordinary = os.write
+    with (
+        patch("os.write", lambda number, data: ordinary(number, data[:10])),
+        pytest.raises(SpoolFull),
+    ):
+        fill(stream, 2)
+    done = Checkpoint(1, SIZE, 1, bytes(32))
+    if acknowledged == "before the roll":
+        stream.release(done)
+    stream.roll_if_due()
+    assert segments(stream) == ([] if acknowledged == "before the roll" else [1])
+    stream.release(done)
+    assert segments(stream) == []
+    fill(stream, 3)
+    assert numbers(loaded(stream), loaded(stream).position) == [3]
+
+
 def test_a_full_disk_has_segments_removed_early(tmp_path: Path) -> None:
     """However small they are: that makes room."""
     journal = Journal(tmp_path, INSTANCE)
