@@ -1,4 +1,4 @@
-"""What is shipped, what it needs, and the command it installs."""
+"""The distribution: its files, its dependencies and its command."""
 
 import re
 from pathlib import Path

@@ -347,9 +347,10 @@ class LocalStream(Stream):
             if self._journal.synchronous:
                 self._sync_segment()  # sync() might wait for a thread that waits for this lock
             self.roll()
-        checkpoint = self.checkpoint
-        if checkpoint and checkpoint.segment == number and self._is_done(checkpoint.position):
-            self.release(checkpoint)
+        if self.checkpoint is not None and self.checkpoint.segment == number:
+            checkpoint = self._past_the_segment(self.checkpoint)
+            if checkpoint.segment > number:
+                self.release(checkpoint)
 
     def _is_roll_due(self) -> bool:
         number, size = self.end

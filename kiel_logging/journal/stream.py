@@ -176,9 +176,7 @@ class Stream:
 
     def release(self, checkpoint: Checkpoint) -> None:
         """Store ``checkpoint``, then remove the segments before it; raise SpoolError."""
-        number = checkpoint.segment
-        if number < self._segment and self._is_done(checkpoint.position):
-            checkpoint = checkpoint._replace(segment=number + 1, offset=0)
+        checkpoint = self._past_the_segment(checkpoint)
         self.store(checkpoint)
         released = [one for one in list(self._sizes) if one < checkpoint.segment]
         if released and self._older <= released[-1]:
@@ -189,13 +187,20 @@ class Stream:
                 os.fdatasync(Descriptor(self.path / CHECKPOINT, os.O_RDWR).number)
             self._remove(released)
 
-    def _is_done(self, position: Position) -> bool:
-        """Whether its segment has no whole frame behind ``position``, but at most a torn one."""
-        if position.offset >= self._sizes.get(position.segment, 0):
-            return True
-        rest = self.read(position, 1, ended=True)
-        is_empty = not rest.entries and rest.foreign is None
-        return is_empty or rest.start.segment > position.segment
+    def _past_the_segment(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return ``checkpoint``, moved to the next segment if no whole frame is left in its own.
+
+        Behind a full disk a finished segment ends with a torn one.
+        """
+        number, offset = checkpoint.position
+        if number >= self._segment:
+            return checkpoint
+        if offset < self._sizes.get(number, 0):
+            rest = self.read(checkpoint.position, 1, ended=True)
+            has_more = rest.entries or rest.foreign is not None
+            if has_more and rest.start.segment == number:
+                return checkpoint
+        return checkpoint._replace(segment=number + 1, offset=0)
 
     def _remove(self, numbers: list[int]) -> None:
         for number in numbers:
