@@ -51,7 +51,8 @@ Frames
     2. Where bytes can't be read, they were either a write cut short, with fewer bytes than it
        declares before the next magic: they are skipped, for the append failed, and take no number.
        Or they were a record, damaged later: they take one number, so the records behind keep
-       theirs. One flipped bit costs at most the one record that it hits.
+       theirs. One flipped bit costs at most the one record that it hits. (One case looks like the
+       other: a write that lacks its last one to three bytes, and the next one cut after as many.)
     3. The end of a segment that can still grow may be the front of a write: a bad checksum means
        "not yet" there. Every other segment is finished, and so is the last of an orphan.
 

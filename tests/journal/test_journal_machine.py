@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from kiel_logging.errors import SpoolFull
 from kiel_logging.journal.directory import Directory, Journal, Orphan
-from kiel_logging.journal.frames import RECORD, STATE, Damage, encode
+from kiel_logging.journal.frames import MAGIC, RECORD, STATE, Damage, encode
 from kiel_logging.journal.segments import Descriptor, segment_path
 from kiel_logging.journal.stream import CHECKPOINT, START, Checkpoint, Position, Stream
 from tests.journal.sample import TOPIC, append, frame
@@ -153,6 +153,14 @@ class JournalMachine(RuleBasedStateMachine):
                 shipper.acknowledge(len(shipper.waiting), remove=True)
         assert orphan.remove()
 
+    def cut(self, most: int) -> st.SearchStrategy[int]:
+        """Return sizes for a write that is cut short.
+
+        Two in a row look like one damaged record, if the first one lacks as many bytes as the
+        second one has, and those are too few for a magic.
+        """
+        return st.just(0) | st.integers(len(MAGIC), most)
+
     # -- the writer -------------------------------------------------------------------------------
 
     @initialize()
@@ -207,7 +215,7 @@ class JournalMachine(RuleBasedStateMachine):
     def append_to_a_full_disk(self, data: Any, count: int, rolls: bool) -> None:
         """Frames that were written whole are there, wherever the write is cut; no other is."""
         made = [self.make() for _ in range(count)]
-        size = data.draw(st.integers(0, sum(len(frame) for _, frame in made) - 1))
+        size = data.draw(self.cut(sum(len(frame) for _, frame in made) - 1))
         with patch("os.write", short(size)):
             appended = self.stream.append(*(frame for _, frame in made))
         assert isinstance(appended.error, SpoolFull)
@@ -245,8 +253,8 @@ class JournalMachine(RuleBasedStateMachine):
     def append_on_top(self, data: Any, moment: str) -> None:
         """A signal handler appends on top of an append; each is whole, or cut short."""
         beneath, above = self.make(), self.make()
-        size = data.draw(st.integers(1, len(beneath[1])))
-        size_above = data.draw(st.just(len(above[1])) | st.integers(0, len(above[1]) - 1))
+        size = data.draw(st.integers(len(MAGIC), len(beneath[1])))
+        size_above = data.draw(st.just(len(above[1])) | self.cut(len(above[1]) - 1))
         moments = [moment]
 
         def append_above(now: str) -> None:
@@ -330,7 +338,7 @@ class JournalMachine(RuleBasedStateMachine):
         made = self.make()[1]
         append(self.stream, made)
         path = segment_path(self.stream.path, self.stream._segment)
-        size = data.draw(st.integers(0, len(made) - 1))
+        size = data.draw(self.cut(len(made) - 1))
         os.truncate(path, path.stat().st_size - len(made) + size)
         self.note_bytes(size, None)
         self.crash()
