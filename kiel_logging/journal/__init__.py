@@ -11,7 +11,8 @@ On disk
 ::
 
     <root>/<instance>/        one writer, 32 hex digits; mode 0700, its files 0600
-        owner.lock            held while the writer lives; JSON: {"format": 1, "pid": ...}
+        owner.lock            held while the writer lives; JSON: {"format": 1, "pid": ...,
+                              "ships": whether it sends its records itself}
         shipper.lock          held by the process that sends the records
         <topic>/              one stream
             00000001.log ...  segments: frames, append only
@@ -63,7 +64,10 @@ Appending
        The front of the next one stays there. Others may be appended behind it; if none is, the
        shipper starts the next segment, so that its reader does not wait for the rest.
     6. Only the shipper starts the next segment, while no append is under way. It needs no room on
-       the disk: the first append makes the file.
+       the disk: the first append makes the file. Where the writer leaves the sending to another
+       process, an append starts it: not on top of another one, and not beside one in C. So
+       a reader in another process that sees the name of a segment knows that all earlier ones are
+       finished; it reads the names first, and then the sizes.
     7. ``write(2)`` goes to the page cache. It survives the end of the process; a power cut only
        behind ``sync()``. It blocks while the kernel throttles a disk that is too slow.
 
@@ -77,8 +81,16 @@ Checkpoint
 Locks
     10. An instance is an orphan when its ``owner.lock`` is free. One process takes it and
         ``shipper.lock``, sends what is left and removes it. Locks end with their process, and a
-        forked child has none.
+        forked child has none. A writer that does not ship never takes ``shipper.lock``: the
+        process that has it sends the records while the writer lives, and takes ``owner.lock`` when
+        that becomes free.
     11. A directory with another format is left to the release that wrote it.
+
+Users
+    12. Where the group of ``<root>`` may write to it, a writer that does not ship lets the group do
+        so with all that it makes: mode 2770, files 0660. A process that ships for other users opens
+        no file but in a directory of the instance's owner, and none that is a link, a pipe or a
+        third user's; so files can harm their owner's streams alone.
 
 A state frame is the only one that others depend on: append it twice, for one may be damaged.
 """

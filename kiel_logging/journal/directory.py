@@ -12,7 +12,7 @@ import secrets
 import socket
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,12 +21,25 @@ from kiel_logging import native
 from kiel_logging.errors import NoRoom, SpoolError
 from kiel_logging.journal.frames import FORMAT
 from kiel_logging.journal.local_stream import NO_BOUND, JournalCounts, LocalStream
-from kiel_logging.journal.locks import Claim, birth, claim
-from kiel_logging.journal.segments import failing_at, failure
-from kiel_logging.journal.stream import DAMAGED, Stream
+from kiel_logging.journal.locks import MOST_ABOUT, Claim, birth, claim, is_held_here
+from kiel_logging.journal.segments import (
+    OWN,
+    Access,
+    Descriptor,
+    failing_at,
+    failure,
+    segments_in,
+    share,
+    unlink,
+)
+from kiel_logging.journal.stream import DAMAGED, TICK, Stream
 from kiel_logging.native import monotonic
 
 OWNER, SHIPPER = LOCKS = ("owner.lock", "shipper.lock")
+SHIPS: Final = "ships"
+"""Whether a writer sends its records, in what it says of itself."""
+
+_COUNT_EVERY: Final = 0.05
 _LEAST_SEGMENT_BYTES: Final = 64 * 1024
 _MOST_OPEN: Final = 64
 _INSTANCE: Final = re.compile(r"[0-9a-f]{32}")
@@ -49,8 +62,11 @@ class Journal:
         synchronous: whether ``LocalStream.sync()`` will be called.
         segment_bytes: a larger segment is followed by another.
         about: further facts for people, in the file of the owner's lock.
+        ships: whether this process sends the records as well; if not, it leaves ``shipper.lock`` to
+            the one that does, and the threads that append also start segments.
 
     Attributes:
+        access: whose the files are. If the group may write to ``root``, it may change them.
         failing: whether the disk refused the last append.
         lock: held during each append, but for those of ``LocalStream.tail`` and of the shipper.
         counts: what threads that append and the shipper have in common.
@@ -63,12 +79,17 @@ class Journal:
     synchronous: bool = False
     segment_bytes: int = 8 * 1024 * 1024
     about: Mapping[str, Any] = field(default_factory=dict)
+    ships: bool = True
 
     def __post_init__(self) -> None:
         if self.max_bytes is not None:
             most = max(_LEAST_SEGMENT_BYTES, self.max_bytes // 8)
             self.segment_bytes = min(self.segment_bytes, most)
         self.path = self.root / self.instance
+        self.access = OWN
+        with contextlib.suppress(OSError):  # it is made with the first append
+            if not self.ships and self.root.stat().st_mode & stat.S_IWGRP:
+                self.access = Access(group=True)
         self.lock = native.RLock()
         self.counts = JournalCounts(NO_BOUND if self.max_bytes is None else self.max_bytes)
         self.failing = False
@@ -77,6 +98,8 @@ class Journal:
         self._claims: list[Claim] = []
         self._opening = self._closed = False
         self._patience = _OPENING
+        self._locks = LOCKS if self.ships else (OWNER,)
+        self._counted, self._count_again_at = 0, 0.0
 
     @property
     def bytes(self) -> int:
@@ -86,6 +109,15 @@ class Journal:
     def count_bytes(self) -> None:
         """Look how many they are."""
         self.counts.bytes = sum(stream.size(stream.position) for stream in self.streams())
+
+    def count_files(self, size: int) -> int:
+        """Return how many bytes are in all segments; for some milliseconds without looking, if
+        there was no room for ``size`` more."""
+        most, now = self.max_bytes or 0, monotonic()
+        if self._counted + size <= most or now >= self._count_again_at:
+            self._count_again_at = now + _COUNT_EVERY
+            self._counted = sum(sum(segments_in(stream.path).values()) for stream in self.streams())
+        return self._counted
 
     @contextlib.contextmanager
     def try_lock(self, patience: float = 0.0) -> Iterator[bool]:
@@ -120,7 +152,7 @@ class Journal:
     def open(self) -> None:
         """Make the directory and take both locks, unless they are there; raise SpoolError."""
         with self.lock:
-            if len(self._claims) == len(LOCKS) and all(one.is_held for one in self._claims):
+            if len(self._claims) == len(self._locks) and all(one.is_held for one in self._claims):
                 return
             if self._closed or self._opening:  # the latter: by the frame beneath a signal handler
                 raise SpoolError(f"the journal {self.path} is closed, or not open yet: log later")
@@ -142,7 +174,8 @@ class Journal:
             time.sleep(0.001)
         self._patience = 0.0
         pid = os.getpid()
-        about = {"format": FORMAT, "instance": self.instance, "pid": pid, "born": birth(pid)}
+        about: dict[str, Any] = {"format": FORMAT, "instance": self.instance, "pid": pid}
+        about |= {"born": birth(pid), SHIPS: self.ships}
         about |= {"host": socket.gethostname(), "started": time.time(), **self.about}
         self._claims[0].write(json.dumps(about, default=str).encode() + b"\n")
 
@@ -150,9 +183,11 @@ class Journal:
         _release(self._claims)
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.mkdir(mode=0o700, exist_ok=True)
-        for name in LOCKS:
+        if self.access.group:
+            share(self.path)
+        for name in self._locks:
             try:
-                taken = claim(self.path / name)
+                taken = claim(self.path / name, self.access)
             except SpoolError:
                 if self.path.exists():
                     raise
@@ -178,14 +213,15 @@ class Journal:
 
     def close(self) -> None:
         """Remove streams that are acknowledged, and the directory if no other is left; unlock it.
+        If another process ships, that one removes them.
 
         If something can't be removed, raise SpoolError; it is unlocked all the same.
         """
         with self.lock:
             self._closed = True
             try:
-                left = [stream for stream in self.streams() if not stream.close()]
-                if self._claims and not left:
+                left = self.ships and [one for one in self.streams() if not one.close()]
+                if self._claims and left == []:
                     _remove_instance(self.path)
             finally:
                 self.abandon()
@@ -202,25 +238,56 @@ class Journal:
 
 
 class Orphan:
-    """An instance whose writer is gone. This process has its locks until ``release()``.
+    """An instance whose writer is gone, or leaves it to others to send. This process has its locks,
+    but for that of a living owner, until ``release()``.
 
     Attributes:
         instance: its name.
         about: what its writer said of itself; empty where that can't be read.
         started: when the writer did, in seconds since 1970.
+        living: whether the writer may still append.
     """
 
-    def __init__(self, path: Path, claims: list[Claim], about: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        claims: list[Claim],
+        about: Mapping[str, Any],
+        access: Access = OWN,
+        *,
+        living: bool = False,
+    ) -> None:
         self.path: Final = path
         self.instance: Final = path.name
         self.about: Final = about
         self.started: Final = _started(path, about)
+        self.living = living
         self._claims: Final = claims
-        self._streams: Final = streams_of(path)
+        self._access: Final = access
+        self._streams: Final = streams_of(path, access)
+        self._listed = 0
 
     def streams(self) -> list[Stream]:
         """Return the streams that are left."""
         return list(self._streams.values())
+
+    def look(self) -> list[Stream]:
+        """Return the streams that a living writer began since the last look, and note if it is
+        gone: from then on there are no others, and no appends. Raise SpoolError."""
+        if not self.living:
+            return []
+        gone = claim(self.path / OWNER, self._access)
+        if gone is not None:
+            self._claims.append(gone)
+        with failing_at(self.path):
+            changed = self.path.lstat().st_mtime_ns
+        if gone is None and changed == self._listed:
+            return []
+        self._listed = changed if time.time_ns() - changed > TICK else 0
+        found = streams_of(self.path, self._access, but=self._streams)
+        self._streams.update(found)
+        self.living = gone is None
+        return list(found.values())
 
     def remove_stream(self, topic: str) -> None:
         """Remove a stream that is acknowledged, but for what was set aside; raise SpoolError."""
@@ -236,7 +303,7 @@ class Orphan:
                 if stream.is_acknowledged:
                     self.remove_stream(stream.topic)
             if not self._streams:
-                _remove_instance(self.path)
+                _remove_instance(self.path, self._access)
         finally:
             self.release()
         return not self._streams
@@ -294,10 +361,24 @@ def _judge_file_system(root: Path) -> list[str]:
 
 
 class Directory:
-    """All instances in a directory. ``report`` takes sentences for people, each one once."""
+    """All instances in a directory.
 
-    def __init__(self, root: Path, report: Callable[[str], object] = lambda _: None) -> None:
+    Args:
+        root: where they are.
+        report: takes sentences for people, each one once.
+        living: whether those are wanted as well whose living writers leave it to others to send
+            them. Then they may be other users', and those in directories below ``root``.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        report: Callable[[str], object] = lambda _: None,
+        *,
+        living: bool = False,
+    ) -> None:
         self.root: Final = root
+        self._living: Final = living
         self._report: Final = report
         self._reported: Final[set[str]] = set()
 
@@ -327,31 +408,31 @@ class Directory:
         """Whether there is any instance, be it a living writer's."""
         return bool(self._instances())
 
-    def _instances(self) -> list[Path]:
-        """Return the directories of instances that belong to this user."""
-        found = []
-        try:
-            with os.scandir(self.root) as entries:
-                for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
-                    is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
-                    if is_own and _INSTANCE.fullmatch(entry.name):
-                        found.append(Path(entry.path))
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            self._report_once(failure(self.root, error))
+    def _instances(self) -> list[tuple[Path, int]]:
+        """Return the directories of instances, and whose they are: this user's, unless those of
+        living writers are wanted too."""
+        found, below = _listed(self.root, self._report_once)
+        if not self._living:
+            return [one for one in found if one[1] == os.geteuid()]
+        for path, owner in below:
+            instances, _ = _listed(path, self._report_once)
+            found += [one for one in instances if one[1] == owner]
         return found
 
-    def orphans(self) -> list[Orphan]:
-        """Return, and lock, the instances whose writer is gone and that no other process sends.
+    def orphans(self, besides: Container[str] = ()) -> list[Orphan]:
+        """Return, and lock, the instances whose writer is gone and that no other process sends;
+        with ``living`` also those whose writer sends nothing. Those that are named in ``besides``
+        are not looked at.
 
         The oldest comes first. One that can't be sent is reported.
         """
         found = []
-        for path in self._instances():
+        for path, owner in self._instances():
+            if path.name in besides:
+                continue
+            access = Access(owner, group=True) if self._living else OWN
             try:
-                if (orphan := _claim(path)) is not None:
+                if (orphan := _claim(path, access, living=self._living)) is not None:
                     found.append(orphan)
             except SpoolError as error:
                 if path.exists():  # if not, another process has sent all of it
@@ -364,41 +445,81 @@ class Directory:
             self._report(text)
 
 
-def _claim(path: Path) -> Orphan | None:
-    """Return an instance with both of its locks; None if they are not free, or nothing is left."""
+def _listed(
+    root: Path, report: Callable[[SpoolError], object]
+) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]]]:
+    """Return the instances in ``root`` and their owners; and other directories and theirs."""
+    found, others = list[tuple[Path, int]](), list[tuple[Path, int]]()
+    try:
+        with os.scandir(root) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # it was removed just now
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
+                        is_instance = _INSTANCE.fullmatch(entry.name)
+                        (found if is_instance else others).append((Path(entry.path), status.st_uid))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        report(failure(root, error))
+    return found, others
+
+
+def _claim(path: Path, access: Access = OWN, *, living: bool = False) -> Orphan | None:
+    """Return an instance with both of its locks; None if they are not free, or nothing is left.
+
+    With ``living`` also return one whose owner holds its lock, and leaves the other to this
+    process.
+    """
     with contextlib.suppress(OSError):
         path.rmdir()  # if it is empty: it is just being made, or its maker died just then
         return None
-    claims: list[Claim] = []
+    claims: dict[str, Claim] = {}
     with contextlib.ExitStack() as releasing:
-        for name in LOCKS:
-            if (taken := claim(path / name)) is None:
+        for name in reversed(LOCKS) if living else LOCKS:
+            if (taken := claim(path / name, access)) is not None:
+                claims[name] = taken
+                releasing.callback(taken.release)
+            elif not (living and name == OWNER):
                 return None
-            claims.append(taken)
-            releasing.callback(taken.release)
-            # By the claim's own descriptor, for to close another would give up the lock.
-            about = _parsed(claims[0].read())
-            if (other := about.get("format", FORMAT)) != FORMAT:
-                raise SpoolError(
-                    f"the journal {path} has format {other} and this release of kiel_logging reads "
-                    f"format {FORMAT}: the release that made it can send it"
-                )
-        orphan = Orphan(path, claims, about)
+        about = _about(path, access, claims.get(OWNER))
+        if OWNER not in claims and about.get(SHIPS, True):
+            return None  # it sends by itself, or is about to write what it does
+        if (other := about.get("format", FORMAT)) != FORMAT:
+            raise SpoolError(
+                f"the journal {path} has format {other} and this release of kiel_logging reads "
+                f"format {FORMAT}: the release that made it can send it"
+            )
+        orphan = Orphan(path, list(claims.values()), about, access, living=OWNER not in claims)
         releasing.pop_all()
-    if orphan.streams():
+    if orphan.living or orphan.streams():
         return orphan
     orphan.remove()
     return None
 
 
-def streams_of(path: Path) -> dict[str, Stream]:
-    """Return the streams of an instance, unless only what was set aside is left of them."""
+def _about(path: Path, access: Access, owner: Claim | None) -> Mapping[str, Any]:
+    """Return what the owner said of itself; nothing if that is not there yet."""
+    if owner is not None:  # its own descriptor, for to close another would give up the lock
+        with failing_at(path):
+            return _parsed(owner.read())
+    with contextlib.suppress(OSError):
+        if not is_held_here(path / OWNER):
+            file = Descriptor(path / OWNER, os.O_RDONLY, access)
+            return _parsed(os.pread(file.number, MOST_ABOUT, 0))
+    return {}
+
+
+def streams_of(path: Path, access: Access = OWN, *, but: Container[str] = ()) -> dict[str, Stream]:
+    """Return the streams of an instance, ``but`` those of some topics; unless only what was set
+    aside is left of them."""
     found = {}
     with failing_at(path):
         for topic in _topics_in(path):
-            if os.listdir(topic) != [DAMAGED]:  # noqa: PTH208
-                found[topic.name] = Stream(topic, path.name)
-                found[topic.name].load()
+            if topic.name not in but and os.listdir(topic) != [DAMAGED]:  # noqa: PTH208
+                stream = Stream(topic, path.name, access=access)
+                stream.load()
+                found[topic.name] = stream
     return found
 
 
@@ -407,11 +528,11 @@ def _topics_in(path: Path) -> list[Path]:
         return sorted(one for one in path.iterdir() if one.is_dir() and not one.is_symlink())
 
 
-def _remove_instance(path: Path) -> None:
+def _remove_instance(path: Path, access: Access = OWN) -> None:
     """Remove an instance without streams, while its locks are held; raise SpoolError."""
     with failing_at(path):
         for name in LOCKS:
-            (path / name).unlink(missing_ok=True)
+            unlink(path / name, access)
         try:
             path.rmdir()
         except OSError as error:
@@ -422,7 +543,9 @@ def _remove_instance(path: Path) -> None:
 
 
 def _parsed(about: bytes) -> Mapping[str, Any]:
-    with contextlib.suppress(ValueError):  # if it is damaged, the frames have their format too
+    with contextlib.suppress(
+        ValueError, RecursionError
+    ):  # if it is damaged, the frames have their format too
         if isinstance(parsed := json.loads(about.partition(b"\n")[0]), dict):
             return parsed
     return {}

@@ -21,6 +21,7 @@ from kiel_logging.journal.segments import (
     failing_at,
     failure,
     segment_path,
+    share,
     sync_directory,
 )
 from kiel_logging.journal.stream import CHECKPOINT, FIRST, Checkpoint, Position, Stream
@@ -119,9 +120,17 @@ class LocalStream(Stream):
     """
 
     def __init__(self, journal: "Journal", topic: str) -> None:
-        super().__init__(journal.path / topic, journal.instance, synchronous=journal.synchronous)
-        self.tail = Tail(journal.counts, self.seed)
+        super().__init__(
+            journal.path / topic,
+            journal.instance,
+            synchronous=journal.synchronous,
+            access=journal.access,
+        )
+        self._counts = journal.counts if journal.ships else JournalCounts(journal.segment_bytes)
+        self.tail = Tail(self._counts, self.seed)
         self._journal: Final = journal
+        self._appends = 0
+        """How many are under way, one on top of the other: signal handlers may append."""
         self.moved = 0
         self._written = self._synced = 0
         self._turn = native.RLock()
@@ -181,12 +190,22 @@ class LocalStream(Stream):
         return Appended(0, self.end, self._written, error)
 
     def _append(self, frames: Sequence[bytes], logged: int, moved: int) -> Appended:
-        data = b"".join(frames)
-        journal, counts, tail = self._journal, self._journal.counts, self.tail
+        self._appends += 1
+        try:
+            return self._append_data(frames, b"".join(frames), logged, moved)
+        finally:
+            self._appends -= 1
+
+    def _append_data(
+        self, frames: Sequence[bytes], data: bytes, logged: int, moved: int
+    ) -> Appended:
+        journal, counts, tail = self._journal, self._counts, self.tail
+        if not journal.ships:
+            self._roll_before(len(data))
         size, begin = len(data), Position(self._segment, 0)
-        if journal.max_bytes is not None and counts.bytes + size > journal.max_bytes:
+        if journal.max_bytes is not None and (kept := self._kept(size)) + size > journal.max_bytes:
             full = SpoolFull(
-                f"the spool {journal.path} has {counts.bytes} of {journal.max_bytes} bytes, "
+                f"the spool {journal.path} has {kept} of {journal.max_bytes} bytes, "
                 f"and {size} more don't fit: see to the brokers, or raise spool_max_bytes"
             )
             return Appended(0, begin, self._written, full)
@@ -214,6 +233,31 @@ class LocalStream(Stream):
         self._written += 1
         return Appended(len(frames), begin, self._written)
 
+    def _kept(self, size: int) -> int:
+        """Return how many bytes the journal has that are not acknowledged."""
+        journal = self._journal
+        if journal.ships:
+            return journal.counts.bytes
+        # Another process removes segments: so they are counted when one begins.
+        return self._counts.bytes or journal.count_files(size)
+
+    def _roll_before(self, size: int) -> None:
+        """Start the next segment if this one has no room for ``size`` bytes, or ends with the front
+        of a frame: where another process ships, the writer rolls.
+
+        Not on top of another append, whose write is still to come, and not beside one in C: a later
+        append tries again.
+        """
+        is_full = self._counts.bytes + size > self._journal.segment_bytes
+        if self._segment in self._sizes and self._counts.bytes and (is_full or self.tail.torn):
+            self.tail.withdraw()
+            if self._appends == 1 and not self.tail.writes:
+                if self._journal.synchronous:
+                    self._sync_segment()
+                self._sizes.pop(self._segment, None)
+                self.roll()
+                self._counts.bytes = 0
+
     def _opened(self) -> tuple[Descriptor, Position]:
         """Return the last segment, open, and its end; raise SpoolError."""
         number = self._segment
@@ -234,13 +278,15 @@ class LocalStream(Stream):
         self.tail.withdraw()
         journal.open()
         self.path.mkdir(mode=0o700, exist_ok=True)
-        if self.checkpoint is None or not (self.path / CHECKPOINT).exists():
+        if journal.access.group:
+            share(self.path)
+        if self.checkpoint is None or (journal.ships and not (self.path / CHECKPOINT).exists()):
             super().store(self.checkpoint or FIRST)
         if self._segment in self._sizes and not segment_path(self.path, self._segment).exists():
             self._segment += 1  # it was removed: a reader would look for its bytes in a new one
         number = self._segment
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-        descriptor = Descriptor(segment_path(self.path, number), flags)
+        descriptor = Descriptor(segment_path(self.path, number), flags, journal.access)
         if journal.synchronous:
             for directory in (self.path, journal.path, journal.path.parent):
                 sync_directory(directory)

@@ -20,12 +20,13 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-from kiel_logging.journal.segments import Descriptor, failing_at
+from kiel_logging.journal.segments import OWN, Access, Descriptor, failing_at
 
 CAN_LOCK: Final = fcntl is not None
 """Whether there can be journals here at all."""
 
-_MOST: Final = 64 * 1024
+MOST_ABOUT: Final = 64 * 1024
+"""Bytes that are read of the file of a lock."""
 
 _taken: Final[dict[tuple[int, str, str], object]] = {}
 """Process id, instance and name of each lock that is held, or just being asked for.
@@ -51,7 +52,7 @@ class Claim:
     def read(self) -> bytes:
         """Return the content of the lock's file; raise OSError."""
         assert self._descriptor is not None
-        return os.pread(self._descriptor.number, _MOST, 0)
+        return os.pread(self._descriptor.number, MOST_ABOUT, 0)
 
     def write(self, content: bytes) -> None:
         """Write over the content of the lock's file; raise OSError."""
@@ -67,7 +68,7 @@ class Claim:
     __del__ = release
 
 
-def claim(path: Path) -> Claim | None:
+def claim(path: Path, access: Access = OWN) -> Claim | None:
     """Return the lock whose file is ``path``, made if need be; None while it is held; raise
     SpoolError if no file, or no lock, can be had there."""
     key, mark = _key_of(path), object()
@@ -75,7 +76,7 @@ def claim(path: Path) -> Claim | None:
     try:
         if _taken.setdefault(key, mark) is mark:
             with failing_at(path):
-                descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT)
+                descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT, access)
                 # Its last owner may have removed the file before it was locked here.
                 if _lock(descriptor) and _is_at(descriptor):
                     taken = Claim(path, descriptor)
@@ -106,6 +107,11 @@ def _is_at(descriptor: Descriptor) -> bool:
         return False
 
 
+def is_held_here(path: Path) -> bool:
+    """Whether this process has the lock whose file is ``path``. It must not open the file again."""
+    return _key_of(path) in _taken
+
+
 # For commands, which look and take nothing.
 
 _IS_LINUX: Final = sys.platform.startswith("linux")
@@ -120,7 +126,7 @@ def holder(path: Path) -> int | None:
     This takes no lock, makes no file and needs no right but to read, unlike ``claim()``. The id is
     0 if the process can't be seen from here, as one in another container; raise OSError.
     """
-    if _key_of(path) in _taken:
+    if is_held_here(path):
         return os.getpid()
     try:
         descriptor = Descriptor(path, os.O_RDONLY)

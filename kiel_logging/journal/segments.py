@@ -3,9 +3,10 @@
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from kiel_logging.errors import NoRoom, SpoolError
 
@@ -61,6 +62,11 @@ def segments_in(directory: Path) -> dict[int, int]:
     return dict(sorted(found.items()))
 
 
+def share(directory: Path) -> None:
+    """Let the group of a directory, and of what is made in it, do what its owner may."""
+    directory.chmod(stat.S_IMODE(directory.stat().st_mode) | stat.S_ISGID | stat.S_IRWXG)
+
+
 def sync_directory(path: Path) -> None:
     """Have the names in a directory survive a power cut; raise OSError."""
     number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -68,6 +74,67 @@ def sync_directory(path: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+class Access(NamedTuple):
+    """Whose files a process works with, and who else may.
+
+    Attributes:
+        owner: the user whose they have to be, if another one may have put anything there: links,
+            pipes, and files of a third; None for this process's own.
+        group: whether the group may do what the owner may.
+    """
+
+    owner: int | None = None
+    group: bool = False
+
+
+OWN: Final = Access()
+
+
+@contextlib.contextmanager
+def _directory(path: Path, owner: int) -> Iterator[int]:
+    """Open the directory ``path``, and make sure that it is ``owner``'s; raise OSError.
+
+    Of the names in it, reached by its descriptor, no other user has made any: so no
+    other user can have this process change, read or remove what is not the owner's anyway.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(number).st_uid != owner:
+            raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
+        yield number
+    finally:
+        os.close(number)
+
+
+def unlink(path: Path, access: Access = OWN) -> None:
+    """Remove a file, if it is there; raise OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        if access.owner is None:
+            path.unlink()
+        else:
+            with _directory(path.parent, access.owner) as number:
+                os.unlink(path.name, dir_fd=number)
+
+
+def _open(path: Path, flags: int, access: Access) -> int:
+    flags |= os.O_NOFOLLOW | os.O_CLOEXEC
+    mode = 0o660 if access.group else 0o600
+    if access.owner is None:
+        number = os.open(path, flags, mode)
+    else:
+        with _directory(path.parent, access.owner) as parent:
+            number = os.open(path.name, flags | os.O_NONBLOCK, mode, dir_fd=parent)
+    status = os.fstat(number)
+    if access.owner is not None and not (
+        stat.S_ISREG(status.st_mode) and status.st_uid in (access.owner, os.geteuid())
+    ):
+        os.close(number)
+        raise PermissionError(errno.EPERM, "it is no file of its directory's owner", str(path))
+    if access.group and flags & os.O_CREAT and status.st_uid == os.geteuid():
+        os.fchmod(number, mode)  # whatever the umask is
+    return number
 
 
 class Descriptor:
@@ -85,9 +152,9 @@ class Descriptor:
 
     __slots__ = ("file", "number", "path")
 
-    def __init__(self, path: Path, flags: int) -> None:
+    def __init__(self, path: Path, flags: int, access: Access = OWN) -> None:
         self.path: Final = path
-        self.number = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self.number = _open(path, flags, access)
         status = os.fstat(self.number)
         self.file: Final = (status.st_dev, status.st_ino)
 

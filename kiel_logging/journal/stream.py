@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,11 +18,14 @@ from kiel_logging.errors import SpoolError
 from kiel_logging.journal import frames
 from kiel_logging.journal.frames import Damage, Frame, Scan
 from kiel_logging.journal.segments import (
+    OWN,
+    Access,
     Descriptor,
     failing_at,
     failure,
     segment_path,
     segments_in,
+    unlink,
 )
 
 CHECKPOINT: Final = "checkpoint"
@@ -32,6 +36,8 @@ _SLOT_SUM: Final = struct.Struct(">I")
 _SLOT_DISTANCE: Final = 4096
 _BLOCK: Final = 1024 * 1024
 _MOST_SET_ASIDE: Final = 64 * 1024 * 1024
+TICK: Final = 100_000_000
+"""Nanoseconds; longer than a tick of the clock that files have."""
 
 
 class Position(NamedTuple):
@@ -106,16 +112,23 @@ class Stream:
     Attributes:
         seed: for ``frames.encode()``.
         checkpoint: the one stored last; None if there is none, or none that can be read.
+        most_bytes: a frame with more is taken for damage.
     """
 
-    def __init__(self, path: Path, instance: str, *, synchronous: bool = False) -> None:
+    def __init__(
+        self, path: Path, instance: str, *, synchronous: bool = False, access: Access = OWN
+    ) -> None:
         self.path: Final = path
+        self.access: Final = access
         self.topic: Final = path.name
         self.instance: Final = instance
         self.seed: Final = frames.seed(instance, self.topic)
         self.checkpoint: Checkpoint | None = None
+        self.most_bytes = 2 * frames.MAX_BODY
         self._synchronous: Final = synchronous
         self._sizes: dict[int, int] = {}
+        self._listed = 0
+        """When the directory had last changed as its names were read, in ns since 1970."""
         self._segment = START.segment
         """The last segment. All others are finished: no append goes there any more."""
         self._descriptors: dict[int, Descriptor] = {}
@@ -133,7 +146,8 @@ class Stream:
             self._sizes = segments_in(self.path)
             self._segment = max(self._sizes, default=START.segment)
             with contextlib.suppress(FileNotFoundError):
-                content = (self.path / CHECKPOINT).read_bytes()
+                checkpoint = Descriptor(self.path / CHECKPOINT, os.O_RDONLY, self.access)
+                content = os.pread(checkpoint.number, 2 * _SLOT_DISTANCE, 0)
         slots = sorted(slot for at in (0, _SLOT_DISTANCE) if (slot := self._slot(content, at)))
         self._counter, self.checkpoint = slots[-1] if slots else (0, None)
         self._older = slots[0][1].segment if len(slots) > 1 else 0
@@ -147,6 +161,25 @@ class Stream:
 
     def _slot_sum(self, slot: bytes) -> bytes:
         return _SLOT_SUM.pack(crc32c(slot, self.seed))
+
+    def refresh(self) -> bool:
+        """Look what a writer in another process appended; return whether it is more than the last
+        time. Raise SpoolError.
+
+        The names come first: where there is a later segment, no append to an earlier one is under
+        way any more, so the sizes that follow are final.
+        """
+        before = self._segment, self._sizes.get(self._segment)
+        with failing_at(self.path):
+            changed = self.path.lstat().st_mtime_ns
+            if changed != self._listed:
+                # A name that is made within the same tick of the clock would not be noticed.
+                self._listed = changed if time.time_ns() - changed > TICK else 0
+                self._sizes = segments_in(self.path)
+                self._segment = max(self._sizes, default=START.segment)
+            elif self._segment in self._sizes:
+                self._sizes[self._segment] = segment_path(self.path, self._segment).lstat().st_size
+        return before != (self._segment, self._sizes.get(self._segment))
 
     @property
     def checkpoint_missing(self) -> bool:
@@ -167,7 +200,7 @@ class Stream:
         at, older = (self._counter + 1) % 2 * _SLOT_DISTANCE, self.checkpoint
         path = self.path / CHECKPOINT
         with failing_at(path):
-            descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT)
+            descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT, self.access)
             if older is None or os.fstat(descriptor.number).st_size < 2 * _SLOT_DISTANCE:
                 slot, at, older = slot.ljust(_SLOT_DISTANCE, b"\0") * 2, 0, checkpoint  # both
             if os.pwrite(descriptor.number, slot, at) < len(slot):
@@ -184,7 +217,8 @@ class Stream:
             self.store(checkpoint)
         with failing_at(self.path):
             if released and self._synchronous:  # a power cut must not undo the checkpoint alone
-                os.fdatasync(Descriptor(self.path / CHECKPOINT, os.O_RDWR).number)
+                checkpoint_file = Descriptor(self.path / CHECKPOINT, os.O_RDWR, self.access)
+                os.fdatasync(checkpoint_file.number)
             self._remove(released)
 
     def _past_the_segment(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -204,7 +238,7 @@ class Stream:
 
     def _remove(self, numbers: list[int]) -> None:
         for number in numbers:
-            segment_path(self.path, number).unlink(missing_ok=True)
+            unlink(segment_path(self.path, number), self.access)
             self._sizes.pop(number, None)
             self._descriptors.pop(number, None)
 
@@ -298,7 +332,8 @@ class Stream:
         while True:
             block = os.pread(descriptor.number, min(most_bytes, rest), offset)
             is_end = len(block) >= rest or not block
-            found = scan(block, self.seed, ended=ended and is_end)
+            is_long = len(block) > self.most_bytes  # no frame is: it would fill the memory
+            found = scan(block, self.seed, ended=(ended and is_end) or is_long)
             if found.size or is_end:
                 return found, rest - found.size, is_end
             most_bytes *= 2  # a large frame, or damage whose end is not in the block
@@ -308,7 +343,7 @@ class Stream:
         descriptor = self._descriptors.get(number)
         status = None if descriptor is None else descriptor.status()
         if descriptor is None or status is None:
-            descriptor = Descriptor(segment_path(self.path, number), os.O_RDONLY)
+            descriptor = Descriptor(segment_path(self.path, number), os.O_RDONLY, self.access)
             status = os.fstat(descriptor.number)
         return descriptor, status
 
@@ -318,7 +353,8 @@ class Stream:
         Return None if the disk does not take them, or there are too many already.
         """
         try:
-            target = Descriptor(self.path / DAMAGED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            target = Descriptor(self.path / DAMAGED, flags, self.access)
             if os.fstat(target.number).st_size + damage.size > _MOST_SET_ASIDE:
                 return None
             source, _ = self._reader(end.segment)
@@ -331,6 +367,6 @@ class Stream:
         """Remove all files but those that were set aside; raise SpoolError."""
         with failing_at(self.path), contextlib.suppress(FileNotFoundError):
             self._remove(list(self._sizes))
-            (self.path / CHECKPOINT).unlink(missing_ok=True)
+            unlink(self.path / CHECKPOINT, self.access)
             if not (self.path / DAMAGED).exists():
                 self.path.rmdir()

@@ -228,7 +228,7 @@ class JournalMachine(RuleBasedStateMachine):
         if size:
             self.note_bytes(size, None)
         if rolls:
-            self.stream.roll_if_due()
+            self.roll()
 
     @rule(behind=st.booleans())
     def append_and_be_torn_away(self, behind: bool) -> None:
@@ -469,6 +469,52 @@ class JournalMachine(RuleBasedStateMachine):
         assert isinstance(self.shipper.position, Position)
 
 
-def test_no_record_is_lost_or_gets_a_second_number() -> None:
+class SentByOthersMachine(JournalMachine):
+    """The same, where another process reads, and the writer starts segments as it appends."""
+
+    shipper: Any
+
+    @initialize()
+    def begin(self) -> None:
+        """A process starts, and with it another one that sends."""
+        instance = f"{next(_INSTANCES):032x}"
+        self.journal = Journal(self.root, instance, segment_bytes=SEGMENT_BYTES, ships=False)
+        self.stream = self.journal.stream(TOPIC)
+        self.life = self.lives[instance] = Life()
+        self.roll()
+
+    @rule()
+    def roll(self) -> None:
+        """The process that sends is killed; the next one begins at the checkpoint."""
+        files = Stream(self.stream.path, self.stream.instance)
+        files.load()
+        self.shipper = Shipper(files, self.life)
+
+    @rule(most_bytes=st.sampled_from([1, 100, 300, 10**6]))
+    def read(self, most_bytes: int) -> None:
+        """All that stands whole, as far as the reader has looked."""
+        if self.stream.path.exists():
+            self.shipper.stream.refresh()
+        self.shipper.read(most_bytes, ended=False)
+
+    @rule()
+    def read_without_a_look(self) -> None:
+        """The writer may have started segments meanwhile."""
+        self.shipper.read(10**6, ended=False)
+
+    @rule()
+    def close(self) -> None:
+        """An orderly end; the process that sends removes the files."""
+        self.journal.close()
+        self.begin()
+
+    @invariant()
+    def counts_are_right(self) -> None:
+        """Records are those in the files."""
+        assert self.stream.appended == len(self.life.numbers)
+
+
+@pytest.mark.parametrize("machine", [JournalMachine, SentByOthersMachine])
+def test_no_record_is_lost_or_gets_a_second_number(machine: type[JournalMachine]) -> None:
     """Whatever is appended, read, acknowledged, cut short, killed or damaged, in any order."""
-    run_state_machine_as_test(JournalMachine, settings=examples(500, stateful_step_count=40))
+    run_state_machine_as_test(machine, settings=examples(500, stateful_step_count=40))
