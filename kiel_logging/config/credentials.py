@@ -75,6 +75,13 @@ class Secret:
         kind = type(self._given()).__name__
         raise ConfigurationError(f"{self._option} must be {FORMS}, not {kind}")
 
+    def each(self) -> "list[Secret]":
+        """Return the secrets of a list, or itself if it was made of none."""
+        given = self._given()
+        if isinstance(given, list | tuple):
+            return [Secret(self._option, one) for one in given]
+        return [self]
+
     def read(self) -> str:
         """Return the secret as it is now.
 

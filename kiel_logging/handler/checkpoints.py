@@ -27,7 +27,7 @@ LOOK_EVERY: Final = 10.0
 _MOST_WAITING: Final = 1_000
 """Checkpoints that wait for the anchor; the oldest give way."""
 
-Emit: TypeAlias = Callable[[Event, str], None]
+Emit: TypeAlias = Callable[[Event, str], bool]
 
 
 class Anchor:

@@ -104,6 +104,14 @@ def checkpoint(evidence: dict[str, Any]) -> Event:
     return Event(headers.CHECKPOINT, evidence, record)
 
 
+def rotation(old: str, new: str) -> Event:
+    """Return the event behind which a stream is sealed with another key; takes their ids."""
+    text = "audit stream continues with key %s"
+    return Event(
+        headers.ROTATION, {"from": old, "to": new}, _record(logging.INFO, "rotation", text, new)
+    )
+
+
 def drops(loss: Loss) -> Event:
     """Return the event that reports what a stream lacks."""
     details: dict[str, Any] = {"records": loss.records}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
-from kiel_logging.config.credentials import hidden
+from kiel_logging.config.credentials import Secret, Secretive, hidden
 from kiel_logging.config.options import Brokers
 from kiel_logging.config.table import takes
 from kiel_logging.errors import ConfigurationError
@@ -21,6 +21,7 @@ from kiel_logging.handler.options import (
     HANDLER,
     HandlerKeywords,
     KeywordsBesideTopic,
+    chain_of,
     handler_options,
     table_of,
 )
@@ -143,7 +144,7 @@ class KafkaHandler(logging.Handler):
         self._conversion = Conversion(
             **self._options.conversion,
             max_size=self._options.max_request_size
-            - stamp_size(chain=self._options.chain is not None),
+            - stamp_size(chain=self._options.keyring is not None),
             keep_source=self._fallback is not None,
         )
         conversions.append(self._conversion)
@@ -375,6 +376,47 @@ class KafkaHandler(logging.Handler):
             )
         timeout = self._options.close_timeout if timeout is None else check_timeout(timeout)
         return Receipts(self._blocks, self._lifecycle, timeout)
+
+    def rotate_key(self, chain_key: Secretive | None = None) -> bool:
+        """Have each stream continue with another key, behind a record that says so.
+
+        That record is sealed with both keys, so the stream stays one. New streams begin with the
+        new key. The change does not wait for brokers; with a spool it survives a crash. It is for
+        this process alone: other processes have handlers of their own. A verifier needs both keys:
+        ``kiel-logging verify --key-file OLD --key-file NEW``.
+
+        Args:
+            chain_key: the new key, in any form of the option. When left out, the file or the
+                variable that the option names is read again.
+
+        Returns:
+            Whether it is another key than that of now; else nothing changes.
+
+        Raises:
+            ConfigurationError: the handler has no ``chain_key``; the new one can't be read or is
+                too short; or the handler had it before.
+            SpoolError: the disk does not take the note that another key will be needed.
+        """
+        secret = None if chain_key is None else Secret("chain_key", chain_key).check()
+        del chain_key
+        keyring, given = self._options.keyring, self._options.chain_key
+        if keyring is None or given is None:
+            raise ConfigurationError(
+                "rotate_key() needs a handler with a chain_key: streams without one can't get one"
+            )
+        chain = chain_of(secret or given.each()[0])
+        if chain.key_id == keyring.current.key_id:
+            return False
+        if chain.key_id in keyring:
+            raise ConfigurationError(
+                f"rotate_key(): the key {chain.key_id} is a former one of this handler, and a "
+                "stream can't return to a key: make a new one"
+            )
+        pipeline = self._lifecycle.now()
+        pipeline.prepare_rotation(chain.key_id)
+        keyring.rotate(chain)
+        pipeline.rotate()
+        return True
 
     def close(self) -> None:
         """Deliver what is buffered within ``close_timeout_ms``, then end the loop thread.

@@ -52,7 +52,7 @@ from kiel_logging.handler.fallback import fallback_target
 from kiel_logging.handler.ledger import OnError
 from kiel_logging.journal.locks import CAN_LOCK
 from kiel_logging.partitioners import Partitioner
-from kiel_logging.proof.chain import SHORTEST_KEY, Chain
+from kiel_logging.proof.chain import SHORTEST_KEY, Chain, Keyring
 from kiel_logging.record.route import Topic
 from kiel_logging.record.value import Format
 from kiel_logging.serializers import Serializer
@@ -193,8 +193,12 @@ class HandlerKeywords(SharedKeywords, total=False):
     """Whether each record also bears a digest of itself and of the one before it, so that
     ``kiel-logging verify`` finds what was taken out or changed; and whether streams have a start
     record and an end record."""
-    chain_key: Annotated[Secretive | None, None, Kind(FORMS)]
-    """A secret of 16 bytes or more, without which no one can compute the digests."""
+    chain_key: Annotated[
+        Secretive | list[Secretive] | None, None, Kind(f"{FORMS}, or a list of these")
+    ]
+    """A secret of 16 bytes or more, without which no one can compute the digests. Of a list the
+    first seals; the others are former ones, for records that dead processes left in
+    ``spool_dir``. See ``rotate_key()``."""
     sign: Annotated[bool, False, FLAG]
     """Whether each instance signs checkpoints of its streams with a key that is made for it and
     dies with it; needs ``chain`` and the extra `proof`."""
@@ -293,7 +297,8 @@ class HandlerOptions:
     on_error: OnError | None
     internal_logger: logging.Logger | None
     flush_on_sigterm: bool | None
-    chain: Chain | None
+    keyring: Keyring | None = field(repr=False)
+    chain_key: Secret | None = field(repr=False)
     signing: "Signing | None"
     spool: SpoolOptions | None
     brokers: tuple[Address, ...]
@@ -336,7 +341,7 @@ def handler_options(**given: Any) -> HandlerOptions:
         "level": _level(values["level"]),
         "fallback": fallback_target(values["fallback"]),
         "internal_logger": _logger(values["internal_logger"]),
-        "chain": _chain(values["chain"], values["chain_key"]),
+        "keyring": _keyring(values["chain"], values["chain_key"]),
         "signing": _signing(values),
         "spool": _spool(values),
         "brokers": producer.brokers,
@@ -361,13 +366,24 @@ def _logger(value: logging.Logger | str | None) -> logging.Logger | None:
     return logging.getLogger(value) if isinstance(value, str) else value
 
 
-def _chain(chain: bool, key: Secret | None) -> Chain | None:
+def _keyring(chain: bool, key: Secret | None) -> Keyring | None:
     if key is None:
-        return Chain.of() if chain else None
-    key.check()
+        return Keyring(Chain.of()) if chain else None
+    keys = [one.check() for one in key.each()]
+    if not keys:
+        raise ConfigurationError("chain_key is an empty list: give a key, or leave it out")
     if not chain:
         raise ConfigurationError("chain_key is of no use without chain=True: give both, or neither")
-    data = key.read_bytes()  # once: all of a stream has the same
+    return Keyring(*map(chain_of, keys))
+
+
+def chain_of(key: Secret) -> Chain:
+    """Return the chain of a key, which is read once, and not kept.
+
+    Raises:
+        ConfigurationError: it can't be read, or is too short; never shows it.
+    """
+    data = key.read_bytes()
     if len(data) >= SHORTEST_KEY:
         return Chain.of(data)
     del data

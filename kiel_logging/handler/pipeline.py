@@ -85,7 +85,9 @@ class Pipeline:
         self._successors: dict[int, Pipeline] = {}
         self._abandoned: dict[int, object] = {}
         signs = options.signing is not None
-        self._stamper = Stamper(self.instance, options.chain, keeps_leaves=signs)
+        keyring = options.keyring
+        chain = None if keyring is None else keyring.current
+        self._stamper = Stamper(self.instance, chain, keyring=keyring, keeps_leaves=signs)
         self._options = options.producer()
         self._checkpoints = None if options.signing is None else self._checkpoint(options.signing)
         facts = _no_facts if self._checkpoints is None else self._checkpoints.facts
@@ -112,7 +114,7 @@ class Pipeline:
             self.buffer,
             self._stamper,
             self._events,
-            chain=self._plan.options.chain,
+            keyring=self._plan.options.keyring,
             instance=self.instance,
             internal_log=self._plan.internal_log,
             on_error=self._plan.on_error,
@@ -122,7 +124,7 @@ class Pipeline:
                 spool.journal,
                 self.buffer,
                 spool.waiters,
-                start=self._events.start if self._plan.options.chain is not None else None,
+                start=self._events.start if self._plan.options.keyring is not None else None,
                 wake=self._wake,
                 batch_size=self._plan.options.batch_size,
                 report=spool.complain,
@@ -212,6 +214,22 @@ class Pipeline:
             if isinstance(item, EventItem):
                 self._loop_thread.call(partial(_put_back, item=item))
         self.report_losses()
+
+    # Its key.
+
+    def prepare_rotation(self, key_id: str) -> None:
+        """Note on disk that the streams will change to another key.
+
+        Raises:
+            SpoolError: the disk does not take that.
+        """
+        if self._spool is not None:
+            self._spool.note_rotation(key_id)
+
+    def rotate(self) -> None:
+        """Have the streams that have begun change to the key with which new ones begin."""
+        if self.is_used:
+            self._loop_thread.call(lambda shipper: shipper.rotate())
 
     # Delivery.
 

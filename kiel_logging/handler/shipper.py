@@ -24,6 +24,7 @@ from kiel_logging.handler.slices import memory_of, plain
 from kiel_logging.handler.spool.spool import Spool
 from kiel_logging.native import monotonic
 from kiel_logging.proof import headers
+from kiel_logging.proof.chain import NO_KEY
 from kiel_logging.proof.checkpoints import END, EVERY_RECORDS, OPEN
 from kiel_logging.proof.stamper import Stamper, sequence_of
 from kiel_logging.record.item import Item
@@ -43,6 +44,9 @@ _ALL: Final = 2**31
 
 _FOR_ENDS: Final = 0.3
 """Seconds that the brokers have at least to acknowledge the records that end streams."""
+
+_RETRY_ROTATION: Final = 1.0
+"""Seconds until a rotation record that the disk did not take is appended again."""
 
 _AFTER_A_BUG: Final = 1.0
 """Seconds until shipping is tried again after an exception that it should not have raised."""
@@ -88,10 +92,12 @@ class Shipper:
         self._checkpoints = checkpoints
         self._slice = SLICE if checkpoints is None else EVERY_RECORDS
         self._ended: dict[str, tuple[str, int]] = {}
+        self._rotated: dict[str, str] = {}
         self._lingering: asyncio.TimerHandle | None = None
         self._reporting: asyncio.TimerHandle | None = None
         self._summarising: asyncio.TimerHandle | None = None
         self._checking: asyncio.TimerHandle | None = None
+        self._rotates = False
         self._acknowledged = False
         self._waits_for_room = False
         self._is_well = False
@@ -118,6 +124,7 @@ class Shipper:
             spool.damaged = self.note_damage
         if broken is not None:
             self._ended = broken._ended
+            self._rotated = broken._rotated
             self._unfinished = broken._unfinished + broken.outbox.unfinished()
             if spool is not None:
                 spool.restart()
@@ -186,9 +193,25 @@ class Shipper:
             self.outbox.take(items)
             if self._deferred and self._plan.blocks:
                 self._explain_deferral(items)
+            if self._rotates:
+                self.rotate()
             if self._checkpoints is not None:
                 self._checkpoints.make_due(self._emit)
         return len(items)
+
+    def rotate(self) -> None:
+        """Put a rotation record into each stream that is sealed with another key than those that
+        begin now, unless it has one already; also into those that are found later."""
+        self._rotates, wanted = True, self._stamper.key_id or NO_KEY
+        for topic in self._stamper.topics:
+            old = self._rotated.get(topic) or self._stamper.key_id_of(topic)
+            if old == wanted or self._closing:
+                continue
+            if not self._emit(events.rotation(old, wanted), topic):  # the disk is full
+                self._later(_RETRY_ROTATION, self.rotate)
+                return
+            self._rotated[topic] = wanted
+            self.ship_soon()
 
     def _look_for_checkpoints(self) -> None:
         """Sign what is due by its age, unless the brokers acknowledge nothing: checkpoints would
@@ -224,12 +247,15 @@ class Shipper:
             self._ledger.count_own(item.memory)
         return item
 
-    def _emit(self, event: Event, topic: str) -> None:
-        """Put a record of the handler's own into the stream of ``topic``."""
+    def _emit(self, event: Event, topic: str) -> bool:
+        """Put a record of the handler's own into the stream of ``topic``; return whether it is
+        there."""
         if self._spool is not None:
-            self._spool.emit(event, topic)
-        elif (item := self._count(self._events.make(event, topic))) is not None:
-            self.outbox.take(self.stamp([item]))
+            return self._spool.emit(event, topic)
+        if (item := self._count(self._events.make(event, topic))) is None:
+            return False
+        self.outbox.take(self.stamp([item]))
+        return True
 
     # The ends of items: this is the outbox's owner.
 

@@ -32,7 +32,8 @@ A frame (numbers are big endian)::
         headers                         i32 count; each u32 and i32 size, -1: none; name, value
 
     kinds:      1 record, 2 event (a record of the handler's own), 3 state (no record: numbers
-                continue behind its sequence, and digests behind its digest)
+                continue behind its sequence, and digests behind its digest, with the key
+                that its value names)
     key kinds:  0 none, 1 bytes, 2 text in UTF-8, 3 a number in decimal digits
 
 In the body a 0 is inserted behind each ``"KJ" 1``, and taken out when it is read.
@@ -40,7 +41,7 @@ In the body a 0 is inserted behind each ``"KJ" 1``, and taken out when it is rea
 A slot of the checkpoint::
 
     counter | segment | offset | sequence    4 x u64; the valid slot with the larger counter counts
-    digest 32 | ended u8 | CRC-32C u32       which starts as those of the frames
+    digest 32 | ended u8 | key 8 | CRC-32C u32   which starts as those of the frames
 
 Invariants
 ==========
@@ -92,5 +93,6 @@ Users
         no file but in a directory of the instance's owner, and none that is a link, a pipe or a
         third user's; so files can harm their owner's streams alone.
 
-A state frame is the only one that others depend on: append it twice, for one may be damaged.
+A state frame is one that others depend on: append it twice, for one may be damaged. So is the event
+behind which a handler's digests have another key; if that is damaged, they keep the old one.
 """

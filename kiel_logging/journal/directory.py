@@ -97,6 +97,7 @@ class Journal:
         self._opened: dict[LocalStream, None] = {}
         self._claims: list[Claim] = []
         self._opening = self._closed = False
+        self._started = 0.0
         self._patience = _OPENING
         self._locks = LOCKS if self.ships else (OWNER,)
         self._counted, self._count_again_at = 0, 0.0
@@ -163,6 +164,15 @@ class Journal:
             finally:
                 self._opening = False
 
+    def describe(self, **more: Any) -> None:
+        """Say more about the writer, also to those who find it dead; raise SpoolError."""
+        with self.lock:
+            about = {**self.about, **more}
+            if self._claims and self._claims[0].is_held:
+                with failing_at(self.path):
+                    self._write_about(about)
+            self.about = about
+
     def _take_locks(self) -> None:
         """Between ``mkdir`` and the locks the directory looks like a dead writer's: a process that
         looks for orphans may lock it then, finds nothing in it and removes it. So try again."""
@@ -173,10 +183,14 @@ class Journal:
                 raise SpoolError(f"another process takes {self.path} for a dead one's: log later")
             time.sleep(0.001)
         self._patience = 0.0
+        self._started = time.time()
+        self._write_about(self.about)
+
+    def _write_about(self, more: Mapping[str, Any]) -> None:
         pid = os.getpid()
         about: dict[str, Any] = {"format": FORMAT, "instance": self.instance, "pid": pid}
         about |= {"born": birth(pid), SHIPS: self.ships}
-        about |= {"host": socket.gethostname(), "started": time.time(), **self.about}
+        about |= {"host": socket.gethostname(), "started": self._started, **more}
         self._claims[0].write(json.dumps(about, default=str).encode() + b"\n")
 
     def _try_locks(self) -> bool:

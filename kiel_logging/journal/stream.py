@@ -31,7 +31,7 @@ from kiel_logging.journal.segments import (
 CHECKPOINT: Final = "checkpoint"
 DAMAGED: Final = "damaged"
 
-_SLOT: Final = struct.Struct(">QQQQ32s?")
+_SLOT: Final = struct.Struct(">QQQQ32s?8s")
 _SLOT_SUM: Final = struct.Struct(">I")
 _SLOT_DISTANCE: Final = 4096
 _BLOCK: Final = 1024 * 1024
@@ -54,7 +54,7 @@ class Checkpoint(NamedTuple):
     """All before a position is acknowledged.
 
     The last of its records has the number ``sequence`` and the 32 bytes of ``digest``. ``ended``
-    says that the stream's end record is among them.
+    says that the stream's end record is among them; ``key`` is which key seals what follows.
     """
 
     segment: int
@@ -62,6 +62,7 @@ class Checkpoint(NamedTuple):
     sequence: int
     digest: bytes
     ended: bool = False
+    key: bytes = bytes(8)
 
     @property
     def position(self) -> Position:

@@ -9,6 +9,12 @@ For each instance and topic, with ``key`` HMAC-SHA-256 in place of SHA-256::
     key id     = the first 8 bytes of HMAC-SHA-256(key, "kiel-chain-1 key id") in lower-case
                  hexadecimal; an empty text without a key
 
+A ``rotation`` record changes the key of its stream, and is sealed with both::
+
+    kiel-chain = prev (32 bytes) | digest with the old key (32 bytes) | with the new key (32 bytes)
+
+The last of them is the record's digest, as ``prev`` of the next record has it.
+
 Here ``text`` is a length and as many bytes of UTF-8, and the body is the bytes that
 :func:`kiel_logging.wire.record_body.encode_body` makes of key, value and all headers but kiel-chain
 itself, which their count leaves out too. docs/proof.rst defines every byte, with test vectors.
@@ -29,6 +35,8 @@ if TYPE_CHECKING:
 
 DIGEST_SIZE: Final = 32
 LINK_SIZE: Final = 2 * DIGEST_SIZE
+ROTATION_SIZE: Final = 3 * DIGEST_SIZE
+"""Bytes of the link of a record that changes the key of its stream."""
 
 SHORTEST_KEY: Final = 16
 """Bytes of a key. Anybody who reads a stream can try shorter ones until one fits."""
@@ -84,6 +92,35 @@ class Chain:
         """Return the function that makes the digests of one stream."""
         texts = (_FORMAT, topic, instance, self.key_id)
         return self._begin(b"".join(map(_text, texts)))
+
+
+class Keyring:
+    """The chains that the streams of a handler may be sealed with, by key id.
+
+    Args:
+        current: the chain of streams that begin now.
+        former: those of keys that records on disk may still need.
+
+    Attributes:
+        current: as given, or the one that ``rotate()`` was called with last.
+    """
+
+    def __init__(self, current: Chain, *former: Chain) -> None:
+        self.current = current
+        self._chains = {chain.key_id: chain for chain in (current, *former)}
+
+    def __contains__(self, key_id: str) -> bool:
+        """Whether the key with this id is there."""
+        return key_id in self._chains
+
+    def __getitem__(self, key_id: str) -> Chain:
+        """Return the chain of a key; raise KeyError if it is not there."""
+        return self._chains[key_id]
+
+    def rotate(self, chain: Chain) -> None:
+        """Have streams begin with ``chain`` from now on; the others stay."""
+        self._chains[chain.key_id] = chain
+        self.current = chain
 
 
 def _text(text: str) -> bytes:

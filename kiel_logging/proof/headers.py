@@ -7,8 +7,8 @@ is there::
                    forked child has its own
     kiel-sequence  decimal: 1, 2, 3 ... without holes for each instance and topic, in the order in
                    which the instance sends
-    kiel-event     only on records of the handler's own: start, checkpoint, pause, end, drops,
-                   recovery
+    kiel-event     only on records of the handler's own: start, checkpoint, rotation, pause, end,
+                   drops, recovery
     kiel-details   only beside kiel-event: compact JSON, see below
     kiel-chain     only with chain=True, and always the last header: see kiel_logging/proof/chain.py
 
@@ -20,6 +20,8 @@ All but kiel-chain are ASCII. The details of an event are::
               key in base64, and its "endorsement" if there is one
     checkpoint  evidence, see kiel_logging/proof/checkpoints.py: a signed checkpoint of this stream
               or, in the topic of checkpoints, of another one
+    rotation  {"from": key id, "to": key id}: records behind this one are sealed with the second
+              key; this one is sealed with both
     pause     {} or evidence: the program may have ended with this record, or may continue. It
               completes nothing
     end       {} or evidence: the last record of the stream
@@ -45,6 +47,7 @@ NAMES: Final = (INSTANCE, SEQUENCE, EVENT, DETAILS, CHAIN)
 
 START: Final = "start"
 CHECKPOINT: Final = "checkpoint"
+ROTATION: Final = "rotation"
 PAUSE: Final = "pause"
 END: Final = "end"
 DROPS: Final = "drops"

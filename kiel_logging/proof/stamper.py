@@ -4,18 +4,32 @@ The law: each record of a topic gets the number behind that of the last, and wit
 its digest. A number is given once. A record that was stamped and does not arrive leaves a hole,
 which the instance has to report.
 
+With a chain the record that starts a stream says which key seals it, and a rotation record says
+which key seals the records behind it. So the key of each record follows from the order of the
+records, as its number does.
+
 A record is stamped once, right before it is sent for the first time, so that the numbers are in the
 order of sending. ``Stamper.stamp()`` is for one thread.
 """
 
+import json
 import struct
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, LINK_SIZE, Chain, Digest
-from kiel_logging.proof.headers import CHAIN, INSTANCE, SEQUENCE
+from kiel_logging.proof.chain import (
+    DIGEST_SIZE,
+    FIRST,
+    LINK_SIZE,
+    NO_KEY,
+    ROTATION_SIZE,
+    Chain,
+    Digest,
+    Keyring,
+)
+from kiel_logging.proof.headers import CHAIN, EVENT, INSTANCE, ROTATION, SEQUENCE, START
 from kiel_logging.proof.tree import Leaves, leaf_maker
 from kiel_logging.records import Header, Record
 from kiel_logging.wire.record_body import encode_body
@@ -25,7 +39,10 @@ INSTANCE_SIZE: Final = 32
 MOST_DIGITS: Final = 18
 """Of a number, at most: verifiers believe no longer one."""
 
-_STATE: Final = struct.Struct(f">Q{DIGEST_SIZE}s")
+_STATE: Final = struct.Struct(f">Q{DIGEST_SIZE}s8s")
+_NO_KEY: Final = bytes(8)
+_BEHIND_AN_EVENT: Final = 3
+"""Headers behind kiel-event when a record is sealed: its details, the instance, the number."""
 
 
 class Stampable(Protocol):
@@ -51,22 +68,48 @@ _new: Final[Any] = tuple.__new__
 
 _topic_of: Final = attrgetter("topic")
 _LINK_IN_BATCH: Final = header_size((CHAIN, bytes(LINK_SIZE)))
+_ROTATION_IN_BATCH: Final = header_size((CHAIN, bytes(ROTATION_SIZE)))
 
 
 class State(NamedTuple):
-    """Where a stream stands: the last number that was given, and the digest of that record."""
+    """Where a stream stands: the last number that was given, the digest of that record, and the id
+    of the key that seals the next one; an empty text without a key, or where it is not known."""
 
     sequence: int
     digest: bytes
+    key_id: str = NO_KEY
 
     @classmethod
     def of(cls, data: bytes | None) -> "State":
         """Return what ``to_bytes()`` made, or the state of a stream without records."""
-        return cls(0, FIRST) if data is None else cls(*_STATE.unpack(data))
+        if data is None:
+            return cls(0, FIRST)
+        sequence, digest, key = _STATE.unpack(data)
+        return cls(sequence, digest, key_text(key))
 
     def to_bytes(self) -> bytes:
         """Return it as it is kept on disk."""
-        return _STATE.pack(*self)
+        return _STATE.pack(self.sequence, self.digest, key_bytes(self.key_id))
+
+
+def _event(headers: tuple[Header, ...]) -> str:
+    """Return the name of an event that has a number and no digest yet; an empty text for other
+    records."""
+    if len(headers) > _BEHIND_AN_EVENT:
+        name, value = headers[-_BEHIND_AN_EVENT - 1]
+        if name == EVENT:
+            return (value or b"").decode()
+    return ""
+
+
+def key_bytes(key_id: str) -> bytes:
+    """Return a key id as 8 bytes; zeros for an empty one."""
+    return bytes.fromhex(key_id) or _NO_KEY
+
+
+def key_text(key: bytes) -> str:
+    """Undo ``key_bytes()``."""
+    return NO_KEY if key == _NO_KEY else key.hex()
 
 
 def stamp_size(*, chain: bool) -> int:
@@ -92,21 +135,25 @@ class Stamper:
 
     Args:
         instance: its id, 32 hex digits.
-        chain: makes the digests; None for no chain.
+        chain: makes the digests of streams without a start record; None for no chain.
+        keyring: has the chains that start and rotation records name; by default ``chain`` alone.
         keeps_leaves: whether checkpoints will be made, which need the leaves of their trees.
-
-    Attributes:
-        key_id: which key the digests are made with; None without a chain.
     """
 
     def __init__(
-        self, instance: str, chain: Chain | None = None, *, keeps_leaves: bool = False
+        self,
+        instance: str,
+        chain: Chain | None = None,
+        *,
+        keyring: Keyring | None = None,
+        keeps_leaves: bool = False,
     ) -> None:
         self.instance = instance
         self.chained = chain is not None
-        self.key_id = None if chain is None else chain.key_id
         self._header: Header = (INSTANCE, instance.encode("ascii"))
         self._chain = chain
+        self._keyring = Keyring(chain) if chain is not None and keyring is None else keyring
+        self._chains: dict[str, Chain] = {}
         self._digest_of: dict[str, Digest] = {}
         self._sequences: dict[str, int] = {}
         self._digests: dict[str, bytes] = {}
@@ -118,6 +165,16 @@ class Stamper:
     def __repr__(self) -> str:
         chain = " with a chain" if self.chained else ""
         return f"<Stamper of {len(self._sequences)} topics{chain}>"
+
+    @property
+    def key_id(self) -> str | None:
+        """Which key seals streams that begin now; None without a chain."""
+        return None if self._keyring is None else self._keyring.current.key_id
+
+    def key_id_of(self, topic: str) -> str:
+        """Return which key seals the next record of ``topic``; an empty text without one."""
+        chain = self._chains.get(topic, self._chain)
+        return NO_KEY if chain is None else chain.key_id
 
     @property
     def topics(self) -> list[str]:
@@ -146,15 +203,33 @@ class Stamper:
 
     def _sealed(self, item: T, chain: Chain) -> T:
         topic, (key, value, headers, _) = item.topic, item.record
+        event = _event(headers)
         digest_of = self._digest_of.get(topic)
         if digest_of is None:
-            digest_of = self._digest_of[topic] = chain.digest(topic, self.instance)
+            named = self._named(headers, "key") if event == START else None
+            digest_of = self._seal_with(named or chain, topic)
         prev, body = self._digests.get(topic, FIRST), encode_body(key, value, headers)
-        digest = self._digests[topic] = digest_of(prev, body)
+        link, size = prev + digest_of(prev, body), _LINK_IN_BATCH
+        if event == ROTATION and (named := self._named(headers, "to")) is not None:
+            link += self._seal_with(named, topic)(prev, body)
+            size = _ROTATION_IN_BATCH
+        digest = self._digests[topic] = link[-DIGEST_SIZE:]
         if self._leaves is not None:
             self._fresh.append(self._leaf(digest, body) if chain.key_id else digest)
-        sealed: T = _with_headers(item, ((CHAIN, prev + digest),), _LINK_IN_BATCH)
+        sealed: T = _with_headers(item, ((CHAIN, link),), size)
         return sealed
+
+    def _seal_with(self, chain: Chain, topic: str) -> Digest:
+        """Have ``chain`` seal the records of ``topic`` from now on; return what makes digests."""
+        self._chains[topic] = chain
+        digest_of = self._digest_of[topic] = chain.digest(topic, self.instance)
+        return digest_of
+
+    def _named(self, headers: tuple[Header, ...], name: str) -> Chain | None:
+        """Return the chain whose key the details of an event name; None for none that is known."""
+        key_id = json.loads(headers[-_BEHIND_AN_EVENT][1] or b"").get(name)
+        known = self._keyring is not None and key_id in self._keyring
+        return self._keyring[key_id] if self._keyring is not None and known else None
 
     def _keep_leaves(self, sealed: list[T]) -> None:
         """Note the leaves of records, which are mostly of one topic, in a row."""
@@ -184,15 +259,18 @@ class Stamper:
         """Return where ``topic`` stands, as State's bytes; None when nothing was stamped for it."""
         if topic not in self._sequences:
             return None
-        return State(self._sequences[topic], self._digests.get(topic, FIRST)).to_bytes()
+        digest, key_id = self._digests.get(topic, FIRST), self.key_id_of(topic)
+        return State(self._sequences[topic], digest, key_id).to_bytes()
 
     def restore(self, topic: str, state: bytes | None) -> None:
         """Continue behind ``state``; None is the beginning of a stream."""
         if state is None:
-            self._sequences.pop(topic, None)
-            self._digests.pop(topic, None)
-        else:
-            self._sequences[topic], self._digests[topic] = State.of(state)
+            for known in (self._sequences, self._digests, self._chains, self._digest_of):
+                known.pop(topic, None)
+            return
+        self._sequences[topic], self._digests[topic], key_id = State.of(state)
+        if self._keyring is not None and key_id in self._keyring:
+            self._seal_with(self._keyring[key_id], topic)
 
     def skip(self, topic: str) -> None:
         """Give the next number of ``topic`` to no record: the one that it belongs to is lost."""

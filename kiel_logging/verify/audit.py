@@ -3,10 +3,11 @@
 Pure: it knows of partitions and offsets, and nothing of Kafka. Records come in the order of their
 offsets within a partition; partitions may interleave in any way.
 
-Digests of several kinds may stand under the name of one instance: with one of the keys, without a
-key, and none at all. Each kind is a separate stream here, for anybody can write records of the
-last two; ``judge.py`` decides which of them is the instance's. Records whose digests match nothing
-are only counted, with some examples.
+Digests of several kinds may stand under the name of one instance: with a key, without one, and none
+at all. Each kind is a separate stream here, for anybody can write records of the last two;
+``judge.py`` decides which of them is the instance's. A stream with a key may have changed it, so
+which of the keys that were given sealed which numbers is noted too. Records whose digests match
+nothing are only counted, with some examples.
 """
 
 import struct
@@ -14,19 +15,20 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from kiel_logging.proof import headers as names
-from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, Chain, Digest
+from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, ROTATION_SIZE, Chain, Digest
 from kiel_logging.proof.instances import INSTANCE
 from kiel_logging.records import Header
 from kiel_logging.verify import events, pages
 from kiel_logging.verify.events import Claim, Report
 from kiel_logging.verify.evidence import Account, Registry
 from kiel_logging.verify.pages import PLACE_BITS, Room
-from kiel_logging.verify.stream import Stream, note
+from kiel_logging.verify.stream import Span, Stream, note
 from kiel_logging.wire.record_body import encode_body
 
 _MOST_DIGITS: Final = 18
 _FIRST_BITS: Final = struct.Struct(">Q24xQ24x")
-"""The first 64 bits of both digests of a link."""
+_FIRST_BITS_OF_ROTATION: Final = struct.Struct(">Q56xQ24x")
+"""The first 64 bits of the first and the last digest of a link."""
 _HASH_MASK: Final = (1 << 64) - 1
 _MOST_CLAIMS: Final = 10
 _A_NUMBER: Final = 100
@@ -55,11 +57,12 @@ class Unverified:
 
 
 class _Source(NamedTuple):
-    """The stream of the records that an instance sends, and what makes their digests."""
+    """The stream of the records that an instance sends, what makes their digests, and which numbers
+    it has sealed; None for the latter where only one key was given."""
 
-    kind: int
     digest: Digest
     stream: Stream | None
+    span: Span | None = None
 
 
 class Audit:
@@ -100,7 +103,8 @@ class Audit:
         self._for_strangers = Room(pages.FOR_STRANGERS)
         self._sources: dict[bytes, _Source] = {}
         self._plain: dict[bytes, Stream] = {}
-        self._sealed: list[dict[bytes, Stream]] = [{} for _ in self._chains]
+        self._keyed: dict[bytes, Stream] = {}
+        self._unkeyed: dict[bytes, Stream] = {}
         self.records = self.unmarked = self.unreadable = self.uncounted = self.unlisted = 0
         self.unmarked_at: dict[int, list[int]] = {}
         self.unreadable_at: dict[int, list[int]] = {}
@@ -147,15 +151,22 @@ class Audit:
                 self._add_unverified(instance, sequence, place, key, value, headers, link)
                 return
             stream = source.stream
-            prev, own = _FIRST_BITS.unpack(link)
+            if source.span is not None:
+                source.span.note(sequence)
+            bits = _FIRST_BITS if len(link) == LINK_SIZE else _FIRST_BITS_OF_ROTATION
+            prev, own = bits.unpack(link)
         if stream is None:
             self.uncounted += 1
             return
         stream.add(sequence, prev, own, place, timestamp)
         if names.EVENT in marks:
-            report = Report(stream, self.topic, sequence, marks.get(names.DETAILS))
-            if not events.take(report, marks[names.EVENT], self.registry):
-                self._add_unreadable(place)
+            details, rotates = marks.get(names.DETAILS), len(link or b"") == ROTATION_SIZE
+            report = Report(stream, self.topic, sequence, details, rotates=rotates)
+            self._take_event(report, marks[names.EVENT], place)
+
+    def _take_event(self, report: Report, event: bytes | None, place: int) -> None:
+        if not events.take(report, event, self.registry):
+            self._add_unreadable(place)
 
     def _add_evidence(self, details: bytes | None) -> None:
         found = events.evidence(details)
@@ -177,27 +188,53 @@ class Audit:
     ) -> _Source | None:
         """Return which source of the instance made the digest of a record; None for none."""
         # The link has to be the last header: a copy of it in front is covered by the digest.
-        if len(link) != LINK_SIZE or headers[-1][0] != names.CHAIN:
+        if headers[-1][0] != names.CHAIN or len(link) not in (LINK_SIZE, ROTATION_SIZE):
             return None
         prev, own = link[:DIGEST_SIZE], link[DIGEST_SIZE:]
         body = encode_body(key, value, headers[:-1])
+        if len(link) == ROTATION_SIZE:
+            return self._rotated(instance, headers, prev, own, body)
         source = self._sources.get(instance)
         if source is not None and source.digest(prev, body) == own:
             return source
         name = instance.decode("ascii")
-        for kind, chain in enumerate(self._chains):
+        for chain in self._chains:
             digest = chain.digest(self.topic, name)
             if digest(prev, body) == own:
-                return self._source(kind, instance, digest)
+                return self._source(chain.key_id, instance, digest)
         return None
 
-    def _source(self, kind: int, instance: bytes, digest: Digest) -> _Source:
-        streams, keyed = self._sealed[kind], bool(self._chains[kind].key_id)
-        stream = streams.get(instance) or self._open(streams, instance, chained=True, keyed=keyed)
+    def _rotated(
+        self, instance: bytes, headers: list[Header], prev: bytes, digests: bytes, body: bytes
+    ) -> _Source | None:
+        """Return the source of a record that changes the key: both of its digests have to match, as
+        far as their keys were given; None if one does not, or neither key was given."""
+        marks = dict(headers)
+        if marks.get(names.EVENT) != names.ROTATION.encode():
+            return None
+        ids = events.rotation(marks.get(names.DETAILS))
+        sealed = dict(zip(ids, (digests[:DIGEST_SIZE], digests[DIGEST_SIZE:]), strict=True))
+        given = [chain for chain in self._chains if chain.key_id and chain.key_id in sealed]
+        name = instance.decode("ascii")
+        if not given or any(
+            chain.digest(self.topic, name)(prev, body) != sealed[chain.key_id] for chain in given
+        ):
+            return None
+        return _Source(given[0].digest(self.topic, name), self._stream_of(instance, keyed=True))
+
+    def _source(self, key_id: str, instance: bytes, digest: Digest) -> _Source:
+        stream = self._stream_of(instance, keyed=bool(key_id))
         if stream is None:
-            return _Source(kind, digest, None)
-        source = self._sources[instance] = _Source(kind, digest, stream)
+            return _Source(digest, None)
+        is_one_of_several = bool(key_id) and len(self.key_ids) > 1
+        span = stream.spans.setdefault(key_id, Span()) if is_one_of_several else None
+        source = self._sources[instance] = _Source(digest, stream, span)
         return source
+
+    def _stream_of(self, instance: bytes, *, keyed: bool) -> Stream | None:
+        streams = self._keyed if keyed else self._unkeyed
+        found = streams.get(instance)
+        return found or self._open(streams, instance, chained=True, keyed=keyed)
 
     def _open(
         self,
@@ -276,7 +313,7 @@ class Audit:
     def instances(self) -> set[bytes]:
         """The instances of which any record is there, or evidence elsewhere."""
         elsewhere = self.registry.instances(self.topic)
-        return elsewhere.union(self.unverified, self._plain, *self._sealed)
+        return elsewhere.union(self.unverified, self._plain, self._keyed, self._unkeyed)
 
     def account(self, stream: Stream) -> Account:
         """Return the checkpoints of a stream."""
@@ -285,24 +322,24 @@ class Audit:
     def streams_of(self, instance: bytes) -> list[Stream]:
         """Return the streams under the name of an instance, those that prove most in front; an
         empty one if no intact record is there."""
-        kinds = (*self._sealed, self._plain)
+        kinds = (self._keyed, self._unkeyed, self._plain)
         found = [streams[instance] for streams in kinds if instance in streams]
         return found or [Stream(instance.decode("ascii"), chained=True)]
 
     def by_kind(self) -> Iterator[tuple[str, Stream]]:
-        """Yield all streams with the key id of their digests; "-" for those without digests."""
-        for chain, streams in zip(self._chains, self._sealed, strict=True):
-            yield from ((chain.key_id, stream) for stream in streams.values())
-        yield from (("-", stream) for stream in self._plain.values())
+        """Yield all streams with the name of their kind."""
+        for kind, streams in self._kinds.items():
+            yield from ((kind, stream) for stream in streams.values())
 
-    def restore(self, key_id: str, instance: str) -> Stream:
+    @property
+    def _kinds(self) -> dict[str, dict[bytes, Stream]]:
+        return {"keyed": self._keyed, "digests": self._unkeyed, "plain": self._plain}
+
+    def restore(self, kind: str, instance: str) -> Stream:
         """Return an empty stream, which an earlier run has found, and of which it has more."""
-        if key_id == "-":
-            made = self._plain[instance.encode()] = Stream(instance, chained=False, room=self._room)
-            return made
-        kind = [chain.key_id for chain in self._chains].index(key_id)
-        made = Stream(instance, chained=True, keyed=bool(key_id), room=self._room)
-        self._sealed[kind][instance.encode()] = made
+        chained, keyed = kind != "plain", kind == "keyed"
+        made = Stream(instance, chained=chained, keyed=keyed, room=self._room)
+        self._kinds[kind][instance.encode()] = made
         return made
 
     def streams(self) -> Iterator[Stream]:
@@ -311,8 +348,8 @@ class Audit:
 
     def sealed(self) -> Iterator[Stream]:
         """Yield all streams with digests."""
-        for streams in self._sealed:
-            yield from streams.values()
+        yield from self._keyed.values()
+        yield from self._unkeyed.values()
 
     def tops(self) -> dict[str, int]:
         """Return the highest number of each instance that is there, or signed."""

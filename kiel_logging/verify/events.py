@@ -30,12 +30,14 @@ class Claim(NamedTuple):
 
 
 class Report(NamedTuple):
-    """One of the handler's own records: of which stream and topic, its number, and its details."""
+    """One of the handler's own records: of which stream and topic, its number, its details, and
+    whether it is sealed with two keys."""
 
     stream: Stream
     topic: str
     number: int
     details: Any
+    rotates: bool = False
     evidence: Evidence | None = None
 
 
@@ -76,6 +78,17 @@ def claim(event: bytes | None, details: bytes | None) -> Claim | None:
     return Claim(topic, key) if type(topic) is str and type(key) is str else None
 
 
+def rotation(details: bytes | None) -> tuple[str, str]:
+    """Return the ids of the keys between which a record changes; empty texts if it makes no
+    sense."""
+    try:
+        content = details_of(details)
+        old, new = content["from"], content["to"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return "", ""
+    return (old, new) if type(old) is str and type(new) is str else ("", "")
+
+
 def details_of(details: bytes | None) -> Any:
     """Return the content of the details of an event.
 
@@ -100,6 +113,13 @@ def _start(report: Report) -> bool:
     start = Start(number, *("" if one is None else str(one)[:_MOST_SHOWN] for one in said))
     stream.start = start if stream.start is None else min(stream.start, start)
     return True
+
+
+def _rotation(report: Report) -> bool:
+    if report.rotates and report.stream.may_note():
+        details = report.details
+        report.stream.rotations[report.number] = str(details["from"]), str(details["to"])
+    return report.rotates
 
 
 def _pause(report: Report) -> bool:
@@ -164,6 +184,7 @@ def _ranges(details: Any, name: str, most: int) -> tuple[Range, ...]:
 _NOTES: Final[dict[str, Callable[[Report], bool]]] = {
     names.START: _start,
     names.CHECKPOINT: _checkpoint,
+    names.ROTATION: _rotation,
     names.PAUSE: _pause,
     names.END: _end,
     names.DROPS: _drops,

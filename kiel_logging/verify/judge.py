@@ -54,7 +54,8 @@ def waits(audit: Audit, window: Window) -> bool:
         reports = _trusted(recoveries.get(streams[0].instance, ()), streams[0])
         numbers = unverified.numbers if unverified else ()
         account = audit.account(streams[0])
-        if _ON_THEIR_WAY & _Absent(streams, window, reports, numbers, account).parts.keys():
+        absent = _Absent(streams, window, reports, numbers, account, key_ids=audit.key_ids)
+        if _ON_THEIR_WAY & absent.parts.keys():
             return True
     return False
 
@@ -113,8 +114,11 @@ class _Absent:
         reports: Iterable[Recovery],
         numbers: Collection[int] = (),
         account: Account = NOTHING,
+        *,
+        key_ids: Collection[str] = (),
     ) -> None:
         self._stream = stream = streams[0]
+        self._first, self._last = looking.known(stream, key_ids)
         self._window = window
         self._account = account
         self._excuses = Excuses(stream, window)
@@ -129,6 +133,12 @@ class _Absent:
         self.running = window.running and not self.has_end
         self._lost = stream.lost.union(*(one.lost for one in reports))
         gaps = list(looking.absent(stream, self.last, streams[1:], numbers))
+        if stream.rotations:  # of numbers that other keys have sealed nothing is known
+            gaps = [
+                (max(first, self._first), int(min(last, self._last)))
+                for first, last in gaps
+                if last >= self._first and first <= self._last
+            ]
         self.parts: dict[str, list[Range]] = {}
         self._divide(gaps)
 
@@ -189,6 +199,8 @@ class _Absent:
 
     def name_of_lost_end(self) -> str | None:
         """Return what to call it that the stream has no end record; None if none is due."""
+        if self._stream.rotations and self._stream.last >= self._last:
+            return None  # another key has sealed its end
         if self.running or self.has_end or self._excuses.end_behind:
             return None
         if self._window.since is None and self._excuses.end_in_front:
@@ -246,7 +258,9 @@ class _Judgement:
         self._key_fits = key_fits
         self._account = audit.account(self._stream)
         numbers = self._unverified.numbers
-        self._absent = _Absent(streams, window, reports, numbers, self._account)
+        self._absent = _Absent(
+            streams, window, reports, numbers, self._account, key_ids=audit.key_ids
+        )
         self._findings: dict[str, Found] = {}
 
     def verdict(self) -> StreamVerdict:
@@ -309,7 +323,12 @@ class _Judgement:
             digests = looking.digests(self._stream, one.sequence)
             if digests and one.digest not in digests:
                 forks.add(one.sequence)
-        self._add_numbers(names.FORKED, sorted(forks))
+        spans = list(looking.out_of_turn(self._stream))
+        self._add(
+            names.FORKED,
+            len(forks) + sum(span.records for span in spans),
+            (*map(self._at, sorted(forks)), *(Example(one.low, one.high) for one in spans)),
+        )
         if self._absent.running and self._account.is_silent(self._window.now):
             self._add(names.SILENT, 1, [self._at(self._stream.last)])
 
@@ -356,7 +375,9 @@ class _Judgement:
     def _name_of_altered(self) -> str:
         unverified = self._unverified
         if self._stream.intact:
-            return names.ALTERED
+            first, last = looking.known(self._stream, self._audit.key_ids)
+            is_known = (first <= number <= last for number in unverified.numbers)
+            return names.ALTERED if not unverified.numbers or any(is_known) else names.OTHER_KEY
         if unverified.renamed:
             return names.RENAMED
         if claimed := {claim.key for claim in unverified.claims}:

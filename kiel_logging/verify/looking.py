@@ -3,9 +3,10 @@
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from heapq import merge
+from math import inf
 
 from kiel_logging.verify.pages import BITS, INTACT, MASK, SIZE, SWAPPED, WHOLE, Page, runs
-from kiel_logging.verify.stream import Range, Stream, note
+from kiel_logging.verify.stream import Range, Span, Stream, note
 
 
 def absent(
@@ -45,6 +46,37 @@ def present(stream: Stream, first: int) -> Iterator[int]:
 def digests(stream: Stream, number: int) -> set[int]:
     """Return the first 64 bits of the digests of the intact records of a number."""
     return {digest for _, digest in _links(stream, number)}
+
+
+def known(stream: Stream, key_ids: Collection[str]) -> tuple[int, float]:
+    """Return from which number up to which one ``stream`` may be sealed with keys that were given:
+    its rotations name others."""
+    first, last = 1, inf
+    for number, (old, new) in stream.rotations.items():
+        if old not in key_ids:
+            first = max(first, number)
+        if new not in key_ids:
+            last = min(last, number)
+    return first, last
+
+
+def out_of_turn(stream: Stream) -> Iterator[Span]:
+    """Yield what is sealed with keys that the stream did not have there: no rotation leads to them,
+    and no number is absent that may have been one."""
+    spans = sorted(stream.spans.items(), key=lambda one: one[1].low)
+    key_id, before = spans[0] if spans else ("", Span())
+    for another, span in spans[1:]:
+        turns = {key_id}
+        between = [one for one in stream.rotations if before.high < one < span.low]
+        for number in sorted(between):
+            old, new = stream.rotations[number]
+            if old in turns:
+                turns.add(new)
+        has_gap = span.low - before.high - 1 > len(between)
+        if another in turns or (has_gap and not between):
+            key_id, before = another, span
+        else:
+            yield span
 
 
 def count_intact(stream: Stream) -> int:

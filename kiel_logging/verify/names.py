@@ -83,7 +83,7 @@ FINDINGS: Final = {
         Weight.FAILS,
         "numbers",
         "two histories: a signed checkpoint contradicts the records, another checkpoint, or the "
-        "key of its stream",
+        "key of its stream; or records are sealed with a key that their stream did not have there",
     ),
     REWOUND: Finding(
         Weight.FAILS,

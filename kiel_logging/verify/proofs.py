@@ -16,7 +16,7 @@ from kiel_logging.extras import advice
 from kiel_logging.printable import printable
 from kiel_logging.proof import headers as names
 from kiel_logging.proof import tree
-from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, Chain
+from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, ROTATION_SIZE, Chain
 from kiel_logging.proof.checkpoints import Checkpoint, Evidence
 from kiel_logging.records import Header
 from kiel_logging.verify.events import details_of, evidence
@@ -39,7 +39,7 @@ class Stored(NamedTuple):
         if not self.headers or self.headers[-1][0] != names.CHAIN:
             return None
         link = self.headers[-1][1]
-        return link if link is not None and len(link) == LINK_SIZE else None
+        return link if link is not None and len(link) in (LINK_SIZE, ROTATION_SIZE) else None
 
     @property
     def place(self) -> tuple[str, int] | None:
@@ -53,7 +53,7 @@ class Stored(NamedTuple):
     def leaf(self, *, keyed: bool) -> bytes:
         """Return its leaf in the tree of a checkpoint."""
         body = encode_body(self.key, self.value, list(self.headers[:-1]))
-        digest = (self.link or b"")[DIGEST_SIZE:]
+        digest = (self.link or b"")[-DIGEST_SIZE:]
         return tree.leaf_maker()(digest, body) if keyed else digest
 
 

@@ -21,7 +21,7 @@ from kiel_logging.verify.evidence import Registry, Signed
 from kiel_logging.verify.options import CannotVerify
 from kiel_logging.verify.pages import Page
 from kiel_logging.verify.reader import Newest, Read
-from kiel_logging.verify.stream import Course, Recovery, Start, Stream
+from kiel_logging.verify.stream import Course, Recovery, Span, Start, Stream
 
 _FORMAT: Final = "kiel-verify-1"
 _COUNTS: Final = ("records", "unmarked", "unreadable", "uncounted", "unlisted")
@@ -147,6 +147,8 @@ def _of_stream(stream: Stream) -> dict[str, Any]:
         "lost": sorted(stream.lost),
         "ends": [[number, sorted(map(bytes.hex, keys))] for number, keys in stream.ends.items()],
         "recoveries": sorted(stream.recoveries),
+        "rotations": [[number, *keys] for number, keys in stream.rotations.items()],
+        "spans": [[key, one.low, one.high, one.records] for key, one in stream.spans.items()],
         "start": stream.start,
         "public": stream.public and stream.public.hex(),
     }
@@ -171,6 +173,10 @@ def _into_stream(stream: Stream, content: Mapping[str, Any]) -> None:
         stream.ends[number] = set(map(bytes.fromhex, keys))
     for dead, number, last, complete, lost in content["recoveries"]:
         stream.recoveries.add(Recovery(dead, number, last, complete, tuple(map(tuple, lost))))
+    for number, old, new in content["rotations"]:
+        stream.rotations[number] = old, new
+    for key, *span in content["spans"]:
+        stream.spans[key] = Span(*span)
     stream.start = content["start"] and Start(*content["start"])
     stream.public = content["public"] and bytes.fromhex(content["public"])
 

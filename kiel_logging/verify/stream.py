@@ -59,6 +59,23 @@ class Recovery(NamedTuple):
     lost: tuple[Range, ...] = ()
 
 
+class Span:
+    """The numbers that one key has sealed: the lowest, the highest, and how many records."""
+
+    __slots__ = ("high", "low", "records")
+
+    def __init__(self, low: int = 1 << 63, high: int = 0, records: int = 0) -> None:
+        self.low = low
+        self.high = high
+        self.records = records
+
+    def note(self, number: int) -> None:
+        """Note one record."""
+        self.records += 1
+        self.low = min(self.low, number)
+        self.high = max(self.high, number)
+
+
 class Course:
     """How the numbers of a stream went in one partition."""
 
@@ -88,6 +105,8 @@ class Stream:
         ends: the numbers of its end records, each with the keys that have signed that it is one.
         public: the key that the record which starts it names, if any.
         recoveries: its reports on instances that died.
+        rotations: by the numbers of the records that change its key, the ids of both keys.
+        spans: by key id, what that key has sealed, where several keys were given.
         settled: all numbers up to this one were there, in order and linked; their pages are gone.
         settled_link: the digest and the timestamp of the record with that number.
         uncounted: records for which there was no memory.
@@ -108,8 +127,10 @@ class Stream:
         "repeated",
         "repeats",
         "room",
+        "rotations",
         "settled",
         "settled_link",
+        "spans",
         "start",
         "uncounted",
         "variants",
@@ -131,6 +152,8 @@ class Stream:
         self.lost: set[Range] = set()
         self.ends: dict[int, set[bytes]] = {}
         self.recoveries: set[Recovery] = set()
+        self.rotations: dict[int, tuple[str, str]] = {}
+        self.spans: dict[str, Span] = {}
         self.start: Start | None = None
         self.public: bytes | None = None
         self.settled = 0

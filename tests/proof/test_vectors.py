@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.proof.chain import Chain
+from kiel_logging.proof.chain import Chain, Keyring
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import make_item
 from kiel_logging.records import Record
@@ -89,3 +89,41 @@ def test_the_package_makes_the_same_digests(stream: dict[str, Any]) -> None:
             "kiel-chain",
             bytes.fromhex(record["prev"] + record["digest"]),
         )
+
+
+ROTATION: dict[str, Any] = VECTORS["rotation"]
+BOTH = (KEY, bytes.fromhex(ROTATION["new_key"]))
+
+
+def digests_of_rotation() -> list[tuple[str, bytes, str]]:
+    """Each input of a digest, with the key that seals it, and the digest."""
+    found, key = [], BOTH[0]
+    for record in ROTATION["records"]:
+        found.append((record["input"], key, record["digest"]))
+        if "new_input" in record:
+            key = BOTH[1]
+            found.append((record["new_input"], key, record["new_digest"]))
+    return found
+
+
+def test_openssl_computes_the_digests_of_a_rotation(tmp_path: Path) -> None:
+    """One with each key for the record that changes it; the next one continues the second."""
+    for content, key, digest in digests_of_rotation():
+        assert openssl(bytes.fromhex(content), key, tmp_path / "input") == digest
+    records = ROTATION["records"]
+    (at,) = (number for number, record in enumerate(records) if "new_digest" in record)
+    assert records[at + 1]["prev"] == records[at]["new_digest"]
+    assert records[at]["new_input"][-64:] == records[at]["input"][-64:]
+
+
+def test_the_package_makes_the_same_rotation() -> None:
+    """Of the same records."""
+    keyring = Keyring(*map(Chain.of, BOTH))
+    made = Stamper(VECTORS["instance"], Chain.of(BOTH[0]), keyring=keyring)
+    for record in ROTATION["records"]:
+        asked = tuple((name, from_hex(content)) for name, content in record["headers"][:-2])
+        given = Record(from_hex(record["key"]), from_hex(record["value"]), asked, 0)
+        (sent,) = made.stamp([make_item(VECTORS["topic"], None, given)])
+        link = record["prev"] + record["digest"] + record.get("new_digest", "")
+        assert sent.record.headers[-1] == ("kiel-chain", bytes.fromhex(link))
+    assert made.key_id_of(VECTORS["topic"]) == ROTATION["key_ids"][1]

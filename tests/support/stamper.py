@@ -101,6 +101,20 @@ class Stamper:
             **({} if self._signer is None else self._signer.facts),
         )
 
+    def rotation(self, secret: bytes) -> Stamped:
+        """Return the record that changes the key of the stream, sealed with both keys."""
+        old, new = (self._secret, self.key_id), (secret, key_id(secret))
+        made = self.event("rotation", **{"from": old[1], "to": new[1]})
+        link = made.headers[-1][1] or b""
+        previous, headers = link[:32], made.headers[:-1]
+        self._secret, self.key_id = new
+        content = digest_input(
+            (self.topic, self.instance, self.key_id), previous, None, made.value, headers
+        )
+        self._digest = _digest(secret, content)
+        self._leaves[-1] = self._leaf(_body(None, made.value, headers))
+        return made._replace(headers=(*headers, ("kiel-chain", link + self._digest)))
+
     def pause(self) -> Stamped:
         """Return a record that pauses the stream."""
         return self.event("pause")

@@ -62,12 +62,13 @@ def marks(record: Stored) -> dict[str, str]:
 def audited(
     partitions: Mapping[int, Iterable[Stored]],
     *,
-    secret: bytes | None = None,
+    secret: bytes | Sequence[bytes] | None = None,
     window: Window = WHOLE,
     topic: str = "logs",
 ) -> TopicVerdict:
     """The verdict of `kiel-logging verify` on what is stored in a topic."""
-    audit = Audit(topic, () if secret is None else (Chain.of(secret),))
+    secrets = (secret,) if isinstance(secret, bytes) else secret or ()
+    audit = Audit(topic, tuple(map(Chain.of, secrets)))
     for partition, records in partitions.items():
         for one in records:
             audit.add(partition, one.offset, one.timestamp, one.key, one.value, list(one.headers))

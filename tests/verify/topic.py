@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kiel_logging.proof.chain import Chain
 from kiel_logging.verify import pages
@@ -29,7 +29,7 @@ def audited(
     partitions: Partitions,
     *,
     order: Iterable[int] | None = None,
-    secret: bytes | None = None,
+    secret: bytes | Sequence[bytes] | None = None,
     window: Window = WHOLE,
     base: int = 0,
     began: int = 1_000,
@@ -42,7 +42,8 @@ def audited(
     """
     if order is None:
         order = [number for number, records in enumerate(partitions) for _ in records]
-    chains = () if secret is None else (Chain.of(secret),)
+    secrets = (secret,) if isinstance(secret, bytes) else secret or ()
+    chains = tuple(map(Chain.of, secrets))
     audit, read = Audit(topic, chains, memory=memory), [0] * len(partitions)
     for partition in order:
         offset = read[partition]

@@ -14,14 +14,16 @@ from typing import Final
 from kiel_logging.handler.events import instance_now
 from kiel_logging.handler.spool.stream import ShippedStream
 from kiel_logging.journal.directory import Directory, Orphan
-from kiel_logging.proof.chain import Chain
-from kiel_logging.proof.stamper import Stamper
+from kiel_logging.proof.chain import Chain, Keyring
+from kiel_logging.proof.stamper import Stamper, key_text
 
 LOOK_EVERY: Final = 5.0
 """Seconds between two looks for processes that died meanwhile."""
 
 CHAIN: Final = "chain"
 """Which chain a writer's records are to be in, in what its journal says about it."""
+ROTATED: Final = "rotated"
+"""And the ids of the keys that its streams changed to later, in order."""
 
 Recovered = Callable[[ShippedStream, Callable[[], None]], None]
 
@@ -45,9 +47,9 @@ def end_facts(*, always: bool) -> dict[str, object]:
     return {_ALWAYS: always, _BOOT: boot}
 
 
-def chain_id(chain: Chain | None) -> str:
+def chain_id(keyring: Keyring | None) -> str:
     """Return what a journal says of its records' chain: which key it has, and not the key."""
-    return _NO_CHAIN if chain is None else chain.key_id or _WITHOUT_KEY
+    return _NO_CHAIN if keyring is None else keyring.current.key_id or _WITHOUT_KEY
 
 
 class Orphans:
@@ -55,7 +57,7 @@ class Orphans:
 
     Args:
         directory: where they are.
-        chain: this handler's own; None without one.
+        keyring: has the chains that this handler can seal with; None without any.
         recovered: called when the brokers have all of a stream, with a callable that removes it.
         report: reports text that an operator should see.
 
@@ -67,13 +69,12 @@ class Orphans:
         self,
         directory: Directory,
         *,
-        chain: Chain | None,
+        keyring: Keyring | None,
         recovered: Recovered,
         report: Callable[[str], None],
     ) -> None:
         self._directory = directory
-        self._chain = chain
-        self._chain_id = chain_id(chain)
+        self._keyring = keyring
         self._recovered = recovered
         self._report = report
         self._left: set[str] = set()
@@ -105,29 +106,41 @@ class Orphans:
 
     def _may_seal(self, orphan: Orphan) -> bool:
         """Whether this handler can number and seal what the orphan has not numbered yet."""
-        chain = str(orphan.about.get(CHAIN, _NO_CHAIN))
-        if chain in (_NO_CHAIN, _WITHOUT_KEY) or chain == self._chain_id:
+        missing = [one for one in _needed(orphan) if not self._has(one)]
+        if not missing:
             return True
         self._left.add(orphan.instance)
         orphan.release()
         self._report(
             f"{orphan.path} stays where it is: its records belong to a chain with another "
-            "chain_key; start a handler with that key and this spool_dir to send them"
+            f"chain_key ({', '.join(missing)}); start a handler with that key and this spool_dir "
+            "to send them. chain_key may be a list: the key of now, then former ones"
         )
         return False
 
-    def _stamper(self, orphan: Orphan, instance: str) -> Stamper:
+    def _has(self, key_id: str) -> bool:
+        return self._keyring is not None and key_id in self._keyring
+
+    def _stamper(self, orphan: Orphan) -> Stamper:
         chain = str(orphan.about.get(CHAIN, _NO_CHAIN))
         if chain == _NO_CHAIN:
-            return Stamper(instance)
-        return Stamper(instance, Chain.of() if chain == _WITHOUT_KEY else self._chain)
+            return Stamper(orphan.instance)
+        if chain == _WITHOUT_KEY or self._keyring is None:
+            return Stamper(orphan.instance, Chain.of())
+        first = self._keyring[chain] if self._has(chain) else self._keyring.current
+        return Stamper(orphan.instance, first, keyring=self._keyring)
 
     def _anew(self, orphan: Orphan) -> tuple[str, Stamper]:
-        instance = instance_now()
-        return instance, self._stamper(orphan, instance)
+        """Return a new instance, whose streams begin with the key of now."""
+        instance, chain = instance_now(), str(orphan.about.get(CHAIN, _NO_CHAIN))
+        if chain == _NO_CHAIN:
+            return instance, Stamper(instance)
+        if chain == _WITHOUT_KEY or self._keyring is None:
+            return instance, Stamper(instance, Chain.of())
+        return instance, Stamper(instance, self._keyring.current)
 
     def _add_streams(self, orphan: Orphan) -> None:
-        stamper = self._stamper(orphan, orphan.instance)
+        stamper = self._stamper(orphan)
         streams = self._streams[orphan.instance] = set()
         for files in orphan.streams():
             stream = ShippedStream(files, stamper, _no_waiter, anew=partial(self._anew, orphan))
@@ -212,6 +225,19 @@ class Orphans:
     def is_chained(self, stream: ShippedStream) -> bool:
         """Whether the records of ``stream`` are a chain."""
         return stream.stamper.chained
+
+
+def _needed(orphan: Orphan) -> list[str]:
+    """Return the ids of the keys that seal records which the orphan has not numbered yet."""
+    first = str(orphan.about.get(CHAIN, _NO_CHAIN))
+    if first in (_NO_CHAIN, _WITHOUT_KEY):
+        return []
+    keys = [first, *map(str, orphan.about.get(ROTATED, ()))]
+    needed = set[str]()
+    for stream in orphan.streams():
+        at = "" if stream.checkpoint is None else key_text(stream.checkpoint.key)
+        needed.update(keys[keys.index(at) if at in keys else 0 :])
+    return [one for one in keys if one in needed]
 
 
 def _no_waiter(_number: int) -> None:

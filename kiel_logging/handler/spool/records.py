@@ -98,7 +98,7 @@ def state_frame(state: State) -> Frame:
         kind=STATE,
         key=None,
         data=None,
-        value=None,
+        value=state.key_id.encode(),
         headers=(),
         timestamp=0,
         level=0,
@@ -112,7 +112,7 @@ def state_of(item: Item) -> State:
     """Return the number of ``item``, and its digest in a chain, from its headers."""
     found = dict(item.record.headers[-3:])
     link = found.get(headers.CHAIN)
-    return State(int(found[headers.SEQUENCE] or 0), link[DIGEST_SIZE:] if link else FIRST)
+    return State(int(found[headers.SEQUENCE] or 0), link[-DIGEST_SIZE:] if link else FIRST)
 
 
 def item_of(frame: Frame, topic: str, find: Callable[[int], Waiter | None]) -> Item:
@@ -135,7 +135,8 @@ def is_end(frame: Frame) -> bool:
 
 def names_its_instance(frame: Frame) -> bool:
     """Whether ``frame`` is a record that makes sense under the instance that wrote it alone."""
-    return any(_is_event(frame, name) for name in (headers.START, headers.PAUSE, headers.END))
+    names = (headers.START, headers.ROTATION, headers.PAUSE, headers.END)
+    return any(_is_event(frame, name) for name in names)
 
 
 def _is_event(frame: Frame, name: str) -> bool:

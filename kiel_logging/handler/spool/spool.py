@@ -21,7 +21,7 @@ from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.options import SpoolOptions
 from kiel_logging.handler.slices import memory_of
 from kiel_logging.handler.spool import orphans
-from kiel_logging.handler.spool.orphans import CHAIN, Orphans, chain_id
+from kiel_logging.handler.spool.orphans import CHAIN, ROTATED, Orphans, chain_id
 from kiel_logging.handler.spool.records import Waiters, frame_of
 from kiel_logging.handler.spool.spill import RETRY_DISK, Spill
 from kiel_logging.handler.spool.stream import ADVICE, Mark, ShippedStream, Taken
@@ -29,7 +29,7 @@ from kiel_logging.handler.spool.writer import Writer
 from kiel_logging.journal.directory import Directory, Journal
 from kiel_logging.journal.frames import encode
 from kiel_logging.journal.stream import DAMAGED
-from kiel_logging.proof.chain import Chain
+from kiel_logging.proof.chain import Keyring
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item
 from kiel_logging.records import TopicPartition
@@ -68,7 +68,7 @@ class Spool:
         buffer: what waits in memory, and the counts.
         stamper: numbers this process's own records.
         events: makes the handler's own records.
-        chain: seals them; None without one.
+        keyring: has the chains that seal them; None without any.
         internal_log: where trouble is reported.
         on_error: called with an error and 0 records: none is lost by it.
 
@@ -97,7 +97,7 @@ class Spool:
         stamper: Stamper,
         events: Events,
         *,
-        chain: Chain | None,
+        keyring: Keyring | None,
         instance: str,
         internal_log: InternalLog,
         on_error: Callable[[Exception, int], object],
@@ -116,11 +116,14 @@ class Spool:
             instance,
             max_bytes=options.max_bytes,
             synchronous=options.full,
-            about={CHAIN: chain_id(chain), **orphans.end_facts(always=options.always)},
+            about={
+                CHAIN: chain_id(keyring),
+                **orphans.end_facts(always=options.always),
+            },
         )
         self._directory = Directory(options.path, self._say)
         self._orphans = Orphans(
-            self._directory, chain=chain, recovered=self._on_sent, report=self._say
+            self._directory, keyring=keyring, recovered=self._on_sent, report=self._say
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._local: dict[str, ShippedStream] = {}
@@ -563,27 +566,41 @@ class Spool:
 
     # The handler's own records.
 
-    def emit(self, event: Event, topic: str, then: Callable[[], None] | None = None) -> None:
+    def emit(self, event: Event, topic: str, then: Callable[[], None] | None = None) -> bool:
         """Put a record of the handler's own into the stream of ``topic``, behind what is there.
 
         ``then`` is called when a crash can't lose it any more: on disk, or with the brokers. It is
         not called if the disk does not take the record.
+
+        Returns:
+            Whether it is in the stream now, in memory at least.
         """
         item = self._events.make(event, topic)
         if item is not None and self._is_direct(topic):
             if not self._append_directly(self._stream(topic), item):
-                return
+                return False
         elif item is not None:
             self._ledger.count_own(item.memory)
             if self._spill.has_waiting(topic) or self._belongs_on_disk(topic):
                 self._spill.append(topic, [item])
                 if self._spill.has_waiting(topic):
-                    return
+                    return True
             else:
                 self._send_from_memory(item, then)
-                return
+                return True
         if then is not None:
             then()
+        return item is not None
+
+    def note_rotation(self, key_id: str) -> None:
+        """Write into the journal that its streams will change to another key, so that the next
+        process knows which it needs.
+
+        Raises:
+            SpoolError: the disk does not take that.
+        """
+        known = self.journal.about.get(ROTATED, ())
+        self.journal.describe(**{ROTATED: [*known, key_id]})
 
     def _is_direct(self, topic: str) -> bool:
         return self.writer is not None and topic not in self.writer.in_memory

@@ -28,7 +28,7 @@ from kiel_logging.journal.frames import FORMAT, STATE, Damage, Frame
 from kiel_logging.journal.segments import segment_path
 from kiel_logging.journal.stream import Checkpoint, Position, Read, Stream
 from kiel_logging.proof.chain import FIRST
-from kiel_logging.proof.stamper import Stamper, State
+from kiel_logging.proof.stamper import Stamper, State, key_bytes, key_text
 from kiel_logging.record.item import Item
 from kiel_logging.records import TopicPartition
 
@@ -160,7 +160,8 @@ class ShippedStream:
         stored = files.checkpoint
         self._has_ended = stored is not None and stored.ended
         if stored is not None and stored.sequence and self.topic not in stamper:
-            stamper.restore(self.topic, State(stored.sequence, stored.digest).to_bytes())
+            state = State(stored.sequence, stored.digest, key_text(stored.key))
+            stamper.restore(self.topic, state.to_bytes())
         self._behind: Checkpoint | None = None
         self._lacks_checkpoint = stored is None and files.checkpoint_missing
         if stored is not None and stored.is_renumbered:
@@ -326,7 +327,8 @@ class ShippedStream:
             return None
         if not entry.sequence:
             return None  # its number is not one of the new instance
-        state = State(entry.sequence, entry.digest or FIRST).to_bytes()
+        key_id = (entry.value or b"").decode() if entry.kind == STATE else ""
+        state = State(entry.sequence, entry.digest or FIRST, key_id).to_bytes()
         self._return_to(Standing(self._own, state))
         return None if entry.kind == STATE else item_of(entry, self.topic, self._waiter)
 
@@ -471,8 +473,9 @@ class ShippedStream:
         while self._runs and not self._runs[0].left:
             run = self._runs.popleft()
             stamper, state = run.after
-            sequence, digest = State.of(state if stamper is self._own else None)
-            self._behind = Checkpoint(*run.end, sequence, digest, ended=run.ended)
+            sequence, digest, key_id = State.of(state if stamper is self._own else None)
+            key = key_bytes(key_id)
+            self._behind = Checkpoint(*run.end, sequence, digest, ended=run.ended, key=key)
 
     @property
     def is_dirty(self) -> bool:
