@@ -16,6 +16,8 @@ EXTRAS = {
         "kafka-logging-handler>=0.2.5",
         "kafka-python>=3",
         "matplotlib>=3.9",
+        "opentelemetry-exporter-otlp-proto-http>=1.30",
+        "opentelemetry-instrumentation-logging>=0.60b0",
         "orjson>=3.9",
     ],
     "demo": ["confluent-kafka>=2.6"],

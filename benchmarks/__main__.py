@@ -11,9 +11,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.cluster import KAFKA, MOCK, cluster
 from benchmarks.documentation import document, write_json
+from benchmarks.load import Others, is_quotable
 from benchmarks.peers import PEERS
 from benchmarks.plan import ALIASES, FULL, MEASURES, QUICK, Plan, measures_named
 from benchmarks.report import as_text, errors, tables
@@ -21,6 +23,7 @@ from benchmarks.results import Results, merged
 from benchmarks.running import run_plan
 from benchmarks.surroundings import surroundings
 from benchmarks.targets import targets
+from benchmarks.workload import descriptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     if options.results:
         results = merged([_read(path) for path in options.results])
+    elif not is_quotable(loaded=options.loaded):
+        return 2
     else:
         results = measured(_plan(options), options.brokers)
     for line in _shown(results):
@@ -41,16 +46,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measured(plan: Plan, brokers: str | None) -> Results:
     """Run a plan; return what came of it."""
-    now = datetime.now(UTC)
+    now, others = datetime.now(UTC), Others()
     with cluster(brokers) as found:
-        about = {
+        about: dict[str, Any] = {
             "date": f"{now:%Y-%m-%d}",
             "broker": found.name,
             "plan": f"{plan.name}, {plan.rounds} rounds",
+            "records": descriptions(),
             **surroundings(),
         }
         print(f"{found.name}; {plan.rounds} rounds", file=sys.stderr, flush=True)
-        return Results(about=about, found=list(run_plan(plan, found)))
+        results = Results(about=about, found=list(run_plan(plan, found)))
+    about["machine"] = {**about["machine"], "others": f"{others.cores():.2f} cores"}
+    return results
 
 
 def _read(path: Path) -> Results:
@@ -58,7 +66,7 @@ def _read(path: Path) -> Results:
 
 
 def _shown(results: Results) -> Sequence[str]:
-    lines = []
+    lines = [f"{name}: {text}" for name, text in results.about.get("records", {}).items()]
     for title, rows in tables(results):
         lines += ["", title, *as_text(rows)]
     if told := errors(results):
@@ -105,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="a directory for the results as JSON")
     parser.add_argument("--docs", type=Path, help="a directory for JSON and pictures; see its page")
     parser.add_argument("--results", type=Path, nargs="+", help="show these, measure nothing")
+    parser.add_argument("--loaded", action="store_true", help="measure on a loaded machine as well")
     parser.add_argument("--check", action="store_true", help="status 1 where a target is missed")
     return parser
 

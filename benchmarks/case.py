@@ -22,6 +22,8 @@ class Case:
         partitions: of each topic.
         records: how many are logged.
         threads: how many log, each its share.
+        shape: a name of ``workload.SHAPES``: what a record has.
+        keys: how many keys there are; 0: each record has another one.
         message_size: least characters of the message; 0 for the message as it is.
         extras: how many fields go along, beside the key.
         rate: records per second, where they are logged by the clock; 0 is as fast as can be.
@@ -39,6 +41,8 @@ class Case:
     partitions: int = 4
     records: int = 200_000
     threads: int = 1
+    shape: str = "plain"
+    keys: int = 1_000
     message_size: int = 0
     extras: int = 0
     rate: int = 0

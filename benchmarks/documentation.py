@@ -67,8 +67,8 @@ def _origin(results: Results) -> Iterator[str]:
     about = results.about
     yield f"Measured on {about['date']} against {about['broker']} ({about['plan']})."
     yield ""
-    for group in ("machine", "versions"):
-        values = ", ".join(f"{name} {value}" for name, value in about[group].items())
+    for group in ("machine", "versions", "records"):
+        values = ", ".join(f"{name} {value}" for name, value in about.get(group, {}).items())
         yield f"- {group}: {values}"
 
 

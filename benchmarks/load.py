@@ -1,6 +1,7 @@
 """The load that other programs put on the machine. Linux."""
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,22 @@ _MOST_OTHERS: Final = 0.1
 def is_loaded(load: float, cores: int) -> bool:
     """Return whether this load average is too high to start a measurement."""
     return load > _MOST_LOAD * cores
+
+
+def is_quotable(*, loaded: bool) -> bool:
+    """Return whether to measure: on an idle machine, or on a ``loaded`` one if that is wanted.
+
+    Prints the reason if not.
+    """
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if loaded or not is_loaded(load, cores):
+        return True
+    print(
+        f"The load average is {load:.2f} on {cores} cores: figures of a loaded machine are not to "
+        "be quoted. Wait until it is idle, or measure all the same with --loaded.",
+        file=sys.stderr,
+    )
+    return False
 
 
 def is_disturbed(others: float, cores: int) -> bool:

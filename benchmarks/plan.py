@@ -8,11 +8,20 @@ from typing import Any, Final
 from benchmarks.case import MIB, Case
 from benchmarks.peers import BEST, NULL, OURS, PEERS
 
-MEASURES: Final = ("throughput", "burst", "steady", "startup", "growth", "outage")
+SHAPED: Final[Mapping[str, Mapping[str, Any]]] = {
+    "throughput": {"shape": "short"},
+    "distinct keys": {"shape": "short", "keys": 0},
+    "web access": {"shape": "web access"},
+    "audit": {"shape": "audit"},
+}
+"""Measures of records per second, and the records that they log."""
+
+MEASURES: Final = (*SHAPED, "burst", "steady", "startup", "growth", "outage")
 
 ALIASES: Final[Mapping[str, Sequence[str]]] = {
     "latency": ("burst", "steady"),
     "memory": ("throughput", "outage"),
+    "shapes": tuple(SHAPED),
 }
 """Other names that the command line takes for some of them."""
 
@@ -23,6 +32,7 @@ class Plan:
 
     Attributes:
         name: what it is called in the results.
+        shape_peers: the ways to log that get records of every shape.
         growth: aspect -> how far it grows.
         growth_peers: the ways to log that are looked at while something grows.
         outage_peers: those that are looked at while the broker is away.
@@ -31,6 +41,7 @@ class Plan:
     name: str
     measures: Sequence[str] = MEASURES
     peers: Sequence[str] = tuple(PEERS)
+    shape_peers: Sequence[str] = (NULL, *BEST, OURS)
     rounds: int
     records: int
     burst: int
@@ -50,8 +61,8 @@ QUICK: Final = Plan(
     steady_seconds=3,
     growth={"threads": (1, 32), "partitions": (1, 1_000)},
     growth_records=20_000,
-    growth_peers=(BEST, OURS),
-    outage_peers=(NULL, BEST, OURS),
+    growth_peers=(*BEST, OURS),
+    outage_peers=(NULL, BEST[0], OURS),
 )
 
 FULL: Final = Plan(
@@ -68,7 +79,7 @@ FULL: Final = Plan(
         "extras": (0, 5, 50),
     },
     growth_records=30_000,
-    growth_peers=(NULL, BEST, "kafka-python", "aiokafka", OURS),
+    growth_peers=(NULL, *BEST, "kafka-python", "aiokafka", OURS),
     growth_rounds=2,
 )
 
@@ -105,13 +116,15 @@ def rounds_of(plan: Plan) -> Iterator[tuple[str, int, Sequence[Case]]]:
 def _cases(plan: Plan, measure: str) -> Sequence[Case]:
     if measure == "growth":
         return _growth(plan)
-    peers = [each for each in plan.peers if measure != "outage" or each in plan.outage_peers]
+    some = {"outage": plan.outage_peers, **dict.fromkeys(tuple(SHAPED)[1:], plan.shape_peers)}
+    peers = [each for each in plan.peers if each in some.get(measure, plan.peers)]
     return [Case(measure=measure, peer=peer, **_sizes(plan, measure)) for peer in peers]
 
 
 def _sizes(plan: Plan, measure: str) -> dict[str, Any]:
+    if measure in SHAPED:
+        return {"records": plan.records, **SHAPED[measure]}
     return {
-        "throughput": {"records": plan.records},
         "burst": {"records": plan.burst},
         "steady": {"records": plan.steady_seconds * _STEADY_RATE, "rate": _STEADY_RATE},
         "startup": {"records": 1},

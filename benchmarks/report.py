@@ -25,15 +25,20 @@ def _mebibytes(value: float) -> str:
 
 _CALLS: Final[Sequence[_Column]] = [(f"{name} us", name, _tenths) for name in PERCENTS]
 
+_SPEEDS: Final[Sequence[_Column]] = [
+    ("records/s", "records_per_s", _thousands),
+    ("CPU us/record", "cpu_us", _tenths),
+    ("peak MiB", "peak_memory", _mebibytes),
+]
+
 _TABLES: Final[Mapping[str, tuple[str, Sequence[_Column]]]] = {
     "throughput": (
-        "From the first call to the last acknowledgement",
-        [
-            ("records/s", "records_per_s", _thousands),
-            ("CPU us/record", "cpu_us", _tenths),
-            ("peak MiB", "peak_memory", _mebibytes),
-        ],
+        "From the first call to the last acknowledgement, short records",
+        _SPEEDS,
     ),
+    "distinct keys": ("The same, where each record has another key", _SPEEDS),
+    "web access": ("The same for a line of a web server's access log", _SPEEDS),
+    "audit": ("The same for audit records with nested extras", _SPEEDS),
     "burst": ("How long a call takes, in a burst", _CALLS),
     "steady": ("How long a call takes, at 2,000 a second", _CALLS),
     "startup": (

@@ -87,5 +87,6 @@ def _surroundings(results: Results) -> Sequence[Any]:
     """Return what has to be the same. How busy the machine was may differ, the day, and how many
     rounds there were."""
     plan, _, _ = str(results.about["plan"]).partition(",")
-    machine = {name: value for name, value in results.about["machine"].items() if name != "load"}
+    busy = ("load", "others")
+    machine = {name: text for name, text in results.about["machine"].items() if name not in busy}
     return [machine, plan, *(results.about[name] for name in ("broker", "versions"))]

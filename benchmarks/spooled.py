@@ -27,7 +27,7 @@ from typing import Any, Final
 from benchmarks.case import Case, Figures
 from benchmarks.case_process import ERROR, run
 from benchmarks.cluster import Cluster, cluster
-from benchmarks.load import Others, is_disturbed, is_loaded
+from benchmarks.load import Others, is_disturbed, is_loaded, is_quotable
 from benchmarks.report import as_text
 from benchmarks.running import alone, show
 from benchmarks.spooled_report import ROWS, Round, Row, table
@@ -47,12 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print a table; return the exit status, 1 where a case could not be measured."""
     options = _parser().parse_args(argv)
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    if is_loaded(load, cores) and not options.loaded:
-        print(
-            f"The load average is {load:.2f} on {cores} cores: figures of a loaded machine are not "
-            "to be quoted. Wait until it is idle, or measure all the same with --loaded.",
-            file=sys.stderr,
-        )
+    if not is_quotable(loaded=options.loaded):
         return 2
     about: dict[str, Any] = {**surroundings(), "records": options.records}
     others = Others()

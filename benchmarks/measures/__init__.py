@@ -13,6 +13,9 @@ from .throughput import throughput
 
 MEASURES: Final[Mapping[str, Callable[[Case], Figures]]] = {
     "throughput": throughput,
+    "distinct keys": throughput,
+    "web access": throughput,
+    "audit": throughput,
     "burst": calls,
     "steady": calls,
     "startup": startup,

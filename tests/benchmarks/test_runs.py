@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,10 +21,10 @@ from benchmarks.cluster import cluster
 from benchmarks.peers import PEERS
 from benchmarks.peers.fields import with_json, with_orjson
 from benchmarks.peers.waiting import Waiting
-from benchmarks.plan import FULL, MEASURES, QUICK, Plan, measures_named, rounds_of
+from benchmarks.plan import FULL, MEASURES, QUICK, SHAPED, Plan, measures_named, rounds_of
 from benchmarks.results import Results
 from benchmarks.spooled_report import ROWS, compared
-from benchmarks.workload import Workload, in_threads
+from benchmarks.workload import SHAPES, Workload, in_threads
 from kiel_logging.record.fields import to_fields
 
 # -- the workload ----------------------------------------------------------------------------------
@@ -41,7 +42,7 @@ class Keeping(logging.Handler):
         self.records.append(record)
 
 
-def logged(records: int = 3, **sizes: int) -> list[logging.LogRecord]:
+def logged(records: int = 3, **sizes: Any) -> list[logging.LogRecord]:
     """The records of a workload."""
     keeping = Keeping()
     case = Case(measure="throughput", peer="", topic="shop", **sizes)
@@ -50,10 +51,10 @@ def logged(records: int = 3, **sizes: int) -> list[logging.LogRecord]:
 
 
 @pytest.mark.parametrize("serialise", [with_json, with_orjson])
-@pytest.mark.parametrize("extras", [0, 5])
-def test_peers_write_the_fields_that_the_handler_writes(serialise, extras: int) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_peers_write_the_fields_that_the_handler_writes(serialise, shape: str) -> None:
     """Else they would be compared at different work."""
-    for record in logged(extras=extras):
+    for record in logged(extras=5, shape=shape):
         record.created = 1_700_000_000.25
         assert json.loads(serialise(record)) == to_fields(record, None)
 
@@ -62,6 +63,7 @@ def test_a_workload_varies_keys_topics_and_sizes_as_it_is_asked_to() -> None:
     """With several topics the logger names the topic, in turn."""
     records = logged(1_001)
     assert len({record.user_id for record in records}) == 1_000
+    assert len({record.user_id for record in logged(1_001, keys=0)}) == 1_001
     assert {record.name for record in records} == {"shop.cart"}
     assert [one.name for one in logged(4, topics=3)] == ["shop-0", "shop-1", "shop-2", "shop-0"]
     for size in (100, 10_000):
@@ -102,13 +104,15 @@ def test_a_peer_whose_buffer_is_full_waits_for_room() -> None:
 
 @pytest.mark.parametrize("plan", [QUICK, FULL], ids=["quick", "full"])
 def test_every_way_to_log_is_measured_in_every_round(plan: Plan) -> None:
-    """Growth and outages look at some; three at a time share an outage, for two cores."""
+    """Shapes, growth and outages look at some; three at a time share an outage, for two cores."""
     for measure, _, cases in rounds_of(plan):
-        if measure not in ("growth", "outage"):
+        if measure in ("throughput", "burst", "steady", "startup"):
             assert Counter(each.peer for each in cases) == Counter(list(PEERS))
+        elif measure in SHAPED:
+            assert Counter(each.peer for each in cases) == Counter(plan.shape_peers)
     outages = [cases for _, _, cases in rounds_of(replace(FULL, measures=["outage"]))]
     assert sorted(case.peer for cases in outages for case in cases) == sorted(PEERS)
-    assert {len(cases) for cases in outages} == {3}
+    assert max(len(cases) for cases in outages) == 3
 
 
 def test_each_round_begins_with_another_way_to_log() -> None:
@@ -161,7 +165,7 @@ TINY = replace(
     rounds=1,
     records=300,
     burst=300,
-    measures=["throughput", "burst"],
+    measures=["throughput", "distinct keys", "audit", "burst"],
 )
 
 
@@ -173,8 +177,11 @@ def tiny() -> Results:
 
 def test_a_run_has_every_figure_of_every_way_to_log(tiny: Results) -> None:
     """None of them is zero."""
+    speeds = ["records_per_s", "logged_per_s", "cpu_us", "peak_memory"]
     figures = {
-        "throughput": ["records_per_s", "logged_per_s", "cpu_us", "peak_memory"],
+        "throughput": speeds,
+        "distinct keys": speeds,
+        "audit": speeds,
         "burst": ["p50", "p99", "p99.9", "max"],
     }
     for peer in TINY.peers:
@@ -280,5 +287,6 @@ def test_a_loaded_machine_measures_nothing_unless_it_is_forced_to(
 ) -> None:
     """The figures would be those of the other programs."""
     monkeypatch.setattr(os, "getloadavg", lambda: (9.0 * (os.cpu_count() or 1), 0.0, 0.0))
-    assert spooled.main([]) == 2
-    assert "not to be quoted" in capsys.readouterr().err
+    for measure in (spooled.main, main):
+        assert measure([]) == 2
+        assert "not to be quoted" in capsys.readouterr().err

@@ -5,6 +5,7 @@ Kafka notifies no one, so every wait is a condition with a deadline, and all of 
 each call here returns when every running broker acts on it, so that a test can rely on it.
 """
 
+import contextlib
 import io
 import socket
 import struct
@@ -280,8 +281,9 @@ class Admin(ABC):
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             self._check()
-            if answer := ask():
-                return answer
+            with contextlib.suppress(ConnectionRefusedError):  # a broker that does not listen yet
+                if answer := ask():
+                    return answer
             time.sleep(_POLL)
         raise ClusterError(f"waited {timeout:.0f} s for {what}\n{self._diagnosis()}")
 
