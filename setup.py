@@ -22,8 +22,8 @@ EXTRAS = {
     ],
     "demo": ["confluent-kafka>=2.6"],
     "kafka": KAFKA,
-    "proof": ["cryptography>=42"],
-    "verify": ["confluent-kafka>=2.6", "cryptography>=42", "rich>=13"],
+    "proof": ["cryptography>=42", "rfc3161-client>=1.0"],
+    "verify": ["confluent-kafka>=2.6", "cryptography>=42", "rfc3161-client>=1.0", "rich>=13"],
     "consistent": ["uhashring>=2.3"],
     "lz4": ["lz4>=4"],
     "prometheus": ["prometheus-client>=0.20"],
@@ -53,6 +53,7 @@ EXTRAS = {
         "pytest-tornado==0.8.1",
         "pytest-xdist>=3.6",
         "pyyaml>=6",
+        "rfc3161-client>=1.0",
         "rich>=13",
         # pytest-tornado 0.8.1 imports pkg_resources, which setuptools 81 removed.
         "setuptools<81",

@@ -96,9 +96,9 @@ _TOPIC: Final = or_none(
     "a name that Kafka allows for a topic", Kind("", lambda value: is_topic(value))
 )
 _PLACE: Final = or_none(
-    "the path of a file, a URL that begins with http:// or https://, or a callable that takes "
-    "bytes",
-    Kind("", lambda value: callable(value) or _is_path(value)),
+    "the path of a file, a URL that begins with http:// or https://, a callable that takes bytes, "
+    "or {'timestamp': URL, 'to': one of these}",
+    Kind("", lambda value: callable(value) or isinstance(value, Mapping) or _is_path(value)),
 )
 _MODE: Final = one_of("overflow", ALWAYS)
 
@@ -211,9 +211,12 @@ class HandlerKeywords(SharedKeywords, total=False):
     instances."""
     checkpoint_topic: Annotated[str | None, None, _TOPIC]
     """A topic that signed checkpoints go to as well."""
-    anchor: Annotated[str | os.PathLike[str] | Callable[[bytes], object] | None, None, _PLACE]
+    anchor: Annotated[
+        str | os.PathLike[str] | Callable[[bytes], object] | Mapping[str, Any] | None, None, _PLACE
+    ]
     """A place outside of Kafka that signed checkpoints go to as well: lines of JSON in a file,
-    bodies for an HTTP endpoint, or bytes for a callable, which may block."""
+    bodies for an HTTP endpoint, or bytes for a callable, which may block. With ``{"timestamp":
+    URL, "to": place}`` they go there with a timestamp of that authority (RFC 3161)."""
     flush_on_sigterm: Annotated[bool | None, None, FLAG_OR_NONE]
     """Whether SIGTERM delivers what is buffered before it does what it did. By default, None, it
     does where it would end the process at once, which loses records: a program that handles the

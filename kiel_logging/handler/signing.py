@@ -4,7 +4,9 @@ Each instance makes a new key, which is kept nowhere else. The key that endorses
 read for each of them, and not kept either.
 """
 
+import json
 import os
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kiel_logging.config.credentials import Secret
 from kiel_logging.errors import ConfigurationError
+from kiel_logging.proof import timestamps
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,6 +27,9 @@ Endorse: TypeAlias = Callable[[str], str]
 
 Put: TypeAlias = Callable[[bytes], object]
 """Puts one checkpoint, a line of JSON, where it can't be changed any more; or raises."""
+
+Anchorage: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
+"""A file, an HTTP endpoint, or ``{"timestamp": URL, "to": another place}``."""
 
 _HTTP_TIMEOUT: Final = 10.0
 
@@ -137,12 +143,46 @@ def _endorser(given: Secret | None) -> Secret | Endorse | None:
     return given
 
 
-def _anchor(place: str | os.PathLike[str] | Put | None) -> Put | None:
+def _anchor(place: Anchorage | Put | None) -> Put | None:
     if place is None or callable(place):
         return place
-    if isinstance(place, str) and place.startswith(("http://", "https://")):
-        return _post_to(place)
+    if isinstance(place, Mapping):
+        return _stamped(place)
+    if is_url(place):
+        return _post_to(str(place))
     return _append_to(Path(place).absolute())
+
+
+def is_url(place: object) -> bool:
+    """Whether a place is an HTTP endpoint."""
+    return isinstance(place, str) and place.startswith(("http://", "https://"))
+
+
+def _stamped(place: Mapping[str, Any]) -> Put:
+    """Return what has an authority stamp each checkpoint, and puts both into another place."""
+    if place.keys() != {"timestamp", "to"} or not is_url(place["timestamp"]):
+        raise ConfigurationError(
+            "anchor with a timestamp authority is {'timestamp': its URL, 'to': where the "
+            "checkpoints go with their timestamps, a file or an endpoint or a callable}"
+        )
+    if find_spec(timestamps.PACKAGE) is None:
+        raise ConfigurationError(
+            "anchor with a timestamp authority needs the package rfc3161-client: "
+            "pip install 'kiel_logging[proof]'"
+        )
+    authority, put = str(place["timestamp"]), _anchor(place["to"])
+    if put is None:
+        raise ConfigurationError("anchor: 'to' is None, so timestamps would be kept nowhere")
+
+    def stamp(content: bytes) -> None:
+        evidence = json.loads(content)
+        question = timestamps.Question(evidence["note"])
+        answer = _ask(authority, question.content, timestamps.CONTENT_TYPE)
+        question.check(answer)
+        stamped = {**evidence, "timestamp": b64encode(answer).decode()}
+        put(json.dumps(stamped, separators=(",", ":")).encode() + b"\n")
+
+    return stamp
 
 
 def _append_to(path: Path) -> Put:
@@ -161,15 +201,21 @@ def _append_to(path: Path) -> Put:
 
 def _post_to(url: str) -> Put:
     def post(content: bytes) -> None:
-        from urllib.error import HTTPError  # few need these
-        from urllib.request import Request, urlopen
-
-        request = Request(url, content, {"Content-Type": "application/json"})  # noqa: S310
-        try:
-            with urlopen(request, timeout=_HTTP_TIMEOUT):  # noqa: S310 # the scheme was checked
-                pass
-        except HTTPError as error:
-            error.close()
-            raise
+        _ask(url, content, "application/json")
 
     return post
+
+
+def _ask(url: str, content: bytes, kind: str) -> bytes:
+    """Post ``content`` and return the answer, or the beginning of a long one; raise OSError."""
+    from urllib.error import HTTPError  # few need these
+    from urllib.request import Request, urlopen
+
+    request = Request(url, content, {"Content-Type": kind})  # noqa: S310
+    try:
+        with urlopen(request, timeout=_HTTP_TIMEOUT) as answer:  # noqa: S310 # it was checked
+            found: bytes = answer.read(timestamps.MOST_BYTES)
+    except HTTPError as error:
+        error.close()
+        raise
+    return found

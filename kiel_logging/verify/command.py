@@ -3,6 +3,7 @@
 import argparse
 import sys
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from kiel_logging.errors import ConfigurationError
 from kiel_logging.extras import advice
 from kiel_logging.printable import printable
 from kiel_logging.proof.chain import SHORTEST_KEY, Chain
+from kiel_logging.proof.timestamps import PACKAGE, Authority
 from kiel_logging.verify import pages
 from kiel_logging.verify.options import CannotVerify, VerifyOptions
 from kiel_logging.verify.threats import table
@@ -92,6 +94,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="KEY.pub",
         help="the public key, in PEM form, of the key that endorses instances (endorse_key); "
         "checkpoints of others then count for nothing; may be given repeatedly",
+    )
+    add(
+        "--tsa",
+        action="append",
+        default=[],
+        metavar="ROOT.pem",
+        help="the root certificate of a timestamp authority (RFC 3161): checkpoints in files then "
+        "count only if it has stamped them within an hour of their time; may be given repeatedly",
     )
     add(
         "--origin",
@@ -240,6 +250,7 @@ def options_of(arguments: argparse.Namespace) -> VerifyOptions:
         metrics=arguments.metrics,
         exit=arguments.exit,
         checkpoints=tuple(dict.fromkeys(arguments.checkpoints)),
+        authority=_authority(arguments.tsa) if arguments.tsa else None,
         origin=arguments.origin,
         since=arguments.since,
         until=arguments.until,
@@ -290,6 +301,25 @@ def _public_key(path: str) -> bytes:
             "`openssl pkey -in KEY.pem -pubout` makes one of a private key"
         )
     return key.public_bytes_raw()
+
+
+def _authority(paths: list[str]) -> Authority:
+    if find_spec(PACKAGE) is None:
+        raise CannotVerify(
+            "--tsa needs the package rfc3161-client: pip install 'kiel_logging[verify]'"
+        )
+    pems = []
+    for path in paths:
+        try:
+            pems.append(Path(path).read_bytes())
+        except OSError as error:
+            raise CannotVerify(f"--tsa: {path} can't be read: {error.strerror}") from error
+    try:
+        return Authority.of(pems)
+    except ValueError as error:
+        raise CannotVerify(
+            f"--tsa: {', '.join(paths)}: no root certificate in PEM form: {error}"
+        ) from error
 
 
 def _mebibytes(text: str) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kiel_logging.proof.chain import Chain
+from kiel_logging.proof.timestamps import Authority
 
 
 class CannotVerify(Exception):
@@ -16,7 +17,8 @@ class VerifyOptions:
 
     ``since`` and ``until`` are in milliseconds since the epoch, ``memory`` is in bytes, ``grace``
     and ``timeout`` are in seconds. ``chains`` are those of the keys, which are kept nowhere;
-    ``trusted`` are public keys, and ``checkpoints`` names topics and files. ``interval`` is in
+    ``trusted`` are public keys, ``checkpoints`` names topics and files, and ``authority`` has to
+    have stamped those in files, unless it is None. ``interval`` is in
     seconds, and ``metrics`` a host and a port.
     """
 
@@ -26,6 +28,7 @@ class VerifyOptions:
     chains: tuple[Chain, ...]
     trusted: tuple[bytes, ...]
     checkpoints: tuple[str, ...]
+    authority: Authority | None
     state: Path | None
     watch: bool
     interval: float

@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,10 +17,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kiel_logging.printable import printable
+from kiel_logging.proof.checkpoints import Evidence
+from kiel_logging.proof.timestamps import Authority
 from kiel_logging.verify import names, reader, state
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.client import consumer_config, retention
-from kiel_logging.verify.events import evidence
 from kiel_logging.verify.evidence import Registry
 from kiel_logging.verify.judge import judge, waits
 from kiel_logging.verify.options import CannotVerify, VerifyOptions
@@ -29,7 +31,10 @@ from kiel_logging.verify.window import Part, Window
 
 _STATUS: Final = {State.COMPLETE: 0, State.INCOMPLETE: 1, State.UNCHECKED: 2}
 _PLAIN_WIDTH: Final = 120
-_LONGEST_LINE: Final = 16_384
+_LONGEST_LINE: Final = 131_072
+_STAMPED_WITHIN: Final = 3_600_000
+"""Milliseconds between a checkpoint's time and its timestamp's: clocks differ, authorities are away
+for a while."""
 
 
 def verify(options: VerifyOptions) -> int:
@@ -77,27 +82,48 @@ def divided(checkpoints: Iterable[str]) -> tuple[list[Path], list[str]]:
     return list(map(Path, files)), [name for name in names if name not in files]
 
 
-def read_anchors(path: Path, registry: Registry) -> None:
-    """Note the checkpoints of a file, each of which is a line.
+def read_anchors(path: Path, registry: Registry, authority: Authority | None = None) -> None:
+    """Note the checkpoints of a file, each of which is a line; with an ``authority`` only those
+    that it has stamped within an hour of their time.
 
     Raises:
         CannotVerify: it can't be read.
     """
-    wrong = 0
+    wrong = unstamped = 0
     try:
         with path.open("rb") as lines:
             while line := lines.readline(_LONGEST_LINE):
-                found = evidence(line)
-                if found is None:
+                try:
+                    content = json.loads(line)
+                    found = Evidence.of(content)
+                except (ValueError, RecursionError):
                     wrong += 1
-                else:
+                    continue
+                if authority is None or _is_stamped(found, content, authority):
                     registry.add(found, outside=True)
+                else:
+                    unstamped += 1
     except OSError as error:
         raise CannotVerify(f"--checkpoints: {path} can't be read: {error.strerror}") from error
     if wrong:
         sys.stderr.write(
             f"kiel-logging verify: {wrong} lines of {printable(path)} are no signed checkpoints\n"
         )
+    if unstamped:
+        sys.stderr.write(
+            f"kiel-logging verify: {unstamped} checkpoints of {printable(path)} count for nothing: "
+            "they bear no timestamp of --tsa within an hour of their time\n"
+        )
+
+
+def _is_stamped(found: Evidence, content: dict[str, Any], authority: Authority) -> bool:
+    """Whether a checkpoint existed about when it says that it was made."""
+    try:
+        answer = b64decode(content.get("timestamp", ""), validate=True)
+        time_ms = authority.time_of(answer, content["note"])
+    except (TypeError, ValueError):
+        return False
+    return abs(time_ms - found.checkpoint.time) <= _STAMPED_WITHIN
 
 
 class _Run:
@@ -109,6 +135,7 @@ class _Run:
             options.config, options.brokers, uncommitted=options.uncommitted
         )
         self._registry = Registry(options.trusted, memory=options.memory)
+        self._registry.vouches |= options.authority is not None
         self._files, others = divided(options.checkpoints)
         self._audits = {
             topic: Audit(
@@ -139,7 +166,7 @@ class _Run:
         """
         options, self._horizons = self._options, {}
         for path in self._files:
-            read_anchors(path, self._registry)
+            read_anchors(path, self._registry, options.authority)
         with _progress() as progress:
             # Checkpoints are read first: the records that they know of have to be there then.
             if self._elsewhere:
