@@ -27,15 +27,27 @@ VALUES = {
 }
 CHOICES = {"config", "partitioners", "serializers", "topics"}
 
-# handler -> clients -> network -> delivery -> wire; arrows may skip, and never point back.
+COMMANDS: dict[str, set[str]] = {
+    "confluent": {*VALUES},
+    "about": {"constants", "_accelerator"},
+    "extras": set(),
+    "interrupt": set(),
+    "output": set(),
+    "demo": {*VALUES, "wire", "confluent", "extras", "output"},
+    "spool_command": {*VALUES, "journal", "output"},
+    "verify": {*VALUES, "config", "wire", "proof", "confluent", "extras"},
+}
+"""These are imported by the command line alone."""
+
+# handler and clients -> network -> delivery -> wire; arrows may skip, and never point back.
 MAY_IMPORT: dict[str, set[str]] = {
     "_accelerator": set(),
     "constants": set(),
     "diagnostics": {"native", "printable"},
-    "errors": {"constants", "printable", "records"},
+    "errors": {"printable", "records"},
     "native": {"_accelerator"},
     "printable": set(),
-    "records": {"constants", "errors"},
+    "records": set(),
     "topics": {*VALUES},
     "serializers": {*VALUES},
     "partitioners": {*VALUES, "serializers"},
@@ -56,18 +68,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "journal",
         "delivery",
         "network",
-        "clients",
     },
     "prometheus": {"handler"},
-    # Commands, which only the command line imports.
-    "confluent": {*VALUES},
-    "about": {"constants", "_accelerator"},
-    "extras": set(),
-    "interrupt": set(),
-    "output": set(),
-    "demo": {*VALUES, "confluent", "extras", "output"},
-    "spool_command": {*VALUES, "journal", "output"},
-    "verify": {*VALUES, "config", "wire", "proof", "confluent", "extras"},
+    **COMMANDS,
 }
 # The floors of handler/, from the ground up: a module imports from floors below its own alone.
 HANDLER: list[set[str]] = [
@@ -165,9 +168,9 @@ def test_the_table_has_every_layer() -> None:
 
 def test_the_table_has_no_circle() -> None:
     """An arrow that points back would need another that does."""
-    order = list(TopologicalSorter({**MAY_IMPORT, "errors": set()}).static_order())
+    order = list(TopologicalSorter(MAY_IMPORT).static_order())
     assert order.index("wire") < order.index("delivery") < order.index("network")
-    assert order.index("network") < order.index("clients") < order.index("handler")
+    assert order.index("network") < min(order.index("clients"), order.index("handler"))
 
 
 @pytest.mark.parametrize("name", LAYERED)

@@ -17,6 +17,7 @@ import kiel_logging
 from kiel_logging.handler import loading
 from kiel_logging.pyinstaller import hook_directories
 from kiel_logging.wire import compression
+from tests.test_layering import COMMANDS
 
 
 def collect_submodules(package: str, filter: Callable[[str], bool] = bool) -> list[str]:  # noqa: A002
@@ -62,4 +63,5 @@ def test_codecs(hidden: set[str]) -> None:
 
 def test_commands_are_left_out(hidden: set[str]) -> None:
     """They need more than a program that only logs should have in it."""
-    assert not {name for name in hidden if name.startswith(("kiel_logging.demo", "rich"))}
+    commands = tuple(f"kiel_logging.{name}" for name in COMMANDS)
+    assert not {name for name in hidden if name.startswith((*commands, "rich"))}

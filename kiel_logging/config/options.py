@@ -25,7 +25,7 @@ from kiel_logging.partitioners import NAMED, Partitioner
 from kiel_logging.partitioners import partitioner as partitioner_choice
 from kiel_logging.printable import printable
 from kiel_logging.serializers import Serializer, json_serializer
-from kiel_logging.wire.compression import Codec, codec
+from kiel_logging.wire.compression import CHOICES, LEVELS, Codec, codec
 
 KeyMaker: TypeAlias = Callable[[Any], Any]
 Brokers: TypeAlias = str | Sequence[str]
@@ -41,7 +41,11 @@ ACKS: Final = Kind(
     "1 (the leader has it), -1 (all in-sync replicas have it) or 0 (don't wait)",
     lambda value: not isinstance(value, bool) and value in (-1, 0, 1),
 )
-CODEC: Final = Kind('"snappy", "gzip", "lz4" (extra `lz4`), "zstd" (extra `zstd`) or None')
+CODEC: Final = Kind(f"{CHOICES} or None")
+LEVEL: Final = Kind(
+    "a whole number: "
+    + ", ".join(f"{levels[0]} to {levels[-1]} for {name}" for name, levels in LEVELS.items())
+)
 PARTITIONER: Final = Kind(
     f"{', '.join(map(repr, NAMED))}, or a callable (key, partitions) -> partition"
 )
@@ -65,11 +69,7 @@ class BrokersKeyword(TypedDict, total=False):
 class SharedKeywords(SecurityKeywords, total=False):
     """Options that the Producer and the handlers have in common."""
 
-    compression_level: Annotated[
-        int | None,
-        None,
-        Kind("a whole number: 1 to 9 for gzip, 0 to 16 for lz4, -7 to 22 for zstd"),
-    ]
+    compression_level: Annotated[int | None, None, LEVEL]
     """The codec's own measure of effort; None is its default."""
     max_request_size: Annotated[int, 1_048_576, whole(_SMALLEST_REQUEST)]
     """Most bytes of a request, and so of a message, uncompressed."""

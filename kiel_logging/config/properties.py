@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from kiel_logging.config.credentials import Secret, hidden, revealed
 from kiel_logging.config.java_values import ConfigProviders, read_properties, unescaped
@@ -22,12 +22,13 @@ from kiel_logging.config.security import OAUTHBEARER, PLAINTEXT, without_use
 from kiel_logging.config.table import INT32, Option
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import ConfigurationError
+from kiel_logging.wire.compression import LEVELS
 
 Properties: TypeAlias = Mapping[str, Any] | str | PathLike[str]
 """Keys and values, or the path of a Java properties file."""
 
 
-_HIGHEST_LEVEL: Final = 22  # zstd's; librdkafka stops at 12
+_HIGHEST_LEVEL: Final = max(levels[-1] for levels in LEVELS.values())
 
 _BOOLEANS: Final = {
     **dict.fromkeys(("true", "t", "1"), True),
@@ -168,19 +169,8 @@ _MEANINGS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
 }
 
 
-class _Levels(NamedTuple):
-    """Java's key for a codec's level (KIP-390), and which levels of it we have."""
-
-    key: str
-    least: int
-    most: int
-
-
-_CODEC_LEVELS: Final = {
-    "gzip": _Levels("compression.gzip.level", 1, 9),
-    "lz4": _Levels("compression.lz4.level", 0, 16),
-    "zstd": _Levels("compression.zstd.level", -7, 22),
-}
+_LEVEL_KEYS: Final = {f"compression.{name}.level" for name in LEVELS}
+"""Java's keys for a codec's level (KIP-390)."""
 
 _GIVES_WAY: Final = {
     # One file for two clients: what either can't use is in it for the other one.
@@ -198,9 +188,7 @@ _STORES: Final = {
     "ssl.truststore.location": "ssl.truststore.type",
     "ssl.keystore.location": "ssl.keystore.type",
 }
-_READ_WITH_OTHERS: Final = frozenset(
-    {*_STORES.values(), *(levels.key for levels in _CODEC_LEVELS.values()), *OAUTH_KEYS}
-)
+_READ_WITH_OTHERS: Final = frozenset({*_STORES.values(), *_LEVEL_KEYS, *OAUTH_KEYS})
 _MAY_BE_EMPTY: Final = (
     *_STORES,
     "client.id",
@@ -361,11 +349,10 @@ class _Reading:
 
     def take_level(self) -> None:
         """Take Java's property for the level of the chosen codec."""
-        levels = _levels_of(self._own.get("compression", self.found.get("compression")))
-        if levels is not None and levels.key in self._given:
-            key, name = levels.key, "compression_level"
-            if name not in self._own:
-                self._add(key, name, self._converted(key, name, self._given[key], _whole))
+        codec = self._own.get("compression", self.found.get("compression"))
+        key, name = f"compression.{codec}.level", "compression_level"
+        if key in _LEVEL_KEYS and key in self._given and name not in self._own:
+            self._add(key, name, self._converted(key, name, self._given[key], _whole))
 
     def take_provider(self) -> None:
         """Take what says where OAUTHBEARER's tokens come from."""
@@ -383,10 +370,6 @@ class _Reading:
             self.ignored += OAUTH_KEYS.intersection(self._given)
         if _JAAS in self._given and (own is not None or not has_tokens):
             self.ignored += [] if _JAAS_NAMES.keys() & self._jaas else [_JAAS]
-
-
-def _levels_of(codec: object) -> "_Levels | None":
-    return _CODEC_LEVELS.get(codec) if isinstance(codec, str) else None
 
 
 def _warn_of(ignored: Sequence[str]) -> None:
@@ -503,6 +486,7 @@ def _fit_backoff(
 def _fit_level(fitting: dict[str, Any], own: Mapping[str, Any]) -> None:
     """Leave a level out that the codec does not have, and take the nearest that it has."""
     level = fitting.pop("compression_level", None)
-    levels = _levels_of({**fitting, **own}.get("compression"))
-    if level is not None and levels is not None:
-        fitting["compression_level"] = min(max(level, levels.least), levels.most)
+    codec = {**fitting, **own}.get("compression")
+    if level is not None and isinstance(codec, str) and codec in LEVELS:
+        levels = LEVELS[codec]
+        fitting["compression_level"] = min(max(level, levels[0]), levels[-1])

@@ -5,10 +5,10 @@ import json
 import sys
 from typing import Final
 
-from kiel_logging import constants
 from kiel_logging.demo.shop import Shop, logging_config, plan
 from kiel_logging.extras import advice
 from kiel_logging.printable import printable
+from kiel_logging.wire.compression import NAMES
 
 _EXACTLY_ONCE, _LOST_OR_REPEATED, _CANNOT_RUN = range(3)
 
@@ -39,8 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     rate = "records a second for two seconds; the rest is logged flat out (%(default)s)"
     add("--rate", type=_positive, default=1_000, metavar="N", help=rate)
     add("--seed", type=int, default=1, metavar="N", help="repeats the same visits (%(default)s)")
-    codecs = (constants.SNAPPY, constants.GZIP, constants.LZ4, constants.ZSTD, "none")
-    add("--compression", choices=codecs, default=constants.SNAPPY, help="(%(default)s)")
+    add("--compression", choices=(*NAMES, "none"), default=NAMES[0], help="(%(default)s)")
     add("--brokers", type=_addresses, metavar="HOST:PORT,...", help="a cluster of yours")
     add("--keep-topics", action="store_true", help="with --brokers: don't delete the topics")
     add("--show-config", action="store_true", help="print the dictConfig dictionary, and end")

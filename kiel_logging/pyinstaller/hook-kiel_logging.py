@@ -17,7 +17,7 @@ COMMANDS = (
     "interrupt",
     "output",
     "pyinstaller",
-    "spool",
+    "spool_command",
     "verify",
 )
 OPTIONAL = ("cramjam", "lz4", "snappy", "uhashring", "zstandard")

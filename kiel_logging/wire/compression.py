@@ -1,6 +1,6 @@
-"""The codecs of a record batch: name -> attribute bits and compress function.
+"""The codecs of a record batch: name -> attribute bits, levels and compress function.
 
-A table; nothing else in the package knows how a codec is called or numbered. Snappy is written
+The table below is the one place for a codec. Snappy is written
 raw, as librdkafka does (one block, one call that releases the GIL); Java's consumers read that as
 well as their own xerial framing. LZ4 is written in frames of independent blocks, the only ones
 that Java reads.
@@ -33,12 +33,16 @@ Compress: TypeAlias = Callable[[bytes], bytes]
 
 
 class _Kind(NamedTuple):
-    """A codec that can be chosen: its number, its levels, and how it is made for one of them."""
+    """A codec that can be chosen: its number, its levels, and how it is made for one of them.
+
+    ``is_extra``: its package comes with the extra of its name.
+    """
 
     bits: int
     levels: range | None
     default: int | None
     make: Callable[[int], Compress]
+    is_extra: bool = False
 
 
 def _gzip(level: int) -> Compress:
@@ -85,11 +89,18 @@ def _extra(name: str, module: str) -> Any:
 NONE: Final = Codec("none", 0, bytes)
 
 _KINDS: Final = {
-    constants.GZIP: _Kind(1, range(1, 10), 6, _gzip),
     constants.SNAPPY: _Kind(2, None, None, _snappy),
-    constants.LZ4: _Kind(3, range(17), 0, _lz4),
-    constants.ZSTD: _Kind(4, range(-7, 23), 3, _zstd),
+    constants.GZIP: _Kind(1, range(1, 10), 6, _gzip),
+    constants.LZ4: _Kind(3, range(17), 0, _lz4, is_extra=True),
+    constants.ZSTD: _Kind(4, range(-7, 23), 3, _zstd, is_extra=True),
 }
+
+NAMES: Final = tuple(_KINDS)
+LEVELS: Final = {name: kind.levels for name, kind in _KINDS.items() if kind.levels is not None}
+CHOICES: Final = ", ".join(
+    f'"{name}" (extra `{name}`)' if kind.is_extra else f'"{name}"' for name, kind in _KINDS.items()
+)
+"""For people: the names, and the extras that bring their packages."""
 
 
 def codec(name: str | None, level: int | None = None) -> Codec:

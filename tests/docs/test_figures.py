@@ -39,8 +39,8 @@ def size(records: list[Record]) -> float:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "beside 9 without the chain"),
-        ({"chain": True, "chain_key": "secret of 16 bytes"}, "for 48 bytes each behind snappy"),
+        ({}, "which takes 9 bytes behind snappy"),
+        ({"chain": True, "chain_key": "secret of 16 bytes"}, "48 bytes together"),
     ],
 )
 def test_the_size_of_numbers_and_chain(options: dict[str, object], said: str) -> None:
