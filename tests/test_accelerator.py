@@ -5,12 +5,14 @@ Its results are compared with those of Python next to the tests of these.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,9 +23,12 @@ from kiel_logging.journal.frames import RECORD, Frame, encode
 from kiel_logging.partitioners import murmur2_hash
 from kiel_logging.proof.stamper import stamp
 from kiel_logging.records import Record
+from kiel_logging.verify.stream import Stream
 from kiel_logging.wire.record_batch import encode_records
 from tests.record.fast import IN_C, fast_way, needs_c
 from tests.record.test_conversion import conversion
+from tests.support.stamper import Stamper
+from tests.verify.topic import Message
 
 PURE = """
 import sys
@@ -31,8 +36,9 @@ sys.modules["kiel_logging._accelerator"] = None
 from kiel_logging import native, partitioners
 from kiel_logging.handler import ledger, slices
 from kiel_logging.handler.spool import records
-from kiel_logging.proof import stamper
+from kiel_logging.proof import chain, stamper
 from kiel_logging.record import fast_way
+from kiel_logging.verify import audit
 from kiel_logging.wire import record_batch
 assert stamper.stamp is stamper.stamp_in_python
 assert record_batch.encode_records is record_batch.encode_records_in_python
@@ -42,6 +48,8 @@ assert slices.group is slices.group_in_python
 assert native.RLock is native._RLock
 assert fast_way.FastWay is None
 assert not records.IN_C
+assert audit.take is audit.take_in_python
+assert chain.Seal is None
 from kiel_logging import KafkaHandler
 KafkaHandler(["127.0.0.1:1"], "logs")
 """
@@ -176,6 +184,30 @@ def test_what_is_read_of_frames_is_checked() -> None:
         [item], _, _ = module.scan_items(FRAME, 0, 1, SEED, "logs")
         with pytest.raises((TypeError, OverflowError)):
             module.pack_frame(item, waiter, seed)
+
+
+@needs_c
+def test_messages_and_the_notes_on_streams_are_checked() -> None:
+    """Arguments, messages, sources and pages of other types are refused, or left to Python."""
+    module = importlib.import_module("kiel_logging._accelerator")
+    stamper = Stamper(chain=False)
+    one, two = (Message(0, n, 5, *stamper.stamp(b"x")) for n in range(2))
+    good = ([two], 0, {0: 9}, {}, {}, {b"a" * 32: object()})
+    for place in range(len(good)):
+        with pytest.raises((TypeError, AttributeError)):
+            module.take(*good[:place], object(), *good[place + 1 :])
+    for stream in (object(), SimpleNamespace(pages=1), SimpleNamespace(pages={0: 1}, courses={})):
+        with contextlib.suppress(AttributeError):
+            assert module.take(*good[:5], {b"a" * 32: stream}) == 0
+    for wrong in (object(), None, one.headers()):
+        with pytest.raises((TypeError, AttributeError)):
+            module.take([wrong], *good[1:])
+    for at in (-1, 1, 9):
+        assert module.take([two], at, *good[2:]) == at
+    stream = Stream("a" * 32, chained=False)
+    stream.add(1, 0, 1, 0, 5)
+    stream.pages[0].entries = bytearray(8)
+    assert module.take([two], 0, {0: 9}, {}, {}, {b"a" * 32: stream}) == 0
 
 
 FORKED_IN_C = """

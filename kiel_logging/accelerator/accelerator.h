@@ -114,6 +114,7 @@ PyObject *murmur2(PyObject *module, PyObject *key);
 PyObject *pack_frame(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *scan_items(PyObject *module, PyObject *args);
 PyObject *stamp(PyObject *module, PyObject *args);
+PyObject *take(PyObject *module, PyObject *args);
 PyObject *to_json(PyObject *module, PyObject *value);
 
 #if defined(__GNUC__)

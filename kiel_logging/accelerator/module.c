@@ -1,6 +1,7 @@
 /* The module kiel_logging._accelerator. */
 
 #include "accelerator.h"
+#include "seal.h"
 
 static PyMethodDef METHODS[] = {
     {"encode_records", encode_records, METH_VARARGS,
@@ -13,6 +14,8 @@ static PyMethodDef METHODS[] = {
     {"scan_items", scan_items, METH_VARARGS,
      "scan_items(block, at, most, seed, topic) -> (items, ends, at)"},
     {"stamp", stamp, METH_VARARGS, "stamp(items, instance, name, sequences, careful) -> list"},
+    {"take", take, METH_VARARGS,
+     "take(messages, at, ends, newest, sources, plain) -> the index of the first that needs care"},
     {"to_json", to_json, METH_O, "to_json(value) -> bytes | None"},
     {NULL, NULL, 0, NULL},
 };
@@ -32,7 +35,7 @@ execute(PyObject *module)
             return -1;
         }
     }
-    return 0;
+    return can_seal() ? PyModule_AddType(module, &SEAL) : 0;
 }
 
 static PyModuleDef_Slot SLOTS[] = {

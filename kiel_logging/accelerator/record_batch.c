@@ -3,7 +3,7 @@
 #include "accelerator.h"
 #include "buffer.h"
 
-static int
+int
 write_varint(Buffer *buffer, int64_t value)
 {
     char *at = buffer_reserve(buffer, 10);
@@ -26,7 +26,7 @@ write_data(Buffer *buffer, const char *data, Py_ssize_t size)
     return write_varint(buffer, size) < 0 ? -1 : buffer_write(buffer, data, (size_t)size);
 }
 
-static int
+int
 write_blob(Buffer *buffer, PyObject *blob)
 {
     return blob == Py_None ? write_varint(buffer, -1)
@@ -41,7 +41,7 @@ write_name(Buffer *buffer, PyObject *name)
     return data == NULL ? -1 : write_data(buffer, data, size);
 }
 
-static int
+int
 write_header(Buffer *buffer, PyObject *header)
 {
     if (!PyTuple_Check(header) || PyTuple_GET_SIZE(header) != 2 ||

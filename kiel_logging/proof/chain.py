@@ -30,6 +30,11 @@ from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from kiel_logging.wire.record_body import encode_varint
 
+try:
+    from kiel_logging._accelerator import Seal
+except ImportError:  # no C compiler, or a processor without instructions for SHA-256
+    Seal = None  # type: ignore[assignment,misc]
+
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
 
@@ -63,8 +68,8 @@ Digest: TypeAlias = Callable[[bytes, bytes], bytes]
 class Chain:
     """Makes the digests of streams with one key, or without a key.
 
-    No attribute, variable or cache shows the key: a closure holds both halves of HMAC-SHA-256 begun
-    with it (RFC 2104), from which the key can't be computed.
+    No attribute, variable or cache shows the key: ``_begin`` holds both halves of HMAC-SHA-256
+    begun with it (RFC 2104), from which the key can't be computed.
 
     Attributes:
         key_id: which key it is; an empty text without one.
@@ -76,15 +81,9 @@ class Chain:
     @classmethod
     def of(cls, key: bytes | None = None) -> Self:
         """Return the chain of ``key``, or the one without a key."""
-        inner, outer = _begun(key)
+        begin = begin_in_python(key) if Seal is None else Seal(key).begin
         is_keyed = key is not None
         del key
-
-        def begin(stream: bytes) -> Digest:
-            started = inner.copy()
-            started.update(stream)
-            return _digester(started, outer)
-
         key_id = begin(b"")(b"", _KEY_ID)[:_KEY_ID_SIZE].hex() if is_keyed else NO_KEY
         return cls(key_id, begin)
 
@@ -121,6 +120,18 @@ class Keyring:
         """Have streams begin with ``chain`` from now on; the others stay."""
         self._chains[chain.key_id] = chain
         self.current = chain
+
+
+def begin_in_python(key: bytes | None) -> Callable[[bytes], Digest]:
+    """Return the function that begins the digests of streams, as ``Seal(key).begin`` does."""
+    inner, outer = _begun(key)
+
+    def begin(stream: bytes) -> Digest:
+        started = inner.copy()
+        started.update(stream)
+        return _digester(started, outer)
+
+    return begin
 
 
 def _text(text: str) -> bytes:

@@ -3,6 +3,9 @@
 Pure: it knows of partitions and offsets, and nothing of Kafka. Records come in the order of their
 offsets within a partition; partitions may interleave in any way.
 
+``Audit.add()`` takes any record. ``Audit.take()`` has C take those that continue a known stream,
+which are nearly all; it notes what ``add()`` would.
+
 Digests of several kinds may stand under the name of one instance: with a key, without one, and none
 at all. Each kind is a separate stream here, for anybody can write records of the last two;
 ``judge.py`` decides which of them is the instance's. A stream with a key may have changed it, so
@@ -12,7 +15,7 @@ nothing are only counted, with some examples.
 
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kiel_logging.proof import headers as names
 from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, ROTATION_SIZE, Chain, Digest
@@ -26,10 +29,9 @@ from kiel_logging.verify.stream import Span, Stream, note
 from kiel_logging.wire.record_body import encode_body
 
 _MOST_DIGITS: Final = 18
-_FIRST_BITS: Final = struct.Struct(">Q24xQ24x")
-_FIRST_BITS_OF_ROTATION: Final = struct.Struct(">Q56xQ24x")
+_FIRST_BITS: Final = struct.Struct(">q24xq24x")
+_FIRST_BITS_OF_ROTATION: Final = struct.Struct(">q56xq24x")
 """The first 64 bits of the first and the last digest of a link."""
-_HASH_MASK: Final = (1 << 64) - 1
 _MOST_CLAIMS: Final = 10
 _A_NUMBER: Final = 100
 """Bytes that a number of a record takes whose digest does not match."""
@@ -144,7 +146,7 @@ class Audit:
         sequence = int(number)
         if link is None:
             stream = self._plain.get(instance) or self._open(self._plain, instance)
-            prev, own = 0, hash((key, value, tuple(headers))) & _HASH_MASK
+            prev, own = 0, hash((key, value, tuple(headers)))
         else:
             source = self._verified(instance, key, value, headers, link)
             if source is None:
@@ -167,6 +169,15 @@ class Audit:
     def _take_event(self, report: Report, event: bytes | None, place: int) -> None:
         if not events.take(report, event, self.registry):
             self._add_unreadable(place)
+
+    def take(
+        self, messages: list[Any], at: int, ends: dict[int, int], newest: dict[int, Any], /
+    ) -> int:
+        """Note the messages of a reader from the index ``at`` on that continue known streams;
+        return the index of the first that does not, which is for ``add()``."""
+        stopped = take(messages, at, ends, newest, self._sources, self._plain)
+        self.records += stopped - at
+        return stopped
 
     def _add_evidence(self, details: bytes | None) -> None:
         found = events.evidence(details)
@@ -364,6 +375,25 @@ class Audit:
         """How many records could not be noted."""
         uncounted = self.uncounted + self.registry.uncounted
         return uncounted + sum(stream.uncounted for stream in self.streams())
+
+
+def take_in_python(
+    _messages: list[Any],
+    at: int,
+    _ends: dict[int, int],
+    _newest: dict[int, Any],
+    _sources: dict[bytes, _Source],
+    _plain: dict[bytes, Stream],
+    /,
+) -> int:
+    """Leave every message to ``Audit.add()``: without a C compiler it takes them all."""
+    return at
+
+
+try:
+    from kiel_logging._accelerator import take
+except ImportError:  # there was no C compiler
+    take = take_in_python
 
 
 def _is_number(text: bytes) -> bool:

@@ -29,6 +29,8 @@ _CONSUMER: Final = {
     # Ahead of the checker, for each partition; by default it would be 100,000 records of each.
     "queued.min.messages": 10_000,
     "queued.max.messages.kbytes": 16 * 1024,
+    # When that much is there, the next records are asked for after so long; by default a second.
+    "fetch.queue.backoff.ms": 10,
 }
 
 

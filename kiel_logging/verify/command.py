@@ -129,7 +129,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_mebibytes,
         default=pages.DEFAULT,
         metavar="MIB",
-        help="most memory for notes on records; about 45 MiB for a million "
+        help="most memory for notes on records; about 40 MiB for a million "
         f"({pages.DEFAULT // _MIB})",
     )
 

@@ -197,5 +197,5 @@ def _account(
 
 
 def bits(digest: bytes) -> int:
-    """Return the first 64 bits of a hash."""
-    return int.from_bytes(digest[:_HASH_SIZE])
+    """Return the first 64 bits of a hash, as a signed integer."""
+    return int.from_bytes(digest[:_HASH_SIZE], signed=True)

@@ -90,7 +90,7 @@ def note_places(stream: Stream, places: dict[int, list[int]]) -> None:
     for page in stream.pages.values():
         for slot, flags in enumerate(page.flags):
             if flags:
-                note(places, page.places[slot])
+                note(places, page.entry(slot).place)
 
 
 def swapped(stream: Stream) -> Iterator[int]:
@@ -114,7 +114,7 @@ def broken(stream: Stream) -> Iterator[int]:
 
 def _holds_inside(page: Page) -> bool:
     """Whether the page is full and linked: the case that a million records make 15,000 times."""
-    return 0 not in page.flags.translate(WHOLE) and page.digests[:-1] == page.prevs[1:]
+    return 0 not in page.flags.translate(WHOLE) and page.links_hold()
 
 
 def _continues(stream: Stream, number: int) -> bool:
@@ -133,7 +133,7 @@ def _links(stream: Stream, number: int) -> Iterable[tuple[int, int]]:
     slot = number & MASK
     if page is None or not page.flags[slot] & INTACT:
         return ()
-    return ((page.prevs[slot], page.digests[slot]),)
+    return (page.entry(slot).link,)
 
 
 def place(stream: Stream, number: int) -> int | None:
@@ -141,7 +141,7 @@ def place(stream: Stream, number: int) -> int | None:
     page = stream.pages.get(number >> BITS)
     if page is None or not page.flags[number & MASK] & INTACT:
         return None
-    return page.places[number & MASK]
+    return page.entry(number & MASK).place
 
 
 class Times:
@@ -159,7 +159,7 @@ class Times:
             page = self._pages[index]
             end = number & MASK if index == number >> BITS else SIZE
             if (slot := page.flags.translate(WHOLE).rfind(1, 0, end)) >= 0:
-                return page.times[slot]
+                return page.entry(slot).time
         settled, time = self._settled
         return time if 0 < settled < number else None
 
@@ -172,5 +172,5 @@ class Times:
                 continue
             start = (number & MASK) + 1 if index == number >> BITS else 0
             if (slot := page.flags.translate(WHOLE).find(1, start)) >= 0:
-                return page.times[slot]
+                return page.entry(slot).time
         return None

@@ -1,7 +1,7 @@
 """The notes on each number of a stream, 33 bytes in pages of 64 numbers, and room for them.
 
 For each: the first 64 bits of its digest (without a chain: a hash of the record) and of its
-predecessor's, where it is, its timestamp, and flags. So a million records need about 45 MB, in
+predecessor's, where it is, its timestamp, and flags. So a million records need about 40 MB, in
 whatever order they come, and a page is looked through by a few operations on bytes.
 
 64 bits are enough here. Each record's whole digest is compared when it is read; the bits
@@ -9,9 +9,10 @@ distinguish copies and link neighbours. People without the key can't choose them
 key, anybody can compute a whole other chain anyway.
 """
 
+import struct
 from array import array
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 BITS: Final = 6
 SIZE: Final = 1 << BITS
@@ -24,21 +25,45 @@ ORDERED: Final = 2
 LATE: Final = 4
 """There is an intact copy behind a higher number of the same partition."""
 
-_EMPTY: Final = bytes(SIZE)
-_NOTHING: Final = bytes(8 * SIZE)
+_ENTRY: Final = struct.Struct("=4q")
+_ENTRIES: Final = _ENTRY.size * SIZE
+
+
+class Entry(NamedTuple):
+    """The notes on one number; a place is a partition and an offset in one integer."""
+
+    prev: int
+    digest: int
+    place: int
+    time: int
+
+    @property
+    def link(self) -> tuple[int, int]:
+        """The first bits of both digests."""
+        return self.prev, self.digest
 
 
 class Page:
-    """64 numbers in a row. A place is a partition and an offset in one integer."""
+    """64 numbers in a row, with an entry for each that has flags."""
 
-    __slots__ = ("digests", "flags", "places", "prevs", "times")
+    __slots__ = ("entries", "flags")
 
     def __init__(self) -> None:
-        self.flags = bytearray(_EMPTY)
-        self.digests = array("Q", _NOTHING)
-        self.prevs = array("Q", _NOTHING)
-        self.places = array("Q", _NOTHING)
-        self.times = array("q", _NOTHING)
+        self.flags = bytearray(SIZE)
+        self.entries = bytearray(_ENTRIES)
+
+    def entry(self, slot: int) -> Entry:
+        """Return the entry of a number."""
+        return Entry._make(_ENTRY.unpack_from(self.entries, slot * _ENTRY.size))
+
+    def write(self, slot: int, prev: int, digest: int, place: int, time: int) -> None:
+        """Set the entry of a number."""
+        _ENTRY.pack_into(self.entries, slot * _ENTRY.size, prev, digest, place, time)
+
+    def links_hold(self, first: int = 0) -> bool:
+        """Whether each entry behind ``first`` continues the one before."""
+        words = array("q", self.entries)
+        return words[4 * first + 4 :: 4] == words[4 * first + 1 : -4 : 4]
 
 
 PLACE_BITS: Final = 48
@@ -68,7 +93,7 @@ def runs(marks: bytes | bytearray, wanted: bytes) -> Iterator[tuple[int, int]]:
         start = marks.find(wanted, end)
 
 
-PAGE: Final = 3_000
+PAGE: Final = 2_500
 """Bytes, about, that 64 numbers take."""
 STREAM: Final = 3_000
 """And a stream without its pages."""

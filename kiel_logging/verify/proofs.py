@@ -219,6 +219,12 @@ class _Collected:
         if details is not None and (found := evidence(details)) is not None:
             self.evidence.append((found, details))
 
+    def take(
+        self, _messages: list[Any], at: int, _ends: dict[int, int], _newest: dict[int, Any], /
+    ) -> int:
+        """Leave every message to ``add()``."""
+        return at
+
     def add_unreadable(self, partition: int, offset: int) -> None:
         """Leave out a record whose headers can't be read."""
 

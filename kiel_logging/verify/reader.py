@@ -4,9 +4,10 @@ The ends are those of when the reading begins: a topic that is written all the t
 Where something is absent that may be on its way, it reads on for a while.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, Protocol
@@ -18,8 +19,10 @@ from kiel_logging.confluent import is_end, reason, watermarks
 from kiel_logging.records import Header, TopicPartition
 from kiel_logging.verify.options import CannotVerify
 
-_MESSAGES: Final = 5_000
-"""At once: fewer calls, and not much memory."""
+_MESSAGES: Final = 500
+"""At once: few calls, and no more than processors keep in their caches."""
+_SELDOM: Final = 200_000
+"""Objects more than before."""
 _WAIT_S: Final = 0.2
 _NO_OFFSET: Final = -1
 _LOOK_AGAIN_S: Final = 0.5
@@ -59,6 +62,19 @@ class Extent:
 
 class Sink(Protocol):
     """Takes the records of one topic, as Audit does."""
+
+    def take(
+        self, messages: list[Any], at: int, ends: dict[int, int], newest: dict[int, Any], /
+    ) -> int:
+        """Take messages from the index ``at`` on; return the index of the first that has to be
+        given to one of the other methods.
+
+        Args:
+            messages: of confluent-kafka.
+            at: the index of the first.
+            ends: for each partition that is read, the offset at which it ends.
+            newest: where the last message of each partition is kept.
+        """
 
     def add(
         self,
@@ -129,12 +145,12 @@ def read_topics(
             written = _written(config, partitions, timeout)
             extents = _extents(consumer, partitions, span, timeout, written)
             extents = _continued(consumer, extents, read, timeout)
-            _Reading(consumer, audits, extents, timeout, progress, read).run()
+            _read(consumer, audits, extents, timeout, progress, read)
             deadline = time.monotonic() + grace
             while waits(extents) and (left := deadline - time.monotonic()) > 0:
                 time.sleep(min(left, _LOOK_AGAIN_S))
                 news = _grown(consumer, extents, timeout)
-                _Reading(consumer, audits, news, timeout, progress, read).run()
+                _read(consumer, audits, news, timeout, progress, read)
                 extents = {
                     at: replace(one, end=news[at].end, high=news[at].end)
                     for at, one in extents.items()
@@ -289,33 +305,37 @@ def _offsets_at(
 
 
 class _Reading:
-    """One run over the partitions. A partition is left when its end is behind."""
+    """One run over the partitions of a topic. A partition is left when its end is behind."""
 
     def __init__(
         self,
         consumer: Consumer,
-        audits: Mapping[str, Sink],
+        topic: str,
+        audit: Sink,
         extents: Extents,
         timeout: float,
         progress: Progress,
-        read: Read,
     ) -> None:
         self._consumer = consumer
-        self._audits = audits
-        self._extents = extents
-        self._read = read
-        self._newest: dict[tuple[str, int], Any] = {}
-        self._left = {at: one for at, one in extents.items() if one.end > one.begin}
-        self._at = {at: one.begin for at, one in self._left.items()}
-        self._total = sum(one.end - one.begin for one in self._left.values())
+        self._topic = topic
+        self._audit = audit
         self._timeout = timeout
         self._progress = progress
+        left = {
+            at.partition: one
+            for at, one in extents.items()
+            if at.topic == topic and one.end > one.begin
+        }
+        self._at = {partition: one.begin for partition, one in left.items()}
+        self._ends = {partition: one.end for partition, one in left.items()}
+        self._total = sum(one.end - one.begin for one in left.values())
+        self.newest: dict[int, Any] = {}
 
     def run(self) -> None:
         """Read until nothing is left."""
-        self._consumer.assign([Assignment(*at, one.begin) for at, one in self._left.items()])
+        self._consumer.assign([Assignment(self._topic, *at) for at in self._at.items()])
         last_news = time.monotonic()
-        while self._left:
+        while self._ends:
             messages = self._consumer.consume(_MESSAGES, _WAIT_S)
             self._take(messages)
             self._leave()
@@ -324,50 +344,76 @@ class _Reading:
                 last_news = time.monotonic()
             elif time.monotonic() > last_news + self._timeout:
                 raise CannotVerify(self._stuck())
-        for at, message in self._newest.items():
-            key = TopicPartition(*at)
-            start = self._read[key].start if key in self._read else self._extents[key].start
-            self._read[key] = Newest(start, 0, message.offset(), hash_of(message))
 
     def _take(self, messages: list[Any]) -> None:
         # Untyped messages: what may be None by their type are the offsets of those not yet sent.
-        for message in messages:
-            at = (message.topic(), message.partition())
-            extent = self._left.get(at)  # type: ignore[call-overload]
-            if message.error() is not None:
-                is_end(message)  # or it raises
-                self._at[at] = message.offset()  # type: ignore[index]
-            elif extent is not None:
-                offset = message.offset()
-                self._at[at] = offset + 1  # type: ignore[index]
-                if offset < extent.end:
-                    self._newest[at] = message
-                    _add(self._audits[at[0]], at[1], offset, message)
+        at = 0
+        while (at := self._audit.take(messages, at, self._ends, self.newest)) < len(messages):
+            self._take_one(messages[at])
+            at += 1
+        for partition, message in self.newest.items():
+            self._at[partition] = max(self._at[partition], message.offset() + 1)
+
+    def _take_one(self, message: Any) -> None:
+        partition, offset = message.partition(), message.offset()
+        if is_end(message) or offset >= self._ends.get(partition, 0):
+            self._at[partition] = offset
+            return
+        self.newest[partition] = message
+        try:
+            headers = message.headers()
+        except UnicodeDecodeError:  # none of our clients wrote that
+            self._audit.add_unreadable(partition, offset)
+            return
+        timestamp = message.timestamp()[1]
+        self._audit.add(partition, offset, timestamp, message.key(), message.value(), headers)
 
     def _leave(self) -> None:
-        done = [at for at, extent in self._left.items() if self._at[at] >= extent.end]
+        done = [at for at, end in self._ends.items() if self._at[at] >= end]
         for at in done:
-            del self._left[at]
-        if done and self._left:
-            self._consumer.pause([Assignment(*at) for at in done])
+            del self._ends[at]
+        if done and self._ends:
+            self._consumer.pause([Assignment(self._topic, at) for at in done])
 
     def _behind(self) -> int:
-        ahead = sum(extent.end - self._at[at] for at, extent in self._left.items())
-        return self._total - ahead
+        return self._total - sum(end - self._at[at] for at, end in self._ends.items())
 
     def _stuck(self) -> str:
-        at = next(iter(self._left))
+        partition = next(iter(self._ends))
+        at = TopicPartition(self._topic, partition)
         return (
             f"nothing came for {self._timeout:g} s, and {self._total - self._behind()} of "
-            f"{self._total} offsets are left, from {at} at {self._at[at]} on; is its leader away, "
-            "or a transaction open (then --uncommitted reads on)?"
+            f"{self._total} offsets are left, from {at} at {self._at[partition]} on; is its leader "
+            "away, or a transaction open (then --uncommitted reads on)?"
         )
 
 
-def _add(audit: Sink, partition: int, offset: int, message: Any) -> None:
+def _read(
+    consumer: Consumer,
+    audits: Mapping[str, Sink],
+    extents: Extents,
+    timeout: float,
+    progress: Progress,
+    read: Read,
+) -> None:
+    """Read the extents of each topic, and note the last record of each partition in ``read``."""
+    for topic, audit in audits.items():
+        reading = _Reading(consumer, topic, audit, extents, timeout, progress)
+        with _seldom_collected():
+            reading.run()
+        for partition, message in reading.newest.items():
+            at = TopicPartition(topic, partition)
+            start = read[at].start if at in read else extents[at].start
+            read[at] = Newest(start, 0, message.offset(), hash_of(message))
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Let the garbage collector run less often: it would look at the notes on millions of records
+    again and again, which are in no cycles."""
+    before = gc.get_threshold()
+    gc.set_threshold(_SELDOM, *before[1:])
     try:
-        headers = message.headers()
-    except UnicodeDecodeError:  # none of our clients wrote that
-        audit.add_unreadable(partition, offset)
-        return
-    audit.add(partition, offset, message.timestamp()[1], message.key(), message.value(), headers)
+        yield
+    finally:
+        gc.set_threshold(*before)

@@ -7,7 +7,6 @@ and by some bytes for each checkpoint, and not with the topic. Anybody who can w
 
 import json
 import os
-from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,9 +22,8 @@ from kiel_logging.verify.pages import Page
 from kiel_logging.verify.reader import Newest, Read
 from kiel_logging.verify.stream import Course, Recovery, Span, Start, Stream
 
-_FORMAT: Final = "kiel-verify-1"
+_FORMAT: Final = "kiel-verify-2"
 _COUNTS: Final = ("records", "unmarked", "unreadable", "uncounted", "unlisted")
-_ARRAYS: Final = ("prevs", "digests", "places", "times")
 
 
 def save(path: Path, audits: Mapping[str, Audit], registry: Registry, read: Read) -> None:
@@ -182,16 +180,12 @@ def _into_stream(stream: Stream, content: Mapping[str, Any]) -> None:
 
 
 def _of_page(page: Page) -> list[str]:
-    arrays = (getattr(page, name) for name in _ARRAYS)
-    return [b64encode(one).decode() for one in (page.flags, *arrays)]
+    return [b64encode(one).decode() for one in (page.flags, page.entries)]
 
 
 def _page(content: list[str]) -> Page:
     page = Page()
-    flags, *arrays = map(b64decode, content)
-    page.flags = bytearray(flags)
-    for name, one in zip(_ARRAYS, arrays, strict=True):
-        setattr(page, name, array(getattr(page, name).typecode, one))
+    page.flags, page.entries = map(bytearray, map(b64decode, content))
     return page
 
 

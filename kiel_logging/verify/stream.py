@@ -173,13 +173,15 @@ class Stream:
             del self.pages[index]
             self.room.give(pages.PAGE)
             self.settled = (index << BITS) + MASK
-            self.settled_link = page.digests[MASK], page.times[MASK]
+            last = page.entry(MASK)
+            self.settled_link = last.digest, last.time
 
     def _is_sound(self, page: Page, first: int) -> bool:
         if page.flags.count(INTACT | ORDERED, first) < SIZE - first:
             return False
-        links = page.prevs[first + 1 :] == page.digests[first:-1]
-        return not self.chained or (links and page.prevs[first] == self.settled_link[0])
+        return not self.chained or (
+            page.links_hold(first) and page.entry(first).prev == self.settled_link[0]
+        )
 
     def add(self, number: int, prev: int, digest: int, place: int, timestamp: int) -> None:
         """Note an intact record."""
@@ -209,18 +211,15 @@ class Stream:
         before = page.flags[slot]
         page.flags[slot] = before | flags
         if before:
-            self._add_copy(number, (prev, digest), place, page)
-            page.times[slot] = min(page.times[slot], timestamp)
-            return
-        page.prevs[slot] = prev
-        page.digests[slot] = digest
-        page.places[slot] = place
-        page.times[slot] = timestamp
+            kept = page.entry(slot)
+            page.write(slot, *kept.link, min(kept.place, place), min(kept.time, timestamp))
+            self._add_copy(number, (prev, digest), place, kept.link, kept.place)
+        else:
+            page.write(slot, prev, digest, place, timestamp)
 
-    def _add_copy(self, number: int, link: tuple[int, int], place: int, page: Page) -> None:
-        slot = number & MASK
-        kept, kept_at = (page.prevs[slot], page.digests[slot]), page.places[slot]
-        page.places[slot] = min(kept_at, place)
+    def _add_copy(
+        self, number: int, link: tuple[int, int], place: int, kept: tuple[int, int], kept_at: int
+    ) -> None:
         if link == kept and number not in self.variants:
             self._add_repeat(number, max(kept_at, place))
             return

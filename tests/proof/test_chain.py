@@ -105,3 +105,46 @@ def test_no_byte_changes_unseen(
     whole = bytearray(prev + body)
     whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
     assert digest(bytes(whole[:DIGEST_SIZE]), bytes(whole[DIGEST_SIZE:])) != digest(prev, body)
+
+
+@given(
+    st.none() | st.binary(max_size=200),
+    st.binary(max_size=200),
+    st.binary(max_size=40),
+    st.binary(max_size=700),
+)
+def test_the_processor_and_hashlib_make_the_same_digests(
+    key: bytes | None, stream: bytes, prev: bytes, body: bytes
+) -> None:
+    """Of any key, stream and record, as hmac and hashlib make them."""
+    content = stream + prev + body
+    digest = hashlib.sha256(content) if key is None else hmac.new(key, content, "sha256")
+    begins = [chain.begin_in_python(key)]
+    if chain.Seal is not None:
+        begins.append(chain.Seal(key).begin)
+    for begin in begins:
+        assert begin(stream)(prev, body) == digest.digest()
+
+
+@pytest.mark.parametrize("size", [55, 56, 63, 64, 119, 120, 1_000_003])
+def test_a_digest_of_a_size_at_an_edge(size: int) -> None:
+    """Where the padding takes another block, and of many blocks."""
+    body = random.Random(size).randbytes(size)
+    for begin in (chain.begin_in_python(None), *([chain.Seal().begin] if chain.Seal else [])):
+        assert begin(b"")(b"", body) == hashlib.sha256(body).digest()
+
+
+@pytest.mark.skipif(chain.Seal is None, reason="the processor or the compiler can't")
+def test_a_seal_refuses_what_is_no_bytes() -> None:
+    """It raises, as hashlib does."""
+    assert chain.Seal is not None
+    seal = chain.Seal()
+    for call in (
+        lambda: chain.Seal(1),
+        lambda: seal.begin("x"),
+        lambda: seal("x", b""),
+        lambda: seal(b"", None),
+        lambda: seal(b""),
+    ):
+        with pytest.raises(TypeError):
+            call()

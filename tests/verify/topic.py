@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from kiel_logging.proof.chain import Chain
 from kiel_logging.verify import pages
@@ -11,6 +12,47 @@ from kiel_logging.verify.judge import judge
 from kiel_logging.verify.verdict import TopicVerdict
 from kiel_logging.verify.window import WHOLE, Window
 from tests.support.stamper import Stamped, Stamper
+
+
+class Message(NamedTuple):
+    """A record as confluent-kafka hands it over."""
+
+    number: int
+    at: int
+    time: int
+    of_key: bytes | None
+    content: bytes | None
+    marks: Any
+
+    def error(self) -> None:
+        """No error."""
+
+    def partition(self) -> int:
+        """Where it is,"""
+        return self.number
+
+    def offset(self) -> int:
+        """and there."""
+        return self.at
+
+    def timestamp(self) -> tuple[int, int]:
+        """The kind of timestamp, and the milliseconds."""
+        return 1, self.time
+
+    def key(self) -> bytes | None:
+        """The key."""
+        return self.of_key
+
+    def value(self) -> bytes | None:
+        """The value."""
+        return self.content
+
+    def headers(self) -> Any:
+        """The headers as a list, None for none; UnicodeDecodeError if a name is no UTF-8."""
+        if isinstance(self.marks, Exception):
+            raise self.marks
+        return None if self.marks is None else list(self.marks)
+
 
 Partitions = list[list[Stamped]]
 Found = dict[str, int]
