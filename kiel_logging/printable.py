@@ -38,5 +38,10 @@ def printable_lines(text: str, most: int) -> str:
     return shown if len(shown) <= most else shown[: most - 1] + _CUT
 
 
+def counted(count: int, things: str) -> str:
+    """Return a number with what is counted: 1 record, 2,000 records; ``things`` is the plural."""
+    return f"{count:,} {things.removesuffix('s') if count == 1 else things}"
+
+
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

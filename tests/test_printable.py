@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kiel_logging.config.options import Address
 from kiel_logging.errors import BrokerRejected, ConfigurationError, KielError, ProtocolError
-from kiel_logging.printable import MOST, printable, printable_lines
+from kiel_logging.printable import MOST, counted, printable, printable_lines
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
 BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
@@ -102,3 +102,12 @@ def test_an_address_can_be_printed() -> None:
     """Brokers advertise what they like as their host."""
     assert str(Address("a\x1b\n", 1)) == r"a\x1b\n:1"
     assert len(str(Address("a" * 10**5, 1))) < 300
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0 records"), (1, "1 record"), (2, "2 records"), (2_000, "2,000 records")],
+)
+def test_a_count_is_in_the_singular_or_the_plural(count: int, shown: str) -> None:
+    """As people would say it."""
+    assert counted(count, "records") == shown

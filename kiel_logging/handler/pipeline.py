@@ -307,13 +307,14 @@ class Pipeline:
         stats, on_disk = self.stats(), self.ledger.disk.on_disk
         spool = self._plan.options.spool
         if on_disk and spool is not None:
+            them = "1 log record is" if on_disk == 1 else f"{on_disk} log records are"
             write_to_stderr(
-                f"kiel_logging: {on_disk} log records are on disk in {spool.path} and "
-                "will be sent by the next start"
+                f"kiel_logging: {them} on disk in {spool.path} and will be sent by the next start"
             )
         if stats.undelivered > on_disk:
             lost = stats.undelivered - on_disk
-            write_to_stderr(f"kiel_logging: {lost} log records did not reach Kafka: {stats}")
+            them = "1 log record" if lost == 1 else f"{lost} log records"
+            write_to_stderr(f"kiel_logging: {them} did not reach Kafka: {stats}")
 
     def stats(self) -> Stats:
         """Return the ledger of this pipeline alone."""

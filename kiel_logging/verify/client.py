@@ -31,6 +31,8 @@ _CONSUMER: Final = {
     "queued.max.messages.kbytes": 16 * 1024,
     # When that much is there, the next records are asked for after so long; by default a second.
     "fetch.queue.backoff.ms": 10,
+    # Other partitions are asked for when this answer is there; by default that may take 500.
+    "fetch.wait.max.ms": 50,
 }
 
 

@@ -60,9 +60,9 @@ PENDING: Final = "pending"
 
 FINDINGS: Final = {
     MISSING: Finding(
-        Weight.FAILS, "numbers", "no record has them: lost on the way, given up, or taken out"
+        Weight.FAILS, "numbers", "in no record: lost on the way, given up, or taken out"
     ),
-    REMOVED: Finding(Weight.FAILS, "numbers", "taken out of a chain; no drops record names them"),
+    REMOVED: Finding(Weight.FAILS, "numbers", "taken out of a chain, and named by no drops record"),
     PURGED: Finding(
         Weight.FAILS,
         "numbers",
@@ -71,13 +71,13 @@ FINDINGS: Final = {
     TRUNCATED: Finding(
         Weight.FAILS,
         "numbers",
-        "signed checkpoints have them, behind the last record that is there: cut off, or lost with "
-        "a program that was killed",
+        "signed, but behind the last record that is there: cut off, or lost with a program that "
+        "was killed",
     ),
     VANISHED: Finding(
         Weight.FAILS,
         "numbers",
-        "signed checkpoints have them, and not one record of their instance is there",
+        "signed, but not one record of the instance is there",
     ),
     FORKED: Finding(
         Weight.FAILS,
@@ -88,13 +88,13 @@ FINDINGS: Final = {
     REWOUND: Finding(
         Weight.FAILS,
         "offsets",
-        "the last run (--state, --watch) read them, and they are gone or are other records: the "
-        "topic was made anew, or cut back",
+        "read by the last run (--state, --watch), and since then gone or replaced: the topic was "
+        "made anew, or cut back",
     ),
     OVERDUE: Finding(
         Weight.FAILS,
         "numbers",
-        "later ones arrived, and these not within --grace: removed, lost, or stuck in the program",
+        "not there within --grace, though later ones are: removed, lost, or stuck in the program",
     ),
     BROKEN: Finding(
         Weight.FAILS, "links", "a record does not continue the one before it: one was replaced"
@@ -121,8 +121,8 @@ FINDINGS: Final = {
         "instances",
         "no signed checkpoint for three minutes, and no end: the program was stopped or cut off",
     ),
-    UNCHAINED: Finding(Weight.FAILS, "records", "have no digest, though a key was given"),
-    UNREADABLE: Finding(Weight.FAILS, "records", "their kiel- headers make no sense"),
+    UNCHAINED: Finding(Weight.FAILS, "records", "without a digest, though a key was given"),
+    UNREADABLE: Finding(Weight.FAILS, "records", "with kiel- headers that make no sense"),
     UNSIGNED: Finding(
         Weight.KEYED,
         "records",
@@ -134,7 +134,7 @@ FINDINGS: Final = {
     UNSTABLE: Finding(
         Weight.UNCHECKED,
         "offsets",
-        "not read: they are behind a transaction that is still open; --uncommitted reads them",
+        "not read: behind a transaction that is still open; --uncommitted reads on",
     ),
     UNCOUNTED: Finding(
         Weight.UNCHECKED,
@@ -145,7 +145,7 @@ FINDINGS: Final = {
     UNDATED: Finding(
         Weight.STRICT,
         "numbers",
-        "may have expired from the front of a partition; nothing shows their age",
+        "perhaps expired from the front of a partition; nothing shows the age",
     ),
     EXPIRED: Finding(Weight.NOTED, "numbers", "older than the topic keeps records"),
     OUTSIDE: Finding(Weight.NOTED, "numbers", "may be before --since, or not before --until"),

@@ -187,39 +187,42 @@ def _grown(consumer: Consumer, extents: Extents, timeout: float) -> Extents:
 
 def _continued(consumer: Consumer, extents: Extents, read: Read, timeout: float) -> Extents:
     """Return ``extents`` with what was read before left out, and what of that has changed."""
-    continued = {}
-    for at, one in extents.items():
-        newest = read.get(at)
-        if newest is None:
-            continued[at] = one
-            continue
-        missing = max(0, newest.end - one.end)
-        is_other = not missing and not _is_there(consumer, at, newest, one, timeout)
+    there = {
+        at: read[at]
+        for at, one in extents.items()
+        if at in read and one.start <= read[at].offset and read[at].end <= one.end
+    }
+    hashes = _hashes(consumer, {at: one.offset for at, one in there.items()}, timeout)
+    continued = dict(extents)
+    for at in extents.keys() & read.keys():
+        one, newest = extents[at], read[at]
+        is_other = at in there and hashes.get(at) != newest.hash
         continued[at] = replace(
             one,
             start=newest.start,
             begin=min(one.end, max(newest.end, one.start)),
-            rewound=missing or int(is_other),
+            rewound=max(0, newest.end - one.end) or int(is_other),
         )
     return continued
 
 
-def _is_there(
-    consumer: Consumer, at: TopicPartition, newest: Newest, extent: Extent, timeout: float
-) -> bool:
-    """Whether the last record that was read before is still what it was, or has expired."""
-    if newest.offset < extent.start or newest.offset < 0:
-        return True
-    consumer.assign([Assignment(*at, newest.offset)])
+def _hashes(
+    consumer: Consumer, offsets: Mapping[TopicPartition, int], timeout: float
+) -> dict[TopicPartition, str | None]:
+    """Return the hashes of the records at these offsets; None where there is none any more."""
+    found: dict[TopicPartition, str | None] = {}
+    consumer.assign([Assignment(*at, offset) for at, offset in offsets.items()])
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        message = consumer.poll(_WAIT_S)
-        if message is None:
-            continue
-        if is_end(message):
-            return False
-        return message.offset() == newest.offset and hash_of(message) == newest.hash
-    raise CannotVerify(f"nothing came of {at} at {newest.offset} for {timeout:g} s")
+    while missing := offsets.keys() - found.keys():
+        if time.monotonic() > deadline:
+            at = min(missing)
+            raise CannotVerify(f"nothing came of {at} at {offsets[at]} for {timeout:g} s")
+        messages: list[Any] = consumer.consume(_MESSAGES, _WAIT_S)
+        for message in messages:
+            at = TopicPartition(message.topic(), message.partition())
+            is_there = not is_end(message) and message.offset() == offsets[at]
+            found.setdefault(at, hash_of(message) if is_there else None)
+    return found
 
 
 def time_of(config: Mapping[str, Any], place: tuple[str, int, int], timeout: float) -> int:

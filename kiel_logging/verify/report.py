@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kiel_logging.printable import printable
+from kiel_logging.printable import counted, printable
 from kiel_logging.verify import names
 from kiel_logging.verify.verdict import Example, Found, Proof, State, StreamVerdict, TopicVerdict
 
@@ -103,7 +103,7 @@ def _lines(verdict: TopicVerdict, *, strict: bool) -> Iterator[str]:
         if not count:
             continue
         style = "red" if names.fails(name, strict=strict, keyed=verdict.keyed) else "yellow"
-        yield f"[{style}]{name}[/{style}]: {count:,} {finding.unit}, {finding.meaning}"
+        yield f"[{style}]{name}[/{style}]: {counted(count, finding.unit)}, {finding.meaning}"
         yield from _examples(name, by_owner)
 
 
@@ -148,15 +148,18 @@ def _because(verdict: TopicVerdict, state: State, strict: bool) -> str:
         )
         return f"not one digest matches; {advice}"
     if not verdict.streams:
-        return f"none of its {verdict.records:,} records bears a number"
+        return f"no number in {counted(verdict.records, 'records')}"
     if state is State.UNCHECKED:
         return ", ".join(
             f"{name} {count:,}"
             for name, count in counts.items()
             if names.FINDINGS[name].weight is names.Weight.UNCHECKED
         )
-    instances = len(verdict.streams)
-    return f"{verdict.records:,} records of {instances:,} instances, {_PROOFS[verdict.proof]}"
+    records, instances = verdict.records, len(verdict.streams)
+    return (
+        f"{counted(records, 'records')} of {counted(instances, 'instances')}, "
+        f"{_PROOFS[verdict.proof]}"
+    )
 
 
 def _shown(text: str) -> str:

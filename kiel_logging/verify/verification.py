@@ -16,7 +16,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from kiel_logging.printable import printable
+from kiel_logging.printable import counted, printable
 from kiel_logging.proof.checkpoints import Evidence
 from kiel_logging.proof.timestamps import Authority
 from kiel_logging.verify import names, reader, state
@@ -107,12 +107,13 @@ def read_anchors(path: Path, registry: Registry, authority: Authority | None = N
         raise CannotVerify(f"--checkpoints: {path} can't be read: {error.strerror}") from error
     if wrong:
         sys.stderr.write(
-            f"kiel-logging verify: {wrong} lines of {printable(path)} are no signed checkpoints\n"
+            f"kiel-logging verify: {printable(path)} has {counted(wrong, 'lines')} without a "
+            "signed checkpoint\n"
         )
     if unstamped:
         sys.stderr.write(
-            f"kiel-logging verify: {unstamped} checkpoints of {printable(path)} count for nothing: "
-            "they bear no timestamp of --tsa within an hour of their time\n"
+            f"kiel-logging verify: {printable(path)} has {counted(unstamped, 'checkpoints')} that "
+            "count for nothing, without a timestamp of --tsa within an hour of their time\n"
         )
 
 

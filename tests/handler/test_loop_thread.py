@@ -186,7 +186,7 @@ def test_where_no_thread_can_be_started_close_gives_up_at_its_timeout(
     logger_to(handler).info("x")
     handler.close()
     assert handler.stats().failed == 1
-    assert "1 log records did not reach Kafka" in capsys.readouterr().err
+    assert "1 log record did not reach Kafka" in capsys.readouterr().err
 
 
 def test_a_thread_is_started_as_soon_as_one_can_be(
@@ -419,7 +419,7 @@ def test_stop_gives_up_at_its_timeout(
     logger_to(handler).info("x")
     cluster.received("Produce")
     handler.close()
-    assert "1 log records did not reach Kafka" in capsys.readouterr().err
+    assert "1 log record did not reach Kafka" in capsys.readouterr().err
     assert handler.stats().failed == 1
 
 
@@ -460,7 +460,7 @@ def test_a_name_that_takes_for_ever_to_resolve_does_not_keep_close(
     assert handler.stats().emitted == 1
     del handler
     gc.collect()
-    assert "1 log records did not reach Kafka" in capsys.readouterr().err
+    assert "1 log record did not reach Kafka" in capsys.readouterr().err
 
 
 # -- names --------------------------------------------------------------------------------------

@@ -309,7 +309,7 @@ def test_what_close_gives_up_is_told_on_stderr(
     handler = make_handler(close_timeout_ms=20)
     logger_to(handler).info("x")
     handler.close()
-    assert "kiel_logging: 1 log records did not reach Kafka" in capsys.readouterr().err
+    assert "kiel_logging: 1 log record did not reach Kafka" in capsys.readouterr().err
 
 
 # -- on_error ------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ _TO_THE_END: Final = 360.0
 """Seconds for all processes to deliver what they have, once the cluster is whole for good."""
 
 _EXPECTED: Final = re.compile(
-    r"kiel_logging: (dropped |\d+ log records did not reach Kafka)"
+    r"kiel_logging: (dropped |\d+ log records? did not reach Kafka)"
     r"|Kafka can't be reached: |no producer id: |broker \S+: |topic \S+: |over, after "
 )
 
