@@ -22,16 +22,69 @@ from kiel_logging.serializers import encode_key
 Partitioner: TypeAlias = Callable[[Any, Sequence[int]], int]
 
 
+_M: Final = 0x5BD1E995
+_SEED: Final = 0x9747B28C
+_MASK: Final = 0xFFFFFFFF
+
+
+def fnv1a_hash(data: bytes) -> int:
+    """Return the 32-bit FNV-1a of ``data``, without its sign.
+
+    Source: Fowler, Noll and Vo; librdkafka's rdfnv1a.c for the sign.
+    """
+    h = 0x811C9DC5
+    for byte in data:
+        h = (h ^ byte) * 0x01000193 & _MASK
+    return min(h, -h & _MASK)
+
+
+def murmur2_in_python(data: bytes) -> int:
+    """Return the MurmurHash2 of ``data`` as Kafka's Java client uses it: its lower 31 bits.
+
+    Source: Austin Appleby's MurmurHash2, with org.apache.kafka.common.utils.Utils' seed, and its
+    toPositive().
+    """
+    length = len(data)
+    h = _SEED ^ length
+    whole = length & ~3
+    for start in range(0, whole, 4):
+        k = int.from_bytes(data[start : start + 4], "little") * _M & _MASK
+        k = (k ^ k >> 24) * _M & _MASK
+        h = h * _M & _MASK ^ k
+    if whole < length:
+        h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _MASK
+    h = (h ^ h >> 13) * _M & _MASK
+    return (h ^ h >> 15) & 0x7FFFFFFF
+
+
+_murmur2_of_short = lru_cache(maxsize=16_384)(murmur2_in_python)
+
+
+def _murmur2_remembered(data: bytes) -> int:
+    """As ``murmur2_in_python``; short keys are remembered, for users, hosts and loggers repeat."""
+    return _murmur2_of_short(data) if len(data) <= 256 else murmur2_in_python(data)
+
+
+try:
+    from kiel_logging._accelerator import murmur2 as murmur2_in_c
+except ImportError:  # there was no C compiler
+    murmur2_hash: Callable[[bytes], int] = _murmur2_remembered
+else:
+    murmur2_hash = murmur2_in_c
+
+
 class BuiltIn:
     """A partitioner of this package; called as any other one is.
 
     Attributes:
-        steady: whether a key's choice can be remembered: until the partitions change, and that
-            without a key until the next batch.
+        sticks: whether all messages without a key go to one partition until the next batch.
+        hash: of bytes; a key that is not empty goes to the partition with the index of that, modulo
+            the number of partitions. None: only a call says where it goes.
         ignores_key: whether it chooses among all partitions whatever the key.
     """
 
-    steady = False
+    sticks = False
+    hash: Callable[[bytes], int] | None = None
     ignores_key = False
 
     def __call__(self, key: Any, partitions: Sequence[int]) -> int:
@@ -74,7 +127,7 @@ class RoundRobin(BuiltIn):
 class _Sticky(BuiltIn):
     """Messages without a key stay together until the batch is sealed."""
 
-    steady = True
+    sticks = True
 
     def __init__(self) -> None:
         self._where = random.random()
@@ -91,38 +144,37 @@ class _Sticky(BuiltIn):
 class Murmur2(_Sticky):
     """The partition that the Java client would choose for the key."""
 
+    hash = staticmethod(murmur2_hash)
+
     def __call__(self, key: Any, partitions: Sequence[int]) -> int:
         """Return the key's partition, or this batch's without a key."""
         data = encode_key(key)
         if data is None:
             return self.stick(partitions)
-        return partitions[(murmur2_hash(data) & 0x7FFFFFFF) % len(partitions)]
+        return partitions[self.hash(data) % len(partitions)]
 
 
 class Crc32(_Sticky):
     """The partition that librdkafka chooses by default: its ``consistent_random``."""
+
+    hash = staticmethod(zlib.crc32)
 
     def __call__(self, key: Any, partitions: Sequence[int]) -> int:
         """Return the key's partition, or this batch's for an empty key or none."""
         data = encode_key(key)
         if not data:
             return self.stick(partitions)
-        return partitions[zlib.crc32(data) % len(partitions)]
+        return partitions[self.hash(data) % len(partitions)]
 
     def wants_leader(self, key: Any) -> bool:
         """For an empty key too."""
         return not encode_key(key)
 
 
-class Fnv1a(_Sticky):
+class Fnv1a(Murmur2):
     """The partition that librdkafka's ``fnv1a_random`` chooses, and Sarama."""
 
-    def __call__(self, key: Any, partitions: Sequence[int]) -> int:
-        """Return the key's partition, or this batch's without a key."""
-        data = encode_key(key)
-        if data is None:
-            return self.stick(partitions)
-        return partitions[fnv1a_hash(data) % len(partitions)]
+    hash = staticmethod(fnv1a_hash)
 
 
 class Consistent(_Sticky):
@@ -181,53 +233,3 @@ def partitioner(choice: str | type[BuiltIn] | Partitioner | None) -> Partitioner
         f"partitioner={choice!r} is not known: use one of {', '.join(map(repr, NAMED))}, "
         "or a callable (key, partitions) -> partition"
     )
-
-
-_M: Final = 0x5BD1E995
-_SEED: Final = 0x9747B28C
-_MASK: Final = 0xFFFFFFFF
-
-
-def fnv1a_hash(data: bytes) -> int:
-    """Return the 32-bit FNV-1a of ``data``, without its sign.
-
-    Source: Fowler, Noll and Vo; librdkafka's rdfnv1a.c for the sign.
-    """
-    h = 0x811C9DC5
-    for byte in data:
-        h = (h ^ byte) * 0x01000193 & _MASK
-    return min(h, -h & _MASK)
-
-
-def murmur2_in_python(data: bytes) -> int:
-    """Return the 32-bit MurmurHash2 of ``data`` with the seed of Kafka's Java client.
-
-    Source: Austin Appleby's MurmurHash2, with org.apache.kafka.common.utils.Utils' seed.
-    """
-    length = len(data)
-    h = _SEED ^ length
-    whole = length & ~3
-    for start in range(0, whole, 4):
-        k = int.from_bytes(data[start : start + 4], "little") * _M & _MASK
-        k = (k ^ k >> 24) * _M & _MASK
-        h = h * _M & _MASK ^ k
-    if whole < length:
-        h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _MASK
-    h = (h ^ h >> 13) * _M & _MASK
-    return h ^ h >> 15
-
-
-_murmur2_of_short = lru_cache(maxsize=16_384)(murmur2_in_python)
-
-
-def _murmur2_remembered(data: bytes) -> int:
-    """As ``murmur2_in_python``; short keys are remembered, for users, hosts and loggers repeat."""
-    return _murmur2_of_short(data) if len(data) <= 256 else murmur2_in_python(data)
-
-
-try:
-    from kiel_logging._accelerator import murmur2 as murmur2_in_c
-except ImportError:  # there was no C compiler
-    murmur2_hash: Callable[[bytes], int] = _murmur2_remembered
-else:
-    murmur2_hash = murmur2_in_c

@@ -156,33 +156,60 @@ part_of(PyObject *item, int which)
 
 /* -- groups ------------------------------------------------------------------------------------- */
 
+/* Return a borrowed group by the hash of a key that is text or bytes; NULL if find() has to look,
+ * which also meets again whatever was wrong with the key. */
+static PyObject *
+hashed_group(PyObject *route, PyObject *key)
+{
+    PyObject *groups = PyTuple_Check(route) && PyTuple_GET_SIZE(route) == 2
+                           ? PyTuple_GET_ITEM(route, 1) : NULL;
+    PyObject *data = PyUnicode_CheckExact(key) ? PyUnicode_AsUTF8String(key)
+                     : PyBytes_CheckExact(key) ? Py_NewRef(key) : NULL, *found = NULL;
+    if (data != NULL && groups != NULL && PyList_Check(groups) && PyBytes_GET_SIZE(data) > 0) {
+        PyObject *hash = PyObject_CallOneArg(PyTuple_GET_ITEM(route, 0), data);
+        unsigned long number = hash == NULL ? 0 : PyLong_AsUnsignedLong(hash);
+        Py_ssize_t count = PyList_GET_SIZE(groups);
+        if (hash != NULL && !PyErr_Occurred() && count > 0) {
+            found = PyList_GET_ITEM(groups, (Py_ssize_t)(number % (unsigned long)count));
+        }
+        Py_XDECREF(hash);
+    }
+    Py_XDECREF(data);
+    PyErr_Clear();
+    return found;
+}
+
 /* Return a new reference to the group of the item; None or NULL as find() has it. */
 static PyObject *
-group_of(PyObject *item, PyObject *known, PyObject *find)
+group_of(PyObject *item, PyObject *routes, PyObject *keyless, PyObject *find)
 {
-    PyObject *topic = part_of(item, I_TOPIC);
-    PyObject *keys = topic == NULL ? NULL : PyDict_GetItemWithError(known, topic), *found = NULL;
-    if (keys != NULL && PyDict_CheckExact(keys)) {
-        found = PyDict_GetItemWithError(keys, part_of(item, I_KEY));
+    PyObject *topic = part_of(item, I_TOPIC), *found = NULL;
+    if (topic != NULL && part_of(item, I_KEY) == Py_None) {
+        found = PyDict_GetItemWithError(keyless, topic);
+    }
+    else if (topic != NULL) {
+        PyObject *route = PyDict_GetItemWithError(routes, topic);
+        found = route == NULL ? NULL : hashed_group(route, part_of(item, I_KEY));
     }
     return found != NULL || PyErr_Occurred() ? Py_XNewRef(found) : PyObject_CallOneArg(find, item);
 }
 
-/* group(items, known, find) -> list: as group_in_python(). */
+/* group(items, routes, keyless, find) -> list: as group_in_python(). */
 PyObject *
 group(PyObject *module, PyObject *args)
 {
     (void)module;
-    PyObject *items, *known, *find, *filled = PyList_New(0);
-    if (filled == NULL || !PyArg_ParseTuple(args, "O!O!O", &PyList_Type, &items, &PyDict_Type,
-                                            &known, &find)) {
+    PyObject *items, *routes, *keyless, *find, *filled = PyList_New(0);
+    if (filled == NULL ||
+        !PyArg_ParseTuple(args, "O!O!O!O", &PyList_Type, &items, &PyDict_Type, &routes,
+                          &PyDict_Type, &keyless, &find)) {
         Py_XDECREF(filled);
         return NULL;
     }
     int failed = 0;
     for (Py_ssize_t index = 0; !failed && index < PyList_GET_SIZE(items); index++) {
         PyObject *item = Py_NewRef(PyList_GET_ITEM(items, index));
-        PyObject *found = group_of(item, known, find);
+        PyObject *found = group_of(item, routes, keyless, find);
         failed = found == NULL;
         if (!failed && found != Py_None) {
             failed = !PyList_Check(found) ||

@@ -6,7 +6,7 @@
 static PyMethodDef METHODS[] = {
     {"encode_records", encode_records, METH_VARARGS,
      "encode_records(records, base_timestamp, first_offset_delta) -> bytes"},
-    {"group", group, METH_VARARGS, "group(items, known, find) -> list"},
+    {"group", group, METH_VARARGS, "group(items, routes, keyless, find) -> list"},
     {"lean_exit", lean_exit, METH_O, "lean_exit(kind) -> the __exit__() of a class of locks"},
     {"murmur2", murmur2, METH_O, "murmur2(key) -> int"},
     {"pack_frame", (PyCFunction)(void (*)(void))pack_frame, METH_FASTCALL,

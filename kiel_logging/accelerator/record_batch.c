@@ -180,5 +180,5 @@ murmur2(PyObject *module, PyObject *key)
     }
     hash ^= hash >> 13;
     hash *= m;
-    return PyLong_FromUnsignedLong(hash ^ hash >> 15);
+    return PyLong_FromUnsignedLong((hash ^ hash >> 15) & 0x7fffffffu);
 }

@@ -6,7 +6,6 @@ ledger. It runs on the loop thread.
 """
 
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -36,12 +35,6 @@ WINDOW: Final = 4
 
 STALLED: Final = 2
 """One part in so many of it may wait here for partitions that can't be sent to, besides."""
-
-_MOST_KNOWN: Final = 16_384
-"""Keys whose partitions are remembered; they repeat: users, hosts, loggers."""
-
-_LONGEST_KNOWN: Final = 256
-"""Bytes of memory that such a key takes; of longer ones the partition is found each time."""
 
 
 class _Group(list[Item]):
@@ -99,13 +92,12 @@ class Outbox:
         self._window_records = max(1, max_records // WINDOW)
         self._window_bytes = max(1, max_bytes // WINDOW)
         self._most_bytes = options.max_request_size - BATCH_OVERHEAD
-        partitioner = options.partitioner
-        self._is_steady = isinstance(partitioner, BuiltIn) and partitioner.steady
-        self._known: dict[str, dict[Any, _Group]] = {}
-        self._known_keys = 0
+        self._partitioner = options.partitioner
         self._groups: dict[TopicPartition, _Group] = {}
-        self._groups_revision = self._groups_seals = 0
-        self._keyless: list[str] = []
+        self._routes: dict[str, tuple[Callable[[bytes], int], list[_Group]]] = {}
+        self._keyless: dict[str, _Group] = {}
+        self._revision = self._seals = 0
+        """Of the topology and of the accumulator, when the three above were true."""
         self._away: list[Item] = []
 
     def __repr__(self) -> str:
@@ -201,8 +193,9 @@ class Outbox:
         """Buffer ``items``, in order; what can't be sent counts as failed."""
         self._away = []
         try:
-            filled = group(items, self._known_groups(), self._find_group)
-        except Exception as error:  # a key of the user's may raise when it is looked up
+            self._forget_old_ways()
+            filled = group(items, self._routes, self._keyless, self._find_group)
+        except Exception as error:  # memory ran out
             self._refuse_all(items, error)
             return
         for each in filled:
@@ -255,17 +248,13 @@ class Outbox:
         self.engine.refuse([*oldest, *items[:missing]], full, topic_partition)
         return items[missing:]
 
-    def _known_groups(self) -> dict[str, dict[Any, _Group]]:
-        """Return the groups of keys whose partition is known: topic -> key -> group."""
+    def _forget_old_ways(self) -> None:
         revision, seals = self.engine.topology.revision, self.engine.accumulator.seals
-        if revision != self._groups_revision or self._known_keys > _MOST_KNOWN:
-            self._known, self._groups, self._known_keys = {}, {}, 0
-            self._groups_revision = revision
-        if seals != self._groups_seals:
-            for topic in self._keyless:
-                self._known.get(topic, {}).pop(None, None)
-            self._keyless, self._groups_seals = [], seals
-        return self._known
+        if revision != self._revision:
+            self._revision, self._groups, self._routes = revision, {}, {}
+            self._keyless = {}
+        if seals != self._seals:
+            self._seals, self._keyless = seals, {}
 
     def _find_group(self, item: Item) -> _Group | None:
         """Return where ``item`` goes; None when it is refused."""
@@ -281,15 +270,20 @@ class Outbox:
         except Exception as error:  # a partitioner of the user's may raise anything
             self.engine.refuse([item], error, topic)
             return None
+        found = self._group(topic_partition)
+        if isinstance(self._partitioner, BuiltIn) and topic_partition.partition != UNKNOWN:
+            if key is None and self._partitioner.sticks:
+                self._keyless[topic] = found
+            if topic not in self._routes and self._partitioner.hash is not None:
+                partitions = self.engine.topology.partitions(topic) or ()
+                groups = [self._group(TopicPartition(topic, number)) for number in partitions]
+                self._routes[topic] = self._partitioner.hash, groups
+        return found
+
+    def _group(self, topic_partition: TopicPartition) -> _Group:
         found = self._groups.get(topic_partition)
         if found is None:
             found = self._groups[topic_partition] = _Group(topic_partition)
-        is_short = sys.getsizeof(key) <= _LONGEST_KNOWN
-        if self._is_steady and is_short and topic_partition.partition != UNKNOWN:
-            self._known.setdefault(topic, {})[key] = found
-            self._known_keys += 1
-            if key is None:
-                self._keyless.append(topic)
         return found
 
     def _is_small(self, item: Item) -> bool:

@@ -4,6 +4,7 @@ An item may be a QuickItem, which compiled code makes: an Item and its Record in
 ``plain()`` makes a named tuple of it.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeVar
@@ -51,17 +52,26 @@ def plain(items: Sequence[Item]) -> list[Item]:
 
 def group_in_python(
     items: list[Item],
-    known: Mapping[str, Mapping[Any, Group]],
+    routes: Mapping[str, tuple[Callable[[bytes], int], list[Group]]],
+    keyless: Mapping[str, Group],
     find: Callable[[Item], Group | None],
 ) -> list[Group]:
     """Append each item to its group; return those groups that were empty.
 
-    A group is known by topic and key; ``find`` returns the others, or None.
+    ``routes`` has a hash and groups for a topic: a key of bytes or text that is not empty goes to
+    the group whose index is the hash of its bytes, modulo the number of groups. ``keyless`` has the
+    group of a topic's items without a key. ``find`` returns that of any other item, or None.
     """
     filled = []
     for item in items:
-        keys = known.get(item.topic)
-        group = None if keys is None else keys.get(item.key)
+        key, group = item.key, None
+        if key is None:
+            group = keyless.get(item.topic)
+        elif key and type(key) in (bytes, str) and item.topic in routes:
+            hash_of, groups = routes[item.topic]
+            with contextlib.suppress(UnicodeEncodeError):  # find() refuses it
+                data = key if isinstance(key, bytes) else key.encode()
+                group = groups[hash_of(data) % len(groups)]
         if group is None:
             group = find(item)
         if group is not None:

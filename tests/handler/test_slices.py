@@ -87,30 +87,52 @@ class Named(list[Any]):
     __slots__ = ("name",)
 
 
-def grouped(group: Callable[..., list[Any]], items: list[Any]) -> tuple[Any, Any, Any]:
-    """The groups by topic and key, those that were filled, and the items that were looked up."""
-    known: dict[str, dict[Any, list[Any]]] = {"logs": {"ada": Named(), None: Named()}}
+def first_byte(data: bytes) -> int:
+    """A hash that is easy to check."""
+    return data[0]
+
+
+def grouped(group: Callable[..., list[Any]], items: list[Any]) -> tuple[Any, ...]:
+    """The groups, those that were filled, and the items that were looked up."""
+    hashed, keyless, others = [Named(), Named(), Named()], Named(), Named()
     asked: list[Any] = []
 
     def find(item: Any) -> list[Any] | None:
         asked.append((item.topic, item.key))
-        if item.key == b"bob":
-            return None  # it is held, or refused
-        return known.setdefault(item.topic, {}).setdefault(item.key, Named())
+        return None if item.key == b"bob" else others  # it is held, or refused
 
-    filled = group(items, known, find)
-    places = {(topic, key): found for topic in known for key, found in known[topic].items()}
-    return places, filled, asked
+    filled = group(items, {"logs": (first_byte, hashed)}, {"logs": keyless}, find)
+    return [hashed, keyless, others], filled, asked
 
 
 @given(mixtures())
 def test_group(items: list[Any]) -> None:
     """Each item is in the group of its topic and key, in order; unknown ones are looked up."""
-    places, filled, asked = grouped(slices.group, items)
-    assert (places, filled, asked) == grouped(slices.group_in_python, items)
-    for (topic, key), found in places.items():
-        assert found == [item for item in items if (item.topic, item.key) == (topic, key)]
-    assert sum(map(len, filled)) == sum(item.key != b"bob" for item in items)
+    groups, filled, asked = grouped(slices.group, items)
+    assert (groups, filled, asked) == grouped(slices.group_in_python, items)
+    hashed, keyless, others = groups
+    routed = {"ada": ord("a"), b"bob": ord("b"), "漢": "漢".encode()[0]}
+    logs = [item for item in items if item.topic == "logs"]
+    for index, found in enumerate(hashed):
+        assert found == [
+            item for item in logs if routed.get(item.key, -1) % 3 == index and item.key in routed
+        ]
+    assert keyless == [item for item in logs if item.key is None]
+    looked_up = [
+        item
+        for item in items
+        if item.topic != "logs" or not (item.key is None or item.key in routed)
+    ]
+    assert asked == [(item.topic, item.key) for item in looked_up]
+    assert others == [item for item in looked_up if item.key != b"bob"]
+
+
+def test_a_key_that_can_not_be_encoded_is_looked_up() -> None:
+    """Which refuses it."""
+    item = make_item("logs", "\ud800", Record(b"?", b"", (), 0), logging.INFO)
+    for group in (slices.group, slices.group_in_python):
+        _, filled, asked = grouped(group, [item])
+        assert (len(filled), asked) == (1, [("logs", "\ud800")])
 
 
 def test_group_does_not_hide_what_is_wrong() -> None:
@@ -118,7 +140,7 @@ def test_group_does_not_hide_what_is_wrong() -> None:
     items = [plain_item("logs", "ada", b"", (), 0)]
     for group in (slices.group, slices.group_in_python):
         with pytest.raises(ZeroDivisionError):
-            group(items, {}, lambda item: 1 // 0)  # type: ignore[arg-type,return-value]
+            group(items, {}, {}, lambda item: 1 // 0)  # type: ignore[arg-type,return-value]
 
 
 @given(mixtures())
