@@ -23,7 +23,7 @@ from kiel_logging.handler.loading import (
     modules,
     wait_for_modules,
 )
-from kiel_logging.handler.process import is_forking
+from kiel_logging.handler.process import is_forking, warn_before_forks_in_c
 from kiel_logging.handler.recursion import as_shipping, mark_this_thread_as_shipping, shipping
 from kiel_logging.native import monotonic
 from kiel_logging.record.fields import running_loop
@@ -228,6 +228,7 @@ class LoopThread:
 
     def _start(self) -> None:
         try:
+            warn_before_forks_in_c()
             if not self._runs:  # else an exception came in between the last time
                 self._runs = True
                 self._thread.start()

@@ -381,8 +381,7 @@ def flush_on_sigterm(asked: bool | None) -> None:
     """Let SIGTERM deliver what handlers have buffered, then do what it did before.
 
     Where that was not ``asked`` for, it has a handler only if SIGTERM would end the process at
-    once. So uvicorn, which raises the signal again when it has shut down, comes here; a program
-    with another handler ends as that one decides.
+    once. A program with another handler ends as that one decides.
 
     Args:
         asked: None for the default.
@@ -391,6 +390,7 @@ def flush_on_sigterm(asked: bool | None) -> None:
         return
     if isinstance(before := signal.getsignal(signal.SIGTERM), _OnSigterm):
         return
+    signal.raise_signal = _raise_signal
     if asked is None and before is not signal.SIG_DFL:
         return
     try:
@@ -402,6 +402,24 @@ def flush_on_sigterm(asked: bool | None) -> None:
                 "the handler on the main thread, or call its flush() when the program ends",
                 error,
             )
+
+
+def warn_before_forks_in_c() -> None:
+    """Report that workers of uWSGI may hang, where a thread starts before uWSGI forks them.
+
+    It forks in C, and without the GIL. A worker that is forked while the thread has the GIL, or is
+    about to get it, waits for ever. With its option, uWSGI takes the GIL and runs Python's hooks.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if uwsgi is None or uwsgi.worker_id() or uwsgi.masterpid() not in (0, os.getpid()):
+        return
+    if uwsgi.numproc > 1 or "master" in uwsgi.opt:
+        if "py-call-uwsgi-fork-hooks" in uwsgi.opt:
+            return
+        _report_once(
+            "uWSGI is about to fork beside the thread that ships log records, and its workers may "
+            "hang: start it with --py-call-uwsgi-fork-hooks, or with --lazy-apps"
+        )
 
 
 _reported: set[str] = set()
@@ -439,6 +457,22 @@ class _OnSigterm:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             os._exit(128 + number)  # that signal ends every process but the first of a container
+
+
+_raise: Final = signal.raise_signal
+
+
+def _raise_signal(number: int) -> None:
+    """Raise a signal, as ``signal.raise_signal()`` does; deliver first if it ends the process.
+
+    uvicorn's workers have a handler of their own while they import the application. When they have
+    shut down, they restore the default action and raise the signal again; nothing runs in between.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if number == signal.SIGTERM and is_main and signal.getsignal(number) is signal.SIG_DFL:
+        _OnSigterm(signal.SIG_DFL)(number, None)
+    else:
+        _raise(number)
 
 
 _STALLED: Final = 0.05

@@ -135,13 +135,15 @@ while handler.stats().delivered < handler.stats().emitted: time.sleep(0.01)
 
 
 FORK_IN_C = """
-import ctypes
+import ctypes, time
 c = ctypes.PyDLL(None)
 
-def fork_in_c(work, hook):
+def fork_in_c(work, hook=None):
+    if hook is None:
+        time.sleep(0.2)  # else the child may wait for a thread that was about to get the GIL
     child = c.fork()
     if child == 0:
-        hook()
+        if hook is not None: hook()
         work()
         sys.exit()
     return child
@@ -149,7 +151,7 @@ def fork_in_c(work, hook):
 
 
 @MODES
-@pytest.mark.parametrize("hook", ["int", "ctypes.pythonapi.PyOS_AfterFork_Child"])
+@pytest.mark.parametrize("hook", ["None", "ctypes.pythonapi.PyOS_AfterFork_Child"])
 def test_a_fork_in_c(
     cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None, hook: str
 ) -> None:
@@ -199,6 +201,37 @@ say(statuses=wait(fork_in_c(work, ctypes.pythonapi.PyOS_AfterFork_Child)))
     told = said(done)
     assert (told["left"], told["statuses"]) == (0, [0]), done.stderr
     assert sorted(messages(cluster)) == ["child", "parent"]
+
+
+@pytest.mark.parametrize("state", [{"numproc": 2}, {"opt": {"master": True}}])
+def test_forks_of_uwsgi_that_may_hang_are_reported(
+    cluster: ThreadedFakeCluster, state: dict[str, Any]
+) -> None:
+    """The thread starts before uWSGI forks, and it would do so without the interpreter's lock."""
+    code = f"""
+from types import SimpleNamespace
+
+def log_in(*, worker=0, master=0, numproc=1, opt=()):
+    sys.modules["uwsgi"] = SimpleNamespace(
+        worker_id=lambda: worker, masterpid=lambda: master, numproc=numproc, opt=dict(opt)
+    )
+    handler = make()
+    log.info("while the application loads")
+    log.removeHandler(handler)
+    handler.close()
+
+log_in()  # one process
+log_in(numproc=2, opt={{"py-call-uwsgi-fork-hooks": True}})
+log_in(numproc=2, worker=1)
+log_in(numproc=2, master=os.getppid())  # a mule
+print("from now on", file=sys.stderr)
+log_in(**{state!r})
+"""
+    done = run_by_hand(code, brokers=cluster.addresses)
+    before, _, after = done.stderr.partition("from now on")
+    assert (done.returncode, before) == (0, "")
+    assert "uWSGI is about to fork" in after
+    assert len(messages(cluster)) == 5
 
 
 @MODES

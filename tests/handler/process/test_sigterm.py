@@ -68,11 +68,14 @@ terminate()
     assert messages(cluster) == ["before"]
 
 
-def test_a_server_that_raises_it_again(cluster: ThreadedFakeCluster) -> None:
-    """As uvicorn does, when it has shut down and put the signal's handler of before back."""
-    code = """
-make()
+@pytest.mark.parametrize("when", ["before the server's handler", "behind it"])
+def test_a_server_that_raises_it_again(cluster: ThreadedFakeCluster, when: str) -> None:
+    """As uvicorn does, when it has shut down and put the handler of before back; its workers import
+    the application, and so make the logging handler, while they have a handler of their own."""
+    code = f"""
+if {when!r} == "before the server's handler": make()
 before = signal.signal(signal.SIGTERM, lambda number, frame: log.info("shutting down"))
+if {when!r} == "behind it": make()
 terminate()
 log.info("shut down")
 signal.signal(signal.SIGTERM, before)
