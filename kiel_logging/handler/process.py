@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import weakref
+from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,6 +97,8 @@ def is_forking() -> bool:
 
 
 def _before() -> None:
+    if "billiard" in sys.modules:  # its children load this at once, and too late for our hook
+        import_module("multiprocessing.util")
     deadline = monotonic() + _PATIENCE
     _lock_logging()
     while not _hold_all() and monotonic() < deadline:

@@ -172,9 +172,8 @@ for worker in workers: worker.join()
     assert messages(cluster) == ["a record"] * 4
 
 
-@pytest.mark.parametrize(
-    ("package", "logs"), [("multiprocessing", True), ("multiprocessing", False), ("billiard", True)]
-)
+@pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
+@pytest.mark.parametrize("logs", [True, False])
 def test_a_worker_that_is_about_to_wait(
     cluster: ThreadedFakeCluster, package: str, logs: bool
 ) -> None:
