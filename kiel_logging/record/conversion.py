@@ -20,7 +20,7 @@ from kiel_logging.record.fields import (
 )
 from kiel_logging.record.item import Item, level_of, make_item
 from kiel_logging.record.redaction import Concealment, Redaction, redaction
-from kiel_logging.record.route import header_choice, is_name, key_choice, topic_choice
+from kiel_logging.record.route import header_choice, is_name, key_choice, shortened, topic_choice
 from kiel_logging.record.strict_json import note_replaced
 from kiel_logging.record.value import JSON, value_choice
 from kiel_logging.records import Record
@@ -112,12 +112,23 @@ class Conversion:
             fields = step(fields)
         key = self._key(fields, shown)
         headers = self._headers(fields, shown)
-        envelope = Record(encode_key(key), None, headers, milliseconds(record.created))
-        most = self._most - spare - record_size(envelope)
+        created = milliseconds(record.created)
+
+        def stored() -> Record:
+            envelope = Record(encode_key(key), None, headers, created)
+            room = self._most - spare - record_size(envelope)
+            return envelope._replace(value=self._value(fields, shown, formatter, room))
+
+        made = stored()
+        if record_size(made) > self._most - spare:  # the value can't be cut that far
+            cut = shortened(key, headers, self._most // (2 + 2 * len(headers)))
+            if cut != (key, headers):
+                key, headers = cut
+                made = stored()
         return make_item(
             self.topic(record) if topic is None else topic,
             key,
-            envelope._replace(value=self._value(fields, shown, formatter, most)),
+            made,
             level_of(record),
             record if self._keep_source else None,
         )

@@ -162,6 +162,24 @@ def _to_bytes(value: object) -> bytes:
     return show(value).encode("utf-8", "backslashreplace")
 
 
+def shortened(key: Any, headers: tuple[Header, ...], most: int) -> tuple[Any, tuple[Header, ...]]:
+    """Return a key and headers, each cut to ``most`` bytes at the most."""
+    if isinstance(key, str):
+        key = _cut(key.encode(), most).decode()
+    elif isinstance(key, bytes):
+        key = _cut(key, most)
+    return key, tuple((name, value and _cut(value, most)) for name, value in headers)
+
+
+def _cut(data: bytes, most: int) -> bytes:
+    """Return the first bytes of ``data``, of text in UTF-8 whole characters."""
+    if len(data) <= most:
+        return data
+    while most and data[most] & 0xC0 == 0x80:
+        most -= 1
+    return data[:most]
+
+
 # -- fields ----------------------------------------------------------------------------------------
 
 

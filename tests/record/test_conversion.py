@@ -198,6 +198,27 @@ def test_a_record_fits_a_request(length: int, key: str, max_size: int, format: s
     assert BATCH_OVERHEAD + record_size(item.record) <= max_size
 
 
+@pytest.mark.parametrize("made", ["x" * 5_000, "\u20ac" * 5_000, b"\xff" * 5_000])
+def test_a_key_and_headers_that_leave_no_room(made: str | bytes) -> None:
+    """They are cut, to whole characters: nothing that is logged may cost its record."""
+    item = convert({"v": made}, key_field="v", headers={"a": "v", "b": "levelname"}, max_size=2_000)
+    whole = made.encode() if isinstance(made, str) else made
+    header, level = item.record.headers
+    assert BATCH_OVERHEAD + record_size(item.record) <= 2_000
+    assert 300 < len(item.record.key or b"") == len(header[1] or b"") < 400
+    assert whole.startswith(item.record.key or b"-")
+    assert whole.startswith(header[1] or b"-")
+    assert level == ("b", b"INFO")
+    if isinstance(made, str):
+        assert made.startswith((header[1] or b"-").decode())
+
+
+def test_a_key_that_leaves_room_is_whole() -> None:
+    """It is the value that is cut, and never a key for its sake."""
+    item = convert({"v": "x" * 1_500, "w": "y" * 1_500}, key_field="v", max_size=3_000)
+    assert item.key == "x" * 1_500
+
+
 def test_a_record_that_fits_is_left_alone() -> None:
     """Down to the last byte."""
     size = BATCH_OVERHEAD + record_size(convert({"payload": "x" * 1_000}).record)
