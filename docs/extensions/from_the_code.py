@@ -6,6 +6,8 @@
     what ``kiel-logging verify`` may find.
 ``threats``
     who can do what to a topic, and what of it ``verify`` finds.
+``unfound``
+    those of them that it does not find, and with what.
 ``answers``
     what the producer does upon each error of Kafka's.
 ``requests``
@@ -31,7 +33,7 @@ from kiel_logging.config.table import INT32, REQUIRED, Option, meanings
 from kiel_logging.delivery.retry import OUTCOMES
 from kiel_logging.handler.options import AUDIT, HANDLER
 from kiel_logging.verify.names import FINDINGS
-from kiel_logging.verify.threats import COLUMNS, THREATS
+from kiel_logging.verify.threats import COLUMNS, THREATS, unfound
 from kiel_logging.wire.versions import SUPPORTED
 
 logger: Final = getLogger(__name__)
@@ -129,6 +131,15 @@ class ThreatsDirective(FromTheCode):
         yield from _table(head, THREATS, (12, 24, 16, 16, 16, 16))
 
 
+class UnfoundDirective(FromTheCode):
+    """Deeds against a topic of which nothing, or not all, is found."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of a table."""
+        rows = ((one.who, one.does, "; ".join(unfound(one))) for one in THREATS if unfound(one))
+        yield from _table(("who", "does what", "not found with"), rows, (20, 40, 40))
+
+
 class AnswersDirective(FromTheCode):
     """The outcome of each error of Kafka's for a batch of records."""
 
@@ -200,6 +211,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("options", OptionsDirective)
     app.add_directive("findings", FindingsDirective)
     app.add_directive("threats", ThreatsDirective)
+    app.add_directive("unfound", UnfoundDirective)
     app.add_directive("answers", AnswersDirective)
     app.add_directive("requests", RequestsDirective)
     app.add_directive("command-help", CommandHelpDirective)

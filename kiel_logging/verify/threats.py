@@ -75,7 +75,7 @@ THREATS: Final = (
         _WRITER,
         "writes millions of records, or records that are hard to read",
         "uncounted, above --memory",
-        "altered; memory stays bounded",
+        "altered, unsigned or unchained; or uncounted above --memory",
         "unsigned, or uncounted above --memory",
         "unsigned, or uncounted above --memory",
     ),
@@ -158,6 +158,14 @@ THREATS: Final = (
         "be read too",
         "forked",
     ),
+    Threat(
+        _HOST,
+        "forges records of before t, and the file of the anchor with them",
+        NOT_FOUND,
+        NOT_FOUND,
+        "forked or unsigned; not found, if endorse_key can be read too",
+        "unsigned with --tsa: no timestamp is of the time that they claim; without it not found",
+    ),
     Threat(_HOST, "forges records of after t, in running programs", *[NOT_FOUND] * 4),
     Threat(_HOST, "keeps the program from logging", *[NOT_FOUND] * 4),
     Threat(
@@ -177,6 +185,15 @@ THREATS: Final = (
         "forked or unsigned",
     ),
 )
+
+
+def unfound(threat: Threat) -> list[str]:
+    """Return the headings under which a deed is not found, or not always."""
+    return [
+        f"{heading} (in part)" if not cell.startswith(NOT_FOUND) else heading
+        for heading, cell in zip(COLUMNS.values(), threat[2:], strict=True)
+        if "not found" in cell or "not where" in cell or "nothing with" in cell
+    ]
 
 
 def table(width: int = 78) -> str:

@@ -114,7 +114,7 @@ def test_only_timestamps_of_their_time_count(
     read_anchors(path, registry, authority)
     account = registry.account("t", "a" * 32, None)
     assert account.publics == {Evidence.of(right).public}
-    assert "5 checkpoints of" in capsys.readouterr().err
+    assert "has 5 checkpoints that count for nothing" in capsys.readouterr().err
     (tmp_path / "another").mkdir()
     with timestamp_authority(tmp_path / "another") as other:
         registry = Registry()

@@ -6,7 +6,7 @@ import pytest
 
 from kiel_logging.cli import main
 from kiel_logging.verify.names import FINDINGS
-from kiel_logging.verify.threats import COLUMNS, NOT_FOUND, THREATS, Threat
+from kiel_logging.verify.threats import COLUMNS, NOT_FOUND, THREATS, Threat, unfound
 
 
 def squeezed(text: str) -> str:
@@ -23,6 +23,19 @@ def test_the_help_has_each_row(capsys: pytest.CaptureFixture[str]) -> None:
         assert who in said
         row = [f"{head}: {cell}" for head, cell in zip(COLUMNS.values(), cells, strict=True)]
         assert squeezed(" ".join([does, *row])) in said
+
+
+def test_the_deeds_that_are_not_found_are_listed() -> None:
+    """Under each heading that does not help, and no other."""
+    listed = {one.does: unfound(one) for one in THREATS}
+    everywhere = list(COLUMNS.values())
+    assert listed["shows other readers another topic"] == everywhere
+    assert listed["keeps the program from logging"] == everywhere
+    assert listed["repeats records"] == []
+    assert listed["removes every record of an instance"] == everywhere[:3]
+    assert listed["makes the topic anew with the end of a stream cut off"][:2] == [
+        f"{heading} (in part)" if heading == "a key" else heading for heading in everywhere[:2]
+    ]
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=lambda threat: threat.does)

@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 
 # Their types are not exported where the documentation has them.
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._metadata import ClusterMetadata, TopicMetadata
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.admin._scram import (
@@ -108,6 +109,15 @@ class Admin(ABC):
         )
         self._wait_led(name, partitions)
 
+    def configure_topic(self, topic: str, config: Mapping[str, str]) -> None:
+        """Set some of a topic's settings, and leave the others."""
+        entries = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in config.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        self._request(lambda admin: admin.incremental_alter_configs([resource])[resource])
+
     def add_partitions(self, topic: str, total: int) -> None:
         """Grow a topic to `total` partitions and wait until every one has a leader."""
         grown = NewPartitions(topic, total)
@@ -121,6 +131,10 @@ class Admin(ABC):
         self._request(
             lambda admin: admin.delete_topics([topic])[topic], KafkaError.UNKNOWN_TOPIC_OR_PART
         )
+        self.wait_gone(topic)
+
+    def wait_gone(self, topic: str) -> None:
+        """Wait until the brokers have forgotten a topic."""
         self._wait_until(lambda cluster: topic not in cluster.topics, f"the end of topic {topic}")
 
     def leader(self, topic: str, partition: int) -> int:

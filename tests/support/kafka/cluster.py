@@ -20,6 +20,12 @@ from .storage import first_metadata, format_storage, random_uuid
 
 _START_TIMEOUT = 90.0
 _HEAP_MB = 384
+_TOOLS = {
+    "kafka-acls": "org.apache.kafka.tools.AclCommand",
+    "kafka-configs": "kafka.admin.ConfigCommand",
+    "kafka-delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
+    "kafka-topics": "org.apache.kafka.tools.TopicCommand",
+}
 # Below the ports the kernel gives to outgoing connections, one of which could otherwise
 # sit on a killed broker's port when it comes back.
 _PORTS = range(20_000, 32_000)
@@ -115,6 +121,20 @@ class KafkaCluster(Admin):
     def log_tail(self, broker_id: int, lines: int = 40) -> str:
         """Return the end of a broker's own log."""
         return self._brokers[broker_id].log_tail(lines)
+
+    def segment(self, broker_id: int, topic: str, partition: int = 0) -> Path:
+        """Return the file of a broker that has the first records of a partition."""
+        return self._specs[broker_id].log_dir / f"{topic}-{partition}" / f"{0:020}.log"
+
+    def tool(self, name: str, *words: str) -> str:
+        """Run one of Kafka's own tools as an administrator, and return what it writes."""
+        command = self.distribution.command(
+            _TOOLS[name], "--bootstrap-server", ",".join(self.bootstrap), *words
+        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_START_TIMEOUT)
+        if done.returncode:
+            raise ClusterError(f"{name} failed: {done.stdout}{done.stderr}")
+        return done.stdout
 
     def kill(self, broker_id: int) -> None:
         """End a broker with SIGKILL. Clients see a reset; the controller notices later."""
