@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kiel_logging.handler.kafka_handler import KafkaHandler
     from kiel_logging.handler.ledger import Stats, Trouble
     from kiel_logging.handler.receipts import Receipts
+    from kiel_logging.handler.spool_handler import SpoolHandler
     from kiel_logging.records import Receipt, RecordMetadata, TopicPartition
 
 __version__ = constants.VERSION
@@ -29,6 +30,7 @@ __all__ = [
     "Receipt",
     "Receipts",
     "RecordMetadata",
+    "SpoolHandler",
     "Stats",
     "Token",
     "TopicPartition",
@@ -45,6 +47,7 @@ _HOMES = {
     "Receipt": "kiel_logging.records",
     "Receipts": "kiel_logging.handler.receipts",
     "RecordMetadata": "kiel_logging.records",
+    "SpoolHandler": "kiel_logging.handler.spool_handler",
     "Stats": "kiel_logging.handler.ledger",
     "Token": "kiel_logging.config.security",
     "Trouble": "kiel_logging.handler.ledger",

@@ -50,6 +50,10 @@ SUBCOMMANDS: Final = {
         "kiel_logging.verify.proofs",
         "write the proof of one record, for somebody who has no Kafka",
     ),
+    "ship": Subcommand(
+        "kiel_logging.ship.command",
+        "send what SpoolHandlers append, for all programs of a host",
+    ),
     "spool": Subcommand(
         "kiel_logging.spool_command.command",
         "show the records that wait on disk, in a handler's spool_dir",

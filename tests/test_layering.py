@@ -35,6 +35,7 @@ COMMANDS: dict[str, set[str]] = {
     "output": set(),
     "demo": {*VALUES, "wire", "confluent", "extras", "output"},
     "spool_command": {*VALUES, "journal", "output"},
+    "ship": {*VALUES, *CHOICES, "proof", "record", "handler"},
     "verify": {*VALUES, "config", "wire", "proof", "confluent", "extras"},
 }
 """These are imported by the command line alone."""
@@ -79,11 +80,10 @@ HANDLER: list[set[str]] = [
     {"events", "fallback", "pausing_loop", "process", "receipts"},
     {"buffer", "checkpoints", "loop_thread", "spool/records"},
     {"options", "outbox", "spool/stream", "spool/writer"},
-    {"spool/orphans", "spool/spill"},
-    {"spool/spool"},
-    {"shipper"},
-    {"pipeline"},
-    {"drops", "lifecycle"},
+    {"plan", "spool/orphans", "spool/spill"},
+    {"drops", "lifecycle", "spool/append_pipeline", "spool/spool"},
+    {"record_handler", "shipper"},
+    {"pipeline", "spool_handler"},
     {"kafka_handler"},
     {"audit_handler"},
 ]
@@ -114,7 +114,7 @@ THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
 ONLY: dict[str, set[str]] = {
     "kio": set(),  # the tests' second opinion
     "tornado": {"network", "clients", "handler/pausing_loop.py"},
-    "threading": {"handler", "native", "demo", "interrupt", "verify/verification.py"},
+    "threading": {"handler", "native", "demo", "interrupt", "ship", "verify/verification.py"},
     "ssl": {"clients", "network", "config"},
     "fcntl": {"journal/locks.py"},
 }

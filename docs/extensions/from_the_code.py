@@ -31,7 +31,7 @@ from kiel_logging import cli
 from kiel_logging.config.options import PRODUCER
 from kiel_logging.config.table import INT32, REQUIRED, Option, meanings
 from kiel_logging.delivery.retry import OUTCOMES
-from kiel_logging.handler.options import AUDIT, HANDLER
+from kiel_logging.handler.options import AUDIT, HANDLER, SPOOLED
 from kiel_logging.verify.names import FINDINGS
 from kiel_logging.verify.threats import COLUMNS, THREATS, unfound
 from kiel_logging.wire.versions import SUPPORTED
@@ -40,7 +40,7 @@ logger: Final = getLogger(__name__)
 
 _UNITS: Final = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _FIRST: Final = "0.1.0"
-_TABLES: Final = {"handler": HANDLER, "audit": AUDIT, "producer": PRODUCER}
+_TABLES: Final = {"handler": HANDLER, "audit": AUDIT, "producer": PRODUCER, "spooled": SPOOLED}
 
 
 def _shown(default: Any) -> str:
@@ -83,8 +83,8 @@ class FromTheCode(Directive):
 class OptionsDirective(FromTheCode):
     """A table of the options that are named in the content; of all without any.
 
-    The argument is "handler", "audit" or "producer". A build fails when an option of the handler
-    is in no table.
+    The argument is "handler", "audit", "producer" or "spooled". A build fails when an option of the
+    handler is in no table.
     """
 
     def lines(self) -> Iterator[str]:

@@ -12,7 +12,7 @@ from kiel_logging.errors import InvalidTopic, KeyTypeError
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.ledger import BUFFER_FULL, CLOSED, OUT_OF_MEMORY, OnError
-from kiel_logging.handler.pipeline import Pipeline
+from kiel_logging.handler.plan import AnyPipeline
 from kiel_logging.handler.receipts import OpenBlocks
 from kiel_logging.handler.recursion import as_shipping
 from kiel_logging.record.item import Item, Waiter, level_of
@@ -42,7 +42,7 @@ class Drops:
         self,
         handler: logging.Handler,
         *,
-        pipeline: Callable[[], Pipeline],
+        pipeline: Callable[[], AnyPipeline],
         topic_of: Callable[[logging.LogRecord], str],
         blocks: OpenBlocks,
         fallback: Fallback | None,

@@ -15,7 +15,7 @@ from kiel_logging.diagnostics import settle_levels
 from kiel_logging.handler import loading, process
 from kiel_logging.handler.internal_log import write_to_stderr
 from kiel_logging.handler.ledger import Stats
-from kiel_logging.handler.pipeline import Pipeline, Plan
+from kiel_logging.handler.plan import AnyPipeline, Plan
 from kiel_logging.handler.recursion import as_shipping, forget_aside, settle_aside
 from kiel_logging.native import monotonic
 
@@ -24,7 +24,7 @@ class _Patience(NamedTuple):
     """Until when, in monotonic seconds, a process that ends waits for what a pipeline had been
     given."""
 
-    pipeline: Pipeline
+    pipeline: AnyPipeline
     emitted: int
     deadline: float
 
@@ -35,13 +35,16 @@ class Lifecycle:
     Args:
         plan: what pipelines are made from.
         changed: called when another pipeline took the place of the one before.
+        make: makes the first one.
 
     Attributes:
         pipeline: the newest. Use ``now()`` wherever this may be a forked child.
     """
 
-    def __init__(self, plan: Plan, changed: Callable[[], None]) -> None:
-        self.pipeline = Pipeline(plan)
+    def __init__(
+        self, plan: Plan, changed: Callable[[], None], make: Callable[[Plan], AnyPipeline]
+    ) -> None:
+        self.pipeline = make(plan)
         self._plan = plan
         self._close_timeout = plan.options.close_timeout
         self._changed = changed
@@ -51,7 +54,7 @@ class Lifecycle:
     def __repr__(self) -> str:
         return f"<Lifecycle {self.pipeline!r}>"
 
-    def now(self) -> Pipeline:
+    def now(self) -> AnyPipeline:
         """Return the pipeline; a new one in a child whose fork ran no hook, or none yet."""
         if self.pipeline.process != os.getpid():
             self.reset()
@@ -69,7 +72,8 @@ class Lifecycle:
         if process.is_over():
             return False
         while (closed := self.pipeline).closed:
-            self.pipeline = as_shipping(closed.successor)
+            follow: Callable[[], AnyPipeline] = closed.successor
+            self.pipeline = as_shipping(follow)
         self._changed()
         return True
 

@@ -47,12 +47,12 @@ from kiel_logging.config.table import (
     whole,
 )
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.handler.buffer import DROP_NEWEST, OVERFLOW
+from kiel_logging.handler.buffer import BLOCK, DROP_NEWEST, OVERFLOW
 from kiel_logging.handler.fallback import fallback_target
 from kiel_logging.handler.ledger import OnError
 from kiel_logging.journal.locks import CAN_LOCK
 from kiel_logging.partitioners import Partitioner
-from kiel_logging.proof.chain import SHORTEST_KEY, Chain, Keyring
+from kiel_logging.proof.chain import SEALED_BY_SHIPPER, SHORTEST_KEY, Chain, Keyring
 from kiel_logging.record.route import Topic
 from kiel_logging.record.value import Format
 from kiel_logging.serializers import Serializer
@@ -106,8 +106,8 @@ _MODE: Final = one_of("overflow", ALWAYS)
 # -- the table -------------------------------------------------------------------------------------
 
 
-class HandlerKeywords(SharedKeywords, total=False):
-    """The keyword-only options of KafkaHandler, and keys of its entry in a dictConfig."""
+class RecordKeywords(TypedDict, total=False):
+    """The options of all handlers: what a record becomes, and who learns of losses."""
 
     level: Annotated[int | str, logging.NOTSET, _A_LEVEL]
     """The lowest level that is shipped."""
@@ -118,8 +118,6 @@ class HandlerKeywords(SharedKeywords, total=False):
     """Makes the key from the record's dict, in place of ``key_field``."""
     headers: Annotated[Mapping[str, str] | None, None, _MAPPING]
     """Record headers: name -> field, as for ``key_field``."""
-    partitioner: Annotated[str | Partitioner | None, "murmur2", PARTITIONER]
-    """Chooses the partition. With "murmur2" records of one key stay in order."""
     format: Annotated[
         str | Format, "json", Kind('"json", "ecs", "otel", "gelf", "text", or a callable')
     ]
@@ -144,6 +142,24 @@ class HandlerKeywords(SharedKeywords, total=False):
     redact: Annotated[Iterable[str] | None, None, _NAMES]
     """Names of fields whose values are hidden, at any depth, in everything that is made of a
     record. An object in which no names can be found is shown by its type alone."""
+    fallback: Annotated[
+        logging.Handler | str | None, None, Kind("a logging.Handler or the name of one")
+    ]
+    """Gets the LogRecords which did not reach Kafka. It is called on the thread that logs (dropped)
+    or on the loop thread (given up)."""
+    on_error: Annotated[OnError | None, None, FUNCTION]
+    """Called with an exception and a number of records whenever records are lost: at once, or for a
+    full buffer at most every 10 s. Called with 0 records when the brokers reject records for now,
+    which wait, and once a minute while that lasts."""
+    internal_logger: Annotated[logging.Logger | str | None, None, _LOGGER]
+    """Gets the handler's own messages, and what was logged while shipping."""
+
+
+class HandlerKeywords(RecordKeywords, SharedKeywords, total=False):
+    """The keyword-only options of KafkaHandler, and keys of its entry in a dictConfig."""
+
+    partitioner: Annotated[str | Partitioner | None, "murmur2", PARTITIONER]
+    """Chooses the partition. With "murmur2" records of one key stay in order."""
     compression: Annotated[str | None, "snappy", CODEC]
     """The codec."""
     batch_size: Annotated[int, 1_000, whole(1)]
@@ -166,17 +182,6 @@ class HandlerKeywords(SharedKeywords, total=False):
     WARNING, "block" lets the caller wait."""
     block_timeout_ms: Annotated[float, 5_000.0, POSITIVE_MILLISECONDS]
     """Milliseconds that the caller waits with "block", before its record is dropped."""
-    fallback: Annotated[
-        logging.Handler | str | None, None, Kind("a logging.Handler or the name of one")
-    ]
-    """Gets the LogRecords which did not reach Kafka. It is called on the thread that logs (dropped)
-    or on the loop thread (given up)."""
-    on_error: Annotated[OnError | None, None, FUNCTION]
-    """Called with an exception and a number of records whenever records are lost: at once, or for a
-    full buffer at most every 10 s. Called with 0 records when the brokers reject records for now,
-    which wait, and once a minute while that lasts."""
-    internal_logger: Annotated[logging.Logger | str | None, None, _LOGGER]
-    """Gets the handler's own messages, and what was logged while shipping."""
     spool_dir: Annotated[str | os.PathLike[str] | None, None, _DIRECTORY]
     """A directory, on a local disk, for records that memory can't hold, that the brokers don't take
     in time, or that are left at the end. The next process with this directory sends them. Only its
@@ -226,6 +231,35 @@ class HandlerKeywords(SharedKeywords, total=False):
     is buffered."""
 
 
+class SpoolKeywords(RecordKeywords, total=False):
+    """The keyword-only options of SpoolHandler, and keys of its entry in a dictConfig."""
+
+    overflow: Annotated[str, DROP_NEWEST, one_of(DROP_NEWEST, BLOCK)]
+    """What happens to a record that the disk does not take, or that ``spool_max_bytes`` has no room
+    for: "drop_newest" drops it, "block" lets the caller wait and tries again."""
+    block_timeout_ms: Annotated[float, 5_000.0, POSITIVE_MILLISECONDS]
+    """Milliseconds that the caller waits with "block", before its record is dropped."""
+    spool_max_bytes: Annotated[int | None, _DEFAULT_SPOOL, _SIZE]
+    """Most bytes of segments that this handler has on disk and no shipper has removed yet."""
+    spool_synchronous: Annotated[str, "normal", one_of("normal", FULL)]
+    """With "full" each logging call waits until its record would survive a power cut."""
+    chain: Annotated[bool, False, FLAG]
+    """Whether the shipper gives each record a digest of itself and of the one before it, with its
+    own ``--chain-key``, so that ``kiel-logging verify`` finds what was taken out or changed."""
+    max_request_size: Annotated[int, 1_048_576, whole(SMALLEST_MEMORY)]
+    """Most bytes of a record; the shipper has to have as much, and the topic's
+    ``max.message.bytes``."""
+
+
+class DirectoryKeyword(TypedDict, total=False):
+    """Where a SpoolHandler's records wait for the shipper."""
+
+    spool_dir: Annotated[
+        str | os.PathLike[str], REQUIRED, Kind("the path of a directory", _is_path)
+    ]
+    """The directory, on a local disk, that a ``kiel-logging ship`` looks into."""
+
+
 class TopicKeyword(TypedDict, total=False):
     """Where a handler's records go."""
 
@@ -248,8 +282,14 @@ class LoggerKeyword(TypedDict, total=False):
 
 
 HANDLER: Final = rows(
-    BrokersKeyword, TopicKeyword, SecurityKeywords, SharedKeywords, HandlerKeywords
+    BrokersKeyword,
+    TopicKeyword,
+    SecurityKeywords,
+    SharedKeywords,
+    RecordKeywords,
+    HandlerKeywords,
 )
+SPOOLED: Final = rows(DirectoryKeyword, TopicKeyword, RecordKeywords, SpoolKeywords)
 AUDIT: Final = HANDLER | rows(LoggerKeyword)
 CONVERSION: Final = (
     *("topic", "key_field", "key_maker", "headers", "format", "serializer"),
@@ -271,13 +311,15 @@ class SpoolOptions:
     """Where and how to spool.
 
     ``always``: each record is in its journal before its logging call returns. ``full``: and the
-    disk has confirmed it.
+    disk has confirmed it. ``fleet``: the directories whose writers leave it to this process to
+    send their records, also while they live.
     """
 
     path: Path
     always: bool
     max_bytes: int | None
     full: bool
+    fleet: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,6 +396,45 @@ def handler_options(**given: Any) -> HandlerOptions:
     return HandlerOptions(**{one.name: found[one.name] for one in fields(HandlerOptions)})
 
 
+def spool_handler_options(**given: Any) -> HandlerOptions:
+    """Check the options of a SpoolHandler, which has no brokers.
+
+    Raises:
+        ConfigurationError: names the option, the value and what is allowed.
+    """
+    refuse_unknown("SpoolHandler", given, SPOOLED)
+    values = checked(SPOOLED, given)
+    _check_locks()
+    spool = SpoolOptions(
+        path=Path(values["spool_dir"]).absolute(),
+        always=True,
+        max_bytes=values["spool_max_bytes"],
+        full=values["spool_synchronous"] == FULL,
+    )
+    return HandlerOptions(
+        level=_level(values["level"]),
+        batch_size=1,
+        required_acks=-1,
+        buffer_records=1,
+        buffer_memory=SMALLEST_MEMORY,
+        overflow=values["overflow"],
+        block_timeout=values["block_timeout_ms"] / 1000,
+        close_timeout=HANDLER["close_timeout_ms"].default / 1000,
+        max_request_size=values["max_request_size"],
+        fallback=fallback_target(values["fallback"]),
+        on_error=values["on_error"],
+        internal_logger=_logger(values["internal_logger"]),
+        flush_on_sigterm=False,
+        keyring=Keyring(SEALED_BY_SHIPPER) if values["chain"] else None,
+        chain_key=None,
+        signing=None,
+        spool=spool,
+        brokers=(),
+        conversion={name: values[name] for name in CONVERSION},
+        engine={},
+    )
+
+
 def _level(value: Any) -> Any:
     """Return a level; logging itself refuses most of what is none."""
     known = logging.getLevelNamesMapping()
@@ -413,11 +494,7 @@ def _spool(values: Mapping[str, Any]) -> SpoolOptions | None:
                     f"{name} is of no use without spool_dir: give both, or neither"
                 )
         return None
-    if not CAN_LOCK:
-        raise ConfigurationError(
-            "spool_dir needs a Unix: by its file locks processes agree which of them sends what "
-            "another has left, and this Python has none; leave spool_dir out"
-        )
+    _check_locks()
     if values["required_acks"] == 0:
         raise ConfigurationError(
             "spool_dir and required_acks=0 contradict each other: brokers that acknowledge nothing "
@@ -434,3 +511,11 @@ def _spool(values: Mapping[str, Any]) -> SpoolOptions | None:
         max_bytes=values["spool_max_bytes"],
         full=values["spool_synchronous"] == FULL,
     )
+
+
+def _check_locks() -> None:
+    if not CAN_LOCK:
+        raise ConfigurationError(
+            "spool_dir needs a Unix: by its file locks processes agree which of them sends what "
+            "another has left, and this Python has none; leave spool_dir out"
+        )

@@ -7,19 +7,18 @@ does everything in a forked child, which leaves the parent's alone.
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.handler.buffer import Buffer
-from kiel_logging.handler.events import ConvertOwn, EventItem, Events, instance_now
-from kiel_logging.handler.fallback import Fallback
-from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
-from kiel_logging.handler.ledger import LossReport, OnError, Stats
+from kiel_logging.handler.events import EventItem, Events, instance_now
+from kiel_logging.handler.internal_log import write_to_stderr
+from kiel_logging.handler.ledger import LossReport, Stats
 from kiel_logging.handler.loop_thread import GRACE, LoopThread, State
-from kiel_logging.handler.options import HandlerOptions, SpoolOptions
+from kiel_logging.handler.options import SpoolOptions
+from kiel_logging.handler.plan import Plan
 from kiel_logging.handler.process import flush_at_the_end_of_a_worker
-from kiel_logging.handler.receipts import OpenBlocks
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item
 
@@ -34,19 +33,6 @@ _WRITING: Final = 5.0
 
 _inherited: list["Pipeline"] = []
 """Pipelines of parents. They are never finalised here: their tasks would wake up."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Everything that the pipelines of a handler are made from."""
-
-    options: HandlerOptions
-    name: Callable[[], str | None]
-    blocks: OpenBlocks
-    convert_own: ConvertOwn
-    internal_log: InternalLog
-    fallback: Fallback | None
-    on_error: OnError
 
 
 class Pipeline:
@@ -241,6 +227,12 @@ class Pipeline:
         self.revive()
         self._wake_for_unread()
         return 0 if self._loop_thread.flush(timeout) else self.ledger.undelivered
+
+    def ship_all(self, timeout: float) -> bool:
+        """Send, within ``timeout`` seconds, what other writers have on disk now; return whether all
+        of it was acknowledged or given up, and none stays that this process can't send."""
+        done = self._loop_thread.flush(timeout)
+        return done and (self._spool is None or not self._spool.has_left)
 
     def finish(self, timeout: float, *, last: bool) -> int:
         """Flush, and then end the streams if this is the ``last`` call, or pause them: the process

@@ -28,7 +28,7 @@ from kiel_logging.native import monotonic
 
 if TYPE_CHECKING:
     from kiel_logging.handler.lifecycle import Lifecycle
-    from kiel_logging.handler.pipeline import Pipeline
+    from kiel_logging.handler.plan import AnyPipeline
 
 # Not a WeakKeyDictionary: those can't be read while another thread adds to them.
 _live: "dict[int, tuple[weakref.ref[logging.Handler], Lifecycle]]" = {}
@@ -243,11 +243,11 @@ def _remember_ctrl_c() -> None:
             exec("raise KeyboardInterrupt")  # noqa: S102 # nothing else does
 
 
-_aside: "Final[dict[Pipeline, tuple[threading.Lock, float]]]" = {}
+_aside: "Final[dict[AnyPipeline, tuple[threading.Lock, float]]]" = {}
 """Pipelines whose handlers are gone: locks that are free once they are closed, and timeouts."""
 
 
-def close_aside(pipeline: "Pipeline", timeout: float) -> None:
+def close_aside(pipeline: "AnyPipeline", timeout: float) -> None:
     """Close ``pipeline`` on another thread; the end of the process waits for it."""
     open_still = native.Lock()
     open_still.acquire()

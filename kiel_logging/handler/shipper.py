@@ -31,7 +31,7 @@ from kiel_logging.record.item import Item
 from kiel_logging.records import TopicPartition
 
 if TYPE_CHECKING:
-    from kiel_logging.handler.pipeline import Plan
+    from kiel_logging.handler.plan import Plan
 
 SLICE: Final = 4096
 """Most records that are shipped before the GIL is released: about a millisecond.

@@ -343,7 +343,7 @@ def _try_to_write(root: Path) -> None:
         probe.unlink(missing_ok=True)
 
 
-def _judge_owner(root: Path) -> list[str]:
+def _judge_owner(root: Path, *, shared: bool) -> list[str]:
     """Return warnings about who else may use ``root``; raise SpoolError if others may write."""
     if root.is_symlink() and root.lstat().st_uid not in (0, os.geteuid()):
         raise SpoolError(
@@ -351,11 +351,14 @@ def _judge_owner(root: Path) -> list[str]:
             "directory itself as spool_dir"
         )
     status, warnings = root.stat(), list[str]()
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    others = stat.S_IWOTH if shared else stat.S_IWGRP | stat.S_IWOTH
+    if status.st_mode & others and not (shared and status.st_mode & stat.S_ISVTX):
         raise SpoolError(
             f"other users may write to {root}, and so remove records or forge them: "
             f"chmod 700 {root}, or choose another spool_dir"
         )
+    if shared:
+        return warnings
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         warnings.append(f"other users may look into {root}: chmod 700 {root}")
     if status.st_uid != os.geteuid():  # root may write there all the same
@@ -396,8 +399,12 @@ class Directory:
         self._report: Final = report
         self._reported: Final[set[str]] = set()
 
-    def check(self) -> list[str]:
+    def check(self, *, shared: bool = False) -> list[str]:
         """Make the directory, and see whether journals can be made there; a full disk is no error.
+
+        Args:
+            shared: whether the group may write to it, because another user ships; and all users, if
+                the directory is sticky, so that each can remove only its own.
 
         Returns:
             Warnings for people.
@@ -415,7 +422,7 @@ class Directory:
             warnings.append(str(problem))
             if not root.exists():
                 return warnings
-        return warnings + _judge_owner(root) + _judge_file_system(root)
+        return warnings + _judge_owner(root, shared=shared) + _judge_file_system(root)
 
     @property
     def has_instances(self) -> bool:

@@ -190,6 +190,11 @@ class Stream:
         return self.checkpoint is None or self.checkpoint.segment < min(self._sizes)
 
     @property
+    def end(self) -> Position:
+        """The position behind all that was found the last time."""
+        return Position(self._segment, self._sizes.get(self._segment, 0))
+
+    @property
     def position(self) -> Position:
         """Where reading begins."""
         return START if self.checkpoint is None else self.checkpoint.position

@@ -134,6 +134,14 @@ def begin_in_python(key: bytes | None) -> Callable[[bytes], Digest]:
     return begin
 
 
+def _sealed_by_shipper(_stream: bytes) -> Digest:
+    raise NotImplementedError("the process that ships the records makes their digests")
+
+
+SEALED_BY_SHIPPER: Final = Chain("by the shipper", _sealed_by_shipper)
+"""The chain of a writer that does not know the key; the key id stands for the shipper's."""
+
+
 def _text(text: str) -> bytes:
     content = text.encode()
     return encode_varint(len(content)) + content

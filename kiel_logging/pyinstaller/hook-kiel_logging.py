@@ -17,6 +17,7 @@ COMMANDS = (
     "interrupt",
     "output",
     "pyinstaller",
+    "ship",
     "spool_command",
     "verify",
 )

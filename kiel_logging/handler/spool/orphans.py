@@ -3,61 +3,55 @@
 Of one topic the oldest comes first, and those that were there at the start come before this
 process's own. Each is sent with the numbers that its writer would have given. It runs on the loop
 thread.
+
+``kiel-logging ship`` also sends those of living writers that leave it to others: it reads them as
+they grow, and looks every half second for new writers, new streams and deaths.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final
 
+from kiel_logging.errors import SpoolError
 from kiel_logging.handler.events import instance_now
+from kiel_logging.handler.spool.records import (
+    BOOT,
+    CHAIN,
+    NO_CHAIN,
+    ROTATED,
+    WITHOUT_KEY,
+    end_facts,
+)
 from kiel_logging.handler.spool.stream import ShippedStream
 from kiel_logging.journal.directory import Directory, Orphan
-from kiel_logging.proof.chain import Chain, Keyring
+from kiel_logging.journal.stream import Stream
+from kiel_logging.native import monotonic
+from kiel_logging.proof.chain import SEALED_BY_SHIPPER, Chain, Keyring
 from kiel_logging.proof.stamper import Stamper, key_text
+from kiel_logging.topics import is_topic
 
 LOOK_EVERY: Final = 5.0
 """Seconds between two looks for processes that died meanwhile."""
 
-CHAIN: Final = "chain"
-"""Which chain a writer's records are to be in, in what its journal says about it."""
-ROTATED: Final = "rotated"
-"""And the ids of the keys that its streams changed to later, in order."""
+LOOK_AT_LIVING_EVERY: Final = 0.5
+"""Seconds between two looks at all writers, where this process sends for living ones."""
+
+_BUSY: Final = 3.0
+"""Seconds for which a writer that appended is looked at each time that anything is sent."""
 
 Recovered = Callable[[ShippedStream, Callable[[], None]], None]
 
 
-_NO_CHAIN: Final = "none"
-_WITHOUT_KEY: Final = "without a key"
-
-
-_ALWAYS: Final = "always"
-_BOOT: Final = "boot"
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-
-
-def end_facts(*, always: bool) -> dict[str, object]:
-    """Return what a journal says so that others can see whether it has the end of each stream: if
-    every record was appended, and which run of the kernel has what the disk may not have."""
-    try:
-        boot = _BOOT_ID.read_text().strip()
-    except OSError:
-        boot = ""
-    return {_ALWAYS: always, _BOOT: boot}
-
-
-def chain_id(keyring: Keyring | None) -> str:
-    """Return what a journal says of its records' chain: which key it has, and not the key."""
-    return _NO_CHAIN if keyring is None else keyring.current.key_id or _WITHOUT_KEY
-
-
 class Orphans:
-    """Has the journals of dead processes whose records are not all delivered yet.
+    """Has the journals of other writers whose records are not all delivered yet.
 
     Args:
-        directory: where they are.
+        directories: where they are.
         keyring: has the chains that this handler can seal with; None without any.
+        living: whether it sends for living writers too. Then each stream is in another line, and
+            none waits for another.
+        most_bytes: a frame with more is taken for damage; None for the most that a frame may have.
         recovered: called when the brokers have all of a stream, with a callable that removes it.
         report: reports text that an operator should see.
 
@@ -67,46 +61,97 @@ class Orphans:
 
     def __init__(
         self,
-        directory: Directory,
+        directories: Sequence[Directory],
         *,
         keyring: Keyring | None,
+        living: bool = False,
+        most_bytes: int | None = None,
         recovered: Recovered,
         report: Callable[[str], None],
     ) -> None:
-        self._directory = directory
+        self._directories = directories
         self._keyring = keyring
+        self._living = living
+        self._most_bytes = most_bytes
         self._recovered = recovered
         self._report = report
         self._left: set[str] = set()
         self._open: dict[str, Orphan] = {}
+        self._stampers: dict[str, Stamper] = {}
         self._streams: dict[str, set[ShippedStream]] = {}
-        self._lines: dict[str, deque[ShippedStream]] = {}
-        self._first: set[str] = set()
+        self._lines: dict[object, deque[ShippedStream]] = {}
+        self._first: set[object] = set()
         self._sent: list[ShippedStream] = []
         self._instances: dict[ShippedStream, str] = {}
+        self._busy: dict[ShippedStream, float] = {}
         self.looked = False
 
     def __repr__(self) -> str:
         return f"<Orphans {len(self._instances)} streams of {len(self._open)} writers>"
 
     def look(self) -> bool:
-        """Claim what dead processes left since the last look; return whether there is more."""
+        """Claim what others left since the last look; return whether there is more."""
         found = False
-        for orphan in self._directory.orphans():
-            if orphan.instance in self._left or orphan.instance in self._open:
-                orphan.release()
-            elif self._may_seal(orphan):
-                self._open[orphan.instance] = orphan
-                self._add_streams(orphan)
-                found = True
+        for directory in self._directories:
+            for orphan in directory.orphans(besides=self._open):
+                if orphan.instance in self._left or orphan.instance in self._open:
+                    orphan.release()
+                elif self._may_seal(orphan):
+                    self._open[orphan.instance] = orphan
+                    self._stampers[orphan.instance] = self._stamper(orphan)
+                    self._streams[orphan.instance] = set()
+                    self._add(orphan, orphan.streams())
+                    found = True
         if not self.looked:
             self.looked = True
-            self._first = set(self._lines)
+            self._first = set() if self._living else set(self._lines)
+        return found
+
+    def look_at_living(self) -> bool:
+        """Look which living writers began streams, appended or died; return whether there is
+        more."""
+        for orphan in [one for one in self._open.values() if one.living]:
+            try:
+                self._look_at(orphan)
+            except SpoolError as error:
+                if orphan.path.exists():
+                    self._report(str(error))
+                else:
+                    self._forget(orphan.instance).release()
+        return self._poll(list(self._instances)) or bool(self._lines)
+
+    def _look_at(self, orphan: Orphan) -> None:
+        self._add(orphan, orphan.look())
+        if not orphan.living:
+            for stream in self._streams.get(orphan.instance, ()):
+                stream.note_end()
+                self._line_up(stream)
+
+    def poll(self) -> bool:
+        """Look whether the writers that appended in the last seconds did so again."""
+        return self._poll(list(self._busy))
+
+    def _poll(self, streams: Iterable[ShippedStream]) -> bool:
+        found, now = False, monotonic()
+        for stream in streams:
+            if stream.ended or stream in self._lines:
+                self._busy.pop(stream, None)
+                continue
+            try:
+                grown = stream.files.refresh()
+            except SpoolError:  # look_at_living() looks what is the matter
+                continue
+            if grown:
+                stream.exhausted, found, self._busy[stream] = False, True, now
+                self._line_up(stream)
+            elif now - self._busy.get(stream, now) > _BUSY:
+                del self._busy[stream]
         return found
 
     def _may_seal(self, orphan: Orphan) -> bool:
         """Whether this handler can number and seal what the orphan has not numbered yet."""
-        missing = [one for one in _needed(orphan) if not self._has(one)]
+        needed = _needed(orphan, fills_in=self._living)
+        missing = [one or "none" for one in needed if not self._has(one)]
         if not missing:
             return True
         self._left.add(orphan.instance)
@@ -122,32 +167,41 @@ class Orphans:
         return self._keyring is not None and key_id in self._keyring
 
     def _stamper(self, orphan: Orphan) -> Stamper:
-        chain = str(orphan.about.get(CHAIN, _NO_CHAIN))
-        if chain == _NO_CHAIN:
+        chain = str(orphan.about.get(CHAIN, NO_CHAIN))
+        if chain == NO_CHAIN:
             return Stamper(orphan.instance)
-        if chain == _WITHOUT_KEY or self._keyring is None:
+        if chain == WITHOUT_KEY or self._keyring is None:
             return Stamper(orphan.instance, Chain.of())
         first = self._keyring[chain] if self._has(chain) else self._keyring.current
         return Stamper(orphan.instance, first, keyring=self._keyring)
 
     def _anew(self, orphan: Orphan) -> tuple[str, Stamper]:
         """Return a new instance, whose streams begin with the key of now."""
-        instance, chain = instance_now(), str(orphan.about.get(CHAIN, _NO_CHAIN))
-        if chain == _NO_CHAIN:
+        instance, chain = instance_now(), str(orphan.about.get(CHAIN, NO_CHAIN))
+        if chain == NO_CHAIN:
             return instance, Stamper(instance)
-        if chain == _WITHOUT_KEY or self._keyring is None:
+        if chain == WITHOUT_KEY or self._keyring is None:
             return instance, Stamper(instance, Chain.of())
         return instance, Stamper(instance, self._keyring.current)
 
-    def _add_streams(self, orphan: Orphan) -> None:
-        stamper = self._stamper(orphan)
-        streams = self._streams[orphan.instance] = set()
-        for files in orphan.streams():
-            stream = ShippedStream(files, stamper, _no_waiter, anew=partial(self._anew, orphan))
-            streams.add(stream)
+    def _add(self, orphan: Orphan, found: Iterable[Stream]) -> None:
+        for files in found:
+            if not is_topic(files.topic):
+                self._report(f"{files.path} stays where it is: Kafka allows no topic of that name")
+                continue
+            if self._most_bytes is not None:
+                files.most_bytes = self._most_bytes
+            stream = ShippedStream(
+                files,
+                self._stampers[orphan.instance],
+                _no_waiter,
+                anew=partial(self._anew, orphan),
+                living=orphan.living,
+            )
+            self._streams[orphan.instance].add(stream)
             self._instances[stream] = orphan.instance
-            self._lines.setdefault(stream.topic, deque()).append(stream)
-        if not streams:
+            self._line_up(stream)
+        if not self._streams[orphan.instance] and not orphan.living:
             self._remove(orphan.instance)
 
     # Sending.
@@ -166,19 +220,38 @@ class Orphans:
         """All of them that have not been removed."""
         return list(self._instances)
 
+    @property
+    def left(self) -> bool:
+        """Whether any stay on disk that this process can't send."""
+        return bool(self._left)
+
     def next_streams(self) -> list[ShippedStream]:
-        """Return the streams whose turn it is: one for each topic."""
+        """Return the streams whose turn it is: one for each line."""
         return [line[0] for line in self._lines.values()]
 
-    def note_fed(self, stream: ShippedStream) -> None:
-        """Let the next one of its topic have its turn: all of ``stream`` is out."""
-        line = self._lines.get(stream.topic)
-        if line and line[0] is stream:
+    def _line(self, stream: ShippedStream) -> object:
+        return stream if self._living else stream.topic
+
+    def _line_up(self, stream: ShippedStream) -> None:
+        line = self._lines.setdefault(self._line(stream), deque())
+        if stream not in line:
+            line.append(stream)
+
+    def note_turn(self, stream: ShippedStream) -> None:
+        """Let all others have a turn before ``stream`` has the next; or the next one of its line,
+        if all of it is out."""
+        key = self._line(stream)
+        line = self._lines.pop(key, None)
+        if line is None:
+            return
+        if stream.is_fed and line[0] is stream:
             line.popleft()
-            self._sent.append(stream)
-            if not line:
-                del self._lines[stream.topic]
-                self._first.discard(stream.topic)
+            if stream.ended:
+                self._sent.append(stream)
+        if line:
+            self._lines[key] = line
+        else:
+            self._first.discard(key)
 
     def see_to_ends(self) -> None:
         """Report, and then remove, the streams that the brokers have whole."""
@@ -190,21 +263,39 @@ class Orphans:
         """Give ``stream`` another turn: a part of it was deferred."""
         if stream in self._sent:
             self._sent.remove(stream)
-            self._lines.setdefault(stream.topic, deque()).appendleft(stream)
+        elif not self._living or stream not in self._instances:
+            return
+        line = self._lines.setdefault(self._line(stream), deque())
+        if stream not in line:
+            line.appendleft(stream)
 
     def _end(self, stream: ShippedStream) -> None:
         instance = self._instances.pop(stream)
-        if stream.foreign is None:
-            self._open[instance].remove_stream(stream.topic)
+        try:
+            if stream.foreign is None:
+                self._open[instance].remove_stream(stream.topic)
+        except SpoolError as error:  # there is a file that is none of a stream's
+            self._report(str(error))
         self._streams[instance].discard(stream)
         if not self._streams[instance]:
             self._remove(instance)
 
     def _remove(self, instance: str) -> None:
-        del self._streams[instance]
-        orphan = self._open.pop(instance)
-        self._left.add(instance)  # it stays on disk if something in it was set aside
-        orphan.remove()
+        orphan = self._forget(instance)
+        try:
+            orphan.remove()
+        except SpoolError as error:
+            self._report(str(error))
+        if orphan.path.exists():  # something in it was set aside, or is no stream
+            self._left.add(instance)
+
+    def _forget(self, instance: str) -> Orphan:
+        for stream in self._streams.pop(instance):
+            del self._instances[stream]
+            self._busy.pop(stream, None)
+            self._lines.pop(stream, None)
+        del self._stampers[instance]
+        return self._open.pop(instance)
 
     def close(self) -> None:
         """Release all of them: another process, or the next start, sends what is left."""
@@ -220,18 +311,25 @@ class Orphans:
         """
         about = self._open[self._instances[stream]].about
         facts = end_facts(always=True)
-        return bool(facts[_BOOT]) and not stream.in_doubt and facts.items() <= about.items()
+        return bool(facts[BOOT]) and not stream.in_doubt and facts.items() <= about.items()
 
     def is_chained(self, stream: ShippedStream) -> bool:
         """Whether the records of ``stream`` are a chain."""
         return stream.stamper.chained
 
 
-def _needed(orphan: Orphan) -> list[str]:
-    """Return the ids of the keys that seal records which the orphan has not numbered yet."""
-    first = str(orphan.about.get(CHAIN, _NO_CHAIN))
-    if first in (_NO_CHAIN, _WITHOUT_KEY):
+def _needed(orphan: Orphan, *, fills_in: bool) -> list[str]:
+    """Return the ids of the keys that seal records which the orphan has not numbered yet.
+
+    With ``fills_in`` this process seals chains whose writers leave that to the one that ships:
+    those that have begun continue with the key that they have.
+    """
+    first = str(orphan.about.get(CHAIN, NO_CHAIN))
+    if first in (NO_CHAIN, WITHOUT_KEY):
         return []
+    if fills_in and first == SEALED_BY_SHIPPER.key_id:
+        begun = [one.checkpoint for one in orphan.streams() if one.checkpoint is not None]
+        return sorted({key_text(one.key) for one in begun if one.sequence})
     keys = [first, *map(str, orphan.about.get(ROTATED, ()))]
     needed = set[str]()
     for stream in orphan.streams():

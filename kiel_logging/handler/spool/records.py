@@ -8,13 +8,14 @@ Frames that hold a QuickItem and nothing else are packed and read in C, all othe
 
 import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from kiel_logging.handler.events import EventItem
 from kiel_logging.journal import frames
 from kiel_logging.journal.frames import EVENT, RECORD, STATE, Frame, Scan
 from kiel_logging.proof import headers
-from kiel_logging.proof.chain import DIGEST_SIZE, FIRST
+from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, SEALED_BY_SHIPPER, Keyring
 from kiel_logging.proof.stamper import State
 from kiel_logging.record.item import Item, Waiter, make_item
 from kiel_logging.records import Record
@@ -28,6 +29,39 @@ else:
     IN_C = True
 
 _LEVELS: Final = range(-(2**31), 2**31)
+
+
+CHAIN: Final = "chain"
+"""Which chain a writer's records are to be in, in what its journal says about it."""
+
+ROTATED: Final = "rotated"
+"""And the ids of the keys that its streams changed to later, in order."""
+
+NO_CHAIN: Final = "none"
+WITHOUT_KEY: Final = "without a key"
+_ALWAYS: Final = "always"
+BOOT: Final = "boot"
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def end_facts(*, always: bool) -> dict[str, object]:
+    """Return what a journal says so that others can see whether it has the end of each stream: if
+    every record was appended, and which run of the kernel has what the disk may not have."""
+    try:
+        boot = _BOOT_ID.read_text().strip()
+    except OSError:
+        boot = ""
+    return {_ALWAYS: always, BOOT: boot}
+
+
+def chain_id(keyring: Keyring | None) -> str:
+    """Return what a journal says of its records' chain: which key it has, and not the key."""
+    return NO_CHAIN if keyring is None else keyring.current.key_id or WITHOUT_KEY
+
+
+_KEY: Final = b'"key":"%s"'
+_KEY_OF_SHIPPER: Final = _KEY % SEALED_BY_SHIPPER.key_id.encode()
+"""In the details of the record that starts a chain."""
 
 
 class Waiters:
@@ -115,9 +149,23 @@ def state_of(item: Item) -> State:
     return State(int(found[headers.SEQUENCE] or 0), link[-DIGEST_SIZE:] if link else FIRST)
 
 
-def item_of(frame: Frame, topic: str, find: Callable[[int], Waiter | None]) -> Item:
-    """Return the item that ``frame`` was made of, as far as it was stored."""
-    record = Record(frame.data, frame.value, frame.headers, frame.timestamp)
+def item_of(
+    frame: Frame, topic: str, find: Callable[[int], Waiter | None], key_id: str | None = None
+) -> Item:
+    """Return the item that ``frame`` was made of, as far as it was stored.
+
+    The record that starts a chain names the key, ``key_id``, where its writer left that to the
+    process that ships.
+    """
+    frame_headers = frame.headers
+    if key_id is not None and _is_event(frame, headers.START):
+        frame_headers = tuple(
+            (name, value and value.replace(_KEY_OF_SHIPPER, _KEY % key_id.encode()))
+            if name == headers.DETAILS
+            else (name, value)
+            for name, value in frame_headers
+        )
+    record = Record(frame.data, frame.value, frame_headers, frame.timestamp)
     item = make_item(topic, frame.key, record, frame.level)
     if frame.kind == EVENT:
         event = EventItem(*item)

@@ -21,14 +21,22 @@ from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.options import SpoolOptions
 from kiel_logging.handler.slices import memory_of
 from kiel_logging.handler.spool import orphans
-from kiel_logging.handler.spool.orphans import CHAIN, ROTATED, Orphans, chain_id
-from kiel_logging.handler.spool.records import Waiters, frame_of
+from kiel_logging.handler.spool.orphans import Orphans
+from kiel_logging.handler.spool.records import (
+    CHAIN,
+    ROTATED,
+    Waiters,
+    chain_id,
+    end_facts,
+    frame_of,
+)
 from kiel_logging.handler.spool.spill import RETRY_DISK, Spill
 from kiel_logging.handler.spool.stream import ADVICE, Mark, ShippedStream, Taken
 from kiel_logging.handler.spool.writer import Writer
 from kiel_logging.journal.directory import Directory, Journal
 from kiel_logging.journal.frames import encode
 from kiel_logging.journal.stream import DAMAGED
+from kiel_logging.native import monotonic
 from kiel_logging.proof.chain import Keyring
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item
@@ -48,6 +56,15 @@ _LOOK: Final = 0.1
 _SAVE_EVERY: Final = 0.25
 """Seconds between two checkpoints of a stream: what was acknowledged since is sent again after a
 crash."""
+
+_SAVE_AT_MOST: Final = 10
+"""Of many streams they are written less often: in one part in so many of the time."""
+
+_POLL_AT_MOST: Final = 20
+"""As many times as long as a look at busy writers took is the pause behind it, at least."""
+
+_MOST_OF_OTHERS: Final = 8 * 1024 * 1024
+"""Bytes of a frame of another program's that are believed, and taken into memory."""
 
 _LONG_STALLED: Final = 1.0
 """Seconds after which what waits for a partition leaves memory."""
@@ -116,14 +133,20 @@ class Spool:
             instance,
             max_bytes=options.max_bytes,
             synchronous=options.full,
-            about={
-                CHAIN: chain_id(keyring),
-                **orphans.end_facts(always=options.always),
-            },
+            about={CHAIN: chain_id(keyring), **end_facts(always=options.always)},
         )
-        self._directory = Directory(options.path, self._say)
+        self._fleet = bool(options.fleet)
+        self._directories = [
+            Directory(path, self._say, living=self._fleet)
+            for path in options.fleet or (options.path,)
+        ]
         self._orphans = Orphans(
-            self._directory, keyring=keyring, recovered=self._on_sent, report=self._say
+            self._directories,
+            keyring=keyring,
+            living=self._fleet,
+            most_bytes=_MOST_OF_OTHERS if self._fleet else None,
+            recovered=self._on_sent,
+            report=self._report_orphan,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._local: dict[str, ShippedStream] = {}
@@ -144,6 +167,7 @@ class Spool:
         self._quiet_since: float | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
+        self._save_pause = _SAVE_EVERY
         buffer.ledger.disk.count_appended = self._count_appended
 
     def __repr__(self) -> str:
@@ -168,13 +192,13 @@ class Spool:
         Raises:
             SpoolError: there can't, ever.
         """
-        for warning in self._directory.check():
+        for warning in [] if self._fleet else self._directories[0].check():
             self._internal_log.say(logging.WARNING, warning)
 
     @property
     def has_files(self) -> bool:
-        """Whether any writer, dead or alive, has files here."""
-        return self._directory.has_instances
+        """Whether any writer, dead or alive, has files here, or may have some day."""
+        return self._fleet or self._directories[0].has_instances
 
     def start(self) -> None:
         """Look for what dead processes left; on the loop, which is the same each time."""
@@ -184,6 +208,8 @@ class Spool:
             self._loop = asyncio.get_running_loop()
             self._look_for_orphans()
             self._later("save", _SAVE_EVERY, self._save)
+            if self._fleet:
+                self._poll()
 
     def restart(self) -> None:
         """Forget the loop, whose thread failed; ``start()`` follows on another."""
@@ -195,9 +221,24 @@ class Spool:
         except SpoolError as error:
             self.complain(error)
             found = False
+        if self._fleet:
+            found = self._orphans.look_at_living() or found
         if found:
             self.changed()
-        self._later("orphans", orphans.LOOK_EVERY, self._look_for_orphans)
+        pause = orphans.LOOK_AT_LIVING_EVERY if self._fleet else orphans.LOOK_EVERY
+        self._later("orphans", pause, self._look_for_orphans)
+
+    def _poll(self) -> None:
+        """Look at the living writers that are busy, in at most a part of the time."""
+        began = monotonic()
+        if self._orphans.poll():
+            self.changed()
+        pause = max(self.outbox.linger, _POLL_AT_MOST * (monotonic() - began))
+        self._later("poll", pause, self._poll)
+
+    def _report_orphan(self, text: str) -> None:
+        if self._internal_log.may_complain(text):
+            self._say(text)
 
     def _later(self, what: str, delay: float, callback: Callable[[], None]) -> None:
         """Call back after ``delay`` seconds, unless that is arranged already."""
@@ -248,12 +289,20 @@ class Spool:
 
     def _take_orphaned(self, most: int) -> list[Item]:
         items: list[Item] = []
-        for stream in self._orphans.next_streams():
-            items += self._take_from(stream, most - len(items))
-            if stream.is_fed:
-                self._orphans.note_fed(stream)
-                self._next_turn()
+        streams = self._orphans.next_streams()
+        share = max(_LEAST, most // max(1, len(streams)))
+        fed = False
+        for stream in streams:
+            if len(items) >= most:
+                break
+            items += self._take_from(stream, min(share, most - len(items)))
+            fed = fed or stream.is_fed
+            self._orphans.note_turn(stream)
         self._orphans.see_to_ends()
+        if fed:
+            self._next_turn()
+        elif streams and not items:  # they wait for the brokers, or for the disk
+            self._later("reading", _LONG_STALLED, self.changed)
         return items
 
     def _next_turn(self) -> None:
@@ -492,7 +541,7 @@ class Spool:
             run.stream.settle(run, records)
         for stream in {run.stream for run in runs}:
             stream.advance()
-            self._later("save", _SAVE_EVERY, self._save)
+            self._later("save", self._save_pause, self._save)
         local = {run for run in runs if self._is_local(run.stream)}
         on_disk = sum(runs[run] for run in local)
         self._ledger.disk.removed += on_disk
@@ -500,6 +549,8 @@ class Spool:
         if len(local) == len(runs):
             return list(items), []
         own, orphaned = list[Item](), list[Item]()
+        if not local and None not in marks:
+            return own, list(items)
         for item, mark in zip(items, marks, strict=True):
             (own if mark is None or mark[0] in local else orphaned).append(item)
         return own, orphaned
@@ -526,6 +577,7 @@ class Spool:
 
     def _save(self) -> None:
         """Write the checkpoints, and give segments back that the brokers have whole."""
+        began = monotonic()
         for stream in (*self._local.values(), *self._orphans.streams):
             if stream.is_dirty:
                 try:
@@ -535,6 +587,7 @@ class Spool:
                     self._later("save", RETRY_DISK, self._save)
         for stream in self._local.values():
             self._tidy(stream)
+        self._save_pause = max(_SAVE_EVERY, _SAVE_AT_MOST * (monotonic() - began))
 
     def _tidy(self, stream: ShippedStream) -> None:
         """Begin a new segment where the current one is long, or done with; count what is there."""
@@ -613,7 +666,9 @@ class Spool:
         if as_last and files.size(stream.position):
             self._tidy(stream)
             return False
-        appended = files.append_aside([encode(frame_of(item), files.seed)])
+        start = self._events.start(stream.topic) if files.is_new else None
+        items = [item] if start is None else [start, item]
+        appended = files.append_aside([encode(frame_of(one), files.seed) for one in items])
         if appended.error is not None:
             self.complain(appended.error)
             return False
@@ -692,7 +747,8 @@ class Spool:
         unread = [files.topic for files in self.journal.streams() if files.tail.unread]
         streams = {*self._reading, *map(self._stream, unread)}
         ends = [(stream, self.journal.stream(stream.topic).end) for stream in streams]
-        return self._buffer.mark(), ends, self._orphans.streams
+        orphaned = [(stream, stream.files.end) for stream in self._orphans.streams]
+        return self._buffer.mark(), ends, orphaned
 
     def passed(self, mark: Any) -> bool:
         """Whether all that was logged before ``mark`` is out to the brokers, or done."""
@@ -703,10 +759,14 @@ class Spool:
             and not self._spill.waiting
             and all(
                 not stream.deferred and (stream.position >= end or stream.exhausted)
-                for stream, end in ends
+                for stream, end in (*ends, *orphaned)
             )
-            and all(stream.is_fed for stream in orphaned)
         )
+
+    @property
+    def has_left(self) -> bool:
+        """Whether records of dead processes stay here that this process can't send."""
+        return self._orphans.left
 
     @property
     def has_refused(self) -> bool:

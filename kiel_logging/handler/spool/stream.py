@@ -117,8 +117,8 @@ class ShippedStream:
         files: its segments and its checkpoint.
         stamper: numbers the records of its instance.
         waiter: number of a waiter -> the waiter.
-        anew: makes a new instance, and what numbers its records, if the writer is gone, so that
-            nothing will be appended.
+        anew: makes a new instance, and what numbers its records; None for a stream of this process.
+        living: whether the writer is another process that may still append.
 
     Attributes:
         instances: those that have numbered the stream's records so far, the writer first.
@@ -139,12 +139,13 @@ class ShippedStream:
         waiter: Callable[[int], Any],
         *,
         anew: Callable[[], tuple[str, Stamper]] | None = None,
+        living: bool = False,
     ) -> None:
         self.files = files
         self.topic = files.topic
         self.stamper = self._own = stamper
         self.instances = {files.instance: stamper}
-        self.ended = anew is not None
+        self.ended = anew is not None and not living
         self._anew = anew
         self._cut = 0
         self.foreign: int | None = None
@@ -311,9 +312,12 @@ class ShippedStream:
                 items.append(self._continue_behind(entry))
             else:
                 is_item = not isinstance(entry, Frame)
-                fresh.append(entry if is_item else item_of(entry, self.topic, self._waiter))
+                fresh.append(entry if is_item else self._item_of(entry))
         items += self._stamp(fresh)
         return items
+
+    def _item_of(self, frame: Frame) -> Item:
+        return item_of(frame, self.topic, self._waiter, self.stamper.key_id)
 
     def _stamp(self, items: list[Item]) -> list[Item]:
         return self.stamper.stamp(plain(items) if self.stamper.chained else items)
@@ -330,7 +334,7 @@ class ShippedStream:
         key_id = (entry.value or b"").decode() if entry.kind == STATE else ""
         state = State(entry.sequence, entry.digest or FIRST, key_id).to_bytes()
         self._return_to(Standing(self._own, state))
-        return None if entry.kind == STATE else item_of(entry, self.topic, self._waiter)
+        return None if entry.kind == STATE else self._item_of(entry)
 
     def _is_fresh(self, entry: Frame | Damage) -> bool:
         """Whether it is a record that gets the next number."""
@@ -481,6 +485,11 @@ class ShippedStream:
     def is_dirty(self) -> bool:
         """Whether ``save()`` has something to write."""
         return self._behind is not None
+
+    def note_end(self) -> None:
+        """Note that the writer is gone, so that nothing will be appended; raise SpoolError."""
+        self.files.refresh()
+        self.ended, self.exhausted = True, False
 
     def save(self) -> None:
         """Write the checkpoint, and remove the segments in front of it.

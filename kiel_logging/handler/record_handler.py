@@ -1,0 +1,299 @@
+"""What KafkaHandler and SpoolHandler have in common: all that runs on logging threads."""
+
+import logging
+import sys
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from kiel_logging.handler import process
+from kiel_logging.handler.drops import Drops
+from kiel_logging.handler.fallback import Fallback
+from kiel_logging.handler.internal_log import InternalLog, describe_failure, write_to_stderr
+from kiel_logging.handler.ledger import BUFFER_FULL, OUT_OF_MEMORY, Stats
+from kiel_logging.handler.lifecycle import Lifecycle
+from kiel_logging.handler.options import HandlerOptions
+from kiel_logging.handler.plan import AnyPipeline, Plan
+from kiel_logging.handler.receipts import (
+    CUT_SHORT,
+    OpenBlocks,
+    ReceiptWaiter,
+    with_waiter,
+)
+from kiel_logging.handler.recursion import (
+    emit_aside,
+    here,
+    is_finalising,
+    is_shipping,
+)
+from kiel_logging.proof.stamper import stamp_size
+from kiel_logging.record.conversion import Conversion
+from kiel_logging.record.fast_way import FastWay
+from kiel_logging.record.item import Item
+
+
+class _WeakAttribute:
+    """Reads an attribute of a handler; None when the handler is gone."""
+
+    def __init__(self, owner: logging.Handler, name: str) -> None:
+        self._owner = weakref.ref(owner)
+        self._name = name
+
+    def __call__(self) -> Any:
+        return getattr(self._owner(), self._name, None)
+
+
+class _ConvertOwn:
+    """Makes items of a handler's own records, for the loop thread."""
+
+    def __init__(self, conversions: list[Conversion], formatter: _WeakAttribute) -> None:
+        self._conversions = conversions
+        self._formatter = formatter
+
+    def __call__(self, record: logging.LogRecord, topic: str, spare: int) -> Item:
+        return self._conversions[0].convert(record, self._formatter(), topic, spare)
+
+
+_RETURNS_RECORDS: Final = sys.version_info >= (3, 12)
+"""Whether ``handle()`` returns the record, and no bool."""
+
+
+def _never(_record: logging.LogRecord) -> bool:
+    return False
+
+
+def _update(owner: "weakref.ref[RecordHandler]") -> None:
+    """Have a handler use the pipeline that it has now."""
+    if (handler := owner()) is not None:
+        handler._use_pipeline()
+
+
+class RecordHandler(logging.Handler):
+    """The part of the handlers that runs on logging threads: a record becomes an item, and goes
+    into the pipeline that the handler has now, or is dropped and counted.
+
+    A subclass calls ``_set_up()`` in its ``__init__``.
+    """
+
+    _options: HandlerOptions
+
+    def _set_up(self, options: HandlerOptions, make: Callable[[Plan], AnyPipeline]) -> None:
+        """Make all parts.
+
+        Args:
+            options: checked.
+            make: makes the first pipeline.
+
+        Raises:
+            ConfigurationError: names the option, the value and what is allowed.
+            SpoolError: there can be no files in ``spool_dir``.
+        """
+        self._options = options
+        self._internal_log = InternalLog(self._options.internal_logger)
+        self._flushes_on_sigterm = self._options.flush_on_sigterm
+        target = self._options.fallback
+        self._fallback = None if target is None else Fallback(self, target, self._internal_log)
+        self._blocks = OpenBlocks()
+        # The loop thread refers to these objects. It must not keep a dropped handler alive.
+        own: RecordHandler = weakref.proxy(self)
+        conversions: list[Conversion] = []
+        self._drops = Drops(
+            own,
+            pipeline=lambda: own._lifecycle.now(),
+            topic_of=lambda record: own._topic_of(record),
+            blocks=self._blocks,
+            fallback=self._fallback,
+            internal_log=self._internal_log,
+            on_error=self._options.on_error,
+        )
+        self._lifecycle = Lifecycle(
+            Plan(
+                options=self._options,
+                name=_WeakAttribute(self, "name"),
+                blocks=self._blocks,
+                convert_own=_ConvertOwn(conversions, _WeakAttribute(self, "formatter")),
+                internal_log=self._internal_log,
+                fallback=self._fallback,
+                on_error=self._drops.notify,
+            ),
+            partial(_update, weakref.ref(self)),
+            make,
+        )
+        self._conversion = Conversion(
+            **self._options.conversion,
+            max_size=self._options.max_request_size
+            - stamp_size(chain=self._options.keyring is not None),
+            keep_source=self._fallback is not None,
+        )
+        conversions.append(self._conversion)
+        self._lifecycle.pipeline.check_spool()
+        super().__init__(self._options.level)
+        kind = type(self)
+        self._filters = kind.filter is not logging.Handler.filter
+        self._formats = kind.format is not logging.Handler.format
+        weakref.finalize(self, self._lifecycle.close_aside).atexit = False
+        self._use_pipeline()
+        self._lifecycle.pipeline.recover()
+        process.flush_on_sigterm(self._flushes_on_sigterm)
+
+    # On the threads that log.
+
+    def _use_pipeline(self) -> None:
+        """Have the process know this handler, and compiled code use the pipeline where it can."""
+        process.register(self, self._lifecycle)
+        self._emit_fast: Callable[[logging.LogRecord], bool] = _never
+        self._convert_fast: Callable[[logging.LogRecord], Item | None] | None = None
+        options, pipeline = self._conversion.fast, self._lifecycle.pipeline
+        buffer = pipeline.buffer
+        if options is None or self._formats:
+            return
+        topic = options["topic"]
+        tail = pipeline.tail(topic) if isinstance(topic, str) else None
+        fast = FastWay(
+            **options,
+            here=here,
+            blocks=self._blocks,
+            counts=buffer.counts,
+            queue=buffer.quick_queue,
+            wake=buffer.wake_for,
+            tail=tail,
+        )
+        self._convert_fast = fast.convert
+        if tail is not None or buffer.quick_queue is not None:
+            self._emit_fast = fast.emit
+
+    def handle(self, record: logging.LogRecord) -> Any:
+        """Filter and emit ``record``, without the handler's lock.
+
+        The buffer has another lock, held for an instant. ``logging.shutdown()`` holds the
+        handler's for all the time that ``flush()`` takes: threads that log meanwhile, the loop
+        thread included, would wait for it.
+        """
+        passed: Any = record
+        if self._filters or self.filters:
+            passed = self.filter(record)
+            if isinstance(passed, logging.LogRecord):  # Python 3.12: a filter may replace it
+                record = passed
+        if passed:
+            self.emit(record)
+        return passed if _RETURNS_RECORDS else bool(passed)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Enqueue ``record`` for the loop thread; never raises, never waits for the network."""
+        try:
+            # Nearly every record is done with the one compiled call. It looks at everything that
+            # can change, except for the formatter, which a program may set on a copy as well.
+            if self.formatter is not None or not self._emit_fast(record):
+                self._emit(record)
+        except MemoryError as error:  # it is not queued, and not counted as dropped
+            self._drops.fail_without_memory(record, error)
+
+    def _emit(self, record: logging.LogRecord) -> None:
+        pipeline = self._lifecycle.now()
+        counts = pipeline.buffer.counts
+        if here.depth or counts.closed or (counts.crowded and self._needs_care(pipeline)):
+            self._emit_with_care(record)
+            return
+        item = None
+        if self._convert_fast is not None and self.formatter is None:
+            item = self._convert_fast(record)
+        if item is None:
+            self._convert_and_put(record)
+        else:
+            self._put(item, record)
+
+    @property
+    def _formatter(self) -> Any:
+        """The formatter of messages: the handler itself, if its class overrides ``format()``."""
+        return self if self._formats else self.formatter
+
+    def _needs_care(self, pipeline: AnyPipeline) -> bool:
+        pipeline.revive()
+        return pipeline.buffer.will_drop()
+
+    def _emit_with_care(self, record: logging.LogRecord) -> None:
+        if is_finalising():
+            emit_aside(self, record)
+        elif is_shipping():
+            self._internal_log.divert(record)
+        elif self._lifecycle.pipeline.closed and not self._lifecycle.reopen():
+            self._drops.refuse(record)
+        elif self._lifecycle.pipeline.buffer.will_drop():
+            self._drops.drop(record, BUFFER_FULL)
+        else:
+            self._convert_and_put(record)
+
+    def _convert_and_put(self, record: logging.LogRecord) -> None:
+        depth, here.depth = here.depth, here.depth + 1
+        try:
+            item = self._conversion.convert(record, self._formatter)
+        except Exception as error:
+            here.depth = depth
+            self._drops.fail(record, error)
+            return
+        finally:
+            here.depth = depth
+        self._put(item, record)
+
+    def _put(self, item: Item, record: logging.LogRecord) -> None:
+        if self._blocks and (waiter := self._blocks.waiter(record)) is not None:
+            self._put_with_waiter(item, record, waiter)
+        else:
+            self._put_where_it_is_open(item, record)
+
+    def _put_with_waiter(
+        self, item: Item, record: logging.LogRecord, waiter: ReceiptWaiter
+    ) -> None:
+        try:
+            waiter.begin()
+            try:
+                self._put_where_it_is_open(with_waiter(item, waiter), record)
+            except MemoryError as error:
+                self._drops.drop(record, OUT_OF_MEMORY, error, waiter)
+                return
+            if waiter.is_urgent:
+                self._lifecycle.pipeline.flush_soon()
+        except BaseException as error:
+            waiter.lost(CUT_SHORT, error)
+            raise
+
+    def _put_where_it_is_open(self, item: Item, record: logging.LogRecord) -> None:
+        """Enqueue ``item`` in the pipeline, or in the next one if another thread closes it."""
+        while (dropped := self._lifecycle.pipeline.put(item)) is None:
+            if not self._lifecycle.reopen():
+                self._drops.refuse(record, item.waiter)
+                return
+        if dropped:
+            self._drops.account_for(dropped)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 # logging's name
+        """Report what went wrong with ``record``, as logging does, but at most once in 10 s."""
+        if logging.raiseExceptions and self._internal_log.may_complain(
+            "a log record could not be converted"
+        ):
+            write_to_stderr(describe_failure(self._conversion.as_seen(record)))
+
+    def _topic_of(self, record: logging.LogRecord) -> str:
+        return self._conversion.topic(record)
+
+    # At leisure.
+
+    def close(self) -> None:
+        """Deliver what is buffered within ``close_timeout_ms``, then end the loop thread. A
+        SpoolHandler ends its streams, and leaves them to the shipper.
+
+        Undelivered records are reported on stderr. A later record opens the handler again, as it
+        opens a FileHandler: with another thread, and another instance in the headers of its
+        records. The end of the process closes that as well.
+        """
+        if self._lifecycle.close():
+            process.unregister(self)
+        super().close()
+
+    def stats(self) -> Stats:
+        """Return how many records the handler emitted so far, and how they ended.
+
+        In a forked child these are the child's own.
+        """
+        return self._lifecycle.stats()

@@ -1,0 +1,1 @@
+"""``kiel-logging ship``: sends what SpoolHandlers append, for all programs of a host."""

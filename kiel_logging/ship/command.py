@@ -1,0 +1,148 @@
+"""The options of ``kiel-logging ship``, and what it does upon signals."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from kiel_logging.config.properties import complete
+from kiel_logging.errors import ConfigurationError, KielError
+from kiel_logging.handler.options import HANDLER
+from kiel_logging.printable import printable
+from kiel_logging.ship.daemon import Daemon, Signals
+
+_ALL_SENT, _NOT_ALL_SENT, _CANNOT_RUN = range(3)
+
+_DESCRIPTION: Final = """\
+Sends the records that kiel_logging.SpoolHandlers append to their spool_dir, for all programs of a
+host, living and dead, with one connection to each broker. It stays in the foreground, until
+SIGTERM or Ctrl-C; SIGHUP has it read its configuration and credentials again.
+
+Any number of them may run: by locks they agree who sends whose records. So it can be stopped,
+killed and started at any time; another one, or the next one, continues where it was.
+"""
+
+_EPILOG: Final = """\
+exit status:
+  0    stopped by SIGTERM; with --once: all that was there is sent
+  1    with --once: something is not sent
+  2    wrong options, or a directory can't be read
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options to ``parser``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
+    add = parser.add_argument
+    add(
+        "--spool-dir",
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="a spool_dir of SpoolHandlers, or a directory that has one for each user; may be "
+        "repeated",
+    )
+    add("--brokers", metavar="HOST:PORT,...", help="the cluster")
+    add(
+        "--config",
+        metavar="FILE",
+        help="properties of a librdkafka or Java client: brokers, TLS, SASL, linger.ms, "
+        "compression.type ...",
+    )
+    add(
+        "--chain-key",
+        action="append",
+        metavar="FILE",
+        help="a secret for the digests of SpoolHandlers with chain=True; may be repeated: the key "
+        "of now, then former ones",
+    )
+    add("--once", action="store_true", help="send what is there, and end")
+    add(
+        "--timeout",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="with --once: for how long at most (%(default)g)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ship, and return the exit status."""
+    directories = tuple(Path(one).absolute() for one in arguments.spool_dir)
+    try:
+        for path in directories:
+            path.stat()
+        daemon = Daemon(directories, lambda: _options(arguments))
+    except OSError as error:
+        _report(f"{error.filename} can't be read: {error.strerror}: make it, or choose another")
+        return _CANNOT_RUN
+    except KielError as error:
+        _report(str(error))
+        return _CANNOT_RUN
+    return _send_once(daemon, arguments.timeout) if arguments.once else _serve(daemon)
+
+
+def _options(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    """Return the options of the handler that this is, as files say now."""
+    own: dict[str, Any] = {}
+    if arguments.brokers is not None:
+        own["brokers"] = arguments.brokers
+    if arguments.chain_key is not None:
+        own["chain_key"] = [{"file": one} for one in arguments.chain_key]
+    if arguments.config is not None:
+        return complete(arguments.config, own, HANDLER)
+    if "brokers" not in own:
+        raise ConfigurationError("no brokers are named: give --brokers or --config")
+    return own
+
+
+def _send_once(daemon: Daemon, timeout: float) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_NOT_ALL_SENT))
+    try:
+        daemon.start()
+        done = daemon.send_all(timeout)
+    finally:
+        daemon.close()
+    return _ALL_SENT if done else _NOT_ALL_SENT
+
+
+def _serve(daemon: Daemon) -> int:
+    with Signals() as signals:
+        try:
+            daemon.start()
+            while (number := signals.wait(_FOR_LONG)) != signal.SIGTERM:
+                if number == signal.SIGINT:
+                    raise KeyboardInterrupt
+                if number == signal.SIGHUP:
+                    _reload(daemon)
+        finally:
+            daemon.close()
+    return _ALL_SENT
+
+
+def _reload(daemon: Daemon) -> None:
+    try:
+        daemon.reload()
+    except KielError as error:
+        _report(f"the configuration stays as it was: {error}")
+
+
+_FOR_LONG: Final = 3600.0
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def _report(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"kiel-logging ship: {printable(text)}\n")
