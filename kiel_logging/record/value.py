@@ -13,7 +13,6 @@ from typing import Any, Final, TypeAlias
 from kiel_logging.config.table import FUNCTION, did_you_mean
 from kiel_logging.errors import ConfigurationError, ValueTypeError
 from kiel_logging.record.fields import EXTRA, OUR_FIELDS, RESERVED, TRACE_FIELDS, show
-from kiel_logging.record.formats import ecs, gelf, otel
 from kiel_logging.record.plain import entries, make_plain
 from kiel_logging.record.strict_json import log_json
 from kiel_logging.serializers import Serializer, encode_value
@@ -29,15 +28,33 @@ ValueChoice: TypeAlias = Callable[[Fields, logging.LogRecord, logging.Formatter 
 JSON: Final = "json"
 TEXT: Final = "text"
 
-FORMATS: Final[Mapping[str, LayOut]] = MappingProxyType(
-    {
-        JSON: lambda fields, _record: fields,
-        "ecs": ecs.lay_out,
-        "otel": otel.lay_out,
-        "gelf": gelf.lay_out,
-    }
+
+def _as_they_are() -> LayOut:
+    return lambda fields, _record: fields
+
+
+def _ecs() -> LayOut:
+    from kiel_logging.record.formats.ecs import lay_out
+
+    return lay_out
+
+
+def _otel() -> LayOut:
+    from kiel_logging.record.formats.otel import lay_out
+
+    return lay_out
+
+
+def _gelf() -> LayOut:
+    from kiel_logging.record.formats.gelf import lay_out
+
+    return lay_out
+
+
+FORMATS: Final[Mapping[str, Callable[[], LayOut]]] = MappingProxyType(
+    {JSON: _as_they_are, "ecs": _ecs, "otel": _otel, "gelf": _gelf}
 )
-"""The formats that are JSON, by name."""
+"""The formats that are JSON, by name; a handler loads the one that it uses."""
 
 DEFAULT: Final = logging.Formatter(logging.BASIC_FORMAT)
 """The Formatter of "text": ``WARNING:shop.cart:hello``; Kafka keeps the time."""
@@ -75,8 +92,8 @@ def _named(name: str, serializer: Serializer | None) -> ValueChoice:
         hint = did_you_mean(name, [TEXT, *FORMATS])
         raise ConfigurationError(f"format={name!r} must be one of {_names()}{hint}")
     if serializer is not None:
-        return _serialized(serializer, None if name == JSON else FORMATS[name])
-    return _json if name == JSON else _laid_out(FORMATS[name])
+        return _serialized(serializer, None if name == JSON else FORMATS[name]())
+    return _json if name == JSON else _laid_out(FORMATS[name]())
 
 
 def _names() -> str:
