@@ -1,14 +1,18 @@
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from logging import LogRecord
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from kiel_logging.proof.stamper import T
 from kiel_logging.record.item import Item
 from kiel_logging.records import Header, Record
 
+Lookup: TypeAlias = str | tuple[str, ...] | bytes
+
 G = TypeVar("G", bound=list[Any])
 
 class QuickItem:
+    run: Any
+    entry: int
     @property
     def timestamp(self) -> int: ...
     @property
@@ -73,7 +77,8 @@ class FastWay:
         taken: frozenset[str],
         end: bytes,
         topic: str | Callable[[LogRecord], str],
-        key: str | None,
+        key: Lookup | None,
+        headers: tuple[tuple[bytes, Lookup], ...],
         here: Any,
         blocks: dict[Any, Any],
         counts: Counts,
@@ -89,7 +94,7 @@ class FastWay:
 
 def encode_records(
     records: list[Record], base_timestamp: int, first_offset_delta: int, /
-) -> bytes: ...
+) -> tuple[bytes, int]: ...
 def group(
     items: list[Item],
     routes: Mapping[str, tuple[Callable[[bytes], int], list[G]]],
@@ -98,6 +103,7 @@ def group(
     /,
 ) -> list[G]: ...
 def lean_exit(kind: type) -> Any: ...
+def mark_items(items: Sequence[Item | None], run: object, /) -> None: ...
 def murmur2(key: bytes, /) -> int: ...
 def pack_frame(item: Item, waiter: int, seed: int, /) -> bytes | None: ...
 def scan_items(
@@ -121,3 +127,4 @@ def take(
     /,
 ) -> int: ...
 def to_json(value: Any, /) -> bytes | None: ...
+def totals(items: list[Item], /) -> tuple[int, int, int]: ...

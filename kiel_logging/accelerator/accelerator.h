@@ -1,9 +1,11 @@
 /* The hottest loops of the package in C. Each function returns what Python code would, to the byte;
  * a record that needs care is left to that Python code. Without a C compiler, Python does it all.
  *
- * The law: no global state changes, the only callbacks are those that are given, and the GIL is held
- * except during the write(2) of tail.c. A call that runs no Python code is therefore one step for
- * all other threads and for signal handlers. module.c says so to the interpreter.
+ * The law: no global state changes, and the only callbacks are those that are given. On the threads
+ * that log, the GIL is held except during the write(2) of tail.c: a call that runs no Python code is
+ * one step for all other threads and for signal handlers. The loop thread gives it up while it
+ * encodes many records or looks through a block of frames (record_batch.c, frames.c): all that it
+ * reads meanwhile is immutable, and held. module.c says so to the interpreter.
  *
  * This header has what the files share. */
 
@@ -21,7 +23,7 @@
 /* -- records and items ------------------------------------------------------------------------- */
 
 /* The places in an Item and a Record, which are named tuples. */
-enum { I_TOPIC = 0, I_KEY, I_RECORD };
+enum { I_TOPIC = 0, I_KEY, I_RECORD, I_SIZE, I_MEMORY };
 enum { R_KEY = 0, R_VALUE, R_HEADERS, R_TIMESTAMP, R_COUNT };
 
 /* Bytes, as wire/sizes.py and record/item.py have them: of a record without key, value and headers
@@ -34,21 +36,74 @@ is_blob(PyObject *value)
     return value == Py_None || PyBytes_Check(value);
 }
 
-/* An Item with its Record in one object of bytes, texts and numbers, which the garbage collector
- * need not visit: a `source` that is kept with it has nothing else either. `number` is that of its
- * stamp, 0 without one. */
+/* Bytes that have another owner; a size of -1 stands for None. */
+typedef struct {
+    const char *data;
+    Py_ssize_t size;
+} Blob;
+
+static inline Blob
+blob_of(PyObject *value)
+{
+    return value == Py_None ? (Blob){"", -1} : (Blob){PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)};
+}
+
+/* The bytes of a record: its key as it is stored, its value, and its headers but for the stamp as a
+ * frame of the journal has them: for each the sizes of its name, in ASCII, and of its content. */
+typedef struct {
+    Blob key, value, headers;
+    long long header_count;
+} Contents;
+
+/* An Item with its Record and the bytes of it in one object, which the garbage collector need not
+ * visit: a `source` that is kept with it has nothing but texts and numbers, and a `run` no items.
+ * `number` is that of its stamp, 0 without one. */
 typedef struct {
     PyObject_HEAD
-    PyObject *topic, *key, *data, *value, *source, *instance, *name;
-    long long timestamp, size, memory, level, number;
+    PyObject *topic, *key, *source, *instance, *name, *run;
+    long long timestamp, size, memory, level, number, entry;
+    Contents its; /* in `bytes` */
+    char bytes[];
 } QuickItem;
 
 extern PyTypeObject QUICK_ITEM;
 
-/* Return a QuickItem of borrowed references: `data` is the key as bytes or None, `source` a
+/* Return a QuickItem with a copy of the contents; the references are borrowed, and `source` is a
  * LogRecord or None. NULL with an error. */
-PyObject *new_quick_item(PyObject *topic, PyObject *key, PyObject *data, PyObject *value,
-                         PyObject *source, long long timestamp, long long level);
+PyObject *new_quick_item(PyObject *topic, PyObject *key, const Contents *its, PyObject *source,
+                         long long timestamp, long long level);
+
+enum { SIZES = 8 }; /* bytes in front of a header */
+
+/* Write a number in as many bytes as it has there; return what is behind. */
+static inline unsigned char *
+put(unsigned char *at, uint64_t number, int size)
+{
+    for (int index = size - 1; index >= 0; index--) {
+        *at++ = (unsigned char)(number >> 8 * index);
+    }
+    return at;
+}
+
+static inline uint64_t
+get(const unsigned char *at, int size)
+{
+    uint64_t number = 0;
+    for (int index = 0; index < size; index++) {
+        number = number << 8 | at[index];
+    }
+    return number;
+}
+
+/* Read the header at `at`, of which there is all; return what is behind. */
+static inline const char *
+get_header(const char *at, Blob *name, Blob *content)
+{
+    const unsigned char *sizes = (const unsigned char *)at;
+    *name = (Blob){at + SIZES, (int32_t)get(sizes, 4)};
+    *content = (Blob){name->data + name->size, (int32_t)get(sizes + 4, 4)};
+    return content->data + Py_MAX(content->size, 0);
+}
 
 /* Put the digits of a number at the end of 24 bytes; return the first. */
 static inline char *
@@ -105,17 +160,31 @@ int tail_append(Tail *tail, PyObject *frame);
 /* Return the item's frame as bytes; None where that needs care, NULL with an error. */
 PyObject *packed(PyObject *item, uint64_t waiter, uint32_t seed);
 
+/* -- record batches ------------------------------------------------------------------------------- */
+
+enum { MOST_OF_VARINT = 10 };
+
+/* Return the most bytes that a header takes; -1 with an error, if it is none. */
+Py_ssize_t measure_header(PyObject *header);
+
+/* Write as record batches have it, where there is room for it; return what is behind. */
+char *write_varint(char *at, int64_t value);
+char *write_blob(char *at, Blob blob);
+char *write_header(char *at, PyObject *header); /* that was measured */
+
 /* -- the functions of the module ---------------------------------------------------------------- */
 
 PyObject *encode_records(PyObject *module, PyObject *args);
 PyObject *group(PyObject *module, PyObject *args);
 PyObject *lean_exit(PyObject *module, PyObject *kind);
+PyObject *mark_items(PyObject *module, PyObject *args);
 PyObject *murmur2(PyObject *module, PyObject *key);
 PyObject *pack_frame(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *scan_items(PyObject *module, PyObject *args);
 PyObject *stamp(PyObject *module, PyObject *args);
 PyObject *take(PyObject *module, PyObject *args);
 PyObject *to_json(PyObject *module, PyObject *value);
+PyObject *totals(PyObject *module, PyObject *items);
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -260,20 +260,25 @@ has_digest(PyObject *digest, const char *prev, const char *body, size_t size, co
 static int
 is_sealed(PyObject *digest, const Content *content, PyObject *link)
 {
+    Blob key = blob_of(content->key), value = blob_of(content->value);
+    Py_ssize_t count = PyList_GET_SIZE(content->headers) - 1, more = 0;
+    Py_ssize_t size = 3 * MOST_OF_VARINT + Py_MAX(key.size, 0) + Py_MAX(value.size, 0);
+    for (Py_ssize_t index = 0; more >= 0 && index < count; index++) {
+        more = measure_header(PyList_GET_ITEM(content->headers, index));
+        size += more;
+    }
     Buffer buffer;
     buffer_begin(&buffer);
-    Py_ssize_t count = PyList_GET_SIZE(content->headers) - 1;
-    int result = write_blob(&buffer, content->key) < 0 || write_blob(&buffer, content->value) < 0 ||
-                         write_varint(&buffer, count) < 0
-                     ? FAILED
-                     : NOTED;
-    for (Py_ssize_t index = 0; result == NOTED && index < count; index++) {
-        result = write_header(&buffer, PyList_GET_ITEM(content->headers, index)) < 0 ? FAILED
-                                                                                     : NOTED;
-    }
-    const char *prev = PyBytes_AS_STRING(link);
-    if (result == NOTED) {
-        result = has_digest(digest, prev, buffer.data, buffer.size, prev + DIGEST_SIZE);
+    char *at = more < 0 ? NULL : buffer_reserve(&buffer, (size_t)size);
+    int result = FAILED;
+    if (at != NULL) {
+        at = write_varint(write_blob(write_blob(at, key), value), count);
+        for (Py_ssize_t index = 0; index < count; index++) {
+            at = write_header(at, PyList_GET_ITEM(content->headers, index));
+        }
+        const char *prev = PyBytes_AS_STRING(link);
+        result = has_digest(digest, prev, buffer.data, (size_t)(at - buffer.data),
+                            prev + DIGEST_SIZE);
     }
     buffer_end(&buffer);
     return result;

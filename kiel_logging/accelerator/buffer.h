@@ -72,17 +72,4 @@ buffer_write_bytes(Buffer *buffer, PyObject *bytes)
     return buffer_write(buffer, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
 }
 
-#if defined(__GNUC__)
-#pragma GCC visibility push(hidden)
-#endif
-
-/* Write as record batches have it, or return -1 with an error. In record_batch.c. */
-int write_varint(Buffer *buffer, int64_t value);
-int write_blob(Buffer *buffer, PyObject *blob); /* bytes or None */
-int write_header(Buffer *buffer, PyObject *header);
-
-#if defined(__GNUC__)
-#pragma GCC visibility pop
-#endif
-
 #endif

@@ -16,7 +16,7 @@
 /* The objects that a FastWay has, in the order of its arguments; those behind F_GIVEN it finds. */
 enum {
     F_KIND, F_NAMES, F_PLACES, F_SITES, F_SECOND, F_TASK_NAME, F_MORE, F_TAKEN, F_END, F_TOPIC, F_KEY,
-    F_HERE, F_BLOCKS, F_COUNTS, F_QUEUE, F_WAKE, F_TAIL, F_GIVEN,
+    F_HEADERS, F_HERE, F_BLOCKS, F_COUNTS, F_QUEUE, F_WAKE, F_TAIL, F_GIVEN,
     F_APPEND = F_GIVEN, F_MESSAGE, F_SPANS, F_DEPTH, F_COUNT
 };
 
@@ -109,6 +109,14 @@ site_of(const Attributes *attributes, const FastWay *fast)
     return site;
 }
 
+/* Whether it is a text, a number or None, whose text no code of the program makes. */
+static int
+is_plain(PyObject *value)
+{
+    return PyUnicode_CheckExact(value) || PyLong_CheckExact(value) || PyFloat_CheckExact(value) ||
+           PyBool_Check(value) || value == Py_None;
+}
+
 /* Return a new reference to the message. */
 static PyObject *
 message_of(PyObject *text, PyObject *arguments)
@@ -116,8 +124,7 @@ message_of(PyObject *text, PyObject *arguments)
     Py_ssize_t count = PyTuple_GET_SIZE(arguments);
     for (Py_ssize_t index = 0; index < count; index++) {
         PyObject *value = PyTuple_GET_ITEM(arguments, index);
-        if (!PyUnicode_CheckExact(value) && !PyLong_CheckExact(value) &&
-            !PyFloat_CheckExact(value) && !PyBool_Check(value) && value != Py_None) {
+        if (!is_plain(value)) {
             return NULL;
         }
     }
@@ -225,18 +232,98 @@ write_value_of(Json *json, FastWay *fast, Parts *parts)
     return buffer_write_bytes(buffer, fast->its[F_END]);
 }
 
-static PyObject *
-value_of(FastWay *fast, Parts *parts)
+/* Write the value; return whether that was possible. */
+static int
+has_value(FastWay *fast, Parts *parts, Buffer *buffer)
 {
     if ((parts->task != Py_None && !PyUnicode_CheckExact(parts->task)) ||
         !PyTuple_CheckExact(parts->site)) {
-        return NULL;
+        return 0;
     }
-    Buffer buffer;
-    buffer_begin(&buffer);
-    Json json = {.buffer = &buffer, .most = (size_t)fast->most, .left = MOST_VALUES,
+    Json json = {.buffer = buffer, .most = (size_t)fast->most, .left = MOST_VALUES,
                  .deepest = DEEPEST_OF_LOG};
-    return taken_from(&buffer, write_value_of(&json, fast, parts));
+    return write_value_of(&json, fast, parts) == WRITTEN;
+}
+
+/* Return an attribute of the record, or a field of the surroundings; borrowed. */
+static PyObject *
+field_of(const Parts *parts, PyObject *name)
+{
+    PyObject *found = PyDict_GetItemWithError(parts->own, name);
+    return found != NULL || PyErr_Occurred() ? found : PyDict_GetItemWithError(parts->more, name);
+}
+
+/* Return a new reference to the value of a field, None where there is none. `look` is its name; or a
+ * tuple of its name and the names of a path through dicts, where there is no such field; or the
+ * value itself: None, or bytes. */
+static PyObject *
+looked_up(const Parts *parts, PyObject *look)
+{
+    if (look == Py_None || PyBytes_Check(look)) {
+        return Py_NewRef(look);
+    }
+    Py_ssize_t count = PyTuple_Check(look) ? PyTuple_GET_SIZE(look) : 0;
+    PyObject *found = field_of(parts, count > 0 ? PyTuple_GET_ITEM(look, 0) : look);
+    if (found == NULL && count > 1 && !PyErr_Occurred()) {
+        found = field_of(parts, PyTuple_GET_ITEM(look, 1));
+    }
+    else {
+        count = 0;
+    }
+    for (Py_ssize_t index = 2; found != NULL && index < count; index++) {
+        if (!PyDict_CheckExact(found)) {
+            return is_plain(found) || PyList_CheckExact(found) ? Py_NewRef(Py_None) : NULL;
+        }
+        found = PyDict_GetItemWithError(found, PyTuple_GET_ITEM(look, index));
+    }
+    return found == NULL && PyErr_Occurred() ? NULL : Py_NewRef(found == NULL ? Py_None : found);
+}
+
+/* Return the content of a header as bytes, or None. */
+static PyObject *
+content_of(PyObject *value)
+{
+    if (PyBytes_CheckExact(value) || value == Py_None) {
+        return Py_NewRef(value);
+    }
+    PyObject *text = is_plain(value) ? PyObject_Str(value) : NULL;
+    PyObject *made = text == NULL ? NULL : PyUnicode_AsUTF8String(text);
+    Py_XDECREF(text);
+    return made;
+}
+
+/* Write the headers that the record has; return how many, -1 where that needs care. */
+static long long
+write_headers(const FastWay *fast, const Parts *parts, Buffer *buffer)
+{
+    PyObject *headers = fast->its[F_HEADERS];
+    long long count = 0;
+    for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(headers); index++) {
+        PyObject *name, *look;
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(headers, index), "SO", &name, &look)) {
+            return -1;
+        }
+        PyObject *value = looked_up(parts, look);
+        PyObject *content = value == NULL ? NULL : content_of(value);
+        Py_XDECREF(value);
+        if (content == NULL) {
+            return -1;
+        }
+        if (content != Py_None) {
+            unsigned char sizes[SIZES];
+            put(put(sizes, (uint64_t)PyBytes_GET_SIZE(name), 4),
+                (uint64_t)PyBytes_GET_SIZE(content), 4);
+            int failed = buffer_write(buffer, (char *)sizes, SIZES) < 0 ||
+                         buffer_write_bytes(buffer, name) < 0 ||
+                         buffer_write_bytes(buffer, content) < 0;
+            count = failed ? -1 : count + 1;
+        }
+        Py_DECREF(content);
+        if (count < 0) {
+            return -1;
+        }
+    }
+    return count;
 }
 
 static PyObject *
@@ -248,25 +335,28 @@ item_of(FastWay *fast, PyObject *record, PyObject *own, const Attributes *attrib
     if (overflow || !(created * 1000 < 9.2e18)) {
         return NULL;
     }
-    PyObject *made = NULL, *value = NULL, *key = NULL, *data = NULL, *topic = NULL;
+    PyObject *made = NULL, *key = NULL, *data = NULL, *topic = NULL;
     Parts parts = {.created = created, .own = own};
+    Contents its;
+    Buffer buffer, headers;
+    buffer_begin(&buffer);
+    buffer_begin(&headers);
     if ((parts.site = site_of(attributes, fast)) == NULL ||
         (parts.task = task_of(attributes, fast)) == NULL ||
         (parts.message = message_of(attribute(attributes, P_MSG),
                                     attribute(attributes, P_ARGS))) == NULL ||
-        (value = value_of(fast, &parts)) == NULL) {
+        !has_value(fast, &parts, &buffer) || (key = looked_up(&parts, fast->its[F_KEY])) == NULL ||
+        (data = stored_key(key)) == NULL ||
+        (its.header_count = write_headers(fast, &parts, &headers)) < 0) {
         goto end;
     }
-    if (fast->its[F_KEY] != Py_None) {
-        key = PyDict_GetItemWithError(own, fast->its[F_KEY]);
-        key = Py_XNewRef(key != NULL ? key : PyDict_GetItemWithError(parts.more, fast->its[F_KEY]));
-    }
-    key = key == NULL ? Py_NewRef(Py_None) : key;
     topic = fast->its[F_TOPIC];
     topic = PyUnicode_Check(topic) ? Py_NewRef(topic) : call_as_shipping(fast, topic, record);
-    data = stored_key(key);
-    if (topic != NULL && data != NULL && PyUnicode_Check(topic)) {
-        made = new_quick_item(topic, key, data, value, fast->keeps_source ? record : Py_None,
+    if (topic != NULL && PyUnicode_Check(topic)) {
+        its.key = blob_of(data);
+        its.value = (Blob){buffer.data, (Py_ssize_t)buffer.size};
+        its.headers = (Blob){headers.data, (Py_ssize_t)headers.size};
+        made = new_quick_item(topic, key, &its, fast->keeps_source ? record : Py_None,
                               (long long)(created * 1000), level);
     }
     if (made != NULL && ((QuickItem *)made)->size > fast->most) {
@@ -277,10 +367,11 @@ end:
     Py_XDECREF(parts.task);
     Py_XDECREF(parts.message);
     Py_XDECREF(parts.more);
-    Py_XDECREF(value);
     Py_XDECREF(key);
     Py_XDECREF(topic);
     Py_XDECREF(data);
+    buffer_end(&buffer);
+    buffer_end(&headers);
     return made;
 }
 
@@ -451,17 +542,17 @@ static PyObject *
 fast_new(PyTypeObject *type, PyObject *args, PyObject *named)
 {
     static char *names[] = {
-        "kind", "names", "places", "sites", "second", "task_name", "more", "taken", "end", "topic", "key",
+        "kind", "names", "places", "sites", "second", "task_name", "more", "taken", "end", "topic", "key", "headers",
         "here", "blocks", "counts", "queue", "wake", "tail", "most", "has_context",
         "keeps_source", NULL};
     PyObject *its[F_COUNT] = {NULL};
     Py_ssize_t most;
     int has_context, keeps_source;
     if (!PyArg_ParseTupleAndKeywords(
-            args, named, "O!O!SOOOOO!SOOOO!O!OOOnpp", names, &PyType_Type, &its[F_KIND],
+            args, named, "O!O!SOOOOO!SOOO!OO!O!OOOnpp", names, &PyType_Type, &its[F_KIND],
             &PyTuple_Type, &its[F_NAMES], &its[F_PLACES], &its[F_SITES], &its[F_SECOND],
             &its[F_TASK_NAME], &its[F_MORE], &PyFrozenSet_Type, &its[F_TAKEN], &its[F_END], &its[F_TOPIC],
-            &its[F_KEY], &its[F_HERE], &PyDict_Type, &its[F_BLOCKS], &COUNTS, &its[F_COUNTS],
+            &its[F_KEY], &PyTuple_Type, &its[F_HEADERS], &its[F_HERE], &PyDict_Type, &its[F_BLOCKS], &COUNTS, &its[F_COUNTS],
             &its[F_QUEUE], &its[F_WAKE], &its[F_TAIL], &most, &has_context, &keeps_source)) {
         return NULL;
     }

@@ -6,30 +6,59 @@
 
 /* -- one item ----------------------------------------------------------------------------------- */
 
-static Py_ssize_t
-size_of(PyObject *blob)
+static size_t
+size_of(Blob blob)
 {
-    return blob == Py_None ? 0 : PyBytes_GET_SIZE(blob);
+    return (size_t)Py_MAX(blob.size, 0);
+}
+
+/* Return the most bytes that headers take in a batch, as header_size() in Python. */
+static long long
+room_of(const Contents *its)
+{
+    long long size = 0;
+    const char *at = its->headers.data;
+    for (long long index = 0; index < its->header_count; index++) {
+        Blob name, content;
+        at = get_header(at, &name, &content);
+        size += HEADER_OVERHEAD + 4 * name.size + Py_MAX(content.size, 0);
+    }
+    return size;
+}
+
+/* Copy a blob to `*at`, and move behind it. */
+static Blob
+copied(char **at, Blob blob)
+{
+    Blob made = {memcpy(*at, blob.data, size_of(blob)), blob.size};
+    *at += size_of(blob);
+    return made;
 }
 
 PyObject *
-new_quick_item(PyObject *topic, PyObject *key, PyObject *data, PyObject *value, PyObject *source,
+new_quick_item(PyObject *topic, PyObject *key, const Contents *its, PyObject *source,
                long long timestamp, long long level)
 {
-    QuickItem *made = PyObject_New(QuickItem, &QUICK_ITEM);
-    if (made != NULL) {
-        made->topic = Py_NewRef(topic);
-        made->key = Py_NewRef(key);
-        made->data = Py_NewRef(data);
-        made->value = Py_NewRef(value);
-        made->source = Py_NewRef(source);
-        made->instance = made->name = NULL;
-        made->timestamp = timestamp;
-        made->size = RECORD_SIZE + size_of(data) + size_of(value);
-        made->memory = made->size + ITEM_MEMORY + (source == Py_None ? 0 : SOURCE_MEMORY);
-        made->level = level;
-        made->number = 0;
+    size_t all = size_of(its->key) + size_of(its->value) + size_of(its->headers);
+    QuickItem *made = PyObject_Malloc(offsetof(QuickItem, bytes) + all);
+    if (made == NULL) {
+        return PyErr_NoMemory();
     }
+    PyObject_Init((PyObject *)made, &QUICK_ITEM);
+    made->topic = Py_NewRef(topic);
+    made->key = Py_NewRef(key);
+    made->source = Py_NewRef(source);
+    made->instance = made->name = made->run = NULL;
+    made->timestamp = timestamp;
+    made->size = RECORD_SIZE + (long long)(size_of(its->key) + size_of(its->value)) + room_of(its);
+    made->memory = made->size + ITEM_MEMORY + (source == Py_None ? 0 : SOURCE_MEMORY);
+    made->level = level;
+    made->number = made->entry = 0;
+    char *at = made->bytes;
+    made->its.key = copied(&at, its->key);
+    made->its.value = copied(&at, its->value);
+    made->its.headers = copied(&at, its->headers);
+    made->its.header_count = its->header_count;
     return (PyObject *)made;
 }
 
@@ -39,23 +68,44 @@ item_dealloc(PyObject *self)
     QuickItem *item = (QuickItem *)self;
     Py_DECREF(item->topic);
     Py_DECREF(item->key);
-    Py_DECREF(item->data);
-    Py_DECREF(item->value);
     Py_DECREF(item->source);
     Py_XDECREF(item->instance);
     Py_XDECREF(item->name);
+    Py_XDECREF(item->run);
     PyObject_Free(self);
 }
 
-static PyObject *
-item_headers(PyObject *self, void *closure)
+/* As Py_BuildValue() has it: NULL stands for None. */
+static const char *
+bytes_or_null(Blob blob)
 {
-    (void)closure;
-    QuickItem *item = (QuickItem *)self;
-    char room[24], *digits = digits_of(room, item->number);
-    return item->number == 0 ? PyTuple_New(0)
-                             : Py_BuildValue("(O(Oy#))", item->instance, item->name, digits,
-                                             (Py_ssize_t)(room + sizeof(room) - digits));
+    return blob.size < 0 ? NULL : blob.data;
+}
+
+/* Return the headers, those of the stamp behind the others, as a tuple. */
+static PyObject *
+item_headers(const QuickItem *item)
+{
+    Py_ssize_t count = (Py_ssize_t)item->its.header_count, index = 0;
+    PyObject *made = PyTuple_New(count + (item->number > 0 ? 2 : 0));
+    const char *at = item->its.headers.data;
+    for (; made != NULL && index < count; index++) {
+        Blob name, content;
+        at = get_header(at, &name, &content);
+        PyTuple_SET_ITEM(made, index, Py_BuildValue("(s#y#)", name.data, name.size,
+                                                    bytes_or_null(content), content.size));
+    }
+    if (made != NULL && item->number > 0) {
+        char room[24], *digits = digits_of(room, item->number);
+        PyTuple_SET_ITEM(made, count, Py_NewRef(item->instance));
+        PyTuple_SET_ITEM(made, count + 1,
+                         Py_BuildValue("(Oy#)", item->name, digits,
+                                       (Py_ssize_t)(room + sizeof(room) - digits)));
+    }
+    if (PyErr_Occurred()) {
+        Py_CLEAR(made);
+    }
+    return made;
 }
 
 /* Call a class of the package with the arguments of a tuple, which may be NULL and is released. */
@@ -74,11 +124,15 @@ named_tuple(const char *module, const char *name, PyObject *arguments)
 static PyObject *
 item_record(PyObject *self, void *closure)
 {
+    (void)closure;
     QuickItem *item = (QuickItem *)self;
-    PyObject *headers = item_headers(self, closure);
+    PyObject *headers = item_headers(item);
     return named_tuple("kiel_logging.records", "Record",
                        headers == NULL ? NULL
-                                       : Py_BuildValue("(OONL)", item->data, item->value, headers,
+                                       : Py_BuildValue("(y#y#NL)", bytes_or_null(item->its.key),
+                                                       item->its.key.size,
+                                                       bytes_or_null(item->its.value),
+                                                       item->its.value.size, headers,
                                                        item->timestamp));
 }
 
@@ -113,6 +167,8 @@ static PyMemberDef ITEM_MEMBERS[] = {
     {"level", T_LONGLONG, offsetof(QuickItem, level), READONLY, NULL},
     {"source", T_OBJECT, offsetof(QuickItem, source), READONLY, NULL},
     {"number", T_LONGLONG, offsetof(QuickItem, number), READONLY, NULL},
+    {"run", T_OBJECT, offsetof(QuickItem, run), 0, NULL},
+    {"entry", T_LONGLONG, offsetof(QuickItem, entry), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -226,6 +282,77 @@ group(PyObject *module, PyObject *args)
         Py_CLEAR(filled);
     }
     return filled;
+}
+
+/* -- sums, and marks ---------------------------------------------------------------------------- */
+
+/* Add up what an item has; -1 with an error. */
+static int
+add_up(PyObject *item, long long *sum)
+{
+    long long size, memory;
+    if (Py_IS_TYPE(item, &QUICK_ITEM)) {
+        size = ((QuickItem *)item)->size;
+        memory = ((QuickItem *)item)->memory;
+    }
+    else if (!PyTuple_Check(item) || PyTuple_GET_SIZE(item) <= I_MEMORY) {
+        PyErr_SetString(PyExc_TypeError, "a list of Items was expected");
+        return -1;
+    }
+    else {
+        size = PyLong_AsLongLong(PyTuple_GET_ITEM(item, I_SIZE));
+        memory = PyLong_AsLongLong(PyTuple_GET_ITEM(item, I_MEMORY));
+    }
+    sum[0] += size;
+    sum[1] = Py_MAX(sum[1], size);
+    sum[2] += memory;
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* totals(items) -> (size, largest, memory): as totals_in_python(). */
+PyObject *
+totals(PyObject *module, PyObject *items)
+{
+    (void)module;
+    long long sum[3] = {0, 0, 0};
+    if (!PyList_Check(items)) {
+        PyErr_SetString(PyExc_TypeError, "totals() takes a list");
+        return NULL;
+    }
+    for (Py_ssize_t index = 0; index < PyList_GET_SIZE(items); index++) {
+        if (add_up(PyList_GET_ITEM(items, index), sum) < 0) {
+            return NULL;
+        }
+    }
+    return Py_BuildValue("(LLL)", sum[0], sum[1], sum[2]);
+}
+
+/* mark_items(items, run): as mark_items_in_python(). */
+PyObject *
+mark_items(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *items, *run;
+    if (!PyArg_ParseTuple(args, "O!O", &PyList_Type, &items, &run)) {
+        return NULL;
+    }
+    for (Py_ssize_t index = 0; index < PyList_GET_SIZE(items); index++) {
+        PyObject *item = PyList_GET_ITEM(items, index), *number;
+        if (Py_IS_TYPE(item, &QUICK_ITEM)) {
+            Py_XSETREF(((QuickItem *)item)->run, Py_NewRef(run));
+            ((QuickItem *)item)->entry = index;
+        }
+        else if (item != Py_None) {
+            int failed = (number = PyLong_FromSsize_t(index)) == NULL ||
+                         PyObject_SetAttrString(item, "run", run) < 0 ||
+                         PyObject_SetAttrString(item, "entry", number) < 0;
+            Py_XDECREF(number);
+            if (failed) {
+                return NULL;
+            }
+        }
+    }
+    Py_RETURN_NONE;
 }
 
 /* -- stamps ------------------------------------------------------------------------------------- */

@@ -5,9 +5,10 @@
 
 static PyMethodDef METHODS[] = {
     {"encode_records", encode_records, METH_VARARGS,
-     "encode_records(records, base_timestamp, first_offset_delta) -> bytes"},
+     "encode_records(records, base_timestamp, first_offset_delta) -> (bytes, last timestamp)"},
     {"group", group, METH_VARARGS, "group(items, routes, keyless, find) -> list"},
     {"lean_exit", lean_exit, METH_O, "lean_exit(kind) -> the __exit__() of a class of locks"},
+    {"mark_items", mark_items, METH_VARARGS, "mark_items(items, run) -> None"},
     {"murmur2", murmur2, METH_O, "murmur2(key) -> int"},
     {"pack_frame", (PyCFunction)(void (*)(void))pack_frame, METH_FASTCALL,
      "pack_frame(item, waiter, seed) -> bytes | None"},
@@ -17,6 +18,7 @@ static PyMethodDef METHODS[] = {
     {"take", take, METH_VARARGS,
      "take(messages, at, ends, newest, sources, plain) -> the index of the first that needs care"},
     {"to_json", to_json, METH_O, "to_json(value) -> bytes | None"},
+    {"totals", totals, METH_O, "totals(items) -> (size, largest, memory)"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from kiel_logging.delivery.batch import Batch, State
 from kiel_logging.records import RECORD_MEMORY_OVERHEAD, Record, TopicPartition
-from kiel_logging.wire.sizes import plain_record, record_size
+from kiel_logging.wire.sizes import plain_record, record_size, size_in_batch
 
 UNKNOWN: Final = -1
 """The partition of records that are held until the partitions of their topic are known."""
@@ -168,23 +168,24 @@ class Accumulator:
         self, topic_partition: TopicPartition, record: Record, token: Any, now: float
     ) -> Sequence[Any]:
         """Queue ``record``; return the tokens that it sealed by making up ``batch_size``."""
-        return self.extend(topic_partition, [record], [record_size(record)], [token], now)
+        return self.extend(topic_partition, [record], record_size(record), [token], now)
 
     def extend(
         self,
         topic_partition: TopicPartition,
-        records: Sequence[Record],
-        sizes: Sequence[int],
+        records: Sequence[Any],
+        size: int,
         tokens: Sequence[Any],
         now: float,
     ) -> Sequence[Any]:
         """Queue ``records`` of one partition, in order; return as append does.
 
-        ``sizes`` has ``record_size()`` of each.
+        They are records, or objects that have a ``record`` and its ``size``; ``size`` is the sum of
+        ``size_in_batch()``.
         """
         first, deadline = self.arrivals + 1, now + self._delivery_timeout
-        self._arrive(len(records), sum(sizes))
-        self._enqueue(topic_partition, records, sizes, tokens, first, deadline)
+        self._arrive(len(records), size)
+        self._enqueue(topic_partition, records, size, tokens, first, deadline)
         self._unsealed += tokens
         return self._note_unsealed(now)
 
@@ -222,7 +223,7 @@ class Accumulator:
             else:
                 where = TopicPartition(topic, partition)
                 _, record, token, size, arrival, deadline = held
-                self._enqueue(where, [record], [size], [token], arrival, deadline)
+                self._enqueue(where, [record], size, [token], arrival, deadline)
         self.seal()
         return refused
 
@@ -274,8 +275,8 @@ class Accumulator:
     def _enqueue(
         self,
         topic_partition: TopicPartition,
-        records: Sequence[Record],
-        sizes: Sequence[int],
+        records: Sequence[Any],
+        size: int,
         tokens: Sequence[Any],
         arrival: int,
         deadline: float,
@@ -283,7 +284,6 @@ class Accumulator:
         queue = self._queues.get(topic_partition)
         if queue is None:
             queue = self._queues[topic_partition] = Queue()
-        size = sum(sizes)
         queue.records += len(records)
         queue.memory += size + len(records) * RECORD_MEMORY_OVERHEAD
         limit = self._batch_limits.get(topic_partition.topic, self._max_batch_bytes)
@@ -294,7 +294,7 @@ class Accumulator:
         if size <= batch.room(limit):
             batch.extend(records, tokens, size)
             return
-        ends, start, before = list(accumulate(sizes)), 0, 0
+        ends, start, before = list(accumulate(map(size_in_batch, records))), 0, 0
         while start < len(records):
             end = bisect_right(ends, before + batch.room(limit), start)
             if end == start and not len(batch):

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from kiel_logging.records import RECORD_MEMORY_OVERHEAD, Record, TopicPartition
-from kiel_logging.wire.sizes import BATCH_OVERHEAD, plain_record, record_size
+from kiel_logging.wire.sizes import BATCH_OVERHEAD, plain_record, record_size, size_in_batch
 
 SEQUENCES: Final = 2**31
 """Sequence numbers wrap at it."""
@@ -170,7 +170,7 @@ class Batch:
         assert self.fresh
         tokens, records = self.tokens[:most], self.records[:most]
         del self.tokens[:most], self.records[:most]
-        size = sum(map(record_size, map(plain_record, records)))
+        size = sum(map(size_in_batch, records))
         freed = size + len(records) * RECORD_MEMORY_OVERHEAD
         self.size -= size
         self.memory -= freed

@@ -17,7 +17,7 @@ from kiel_logging.delivery.stalls import Stall
 from kiel_logging.errors import BufferFull, RecordTooLarge
 from kiel_logging.handler.buffer import BLOCK, DROP_OLDEST
 from kiel_logging.handler.ledger import Trouble
-from kiel_logging.handler.slices import group, records_of, sizes_of
+from kiel_logging.handler.slices import group, totals
 from kiel_logging.network.engine import Engine
 from kiel_logging.network.resolver import Resolve
 from kiel_logging.network.tokens import RunAside
@@ -214,20 +214,17 @@ class Outbox:
     def _append(self, found: _Group) -> None:
         items: list[Item] = found[:]
         found.clear()
-        sizes = sizes_of(items)
-        if max(sizes) > self._most_bytes:
+        if totals(items).largest > self._most_bytes:
             items = [item for item in items if self._is_small(item)]
             if not items:
                 return  # a batch has at least one record
-            sizes = sizes_of(items)
         if self._many_stalled:
             items = self._make_way(found.topic_partition, items)
-            sizes = sizes_of(items)
         if found.topic_partition.partition == UNKNOWN:
             for item in items:
                 self.engine.hold(item.topic, item.key, item.record, item)
         elif items:
-            self.engine.extend(found.topic_partition, records_of(items), sizes, items)
+            self.engine.extend(found.topic_partition, items, totals(items).size, items)
 
     def _make_way(self, topic_partition: TopicPartition, items: list[Item]) -> list[Item]:
         """Give up as many records for ``topic_partition``, if it is stalled, as ``items`` are.

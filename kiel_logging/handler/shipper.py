@@ -20,7 +20,7 @@ from kiel_logging.handler.events import Event, EventItem, Events, Recovered
 from kiel_logging.handler.ledger import BUFFER_FULL, Loss, LossReport
 from kiel_logging.handler.outbox import Outbox
 from kiel_logging.handler.pausing_loop import resolve_on_a_daemon, run_on_a_daemon
-from kiel_logging.handler.slices import memory_of, plain
+from kiel_logging.handler.slices import plain, totals
 from kiel_logging.handler.spool.spool import Spool
 from kiel_logging.native import monotonic
 from kiel_logging.proof import headers
@@ -264,7 +264,7 @@ class Shipper:
     ) -> None:
         """Count what the brokers acknowledged, and settle its receipts."""
         ours: list[Any] = items if self._spool is None else self._spool.delivered(items)
-        self._ledger.delivered(len(ours), memory_of(ours))
+        self._ledger.delivered(len(ours), totals(ours).memory)
         if self._plan.blocks:
             self._plan.blocks.delivered(items, topic_partition, base_offset)
         self._is_well = self._acknowledged = True
@@ -285,7 +285,7 @@ class Shipper:
             self._plan.blocks.lost(items, f"{type(error).__name__}: {error}", error)
 
     def _lose(self, items: Sequence[Item], error: Exception) -> None:
-        self._ledger.failed(len(items), memory_of(list(items)))
+        self._ledger.failed(len(items), totals(list(items)).memory)
         self._is_well = False
         self.resume()
         self._note_failures(items, type(error).__name__)

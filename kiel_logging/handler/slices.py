@@ -6,14 +6,9 @@ An item may be a QuickItem, which compiled code makes: an Item and its Record in
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from kiel_logging.record.item import Item
-from kiel_logging.records import Record
-
-_size_of: Final = attrgetter("size")
-_memory_of: Final = attrgetter("memory")
 
 Group = TypeVar("Group", bound=list[Any])
 
@@ -30,19 +25,31 @@ def take(popleft: Callable[[], Item], most: int) -> list[Item]:
     return taken
 
 
-def records_of(items: list[Item]) -> list[Record]:
-    """Return the records to be encoded; a QuickItem is one itself."""
-    return [item[2] if isinstance(item, tuple) else item for item in items]
+class Totals(NamedTuple):
+    """The most bytes that items take in a batch together, those of the largest, and the memory that
+    all of them take."""
+
+    size: int
+    largest: int
+    memory: int
 
 
-def sizes_of(items: list[Item]) -> list[int]:
-    """Return the most bytes that each takes in a batch."""
-    return list(map(_size_of, items))
+def totals_in_python(items: list[Item]) -> tuple[int, int, int]:
+    """Return the parts of ``Totals``."""
+    sizes = [item.size for item in items]
+    return sum(sizes), max(sizes, default=0), sum(item.memory for item in items)
 
 
-def memory_of(items: list[Item]) -> int:
-    """Return the bytes that all of them take."""
-    return sum(map(_memory_of, items))
+def totals(items: list[Item]) -> Totals:
+    """Return the totals of ``items``."""
+    return Totals(*_totals(items))
+
+
+def mark_items_in_python(items: Sequence[Item | None], run: object) -> None:
+    """Note that ``items`` are the entries of ``run``, in order; None stands for other entries."""
+    for index, item in enumerate(items):
+        if item is not None:
+            item.run, item.entry = run, index
 
 
 def plain(items: Sequence[Item]) -> list[Item]:
@@ -83,5 +90,7 @@ def group_in_python(
 
 try:
     from kiel_logging._accelerator import group as group
+    from kiel_logging._accelerator import mark_items as mark_items
+    from kiel_logging._accelerator import totals as _totals
 except ImportError:  # there was no C compiler
-    group = group_in_python
+    group, mark_items, _totals = group_in_python, mark_items_in_python, totals_in_python

@@ -196,15 +196,15 @@ class Engine:
     def extend(
         self,
         topic_partition: TopicPartition,
-        records: Sequence[Record],
-        sizes: Sequence[int],
+        records: Sequence[Any],
+        size: int,
         tokens: Sequence[Any],
     ) -> None:
-        """Queue ``records`` of one partition, in order; ``sizes`` has ``record_size()`` of each.
+        """Queue ``records`` of one partition, in order; see ``Accumulator.extend()``.
 
         ``poke()`` is due afterwards.
         """
-        self.accumulator.extend(topic_partition, records, sizes, tokens, self.clock())
+        self.accumulator.extend(topic_partition, records, size, tokens, self.clock())
 
     def refuse(self, tokens: Sequence[Any], error: Exception, where: object) -> None:
         """Report records that can't be queued as failed."""

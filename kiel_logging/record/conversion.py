@@ -77,10 +77,11 @@ class Conversion:
         self._most = most
         self._keep_source = keep_source
         self.fast: dict[str, Any] | None = None
-        if format == JSON and not any((serializer, key_maker, headers, rename, exclude, redact)):
+        if format == JSON and not any((serializer, key_maker, rename, exclude, redact)):
             self.fast = fast_options(
                 topic=topic if is_name(topic) else lambda record: self.topic(record),
                 key_field=key_field,
+                headers=headers or {},
                 fields=fields or {},
                 more=self._more,
                 has_context=self._context is not None,

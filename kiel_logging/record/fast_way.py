@@ -84,6 +84,7 @@ def fast_options(
     *,
     topic: str | Callable[[LogRecord], str],
     key_field: str | None,
+    headers: Mapping[str, str],
     fields: Mapping[str, Any],
     more: Callable[[dict[str, Any]], dict[str, Any] | None],
     has_context: bool,
@@ -95,6 +96,7 @@ def fast_options(
     Args:
         topic: of all records, or of each.
         key_field: the field that has the key.
+        headers: names of headers -> the fields that have them.
         fields: static ones.
         more: returns the fields from the surroundings of a record with such attributes; None if
             they need care.
@@ -102,10 +104,13 @@ def fast_options(
         most: bytes of a record in a batch.
         keeps_source: whether items keep their LogRecord.
     """
-    static, key = dict(fields), key_field
-    if key is not None and ("." in key or (key in OUR_FIELDS and key not in _ATTRIBUTES)):
+    static = dict(fields)
+    if FastWay is None or make_plain(static).replaced:
         return None
-    if FastWay is None or key in static or make_plain(static).replaced:
+    try:
+        key = None if key_field is None else _lookup(key_field, static)
+        found = tuple((name.encode("ascii"), _header(it, static)) for name, it in headers.items())
+    except ValueError:
         return None
     names = list(OWN_ATTRIBUTES)
     return {
@@ -119,8 +124,32 @@ def fast_options(
         "taken": frozenset((*OUR_FIELDS, *static, *RESERVED)),
         "end": b"," + json_bytes(static)[1:] if static else b"}",
         "topic": topic,
-        "key": None if key is None else _ATTRIBUTES.get(key, key),
+        "key": key,
+        "headers": found,
         "most": most,
         "has_context": has_context,
         "keeps_source": keeps_source,
     }
+
+
+def _lookup(name: str, static: Mapping[str, Any]) -> str | tuple[str, ...]:
+    """Return the attribute, or the field of the surroundings, that has the field ``name``.
+
+    A name that may be a dotted path comes with its parts.
+
+    Raises:
+        ValueError: that takes Python.
+    """
+    path = tuple(name.split("."))
+    if not static.keys().isdisjoint((name, path[0])) or (len(path) > 1 and path[0] in RESERVED):
+        raise ValueError(name)
+    if name in _ATTRIBUTES:
+        return _ATTRIBUTES[name]
+    if path[0] in OUR_FIELDS:
+        raise ValueError(name)
+    return name if len(path) == 1 else (name, *path)
+
+
+def _header(name: str, static: Mapping[str, Any]) -> str | tuple[str, ...] | bytes:
+    value = static.get(name)
+    return value.encode() if type(value) is str else _lookup(name, static)

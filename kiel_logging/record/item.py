@@ -42,16 +42,7 @@ class Waiter(Protocol):
         """Note what keeps the record from being delivered for now."""
 
 
-class Item(NamedTuple):
-    """One log record, ready to be sent: nothing of what is sent can change any more.
-
-    ``key`` is what the partitioner gets; ``record`` has it as bytes. ``size`` is the most bytes
-    that it takes in a batch; ``memory`` those that it takes in this process, from when it is put
-    until it is delivered. ``level`` is logging's number. ``source`` is the LogRecord, kept only for
-    a fallback. ``waiter`` gets the outcome, if a receipt waits for it. proof/stamper.py relies on
-    the order of the first four.
-    """
-
+class _Item(NamedTuple):
     topic: str
     key: Any
     record: Record
@@ -60,6 +51,29 @@ class Item(NamedTuple):
     level: int = logging.NOTSET
     source: logging.LogRecord | None = None
     waiter: Waiter | None = None
+
+
+class Item(_Item):
+    """One log record, ready to be sent: nothing of what is sent can change any more.
+
+    ``key`` is what the partitioner gets; ``record`` has it as bytes. ``size`` is the most bytes
+    that it takes in a batch; ``memory`` those that it takes in this process, from when it is put
+    until it is delivered. ``level`` is logging's number. ``source`` is the LogRecord, kept only for
+    a fallback. ``waiter`` gets the outcome, if a receipt waits for it. proof/stamper.py relies on
+    the order of the first four.
+
+    Attributes:
+        run: what read it from the journal; None for an item that is in memory alone.
+        entry: which entry of that it is.
+    """
+
+    run: Any = None
+    entry: int = 0
+
+    @property
+    def timestamp(self) -> int:
+        """Its time, in milliseconds since the epoch."""
+        return self.record.timestamp
 
 
 def make_item(

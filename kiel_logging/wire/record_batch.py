@@ -11,7 +11,6 @@ The CRC-32C covers everything behind itself. The records are compressed as one b
 
 import struct
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any, Final
 
 from crc32c import crc32c
@@ -19,12 +18,12 @@ from crc32c import crc32c
 from kiel_logging.records import Record
 from kiel_logging.wire.compression import NONE, Codec
 from kiel_logging.wire.record_body import encode_body, encode_varint
+from kiel_logging.wire.sizes import plain_record
 
 NO_PRODUCER_ID: Final = -1
 NO_PRODUCER_EPOCH: Final = -1
 NO_SEQUENCE: Final = -1
 
-_timestamp_of: Final = attrgetter("timestamp")
 _MAGIC: Final = 2
 _BEFORE_CRC: Final = struct.Struct(">qiibI")
 _AFTER_CRC: Final = struct.Struct(">hiqqqhii")
@@ -40,13 +39,18 @@ def encode_batch(
     producer_epoch: int = NO_PRODUCER_EPOCH,
     base_sequence: int = NO_SEQUENCE,
 ) -> bytes:
-    """Return ``records`` (at least one) as the bytes of one record batch."""
-    payload = codec.compress(encode_records(records, records[0].timestamp, 0))
+    """Return ``records`` (at least one) as the bytes of one record batch.
+
+    C gives up the GIL while it encodes many records, and so do codecs and the checksum.
+    """
+    first = records[0].timestamp
+    encoded, last = encode_records(records, first, 0)
+    payload = codec.compress(encoded)
     after_crc = _AFTER_CRC.pack(
         codec.bits,
         len(records) - 1,
-        records[0].timestamp,
-        max(map(_timestamp_of, records)),
+        first,
+        last,
         producer_id,
         producer_epoch,
         base_sequence,
@@ -64,20 +68,23 @@ def encode_batch(
 
 def encode_records_in_python(
     records: Sequence[Record], base_timestamp: int, first_offset_delta: int
-) -> bytes:
-    """Return ``records`` one behind the other, uncompressed."""
+) -> tuple[bytes, int]:
+    """Return ``records`` one behind the other, uncompressed, and the last of their timestamps."""
     parts: list[bytes] = []
-    for offset_delta, (key, value, headers, timestamp) in enumerate(records, first_offset_delta):
+    last = records[0].timestamp if records else base_timestamp
+    for offset_delta, record in enumerate(map(plain_record, records), first_offset_delta):
+        key, value, headers, timestamp = record
+        last = max(last, timestamp)
         deltas = encode_varint(timestamp - base_timestamp) + encode_varint(offset_delta)
         body = encode_body(key, value, headers)
         # In front of the deltas is a byte of attributes, which are unused.
         parts += (encode_varint(1 + len(deltas) + len(body)), b"\x00", deltas, body)
-    return b"".join(parts)
+    return b"".join(parts), last
 
 
 try:
     from kiel_logging._accelerator import encode_records as encode_records_in_c
 except ImportError:  # there was no C compiler
-    encode_records: Callable[[Any, int, int], bytes] = encode_records_in_python
+    encode_records: Callable[[Any, int, int], tuple[bytes, int]] = encode_records_in_python
 else:
     encode_records = encode_records_in_c

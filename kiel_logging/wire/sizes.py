@@ -28,8 +28,13 @@ def record_size(record: Record) -> int:
     return size
 
 
+def size_in_batch(record: Any) -> int:
+    """Return ``record_size()`` of a record; an object that has one knows its size."""
+    return record_size(record) if isinstance(record, Record) else int(record.size)
+
+
 def plain_record(record: Any) -> Record:
-    """Return a record as a named tuple; C may have made it in one piece with what it is from."""
+    """Return a record as a named tuple; it may be part of an object that has one."""
     return record if isinstance(record, Record) else record.record
 
 

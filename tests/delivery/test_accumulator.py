@@ -413,7 +413,7 @@ def test_many_at_once_are_queued_as_one_by_one(calls: list[list[int]], limit: in
     at_once, one_by_one = (accumulator(10**6, limit) for _ in range(2))
     for values in filter(None, calls):
         records = [record(b"x" * size) for size in values]
-        at_once.extend(LOGS_0, records, list(map(record_size, records)), values, 0.0)
+        at_once.extend(LOGS_0, records, sum(map(record_size, records)), values, 0.0)
         for one, token in zip(records, values, strict=True):
             one_by_one.append(LOGS_0, one, token, 0.0)
     first, second = (acc.take_queued() for acc in (at_once, one_by_one))

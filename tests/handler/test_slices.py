@@ -20,7 +20,7 @@ from kiel_logging.wire.record_batch import (
     encode_records,
     encode_records_in_python,
 )
-from kiel_logging.wire.sizes import plain_record
+from kiel_logging.wire.sizes import plain_record, record_size, size_in_batch
 from tests.record.fast import needs_c
 from tests.record.fast import quick_item as fast_item
 
@@ -39,7 +39,7 @@ def quick_item(message: str = "x", key: Any = None, when: float = 1.5) -> Any:
     record = logging.LogRecord("shop", logging.INFO, "/a.py", 7, message, (), None)
     record.created = when
     record.user = key
-    return fast_item(record, key_field="user")
+    return fast_item(record, key_field="user", headers={"user": "user", "level": "level"})
 
 
 plain_items = st.builds(
@@ -147,10 +147,20 @@ def test_group_does_not_hide_what_is_wrong() -> None:
 def test_what_is_asked_of_all(items: list[Any]) -> None:
     """Records, sizes and memory."""
     plain = slices.plain(items)
-    records = slices.records_of(items)
-    assert list(map(plain_record, records)) == [item.record for item in plain]
-    assert slices.sizes_of(items) == [item.size for item in plain]
-    assert slices.memory_of(items) == sum(item.memory for item in plain)
+    assert list(map(plain_record, items)) == [item.record for item in plain]
+    assert list(map(size_in_batch, items)) == [record_size(item.record) for item in plain]
+    assert slices.totals(items) == slices.totals_in_python(plain)
+
+
+@given(mixtures())
+def test_marks(items: list[Any]) -> None:
+    """Each item knows its run, and which entry of it it is; the entry may be no item."""
+    run = object()
+    entries = [None, *items]
+    slices.mark_items(entries, run)
+    assert [(item.run, item.entry) for item in items] == [
+        (run, number) for number in range(1, len(entries))
+    ]
 
 
 @given(mixtures().filter(bool))
@@ -159,9 +169,9 @@ def test_what_is_encoded(items: list[Any]) -> None:
     for stamped in (False, True):
         if stamped:
             items = Stamper("0" * 32).stamp(items)
-        records = slices.records_of(items)
-        plain = list(map(plain_record, records))
-        assert encode_records(records, 0, 3) == encode_records_in_python(plain, 0, 3)
+        plain = list(map(plain_record, items))
+        expected = encode_records_in_python(plain, 0, 3)
+        assert encode_records(items, 0, 3) == expected == encode_records_in_python(items, 0, 3)
 
 
 # -- items in one piece ---------------------------------------------------------------------------
@@ -173,7 +183,7 @@ def test_a_stamp_is_what_python_gives() -> None:
     items = [quick_item("a"), quick_item("b"), quick_item("c")]
     expected = Stamper("0" * 32).stamp(slices.plain(items))
     assert slices.plain(Stamper("0" * 32).stamp(items)) == expected
-    assert [item.record.headers[1] for item in items] == [
+    assert [item.record.headers[-1] for item in items] == [
         ("kiel-sequence", b"1"),
         ("kiel-sequence", b"2"),
         ("kiel-sequence", b"3"),

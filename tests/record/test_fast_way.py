@@ -42,7 +42,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "context": {"context": {"who": WHO}},
     "a context that is called": {"context": lambda: {"user": "eve", "request": 7}},
     "static fields": {"fields": {"service": "shop", "port": 7.5, "tags": ["a", {"b": None}]}},
+    "a key of a nested field": {"key_field": "cart.id"},
     "a topic by template": {"topic": "logs.{levelname}"},
+    "headers": {
+        "headers": {"level": "levelname", "logger": "logger", "line": "line", "who": "user"}
+    },
+    "headers of other fields": {
+        "headers": {"a": "a", "who": "who", "service": "service", "id": "cart.id", "p": "cart.x.y"},
+        "context": {"who": WHO},
+        "fields": {"service": "shöp"},
+    },
     "a source": {"keep_source": True},
     "no room": {"max_size": 700},
 }
@@ -56,6 +65,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "a long text": {"user": "x" * 2_000},
     "long texts": {"a": "x\n" * 900, "b": "é漢😀\\" * 300, "c": "\xe9" * 700},
     "a name that needs escapes": {'a "name"\n': 1, "é": 2},
+    "a name with a dot": {"cart": {"id": 7}, "cart.id": 8, "cart.x.y": None},
+    "paths": {"cart": {"id": "é", "x": {"y": ""}}},
     "a task": {"taskName": "Task-7"},
 }
 ODD: dict[str, dict[Any, Any]] = {
@@ -165,11 +176,13 @@ def test_an_odd_record_needs_care(attributes: dict[str, Any]) -> None:
 
 
 CAREFUL: dict[str, dict[str, Any]] = {
-    "a key of a nested field": {"key_field": "user.id"},
     "a key that is the exception": {"key_field": "exception"},
     "a key that is a static field": {"key_field": "service", "fields": {"service": "shop"}},
     "a static field that can't be shown": {"fields": {"service": float("nan")}},
-    "headers": {"headers": {"level": "levelname"}},
+    "a header of the message": {"headers": {"text": "message"}},
+    "a header of an attribute of an attribute": {"headers": {"text": "args.name"}},
+    "a header that is a number": {"headers": {"port": "port"}, "fields": {"port": 7}},
+    "a header whose name is not ASCII": {"headers": {"grüße": "user"}},
     "redact": {"redact": ["user"]},
     "rename": {"rename": {"message": "msg"}},
     "exclude": {"exclude": ["thread"]},

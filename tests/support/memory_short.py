@@ -28,7 +28,12 @@ HANDLERS: dict[str, dict[str, Any]] = {
     "otel": {"format": "otel"},
     "text": {"format": "text"},
     "redact": {"redact": ["password"]},
-    "choices": {"headers": {"n": "n"}, "topic": "logs.{levelname}", "key_field": "n"},
+    "choices": {
+        "headers": {"n": "n"},
+        "topic": "logs.{levelname}",
+        "key_field": "n",
+        "format": "gelf",
+    },
     "oldest": {"overflow": "drop_oldest"},
     "lowest": {"overflow": "drop_lowest"},
     "full": {"buffer_records": 100},

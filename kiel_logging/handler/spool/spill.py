@@ -16,9 +16,9 @@ from typing import Final
 from kiel_logging.errors import SpoolError
 from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.events import EventItem
-from kiel_logging.handler.slices import memory_of, plain
+from kiel_logging.handler.slices import mark_items, plain, totals
 from kiel_logging.handler.spool.records import Waiters, frame_of, state_frame, state_of
-from kiel_logging.handler.spool.stream import Mark, ShippedStream
+from kiel_logging.handler.spool.stream import ShippedStream
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import Frame, encode
 from kiel_logging.journal.local_stream import LocalStream
@@ -44,7 +44,6 @@ class Spill:
         buffer: where they come from, and where they are counted.
         waiters: numbers the receipts that wait.
         stamper: has numbered those that are out to the brokers.
-        marks: gets the marks of these, once they are on disk.
         stream: topic -> this process's stream of it.
         first_event: makes the record that starts a stream; None without a chain.
         appended: called when a stream has something new to read.
@@ -60,7 +59,6 @@ class Spill:
         buffer: Buffer,
         waiters: Waiters,
         stamper: Stamper,
-        marks: dict[int, Mark],
         *,
         stream: Callable[[str], ShippedStream],
         first_event: Callable[[str], EventItem | None],
@@ -72,7 +70,6 @@ class Spill:
         self._ledger = buffer.ledger
         self._waiters = waiters
         self._stamper = stamper
-        self._marks = marks
         self._stream = stream
         self._first_event = first_event
         self._appended = appended
@@ -137,7 +134,7 @@ class Spill:
         remaining = list(items)
         if topic not in self._backlog and self._may_write():
             written = self._write(topic, remaining)
-            self._ledger.leave(written, memory_of(remaining[:written]))
+            self._ledger.leave(written, totals(remaining[:written]).memory)
             del remaining[:written]
         if remaining:
             self._backlog.setdefault(topic, deque()).extend(remaining)
@@ -217,9 +214,10 @@ class Spill:
         frames += states
         landed, begin = self._append_frames(self._journal.stream(stream.topic), frames, len(copies))
         written = copies[:landed]
-        marks = stream.add_copies(*begin, len(written), landed - len(written)) if landed else []
-        for item, mark in zip(written, marks, strict=True):
-            self._marks[id(item)] = mark
+        if landed:
+            run = stream.add_copies(*begin, len(written), landed - len(written))
+            mark_items(list(written), run)
+        for item in written:
             del self.out[stream.topic][id(item)]
         self._ledger.disk.copies += len(written)
         return landed == len(frames)

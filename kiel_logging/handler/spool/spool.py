@@ -10,8 +10,7 @@ All of it runs on the loop thread, but for ``put`` with ``spool="always"``, see 
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
-from operator import itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
@@ -19,7 +18,7 @@ from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.events import Event, EventItem, Events, Recovered
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.options import SpoolOptions
-from kiel_logging.handler.slices import memory_of
+from kiel_logging.handler.slices import totals
 from kiel_logging.handler.spool import orphans
 from kiel_logging.handler.spool.orphans import Orphans
 from kiel_logging.handler.spool.records import (
@@ -31,7 +30,7 @@ from kiel_logging.handler.spool.records import (
     frame_of,
 )
 from kiel_logging.handler.spool.spill import RETRY_DISK, Spill
-from kiel_logging.handler.spool.stream import ADVICE, Mark, ShippedStream, Taken
+from kiel_logging.handler.spool.stream import ADVICE, Run, ShippedStream, Taken
 from kiel_logging.handler.spool.writer import Writer
 from kiel_logging.journal.directory import Directory, Journal
 from kiel_logging.journal.frames import encode
@@ -74,7 +73,8 @@ _MOST_FRUITLESS: Final = 8
 
 _LEAST: Final = 64
 
-_run_of: Final = itemgetter(0)
+_IN_MEMORY: Final[Any] = None
+_run_of: Final = attrgetter("run")
 
 
 class Spool:
@@ -151,13 +151,11 @@ class Spool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._local: dict[str, ShippedStream] = {}
         self._reading: deque[ShippedStream] = deque()
-        self._marks: dict[int, Mark] = {}
         self._spill = Spill(
             self.journal,
             buffer,
             self.waiters,
             stamper,
-            self._marks,
             stream=self._stream,
             first_event=events.start,
             appended=self._read_on,
@@ -364,10 +362,9 @@ class Spool:
         return items
 
     def _note_out(self, stream: ShippedStream, taken: Taken) -> list[Item]:
-        items = list(taken.items)
-        self._marks.update(zip(map(id, items), taken.marks, strict=True))
+        items = taken.items
         if self._is_local(stream):
-            self._ledger.come_back(len(items), memory_of(items))
+            self._ledger.come_back(len(items), totals(items).memory)
             self._ledger.disk.copies += len(items)
         if taken.damaged:
             self._note_damage(stream, taken.damaged)
@@ -468,12 +465,11 @@ class Spool:
         """Take what was never sent out of memory, as far as it is on disk."""
         back: list[Item] = []
         for item in self.outbox.evict(want):
-            mark = self._marks.pop(id(item), None)
-            if mark is None:
+            if item.run is None:
                 back.append(item)
                 continue
-            stream = mark[0].stream
-            stream.defer([(item, mark)], self.outbox)
+            stream: ShippedStream = item.run.stream
+            stream.defer([item], self.outbox)
             if self._is_local(stream):
                 self._ledger.leave(1, item.memory)
                 self._ledger.disk.copies -= 1
@@ -522,21 +518,20 @@ class Spool:
 
     def _settle(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
         """Note that ``items`` have ended; return this process's own, and those of dead ones."""
-        marks = list(map(self._marks.pop, map(id, items), repeat(None)))
-        if None in marks:
-            for item, mark in zip(items, marks, strict=True):
-                if mark is None:
+        runs: Counter[Run] = Counter(map(_run_of, items))
+        if runs.pop(_IN_MEMORY, 0):
+            for item in items:
+                if item.run is None:
                     self._spill.note_end(item)
-        own, orphaned = self._settle_runs(items, marks)
+        own, orphaned = self._settle_runs(items, runs)
         self._see_to_ends(items)
         return own, orphaned
 
     def _settle_runs(
-        self, items: Sequence[Item], marks: Sequence[Mark | None]
+        self, items: Sequence[Item], runs: Counter[Run]
     ) -> tuple[list[Item], list[Item]]:
         """Settle what is on disk; return this process's own items, and those of dead ones. Nearly
         always all are of one process; then nothing in here is done for each of them."""
-        runs = Counter(map(_run_of, filter(None, marks)))
         for run, records in runs.items():
             run.stream.settle(run, records)
         for stream in {run.stream for run in runs}:
@@ -549,10 +544,10 @@ class Spool:
         if len(local) == len(runs):
             return list(items), []
         own, orphaned = list[Item](), list[Item]()
-        if not local and None not in marks:
+        if not local and runs.total() == len(items):
             return own, list(items)
-        for item, mark in zip(items, marks, strict=True):
-            (own if mark is None or mark[0] in local else orphaned).append(item)
+        for item in items:
+            (own if item.run is None or item.run in local else orphaned).append(item)
         return own, orphaned
 
     def _see_to_ends(self, items: Sequence[Item]) -> None:
@@ -567,10 +562,9 @@ class Spool:
         """Leave on disk what is there; return this process's own that is not."""
         lost = []
         for item in items:
-            mark = self._marks.pop(id(item), None)
-            if mark is None:
+            if item.run is None:
                 lost.append(item)
-            elif self._is_local(mark[0].stream):
+            elif self._is_local(item.run.stream):
                 self._ledger.leave(1, item.memory)
                 self._ledger.disk.copies -= 1
         return lost

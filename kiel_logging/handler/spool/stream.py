@@ -13,11 +13,10 @@ All of it runs on the loop thread.
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import repeat
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol
 
 from kiel_logging.errors import SpoolDamaged, SpoolError
-from kiel_logging.handler.slices import plain
+from kiel_logging.handler.slices import mark_items, plain
 from kiel_logging.handler.spool.records import (
     is_end,
     item_of,
@@ -93,18 +92,13 @@ class Run:
         return f"<Run {self.begin}..{self.end} left={self.left}>"
 
 
-Mark: TypeAlias = tuple[Run, int]
-"""Which entry of which run an item in memory is."""
-
-
 class Taken(NamedTuple):
-    """The outcome of a read: items to send, their marks, and how many records were damaged.
+    """The outcome of a read: items to send, and how many records were damaged.
 
     ``trouble`` is what else is wrong with the files, and ``missing`` counts segments that are gone.
     """
 
-    items: Sequence[Item]
-    marks: Sequence[Mark]
+    items: list[Item]
     damaged: int = 0
     trouble: SpoolError | None = None
     missing: int = 0
@@ -201,13 +195,11 @@ class ShippedStream:
         entries, self.position = read.entries, read.position
         self.exhausted = read.is_last or not entries
         if not entries:
-            return Taken([], [], 0, trouble, missing)
-        damaged = 0 if self._are_items(entries) else self._set_aside(read)
+            return Taken([], 0, trouble, missing)
         numbered = self._numbered(entries)
-        items: Sequence[Item] = [item for item in numbered if item is not None]
-        marks: Sequence[Mark] = list(zip(repeat(run), range(len(numbered))))
-        if len(items) < len(numbered):
-            marks = [mark for mark, item in zip(marks, numbered, strict=True) if item is not None]
+        mark_items(numbered, run)
+        items = [item for item in numbered if item is not None]
+        damaged = self._set_aside(read) if len(items) < len(numbered) else 0
         run.end, run.after = self.position, self._standing
         run.deferred = bytearray(len(numbered))
         run.left = len(items)
@@ -215,12 +207,11 @@ class ShippedStream:
         self.found += run.left + damaged
         self._runs.append(run)
         if self.deferred or places.has_stalls:
-            kept = self._defer_stalled(zip(items, marks, strict=True), places)
-            items, marks = [item for item, _ in kept], [mark for _, mark in kept]
+            items = self._defer_stalled(items, places)
             if not items:
                 self._join_last()
         self.advance()
-        return Taken(items, marks, damaged, trouble, missing)
+        return Taken(items, damaged, trouble, missing)
 
     def _join_last(self) -> None:
         """Join the last run, all of which waits, to the one before: many records may wait, each in
@@ -298,11 +289,11 @@ class ShippedStream:
                 self.files.set_aside(entry, end)
         return found
 
-    def _numbered(self, entries: Sequence[Any]) -> list[Item | None]:
+    def _numbered(self, entries: Sequence[Any]) -> Sequence[Item | None]:
         """Return the item of each entry with its number; None for what is no record, or none any
         more. The stamper continues behind them."""
         if self._are_items(entries):
-            return list(self._stamp(list(entries)))
+            return self._stamp(list(entries))
         items: list[Item | None] = []
         fresh: list[Item] = []
         for entry in entries:
@@ -345,16 +336,15 @@ class ShippedStream:
     def retake(self, most: int, places: Places) -> Taken:
         """Return up to ``most`` of the deferred records that can be sent now, in order."""
         items: list[Item] = []
-        marks: list[Mark] = []
         if not self._may_retake(places):
-            return Taken(items, marks)
+            return Taken(items)
         waiting: set[int] = set()
         for run in list(self._runs):
             if len(items) < most and 1 in run.deferred:
-                self._retake_from(run, most - len(items), places, waiting, items, marks)
+                self._retake_from(run, most - len(items), places, waiting, items)
         if not self.deferred:
             self._deferred_at.clear()
-        return Taken(items, marks)
+        return Taken(items)
 
     def _may_retake(self, places: Places) -> bool:
         """Whether any partition takes records that were deferred for it.
@@ -373,7 +363,6 @@ class ShippedStream:
         places: Places,
         waiting: set[int],
         items: list[Item],
-        marks: list[Mark],
     ) -> None:
         for index, item in enumerate(self._reread(run)):
             if not run.deferred[index] or item is None:
@@ -388,10 +377,9 @@ class ShippedStream:
             self.deferred -= 1
             self._deferred_at[partition if self._deferred_at[partition] > 0 else _UNKNOWN] -= 1
             items.append(item)
-            marks.append((run, index))
             most -= 1
 
-    def _reread(self, run: Run) -> list[Item | None]:
+    def _reread(self, run: Run) -> Sequence[Item | None]:
         """Return the items of ``run`` once more, with the numbers that they had."""
         entries: list[Any] = []
         position = run.begin
@@ -404,7 +392,9 @@ class ShippedStream:
         now = self._standing
         self._return_to(run.before)
         try:
-            return self._numbered(entries)
+            numbered = self._numbered(entries)
+            mark_items(numbered, run)
+            return numbered
         finally:
             self._return_to(now)
 
@@ -430,31 +420,29 @@ class ShippedStream:
         where = self._where(None, places) if partition == _ANY else None
         return where is None or not places.is_stalled(where)
 
-    def _defer_stalled(
-        self, found: Iterable[tuple[Item, Mark]], places: Places
-    ) -> list[tuple[Item, Mark]]:
+    def _defer_stalled(self, found: list[Item], places: Places) -> list[Item]:
         """Defer what can't be sent, or would overtake what is deferred; return the others."""
-        kept: list[tuple[Item, Mark]] = []
-        stalled: list[tuple[Item, Mark]] = []
-        for item, mark in found:
+        kept: list[Item] = []
+        stalled: list[Item] = []
+        for item in found:
             partition = self._partition(item.key, places)
             behind = partition >= 0 and self._deferred_at[partition]
             is_free = not behind and self._is_open(partition, places)
-            (kept if is_free else stalled).append((item, mark))
+            (kept if is_free else stalled).append(item)
         self.defer(stalled, places)
         return kept
 
-    def defer(self, found: Iterable[tuple[Item, Mark]], places: Places) -> None:
+    def defer(self, found: Iterable[Item], places: Places) -> None:
         """Note that these are on disk alone, and will be read again."""
-        for item, (run, index) in found:
-            run.deferred[index] = 1
+        for item in found:
+            item.run.deferred[item.entry] = 1
             self.deferred += 1
             self._deferred_at[self._partition(item.key, places)] += 1
 
     # Copies of records that are out already.
 
-    def add_copies(self, begin: Position, end: Position, count: int, states: int) -> list[Mark]:
-        """Return the marks of ``count`` numbered records, with so many ``states`` behind them, that
+    def add_copies(self, begin: Position, end: Position, count: int, states: int) -> Run:
+        """Return the run of ``count`` numbered records, with so many ``states`` behind them, that
         were written from ``begin`` to ``end``; they are out to the brokers."""
         run = Run(self, begin, self._standing)
         run.end = self.position = end
@@ -463,7 +451,7 @@ class ShippedStream:
         self.found += count
         self._runs.append(run)
         self.advance()
-        return [(run, index) for index in range(count)]
+        return run
 
     # Settling.
 

@@ -103,22 +103,22 @@ def test_what_waits_takes_little_memory(files: CountingStream, every: int) -> No
     """Though each record came by itself, and some that are sent came in between."""
     stream = ShippedStream(files, Stamper(INSTANCE), lambda _: None)
     places = Places(0)
-    sent = []
+    sent: list[Item] = []
     for number in range(2_000):
         append(files, number, "1" if number % every == 1 else "0")
         taken = stream.take(1_000, places)
-        sent += [(one, *mark) for one, mark in zip(taken.items, taken.marks, strict=True)]
+        sent += taken.items
     assert len(stream._runs) < 10 + 2 * len(sent)
-    for _, run, _ in sent:
-        stream.settle(run)
+    for one in sent:
+        stream.settle(one.run)
     places.stalled.clear()
     while (taken := stream.retake(1_000, places)).items:
-        sent += [(one, *mark) for one, mark in zip(taken.items, taken.marks, strict=True)]
-        for run, _ in taken.marks:
-            stream.settle(run)
+        sent += taken.items
+        for one in taken.items:
+            stream.settle(one.run)
         stream.advance()
-    numbers = [dict(one.record.headers)["kiel-sequence"] for one, _, _ in sent]
-    assert values([one for one, _, _ in sent]) == [int(number or b"") - 1 for number in numbers]
-    assert sorted(values([one for one, _, _ in sent])) == list(range(2_000))
+    numbers = [dict(one.record.headers)["kiel-sequence"] for one in sent]
+    assert values(sent) == [int(number or b"") - 1 for number in numbers]
+    assert sorted(values(sent)) == list(range(2_000))
     assert stream.deferred == 0
     assert not stream._runs

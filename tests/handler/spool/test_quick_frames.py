@@ -188,6 +188,7 @@ def test_reading_a_few_at_a_time_finds_the_same(
         PLAIN._replace(timestamp=2**63 - 1, level=2**31 - 1),
         PLAIN._replace(value=b"KJ\0KKJKJ\2" * 9),
         PLAIN._replace(value=b"v" * 300_000),
+        PLAIN._replace(headers=(("level", b"INFO"), ("", b""), ("none", None), ("level", b"\xff"))),
     ],
     ids=repr,
 )
@@ -222,7 +223,7 @@ BODY = encode(PLAIN, SEED)[12:]
             for name, value in {
                 "kind": EVENT,
                 "value": b"KJ\1",
-                "headers": (("name", None),),
+                "headers": (("é", None),),
                 "timestamp": -1,
                 "waiter": 1,
                 "sequence": 1,
@@ -243,6 +244,10 @@ BODY = encode(PLAIN, SEED)[12:]
             sealed(BODY[:at] + struct.pack(">i", size) + BODY[at + 4 :])
             for at in (31, 35)  # the sizes of key and value
             for size in (-(2**31), -2, 14, 16, 1_000, 2**31 - 1)
+        ],
+        *[
+            sealed(BODY[:-1] + b"\1" + struct.pack(">ii", *sizes) + b"name: some content")
+            for sizes in ((-1, 19), (17, 2), (18, 1), (17, 0), (19, -1), (18, -2), (2**31 - 1, 1))
         ],
         sealed(BODY[:-1]),
         sealed(BODY, len(BODY) - 1),
@@ -318,7 +323,7 @@ def test_c_packs_what_python_encodes(made: logging.LogRecord, waiter: int, seed:
     """To the byte; or nothing, where a body is stuffed or a level has no room."""
     from kiel_logging._accelerator import pack_frame
 
-    item = quick_item(made, key_field="user")
+    item = quick_item(made, key_field="user", headers={"user": "user", "level": "level"})
     expected = encode(frame_of(item, waiter), seed)
     packed = pack_frame(item, waiter, seed)
     is_plain = STUFFED not in expected[12:] and -(2**31) <= item.level < 2**31
