@@ -75,6 +75,8 @@ class FastWay:
         task_name: Callable[[], str | None],
         more: Callable[[dict[str, Any]], dict[str, Any] | None],
         taken: frozenset[str],
+        hidden: frozenset[str],
+        begin: bytes,
         end: bytes,
         topic: str | Callable[[LogRecord], str],
         key: Lookup | None,
@@ -86,6 +88,7 @@ class FastWay:
         wake: Callable[[int], None],
         tail: Tail | None,
         most: int,
+        longest: int,
         has_context: bool,
         keeps_source: bool,
     ) -> FastWay: ...

@@ -15,7 +15,7 @@
 
 /* The objects that a FastWay has, in the order of its arguments; those behind F_GIVEN it finds. */
 enum {
-    F_KIND, F_NAMES, F_PLACES, F_SITES, F_SECOND, F_TASK_NAME, F_MORE, F_TAKEN, F_END, F_TOPIC, F_KEY,
+    F_KIND, F_NAMES, F_PLACES, F_SITES, F_SECOND, F_TASK_NAME, F_MORE, F_TAKEN, F_HIDDEN, F_BEGIN, F_END, F_TOPIC, F_KEY,
     F_HEADERS, F_HERE, F_BLOCKS, F_COUNTS, F_QUEUE, F_WAKE, F_TAIL, F_GIVEN,
     F_APPEND = F_GIVEN, F_MESSAGE, F_SPANS, F_DEPTH, F_COUNT
 };
@@ -24,6 +24,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *its[F_COUNT];
     Py_ssize_t most;  /* bytes of a record in a batch */
+    Py_ssize_t longest; /* characters of a name whose value is hidden */
     int has_context;  /* whether `more` is asked of each record */
     int keeps_source; /* whether items keep their LogRecord */
     long process;     /* the id of the one that it was made in */
@@ -208,7 +209,7 @@ write_value_of(Json *json, FastWay *fast, Parts *parts)
     Buffer *buffer = json->buffer;
     PyObject *taken = fast->its[F_TAKEN];
     int result;
-    if ((result = buffer_write(buffer, "{\"time\":", 8)) ||
+    if ((result = buffer_write_bytes(buffer, fast->its[F_BEGIN])) ||
         (result = write_time(buffer, parts->created, &fast->clock)) ||
         (result = buffer_write_bytes(buffer, PyTuple_GET_ITEM(parts->site, 0))) ||
         (result = write_text(json, parts->message)) ||
@@ -241,7 +242,8 @@ has_value(FastWay *fast, Parts *parts, Buffer *buffer)
         return 0;
     }
     Json json = {.buffer = buffer, .most = (size_t)fast->most, .left = MOST_VALUES,
-                 .deepest = DEEPEST_OF_LOG};
+                 .deepest = DEEPEST_OF_LOG, .longest = fast->longest,
+                 .hidden = fast->longest > 0 ? fast->its[F_HIDDEN] : NULL};
     return write_value_of(&json, fast, parts) == WRITTEN;
 }
 
@@ -542,18 +544,18 @@ static PyObject *
 fast_new(PyTypeObject *type, PyObject *args, PyObject *named)
 {
     static char *names[] = {
-        "kind", "names", "places", "sites", "second", "task_name", "more", "taken", "end", "topic", "key", "headers",
-        "here", "blocks", "counts", "queue", "wake", "tail", "most", "has_context",
+        "kind", "names", "places", "sites", "second", "task_name", "more", "taken", "hidden", "begin", "end", "topic", "key", "headers",
+        "here", "blocks", "counts", "queue", "wake", "tail", "most", "longest", "has_context",
         "keeps_source", NULL};
     PyObject *its[F_COUNT] = {NULL};
-    Py_ssize_t most;
+    Py_ssize_t most, longest;
     int has_context, keeps_source;
     if (!PyArg_ParseTupleAndKeywords(
-            args, named, "O!O!SOOOOO!SOOO!OO!O!OOOnpp", names, &PyType_Type, &its[F_KIND],
+            args, named, "O!O!SOOOOO!O!SSOOO!OO!O!OOOnnpp", names, &PyType_Type, &its[F_KIND],
             &PyTuple_Type, &its[F_NAMES], &its[F_PLACES], &its[F_SITES], &its[F_SECOND],
-            &its[F_TASK_NAME], &its[F_MORE], &PyFrozenSet_Type, &its[F_TAKEN], &its[F_END], &its[F_TOPIC],
+            &its[F_TASK_NAME], &its[F_MORE], &PyFrozenSet_Type, &its[F_TAKEN], &PyFrozenSet_Type, &its[F_HIDDEN], &its[F_BEGIN], &its[F_END], &its[F_TOPIC],
             &its[F_KEY], &PyTuple_Type, &its[F_HEADERS], &its[F_HERE], &PyDict_Type, &its[F_BLOCKS], &COUNTS, &its[F_COUNTS],
-            &its[F_QUEUE], &its[F_WAKE], &its[F_TAIL], &most, &has_context, &keeps_source)) {
+            &its[F_QUEUE], &its[F_WAKE], &its[F_TAIL], &most, &longest, &has_context, &keeps_source)) {
         return NULL;
     }
     if (PyTuple_GET_SIZE(its[F_NAMES]) > MOST_NAMES || PyBytes_GET_SIZE(its[F_PLACES]) < P_SITE ||
@@ -570,6 +572,7 @@ fast_new(PyTypeObject *type, PyObject *args, PyObject *named)
         fast->its[index] = Py_NewRef(its[index]);
     }
     fast->most = most;
+    fast->longest = longest;
     fast->has_context = has_context;
     fast->keeps_source = keeps_source;
     fast->process = (long)getpid();

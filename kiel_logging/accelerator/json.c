@@ -182,10 +182,29 @@ write_items(Json *json, PyObject *items, int depth)
     return result == WRITTEN ? buffer_write(json->buffer, "]", 1) : result;
 }
 
+/* Return whether a value must be hidden because of its name, or perhaps; -1 with an error. */
+static int
+is_hidden(const Json *json, PyObject *name)
+{
+    Py_ssize_t size = PyUnicode_GET_LENGTH(name);
+    if (json->hidden == NULL || size > json->longest || !PyUnicode_IS_ASCII(name)) {
+        return json->hidden != NULL && size <= json->longest;
+    }
+    PyObject *alike = PyUnicode_New(size, 127);
+    for (Py_ssize_t index = 0; alike != NULL && index < size; index++) {
+        Py_UCS1 one = PyUnicode_1BYTE_DATA(name)[index];
+        PyUnicode_1BYTE_DATA(alike)[index] = one == '-' ? '_' : Py_TOLOWER(one);
+    }
+    int result = alike == NULL ? -1 : PySet_Contains(json->hidden, alike);
+    Py_XDECREF(alike);
+    return result;
+}
+
 static int
 write_named(Json *json, PyObject *name, PyObject *value, int depth)
 {
-    int result = PyUnicode_CheckExact(name) ? write_text(json, name) : NEEDS_CARE;
+    int hidden = PyUnicode_CheckExact(name) ? is_hidden(json, name) : 1;
+    int result = hidden == 0 ? write_text(json, name) : hidden < 0 ? FAILED : NEEDS_CARE;
     if (result == WRITTEN) {
         result = buffer_write(json->buffer, ":", 1);
     }

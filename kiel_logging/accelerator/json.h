@@ -10,12 +10,15 @@
 /* The results of functions that write JSON. A value that NEEDS_CARE is written by Python. */
 enum { FAILED = -1, WRITTEN = 0, NEEDS_CARE = 1 };
 
-/* Where JSON is written, and how much of it: whatever is larger needs care, before it is read. */
+/* Where JSON is written, and how much of it: whatever is larger needs care, before it is read. A
+ * value does too whose name is one of `hidden`, but for case, and - for _. */
 typedef struct {
     Buffer *buffer;
-    size_t most;     /* bytes */
-    Py_ssize_t left; /* values in lists and dicts */
-    int deepest;     /* lists and dicts in each other */
+    size_t most;        /* bytes */
+    Py_ssize_t left;    /* values in lists and dicts */
+    int deepest;        /* lists and dicts in each other */
+    PyObject *hidden;   /* NULL, or a frozenset of texts in lower case */
+    Py_ssize_t longest; /* characters of these */
 } Json;
 
 /* Values in the containers of one log record, and containers in each other. The careful way shows

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from kiel_logging.config.table import given_mapping, given_names
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.record.fast_way import fast_options
 from kiel_logging.record.fields import (
@@ -77,12 +78,15 @@ class Conversion:
         self._most = most
         self._keep_source = keep_source
         self.fast: dict[str, Any] | None = None
-        if format == JSON and not any((serializer, key_maker, rename, exclude, redact)):
+        if format == JSON and not any((serializer, key_maker)) and _are_listed(exclude, redact):
             self.fast = fast_options(
                 topic=topic if is_name(topic) else lambda record: self.topic(record),
                 key_field=key_field,
-                headers=headers or {},
-                fields=fields or {},
+                headers=given_mapping("headers", headers, "names"),
+                fields=given_mapping("fields", fields, "values"),
+                rename=given_mapping("rename", rename, "names"),
+                exclude=given_names("exclude", exclude, "names"),
+                redact=redact,
                 more=self._more,
                 has_context=self._context is not None,
                 most=most,
@@ -172,6 +176,11 @@ class Conversion:
                 return None
             fields.update(more)
         return fields
+
+
+def _are_listed(*options: Any) -> bool:
+    """Whether these can be read more than once."""
+    return all(one is None or isinstance(one, list | tuple | set | frozenset) for one in options)
 
 
 def _named(option: str, names: Any) -> list[tuple[str, Any]]:

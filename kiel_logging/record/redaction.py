@@ -32,6 +32,11 @@ _MOST_EXCEPTIONS: Final = 10_000
 # -- fields ----------------------------------------------------------------------------------------
 
 
+def hidden_names(names: Iterable[str] | None) -> frozenset[str]:
+    """Return the names as they are compared, whatever their case; see ``redaction()``."""
+    return frozenset(map(alike, given_names("redact", names, _EXAMPLE)))
+
+
 def redaction(names: Iterable[str] | None) -> Redaction | None:
     """Return a function that hides the values under ``names`` in a dict of plain JSON types.
 
@@ -42,21 +47,22 @@ def redaction(names: Iterable[str] | None) -> Redaction | None:
     Raises:
         ConfigurationError: it is no list, or a name is not a str or is empty.
     """
-    hidden = frozenset(_alike(name) for name in given_names("redact", names, _EXAMPLE))
+    hidden = hidden_names(names)
     if not hidden:
         return None
     longest = max(map(len, hidden))
     return lambda fields: _redact_dict(fields, hidden, longest)
 
 
-def _alike(name: str) -> str:
+def alike(name: str) -> str:
+    """Return what is the same for names that differ in case, or have '-' for '_'."""
     return name.casefold().replace("-", "_")
 
 
 def _redact_dict(fields: dict[str, Any], hidden: frozenset[str], longest: int) -> dict[str, Any]:
     redacted = fields
     for name, value in entries(fields):
-        # As _alike(), without the call; it makes no name shorter.
+        # As alike(), without the call; it makes no name shorter.
         if len(name) <= longest and name.casefold().replace("-", "_") in hidden:
             safe: Any = REDACTED
         elif type(value) in _ATOMS:
