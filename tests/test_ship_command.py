@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -440,9 +442,66 @@ def test_sighup_has_it_read_its_configuration_again(
         process.communicate()
 
 
+@pytest.mark.parametrize("kind", ["port", "socket"])
+def test_figures_and_health(
+    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer], kind: str
+) -> None:
+    """For Prometheus, and for whatever restarts what is not well."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    place = str(port) if kind == "port" else str(tmp_path.parent / f"{tmp_path.name}.sock")
+
+    def ask(path: str) -> tuple[int, str]:
+        family = socket.AF_INET if kind == "port" else socket.AF_UNIX
+        connection = http.client.HTTPConnection("localhost", timeout=30)
+        with socket.socket(family) as client:
+            client.connect(("127.0.0.1", port) if kind == "port" else place)
+            connection.sock = client
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    writer = writers()
+    writer.log(1, 2)
+    with shipping(tmp_path, cluster, "--http", place):
+        until(lambda: is_acknowledged(tmp_path))
+        status, figures = ask("/metrics")
+        assert status == 200
+        values = dict(line.rsplit(" ", 1) for line in figures.splitlines() if line[0] != "#")
+        assert values["kiel_ship_records_delivered_total"] == "2"
+        assert values["kiel_ship_writers"] == values['kiel_ship_streams{topic="logs"}'] == "1"
+        assert int(values["kiel_ship_connections"]) > 0
+        assert ask("/healthz") == (200, '{"alive": true, "troubles": []}\n')
+        assert ask("/other")[0] == 404
+        cluster.call(lambda c: [broker.stop() for broker in c.brokers])
+        writer.log(3)
+        until(lambda: 'kiel_ship_backlog_bytes{topic="logs"} 0\n' not in ask("/metrics")[1])
+
+
+def test_a_table_of_streams(
+    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer]
+) -> None:
+    """With the writer of each, each second."""
+    writer = writers()
+    writer.log(1, 2)
+    command = ship(tmp_path, cluster, "--top")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            shown = ""
+            while f"pid {writer.process.pid}" not in shown or "2 records delivered" not in shown:
+                shown = shown[-2000:] + process.stdout.readline()
+        finally:
+            process.kill()
+            process.communicate()
+    assert "logs" in shown
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
+        (["--spool-dir", "/tmp", "--brokers", "k:1", "--http", "0.0.0.0:80"], "a port of the loop"),
         (["--spool-dir", "/nowhere/at/all", "--brokers", "k:1"], "can't be read"),
         (["--spool-dir", "/tmp"], "give --brokers or --config"),
         (["--spool-dir", "/tmp", "--config", "/nowhere"], "/nowhere"),

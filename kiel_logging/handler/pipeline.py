@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kiel_logging.handler.checkpoints import Checkpoints
     from kiel_logging.handler.shipper import Shipper
     from kiel_logging.handler.signing import Signing
+    from kiel_logging.handler.spool.orphans import Backlog
     from kiel_logging.handler.spool.spool import Spool
 
 _WRITING: Final = 5.0
@@ -233,6 +234,20 @@ class Pipeline:
         of it was acknowledged or given up, and none stays that this process can't send."""
         done = self._loop_thread.flush(timeout)
         return done and (self._spool is None or not self._spool.has_left)
+
+    def backlogs(self) -> "list[Backlog]":
+        """Return what waits of each stream of other writers; any thread may ask."""
+        return [] if self._spool is None else self._spool.backlogs()
+
+    def connections(self) -> int:
+        """Return how many there are to brokers; any thread may ask."""
+        shipper = self._loop_thread.shipper
+        return 0 if shipper is None else shipper.outbox.engine.connections
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread works, if it was started."""
+        return not self._loop_thread.is_broken
 
     def finish(self, timeout: float, *, last: bool) -> int:
         """Flush, and then end the streams if this is the ``last`` call, or pause them: the process

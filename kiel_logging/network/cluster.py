@@ -195,6 +195,11 @@ class Cluster:
     def __repr__(self) -> str:
         return f"<Cluster {list(self.nodes.values())}>"
 
+    @property
+    def connections(self) -> int:
+        """How many are open; any thread may ask."""
+        return sum(node.connected for node in list(self.nodes.values()))
+
     # Topics and their leaders.
 
     def use_topic(self, topic: str) -> None:

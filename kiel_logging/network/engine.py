@@ -234,6 +234,11 @@ class Engine:
         return self.sender.settlement.deferrals.blocks(topic, self.clock())
 
     @property
+    def connections(self) -> int:
+        """How many there are to brokers; any thread may ask."""
+        return self.sender.cluster.connections
+
+    @property
     def troubles(self) -> tuple[Trouble, ...]:
         """The troubles that have held up records for some seconds; any thread may ask."""
         return self.sender.watch.lasting

@@ -1,6 +1,7 @@
 """The options of ``kiel-logging ship``, and what it does upon signals."""
 
 import argparse
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -59,7 +60,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a secret for the digests of SpoolHandlers with chain=True; may be repeated: the key "
         "of now, then former ones",
     )
-    add("--once", action="store_true", help="send what is there, and end")
+    add(
+        "--http",
+        metavar="PLACE",
+        help="answer /metrics (for Prometheus) and /healthz there: a port of the loopback, or the "
+        "path of a Unix socket",
+    )
+    once = parser.add_mutually_exclusive_group().add_argument
+    once("--once", action="store_true", help="send what is there, and end")
+    once("--top", action="store_true", help="show the streams with the most bytes, each second")
     add(
         "--timeout",
         type=_seconds,
@@ -76,13 +85,19 @@ def run(arguments: argparse.Namespace) -> int:
         for path in directories:
             path.stat()
         daemon = Daemon(directories, lambda: _options(arguments))
+        if arguments.http is not None:
+            from kiel_logging.ship.watch import serve  # few need it
+
+            serve(arguments.http, daemon)
     except OSError as error:
         _report(f"{error.filename} can't be read: {error.strerror}: make it, or choose another")
         return _CANNOT_RUN
     except KielError as error:
         _report(str(error))
         return _CANNOT_RUN
-    return _send_once(daemon, arguments.timeout) if arguments.once else _serve(daemon)
+    if arguments.once:
+        return _send_once(daemon, arguments.timeout)
+    return _serve(daemon, shows=arguments.top)
 
 
 def _options(arguments: argparse.Namespace) -> Mapping[str, Any]:
@@ -109,11 +124,13 @@ def _send_once(daemon: Daemon, timeout: float) -> int:
     return _ALL_SENT if done else _NOT_ALL_SENT
 
 
-def _serve(daemon: Daemon) -> int:
+def _serve(daemon: Daemon, *, shows: bool) -> int:
     with Signals() as signals:
         try:
             daemon.start()
-            while (number := signals.wait(_FOR_LONG)) != signal.SIGTERM:
+            while (number := signals.wait(_SHOWN_EVERY if shows else _FOR_LONG)) != signal.SIGTERM:
+                if shows:
+                    _show(daemon)
                 if number == signal.SIGINT:
                     raise KeyboardInterrupt
                 if number == signal.SIGHUP:
@@ -130,7 +147,18 @@ def _reload(daemon: Daemon) -> None:
         _report(f"the configuration stays as it was: {error}")
 
 
+def _show(daemon: Daemon) -> None:
+    from kiel_logging.ship.watch import table  # few need it
+
+    rows = shutil.get_terminal_size().lines
+    lines = "\n".join(table(daemon, rows))
+    sys.stdout.write(f"{_CLEAR if sys.stdout.isatty() else ''}{lines}\n")
+    sys.stdout.flush()
+
+
 _FOR_LONG: Final = 3600.0
+_SHOWN_EVERY: Final = 1.0
+_CLEAR: Final = "\x1b[H\x1b[2J"
 
 
 def _seconds(text: str) -> float:

@@ -24,6 +24,7 @@ from kiel_logging.handler.options import HandlerOptions, handler_options
 from kiel_logging.handler.pipeline import Pipeline
 from kiel_logging.handler.plan import Plan
 from kiel_logging.handler.receipts import OpenBlocks
+from kiel_logging.handler.spool.orphans import Backlog
 from kiel_logging.proof.stamper import stamp_size
 from kiel_logging.record.conversion import Conversion
 from kiel_logging.record.item import Item
@@ -107,6 +108,15 @@ class Daemon:
         """Wait a moment for acknowledgements, write the checkpoints, and release all locks."""
         self.pipeline.close(_AT_THE_END)
         self._before = self.stats()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread that ships works."""
+        return self.pipeline.is_alive
+
+    def backlogs(self) -> list[Backlog]:
+        """Return what waits of each stream."""
+        return self.pipeline.backlogs()
 
     def stats(self) -> Stats:
         """Return what became of the records so far."""

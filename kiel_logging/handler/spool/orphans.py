@@ -8,10 +8,11 @@ thread.
 they grow, and looks every half second for new writers, new streams and deaths.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from kiel_logging.errors import SpoolError
 from kiel_logging.handler.events import instance_now
@@ -25,6 +26,7 @@ from kiel_logging.handler.spool.records import (
 )
 from kiel_logging.handler.spool.stream import ShippedStream
 from kiel_logging.journal.directory import Directory, Orphan
+from kiel_logging.journal.frames import Frame
 from kiel_logging.journal.stream import Stream
 from kiel_logging.native import monotonic
 from kiel_logging.proof.chain import SEALED_BY_SHIPPER, Chain, Keyring
@@ -37,10 +39,33 @@ LOOK_EVERY: Final = 5.0
 LOOK_AT_LIVING_EVERY: Final = 0.5
 """Seconds between two looks at all writers, where this process sends for living ones."""
 
+_A_RECORD: Final = 4096
+"""Bytes that most records have."""
+
 _BUSY: Final = 3.0
 """Seconds for which a writer that appended is looked at each time that anything is sent."""
 
 Recovered = Callable[[ShippedStream, Callable[[], None]], None]
+
+
+class Backlog(NamedTuple):
+    """What waits of one stream.
+
+    Attributes:
+        instance: its writer.
+        topic: where it goes.
+        pid: the writer's process, as that says.
+        living: whether the writer may still append.
+        bytes: how many of its files are not acknowledged.
+        oldest: when the first of its records was logged, in seconds since 1970; None without any.
+    """
+
+    instance: str
+    topic: str
+    pid: object
+    living: bool
+    bytes: int
+    oldest: float | None
 
 
 class Orphans:
@@ -220,6 +245,19 @@ class Orphans:
         """All of them that have not been removed."""
         return list(self._instances)
 
+    def backlogs(self) -> list[Backlog]:
+        """Return what waits of each stream; any thread may ask."""
+        found = []
+        for stream, instance in list(self._instances.items()):
+            orphan, files = self._open.get(instance), stream.files
+            if orphan is not None:
+                size, oldest = files.size(files.position), None
+                with contextlib.suppress(SpoolError):
+                    oldest = _oldest(files) if size else None
+                pid, living = orphan.about.get("pid"), orphan.living
+                found.append(Backlog(instance, stream.topic, pid, living, size, oldest))
+        return found
+
     @property
     def left(self) -> bool:
         """Whether any stay on disk that this process can't send."""
@@ -316,6 +354,13 @@ class Orphans:
     def is_chained(self, stream: ShippedStream) -> bool:
         """Whether the records of ``stream`` are a chain."""
         return stream.stamper.chained
+
+
+def _oldest(files: Stream) -> float | None:
+    """Return the time of the first record that is not acknowledged."""
+    read = files.read(files.position, _A_RECORD, ended=True)
+    times = [entry.timestamp for entry in read.entries if isinstance(entry, Frame)]
+    return times[0] / 1000 if times else None
 
 
 def _needed(orphan: Orphan, *, fills_in: bool) -> list[str]:

@@ -20,7 +20,7 @@ from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.options import SpoolOptions
 from kiel_logging.handler.slices import totals
 from kiel_logging.handler.spool import orphans
-from kiel_logging.handler.spool.orphans import Orphans
+from kiel_logging.handler.spool.orphans import Backlog, Orphans
 from kiel_logging.handler.spool.records import (
     CHAIN,
     ROTATED,
@@ -756,6 +756,10 @@ class Spool:
                 for stream, end in (*ends, *orphaned)
             )
         )
+
+    def backlogs(self) -> list[Backlog]:
+        """Return what waits of each stream of other writers; any thread may ask."""
+        return self._orphans.backlogs()
 
     @property
     def has_left(self) -> bool:
