@@ -12,6 +12,7 @@ logging threads hold, so another one emits what they log (``emit_aside()``).
 import contextlib
 import functools
 import gc
+import inspect
 import logging
 import signal
 import sys
@@ -137,7 +138,23 @@ def _package(frame: FrameType) -> str:
 
 
 def _is_finaliser(frame: FrameType) -> bool:
-    return frame.f_code.co_name == "__del__" or frame.f_code is _FINALIZE
+    code = frame.f_code
+    return code.co_name == "__del__" or code is _FINALIZE or any(map(_is_dead, _arguments(frame)))
+
+
+def _arguments(frame: FrameType) -> list[Any]:
+    """Return the positional arguments of a call, as they are by now."""
+    code, values = frame.f_code, frame.f_locals
+    found = [values.get(name) for name in code.co_varnames[: code.co_argcount]]
+    if code.co_flags & inspect.CO_VARARGS:
+        more = values.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
+        found += more if isinstance(more, tuple) else ()
+    return found
+
+
+def _is_dead(argument: Any) -> bool:
+    """Whether it is what the callback of a weak reference gets: one whose object is gone."""
+    return issubclass(type(argument), weakref.ref) and weakref.ref.__call__(argument) is None
 
 
 _collector: int | None = None
@@ -177,8 +194,7 @@ def is_finalising() -> bool:
     """Whether a finaliser of the program's logs, on top of a thread that ships.
 
     Code that the thread itself calls, such as a partitioner, a handler of its log records, an audit
-    hook, does not count. A finaliser on top of such code does not either: that could be a loop. The
-    callback of a weak reference looks like such code, but for the collection that it is part of.
+    hook, does not count. A finaliser on top of such code does not either: that could be a loop.
     """
     if here.depth < _ALWAYS:
         return False

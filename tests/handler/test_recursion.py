@@ -10,6 +10,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -433,19 +434,40 @@ def test_a_finaliser_on_the_loop_thread(
     assert (handler.stats().emitted, handler.stats().diverted) == (2, 0)
 
 
+class Argument:
+    """One that only its record refers to."""
+
+
+class LastWords(Argument):
+    """One that logs its end."""
+
+    def __init__(self, log: Callable[[str], object]) -> None:
+        self.log = log
+
+    def __del__(self) -> None:
+        self.log("gone")
+
+
+CALLBACKS: dict[str, Callable[[Any], Callable[[Any], object]]] = {
+    "function": lambda log: lambda _reference: log("gone"),
+    "any arguments": lambda log: lambda *_references: log("gone"),
+    "partial": lambda log: partial(lambda text, _reference: log(text), "gone"),
+}
+
+
+@pytest.mark.parametrize("how", ["__del__", *CALLBACKS])
 def test_a_last_reference_that_the_loop_thread_had(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler, how: str
 ) -> None:
     """A fallback wants records kept until they arrive: what their arguments' end logs arrives."""
     handler = make_handler(fallback=Collecting())
     logger = logger_to(handler)
-
-    class Argument:
-        def __del__(self) -> None:
-            logger.warning("gone")
-
-    logger.info("%s", Argument())
+    argument = LastWords(logger.warning) if how == "__del__" else Argument()
+    reference = None if how == "__del__" else weakref.ref(argument, CALLBACKS[how](logger.warning))
+    logger.info("%s", argument)
+    del argument
     until(lambda: handler.flush() == 0 and len(messages(cluster)) == 2)
+    del reference
     assert messages(cluster)[1] == "gone"
     assert handler.stats().diverted == 0
 
