@@ -64,11 +64,14 @@ class Fifo:
         self._taken += len(taken)
         return taken
 
-    def shed(self, item: Item, records: int, memory: int) -> list[Item]:
-        """Return items that were taken out to make room for ``item``: enough to free ``records``
-        and ``memory`` bytes, or none at all."""
-        del item, records, memory
-        return []
+    def shed(
+        self, item: Item, records: int, memory: int, shed: list[Item], count: Callable[[Item], None]
+    ) -> None:
+        """Take items out to make room for ``item``, count each, and add it to ``shed``.
+
+        There are enough to free ``records`` and ``memory`` bytes, or none at all; fewer if there is
+        no memory to count another one, which stays.
+        """
 
     def has_topic(self, topic: str) -> bool:
         """Return whether any queued item is for ``topic``; looks at all of them."""
@@ -182,32 +185,35 @@ class SheddingQueue:
             taken.append(found[1])
         return taken
 
-    def shed(self, item: Item, records: int, memory: int) -> list[Item]:
+    def shed(
+        self, item: Item, records: int, memory: int, shed: list[Item], count: Callable[[Item], None]
+    ) -> None:
         lanes = [one for one in self._lanes if not self._by_level or one.level < item.level]
         if (
             sum(len(lane.entries) for lane in lanes) < records
             or sum(lane.memory for lane in lanes) < memory
         ):
-            return []
-        shed: list[Item] = []
+            return
         for lane in lanes:
             entries = lane.entries
             pop = entries.pop if self._by_level else entries.popleft
             back = entries.append if self._by_level else entries.appendleft
             while records > 0 or memory > 0:
+                had = len(shed)
                 try:
                     entry = pop()
                 except IndexError:  # the lane is empty: the reader is taking too
                     break
                 try:
                     shed.append(entry[1])
-                except MemoryError:
+                    count(entry[1])
+                except MemoryError:  # it is not counted
+                    del shed[had:]
                     back(entry)
-                    return shed
+                    return
                 lane.memory_shed += entry[1].memory
                 records -= 1
                 memory -= entry[1].memory
-        return shed
 
     def has_topic(self, topic: str) -> bool:
         return any(one.topic == topic for lane in self._lanes for _, one in tuple(lane.entries))
@@ -387,9 +393,7 @@ class Buffer:
             if counts.closed:
                 raise _Closed
             if self._lacks_room(item):
-                shed = self._queue.shed(item, *self._missing(item))
-                self.ledger.shed(shed, _is_event)
-                dropped.extend(shed)
+                self._queue.shed(item, *self._missing(item), dropped, self._count_shed)
             if not self._lacks_room(item):
                 return self._queue.append(item, counts)
             if may_wait and self._block_timeout and memory <= self._max_bytes:
@@ -397,6 +401,10 @@ class Buffer:
             dropped.insert(0, item)
             self.ledger.drop(BUFFER_FULL, item.level, item.topic)
             return 0
+
+    def _count_shed(self, item: Item) -> None:
+        # A summary of the handler's own is made again: nothing is missing from its stream.
+        self.ledger.shed(item, is_missing=not isinstance(item, EventItem))
 
     def _lacks_room(self, item: Item) -> bool:
         records, memory = self._missing(item)
@@ -466,8 +474,3 @@ class Buffer:
                 self._waiting.popleft().release()
             except IndexError:  # another thread released it
                 return
-
-
-def _is_event(item: Item) -> bool:
-    """Return whether ``item`` is the handler's own: its summary is made again, not reported."""
-    return isinstance(item, EventItem)

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Final, TypeAlias
 
@@ -388,22 +388,26 @@ class Ledger:
             self._dropped[key] = dropped
             loss.counts[key] = records
 
-    def shed(self, items: Sequence[Item], unreported: Callable[[Item], bool]) -> None:
-        """Count ``items`` as dropped, which were taken out of the queue to make room for others.
-        An item that is ``unreported`` is not missing from its stream."""
-        for item in items:
-            key, memory, loss = (BUFFER_FULL, item.level), item.memory, None
-            if not unreported(item):
-                loss = self._loss(item.topic, key)
-            self._dropped.setdefault(key, 0)
-            # As above.
-            dropped, kept = self._dropped[key] + 1, self.counts.kept - 1
-            bytes_kept = self.counts.bytes_kept - memory
-            records = 0 if loss is None else loss.counts[key] + 1
-            self._dropped[key] = dropped
-            self.counts.kept, self.counts.bytes_kept = kept, bytes_kept
-            if loss is not None:
-                loss.counts[key] = records
+    def shed(self, item: Item, *, is_missing: bool) -> None:
+        """Count ``item`` as dropped, which was taken out of the queue to make room for another one.
+
+        Args:
+            is_missing: whether its stream lacks it then.
+
+        Raises:
+            MemoryError: the item is not counted.
+        """
+        key, memory = (BUFFER_FULL, item.level), item.memory
+        loss = self._loss(item.topic, key) if is_missing else None
+        self._dropped.setdefault(key, 0)
+        # As above.
+        dropped, kept = self._dropped[key] + 1, self.counts.kept - 1
+        bytes_kept = self.counts.bytes_kept - memory
+        records = 0 if loss is None else loss.counts[key] + 1
+        self._dropped[key] = dropped
+        self.counts.kept, self.counts.bytes_kept = kept, bytes_kept
+        if loss is not None:
+            loss.counts[key] = records
 
     def _loss(self, topic: str, key: tuple[str, int]) -> Loss:
         """Return the count for ``topic``, with an entry for ``key``; the lock is held."""

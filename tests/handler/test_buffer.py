@@ -719,7 +719,7 @@ class Notes:
 
     def make_room(self) -> None:
         """Shed two for an ERROR, if the policy does that."""
-        self.shed += self.queue.shed(item(level=ERROR), 2, 200)
+        self.queue.shed(item(level=ERROR), 2, 200, self.shed, id)
 
     def take(self, most: int) -> None:
         """Take as the reader does."""
@@ -771,7 +771,7 @@ def test_items_stay_in_order_when_the_reader_s_next_one_is_shed(new: int) -> Non
         notes.append(INFO)
 
         def replace_the_debug_one() -> None:
-            notes.shed += notes.queue.shed(item(level=INFO), 1, 0)
+            notes.queue.shed(item(level=INFO), 1, 0, notes.shed, id)
             for _ in range(new):
                 notes.append(DEBUG)
 

@@ -38,6 +38,14 @@ def test_any_allocation_of_a_call_may_fail(name: str) -> None:
     assert name in ("fast", "always") or "out_of_memory" in last
 
 
+@can_fail
+def test_any_allocation_of_a_full_buffer_may_fail() -> None:
+    """A record that makes room is counted as it leaves the queue, or stays there: each flush would
+    wait for one that is in between."""
+    (last,) = printed("shed")
+    assert last.startswith("dropped")
+
+
 @can_be_limited
 def test_a_process_at_its_limit_goes_on() -> None:
     """Each record of 4,000 is buffered, or counted as dropped for want of memory."""

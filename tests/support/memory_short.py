@@ -1,8 +1,8 @@
 """Emits records while memory is short; a separate program, as it may die.
 
 Prints a line for each record that raised, was not counted once or upset the ledger, then the drops.
-Usage: memory_short.py NAME, for allocations that fail one by one, or memory_short.py limit, for a
-process that gets no more memory.
+Usage: memory_short.py NAME, for allocations that fail one by one; memory_short.py shed, for those
+of a full buffer; or memory_short.py limit, for a process that gets no more memory.
 """
 
 import gc
@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from kiel_logging import KafkaHandler
+from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.loading import modules
+from kiel_logging.record.item import Item, make_item
+from kiel_logging.records import Record
 
 QUIET = 250
 """Records in a row that found memory enough: all allocations of one have failed."""
@@ -110,6 +113,41 @@ def fail_one_by_one(name: str) -> None:
         failed += 1
         quiet = quiet + 1 if after.dropped == before.dropped or name.startswith("full") else 0
     print("dropped", dict(handler.stats().dropped))
+    sys.setswitchinterval(0.005)
+    handler.close()
+    if (after := handler.stats()).buffered:
+        print("never ended", after)
+
+
+def shed_one_by_one() -> None:
+    """Let each allocation fail of a call that takes several records out of a full buffer."""
+    import _testcapi
+
+    def item(size: int) -> Item:
+        return make_item("logs", None, Record(None, b"x" * size, (), 0), logging.INFO, None)
+
+    buffer = Buffer(
+        max_records=10**6,
+        max_bytes=100_000,
+        batch_size=10**6,
+        wake=lambda _full: None,
+        overflow="drop_oldest",
+    )
+    for failing in range(100):
+        while not buffer.put(item(0)):
+            pass
+        large = item(10_000)
+        gc.collect()
+        _testcapi.set_nomemory(failing, failing + 1)
+        try:
+            buffer.put(large)
+        except MemoryError:
+            pass
+        finally:
+            _testcapi.remove_mem_hooks()
+        if buffer.ledger.outstanding != len(buffer):
+            print("allocation", failing, buffer)
+    print("dropped", buffer.ledger)
 
 
 def reach_a_limit() -> None:
@@ -138,6 +176,8 @@ def reach_a_limit() -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "limit":
         reach_a_limit()
+    elif sys.argv[1] == "shed":
+        shed_one_by_one()
     else:
         fail_one_by_one(sys.argv[1])
     sys.stdout.flush()
