@@ -150,12 +150,20 @@ class Journal:
         """Return the streams that were asked for."""
         return list(self._streams.values())
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether a lock that it had is gone, as the program closed all descriptors. One that does
+        not ship can't be opened again: the shipper may have taken its writer for dead."""
+        return not all(one.is_held for one in self._claims)
+
     def open(self) -> None:
         """Make the directory and take both locks, unless they are there; raise SpoolError."""
         with self.lock:
-            if len(self._claims) == len(self._locks) and all(one.is_held for one in self._claims):
+            if len(self._claims) == len(self._locks) and not self.is_lost:
                 return
-            if self._closed or self._opening:  # the latter: by the frame beneath a signal handler
+            lost = self.is_lost and not self.ships
+            # The second is so on top of a frame that opens it, in a signal handler.
+            if self._closed or self._opening or lost:
                 raise SpoolError(f"the journal {self.path} is closed, or not open yet: log later")
             self._opening = True
             try:

@@ -101,10 +101,11 @@ class AppendPipeline:
             while error is not None and monotonic() < deadline and not self.closed:
                 native.sleep(_A_MOMENT)
                 error = self._try_to_put(item)
-        if self.closed and error is not None:
-            return None
         if error is None:
             return ()
+        if self.closed or self._journal.is_lost:
+            self.close(0.0)
+            return None  # for the pipeline that follows, which is another instance
         self.ledger.drop(BUFFER_FULL, item.level, item.topic)
         self.buffer.counts.crowded = True  # the next call looks whether drops are to be reported
         if self._plan.internal_log.may_complain("spool"):

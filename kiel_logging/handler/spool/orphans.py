@@ -118,10 +118,8 @@ class Orphans:
         """Claim what others left since the last look; return whether there is more."""
         found = False
         for directory in self._directories:
-            for orphan in directory.orphans(besides=self._open):
-                if orphan.instance in self._left or orphan.instance in self._open:
-                    orphan.release()
-                elif self._may_seal(orphan):
+            for orphan in directory.orphans(besides={*self._open, *self._left}):
+                if self._may_seal(orphan):
                     self._open[orphan.instance] = orphan
                     self._stampers[orphan.instance] = self._stamper(orphan)
                     self._streams[orphan.instance] = set()
