@@ -79,11 +79,14 @@ def _found_of_nobody(audit: Audit, window: Window) -> dict[str, Found]:
 def _judge_all(audit: Audit, window: Window) -> Iterator[StreamVerdict]:
     recoveries = _recoveries(audit)
     key_fits = any(stream.keyed or not audit.keyed for stream in audit.sealed())
+    named = {key for one in audit.sealed() for keys in one.rotations.values() for key in keys}
     for instance in sorted(audit.instances | set(map(str.encode, recoveries))):
         name = instance.decode("ascii")
         streams, unverified = audit.streams_of(instance), audit.unverified.get(instance)
         reports = _trusted(recoveries.get(name, ()), streams[0])
-        judgement = _Judgement(audit, streams, unverified, window, reports, key_fits=key_fits)
+        judgement = _Judgement(
+            audit, streams, unverified, window, reports, key_fits=key_fits, named=named
+        )
         yield judgement.verdict()
 
 
@@ -249,6 +252,7 @@ class _Judgement:
         reports: Collection[Recovery],
         *,
         key_fits: bool,
+        named: Collection[str],
     ) -> None:
         self._audit = audit
         self._stream, self._others = streams[0], streams[1:]
@@ -256,6 +260,7 @@ class _Judgement:
         self._window = window
         self._reports = reports
         self._key_fits = key_fits
+        self._named = named
         self._account = audit.account(self._stream)
         numbers = self._unverified.numbers
         self._absent = _Absent(
@@ -384,8 +389,10 @@ class _Judgement:
             is_other = not claimed & (self._audit.key_ids | {NO_KEY})
         else:
             is_other = not self._audit.keyed
-        # Where a key fits other streams, a stream that it does not fit is a forgery.
-        return names.OTHER_KEY if is_other and not self._key_fits else names.ALTERED
+        # Where a key fits other streams, a stream that it does not fit is a forgery; but one of
+        # these may say that there is another key.
+        may_be = not self._key_fits or (bool(claimed) and claimed <= set(self._named))
+        return names.OTHER_KEY if is_other and may_be else names.ALTERED
 
     def _find_unproved(self) -> None:
         stream = self._stream

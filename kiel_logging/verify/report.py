@@ -143,10 +143,7 @@ def _because(verdict: TopicVerdict, state: State, strict: bool) -> str:
         found = (f"{name} {counts[name]:,}" for name in verdict.failures(strict=strict))
         return ", ".join(found)
     if verdict.wrong_key:
-        advice = (
-            "is it the right key?" if verdict.keyed else "were they made with a key? --key-file"
-        )
-        return f"not one digest matches; {advice}"
+        return "not one digest matches; which key were they made with? --key-file"
     if not verdict.streams:
         return f"no number in {counted(verdict.records, 'records')}"
     if state is State.UNCHECKED:

@@ -8,7 +8,7 @@ and by some bytes for each checkpoint, and not with the topic. Anybody who can w
 import json
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,8 +65,8 @@ def load(path: Path, audits: Mapping[str, Audit], registry: Registry, read: Read
         content = None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise CannotVerify(f"--state: {path} is no state of this release: remove it to read all")
-    if content["audits"].keys() != audits.keys() or any(
-        one["keys"] != sorted(audits[name].key_ids) for name, one in content["audits"].items()
+    if content["audits"].keys() != audits.keys() or not all(
+        _fits(one, audits[name].key_ids) for name, one in content["audits"].items()
     ):
         raise CannotVerify(
             f"--state: {path} is of other topics, checkpoints or keys: name another file for these"
@@ -76,6 +76,13 @@ def load(path: Path, audits: Mapping[str, Audit], registry: Registry, read: Read
     for name, one in content["audits"].items():
         _into_audit(audits[name], one)
     _into_registry(registry, content["registry"])
+
+
+def _fits(content: Mapping[str, Any], key_ids: Set[str]) -> bool:
+    """Whether a state is of these keys, or of some of them and of no record that others may have
+    sealed: a key may be added before it is used."""
+    known = set(content["keys"])
+    return known == key_ids or (known < key_ids and not content["unverified"])
 
 
 def settle(audits: Mapping[str, Audit]) -> None:
@@ -118,7 +125,11 @@ def _into_audit(audit: Audit, content: Mapping[str, Any]) -> None:
         found.places.update(map(_pair, places))
         found.claims.update(Claim(*one) for one in claims)
     for kind, stream in content["streams"]:
-        _into_stream(audit.restore(kind, stream["instance"]), stream)
+        restored = audit.restore(kind, stream["instance"])
+        _into_stream(restored, stream)
+        if restored.keyed and not restored.spans and len(audit.key_ids) > len(content["keys"]):
+            (key_id,) = content["keys"]  # with one key nothing else was noted
+            restored.spans[key_id] = Span(restored.first, restored.last, restored.intact)
 
 
 def _pair(pair: tuple[int, list[int]]) -> tuple[int, list[int]]:

@@ -103,7 +103,9 @@ class TopicVerdict:
     @property
     def wrong_key(self) -> bool:
         """Whether digests with another key are all that is there."""
-        return bool(self.streams) and all(names.OTHER_KEY in one.findings for one in self.streams)
+        return bool(self.streams) and all(
+            names.OTHER_KEY in one.findings and not one.records for one in self.streams
+        )
 
     @property
     def proof(self) -> Proof:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler
+from kiel_logging.cli import main
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import logger_to
 from tests.support.kafka import KafkaCluster
@@ -149,3 +150,54 @@ say(statuses=wait(*children))
     assert (status, harm(report)) == (0, {})
     assert sorted(one["last"] for one in report["instances"]) == [4, 102, 102, 102, 102]
     assert len({one["process"] for one in report["instances"]}) == 5
+
+
+def test_a_stream_whose_key_changes(
+    kafka_4: KafkaCluster, topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is complete with both keys, though its program was killed behind the change; a record of
+    each key has a proof, which needs no Kafka and no key."""
+    kafka_4.create_topic(topic)
+    kafka_4.create_topic(f"{topic}-cp")
+    openssl = ["openssl", "genpkey", "-algorithm", "ed25519", "-out", "host.pem"]
+    subprocess.run(openssl, cwd=tmp_path, check=True)
+    openssl = ["openssl", "pkey", "-in", "host.pem", "-pubout", "-out", "host.pub"]
+    subprocess.run(openssl, cwd=tmp_path, check=True)
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text(_SECRET)
+    new.write_text(f"another-{_SECRET}")
+    options: dict[str, Any] = {
+        "chain": True,
+        "sign": True,
+        "checkpoint_topic": f"{topic}-cp",
+        "endorse_key": {"file": str(tmp_path / "host.pem")},
+        "spool": "always",
+        "spool_dir": str(tmp_path / "spool"),
+    }
+    code = f"""
+handler = make(topic={topic!r}, chain_key={{"file": {str(old)!r}}})
+for number in range(100): log.info("%d", number)
+handler.flush()
+handler.rotate_key({{"file": {str(new)!r}}})
+for number in range(100): log.info("%d", number)
+handler.flush()
+for number in range(100): log.info("%d", number)
+os.kill(os.getpid(), 9)
+"""
+    killed = run_by_hand(code, brokers=kafka_4.bootstrap, **options)
+    assert killed.returncode == -9, killed.stderr
+    keys = [{"file": str(new)}, {"file": str(old)}]
+    successor = KafkaHandler(kafka_4.bootstrap, topic, chain_key=keys, **options)
+    with closing(successor), successor.receipts(_PATIENCE_S) as receipts:
+        logger_to(successor).info("next")
+    words = ["--key-file", str(old), "--key-file", str(new)]
+    words += ["--trust", str(tmp_path / "host.pub"), "--checkpoints", f"{topic}-cp"]
+    status, report = verify(kafka_4, topic, None, *words)
+    assert (status, report["proof"], set(report["counts"]) - {"repeated"}) == (0, "key", set())
+    assert verify(kafka_4, topic, None, *words[:2])[0] == 2
+    place = ["--brokers", ",".join(kafka_4.bootstrap), "--topic", topic, "--partition", "0"]
+    for offset, number in ((0, 1), (receipts[0].offset, 2)):
+        assert main(["prove", *place, "--offset", str(offset)]) == 0
+        (tmp_path / "proof").write_text(capsys.readouterr().out)
+        assert main(["verify", "--proof", str(tmp_path / "proof"), *words[4:6]]) == 0
+        assert f"has number {number} of" in capsys.readouterr().out

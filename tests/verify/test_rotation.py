@@ -12,6 +12,7 @@ from kiel_logging.verify import state
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.evidence import Registry
 from kiel_logging.verify.judge import judge
+from kiel_logging.verify.options import CannotVerify
 from tests.support.stamper import Stamped, Stamper
 from tests.verify.topic import audited, found, harm
 
@@ -104,23 +105,47 @@ def test_one_key_checks_its_own_part(key: bytes) -> None:
     assert found([RECORDS[:at] + RECORDS[at + 1 :]], secret=key).keys() == {"other_key", "removed"}
 
 
-@pytest.mark.parametrize("cut", [100, AT, AT + 1, 300])
-def test_a_later_run_continues_over_it(cut: int, tmp_path: Path) -> None:
-    """With the state of one that has read up to any record; and it stays small."""
-
-    def audit() -> tuple[Audit, Registry]:
+def continued(
+    path: Path, records: list[Stamped], cut: int, first: tuple[bytes, ...] = KEYS
+) -> Audit:
+    """The audit of a second run, which has both keys; the first one has read up to a record."""
+    for part, keys in ((range(cut), first), (range(cut, len(records)), KEYS)):
         registry = Registry()
-        return Audit("t", tuple(map(Chain.of, KEYS)), registry), registry
-
-    path = tmp_path / "state"
-    for part in (range(cut), range(cut, len(RECORDS))):
-        now, registry = audit()
+        now = Audit("t", tuple(map(Chain.of, keys)), registry)
         state.load(path, {"t": now}, registry, {})
         for offset in part:
-            key, value, headers = RECORDS[offset]
+            key, value, headers = records[offset]
             now.add(0, offset, 1_000 + offset, key, value, list(headers))
         state.settle({"t": now})
         state.save(path, {"t": now}, registry, {})
+    return now
+
+
+@pytest.mark.parametrize("cut", [100, AT, AT + 1, 300])
+def test_a_later_run_continues_over_it(cut: int, tmp_path: Path) -> None:
+    """With the state of one that has read up to any record; and it stays small."""
+    now = continued(tmp_path / "state", RECORDS, cut)
     assert harm(judge(now, "t")) == harm(audited([RECORDS], secret=KEYS)) == {}
     (stream,) = now.streams()
     assert stream.settled >= 380
+
+
+def test_a_later_run_may_have_a_further_key(tmp_path: Path) -> None:
+    """If nothing is sealed with it yet; then it counts from its rotation on alone."""
+    now = continued(tmp_path / "whole", RECORDS, AT, KEYS[:1])
+    assert harm(judge(now, "t")) == {}
+    now = continued(tmp_path / "forged", foreign(RECORDS[:AT], NEW), AT, KEYS[:1])
+    assert harm(judge(now, "t")) == {"forked": 3}
+    with pytest.raises(CannotVerify, match="of other topics, checkpoints or keys"):
+        continued(tmp_path / "late", RECORDS, AT + 5, KEYS[:1])
+
+
+def test_a_rotation_says_that_other_streams_may_have_another_key() -> None:
+    """Which was not given. A stream that claims any further key is a forgery, as a key fits."""
+    later, guessed = (Stamper("b" * 32, secret=key) for key in (NEW, b"a key that nobody knows"))
+    for stamper, name in ((later, "other_key"), (guessed, "altered")):
+        other = [stamper.start(), stamper.stamp(b"x"), stamper.end()]
+        assert found([RECORDS, other], secret=OLD) == {
+            "other_key": 201 + 3 * (name == "other_key"),
+            **({} if name == "other_key" else {name: 3}),
+        }
