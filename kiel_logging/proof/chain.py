@@ -81,8 +81,7 @@ class Chain:
     @classmethod
     def of(cls, key: bytes | None = None) -> Self:
         """Return the chain of ``key``, or the one without a key."""
-        begin = begin_in_python(key) if Seal is None else Seal(key).begin
-        is_keyed = key is not None
+        begin, is_keyed = begin_with(key), key is not None
         del key
         key_id = begin(b"")(b"", _KEY_ID)[:_KEY_ID_SIZE].hex() if is_keyed else NO_KEY
         return cls(key_id, begin)
@@ -120,6 +119,11 @@ class Keyring:
         """Have streams begin with ``chain`` from now on; the others stay."""
         self._chains[chain.key_id] = chain
         self.current = chain
+
+
+def begin_with(key: bytes | None) -> Callable[[bytes], Digest]:
+    """Return the function that begins the digests of streams with ``key``."""
+    return begin_in_python(key) if Seal is None else Seal(key).begin
 
 
 def begin_in_python(key: bytes | None) -> Callable[[bytes], Digest]:

@@ -5,8 +5,8 @@
     pages.py stream.py events.py audit.py     notes on each record
     evidence.py                               and on signed checkpoints
     looking.py judge.py                       the findings that follow
-    names.py verdict.py                       each finding and its name; the verdict
-    client.py reader.py                       from Kafka to the audit
+    names.py                                  each finding and its name; the verdict
+    reader.py                                 from Kafka to the audit
     report.py                                 for people, for programs
     command.py options.py verification.py     the command, once or for ever
     state.py                                  runs that continue others

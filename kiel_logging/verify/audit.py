@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from kiel_logging.proof import headers as names
 from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, ROTATION_SIZE, Chain, Digest
 from kiel_logging.proof.instances import INSTANCE
-from kiel_logging.records import Header
+from kiel_logging.records import Record
 from kiel_logging.verify import events, pages
 from kiel_logging.verify.events import Claim, Report
 from kiel_logging.verify.evidence import Account, Registry
@@ -117,26 +117,17 @@ class Audit:
         """Whether any key was given."""
         return bool(self.key_ids)
 
-    def add(
-        self,
-        partition: int,
-        offset: int,
-        timestamp: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: list[Header] | None,
-    ) -> None:
+    def add(self, partition: int, offset: int, record: Record) -> None:
         """Note one record."""
         self.records += 1
         place = partition << PLACE_BITS | offset
-        marks = dict(headers) if headers else {}
+        marks = dict(record.headers)
         link = marks.get(names.CHAIN)
         instance, number = marks.get(names.INSTANCE), marks.get(names.SEQUENCE)
         if self._has_checkpoints and names.EVENT in marks:
             self._add_evidence(marks.get(names.DETAILS))
         if (
-            not headers
-            or instance is None
+            instance is None
             or number is None
             or not _is_number(number)
             or not (instance in self._sources or instance in self._plain or _is_instance(instance))
@@ -146,11 +137,11 @@ class Audit:
         sequence = int(number)
         if link is None:
             stream = self._plain.get(instance) or self._open(self._plain, instance)
-            prev, own = 0, hash((key, value, tuple(headers)))
+            prev, own = 0, hash(record[:3])
         else:
-            source = self._verified(instance, key, value, headers, link)
+            source = self._verified(instance, record, link)
             if source is None:
-                self._add_unverified(instance, sequence, place, key, value, headers, link)
+                self._add_unverified(instance, sequence, place, record, link)
                 return
             stream = source.stream
             if source.span is not None:
@@ -160,7 +151,7 @@ class Audit:
         if stream is None:
             self.uncounted += 1
             return
-        stream.add(sequence, prev, own, place, timestamp)
+        stream.add(sequence, prev, own, place, record.timestamp)
         if names.EVENT in marks:
             details, rotates = marks.get(names.DETAILS), len(link or b"") == ROTATION_SIZE
             report = Report(stream, self.topic, sequence, details, rotates=rotates)
@@ -189,22 +180,15 @@ class Audit:
         self.records += 1
         self._add_unreadable(partition << PLACE_BITS | offset)
 
-    def _verified(
-        self,
-        instance: bytes,
-        key: bytes | None,
-        value: bytes | None,
-        headers: list[Header],
-        link: bytes,
-    ) -> _Source | None:
+    def _verified(self, instance: bytes, record: Record, link: bytes) -> _Source | None:
         """Return which source of the instance made the digest of a record; None for none."""
         # The link has to be the last header: a copy of it in front is covered by the digest.
-        if headers[-1][0] != names.CHAIN or len(link) not in (LINK_SIZE, ROTATION_SIZE):
+        if record.headers[-1][0] != names.CHAIN or len(link) not in (LINK_SIZE, ROTATION_SIZE):
             return None
         prev, own = link[:DIGEST_SIZE], link[DIGEST_SIZE:]
-        body = encode_body(key, value, headers[:-1])
+        body = encode_body(record.key, record.value, record.headers[:-1])
         if len(link) == ROTATION_SIZE:
-            return self._rotated(instance, headers, prev, own, body)
+            return self._rotated(instance, dict(record.headers), prev, own, body)
         source = self._sources.get(instance)
         if source is not None and source.digest(prev, body) == own:
             return source
@@ -216,11 +200,15 @@ class Audit:
         return None
 
     def _rotated(
-        self, instance: bytes, headers: list[Header], prev: bytes, digests: bytes, body: bytes
+        self,
+        instance: bytes,
+        marks: dict[str, bytes | None],
+        prev: bytes,
+        digests: bytes,
+        body: bytes,
     ) -> _Source | None:
         """Return the source of a record that changes the key: both of its digests have to match, as
         far as their keys were given; None if one does not, or neither key was given."""
-        marks = dict(headers)
         if marks.get(names.EVENT) != names.ROTATION.encode():
             return None
         ids = events.rotation(marks.get(names.DETAILS))
@@ -263,14 +251,7 @@ class Audit:
         return stream
 
     def _add_unverified(
-        self,
-        instance: bytes,
-        number: int,
-        place: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: list[Header],
-        link: bytes,
+        self, instance: bytes, number: int, place: int, record: Record, link: bytes
     ) -> None:
         found = self.unverified.get(instance)
         if found is None:
@@ -282,25 +263,17 @@ class Audit:
         note(found.places, place)
         if self._for_strangers.take(_A_NUMBER):
             found.numbers.add(number)
-        marks = dict(headers)
+        marks = dict(record.headers)
         claim = events.claim(marks.get(names.EVENT), marks.get(names.DETAILS))
         if claim is not None and len(found.claims) < _MOST_CLAIMS:
             found.claims.add(claim)
-            found.renamed |= self._is_of(claim.topic, instance, key, value, headers, link)
+            found.renamed |= self._is_of(claim.topic, instance, record, link)
 
-    def _is_of(
-        self,
-        topic: str,
-        instance: bytes,
-        key: bytes | None,
-        value: bytes | None,
-        headers: list[Header],
-        link: bytes,
-    ) -> bool:
+    def _is_of(self, topic: str, instance: bytes, record: Record, link: bytes) -> bool:
         """Whether a record is as it was sent, to another topic."""
         if topic == self.topic or len(link) != LINK_SIZE or not topic.isascii():
             return False
-        body = encode_body(key, value, headers[:-1])
+        body = encode_body(record.key, record.value, record.headers[:-1])
         return any(
             chain.digest(topic, instance.decode("ascii"))(link[:DIGEST_SIZE], body)
             == link[DIGEST_SIZE:]

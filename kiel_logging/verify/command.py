@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -158,6 +159,7 @@ def _add_watch_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("more than once").add_argument
     add(
         "--state",
+        type=Path,
         metavar="FILE",
         help="continue where the last run with this file ended, and find what changed behind it; "
         "only the verifier may write to it",
@@ -238,30 +240,17 @@ def options_of(arguments: argparse.Namespace) -> VerifyOptions:
     """
     if (arguments.state or arguments.watch) and (arguments.since or arguments.until):
         raise CannotVerify("--state and --watch read all that is new: leave --since, --until out")
-    return VerifyOptions(
-        topics=tuple(dict.fromkeys(arguments.topic)),
-        config=arguments.config,
-        brokers=arguments.brokers,
-        chains=_chains(arguments),
-        trusted=tuple(map(_public_key, arguments.trust)),
-        state=None if arguments.state is None else Path(arguments.state),
-        watch=arguments.watch,
-        interval=arguments.interval,
-        metrics=arguments.metrics,
-        exit=arguments.exit,
-        checkpoints=tuple(dict.fromkeys(arguments.checkpoints)),
-        authority=_authority(arguments.tsa) if arguments.tsa else None,
-        origin=arguments.origin,
-        since=arguments.since,
-        until=arguments.until,
-        running=arguments.running or arguments.watch,
-        grace=arguments.grace,
-        uncommitted=arguments.uncommitted,
-        strict=arguments.strict,
-        json=arguments.json,
-        timeout=arguments.timeout,
-        memory=arguments.memory,
-    )
+    given = vars(arguments)
+    options = {one.name: given[one.name] for one in fields(VerifyOptions) if one.name in given}
+    options |= {
+        "topics": tuple(dict.fromkeys(arguments.topic)),
+        "chains": _chains(arguments),
+        "trusted": tuple(map(_public_key, arguments.trust)),
+        "checkpoints": tuple(dict.fromkeys(arguments.checkpoints)),
+        "authority": _authority(arguments.tsa) if arguments.tsa else None,
+        "running": arguments.running or arguments.watch,
+    }
+    return VerifyOptions(**options)
 
 
 def _chains(arguments: argparse.Namespace) -> tuple[Chain, ...]:

@@ -25,9 +25,9 @@ from kiel_logging.proof.instances import began_at
 from kiel_logging.verify import looking, names
 from kiel_logging.verify.audit import Audit, Unverified
 from kiel_logging.verify.evidence import NOTHING, Account
+from kiel_logging.verify.names import Example, Found, StreamVerdict, TopicVerdict
 from kiel_logging.verify.pages import PLACE_BITS
 from kiel_logging.verify.stream import EXAMPLES, Range, Recovery, Stream
-from kiel_logging.verify.verdict import Example, Found, StreamVerdict, TopicVerdict
 from kiel_logging.verify.window import WHOLE, Excuses, Window
 
 _ON_THEIR_WAY: Final = {names.OVERDUE, names.TRUNCATED, names.VANISHED}

@@ -106,25 +106,18 @@ FOR_STRANGERS: Final = 64 * 1024**2
 
 
 class Room:
-    """Memory that is given out, until there is no more.
+    """Memory that is given out, until there is no more."""
 
-    Attributes:
-        exceeded: how often it did not suffice.
-    """
-
-    __slots__ = ("_left", "exceeded")
+    __slots__ = ("_left",)
 
     def __init__(self, size: int = DEFAULT) -> None:
         self._left = size
-        self.exceeded = 0
 
     def take(self, size: int) -> bool:
         """Return whether there is room for ``size`` bytes, which is taken then."""
-        if size > self._left:
-            self.exceeded += 1
-            return False
-        self._left -= size
-        return True
+        suffices = size <= self._left
+        self._left -= size * suffices
+        return suffices
 
     def give(self, size: int) -> None:
         """Take room back."""

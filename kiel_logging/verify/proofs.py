@@ -18,7 +18,7 @@ from kiel_logging.proof import headers as names
 from kiel_logging.proof import tree
 from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, ROTATION_SIZE, Chain
 from kiel_logging.proof.checkpoints import Checkpoint, Evidence
-from kiel_logging.records import Header
+from kiel_logging.records import Header, Record
 from kiel_logging.verify.events import details_of, evidence
 from kiel_logging.verify.options import CannotVerify
 from kiel_logging.wire.record_body import encode_body
@@ -195,18 +195,9 @@ class _Collected:
         self.leaves: dict[str, dict[int, tuple[bytes, bytes]]] = {}
         self.evidence: list[tuple[Evidence, bytes]] = []
 
-    def add(
-        self,
-        partition: int,
-        offset: int,
-        timestamp: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: list[Header] | None,
-    ) -> None:
+    def add(self, partition: int, offset: int, read: Record) -> None:
         """Note one record."""
-        del timestamp
-        record = Stored(key, value, headers or [])
+        record = Stored(*read[:3])
         if (partition, offset) == self.place:
             self.record = record
         place = record.place
@@ -231,9 +222,8 @@ class _Collected:
 
 def _proof(arguments: argparse.Namespace) -> dict[str, Any]:
     from kiel_logging.verify import reader
-    from kiel_logging.verify.client import consumer_config
 
-    config = consumer_config(arguments.config, arguments.brokers)
+    config = reader.consumer_config(arguments.config, arguments.brokers)
     place = arguments.topic, arguments.partition, arguments.offset
     timestamp = reader.time_of(config, place, arguments.timeout)
     around = reader.Span(since=timestamp - _AROUND_MS, until=timestamp + _AROUND_MS)

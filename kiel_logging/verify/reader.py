@@ -1,5 +1,8 @@
 """From Kafka to the audits: every record of some topics, from end to end.
 
+Clients are configured by the command line and by a librdkafka or Java configuration. One table says
+which of our options has which name at librdkafka.
+
 The ends are those of when the reading begins: a topic that is written all the time has no other.
 Where something is absent that may be on its way, it reads on for a while.
 """
@@ -14,10 +17,17 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Assignment
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 
-from kiel_logging.confluent import is_end, reason, watermarks
-from kiel_logging.records import Header, TopicPartition
+from kiel_logging.config.credentials import Secret
+from kiel_logging.config.properties import options_from
+from kiel_logging.confluent import READ_ALL, is_end, reason, watermarks
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.records import Record, TopicPartition
 from kiel_logging.verify.options import CannotVerify
+from kiel_logging.verify.window import Retention
 
 _MESSAGES: Final = 500
 """At once: few calls, and no more than processors keep in their caches."""
@@ -27,6 +37,106 @@ _WAIT_S: Final = 0.2
 _NO_OFFSET: Final = -1
 _LOOK_AGAIN_S: Final = 0.5
 _COMMITTED: Final = "read_committed"
+
+
+_CONSUMER: Final = {
+    **READ_ALL,
+    "group.id": "kiel-verify",
+    "client.id": "kiel-verify",
+    "allow.auto.create.topics": False,
+    # Records that are deleted while they are read must not be skipped in silence.
+    "auto.offset.reset": "error",
+    "check.crcs": True,
+    # Ahead of the checker, for each partition; by default it would be 100,000 records of each.
+    "queued.min.messages": 10_000,
+    "queued.max.messages.kbytes": 16 * 1024,
+    # When that much is there, the next records are asked for after so long; by default a second.
+    "fetch.queue.backoff.ms": 10,
+    # Other partitions are asked for when this answer is there; by default that may take 500.
+    "fetch.wait.max.ms": 50,
+}
+
+
+def _same(value: Any) -> Any:
+    return value.read() if isinstance(value, Secret) else value
+
+
+def _endpoint_algorithm(checked: bool) -> str:
+    return "https" if checked else "none"
+
+
+_NAMES: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+    "brokers": ("bootstrap.servers", _same),
+    "security_protocol": ("security.protocol", _same),
+    "ssl_cafile": ("ssl.ca.location", _same),
+    "ssl_certfile": ("ssl.certificate.location", _same),
+    "ssl_keyfile": ("ssl.key.location", _same),
+    "ssl_password": ("ssl.key.password", _same),
+    "ssl_check_hostname": ("ssl.endpoint.identification.algorithm", _endpoint_algorithm),
+    "ssl_verify_certificate": ("enable.ssl.certificate.verification", _same),
+    "sasl_mechanism": ("sasl.mechanism", _same),
+    "sasl_username": ("sasl.username", _same),
+    "sasl_password": ("sasl.password", _same),
+}
+
+
+def connection_config(consumer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what any client of the same brokers is configured with."""
+    names = {name for name, _ in _NAMES.values()} | {"client.id", "log_level"}
+    return {name: value for name, value in consumer.items() if name in names}
+
+
+def consumer_config(
+    config: str | None, brokers: str | None, *, uncommitted: bool = False
+) -> dict[str, Any]:
+    """Return the configuration of a consumer; ``brokers`` win over those of the file ``config``.
+
+    Raises:
+        CannotVerify: the file can't be read or makes no sense, or no brokers are named.
+    """
+    try:
+        options = options_from(config) if config else {}
+    except ConfigurationError as error:
+        raise CannotVerify(str(error)) from error
+    if brokers:
+        options["brokers"] = brokers
+    if not options.get("brokers"):
+        raise CannotVerify("no brokers: give --brokers, or bootstrap.servers in --config")
+    if "ssl_certfile" in options:
+        options.setdefault("ssl_keyfile", options["ssl_certfile"])  # Java's stores hold both
+    theirs = {
+        name: convert(options[ours]) for ours, (name, convert) in _NAMES.items() if ours in options
+    }
+    isolation = "read_uncommitted" if uncommitted else "read_committed"
+    return {**_CONSUMER, **theirs, "isolation.level": isolation}
+
+
+_MOST_S: Final = 10.0
+_FOR_EVER: Final = -1
+
+
+def retention(config: Mapping[str, Any], topic: str, timeout: float) -> Retention | None:
+    """Return the retention of ``topic``; None if the brokers don't say.
+
+    Args:
+        config: the consumer's.
+        topic: its name.
+        timeout: seconds to wait.
+    """
+    settings: dict[str, Any] = {**connection_config(config), "error_cb": lambda _: None}
+    admin = AdminClient(settings)
+    asked = ConfigResource(ResourceType.TOPIC, topic)
+    seconds = min(timeout, _MOST_S)
+    try:
+        answers = admin.describe_configs([asked], request_timeout=seconds)
+        found = answers[asked].result(seconds)
+        ms, size = (int(found[name].value) for name in ("retention.ms", "retention.bytes"))
+        deletes = "delete" in found["cleanup.policy"].value
+    except (KafkaException, KeyError, TypeError, ValueError, TimeoutError):
+        return None
+    if not deletes:
+        return Retention(None)
+    return Retention(None if ms == _FOR_EVER else ms, by_size=size != _FOR_EVER)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,15 +186,7 @@ class Sink(Protocol):
             newest: where the last message of each partition is kept.
         """
 
-    def add(
-        self,
-        partition: int,
-        offset: int,
-        timestamp: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: list[Header] | None,
-    ) -> None:
+    def add(self, partition: int, offset: int, record: Record) -> None:
         """Take one."""
 
     def add_unreadable(self, partition: int, offset: int) -> None:
@@ -192,11 +294,11 @@ def _continued(consumer: Consumer, extents: Extents, read: Read, timeout: float)
         for at, one in extents.items()
         if at in read and one.start <= read[at].offset and read[at].end <= one.end
     }
-    hashes = _hashes(consumer, {at: one.offset for at, one in there.items()}, timeout)
+    found = _messages_at(consumer, {at: one.offset for at, one in there.items()}, timeout)
     continued = dict(extents)
     for at in extents.keys() & read.keys():
         one, newest = extents[at], read[at]
-        is_other = at in there and hashes.get(at) != newest.hash
+        is_other = at in there and (found[at] is None or hash_of(found[at]) != newest.hash)
         continued[at] = replace(
             one,
             start=newest.start,
@@ -206,11 +308,11 @@ def _continued(consumer: Consumer, extents: Extents, read: Read, timeout: float)
     return continued
 
 
-def _hashes(
+def _messages_at(
     consumer: Consumer, offsets: Mapping[TopicPartition, int], timeout: float
-) -> dict[TopicPartition, str | None]:
-    """Return the hashes of the records at these offsets; None where there is none any more."""
-    found: dict[TopicPartition, str | None] = {}
+) -> dict[TopicPartition, Any]:
+    """Return the records at these offsets; None where there is none any more."""
+    found: dict[TopicPartition, Any] = {}
     consumer.assign([Assignment(*at, offset) for at, offset in offsets.items()])
     deadline = time.monotonic() + timeout
     while missing := offsets.keys() - found.keys():
@@ -221,7 +323,7 @@ def _hashes(
         for message in messages:
             at = TopicPartition(message.topic(), message.partition())
             is_there = not is_end(message) and message.offset() == offsets[at]
-            found.setdefault(at, hash_of(message) if is_there else None)
+            found.setdefault(at, message if is_there else None)
     return found
 
 
@@ -231,21 +333,20 @@ def time_of(config: Mapping[str, Any], place: tuple[str, int, int], timeout: flo
     Raises:
         CannotVerify: there is none, or no broker answers.
     """
+    at, offset = TopicPartition(*place[:2]), place[2]
     try:
         with closing(Consumer({**config, "error_cb": lambda _: None})) as consumer:
-            low, high = watermarks(consumer, TopicPartition(*place[:2]), timeout)
-            if low <= place[2] < high:
-                consumer.assign([Assignment(*place)])
-                deadline = time.monotonic() + timeout
-                while time.monotonic() < deadline:
-                    message: Any = consumer.poll(_WAIT_S)
-                    if message is not None and not is_end(message):
-                        timestamp: int = message.timestamp()[1]
-                        return timestamp
+            low, high = watermarks(consumer, at, timeout)
+            if low <= offset < high:
+                message = _messages_at(consumer, {at: offset}, timeout)[at]
+                if message is not None:
+                    timestamp: int = message.timestamp()[1]
+                    return timestamp
     except KafkaException as error:
         raise CannotVerify(reason(error)) from error
-    topic, partition, offset = place
-    raise CannotVerify(f"there is no record at offset {offset} of partition {partition} of {topic}")
+    raise CannotVerify(
+        f"there is no record at offset {offset} of partition {at.partition} of {at.topic}"
+    )
 
 
 def hash_of(message: Any) -> str:
@@ -368,8 +469,8 @@ class _Reading:
         except UnicodeDecodeError:  # none of our clients wrote that
             self._audit.add_unreadable(partition, offset)
             return
-        timestamp = message.timestamp()[1]
-        self._audit.add(partition, offset, timestamp, message.key(), message.value(), headers)
+        content = message.key(), message.value(), tuple(headers or ())
+        self._audit.add(partition, offset, Record(*content, message.timestamp()[1]))
 
     def _leave(self) -> None:
         done = [at for at, end in self._ends.items() if self._at[at] >= end]

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from kiel_logging.printable import counted, printable
 from kiel_logging.verify import names
-from kiel_logging.verify.verdict import Example, Found, Proof, State, StreamVerdict, TopicVerdict
+from kiel_logging.verify.names import Example, Found, Proof, State, StreamVerdict, TopicVerdict
 
 _ROWS: Final = 50
 """Of instances, those that are not complete first; thousands would hide what matters."""

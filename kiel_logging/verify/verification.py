@@ -21,12 +21,11 @@ from kiel_logging.proof.checkpoints import Evidence
 from kiel_logging.proof.timestamps import Authority
 from kiel_logging.verify import names, reader, state
 from kiel_logging.verify.audit import Audit
-from kiel_logging.verify.client import consumer_config, retention
 from kiel_logging.verify.evidence import Registry
 from kiel_logging.verify.judge import judge, waits
+from kiel_logging.verify.names import State, TopicVerdict
 from kiel_logging.verify.options import CannotVerify, VerifyOptions
 from kiel_logging.verify.report import document, report
-from kiel_logging.verify.verdict import State, TopicVerdict
 from kiel_logging.verify.window import Part, Window
 
 _STATUS: Final = {State.COMPLETE: 0, State.INCOMPLETE: 1, State.UNCHECKED: 2}
@@ -132,7 +131,7 @@ class _Run:
 
     def __init__(self, options: VerifyOptions) -> None:
         self._options = options
-        self._config = consumer_config(
+        self._config = reader.consumer_config(
             options.config, options.brokers, uncommitted=options.uncommitted
         )
         self._registry = Registry(options.trusted, memory=options.memory)
@@ -199,7 +198,7 @@ class _Run:
     def _verdict(self, topic: str, audit: Audit, extents: reader.Extents) -> TopicVerdict:
         window = replace(self.window(topic, extents), now=time.time_ns() // 1_000_000)
         if any(part.front for part in window.parts.values()) and window.since is None:
-            kept = retention(self._config, topic, self._options.timeout)
+            kept = reader.retention(self._config, topic, self._options.timeout)
             window = replace(window, retention=kept)
         return judge(audit, topic, window)
 

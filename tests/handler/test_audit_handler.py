@@ -18,7 +18,7 @@ from kiel_logging import AuditHandler
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.audit_logger import AuditLogger
 from kiel_logging.proof.chain import Chain
-from kiel_logging.verify.verdict import Proof
+from kiel_logging.verify.names import Proof
 from tests.handler.process.child import run_by_hand
 from tests.handler.shipped import QUICK, Collecting, messages, stored
 from tests.support.stamps import audited, events

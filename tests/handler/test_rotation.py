@@ -15,7 +15,7 @@ import pytest
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.proof.chain import Chain
-from kiel_logging.verify.verdict import Proof, State
+from kiel_logging.verify.names import Proof, State
 from tests.handler.process.child import run_by_hand
 from tests.handler.shipped import (
     QUICK,

@@ -19,10 +19,11 @@ from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler import signing
 from kiel_logging.proof.chain import Chain
 from kiel_logging.proof.checkpoints import Evidence
+from kiel_logging.records import Record
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.evidence import Registry
 from kiel_logging.verify.judge import judge
-from kiel_logging.verify.verdict import Proof, TopicVerdict
+from kiel_logging.verify.names import Proof, TopicVerdict
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import MakeHandler, logger_to, refuse_everything
 from tests.support import c2sp
@@ -56,7 +57,9 @@ def verdicts(
         for partition, records in cluster.records(audit.topic).items():
             for one in records:
                 headers = list(one.headers)
-                audit.add(partition, one.offset, one.timestamp, one.key, one.value, headers)
+                audit.add(
+                    partition, one.offset, Record(one.key, one.value, tuple(headers), one.timestamp)
+                )
     return [judge(audit, audit.topic) for audit in audits]
 
 

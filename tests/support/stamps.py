@@ -7,9 +7,10 @@ from typing import Protocol
 
 from kiel_logging.proof.chain import Chain
 from kiel_logging.proof.headers import NAMES
+from kiel_logging.records import Record
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.judge import judge
-from kiel_logging.verify.verdict import TopicVerdict
+from kiel_logging.verify.names import TopicVerdict
 from kiel_logging.verify.window import WHOLE, Window
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -71,7 +72,9 @@ def audited(
     audit = Audit(topic, tuple(map(Chain.of, secrets)))
     for partition, records in partitions.items():
         for one in records:
-            audit.add(partition, one.offset, one.timestamp, one.key, one.value, list(one.headers))
+            audit.add(
+                partition, one.offset, Record(one.key, one.value, tuple(one.headers), one.timestamp)
+            )
     return judge(audit, topic, window)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from kiel_logging.proof.chain import Chain
+from kiel_logging.records import Record
 from kiel_logging.verify import pages
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.judge import judge
-from kiel_logging.verify.verdict import Example, Proof, State
+from kiel_logging.verify.names import Example, Proof, State
 from tests.support.stamper import Stamped, Stamper
 from tests.verify.topic import Partitions, audited, found, harm, shipped
 
@@ -305,9 +306,9 @@ def test_no_more_is_kept_than_is_shown() -> None:
     """Of a topic that is all repeats, or all altered, too."""
     audit = Audit("t", [Chain.of(b"another key")])
     for offset, record in enumerate(shipped(300, stamper=Stamper(secret=b"s"))[0]):
-        audit.add(0, offset, 0, record.key, record.value, list(record.headers))
-        audit.add(1, offset, 0, None, b"", list(plain(1)[0][0].headers))
-        audit.add(2, offset, 0, None, b"", [])
+        audit.add(0, offset, Record(*record, 0))
+        audit.add(1, offset, Record(None, b"", plain(1)[0][0].headers, 0))
+        audit.add(2, offset, Record(None, b"", (), 0))
     altered, (plain_one,) = audit.unverified[b"a" * 32], audit.streams_of(b"a" * 32)
     assert (altered.count, plain_one.repeats, audit.unmarked) == (302, 301, 302)
     assert [len(places) for places in altered.places.values()] == [10]
@@ -525,7 +526,7 @@ def test_several_keys() -> None:
     streams = [Stamper(A, secret=OTHER), Stamper(B, secret=SECRET)]
     for partition, stamper in enumerate(streams):
         for offset, (key, value, headers) in enumerate(shipped(5, stamper=stamper)[0]):
-            audit.add(partition, offset, 0, key, value, list(headers))
+            audit.add(partition, offset, Record(key, value, tuple(headers), 0))
     assert judge(audit, "t").counts() == {}
 
 
@@ -629,7 +630,7 @@ def crowd(*, count: int, secret: bytes | None = None) -> Audit:
         stamper = Stamper(f"{number % 500:032x}")
         stamper.sequence = number * 1_000
         key, value, headers = stamper.stamp(b"")
-        audit.add(0, number, 0, key, value, list(headers))
+        audit.add(0, number, Record(key, value, tuple(headers), 0))
     return audit
 
 
@@ -650,7 +651,7 @@ def test_people_without_the_key_cost_no_memory(monkeypatch: pytest.MonkeyPatch) 
     for offset in range(2_000):
         number = str(offset + 1).encode()
         marks = [("kiel-instance", b"%032x" % offset), ("kiel-sequence", number)]
-        audit.add(0, offset, 0, None, b"", [*marks, ("kiel-chain", bytes(64))])
+        audit.add(0, offset, Record(None, b"", (*marks, ("kiel-chain", bytes(64))), 0))
     assert len(audit.unverified) <= 10
     told = judge(audit, "t")
     assert told.counts()["altered"] == 2_000

@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kiel_logging.proof.chain import Chain
 from kiel_logging.proof.checkpoints import Evidence
+from kiel_logging.records import Record
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.evidence import SILENCE_MS, Registry
 from kiel_logging.verify.judge import judge
-from kiel_logging.verify.verdict import Proof, State, TopicVerdict
+from kiel_logging.verify.names import Proof, State, TopicVerdict
 from kiel_logging.verify.window import WHOLE, Part, Retention, Window
 from tests.support.signer import Signer
 from tests.support.stamper import Stamped, Stamper
@@ -76,7 +77,7 @@ def verdict(
         registry.add(Evidence.of(json.loads(json.dumps(evidence))), outside=True)
     audit = Audit("t", () if secret is None else (Chain.of(secret),), registry)
     for offset, (key, value, headers) in enumerate(records):
-        audit.add(0, base + offset, AT + offset, key, value, list(headers))
+        audit.add(0, base + offset, Record(key, value, tuple(headers), AT + offset))
     return judge(audit, "t", window)
 
 
@@ -250,7 +251,7 @@ def test_checkpoints_take_bounded_memory() -> None:
         registry.add(Evidence.of(evidence), outside=True)
     audit = Audit("t", (Chain.of(SECRET),), registry)
     for offset, (key, value, headers) in enumerate(records):
-        audit.add(0, offset, AT, key, value, list(headers))
+        audit.add(0, offset, Record(key, value, tuple(headers), AT))
     made = judge(audit, "t")
     assert made.counts()["uncounted"] > 0
     assert made.state(strict=False) is State.UNCHECKED
@@ -277,7 +278,7 @@ def taken() -> Callable[[Sequence[Stamped]], Registry]:
         registry = Registry()
         audit = Audit("checkpoints", (), registry, has_checkpoints=True)
         for offset, (key, value, headers) in enumerate(records):
-            audit.add(0, offset, AT, key, value, list(headers))
+            audit.add(0, offset, Record(key, value, tuple(headers), AT))
         return registry
 
     return take

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kiel_logging.proof.chain import Chain
+from kiel_logging.records import Record
 from kiel_logging.verify import state
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.evidence import Registry
@@ -115,7 +116,7 @@ def continued(
         state.load(path, {"t": now}, registry, {})
         for offset in part:
             key, value, headers = records[offset]
-            now.add(0, offset, 1_000 + offset, key, value, list(headers))
+            now.add(0, offset, Record(key, value, tuple(headers), 1_000 + offset))
         state.settle({"t": now})
         state.save(path, {"t": now}, registry, {})
     return now

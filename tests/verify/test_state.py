@@ -16,6 +16,7 @@ import pytest
 
 from kiel_logging.demo.cluster import Cluster
 from kiel_logging.proof.chain import Chain
+from kiel_logging.records import Record
 from kiel_logging.verify import names, state
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.evidence import Registry
@@ -96,7 +97,7 @@ def test_runs_with_a_state_find_what_one_run_finds(
             state.load(tmp_path / "state", {"t": audit}, registry, read)
             for at in range(first, last):
                 key, value, headers = records[at]
-                audit.add(at % partitions, at, 1_000 + at, key, value, list(headers))
+                audit.add(at % partitions, at, Record(key, value, tuple(headers), 1_000 + at))
             counts = dict(judge(audit, "t").counts())
             state.settle({"t": audit})
             assert judge(audit, "t").counts() == counts

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kiel_logging.proof.chain import Chain
+from kiel_logging.records import Record
 from kiel_logging.verify import audit as audits
 from kiel_logging.verify import state
 from kiel_logging.verify.audit import Audit
@@ -32,7 +33,8 @@ def add(audit: Audit, message: Message) -> None:
     except UnicodeDecodeError:
         audit.add_unreadable(message.number, message.at)
         return
-    audit.add(message.number, message.at, message.time, message.of_key, message.content, headers)
+    content = message.of_key, message.content, tuple(headers or ())
+    audit.add(message.number, message.at, Record(*content, message.time))
 
 
 def notes(path: Path, audit: Audit) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from kiel_logging.proof.chain import Chain
+from kiel_logging.records import Record
 from kiel_logging.verify import pages
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.judge import judge
-from kiel_logging.verify.verdict import TopicVerdict
+from kiel_logging.verify.names import TopicVerdict
 from kiel_logging.verify.window import WHOLE, Window
 from tests.support.stamper import Stamped, Stamper
 
@@ -90,7 +91,7 @@ def audited(
     for partition in order:
         offset = read[partition]
         key, value, headers = partitions[partition][offset]
-        audit.add(partition, base + offset, began + offset, key, value, list(headers))
+        audit.add(partition, base + offset, Record(key, value, tuple(headers), began + offset))
         read[partition] += 1
     assert read == [len(records) for records in partitions]
     return judge(audit, topic, window)

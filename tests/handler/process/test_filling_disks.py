@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from kiel_logging.records import Record
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.judge import judge
 from tests.handler.process.child import run_by_hand, said
@@ -90,7 +91,9 @@ class Reader:
         """Read what is new."""
         for one in self._cluster.call(self._take):
             self._next_offset = one.offset + 1
-            self.audit.add(0, one.offset, one.timestamp, one.key, one.value, list(one.headers))
+            self.audit.add(
+                0, one.offset, Record(one.key, one.value, tuple(one.headers), one.timestamp)
+            )
             fields = json.loads(one.value or b"")
             if fields["logger"] != "kiel_logging":
                 self.numbers.append(int(fields["message"]))

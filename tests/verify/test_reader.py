@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer
 
-from kiel_logging.verify.client import consumer_config
 from kiel_logging.verify.options import CannotVerify
+from kiel_logging.verify.reader import consumer_config
 
 JAAS = 'org.apache.kafka.common.security.plain.PlainLoginModule required username="u" password="p";'
 
