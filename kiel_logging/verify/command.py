@@ -37,7 +37,9 @@ as far as the table at the end goes.
 
 _EPILOG: Final = f"""\
 exit status:
-  0  complete: every record that was sent is there, as it was sent
+  0  complete: nothing speaks against it that each record which was sent is
+     there, as it was sent. The last line says what that stands on, and the
+     table below who could deceive it
   1  incomplete or damaged
   2  it could not be checked, or not all of it
 
@@ -71,7 +73,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="the key of the digests; repeat it where streams have different keys",
+        help="the key of the digests; repeat it where streams have different keys, or have changed "
+        "theirs",
     )
     add(
         "--key-env",
