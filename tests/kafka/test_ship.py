@@ -31,7 +31,8 @@ PROGRAMS: Final = 4
 FORKS: Final = 50 if FULL else 5
 RECORDS: Final = 112 if FULL else 60
 """Of each long-lived process, between two kills."""
-SHORT: Final = 1_000 if FULL else 15
+SPAWNED: Final = 100 if FULL else 5
+FORKED: Final = 900 if FULL else 10
 SHORT_RECORDS: Final = 50 if FULL else 20
 KILLS: Final = 20 if FULL else 4
 SECRET: Final = "a secret of the shipper's own"
@@ -39,7 +40,7 @@ SECRET: Final = "a secret of the shipper's own"
 WRITERS: Final = """
 import logging, os, sys, time
 from kiel_logging import SpoolHandler
-name, root, topic, forks, phases, records, pause = sys.argv[1:]
+name, root, topic, forks, in_turn, phases, records, pause = sys.argv[1:]
 handler = SpoolHandler(root, topic, key_field="user", chain=True)
 logger = logging.Logger("shop")
 logger.addHandler(handler)
@@ -56,7 +57,10 @@ for number in range(int(forks)):
     if child == 0:
         log(f"{name}.{number}")
         os._exit(0)
-    children.append(child)
+    if in_turn == "True":
+        os.waitpid(child, 0)
+    else:
+        children.append(child)
 log(f"{name}.parent")
 for child in children:
     assert os.waitpid(child, 0)[1] == 0
@@ -155,7 +159,7 @@ def test_a_fleet(kafka_4: KafkaCluster, topic: str, tmp_path: Path) -> None:
         ship.start()  # two at once share no stream
         pause = 0.02 if FULL else 0.004
         writers = [
-            write(root, f"w{number}", topic, FORKS - 1, KILLS, RECORDS, pause)
+            write(root, f"w{number}", topic, FORKS - 1, False, KILLS, RECORDS, pause)
             for number in range(PROGRAMS)
         ]
         for number in range(KILLS):
@@ -170,8 +174,9 @@ def test_a_fleet(kafka_4: KafkaCluster, topic: str, tmp_path: Path) -> None:
                 kafka_4.start(kafka_4.broker_ids[broker - 1])
             ship.kill()
             ship.start()
-        for number in range(SHORT):
-            assert write(root, f"s{number}", topic, 0, 1, SHORT_RECORDS, 0).wait(60) == 0
+        for number in range(SPAWNED):
+            assert write(root, f"s{number}", topic, 0, True, 1, SHORT_RECORDS, 0).wait(60) == 0
+        assert write(root, "s", topic, FORKED, True, 1, SHORT_RECORDS, 0).wait(600) == 0
         for writer in writers:
             assert writer.wait(600) == 0
         until(lambda: ship.have_sent_all(root), 300.0)
@@ -183,7 +188,8 @@ def test_a_fleet(kafka_4: KafkaCluster, topic: str, tmp_path: Path) -> None:
     by_key = numbers_by_key(java_console_consumer(kafka_4, topic))
     names = [f"w{number}.{fork}" for number in range(PROGRAMS) for fork in range(FORKS - 1)]
     names += [f"w{number}.parent" for number in range(PROGRAMS)]
-    short = [f"s{number}.parent" for number in range(SHORT)]
+    short = [f"s{number}.parent" for number in range(SPAWNED)]
+    short += ["s.parent", *(f"s.{number}" for number in range(FORKED))]
     assert {(one or b"").decode() for one in by_key} == {*names, *short}
     for one, numbers in by_key.items():
         expected = SHORT_RECORDS if (one or b"").startswith(b"s") else KILLS * RECORDS
