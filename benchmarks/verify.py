@@ -20,13 +20,24 @@ from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from benchmarks.cluster import cluster
 from benchmarks.measures.signing import KEY
 from benchmarks.surroundings import surroundings
+from kiel_logging.handler.events import checkpoint
+from kiel_logging.proof.chain import Chain
+from kiel_logging.proof.checkpoints import EVERY_RECORDS, Signer
+from kiel_logging.proof.stamper import Stamper
+from kiel_logging.record.item import Item
+from kiel_logging.records import Record
 
 _TOPIC: Final = f"benchmark.verify.{os.getpid()}"
 _PARTITIONS: Final = 6
 _NEW: Final = 1_000
+_INSTANCE: Final = 32 * "a"
+_SIGNED: Final = 50
+"""Checkpoints."""
 
 
 class Run(NamedTuple):
@@ -56,6 +67,7 @@ def main() -> None:
         verify += ["--key-file", str(key)]
         compare_reading(found.brokers, verify, options.records, options.rounds)
         continue_runs(found.brokers, [*verify, "--state", str(Path(directory, "state"))])
+        sign_alone()
         if options.signed:
             compare_signing(found.brokers, options.signed, options.rounds)
 
@@ -98,6 +110,28 @@ def compare_signing(brokers: str, records: int, rounds: int) -> None:
         without = median(one for one, _ in pairs)
         ratios = [two / one for one, two in pairs]
         print(f"signed/unsigned, {words[0]}: {shown(ratios)} of {without:.1f} us a record")
+
+
+def sign_alone() -> None:
+    """Print the CPU time of leaves and checkpoints for a record, measured in this process alone."""
+    private = Ed25519PrivateKey.generate()
+    public = private.public_key().public_bytes_raw()
+    record = Record(b"ada", bytes(350), (("level", b"INFO"),), 1)
+    items = [Item(_TOPIC, None, record, 450, 800)] * EVERY_RECORDS
+    for name, chain in (("chain", Chain.of()), ("key", Chain.of(KEY.encode()))):
+        more = []
+        for _ in range(_SIGNED):
+            plain = Stamper(_INSTANCE, chain)
+            signed = Stamper(_INSTANCE, chain, keeps_leaves=True)
+            signer = Signer(_INSTANCE, public, private.sign)
+            began = time.process_time()
+            plain.stamp(items)
+            between = time.process_time()
+            signed.stamp(items)
+            leaves, digest = signed.leaves(_TOPIC), signed.digest(_TOPIC)
+            checkpoint(signer.sign(_TOPIC, leaves, digest=digest, now=1.0, time_ms=1))
+            more.append(time.process_time() - between - (between - began))
+        print(f"signing alone, {name}: {median(more) / EVERY_RECORDS * 1e6:.2f} us a record")
 
 
 def shown(ratios: Sequence[float]) -> str:
