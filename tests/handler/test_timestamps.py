@@ -23,6 +23,7 @@ from tests.support.signer import Signer
 from tests.support.stamper import Stamper
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.timestamp_authority import TimestampAuthority, timestamp_authority
+from tests.support.waiting import until
 
 HOUR_MS = 3_600_000
 
@@ -76,6 +77,7 @@ def test_an_authority_that_is_away_is_asked_again(
         cluster.stored("logs", 3)
         assert put == []
         tsa.is_away = False
+        until(lambda: bool(put))
     counters = [Evidence.of(json.loads(line)).checkpoint.counter for line in put]
     assert counters == list(range(1, len(put) + 1))
 
