@@ -154,9 +154,13 @@ class Descriptor:
 
     def __init__(self, path: Path, flags: int, access: Access = OWN) -> None:
         self.path: Final = path
-        self.number = _open(path, flags, access)
-        status = os.fstat(self.number)
+        number, self.number = _open(path, flags, access), -1
+        # The file is known by its path: its number may be that of another one by now.
+        status = path.lstat()
         self.file: Final = (status.st_dev, status.st_ino)
+        self.number = number
+        if self.status() is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     def status(self) -> os.stat_result | None:
         """Return the file's status; None if the number is closed, or another file's."""

@@ -10,6 +10,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -900,3 +901,23 @@ def test_names_are_on_the_disk_before_records(tmp_path: Path) -> None:
         (tmp_path, [INSTANCE]),
     ]
     journal.abandon()
+
+
+def test_a_number_that_is_another_file_s_at_once(tmp_path: Path) -> None:
+    """A program that closes all descriptors may open files beside a thread that appends: nothing is
+    written to one of them, though it has had our number since before we could look."""
+    stream = Journal(tmp_path / "spool", INSTANCE).stream(TOPIC)
+    real_open = os.open
+    with (tmp_path / "own").open("w+b") as own:
+
+        def open_and_lose(path: Any, *arguments: Any, **more: Any) -> int:
+            number = real_open(path, *arguments, **more)
+            if str(path).endswith(".log"):
+                os.dup2(own.fileno(), number)
+            return number
+
+        with patch("os.open", open_and_lose), pytest.raises(SpoolError):
+            fill(stream, 1)
+        fill(stream, 2)
+        assert os.fstat(own.fileno()).st_size == 0
+    assert numbers(stream) == [2]
