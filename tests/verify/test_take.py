@@ -23,7 +23,7 @@ from tests.verify.topic import Message, shipped
 KEY = b"a key of 16 bytes"
 OTHER = b"another key of 24 bytes."
 LINK = ("kiel-chain", bytes(64))
-INSTANCE, NUMBER = ("kiel-instance", b"a" * 32), ("kiel-sequence", b"9")
+INSTANCE, NUMBER = ("kiel-instance", b"a" * 32), ("kiel-sequence", b"120")
 
 
 def add(audit: Audit, message: Message) -> None:
@@ -110,10 +110,10 @@ ODD: dict[str, Message] = {
         "no instance": [NUMBER],
         "null": [("kiel-instance", None), NUMBER],
         "twice": [INSTANCE, ("kiel-instance", b"b" * 32), NUMBER],
-        "numbered twice": [INSTANCE, NUMBER, ("kiel-sequence", b"10")],
+        "numbered twice": [INSTANCE, NUMBER, ("kiel-sequence", b"121")],
         "zero": [INSTANCE, ("kiel-sequence", b"0")],
-        "leading zero": [INSTANCE, ("kiel-sequence", b"09")],
-        "sign": [INSTANCE, ("kiel-sequence", b"+9")],
+        "leading zero": [INSTANCE, ("kiel-sequence", b"0120")],
+        "sign": [INSTANCE, ("kiel-sequence", b"+120")],
         "long": [INSTANCE, ("kiel-sequence", b"1" * 19)],
         "long enough": [INSTANCE, ("kiel-sequence", b"1" * 18)],
         "a NUL": [("kiel-instance\0", b"a" * 32), INSTANCE, NUMBER],
@@ -131,7 +131,7 @@ ODD: dict[str, Message] = {
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("chain", [True, False])
 def test_an_odd_record(tmp_path: Path, odd: Message, chain: bool) -> None:
-    """In the midst of a stream."""
+    """In the midst of a stream, at a number that is free when C comes to it."""
     [records] = shipped(200, stamper=Stamper(chain=chain))
     messages = in_order([records], [0] * len(records))
     odd = odd._replace(at=len(records))
