@@ -19,7 +19,7 @@ import pytest
 
 from kiel_logging.handler import slices
 from kiel_logging.handler.ledger import Counts
-from kiel_logging.journal.frames import RECORD, Frame, encode
+from kiel_logging.journal.frames import RECORD, Frame, crc32c, encode
 from kiel_logging.partitioners import murmur2_hash
 from kiel_logging.proof.stamper import stamp
 from kiel_logging.records import Record
@@ -115,13 +115,14 @@ STAMP: Any = ([ITEM], ("kiel-instance", b"a"), "kiel-sequence", {"logs": 1})
         lambda: encode_records([Record(b"", b"", (("name", "text"),), 0)], 0, 0),  # type: ignore[arg-type]
         lambda: encode_records([Record(b"", b"", (("\ud800", b""),), 0)], 0, 0),
         lambda: encode_records([Record(b"", b"", (), 2**64)], 0, 0),
+        lambda: crc32c("text"),  # type: ignore[arg-type]
         lambda: murmur2_hash("text"),  # type: ignore[arg-type]
         lambda: Counts(),  # type: ignore[call-arg]
         lambda: Counts("1", 2, 3),  # type: ignore[arg-type]
-        lambda: slices.group((ITEM,), {}, list),  # type: ignore[arg-type]
-        lambda: slices.group([object()], {}, list),  # type: ignore[list-item]
-        lambda: slices.group([ITEM], {"logs": {None: ()}}, list),  # type: ignore[dict-item,list-item]
-        lambda: slices.group([("logs", [], *ITEM[2:])], {"logs": {}}, list),  # type: ignore[list-item]
+        lambda: slices.group((ITEM,), {}, {}, list),  # type: ignore[arg-type]
+        lambda: slices.group([object()], {}, {}, list),  # type: ignore[list-item]
+        lambda: slices.group([ITEM], {}, {"logs": ()}, list),  # type: ignore[dict-item]
+        lambda: slices.group([("logs", b"k", *ITEM[2:])], {"logs": ((), 7)}, {}, tuple),  # type: ignore[arg-type,dict-item,list-item]
         lambda: stamp(),  # type: ignore[call-arg]
         *[
             lambda place=place: stamp(*STAMP[:place], object(), *STAMP[place + 1 :])

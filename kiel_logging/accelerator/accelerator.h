@@ -178,6 +178,7 @@ PyObject *encode_records(PyObject *module, PyObject *args);
 PyObject *group(PyObject *module, PyObject *args);
 PyObject *lean_exit(PyObject *module, PyObject *kind);
 PyObject *mark_items(PyObject *module, PyObject *args);
+PyObject *crc32c_of(PyObject *module, PyObject *args);
 PyObject *murmur2(PyObject *module, PyObject *key);
 PyObject *pack_frame(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *scan_items(PyObject *module, PyObject *args);

@@ -301,3 +301,18 @@ scan_items(PyObject *module, PyObject *args)
     }
     return Py_BuildValue("(NNn)", items, ends, at);
 }
+
+/* crc32c(data, value=0) -> int: as the package crc32c has it, which takes 40 ms to import. */
+PyObject *
+crc32c_of(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Py_buffer data;
+    unsigned int value = 0;
+    if (!PyArg_ParseTuple(args, "y*|I", &data, &value)) {
+        return NULL;
+    }
+    value = crc32c(value, data.buf, (size_t)data.len);
+    PyBuffer_Release(&data);
+    return PyLong_FromUnsignedLong(value);
+}

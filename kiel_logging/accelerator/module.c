@@ -4,6 +4,7 @@
 #include "seal.h"
 
 static PyMethodDef METHODS[] = {
+    {"crc32c", crc32c_of, METH_VARARGS, "crc32c(data, value=0) -> int"},
     {"encode_records", encode_records, METH_VARARGS,
      "encode_records(records, base_timestamp, first_offset_delta) -> (bytes, last timestamp)"},
     {"group", group, METH_VARARGS, "group(items, routes, keyless, find) -> list"},

@@ -8,9 +8,12 @@ import struct
 import sys
 from typing import Any, Final, NamedTuple
 
-from crc32c import crc32c
-
 from kiel_logging.errors import SpoolError
+
+try:
+    from kiel_logging._accelerator import crc32c as crc32c
+except ImportError:  # there was no C compiler
+    from crc32c import crc32c as crc32c
 
 FORMAT: Final = 1
 RECORD, EVENT, STATE = 1, 2, 3

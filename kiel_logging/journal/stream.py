@@ -12,11 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from crc32c import crc32c
-
 from kiel_logging.errors import SpoolError
 from kiel_logging.journal import frames
-from kiel_logging.journal.frames import Damage, Frame, Scan
+from kiel_logging.journal.frames import Damage, Frame, Scan, crc32c
 from kiel_logging.journal.segments import (
     OWN,
     Access,

@@ -198,6 +198,13 @@ def test_bytes_that_are_no_frame(size: int, expected: list[bytes]) -> None:
 # -- torn writes ----------------------------------------------------------------------------------
 
 
+@given(st.binary(max_size=100), st.integers(0, 2**32 - 1))
+def test_checksums_are_crc_32c(data: bytes, value: int) -> None:
+    """As the package of that name computes them, from any value on."""
+    assert frames.crc32c(data, value) == crc32c(data, value)
+    assert frames.crc32c(memoryview(data)) == crc32c(data)
+
+
 @pytest.mark.parametrize("cut", range(len(THREE[1])))
 def test_a_torn_frame_is_skipped(cut: int) -> None:
     """It takes no number: its record was not appended."""
