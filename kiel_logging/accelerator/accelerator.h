@@ -184,6 +184,7 @@ PyObject *pack_frame(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *scan_items(PyObject *module, PyObject *args);
 PyObject *stamp(PyObject *module, PyObject *args);
 PyObject *take(PyObject *module, PyObject *args);
+PyObject *write_to(PyObject *module, PyObject *args);
 PyObject *to_json(PyObject *module, PyObject *value);
 PyObject *totals(PyObject *module, PyObject *items);
 

@@ -20,6 +20,8 @@ static PyMethodDef METHODS[] = {
      "take(messages, at, ends, newest, sources, plain) -> the index of the first that needs care"},
     {"to_json", to_json, METH_O, "to_json(value) -> bytes | None"},
     {"totals", totals, METH_O, "totals(items) -> (size, largest, memory)"},
+    {"write_to", write_to, METH_VARARGS,
+     "write_to(number, data, device, inode, offset=-1) -> int"},
     {NULL, NULL, 0, NULL},
 };
 

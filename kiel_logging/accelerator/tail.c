@@ -10,6 +10,7 @@
 #include <structmember.h>
 
 #ifndef _WIN32
+#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #endif
@@ -132,20 +133,59 @@ tail_append(Tail *tail, PyObject *frame)
     return 0; /* there are no journals: see handler/options.py */
 }
 
+PyObject *
+write_to(PyObject *module, PyObject *args)
+{
+    (void)module;
+    (void)args;
+    PyErr_SetString(PyExc_NotImplementedError, "there are no journals");
+    return NULL;
+}
+
 #else
 
 /* Runs without the GIL. Programs that become daemons close descriptors, and open others of the same
- * number: so it looks first whether it is still this file. */
+ * number: so it looks first whether it is still this file, and nothing of Python's is in between. */
 static ssize_t
-write_to(int number, unsigned long long device, unsigned long long inode, const char *data,
-         size_t size)
+write_there(int number, unsigned long long device, unsigned long long inode, const char *data,
+            size_t size, long long offset)
 {
     struct stat status;
-    if (fstat(number, &status) < 0 || (unsigned long long)status.st_dev != device ||
-        (unsigned long long)status.st_ino != inode) {
-        return 0;
+    if (fstat(number, &status) < 0) {
+        return -1;
     }
-    return write(number, data, size);
+    if ((unsigned long long)status.st_dev != device ||
+        (unsigned long long)status.st_ino != inode) {
+        errno = EBADF;
+        return -1;
+    }
+    return offset < 0 ? write(number, data, size) : pwrite(number, data, size, (off_t)offset);
+}
+
+/* write_to(number, data, device, inode, offset=-1) -> int: append, or write at the offset. */
+PyObject *
+write_to(PyObject *module, PyObject *args)
+{
+    (void)module;
+    int number;
+    Py_buffer data;
+    unsigned long long device, inode;
+    long long offset = -1;
+    if (!PyArg_ParseTuple(args, "iy*KK|L", &number, &data, &device, &inode, &offset)) {
+        return NULL;
+    }
+    ssize_t written;
+    do {
+        Py_BEGIN_ALLOW_THREADS
+        errno = 0;
+        written = write_there(number, device, inode, data.buf, (size_t)data.len, offset);
+        Py_END_ALLOW_THREADS
+    } while (written < 0 && errno == EINTR && PyErr_CheckSignals() == 0);
+    PyBuffer_Release(&data);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    return written < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromSsize_t(written);
 }
 
 int
@@ -166,7 +206,7 @@ tail_append(Tail *tail, PyObject *frame)
     tail->appended++;
     tail->writes++;
     Py_BEGIN_ALLOW_THREADS
-    written = write_to(number, device, inode, PyBytes_AS_STRING(frame), (size_t)size);
+    written = write_there(number, device, inode, PyBytes_AS_STRING(frame), (size_t)size, -1);
     Py_END_ALLOW_THREADS
     tail->writes--;
     Py_DECREF(descriptor);

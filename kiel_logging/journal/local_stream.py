@@ -440,10 +440,8 @@ class LocalStream(Stream):
 
 def _write(descriptor: Descriptor, data: bytes) -> tuple[int, OSError | None]:
     """Return how many bytes the disk took, and why it did not take all of them."""
-    if descriptor.status() is None:  # the program closed it meanwhile
-        return 0, OSError(errno.EBADF, os.strerror(errno.EBADF))
     try:
-        written = os.write(descriptor.number, data)
+        written = descriptor.append(data)
         return written, _cut_short(descriptor) if written < len(data) else None
     except OSError as error:
         if error.errno is None:  # a TimeoutError of a signal handler's, not the system's

@@ -57,7 +57,7 @@ class Claim:
     def write(self, content: bytes) -> None:
         """Write over the content of the lock's file; raise OSError."""
         assert self._descriptor is not None
-        os.pwrite(self._descriptor.number, content, 0)
+        self._descriptor.write(content, 0)
 
     def release(self) -> None:
         """Let others have the lock; so does dropping the claim."""

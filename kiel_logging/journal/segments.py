@@ -10,6 +10,22 @@ from typing import Final, NamedTuple
 
 from kiel_logging.errors import NoRoom, SpoolError
 
+try:
+    from kiel_logging._accelerator import write_to
+except ImportError:  # there was no C compiler
+
+    def write_to(number: int, data: bytes, device: int, inode: int, offset: int = -1, /) -> int:
+        """Append to a file, or write at the offset, if the number is still that of the file.
+
+        In C there is nothing between the look and the write. Here another thread may come in
+        between, which closes the number and opens another file.
+        """
+        status = os.fstat(number)
+        if (status.st_dev, status.st_ino) != (device, inode):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return os.write(number, data) if offset < 0 else os.pwrite(number, data, offset)
+
+
 _SUFFIX: Final = ".log"
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 _RIGHTS: Final = "this user may not write there: allow it, or choose another spool_dir"
@@ -161,6 +177,17 @@ class Descriptor:
         self.number = number
         if self.status() is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    def append(self, data: bytes) -> int:
+        """Append ``data``; return how many bytes the disk took.
+
+        Raise OSError: EBADF if the number is closed, or another file's.
+        """
+        return write_to(self.number, data, *self.file)
+
+    def write(self, data: bytes, offset: int) -> int:
+        """As ``append()``, at ``offset``."""
+        return write_to(self.number, data, *self.file, offset)
 
     def status(self) -> os.stat_result | None:
         """Return the file's status; None if the number is closed, or another file's."""

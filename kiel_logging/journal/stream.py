@@ -207,7 +207,7 @@ class Stream:
             descriptor = Descriptor(path, os.O_RDWR | os.O_CREAT, self.access)
             if older is None or os.fstat(descriptor.number).st_size < 2 * _SLOT_DISTANCE:
                 slot, at, older = slot.ljust(_SLOT_DISTANCE, b"\0") * 2, 0, checkpoint  # both
-            if os.pwrite(descriptor.number, slot, at) < len(slot):
+            if descriptor.write(slot, at) < len(slot):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._older, self._counter, self.checkpoint = older.segment, self._counter + 1, checkpoint
 
@@ -362,7 +362,7 @@ class Stream:
             if os.fstat(target.number).st_size + damage.size > _MOST_SET_ASIDE:
                 return None
             source, _ = self._reader(end.segment)
-            os.write(target.number, os.pread(source.number, damage.size, end.offset - damage.size))
+            target.append(os.pread(source.number, damage.size, end.offset - damage.size))
         except (OSError, SpoolError):
             return None
         return target.path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
-import os
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from kiel_logging import SpoolHandler
 from kiel_logging.errors import ConfigurationError, SpoolError
 from kiel_logging.journal.directory import streams_of
 from kiel_logging.journal.frames import EVENT, Frame
+from kiel_logging.journal.segments import Descriptor
 from kiel_logging.journal.stream import START
 from tests.handler.shipped import logger_to
 from tests.support.small_disk import on_small_disk
@@ -241,7 +241,7 @@ def test_drops_are_told_to_callbacks_and_given_to_the_fallback(tmp_path: Path) -
         )
     ) as handler:
         logger = logger_to(handler)
-        with patch("os.write", side_effect=OSError(28, "No space left on device")):
+        with patch.object(Descriptor, "append", side_effect=OSError(28, "No space left on device")):
             logger.info("lost")
         logger.info("kept")
         assert messages(tmp_path) == ["kept"]
@@ -253,17 +253,17 @@ def test_drops_are_told_to_callbacks_and_given_to_the_fallback(tmp_path: Path) -
 def test_block_waits_for_room(tmp_path: Path) -> None:
     """Until the shipper has made some, or for block_timeout_ms."""
     fails = [True] * 3
-    write = os.write
+    write = Descriptor.append
 
-    def reluctant(number: int, data: bytes) -> int:
+    def reluctant(file: Descriptor, data: bytes) -> int:
         if fails:
             fails.pop()
             raise OSError(28, "No space left on device")
-        return write(number, data)
+        return write(file, data)
 
     with (
         closing(SpoolHandler(tmp_path, "logs", overflow="block")) as handler,
-        patch("os.write", reluctant),
+        patch.object(Descriptor, "append", reluctant),
     ):
         logger_to(handler).info("kept")
         assert messages(tmp_path) == ["kept"]

@@ -98,17 +98,17 @@ class Shipper:
             (self.stream.release if remove else self.stream.store)(acknowledged)
 
 
-WRITE = os.write
+WRITE = Descriptor.append
 STATUS = Descriptor.status
 
 
-def short(size: int) -> Callable[[int, bytes], int]:
-    """Make an ``os.write`` for a disk that has room for so many bytes."""
+def short(size: int) -> Callable[[Descriptor, bytes], int]:
+    """Make a ``Descriptor.append`` for a disk that has room for so many bytes."""
 
-    def write(number: int, data: bytes) -> int:
+    def write(file: Descriptor, data: bytes) -> int:
         if size == 0:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return WRITE(number, data[:size])
+        return WRITE(file, data[:size])
 
     return write
 
@@ -216,7 +216,7 @@ class JournalMachine(RuleBasedStateMachine):
         """Frames that were written whole are there, wherever the write is cut; no other is."""
         made = [self.make() for _ in range(count)]
         size = data.draw(self.cut(sum(len(frame) for _, frame in made) - 1))
-        with patch("os.write", short(size)):
+        with patch.object(Descriptor, "append", short(size)):
             appended = self.stream.append(*(frame for _, frame in made))
         assert isinstance(appended.error, SpoolFull)
         segment, start = appended.begin
@@ -235,12 +235,12 @@ class JournalMachine(RuleBasedStateMachine):
         """A signal handler raises, in front of the system call or behind it."""
         value, data = self.make()
 
-        def write(number: int, data: bytes) -> int:
+        def write(file: Descriptor, data: bytes) -> int:
             if behind:
-                WRITE(number, data)
+                WRITE(file, data)
             raise KeyboardInterrupt
 
-        with patch("os.write", write), pytest.raises(KeyboardInterrupt):
+        with patch.object(Descriptor, "append", write), pytest.raises(KeyboardInterrupt):
             self.stream.append(data)
         if behind:
             self.note(value, data)
@@ -269,8 +269,8 @@ class JournalMachine(RuleBasedStateMachine):
             append_above("before write" if is_segment else "")
             return found
 
-        def write(number: int, data: bytes) -> int:
-            written = short(size)(number, data)
+        def write(file: Descriptor, data: bytes) -> int:
+            written = short(size)(file, data)
             if size == len(data):
                 self.note(*beneath)
             else:
@@ -288,7 +288,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     def try_to_append(self, value: bytes, data: bytes, write: Any) -> None:
         """As the handler does, which has the record wait in memory where there is no room."""
-        with patch("os.write", write):
+        with patch.object(Descriptor, "append", write):
             appended = self.stream.append(data)
         if appended.error is None and value not in self.life.numbers:
             self.note(value, data)

@@ -16,7 +16,7 @@ from kiel_logging.errors import SpoolError, SpoolFull
 from kiel_logging.journal.directory import OWNER, SHIPPER, Directory, Journal, Orphan
 from kiel_logging.journal.frames import encode
 from kiel_logging.journal.local_stream import LocalStream
-from kiel_logging.journal.segments import segment_path
+from kiel_logging.journal.segments import Descriptor, segment_path
 from kiel_logging.journal.stream import CHECKPOINT, START, Stream
 from tests.journal.sample import (
     INSTANCE,
@@ -97,14 +97,14 @@ def test_an_append_on_top_of_another_rolls_not(tmp_path: Path) -> None:
     """The write beneath is still to come, and would go to a finished segment."""
     stream = unshipped(tmp_path, segment_bytes=2 * SIZE).stream(TOPIC)
     fill(stream, 1)
-    write, inside = os.write, [2, 3, 4]
+    write, inside = Descriptor.append, [2, 3, 4]
 
-    def interrupted(number: int, data: bytes) -> int:
+    def interrupted(file: Descriptor, data: bytes) -> int:
         if inside:
             fill(stream, inside.pop(0))
-        return write(number, data)
+        return write(file, data)
 
-    with patch("os.write", interrupted):
+    with patch.object(Descriptor, "append", interrupted):
         fill(stream, 5)
     assert segments(stream) == ["00000001.log"]
     assert numbers(stream) == [1, 4, 3, 2, 5]
@@ -116,8 +116,8 @@ def test_behind_the_front_of_a_frame_a_segment_begins(tmp_path: Path) -> None:
     """So a full disk empties itself: the shipper removes the finished segment."""
     stream = unshipped(tmp_path).stream(TOPIC)
     fill(stream, 1)
-    write = os.write
-    with patch("os.write", lambda number, data: write(number, data[:9])):
+    write = Descriptor.append
+    with patch.object(Descriptor, "append", lambda file, data: write(file, data[:9])):
         assert isinstance(stream.append(encode(numbered(2), stream.seed)).error, SpoolFull)
     fill(stream, 3)
     assert segments(stream) == ["00000001.log", "00000002.log"]
@@ -321,7 +321,7 @@ def test_an_append_fails_where_the_disk_does(tmp_path: Path) -> None:
     """And the next one is made anew."""
     stream: LocalStream = unshipped(tmp_path).stream(TOPIC)
     append(stream, encode(numbered(1), stream.seed))
-    with patch("os.write", side_effect=OSError(5, "Input/output error")):
+    with patch.object(Descriptor, "append", side_effect=OSError(5, "Input/output error")):
         assert stream.append(encode(numbered(2), stream.seed)).error is not None
     fill(stream, 3)
     assert numbers(loaded(stream)) == [1, 3]

@@ -8,7 +8,8 @@ import os
 import signal
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,7 +20,7 @@ from kiel_logging.errors import SpoolError, SpoolFull
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.frames import MAGIC, Damage, encode
 from kiel_logging.journal.local_stream import LocalStream
-from kiel_logging.journal.segments import segment_path
+from kiel_logging.journal.segments import Descriptor, segment_path
 from kiel_logging.journal.stream import (
     CHECKPOINT,
     DAMAGED,
@@ -371,7 +372,10 @@ def test_an_error_of_the_disk_has_advice(
     """And nothing is counted."""
     fill(stream, 1)
     refusing = OSError(number, os.strerror(number))
-    with patch("os.write", side_effect=refusing), pytest.raises(kind, match=advice):
+    with (
+        patch.object(Descriptor, "append", side_effect=refusing),
+        pytest.raises(kind, match=advice),
+    ):
         fill(stream, 2)
     fill(stream, 3)
     assert numbers(stream) == [1, 3]
@@ -383,8 +387,8 @@ def test_a_write_cut_short_leaves_whole_frames(stream: LocalStream, room: int, w
     """They are counted; readers skip the front of the next one, and later frames come behind it."""
     fill(stream, 1)
     several = [encode(numbered(number), stream.seed) for number in (2, 3)]
-    ordinary = os.write
-    with patch("os.write", lambda number, data: ordinary(number, data[:room])):
+    ordinary = Descriptor.append
+    with patch.object(Descriptor, "append", lambda file, data: ordinary(file, data[:room])):
         appended = stream.append(*several)
     assert isinstance(appended.error, SpoolFull)
     assert (appended.frames, appended.begin) == (whole, (1, SIZE))
@@ -397,9 +401,9 @@ def test_a_write_cut_short_leaves_whole_frames(stream: LocalStream, room: int, w
 def test_a_front_that_nothing_follows_is_skipped(stream: LocalStream) -> None:
     """The next segment starts, so that a reader does not wait for the rest of it."""
     fill(stream, 1)
-    ordinary = os.write
+    ordinary = Descriptor.append
     with (
-        patch("os.write", lambda number, data: ordinary(number, data[:10])),
+        patch.object(Descriptor, "append", lambda file, data: ordinary(file, data[:10])),
         pytest.raises(SpoolFull),
     ):
         fill(stream, 2)
@@ -415,9 +419,9 @@ def test_a_front_that_nothing_follows_is_skipped(stream: LocalStream) -> None:
 def test_a_torn_front_keeps_no_segment(stream: LocalStream, acknowledged: str) -> None:
     """A segment is removed if all whole frames in it are acknowledged, though nothing follows."""
     fill(stream, 1)
-    ordinary = os.write
+    ordinary = Descriptor.append
     with (
-        patch("os.write", lambda number, data: ordinary(number, data[:10])),
+        patch.object(Descriptor, "append", lambda file, data: ordinary(file, data[:10])),
         pytest.raises(SpoolFull),
     ):
         fill(stream, 2)
@@ -441,7 +445,7 @@ def test_a_full_disk_has_segments_removed_early(tmp_path: Path) -> None:
     stream.roll_if_due()
     assert segments(stream) == [1]
     full = OSError(errno.ENOSPC, "No space left on device")
-    with patch("os.write", side_effect=full), pytest.raises(SpoolFull):
+    with patch.object(Descriptor, "append", side_effect=full), pytest.raises(SpoolFull):
         fill(stream, 2)
     stream.roll_if_due()
     assert segments(stream) == []
@@ -713,7 +717,7 @@ def test_records_from_memory_are_counted_apart(stream: LocalStream) -> None:
     fill(stream, 1)
     data = encode(numbered(2), stream.seed)
     assert stream.append_aside([data, data], moved=1).frames == 2
-    with patch("os.write", side_effect=OSError(errno.EIO, "")):
+    with patch.object(Descriptor, "append", side_effect=OSError(errno.EIO, "")):
         assert isinstance(stream.append_aside([data], moved=1).error, SpoolError)
     assert (stream.tail.appended, stream.moved) == (1, 1)
 
@@ -921,3 +925,18 @@ def test_a_number_that_is_another_file_s_at_once(tmp_path: Path) -> None:
         fill(stream, 2)
         assert os.fstat(own.fileno()).st_size == 0
     assert numbers(stream) == [2]
+
+
+@pytest.mark.parametrize("write", [Descriptor.append, partial(Descriptor.write, offset=0)])
+def test_nothing_is_written_to_another_file_of_the_same_number(
+    tmp_path: Path, write: Callable[[Descriptor, bytes], int]
+) -> None:
+    """A program that closed all descriptors has its own files there now."""
+    ours = Descriptor(tmp_path / "ours", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    assert write(ours, b"first") == 5
+    os.close(ours.number)
+    with (tmp_path / "program's").open("wb") as theirs:
+        assert theirs.fileno() == ours.number
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            write(ours, b"second")
+    assert [path.stat().st_size for path in sorted(tmp_path.iterdir())] == [5, 0]
