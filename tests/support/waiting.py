@@ -24,4 +24,4 @@ def complaints(stderr: str) -> list[str]:
 
     On a busy machine any program's end may take long enough for that notice.
     """
-    return [line for line in stderr.splitlines() if not line.startswith(_SLOW)]
+    return [line for line in stderr.splitlines(keepends=True) if not line.startswith(_SLOW)]

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.waiting import complaints
+
 ROOT: Final = Path(__file__).parents[3]
 TIMEOUT: Final = 60
 
@@ -86,6 +88,7 @@ def run_by_hand(
     before: str = "",
     prefix: Sequence[str] = (),
     timeout: float = TIMEOUT,
+    is_slow: bool = False,
     **options: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program that calls `make()` for a handler, and may `fork()`, `wait()` and `say()`.
@@ -93,13 +96,21 @@ def run_by_hand(
     `before` is what it does before it imports us, `prefix` the command that starts it.
     """
     setup = _BY_HAND.format(options={"brokers": brokers, "topic": "logs", **options})
-    return run_program(before + setup + code, *switches, prefix=prefix, timeout=timeout)
+    program = before + setup + code
+    return run_program(program, *switches, prefix=prefix, timeout=timeout, is_slow=is_slow)
 
 
 def run_program(
-    code: str, *switches: str, prefix: Sequence[str] = (), timeout: float = TIMEOUT
+    code: str,
+    *switches: str,
+    prefix: Sequence[str] = (),
+    timeout: float = TIMEOUT,
+    is_slow: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `code` to its end; its children too, should it not come to one."""
+    """Run `code` to its end; its children too, should it not come to one.
+
+    The notice that its end takes a while is left out of its stderr, unless it `is_slow` by itself.
+    """
     with subprocess.Popen(
         [*prefix, sys.executable, *switches, *_FORKS, "-c", code],
         cwd=ROOT,
@@ -113,7 +124,8 @@ def run_program(
         except BaseException:
             os.killpg(program.pid, signal.SIGKILL)
             raise
-    return subprocess.CompletedProcess(program.args, program.returncode, out, errors)
+    kept = errors if is_slow else "".join(complaints(errors))
+    return subprocess.CompletedProcess(program.args, program.returncode, out, kept)
 
 
 def said(program: subprocess.CompletedProcess[str]) -> dict[str, Any]:

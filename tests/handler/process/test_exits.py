@@ -198,7 +198,7 @@ for number in range(3): log.info("%d", number)
 """
         spool = {} if mode is None else {"spool_dir": str(tmp_path / "spool"), "spool": mode}
         options = {"close_timeout_ms": 600_000, "linger_ms": 60_000, **spool}
-        done = run_by_hand(code, brokers=cluster.addresses, **options)
+        done = run_by_hand(code, brokers=cluster.addresses, is_slow=True, **options)
     assert done.returncode == 0, done.stderr
     assert "the program ends when the brokers have 3 more log records, or in" in done.stderr
     left = "3 log records are on disk" if mode else "3 log records did not reach Kafka"
