@@ -812,7 +812,7 @@ def test_what_is_not_ours(spool: Path, command: Command) -> None:
 
 _AS_ANOTHER_USER: Final = """
 import os, sys
-import locale, kiel_logging.spool_command.command  # while the sources can be read
+import locale, shutil, kiel_logging.spool_command.command  # while the sources can be read
 from kiel_logging.cli import main
 os.seteuid(65534)
 sys.exit(main(["spool", sys.argv[1], "--show"]))
