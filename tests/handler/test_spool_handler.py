@@ -111,13 +111,14 @@ def test_one_entry_of_a_dict_config_is_enough(tmp_path: Path) -> None:
     entry = {"class": "kiel_logging.SpoolHandler", "spool_dir": str(tmp_path), "topic": "logs"}
     config = {
         "version": 1,
+        "disable_existing_loggers": False,
         "handlers": {"kafka": entry},
-        "loggers": {"shop": {"level": "INFO", "handlers": ["kafka"], "propagate": False}},
+        "loggers": {"kiel_test.spooled": {"level": "INFO", "handlers": ["kafka"]}},
     }
     for number in (1, 2):
         logging.config.dictConfig(config)
-        logging.getLogger("shop").info("%d", number)
-    logging.config.dictConfig({"version": 1})
+        logging.getLogger("kiel_test.spooled").info("%d", number)
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
     assert sorted(messages(tmp_path)) == ["1", "2"]
 
 
