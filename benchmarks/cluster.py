@@ -68,9 +68,15 @@ class Cluster:
             for topic in topics
             for partition in range(self.fixed_partitions or partitions)
         }
-        return sum(
-            answer.result(_PATIENCE).offset for answer in self.admin.list_offsets(asked).values()
-        )
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            answers = self.admin.list_offsets(asked).values()
+            try:
+                return sum(answer.result(_PATIENCE).offset for answer in answers)
+            except KafkaException as error:  # a leader may not know yet that it is one
+                if not error.args[0].retriable() or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def _settings(self) -> dict[str, str | int | float | bool]:
         return {"bootstrap.servers": self.brokers, "log_level": 0}
