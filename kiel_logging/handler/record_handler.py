@@ -78,13 +78,6 @@ class RecordHandler(logging.Handler):
 
     _options: HandlerOptions
 
-    def __reduce__(self) -> Any:
-        """Raise TypeError: a handler is neither pickled nor copied."""
-        raise TypeError(
-            f"a {type(self).__name__} can't be pickled or copied: it has locks of its process; "
-            "configure logging in each process"
-        )
-
     def _set_up(self, options: HandlerOptions, make: Callable[[Plan], AnyPipeline]) -> None:
         """Make all parts.
 
