@@ -28,7 +28,8 @@ VALUES = {
 CHOICES = {"config", "partitioners", "serializers", "topics"}
 
 COMMANDS: dict[str, set[str]] = {
-    "confluent": {*VALUES},
+    "arguments": set(),
+    "confluent": {*VALUES, "config"},
     "about": {"constants", "_accelerator"},
     "extras": set(),
     "interrupt": set(),
@@ -36,7 +37,7 @@ COMMANDS: dict[str, set[str]] = {
     "demo": {*VALUES, "wire", "confluent", "extras", "output"},
     "spool_command": {*VALUES, "journal", "output"},
     "ship": {*VALUES, *CHOICES, "proof", "record", "handler"},
-    "verify": {*VALUES, "config", "wire", "proof", "confluent", "extras"},
+    "verify": {*VALUES, "config", "wire", "proof", "arguments", "confluent", "extras"},
 }
 """These are imported by the command line alone."""
 

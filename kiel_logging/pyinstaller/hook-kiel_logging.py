@@ -10,6 +10,7 @@ from PyInstaller.utils.hooks import collect_submodules
 COMMANDS = (
     "__main__",
     "about",
+    "arguments",
     "cli",
     "confluent",
     "demo",

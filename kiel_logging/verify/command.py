@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from kiel_logging.arguments import add_connection, moment, seconds
 from kiel_logging.config.credentials import Secret
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.extras import advice
@@ -62,12 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="check the proof of one record, which `kiel-logging prove` has made, in place of a "
         "topic; needs no Kafka",
     )
-    add("--brokers", metavar="HOST:PORT,...")
-    add(
-        "--config",
-        metavar="FILE",
-        help="properties of a librdkafka or Java client: brokers, TLS and SASL",
-    )
+    add_connection(parser)
     add(
         "--key-file",
         action="append",
@@ -122,13 +118,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--json", action="store_true", help="the whole verdict as one JSON document")
     add(
-        "--timeout",
-        type=_seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="how long to wait for brokers that don't answer (%(default)g)",
-    )
-    add(
         "--memory",
         type=_mebibytes,
         default=pages.DEFAULT,
@@ -140,8 +129,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _add_scope_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("what is read").add_argument
-    add("--since", type=_moment, metavar="TIME", help="records of that time or later (ISO 8601)")
-    add("--until", type=_moment, metavar="TIME", help="records before; UTC if no zone is given")
+    add("--since", type=moment, metavar="TIME", help="records of that time or later (ISO 8601)")
+    add("--until", type=moment, metavar="TIME", help="records before; UTC if no zone is given")
     add(
         "--running",
         action="store_true",
@@ -149,7 +138,7 @@ def _add_scope_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--grace",
-        type=_seconds,
+        type=seconds,
         default=10.0,
         metavar="SECONDS",
         help="with --running: how long numbers may be on their way, when later ones have arrived "
@@ -170,7 +159,7 @@ def _add_watch_options(parser: argparse.ArgumentParser) -> None:
     add("--watch", action="store_true", help="verify for ever, with --running; report what is new")
     add(
         "--interval",
-        type=_seconds,
+        type=seconds,
         default=60.0,
         metavar="SECONDS",
         help="with --watch: seconds between two rounds (%(default)g)",
@@ -324,30 +313,8 @@ def _mebibytes(text: str) -> int:
     return size * _MIB
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
-    if not 0 < seconds < 86_400:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and a day")
-    return seconds
-
-
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
     return host.strip("[]"), int(port)
-
-
-def _moment(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time like 2026-01-02T03:04:05Z"
-        ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)

@@ -12,6 +12,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from kiel_logging.arguments import add_connection
 from kiel_logging.extras import advice
 from kiel_logging.printable import printable
 from kiel_logging.proof import headers as names
@@ -167,9 +168,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--topic", required=True, metavar="NAME")
     add("--partition", required=True, type=int, metavar="N", help="where the record is")
     add("--offset", required=True, type=int, metavar="N")
-    add("--brokers", metavar="HOST:PORT,...")
-    add("--config", metavar="FILE", help="properties of a librdkafka or Java client")
-    add("--timeout", type=float, default=30.0, metavar="SECONDS", help="(%(default)g)")
+    add_connection(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,8 +1,5 @@
 """From Kafka to the audits: every record of some topics, from end to end.
 
-Clients are configured by the command line and by a librdkafka or Java configuration. One table says
-which of our options has which name at librdkafka.
-
 The ends are those of when the reading begins: a topic that is written all the time has no other.
 Where something is absent that may be on its way, it reads on for a while.
 """
@@ -21,9 +18,17 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
-from kiel_logging.config.credentials import Secret
-from kiel_logging.config.properties import options_from
-from kiel_logging.confluent import READ_ALL, is_end, reason, watermarks
+from kiel_logging.confluent import (
+    READ_ALL,
+    client_config,
+    connection_config,
+    is_end,
+    isolation,
+    offsets_at,
+    partitions_of,
+    reason,
+    watermarks,
+)
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.verify.options import CannotVerify
@@ -34,7 +39,6 @@ _MESSAGES: Final = 500
 _SELDOM: Final = 200_000
 """Objects more than before."""
 _WAIT_S: Final = 0.2
-_NO_OFFSET: Final = -1
 _LOOK_AGAIN_S: Final = 0.5
 _COMMITTED: Final = "read_committed"
 
@@ -57,35 +61,6 @@ _CONSUMER: Final = {
 }
 
 
-def _same(value: Any) -> Any:
-    return value.read() if isinstance(value, Secret) else value
-
-
-def _endpoint_algorithm(checked: bool) -> str:
-    return "https" if checked else "none"
-
-
-_NAMES: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
-    "brokers": ("bootstrap.servers", _same),
-    "security_protocol": ("security.protocol", _same),
-    "ssl_cafile": ("ssl.ca.location", _same),
-    "ssl_certfile": ("ssl.certificate.location", _same),
-    "ssl_keyfile": ("ssl.key.location", _same),
-    "ssl_password": ("ssl.key.password", _same),
-    "ssl_check_hostname": ("ssl.endpoint.identification.algorithm", _endpoint_algorithm),
-    "ssl_verify_certificate": ("enable.ssl.certificate.verification", _same),
-    "sasl_mechanism": ("sasl.mechanism", _same),
-    "sasl_username": ("sasl.username", _same),
-    "sasl_password": ("sasl.password", _same),
-}
-
-
-def connection_config(consumer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what any client of the same brokers is configured with."""
-    names = {name for name, _ in _NAMES.values()} | {"client.id", "log_level"}
-    return {name: value for name, value in consumer.items() if name in names}
-
-
 def consumer_config(
     config: str | None, brokers: str | None, *, uncommitted: bool = False
 ) -> dict[str, Any]:
@@ -95,20 +70,10 @@ def consumer_config(
         CannotVerify: the file can't be read or makes no sense, or no brokers are named.
     """
     try:
-        options = options_from(config) if config else {}
+        theirs = client_config(config, brokers)
     except ConfigurationError as error:
         raise CannotVerify(str(error)) from error
-    if brokers:
-        options["brokers"] = brokers
-    if not options.get("brokers"):
-        raise CannotVerify("no brokers: give --brokers, or bootstrap.servers in --config")
-    if "ssl_certfile" in options:
-        options.setdefault("ssl_keyfile", options["ssl_certfile"])  # Java's stores hold both
-    theirs = {
-        name: convert(options[ours]) for ours, (name, convert) in _NAMES.items() if ours in options
-    }
-    isolation = "read_uncommitted" if uncommitted else "read_committed"
-    return {**_CONSUMER, **theirs, "isolation.level": isolation}
+    return {**_CONSUMER, **theirs, **isolation(uncommitted=uncommitted)}
 
 
 _MOST_S: Final = 10.0
@@ -243,7 +208,7 @@ def read_topics(
         # Messages of librdkafka while it waits are the cause of the error that it raises later.
         consumer = Consumer({**config, "error_cb": lambda error: troubles.append(error.str())})
         with closing(consumer):
-            partitions = list(_partitions(consumer, list(audits), timeout))
+            partitions = list(partitions_of(consumer, list(audits), timeout))
             written = _written(config, partitions, timeout)
             extents = _extents(consumer, partitions, span, timeout, written)
             extents = _continued(consumer, extents, read, timeout)
@@ -363,8 +328,8 @@ def _extents(
     written: Mapping[TopicPartition, int],
 ) -> Extents:
     bounds = {at: watermarks(consumer, at, timeout) for at in partitions}
-    since = _offsets_at(consumer, partitions, span.since, timeout)
-    until = _offsets_at(consumer, partitions, span.until, timeout)
+    since = offsets_at(consumer, partitions, span.since, timeout)
+    until = offsets_at(consumer, partitions, span.until, timeout)
     extents = {}
     for at, (low, high) in bounds.items():
         start = min(max(since.get(at, low), low), high)
@@ -377,35 +342,6 @@ def _extents(
             begin=start,
         )
     return extents
-
-
-def _partitions(
-    consumer: Consumer, topics: Sequence[str], timeout: float
-) -> Iterator[TopicPartition]:
-    # All of them: asking for one by its name could create it.
-    known = consumer.list_topics(timeout=timeout).topics
-    for topic in topics:
-        if topic not in known:
-            raise CannotVerify(f"there is no topic {topic!r}, or this user may not see it")
-        if known[topic].error is not None:
-            raise CannotVerify(f"topic {topic!r}: {known[topic].error.str()}")
-        yield from (TopicPartition(topic, number) for number in sorted(known[topic].partitions))
-
-
-def _offsets_at(
-    consumer: Consumer, partitions: Sequence[TopicPartition], when: int | None, timeout: float
-) -> dict[TopicPartition, int]:
-    """Return the first offsets of that time or later; those that have none have no more records."""
-    if when is None:
-        return {}
-    asked = [Assignment(*at, when) for at in partitions]
-    found = {}
-    for one in consumer.offsets_for_times(asked, timeout=timeout):
-        if one.error is not None:
-            raise KafkaException(one.error)
-        at = TopicPartition(one.topic, one.partition)
-        found[at] = one.offset if one.offset > _NO_OFFSET else 1 << 62
-    return found
 
 
 class _Reading:
