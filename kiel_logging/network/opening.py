@@ -6,9 +6,11 @@ Each step has the same time, and its own error, which is the only report of a fa
 import asyncio
 import contextlib
 import logging
+import os
 import re
 import socket
 import ssl
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -191,12 +193,36 @@ gen_log.addFilter(_is_news)  # by what runs, not by the text: a program may have
 
 
 class _Quiet(IOStream):
+    """Also leaves a descriptor alone that is not its own any more.
+
+    Programs close descriptors that they don't know, as daemons do. The number of this socket may
+    then be that of a file of the program, which ``close()`` would close.
+    """
+
+    def __init__(self, socket: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(socket, *args, **kwargs)
+        self._file = _socket_behind(socket.fileno())
+
+    def close_fd(self) -> None:
+        if _socket_behind(self.socket.fileno()) != self._file:
+            self.socket.detach()
+        super().close_fd()
+
     def _handle_events(self, fd: Any, events: int) -> None:
         before = _raised_too.set(True)
         try:
             super()._handle_events(fd, events)
         finally:
             _raised_too.reset(before)
+
+
+def _socket_behind(number: int) -> tuple[int, int] | None:
+    """Return which socket a descriptor stands for; None when it is closed, or another file's."""
+    try:
+        status = os.fstat(number)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISSOCK(status.st_mode) else None
 
 
 class _QuietTls(_Quiet, SSLIOStream):

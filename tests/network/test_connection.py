@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +49,15 @@ def ask(connection: Connection, timeout: float = 30.0) -> asyncio.Future[Any]:
     return connection.send(Api.METADATA, request, timeout)
 
 
+def descriptor_connected_to(port: int) -> int:
+    """The number of this process's socket that is connected to `port`."""
+    for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as copy:
+            if copy.getpeername()[1:2] == (port,):
+                return number
+    raise AssertionError("there is no such socket")
+
+
 # -- every request ends -------------------------------------------------------------------------
 
 
@@ -68,6 +79,18 @@ async def test_a_hang_up_fails_every_pending_request_with_its_cause() -> None:
         for response in pending:
             with pytest.raises(ConnectionLost, match="closed by us"):
                 await response
+
+
+async def test_closing_leaves_a_file_alone_that_took_the_descriptor(tmp_path: Path) -> None:
+    """Programs close descriptors that they don't know; the next file gets the number."""
+    async with FakeBroker() as broker:
+        connection = await dial(broker)
+        number = descriptor_connected_to(broker.port)
+        with (tmp_path / "own").open("wb") as own:
+            os.dup2(own.fileno(), number)
+            connection.close()
+            assert os.path.sameopenfile(own.fileno(), number)
+            os.close(number)
 
 
 @pytest.mark.parametrize(
