@@ -6,7 +6,6 @@ import asyncio
 import datetime
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -24,12 +23,13 @@ from kio.static.primitive import TZAwareMicros, i8, i16, i32, i64
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpclient import TCPClient
 
+from kiel_logging.testing.batches import RejectedBatch, StoredRecord, decode_batch
+from kiel_logging.testing.frames import API_VERSIONS, INIT_PRODUCER_ID, METADATA, PRODUCE
+from kiel_logging.testing.happenings import ClosedError
 from tests.support.fake_broker import HANG_UP, STALL, FakeBroker
 from tests.support.fake_cluster import FakeCluster
-from tests.support.happenings import ClosedError
-from tests.support.kafka_frames import API_VERSIONS, INIT_PRODUCER_ID, METADATA, PRODUCE, make
-from tests.support.stored_records import RejectedBatch, StoredRecord, decode_batch
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from tests.wire.kio_messages import make
 
 TIMESTAMP = 1_700_000_000_123
 
@@ -580,11 +580,11 @@ async def test_scripted_replies() -> None:
     async with FakeBroker() as broker:
 
         def renamed(request: Any, default: Callable[[], Any]) -> Any:
-            return replace(default(), cluster_id="renamed")
+            return default() | {"cluster_id": "renamed"}
 
         async def slow(request: Any, default: Callable[[], Any]) -> Any:
             await broker.received("Metadata", 2)
-            return replace(default(), cluster_id="slow")
+            return default() | {"cluster_id": "slow"}
 
         broker.on("Metadata", HANG_UP)
         broker.on_next("Metadata", renamed)

@@ -72,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "network",
     },
     "prometheus": {"handler"},
+    "testing": {*VALUES, "wire"},
     **COMMANDS,
 }
 # The floors of handler/, from the ground up: a module imports from floors below its own alone.
@@ -114,9 +115,17 @@ THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
 # Who else than the free may know of these.
 ONLY: dict[str, set[str]] = {
     "kio": set(),  # the tests' second opinion
-    "tornado": {"network", "clients", "handler/pausing_loop.py"},
-    "threading": {"handler", "native", "demo", "interrupt", "ship", "verify/verification.py"},
-    "ssl": {"clients", "network", "config"},
+    "tornado": {"network", "clients", "handler/pausing_loop.py", "testing"},
+    "threading": {
+        "handler",
+        "native",
+        "demo",
+        "interrupt",
+        "ship",
+        "testing",
+        "verify/verification.py",
+    },
+    "ssl": {"clients", "network", "config", "testing"},
     "fcntl": {"journal/locks.py"},
 }
 

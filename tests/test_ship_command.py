@@ -18,9 +18,9 @@ import pytest
 
 from kiel_logging.journal.directory import SHIPPER, streams_of
 from kiel_logging.journal.locks import holder
+from kiel_logging.testing.batches import StoredRecord
 from tests.handler.shipped import stored_records
 from tests.support.fake_cluster import ErrorCode
-from tests.support.stored_records import StoredRecord
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
@@ -351,7 +351,7 @@ def test_a_noisy_writer_holds_up_no_other(
     with shipping(tmp_path, cluster):
         until(lambda: cluster.call(lambda c: c.count("noisy")) == 40_000)
     sent = [
-        {topic.name for topic in request.payload.topic_data}
+        {topic["name"] for topic in request.payload["topic_data"]}
         for request in cluster.requests("Produce")
     ]
     first = next(place for place, topics in enumerate(sent) if "quiet" in topics)

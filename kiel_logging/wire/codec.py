@@ -67,6 +67,13 @@ def request_writer(api: Api, version: int) -> Write:
     return _writer(schema.request, version, version >= schema.flexible, False)
 
 
+@cache
+def response_writer(api: Api, version: int) -> Write:
+    """Return the function that writes responses to ``api`` in ``version``, as a broker does."""
+    schema = SCHEMAS[api]
+    return _writer(schema.response, version, version >= schema.flexible, False)
+
+
 class Reader(NamedTuple):
     """A kind of values: ``read(buffer, offset) -> (value, next offset)``.
 
@@ -86,6 +93,13 @@ def response_reader(api: Api, version: int) -> Reader:
     """
     schema = SCHEMAS[api]
     return _reader(schema.response, version, version >= schema.flexible, False)
+
+
+@cache
+def request_reader(api: Api, version: int) -> Reader:
+    """Return the reader of requests of ``api`` in ``version``; it raises as responses' readers."""
+    schema = SCHEMAS[api]
+    return _reader(schema.request, version, version >= schema.flexible, False)
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -167,24 +181,39 @@ def _write_array(element: Write, length: Callable[[int | None], bytes]) -> Write
 
 
 def _write_struct(fields: Struct, version: int, flexible: bool) -> Write:
-    """Requests have no tagged fields of their own."""
-    steps = [
-        (
-            field.name,
-            field.default,
-            _writer(field.kind, version, flexible, field.is_nullable(version)),
-        )
+    present = [
+        (field, _writer(field.kind, version, flexible, field.is_nullable(version)))
         for field in fields
         if field.is_in(version)
     ]
+    steps = [(field.name, field.default, write) for field, write in present if field.tag is None]
+    tagged = [(field, write) for field, write in present if field.tag is not None]
 
     def write(message: Mapping[str, Any], put: _Put) -> None:
         for name, default, write_field in steps:
             write_field(message.get(name, default), put)
-        if flexible:
+        if tagged:
+            _write_tagged(tagged, message, put)
+        elif flexible:
             put(_NO_TAGGED_FIELDS)
 
     return write
+
+
+def _write_tagged(fields: list[tuple[Field, Write]], message: Mapping[str, Any], put: _Put) -> None:
+    """Only responses have these, and a field that has its default is left out."""
+    given = [
+        (field, write, value)
+        for field, write in fields
+        if (value := message.get(field.name, field.default)) != field.default
+    ]
+    put(unsigned_varint(len(given)))
+    for field, write, value in given:
+        parts: list[bytes] = []
+        write(value, parts.append)
+        put(unsigned_varint(field.tag or 0) + unsigned_varint(sum(map(len, parts))))
+        for part in parts:
+            put(part)
 
 
 # -- reading ---------------------------------------------------------------------------------------

@@ -6,11 +6,9 @@ import asyncio
 import datetime
 import logging
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from kio.static.primitive import TZAware
 
 from kiel_logging.errors import (
     BrokerRejected,
@@ -64,10 +62,10 @@ async def test_the_brokers_own_timestamp_is_told() -> None:
 
         def stamped(_request: Any, default: Any) -> Any:
             answer = default()
-            (topic,) = answer.responses
-            (part,) = topic.partition_responses
-            part = replace(part, log_append_time=TZAware.parse(MIDNIGHT))
-            return replace(answer, responses=(replace(topic, partition_responses=(part,)),))
+            (topic,) = answer["responses"]
+            (part,) = topic["partition_responses"]
+            part["log_append_time_ms"] = int(MIDNIGHT.timestamp() * 1000)
+            return answer
 
         cluster.on("Produce", stamped)
         async with quick_producer(cluster) as producer:

@@ -27,11 +27,11 @@ from kiel_logging.errors import (
 )
 from kiel_logging.network.cluster import Cluster
 from kiel_logging.network.connection import Connection
+from kiel_logging.testing.sasl import MECHANISMS, Sasl
 from tests.config.test_options import checked
 from tests.network.quick import QUICK, quick_producer, send_all, values
 from tests.support.certificates import Authority
 from tests.support.fake_cluster import FakeCluster
-from tests.support.fake_sasl import MECHANISMS, Sasl
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 SECRET = "s3cr3t-und-geheim"

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from kiel_logging import KafkaHandler, Stats
+from kiel_logging.testing.batches import StoredRecord
 from tests.support.fake_cluster import ErrorCode
-from tests.support.stored_records import StoredRecord
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 QUICK: Final[dict[str, Any]] = {

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from kiel_logging.handler.options import CONVERSION
+from kiel_logging.testing.batches import StoredRecord
 from tests.handler.shipped import (
     MakeHandler,
     fail,
@@ -25,7 +26,6 @@ from tests.handler.shipped import (
     stored_records,
 )
 from tests.support.stamps import without_stamp
-from tests.support.stored_records import StoredRecord
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 REQUEST = contextvars.ContextVar[str]("REQUEST")

@@ -11,6 +11,7 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.journal import directory, stream
+from kiel_logging.testing.batches import StoredRecord
 from tests.handler.shipped import (
     QUICK,
     MakeHandler,
@@ -20,7 +21,6 @@ from tests.handler.shipped import (
     stop_broker,
 )
 from tests.support.stamps import audited, harm
-from tests.support.stored_records import StoredRecord
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 SEGMENTS = 4

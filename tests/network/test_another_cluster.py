@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 
 import pytest
 
@@ -13,7 +12,7 @@ from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 def belong_to(cluster: FakeCluster, name: str | None) -> None:
     """The brokers name this cluster as theirs."""
-    cluster.on("Metadata", lambda _, answer: dataclasses.replace(answer(), cluster_id=name))
+    cluster.on("Metadata", lambda _, answer: answer() | {"cluster_id": name})
 
 
 async def look(cluster: FakeCluster) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,12 +25,11 @@ from kiel_logging.network.connection import Connection
 from kiel_logging.network.opening import open_connection, secure
 from kiel_logging.network.resolver import resolve
 from kiel_logging.network.tokens import RunAside
+from kiel_logging.testing.sasl import MECHANISMS, Sasl
 from kiel_logging.wire.metadata import metadata_request
 from kiel_logging.wire.schemas import Api
 from tests.support.fake_broker import HANG_UP, FakeBroker
 from tests.support.fake_cluster import ErrorCode
-from tests.support.fake_sasl import MECHANISMS, Sasl
-from tests.support.kafka_frames import make, response_module
 from tests.support.what_is_shown import all_of
 
 SECRET = "s3cr3t-und-geheim"
@@ -157,14 +155,18 @@ async def test_a_listener_without_sasl() -> None:
             await dial(broker, as_alice("PLAIN"))
 
 
-OF_THE_FUTURE: Any = SimpleNamespace(value=32_000)
-"""An error that this client does not know; kio writes the ``value`` of an error."""
+OF_THE_FUTURE = 32_000
+"""An error that this client does not know."""
 
 
-def answer_with(error: ErrorCode, data: bytes = b"") -> Any:
-    """An answer to SaslAuthenticate in version 0."""
-    schema = response_module(36, 0).SaslAuthenticateResponse
-    return make(schema, error_code=error, error_message=None, auth_bytes=data)
+def answer_with(error: int, data: bytes = b"") -> Any:
+    """An answer to SaslAuthenticate."""
+    return {
+        "error_code": error,
+        "error_message": None,
+        "auth_bytes": data,
+        "session_lifetime_ms": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -172,11 +174,7 @@ def answer_with(error: ErrorCode, data: bytes = b"") -> Any:
     [
         (
             "SaslHandshake",
-            make(
-                response_module(17, 1).SaslHandshakeResponse,
-                error_code=ErrorCode.unknown_server_error,
-                mechanisms=(),
-            ),
+            {"error_code": ErrorCode.unknown_server_error, "mechanisms": ()},
             SecurityError,
             "refused to begin SASL: UNKNOWN_SERVER_ERROR",
         ),
@@ -385,7 +383,7 @@ async def test_requests_are_held_meanwhile_and_go_out_in_order() -> None:
         await waiting[0]
         waiting.append(named(connection, "t6"))
         await asyncio.gather(*waiting)
-        held = [r.payload.topics[0].name for r in broker.requests if r.api == "Metadata"]
+        held = [r.payload["topics"][0]["name"] for r in broker.requests if r.api == "Metadata"]
         assert held == [f"t{n}" for n in range(7)]
         assert asked(broker)[-8] == "SaslAuthenticate"
         connection.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -16,13 +15,13 @@ from kiel_logging.delivery import troubles
 from kiel_logging.network import cluster as cluster_module
 from kiel_logging.network import connection as connection_module
 from kiel_logging.network.cluster import Node
+from kiel_logging.testing.sasl import Sasl
 from kiel_logging.wire.metadata import Broker
 from tests.network.quick import QUICK, quick_producer, values
 from tests.support.fake_broker import HANG_UP, STALL, FakeBroker
 from tests.support.fake_cluster import ErrorCode, FakeCluster
-from tests.support.fake_sasl import Sasl
 
-DAYS = timedelta(days=24)
+DAYS = timedelta(days=24) // timedelta(milliseconds=1)
 
 
 @pytest.fixture
@@ -37,8 +36,7 @@ def advertise(**changes: Any) -> Callable[[Any, Callable[[], Any]], Any]:
 
     def reply(_request: Any, default: Callable[[], Any]) -> Any:
         answer = default()
-        brokers = tuple(dataclasses.replace(broker, **changes) for broker in answer.brokers)
-        return dataclasses.replace(answer, brokers=brokers)
+        return answer | {"brokers": tuple(broker | changes for broker in answer["brokers"])}
 
     return reply
 
@@ -62,7 +60,7 @@ async def test_throttling_ends_with_the_connection() -> None:
     """A broker that was restarted knows nothing of it."""
     async with FakeCluster(brokers=1, logs=1) as cluster, quick_producer(cluster) as producer:
         cluster.brokers[0].on_next(
-            "Produce", lambda _request, default: dataclasses.replace(default(), throttle_time=DAYS)
+            "Produce", lambda _request, default: default() | {"throttle_time_ms": DAYS}
         )
         await producer.produce("logs", 1)
         cluster.brokers[0].hang_up()
@@ -83,11 +81,9 @@ async def test_three_silent_brokers_are_enough(acks: int) -> None:
 
         def a_thousand(_request: Any, default: Callable[[], Any]) -> Any:
             answer = default()
-            (broker,) = answer.brokers
-            gone = tuple(
-                dataclasses.replace(broker, node_id=n, port=silent.port) for n in range(1000)
-            )
-            return dataclasses.replace(answer, brokers=gone)
+            (broker,) = answer["brokers"]
+            gone = tuple(broker | {"node_id": n, "port": silent.port} for n in range(1000))
+            return answer | {"brokers": gone}
 
         for _ in range(2):  # the bootstrap brokers don't know better at once
             cluster.brokers[0].on_next("Metadata", a_thousand)
@@ -141,13 +137,8 @@ async def test_a_broker_without_metadata_sends_the_client_to_the_bootstrap_broke
         seed, known = cluster.brokers
         seed.node.fenced = True
         cluster.add_topic("logs", 1, leaders=[known.node_id])
-        nothing: dict[str, Any] = {"brokers": (), "topics": ()}
-        known.on(
-            "Metadata",
-            lambda _, default: dataclasses.replace(
-                default(), error_code=ErrorCode.rebootstrap_required, **nothing
-            ),
-        )
+        nothing = {"error_code": ErrorCode.rebootstrap_required, "brokers": (), "topics": ()}
+        known.on("Metadata", lambda _, default: default() | nothing)
         async with Producer([seed.address], **QUICK) as producer:
             await producer.produce("logs", 1)
         assert values(cluster, "logs") == [b"1"]
@@ -192,7 +183,7 @@ async def test_a_producer_id_that_there_can_not_be_is_asked_for_again(times: int
         for _ in range(times):
             cluster.brokers[0].on_next(
                 "InitProducerId",
-                lambda _request, default: dataclasses.replace(default(), producer_id=-7),
+                lambda _request, default: default() | {"producer_id": -7},
             )
         async with quick_producer(cluster, required_acks=-1) as producer:
             await producer.produce("logs", 1)
@@ -264,9 +255,9 @@ async def test_few_troubles_are_reported_at_once(
 
         def many(_request: Any, default: Callable[[], Any]) -> Any:
             answer = default()
-            (broker,) = answer.brokers
-            dead = [dataclasses.replace(broker, node_id=n, port=70_000 + n) for n in range(count)]
-            return dataclasses.replace(answer, brokers=tuple(dead))
+            (broker,) = answer["brokers"]
+            dead = tuple(broker | {"node_id": n, "port": 70_000 + n} for n in range(count))
+            return answer | {"brokers": dead}
 
         cluster.on("Metadata", many)
         options = {"partitioner": "round_robin", "linger_ms": 0, "batch_size": count}
@@ -287,7 +278,7 @@ async def test_trouble_that_comes_and_goes_is_reported_once(heard: asyncio.Queue
     async with FakeCluster(brokers=1, logs=1) as cluster:
         cluster.on(
             "InitProducerId",
-            lambda _request, default: dataclasses.replace(default(), producer_id=-7),
+            lambda _request, default: default() | {"producer_id": -7},
         )
         async with quick_producer(cluster, required_acks=-1) as producer:
             message = asyncio.ensure_future(producer.produce("logs", 1))

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from kiel_logging.errors import BrokerRejected
+from kiel_logging.testing.batches import decode_batch
 from tests.network.owner import append, engine_for
 from tests.network.quick import quick_producer, values
 from tests.support.fake_cluster import ErrorCode, FakeCluster
-from tests.support.stored_records import decode_batch
 
 
 def take_uncompressed(cluster: FakeCluster) -> None:
     """Refuse all other batches."""
 
     def reply(request: Any, default: Callable[[], Any]) -> Any:
-        (topic,) = request.topic_data
-        (partition,) = topic.partition_data
-        if decode_batch(partition.records, 0).codec != "none":
+        (topic,) = request["topic_data"]
+        (partition,) = topic["partition_data"]
+        if decode_batch(partition["records"], 0).codec != "none":
             cluster.produce_error(ErrorCode.unsupported_compression_type)
         return default()
 

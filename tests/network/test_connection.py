@@ -31,7 +31,6 @@ from kiel_logging.wire import messages
 from kiel_logging.wire.metadata import metadata_request, read_metadata
 from kiel_logging.wire.schemas import Api
 from tests.support.fake_broker import HANG_UP, FakeBroker
-from tests.support.kafka_frames import encode_response
 
 Fault = Callable[[FakeBroker], None]
 
@@ -126,7 +125,7 @@ def _truncated(broker: FakeBroker) -> None:
     """A whole frame whose content ends too soon; the handshake was request 0, so this is 1."""
 
     def reply(_request: Any, default: Callable[[], Any]) -> bytes:
-        body = encode_response(default(), 1)[4:-5]
+        body = broker.requests[-1].encode(default())[4:-5]
         return struct.pack(">i", len(body)) + body
 
     broker.on_next("Metadata", reply)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -160,8 +159,8 @@ async def test_a_topic_that_is_deleted_waits_for_the_next_of_its_name() -> None:
 def _topic_error(code: ErrorCode) -> Callable[[Any, Callable[[], Any]], Any]:
     def reply(_request: Any, default: Callable[[], Any]) -> Any:
         answer = default()
-        refused = tuple(replace(t, error_code=code, partitions=()) for t in answer.topics)
-        return replace(answer, topics=refused)
+        nothing = {"error_code": code, "partitions": ()}
+        return answer | {"topics": tuple(topic | nothing for topic in answer["topics"])}
 
     return reply
 
@@ -194,7 +193,7 @@ async def test_all_topics_wait_for_a_producer_id() -> None:
     """The brokers grant none to this user; each topic is reported, and arrives in the end."""
 
     def forbidden(_request: Any, default: Callable[[], Any]) -> Any:
-        return replace(default(), error_code=ErrorCode.cluster_authorization_failed)
+        return default() | {"error_code": ErrorCode.cluster_authorization_failed}
 
     async with FakeCluster(brokers=1) as cluster:
         for topic in ("a", "b"):

@@ -21,7 +21,11 @@ def hang_up_above(cluster: FakeCluster, limit: int = LIMIT) -> list[int]:
     sizes: list[int] = []
 
     def reply(request: Any, default: Any) -> Any:
-        size = sum(len(p.records) for t in request.topic_data for p in t.partition_data)
+        size = sum(
+            len(partition["records"])
+            for topic in request["topic_data"]
+            for partition in topic["partition_data"]
+        )
         sizes.append(size)
         return HANG_UP if size > limit else default()
 

@@ -15,7 +15,6 @@ from kiel_logging.wire.metadata import Metadata, read_metadata
 from tests.network.test_connection import ask, dial
 from tests.support.examples import THOROUGH
 from tests.support.fake_broker import FakeBroker
-from tests.support.kafka_frames import encode_response
 
 FRAMES = 400 if THOROUGH else 60
 MOST_MEMORY = 32 * 1024 * 1024
@@ -93,7 +92,7 @@ async def one_end(broker: FakeBroker, valid: Any, spoil: Callable[[bytes], bytes
     connection = await dial(broker)
     answer = ask(connection)
     await broker.until(lambda: broker.requests[-1].api == "Metadata")
-    broker.push(spoil(encode_response(valid, broker.requests[-1].correlation_id)))
+    broker.push(spoil(broker.requests[-1].encode(valid)))
     broker.hang_up()
     try:
         return read_metadata(await answer)

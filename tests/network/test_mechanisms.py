@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from kiel_logging.errors import AuthenticationFailed
 from kiel_logging.network.sasl import Conversation, oauthbearer, plain, scram
+from kiel_logging.testing.sasl import Answers, Refused, scram_answers
 from tests.support.examples import examples
-from tests.support.fake_sasl import Answers, Refused, scram_answers
 from tests.support.what_is_shown import traceback_of
 
 SECRET = "s3cr3t-und-geheim"

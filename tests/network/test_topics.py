@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -70,8 +69,8 @@ async def test_an_unknown_topic_harms_no_other() -> None:
 def _topic_error(code: ErrorCode) -> Callable[[Any, Callable[[], Any]], Any]:
     def reply(_request: Any, default: Callable[[], Any]) -> Any:
         answer = default()
-        refused = tuple(replace(t, error_code=code, partitions=()) for t in answer.topics)
-        return replace(answer, topics=refused)
+        nothing = {"error_code": code, "partitions": ()}
+        return answer | {"topics": tuple(topic | nothing for topic in answer["topics"])}
 
     return reply
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -19,18 +18,13 @@ INIT_PRODUCER_ID = 22
 def refuse(cluster: FakeCluster) -> None:
     """This user may not write idempotently."""
     code = ErrorCode.cluster_authorization_failed
-    cluster.on("InitProducerId", lambda _, answer: dataclasses.replace(answer(), error_code=code))
+    cluster.on("InitProducerId", lambda _, answer: answer() | {"error_code": code})
 
 
 def not_know(cluster: FakeCluster) -> None:
     """The brokers are look-alikes."""
-    cluster.on(
-        "ApiVersions",
-        lambda _, answer: dataclasses.replace(
-            answer(),
-            api_keys=tuple(one for one in answer().api_keys if one.api_key != INIT_PRODUCER_ID),
-        ),
-    )
+    for broker in cluster.brokers:
+        del broker.node.versions[INIT_PRODUCER_ID]
 
 
 HOW = pytest.mark.parametrize(

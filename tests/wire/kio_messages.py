@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from kio.index import load_request_schema, load_response_schema
+from kio.index import load_payload_module, load_request_schema, load_response_schema
 from kio.schema.errors import ErrorCode
 from kio.serial import entity_reader, entity_writer
+from kio.static.constants import EntityType
 from kio.static.primitive import Records
 
 from kiel_logging.wire.messages import Request, encode_request
@@ -66,6 +67,17 @@ _SAMPLES: dict[str, Any] = {
 }
 
 
+def response_module(api_key: int, version: int) -> types.ModuleType:
+    """The module with the response class of that version and the classes nested in it."""
+    return load_payload_module(api_key, version, EntityType.response)
+
+
+def make(schema: Any, **values: object) -> Any:
+    """An entity with those values that this version of it knows."""
+    known = {field.name for field in dataclasses.fields(schema)}
+    return schema(**{name: value for name, value in values.items() if name in known})
+
+
 def to_bytes(entity: Any) -> bytes:
     """The entity as kio writes it."""
     buffer = io.BytesIO()
@@ -114,27 +126,30 @@ def kio_response(api: Api, version: int) -> Any:
     return filled(load_response_schema(api, version))
 
 
-def as_ours(value: Any) -> Any:
-    """A message of kio's as this client has it: dicts and tuples, times in milliseconds."""
+def as_ours(value: Any, *, kept: bool = True) -> Any:
+    """A message of kio's as this client has it: dicts and tuples, times in milliseconds.
+
+    ``kept=False``: with all fields of the structs of which our reader keeps some.
+    """
     if dataclasses.is_dataclass(value):
         name = type(value).__name__
         ours = dict(
-            _as_our_field(value, field)
+            _as_our_field(value, field, kept)
             for field in dataclasses.fields(value)
             if field.name not in _SKIPPED.get(name, ())
         )
-        return tuple(ours[kept] for kept in _KEPT[name]) if name in _KEPT else ours
+        return tuple(map(ours.get, _KEPT[name])) if kept and name in _KEPT else ours
     if isinstance(value, tuple):
-        return tuple(as_ours(element) for element in value)
+        return tuple(as_ours(element, kept=kept) for element in value)
     if isinstance(value, datetime.datetime):
         return (value - _EPOCH) // _MILLISECOND
     return value // _MILLISECOND if isinstance(value, datetime.timedelta) else value
 
 
-def _as_our_field(entity: Any, field: dataclasses.Field[Any]) -> tuple[str, Any]:
+def _as_our_field(entity: Any, field: dataclasses.Field[Any], kept: bool) -> tuple[str, Any]:
     value, kafka_type = getattr(entity, field.name), field.metadata.get("kafka_type")
     name = f"{field.name}_ms" if kafka_type in _TIMES else field.name
-    return name, _NULLS.get(kafka_type) if value is None else as_ours(value)
+    return name, _NULLS.get(kafka_type) if value is None else as_ours(value, kept=kept)
 
 
 def filled(entity_type: Any) -> Any:

@@ -10,10 +10,10 @@ import pytest
 import snappy
 
 from kiel_logging.records import Record
+from kiel_logging.testing.batches import StoredBatch, decode_batch
 from kiel_logging.wire.compression import codec
 from kiel_logging.wire.record_batch import encode_batch
 from kiel_logging.wire.sizes import BATCH_OVERHEAD
-from tests.support.stored_records import StoredBatch, decode_batch
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 NOW = 1_700_000_000_123

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kiel_logging.errors import ProtocolError
 from kiel_logging.records import Record, TopicPartition
+from kiel_logging.testing.frames import decode_request
 from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.messages import (
     MOST_BYTES,
@@ -26,9 +27,9 @@ from kiel_logging.wire.produce import produce_request
 from kiel_logging.wire.producer_id import init_producer_id_request
 from kiel_logging.wire.record_batch import encode_batch
 from kiel_logging.wire.sasl import sasl_authenticate_request, sasl_handshake_request
-from kiel_logging.wire.schemas import Api
+from kiel_logging.wire.schemas import SCHEMAS, Api
 from kiel_logging.wire.topic_configs import max_message_bytes_request
-from kiel_logging.wire.versions import api_versions_request
+from kiel_logging.wire.versions import SUPPORTED, api_versions_request
 from tests.support.examples import examples
 from tests.wire.kio_messages import (
     SPOKEN,
@@ -68,6 +69,21 @@ def test_what_a_broker_writes_is_read(api: Api, version: int) -> None:
     """Header and message, in every version that is spoken."""
     sent = kio_response(api, version)
     assert decode_response(to_frame(sent), api, version) == as_ours(sent)
+
+
+@pytest.mark.parametrize(("api", "version"), SPOKEN)
+def test_the_fake_broker_s_half(api: Api, version: int) -> None:
+    """The fake broker reads the requests that kio writes, and writes the responses that kio writes,
+    but for the fields that our tables leave out."""
+    asked, answer = kio_request(api, version), kio_response(api, version)
+    frame = frame_by_kio(asked, 77, "client")[4:]
+    request = decode_request(frame, SUPPORTED, node_id=0, connection=0)
+    assert (request.client_id, request.correlation_id, request.trailing) == ("client", 77, 0)
+    assert request.payload == as_ours(asked)
+    ours = request.encode(as_ours(answer, kept=False))
+    assert decode_response(ours[4:], api, version) == as_ours(answer)
+    if api is not Api.API_VERSIONS or version < SCHEMAS[api].flexible:
+        assert ours == len(ours[4:]).to_bytes(4, "big") + to_frame(answer, 77)
 
 
 def test_metadata_is_no_load_for_the_garbage_collector() -> None:

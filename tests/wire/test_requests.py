@@ -45,8 +45,7 @@ from kiel_logging.wire.sasl import (
 from kiel_logging.wire.schemas import Api
 from kiel_logging.wire.topic_configs import max_message_bytes_request, read_max_message_bytes
 from kiel_logging.wire.versions import SUPPORTED, api_versions_request, read_api_versions
-from tests.support.kafka_frames import make, response_module
-from tests.wire.kio_messages import read_by_kio, to_frame
+from tests.wire.kio_messages import make, read_by_kio, response_module, to_frame
 
 
 def in_versions(api: Api, since: int = 0) -> pytest.MarkDecorator:

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from kiel_logging.records import Record
+from kiel_logging.testing.batches import StoredRecord
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.judge import judge
 from tests.handler.process.child import run_by_hand, said
@@ -19,7 +20,6 @@ from tests.support.examples import THOROUGH
 from tests.support.fake_cluster import FakeCluster
 from tests.support.small_disk import FILL_UP, NEEDS_SMALL_DISK, on_small_disk
 from tests.support.stamps import harm
-from tests.support.stored_records import StoredRecord
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 

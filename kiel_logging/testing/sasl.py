@@ -12,15 +12,14 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kio.schema.errors import ErrorCode
-
-from tests.support.kafka_frames import (
+from kiel_logging.testing.frames import (
     API_VERSIONS,
     SASL_AUTHENTICATE,
     SASL_HANDSHAKE,
     ReceivedRequest,
     Versions,
 )
+from kiel_logging.wire.error_codes import ErrorCode
 
 SASL_VERSIONS: Versions = {SASL_HANDSHAKE: (0, 1), SASL_AUTHENTICATE: (0, 2)}
 

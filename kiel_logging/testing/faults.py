@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kio.schema.errors import ErrorCode
-
-from tests.support.fake_replies import HANG_UP, STALL
-from tests.support.fake_topics import Node, ProduceFault
-from tests.support.kafka_frames import Api, api_key_of, encode_response
+from kiel_logging.testing.frames import Api, ReceivedRequest, api_key_of
+from kiel_logging.testing.replies import HANG_UP, STALL
+from kiel_logging.testing.state import Node, ProduceFault
+from kiel_logging.wire.error_codes import ErrorCode
 
 
 class DefaultReply:
@@ -22,38 +21,38 @@ class DefaultReply:
         self._built: list[Any] = []
 
     def __call__(self) -> Any:
-        """The response entity; the records of a Produce request are stored now."""
+        """The fields of the response; the records of a Produce request are stored now."""
         if not self._built:
             self._built.append(self._build())
         return self._built[0]
 
 
 Reply = Any
-"""What `on` takes: an answer, or a callable (request entity, DefaultReply) -> answer.
+"""What `on` takes: an answer, or a callable (fields of the request, DefaultReply) -> answer.
 
-An answer is a response entity, an `Answer`, bytes (written as they are), None (no response),
-HANG_UP, STALL, or an awaitable of one of these.
+An answer is a dict of the response's fields, an `Answer`, bytes (written as they are), None (no
+response), HANG_UP, STALL, or an awaitable of one of these.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A response entity whose bytes go out damaged."""
+    """A response whose bytes go out damaged."""
 
     response: Any
     correlation_shift: int = 0
     cut_at: int | None = None
     """Hang up behind so many bytes of the frame, its length included."""
 
-    def encode(self, correlation_id: int) -> bytes:
+    def encode(self, request: ReceivedRequest) -> bytes:
         """The bytes to send; a sender of cut ones hangs up."""
         if self.response in (None, HANG_UP):
             return b""
-        frame = encode_response(self.response, correlation_id + self.correlation_shift)
+        frame = request.encode(self.response, self.correlation_shift)
         return frame if self.cut_at is None else frame[: self.cut_at]
 
 
-def stall_after_effect(request: Any, default: DefaultReply) -> Any:
+def stall_after_effect(_request: Any, default: DefaultReply) -> Any:
     """The request takes effect, but its response is held back."""
     default()
     return STALL

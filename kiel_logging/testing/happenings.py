@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.kafka_frames import Api, ReceivedRequest, api_key_of
+from kiel_logging.testing.frames import Api, ReceivedRequest, api_key_of
 
 
 class ClosedError(Exception):

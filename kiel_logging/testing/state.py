@@ -7,17 +7,16 @@ import uuid
 from collections import deque
 from dataclasses import dataclass, field
 
-from kio.schema.errors import ErrorCode
-
-from tests.support.fake_sasl import Sasl
-from tests.support.kafka_frames import Versions
-from tests.support.stored_records import (
+from kiel_logging.testing.batches import (
     RejectedBatch,
     StoredBatch,
     StoredRecord,
     decode_batch,
     split_batches,
 )
+from kiel_logging.testing.frames import Versions
+from kiel_logging.testing.sasl import Sasl
+from kiel_logging.wire.error_codes import ErrorCode
 
 DEFAULT_VERSIONS: Versions = {
     0: (0, 13),  # Produce: Kafka 4 advertises 0 and rejects all below 3 (KAFKA-18659)
