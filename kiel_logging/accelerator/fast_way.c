@@ -24,7 +24,6 @@ typedef struct {
     PyObject_HEAD
     PyObject *its[F_COUNT];
     Py_ssize_t most;  /* bytes of a record in a batch */
-    Py_ssize_t longest; /* characters of a name whose value is hidden */
     int has_context;  /* whether `more` is asked of each record */
     int keeps_source; /* whether items keep their LogRecord */
     long process;     /* the id of the one that it was made in */
@@ -118,14 +117,22 @@ is_plain(PyObject *value)
            PyBool_Check(value) || value == Py_None;
 }
 
+/* Return the tuple of names whose values are hidden; NULL where none is. */
+static PyObject *
+hidden_of(const FastWay *fast)
+{
+    return fast->its[F_HIDDEN] == Py_None ? NULL : fast->its[F_HIDDEN];
+}
+
 /* Return a new reference to the message. */
 static PyObject *
-message_of(PyObject *text, PyObject *arguments)
+message_of(const FastWay *fast, PyObject *text, PyObject *arguments)
 {
     Py_ssize_t count = PyTuple_GET_SIZE(arguments);
     for (Py_ssize_t index = 0; index < count; index++) {
         PyObject *value = PyTuple_GET_ITEM(arguments, index);
-        if (!is_plain(value)) {
+        if (!is_plain(value) || (hidden_of(fast) != NULL && PyUnicode_CheckExact(value) &&
+                                 may_hide(value))) {
             return NULL;
         }
     }
@@ -242,8 +249,7 @@ has_value(FastWay *fast, Parts *parts, Buffer *buffer)
         return 0;
     }
     Json json = {.buffer = buffer, .most = (size_t)fast->most, .left = MOST_VALUES,
-                 .deepest = DEEPEST_OF_LOG, .longest = fast->longest,
-                 .hidden = fast->longest > 0 ? fast->its[F_HIDDEN] : NULL};
+                 .deepest = DEEPEST_OF_LOG, .hidden = hidden_of(fast)};
     return write_value_of(&json, fast, parts) == WRITTEN;
 }
 
@@ -345,7 +351,7 @@ item_of(FastWay *fast, PyObject *record, PyObject *own, const Attributes *attrib
     buffer_begin(&headers);
     if ((parts.site = site_of(attributes, fast)) == NULL ||
         (parts.task = task_of(attributes, fast)) == NULL ||
-        (parts.message = message_of(attribute(attributes, P_MSG),
+        (parts.message = message_of(fast, attribute(attributes, P_MSG),
                                     attribute(attributes, P_ARGS))) == NULL ||
         !has_value(fast, &parts, &buffer) || (key = looked_up(&parts, fast->its[F_KEY])) == NULL ||
         (data = stored_key(key)) == NULL ||
@@ -545,21 +551,22 @@ fast_new(PyTypeObject *type, PyObject *args, PyObject *named)
 {
     static char *names[] = {
         "kind", "names", "places", "sites", "second", "task_name", "more", "taken", "hidden", "begin", "end", "topic", "key", "headers",
-        "here", "blocks", "counts", "queue", "wake", "tail", "most", "longest", "has_context",
+        "here", "blocks", "counts", "queue", "wake", "tail", "most", "has_context",
         "keeps_source", NULL};
     PyObject *its[F_COUNT] = {NULL};
-    Py_ssize_t most, longest;
+    Py_ssize_t most;
     int has_context, keeps_source;
     if (!PyArg_ParseTupleAndKeywords(
-            args, named, "O!O!SOOOOO!O!SSOOO!OO!O!OOOnnpp", names, &PyType_Type, &its[F_KIND],
+            args, named, "O!O!SOOOOO!OSSOOO!OO!O!OOOnpp", names, &PyType_Type, &its[F_KIND],
             &PyTuple_Type, &its[F_NAMES], &its[F_PLACES], &its[F_SITES], &its[F_SECOND],
-            &its[F_TASK_NAME], &its[F_MORE], &PyFrozenSet_Type, &its[F_TAKEN], &PyFrozenSet_Type, &its[F_HIDDEN], &its[F_BEGIN], &its[F_END], &its[F_TOPIC],
+            &its[F_TASK_NAME], &its[F_MORE], &PyFrozenSet_Type, &its[F_TAKEN], &its[F_HIDDEN], &its[F_BEGIN], &its[F_END], &its[F_TOPIC],
             &its[F_KEY], &PyTuple_Type, &its[F_HEADERS], &its[F_HERE], &PyDict_Type, &its[F_BLOCKS], &COUNTS, &its[F_COUNTS],
-            &its[F_QUEUE], &its[F_WAKE], &its[F_TAIL], &most, &longest, &has_context, &keeps_source)) {
+            &its[F_QUEUE], &its[F_WAKE], &its[F_TAIL], &most, &has_context, &keeps_source)) {
         return NULL;
     }
     if (PyTuple_GET_SIZE(its[F_NAMES]) > MOST_NAMES || PyBytes_GET_SIZE(its[F_PLACES]) < P_SITE ||
         !PyDict_Check(its[F_SITES]) ||
+        (its[F_HIDDEN] != Py_None && !PyTuple_Check(its[F_HIDDEN])) ||
         (its[F_TAIL] != Py_None && !Py_IS_TYPE(its[F_TAIL], &TAIL))) {
         PyErr_SetString(PyExc_TypeError, "FastWay(): arguments of other types were expected");
         return NULL;
@@ -572,7 +579,6 @@ fast_new(PyTypeObject *type, PyObject *args, PyObject *named)
         fast->its[index] = Py_NewRef(its[index]);
     }
     fast->most = most;
-    fast->longest = longest;
     fast->has_context = has_context;
     fast->keeps_source = keeps_source;
     fast->process = (long)getpid();

@@ -9,6 +9,9 @@
 /* Containers in each other that to_json() writes; what is plain has fewer. */
 enum { DEEPEST = 100 };
 
+/* Characters of a name; the value under a longer one is hidden. */
+enum { LONGEST_NAME = 1000 };
+
 /* Characters for which room is reserved at a time: six bytes each. */
 enum { PIECE = 256, WIDEST = 6 };
 
@@ -103,8 +106,39 @@ write_utf8(Json *json, const char *data, Py_ssize_t size)
     return result == WRITTEN ? buffer_write(json->buffer, "\"", 1) : result;
 }
 
+static int
+is_space(Py_UCS4 one)
+{
+    return one == ' ' || one == '\t' || one == '\n' || one == '\r';
+}
+
 int
-write_text(Json *json, PyObject *text)
+may_hide(PyObject *text)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    if (PyUnicode_READY(text) < 0) {
+        PyErr_Clear();
+        return 1;
+    }
+#endif
+    Py_ssize_t from = 0, to = PyUnicode_GET_LENGTH(text);
+    while (from < to && is_space(PyUnicode_READ_CHAR(text, from))) {
+        from++;
+    }
+    Py_UCS4 one = from < to ? PyUnicode_READ_CHAR(text, from) : 0;
+    if (one != '{' && one != '[') {
+        return 0;
+    }
+    while (is_space(PyUnicode_READ_CHAR(text, to - 1))) {
+        to--;
+    }
+    one = PyUnicode_READ_CHAR(text, to - 1);
+    return one == '}' || one == ']';
+}
+
+/* Write a text in which nothing is hidden. */
+static int
+write_name(Json *json, PyObject *text)
 {
 #if PY_VERSION_HEX < 0x030c0000
     if (PyUnicode_READY(text) < 0) {
@@ -124,6 +158,12 @@ write_text(Json *json, PyObject *text)
     int result = write_utf8(json, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data));
     Py_DECREF(data);
     return result;
+}
+
+int
+write_text(Json *json, PyObject *text)
+{
+    return json->hidden != NULL && may_hide(text) ? NEEDS_CARE : write_name(json, text);
 }
 
 static int
@@ -167,6 +207,67 @@ begin_value(Json *json, int is_first)
     return is_first ? WRITTEN : buffer_write(json->buffer, ",", 1);
 }
 
+/* Whether a word of a name begins at a letter or digit of it, as redaction.py divides ASCII. */
+static int
+begins_word(const unsigned char *name, Py_ssize_t size, Py_ssize_t at)
+{
+    if (at == 0 || !Py_ISALNUM(name[at - 1])) {
+        return 1;
+    }
+    if (Py_ISUPPER(name[at])) {
+        return !Py_ISUPPER(name[at - 1]) || (at + 1 < size && Py_ISLOWER(name[at + 1]));
+    }
+    return Py_ISUPPER(name[at - 1]) && Py_ISDIGIT(name[at]);
+}
+
+/* Whether the letters and digits of a name end in those of `hidden`, with which a word begins. */
+static int
+ends_in(const unsigned char *name, Py_ssize_t size, PyObject *hidden)
+{
+    const unsigned char *wanted = PyUnicode_1BYTE_DATA(hidden);
+    Py_ssize_t left = PyUnicode_GET_LENGTH(hidden), at = size;
+    while (left > 0 && at > 0) {
+        unsigned char one = name[--at];
+        if (Py_ISALNUM(one) && Py_TOLOWER(one) != wanted[--left]) {
+            return 0;
+        }
+    }
+    return left == 0 && begins_word(name, size, at);
+}
+
+/* Whether a value must be hidden because of its name, or perhaps. */
+static int
+is_hidden(const Json *json, PyObject *name)
+{
+    if (json->hidden == NULL) {
+        return 0;
+    }
+#if PY_VERSION_HEX < 0x030c0000
+    if (PyUnicode_READY(name) < 0) {
+        PyErr_Clear();
+        return 1;
+    }
+#endif
+    int found = !PyUnicode_IS_ASCII(name) || PyUnicode_GET_LENGTH(name) > LONGEST_NAME;
+    for (Py_ssize_t index = 0; !found && index < PyTuple_GET_SIZE(json->hidden); index++) {
+        found = ends_in(PyUnicode_1BYTE_DATA(name), PyUnicode_GET_LENGTH(name),
+                        PyTuple_GET_ITEM(json->hidden, index));
+    }
+    return found;
+}
+
+/* Whether an item of a list is a pair of such a name and its value. */
+static int
+is_hidden_pair(const Json *json, PyObject *item)
+{
+    if (json->hidden == NULL || !(PyList_CheckExact(item) || PyTuple_CheckExact(item)) ||
+        PySequence_Fast_GET_SIZE(item) != 2) {
+        return 0;
+    }
+    PyObject *name = PySequence_Fast_GET_ITEM(item, 0);
+    return PyUnicode_CheckExact(name) && is_hidden(json, name);
+}
+
 /* Nothing here runs Python code or lets another thread run, so that no container changes. */
 static int
 write_items(Json *json, PyObject *items, int depth)
@@ -174,37 +275,20 @@ write_items(Json *json, PyObject *items, int depth)
     Py_ssize_t count = PySequence_Fast_GET_SIZE(items);
     int result = buffer_write(json->buffer, "[", 1);
     for (Py_ssize_t index = 0; result == WRITTEN && index < count; index++) {
-        result = begin_value(json, index == 0);
+        PyObject *item = PySequence_Fast_GET_ITEM(items, index);
+        result = is_hidden_pair(json, item) ? NEEDS_CARE : begin_value(json, index == 0);
         if (result == WRITTEN) {
-            result = write_value(json, PySequence_Fast_GET_ITEM(items, index), depth);
+            result = write_value(json, item, depth);
         }
     }
     return result == WRITTEN ? buffer_write(json->buffer, "]", 1) : result;
 }
 
-/* Return whether a value must be hidden because of its name, or perhaps; -1 with an error. */
-static int
-is_hidden(const Json *json, PyObject *name)
-{
-    Py_ssize_t size = PyUnicode_GET_LENGTH(name);
-    if (json->hidden == NULL || size > json->longest || !PyUnicode_IS_ASCII(name)) {
-        return json->hidden != NULL && size <= json->longest;
-    }
-    PyObject *alike = PyUnicode_New(size, 127);
-    for (Py_ssize_t index = 0; alike != NULL && index < size; index++) {
-        Py_UCS1 one = PyUnicode_1BYTE_DATA(name)[index];
-        PyUnicode_1BYTE_DATA(alike)[index] = one == '-' ? '_' : Py_TOLOWER(one);
-    }
-    int result = alike == NULL ? -1 : PySet_Contains(json->hidden, alike);
-    Py_XDECREF(alike);
-    return result;
-}
-
 static int
 write_named(Json *json, PyObject *name, PyObject *value, int depth)
 {
-    int hidden = PyUnicode_CheckExact(name) ? is_hidden(json, name) : 1;
-    int result = hidden == 0 ? write_text(json, name) : hidden < 0 ? FAILED : NEEDS_CARE;
+    int care = !PyUnicode_CheckExact(name) || is_hidden(json, name);
+    int result = care ? NEEDS_CARE : write_name(json, name);
     if (result == WRITTEN) {
         result = buffer_write(json->buffer, ":", 1);
     }

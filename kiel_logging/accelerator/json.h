@@ -11,14 +11,14 @@
 enum { FAILED = -1, WRITTEN = 0, NEEDS_CARE = 1 };
 
 /* Where JSON is written, and how much of it: whatever is larger needs care, before it is read. A
- * value does too whose name is one of `hidden`, but for case, and - for _. */
+ * value does too whose name ends in one of `hidden`, or in characters that are not ASCII, and a text
+ * that may be a JSON object or array in which such names are. */
 typedef struct {
     Buffer *buffer;
     size_t most;        /* bytes */
     Py_ssize_t left;    /* values in lists and dicts */
     int deepest;        /* lists and dicts in each other */
-    PyObject *hidden;   /* NULL, or a frozenset of texts in lower case */
-    Py_ssize_t longest; /* characters of these */
+    PyObject *hidden;   /* NULL, or a tuple of ASCII letters and digits in lower case */
 } Json;
 
 /* Values in the containers of one log record, and containers in each other. The careful way shows
@@ -40,6 +40,9 @@ PyObject *taken_from(Buffer *buffer, int result);
 
 /* Write `"2026-01-02T03:04:05.678901Z`, as rfc3339() has it. */
 int write_time(Buffer *buffer, double created, Clock *clock);
+
+/* Whether values may have to be hidden in a text, because it begins and ends as JSON does. */
+int may_hide(PyObject *text);
 
 /* Write a text. */
 int write_text(Json *json, PyObject *text);

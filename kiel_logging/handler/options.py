@@ -141,7 +141,8 @@ class RecordKeywords(TypedDict, total=False):
     """Names of fields that are left out; a dotted path reaches into nested ones."""
     redact: Annotated[Iterable[str] | None, None, _NAMES]
     """Names of fields whose values are hidden, at any depth, in everything that is made of a
-    record. An object in which no names can be found is shown by its type alone."""
+    record: "password" also hides ``db_password`` and ``userPassword``. An object in which no names
+    can be found is shown by its type alone."""
     fallback: Annotated[
         logging.Handler | str | None, None, Kind("a logging.Handler or the name of one")
     ]

@@ -71,7 +71,7 @@ class Conversion:
             _check_is_shown(redact, rename, option, name)
         self._context = context_choice(context)
         most = max_size - BATCH_OVERHEAD
-        hide = redaction(redact)
+        hide = redaction(redact, most)
         self._conceal = None if hide is None else Concealment(hide, most)
         self._steps = _steps(fields, rename, exclude, hide, self._conceal)
         self._value = value_choice(format, serializer)

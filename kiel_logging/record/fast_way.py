@@ -21,7 +21,7 @@ from kiel_logging.record.fields import (
     to_the_second,
 )
 from kiel_logging.record.plain import make_plain
-from kiel_logging.record.redaction import alike, hidden_names, redaction
+from kiel_logging.record.redaction import Redaction, hidden_names, hides, redaction
 from kiel_logging.record.strict_json import json_bytes
 
 try:
@@ -66,11 +66,13 @@ class CallSites(dict[tuple[Any, ...], tuple[bytes, bytes]]):
 
     Args:
         names: the fields that are written, and under which names.
+        hide: hides values of fields.
     """
 
-    def __init__(self, names: Mapping[str, str]) -> None:
+    def __init__(self, names: Mapping[str, str], hide: Redaction | None) -> None:
         super().__init__()
         self._names = names
+        self._hide = hide
         self._memory = 0
 
     def __missing__(self, place: tuple[Any, ...]) -> tuple[bytes, bytes]:
@@ -78,6 +80,8 @@ class CallSites(dict[tuple[Any, ...], tuple[bytes, bytes]]):
         if memory > _LARGE_SITE:
             raise ValueError("such names need care")
         fields = {**dict(zip(_ATTRIBUTES, place, strict=True)), "host": HOST}
+        if self._hide is not None and self._hide(fields) is not fields:
+            raise ValueError("a text that is JSON needs care")
         before, behind = self._json(fields, _BEFORE), self._json(fields, fields.keys() - _BEFORE)
         site = b'"%b,%b:' % (before, json_bytes(self._names["message"])), behind
         self._memory += memory + sum(map(sys.getsizeof, site))
@@ -135,7 +139,7 @@ def fast_options(
         or not {"time", "message"} <= names.keys()
         or not OUR_FIELDS.isdisjoint(rename.values())
         or not changed.isdisjoint(static)
-        or not hidden.isdisjoint(map(alike, {*OUR_FIELDS, *names.values()}))
+        or (hidden and any(hides(hidden, name) for name in (*OUR_FIELDS, *names.values())))
     ):
         return None
     others = {*static, *changed}
@@ -152,19 +156,18 @@ def fast_options(
         "kind": LogRecord,
         "names": tuple(own),
         "places": bytes(own.index(name) if name in own else 255 for name in _PLACES),
-        "sites": CallSites(names),
+        "sites": CallSites(names, hide),
         "second": to_the_second,
         "task_name": current_task_name,
         "more": more,
         "taken": frozenset((*OUR_FIELDS, *others, *RESERVED)),
-        "hidden": hidden,
+        "hidden": tuple(name for name in hidden if name.isascii()) if hidden else None,
         "begin": b"{%b:" % json_bytes(names["time"]),
         "end": b"," + json_bytes(static)[1:] if static else b"}",
         "topic": topic,
         "key": key,
         "headers": found,
         "most": most,
-        "longest": max(map(len, hidden), default=0),
         "has_context": has_context,
         "keeps_source": keeps_source,
     }

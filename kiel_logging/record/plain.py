@@ -145,15 +145,24 @@ def is_structure(value: object) -> bool:
 def is_text_or_number(value: object) -> bool:
     """Whether ``value`` is a text or number, a time, or another value that has one text by nature.
 
-    An exception is if all that it was made of is.
+    An exception is if all that it was made of is, and none of that may be JSON.
     """
     try:
         form = _form_of(type(value))
         if isinstance(value, BaseException) and form is _exception:
-            return all(map(is_text_or_number, value.args))
+            return all(is_text_or_number(arg) and not _may_be_json(arg) for arg in value.args)
     except Exception:  # of its metaclass, or too deep
         return False
     return value is None or (form is not _object and not is_structure(value))
+
+
+def _may_be_json(value: object) -> bool:
+    """Whether a text, or bytes, begins and ends as a JSON object or array does."""
+    if isinstance(value, str):
+        return value.lstrip().startswith(("{", "[")) and value.rstrip().endswith(("}", "]"))
+    if isinstance(value, bytes):
+        return value.lstrip().startswith((b"{", b"[")) and value.rstrip().endswith((b"}", b"]"))
+    return False
 
 
 def _rename(fields: dict[str, Any], walk: "_Walk") -> list[str]:

@@ -3,85 +3,181 @@
 A record is copied without them first, and everything else is made of the copy: message, traceback,
 fields, headers, key, text. So no option that moves, renames or leaves out a field can uncover one.
 
-Pure. A value is hidden by the name under which it stands, at any depth of objects and lists. Texts
-are not searched; an object that has nothing but a text is shown by its type alone.
+Pure. A value is hidden by the name under which it stands, at any depth of objects, lists, pairs and
+texts that are JSON. No other text is searched; an object that has nothing but a text is shown by
+its type alone.
 """
 
 import copy
+import functools
+import json
 import logging
 import operator
+import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.config.table import given_names
+from kiel_logging.errors import ConfigurationError
 from kiel_logging.record.fields import RESERVED, describe_exception, exc_info_of, show
-from kiel_logging.record.plain import entries, is_text_or_number, make_plain
+from kiel_logging.record.plain import MARK, entries, escape, is_text_or_number, make_plain
 
 REDACTED: Final = "[redacted]"
 """The text that takes the place of such a value."""
 
 Redaction: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
-_ATOMS: Final = frozenset({str, int, float, bool, type(None)})
-"""Most values; nothing can be nested in them."""
+_ATOMS: Final = frozenset({int, float, bool, type(None)})
+"""Nothing can be nested in these."""
+
+_SPACE: Final = " \t\n\r"
+_OPENING: Final = ("{", "[")
+_CLOSING: Final = ("}", "]")
 
 _EXAMPLE: Final = "['password', 'authorization']"
-_SEARCHED: Final = ("args", "exc_info")
+_ELSEWHERE: Final = ("args", "exc_info")
+"""Attributes that are searched in another way."""
+
 _MOST_EXCEPTIONS: Final = 10_000
+
+_WORD: Final = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W_A-Z]+")
+"""A word of a name: ``HTTPPassword`` has two, as ``http_password`` has."""
+
+_LONGEST: Final = 1_000
+"""Characters of a name; the value under a longer one is hidden, unread."""
+
+_KNOWN: Final = 1_024
+_LONGEST_KNOWN: Final = 100
+"""How many names are remembered with the answer, and how long they may be."""
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+def hidden_names(names: Iterable[str] | None) -> frozenset[str]:
+    """Return the letters and digits of each name, without case, as ``hides()`` compares them.
+
+    Raises:
+        ConfigurationError: it is no list, or a name is not a str or has no letter or digit.
+    """
+    given = given_names("redact", names, _EXAMPLE)
+    for name in given:
+        if not _WORD.search(name):
+            raise ConfigurationError(
+                f"redact has {name!r}: a name must have a letter or a digit, which are compared"
+            )
+    return frozenset("".join(_WORD.findall(name)).casefold() for name in given)
+
+
+def hides(hidden: frozenset[str], name: str) -> bool:
+    """Whether ``name`` is one of ``hidden``, or ends in one that begins with a word of it.
+
+    Case, and characters that are no letters or digits, do not count: "api_key" hides "API-Key",
+    "apiKey", "user.api_key" and "('api_key',)", but not "api_keys".
+    """
+    if len(name) > _LONGEST:
+        return True
+    longest = max(map(len, hidden))
+    ending = ""
+    for word in reversed(_WORD.findall(name)):
+        ending = word.casefold() + ending
+        if ending in hidden:
+            return True
+        if len(ending) > longest:
+            return False
+    return False
+
 
 # -- fields ----------------------------------------------------------------------------------------
 
 
-def hidden_names(names: Iterable[str] | None) -> frozenset[str]:
-    """Return the names as they are compared, whatever their case; see ``redaction()``."""
-    return frozenset(map(alike, given_names("redact", names, _EXAMPLE)))
-
-
-def redaction(names: Iterable[str] | None) -> Redaction | None:
+def redaction(names: Iterable[str] | None, most: int = sys.maxsize) -> Redaction | None:
     """Return a function that hides the values under ``names`` in a dict of plain JSON types.
 
-    Case does not count, and '-' is the same as '_': "api_key" is also "API-Key". Each is a name and
-    not a path. A container under such a name is hidden as a whole. New containers are made only
-    where something changed; with nothing to hide, the dict itself is returned. None without names.
+    A container under such a name is hidden as a whole. In a list of pairs the first of each is the
+    name. A text that is a JSON object or array is searched too, and is written anew if it hides
+    something. New containers are made only where something changed; with nothing to hide, the
+    dict itself is returned. None without names.
+
+    Args:
+        names: see ``hides()``.
+        most: characters of a text that is searched; a longer one that begins as JSON is hidden.
 
     Raises:
-        ConfigurationError: it is no list, or a name is not a str or is empty.
+        ConfigurationError: see ``hidden_names()``.
     """
     hidden = hidden_names(names)
-    if not hidden:
-        return None
-    longest = max(map(len, hidden))
-    return lambda fields: _redact_dict(fields, hidden, longest)
+    return _Hidden(hidden, most).in_dict if hidden else None
 
 
-def alike(name: str) -> str:
-    """Return what is the same for names that differ in case, or have '-' for '_'."""
-    return name.casefold().replace("-", "_")
+def begins_as_json(text: object, others: str = "") -> bool:
+    """Whether a text begins as a JSON object or array does, or with one of ``others``."""
+    return isinstance(text, str) and text.lstrip(_SPACE).startswith((*_OPENING, *others))
 
 
-def _redact_dict(fields: dict[str, Any], hidden: frozenset[str], longest: int) -> dict[str, Any]:
-    redacted = fields
-    for name, value in entries(fields):
-        # As alike(), without the call; it makes no name shorter.
-        if len(name) <= longest and name.casefold().replace("-", "_") in hidden:
-            safe: Any = REDACTED
-        elif type(value) in _ATOMS:
-            continue
-        else:
-            safe = _redact(value, hidden, longest)
-        if safe is not value:
-            redacted = fields.copy() if redacted is fields else redacted
-            redacted[name] = safe
-    return redacted
+class _Hidden:
+    """Hides values by name."""
 
+    def __init__(self, hidden: frozenset[str], most: int) -> None:
+        self._hides = functools.partial(hides, hidden)
+        self._hides_known = functools.lru_cache(_KNOWN)(self._hides)
+        self._most = most
 
-def _redact(value: Any, hidden: frozenset[str], longest: int) -> Any:
-    if isinstance(value, dict):
-        return _redact_dict(value, hidden, longest)
-    if isinstance(value, list | tuple):
-        safe = [item if type(item) in _ATOMS else _redact(item, hidden, longest) for item in value]
-        return value if all(map(operator.is_, safe, value)) else safe
-    return value
+    def _is_hidden(self, name: str) -> bool:
+        return self._hides_known(name) if len(name) <= _LONGEST_KNOWN else self._hides(name)
+
+    def in_dict(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return ``fields`` without hidden values; itself if there are none."""
+        redacted = fields
+        for name, value in entries(fields):
+            safe = REDACTED if self._is_hidden(name) else self._in_value(value)
+            if safe is not value:
+                redacted = fields.copy() if redacted is fields else redacted
+                redacted[name] = safe
+        return redacted
+
+    def _in_value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._in_text(value) if begins_as_json(value) else value
+        if isinstance(value, dict):
+            return self.in_dict(value)
+        if isinstance(value, list | tuple):
+            safe = [item if type(item) in _ATOMS else self._in_item(item) for item in value]
+            return value if all(map(operator.is_, safe, value)) else safe
+        return value
+
+    def _in_item(self, item: Any) -> Any:
+        """Return an item of a list without hidden values; it may be a pair of name and value."""
+        if isinstance(item, list | tuple) and len(item) == 2:
+            name, value = item
+            if isinstance(name, str) and self._is_hidden(name):
+                return item if value == REDACTED else [name, REDACTED]
+        return self._in_value(item)
+
+    def _in_text(self, text: str) -> str:
+        """Return a text that begins as JSON without the values that are hidden if it is JSON."""
+        if len(text) >= self._most or text.endswith(MARK):  # it will be, or was, cut
+            return REDACTED
+        if not text.rstrip(_SPACE).endswith(_CLOSING):
+            return text
+        repeated = False
+
+        def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            nonlocal repeated
+            made = dict(pairs)
+            repeated = repeated or len(made) < len(pairs)
+            return made
+
+        try:
+            value = json.loads(text, object_pairs_hook=unique, strict=False)
+            safe = self._in_value(value)
+            # A name that comes twice may hide its first value from the search.
+            changed = repeated or safe is not value
+            return escape(json.dumps(safe, ensure_ascii=False)) if changed else text
+        except json.JSONDecodeError:
+            return text
+        except (ValueError, RecursionError):  # an integer of too many digits; too deep
+            return REDACTED
 
 
 # -- records ---------------------------------------------------------------------------------------
@@ -119,11 +215,12 @@ class Concealment:
             if name not in RESERVED:
                 extras[name] = value
                 del own[name]
-            elif type(value) not in _ATOMS and name not in _SEARCHED:
+            elif name not in _ELSEWHERE and not (name == "msg" and record.args):
                 own[name] = self._argument(value)
         replaced = self.make_plain(extras)
         own.update(self._hide(extras))
         made.args = self._arguments(record.args)
+        self._search_message(made)
         # Another handler's Formatter made these texts of the record itself.
         own.pop("message", None)
         if made.exc_info:
@@ -156,11 +253,25 @@ class Concealment:
 
     def _argument(self, value: Any) -> Any:
         """Return a message, or an argument of one, without hidden values."""
-        if is_text_or_number(value):
+        if type(value) in _ATOMS or (type(value) is str and not begins_as_json(value)):
             return value
         fields = {"": value}
         self.make_plain(fields)
-        return self._hide(fields)[""]
+        made = fields[""]
+        safe = self._hide(fields)[""]
+        return value if safe is made and is_text_or_number(value) else safe
+
+    def _search_message(self, made: logging.LogRecord) -> None:
+        """Hide values in the text that a message and its arguments make, if it is JSON."""
+        if not made.args or not begins_as_json(made.msg, "%"):
+            return
+        try:
+            text = made.getMessage()
+        except Exception:  # to be reported by the conversion
+            return
+        safe = self._argument(text)
+        if safe is not text:
+            made.msg, made.args = safe, ()
 
     def _exception(self, record: logging.LogRecord) -> dict[str, str] | None:
         """Return the exception if it, or one behind it, has more than texts and numbers."""

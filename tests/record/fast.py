@@ -39,3 +39,25 @@ def quick_item(record: logging.LogRecord, **options: Any) -> Any:
     item = fast_way(conversion(**options)).convert(record)
     assert item is not None
     return item
+
+
+def careful(made: Conversion, given: logging.LogRecord) -> Any:
+    """Return the item that Python makes, or None if an option of the program raised."""
+    try:
+        return made.convert(given, None)
+    except Exception:
+        return None
+
+
+def is_fast(given: logging.LogRecord, **options: Any) -> bool:
+    """Check that both ways agree on a record; return whether it needed no care."""
+    made = conversion(**options)
+    fast, expected = fast_way(made), careful(made, given)
+    first, second = fast.convert(given), fast.convert(given)  # whose call site is known by then
+    assert (first is None) == (second is None)
+    for item in (first, second):
+        if item is not None:
+            assert item.plain() == expected
+            names = ("topic", "key", "record", "size", "memory", "level", "source", "waiter")
+            assert [getattr(item, name) for name in names] == list(expected)
+    return first is not None
