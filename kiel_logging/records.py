@@ -63,7 +63,8 @@ class Receipt(NamedTuple):
     """Where an acknowledged log record stands, and what it said.
 
     ``offset`` is -1 when the broker knew it as a repeat of long ago, and so did not report it.
-    ``level`` is logging's number.
+    Both ``partition`` and ``offset`` are -1 when another process sent it. ``level`` is logging's
+    number.
     """
 
     topic: str

@@ -80,7 +80,7 @@ HANDLER: list[set[str]] = [
     {"__init__", "spool/__init__"},
     {"audit_logger", "internal_log", "ledger", "loading", "recursion", "signing", "slices"},
     {"events", "fallback", "pausing_loop", "process", "receipts"},
-    {"buffer", "checkpoints", "loop_thread", "spool/records"},
+    {"buffer", "checkpoints", "loop_thread", "spool/awaited", "spool/records"},
     {"options", "outbox", "spool/stream", "spool/writer"},
     {"plan", "spool/orphans", "spool/spill"},
     {"drops", "lifecycle", "spool/append_pipeline", "spool/spool"},

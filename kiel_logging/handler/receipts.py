@@ -11,7 +11,7 @@ CPython makes in one step: an item of a dict or of a list, an attribute.
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from kiel_logging.handler.lifecycle import Lifecycle
+    from kiel_logging.handler.spool.awaited import AwaitedRecord
 
 WAITER_MEMORY: Final = 300
 """Bytes that a waiter takes with its outcome, its text aside (tracemalloc, CPython 3.11)."""
@@ -37,6 +38,10 @@ WAITER_MEMORY: Final = 300
 _SLOW: Final = "the brokers are slow or away; the handler keeps trying"
 _KEPT: Final = "it is kept on disk and will be sent again"
 _KEPT_IN_MEMORY: Final = "it is kept and will be sent again"
+
+_SHORTEST_PAUSE: Final = 0.001
+_LONGEST_PAUSE: Final = 0.02
+"""Seconds between two looks for what another process shipped."""
 
 _MOST_NAMED: Final = 3
 """Records that an error's text names; its attribute has all."""
@@ -53,15 +58,17 @@ class ReceiptWaiter:
         message: its text.
         level: logging's number.
         outcome: how it ended; None while that isn't known.
+        record: where it is on disk, if another process ships it.
     """
 
-    __slots__ = ("_blocks", "_held", "level", "message", "outcome")
+    __slots__ = ("_blocks", "_held", "level", "message", "outcome", "record")
 
     def __init__(self, record: logging.LogRecord, blocks: "Sequence[Block]") -> None:
         self._blocks = blocks
         self.message = as_shipping(_text, record)
         self.level = level_of(record)
         self.outcome: Receipt | Undelivered | None = None
+        self.record: AwaitedRecord | None = None
         self._held: tuple[str, Exception] | None = None
 
     def __repr__(self) -> str:
@@ -101,7 +108,8 @@ class ReceiptWaiter:
         """Return its outcome, or the reason why there is none after ``timeout`` seconds."""
         if self.outcome is not None:
             return self.outcome
-        late, error, why = f"not acknowledged within {timeout:g} s: ", None, _SLOW
+        late, error = f"not acknowledged within {timeout:g} s: ", None
+        why = _SLOW if self.record is None else self.record.why()
         if self._held is not None:
             kept, error = self._held
             why = f"the brokers don't take it ({type(error).__name__}: {error}); {kept}"
@@ -141,6 +149,10 @@ class Block:
     def all(self) -> list[ReceiptWaiter]:
         """Return all waiters, in the order in which their records were logged."""
         return self._all.copy()
+
+    def waiting(self) -> list[ReceiptWaiter]:
+        """Return those that have no outcome yet, in order."""
+        return list(self._waiting)
 
     def add(self, waiter: ReceiptWaiter) -> None:
         """Wait for one more record."""
@@ -257,12 +269,21 @@ class Receipts(Sequence[Receipt]):
         blocks: the open blocks of the handler.
         lifecycle: delivers the handler's records.
         timeout: seconds.
+        settle: settles those of some waiters whose end is known; None if the handler's thread does
+            so.
     """
 
-    def __init__(self, blocks: OpenBlocks, lifecycle: "Lifecycle", timeout: float) -> None:
+    def __init__(
+        self,
+        blocks: OpenBlocks,
+        lifecycle: "Lifecycle",
+        timeout: float,
+        settle: Callable[[Iterable[ReceiptWaiter]], None] | None = None,
+    ) -> None:
         self._blocks = blocks
         self._lifecycle = lifecycle
         self._timeout = timeout
+        self._settle = settle
         self._block: Block | None = None
         self._stored: tuple[Receipt, ...] | None = None
         self._undelivered: tuple[Undelivered, ...] = ()
@@ -352,7 +373,10 @@ class Receipts(Sequence[Receipt]):
         self._block.close(partial(_release, settled))
         if self._block.is_settled:
             return
-        if self._lifecycle.flush_soon():
+        if self._settle is not None:
+            for pause in self._looks(self._settle, timeout):
+                native.sleep(pause)
+        elif self._lifecycle.flush_soon():
             native.acquire(settled, max(0.0, deadline - monotonic()))
         elif timeout:
             self._lifecycle.flush(timeout)
@@ -364,8 +388,24 @@ class Receipts(Sequence[Receipt]):
         loop = asyncio.get_running_loop()
         settled = loop.create_future()
         self._block.close(partial(_notify_loop, loop, settled))
-        if not self._block.is_settled and self._lifecycle.flush_soon() and timeout:
+        if self._settle is not None:
+            for pause in self._looks(self._settle, timeout):
+                await asyncio.sleep(pause)
+        elif not self._block.is_settled and self._lifecycle.flush_soon() and timeout:
             await asyncio.wait([settled], timeout=timeout)
+
+    def _looks(
+        self, settle: Callable[[Iterable[ReceiptWaiter]], None], timeout: float
+    ) -> Iterator[float]:
+        """Settle what can be, again and again; yield the seconds until the next time."""
+        assert self._block is not None
+        began = monotonic()
+        while True:
+            settle(self._block.waiting())
+            took = monotonic() - began
+            if self._block.is_settled or took >= timeout:
+                return
+            yield min(timeout - took, max(_SHORTEST_PAUSE, min(took / 8, _LONGEST_PAUSE)))
 
     def _end(self) -> None:
         assert self._block is not None

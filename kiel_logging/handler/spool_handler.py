@@ -6,8 +6,10 @@ from typing import Unpack
 
 from kiel_logging.config.table import takes
 from kiel_logging.handler.options import SPOOLED, SpoolKeywords, spool_handler_options
+from kiel_logging.handler.receipts import Receipts, check_timeout
 from kiel_logging.handler.record_handler import RecordHandler
 from kiel_logging.handler.spool.append_pipeline import AppendPipeline
+from kiel_logging.handler.spool.awaited import settle
 from kiel_logging.record.route import Topic
 
 
@@ -35,6 +37,22 @@ class SpoolHandler(RecordHandler):
     ) -> None:
         checked = spool_handler_options(spool_dir=spool_dir, topic=topic, **options)
         self._set_up(checked, AppendPipeline)
+
+    def receipts(self, timeout: float | None = None) -> Receipts:
+        """Return a block, for ``with`` or ``async with``, that ends when its records are stored.
+
+        As that of a KafkaHandler; the acknowledgement comes through ``kiel-logging ship``. Receipts
+        have -1 for partition and offset, which only the shipper knows.
+
+        Args:
+            timeout: seconds that leaving the block may take; ``close_timeout_ms`` when left out.
+
+        Raises:
+            ConfigurationError: ``timeout`` is no number of seconds.
+            NotAcknowledged: on leaving. When the block raised, its exception gets a note instead.
+        """
+        timeout = self._options.close_timeout if timeout is None else check_timeout(timeout)
+        return Receipts(self._blocks, self._lifecycle, timeout, settle)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_name"):  # an option was wrong, and a tool shows where

@@ -41,7 +41,10 @@ In the body a 0 is inserted behind each ``"KJ" 1``, and taken out when it is rea
 A slot of the checkpoint::
 
     counter | segment | offset | sequence    4 x u64; the valid slot with the larger counter counts
-    digest 32 | ended u8 | key 8 | CRC-32C u32   which starts as those of the frames
+    digest 32 | ended u8 | key 8
+    size u16, of the refusals before the position; each of them: begin and end, each a segment and
+        an offset, 4 x u64 | size u8 and text of the reason, no text: that of the one before
+    CRC-32C u32                              which starts as those of the frames
 
 Invariants
 ==========
@@ -78,17 +81,21 @@ Checkpoint
        the same numbers.
     9. A segment is removed when both slots are behind it. This makes room, so a full disk empties
        itself.
+    10. A checkpoint also passes records that were given up. Where the writer leaves the sending to
+        another process, the same slot says which, so a writer that reads it sees both or neither.
+        If they are too many for a slot, one range is in place of the oldest of them: it has in it
+        records that were acknowledged, and each that was not.
 
 Locks
-    10. An instance is an orphan when its ``owner.lock`` is free. One process takes it and
+    11. An instance is an orphan when its ``owner.lock`` is free. One process takes it and
         ``shipper.lock``, sends what is left and removes it. Locks end with their process, and a
         forked child has none. A writer that does not ship never takes ``shipper.lock``: the
         process that has it sends the records while the writer lives, and takes ``owner.lock`` when
         that becomes free.
-    11. A directory with another format is left to the release that wrote it.
+    12. A directory with another format is left to the release that wrote it.
 
 Users
-    12. Where the group of ``<root>`` may write to it, a writer that does not ship lets the group do
+    13. Where the group of ``<root>`` may write to it, a writer that does not ship lets the group do
         so with all that it makes: mode 2770, files 0660. A process that ships for other users opens
         no file but in a directory of the instance's owner, and none that is a link, a pipe or a
         third user's; so files can harm their owner's streams alone.

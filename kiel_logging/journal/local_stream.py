@@ -39,6 +39,8 @@ _FOR_WRITES: Final = 0.005
 """Long enough for writes that wait for the GIL, and not for those that wait for the disk."""
 _GLANCE: Final = 0.000_05
 """Seconds."""
+_FAR: Final = 2**62
+"""The offset of no frame: a position behind all of a segment."""
 
 
 class JournalCountsInPython:
@@ -176,6 +178,20 @@ class LocalStream(Stream):
         """
         with self._journal.lock:
             return self._append(frames, len(frames), 0)
+
+    def append_alone(self, *frames: bytes) -> tuple[Appended, Position]:
+        """As ``append()``, while no other thread appends; return also the position behind.
+
+        A signal handler on top of it, or a slow write of another thread, may have that be too far
+        behind; the frames are between in any case.
+        """
+        with self._journal.lock:
+            self.tail.withdraw()
+            deadline = monotonic() + _A_MOMENT
+            while self.tail.writes and monotonic() < deadline:
+                native.sleep(_GLANCE)
+            appended = self._append(frames, len(frames), 0)
+            return appended, min(self.end, Position(appended.begin.segment, _FAR))
 
     def append_aside(self, frames: Sequence[bytes], *, moved: int | None = None) -> Appended:
         """As ``append()``, for the thread that ships. The first ``moved`` frames are records that

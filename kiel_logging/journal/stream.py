@@ -8,7 +8,7 @@ import errno
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -29,9 +29,14 @@ from kiel_logging.journal.segments import (
 CHECKPOINT: Final = "checkpoint"
 DAMAGED: Final = "damaged"
 
-_SLOT: Final = struct.Struct(">QQQQ32s?8s")
+_SLOT: Final = struct.Struct(">QQQQ32s?8sH")
+_REFUSAL: Final = struct.Struct(">QQQQB")
 _SLOT_SUM: Final = struct.Struct(">I")
 _SLOT_DISTANCE: Final = 4096
+_MOST_REFUSALS: Final = _SLOT_DISTANCE - _SLOT.size - _SLOT_SUM.size
+"""Bytes."""
+_LONGEST_REASON: Final = 200
+_SOME: Final = "given up, or close to records that were: they are too many to be noted one by one"
 _BLOCK: Final = 1024 * 1024
 _MOST_SET_ASIDE: Final = 64 * 1024 * 1024
 TICK: Final = 100_000_000
@@ -48,11 +53,67 @@ class Position(NamedTuple):
 START: Final = Position(1, 0)
 
 
+class Refusal(NamedTuple):
+    """Records from ``begin`` to ``end`` were given up; ``reason`` says why."""
+
+    begin: Position
+    end: Position
+    reason: str
+
+
+def bounded(refusals: Iterable[Refusal]) -> tuple[Refusal, ...]:
+    """Return the refusals in order, as a checkpoint has room for them: the newest as they are, and
+    one range in place of all others."""
+    joined: list[Refusal] = []
+    for begin, end, reason in sorted({*refusals}):
+        reason = _shortened(reason)
+        if joined and joined[-1][1:] == (begin, reason):
+            begin = joined.pop().begin
+        joined.append(Refusal(begin, end, reason))
+    room = _MOST_REFUSALS - _REFUSAL.size - len(_SOME) - _LONGEST_REASON
+    first = len(joined)
+    while first:
+        reason, before = joined[first - 1].reason, joined[first - 2].reason if first > 1 else ""
+        room -= _REFUSAL.size + (0 if reason == before else len(reason.encode()))
+        if room < 0:
+            break
+        first -= 1
+    older = joined[:first]
+    if older:
+        older = [Refusal(older[0].begin, max(one.end for one in older), _SOME)]
+    return (*older, *joined[first:])
+
+
+def _shortened(reason: str) -> str:
+    return reason.encode(errors="replace")[:_LONGEST_REASON].decode(errors="ignore") or "given up"
+
+
+def _pack_refusals(refusals: Iterable[Refusal]) -> bytes:
+    packed, before = b"", ""
+    for begin, end, reason in refusals:
+        text = b"" if reason == before else reason.encode()
+        packed += _REFUSAL.pack(*begin, *end, len(text)) + text
+        before = reason
+    return packed
+
+
+def _unpack_refusals(packed: bytes) -> Iterator[Refusal]:
+    at, reason = 0, ""
+    while at < len(packed):
+        *places, size = _REFUSAL.unpack_from(packed, at)
+        at += _REFUSAL.size
+        if size:
+            reason = packed[at : at + size].decode(errors="replace")
+        at += size
+        yield Refusal(Position(*places[:2]), Position(*places[2:]), reason)
+
+
 class Checkpoint(NamedTuple):
-    """All before a position is acknowledged.
+    """All before a position is acknowledged, but for what is ``refused``.
 
     The last of its records has the number ``sequence`` and the 32 bytes of ``digest``. ``ended``
     says that the stream's end record is among them; ``key`` is which key seals what follows.
+    ``refused`` is ``bounded()``.
     """
 
     segment: int
@@ -61,6 +122,7 @@ class Checkpoint(NamedTuple):
     digest: bytes
     ended: bool = False
     key: bytes = bytes(8)
+    refused: tuple[Refusal, ...] = ()
 
     @property
     def position(self) -> Position:
@@ -140,23 +202,39 @@ class Stream:
 
     def load(self) -> None:
         """Look which segments there are, and read the checkpoint; raise SpoolError."""
-        content = b""
+        slots: list[tuple[int, Checkpoint]] = []
         with failing_at(self.path):
             self._sizes = segments_in(self.path)
             self._segment = max(self._sizes, default=START.segment)
             with contextlib.suppress(FileNotFoundError):
-                checkpoint = Descriptor(self.path / CHECKPOINT, os.O_RDONLY, self.access)
-                content = os.pread(checkpoint.number, 2 * _SLOT_DISTANCE, 0)
-        slots = sorted(slot for at in (0, _SLOT_DISTANCE) if (slot := self._slot(content, at)))
+                slots = self._slots(Descriptor(self.path / CHECKPOINT, os.O_RDONLY, self.access))
         self._counter, self.checkpoint = slots[-1] if slots else (0, None)
         self._older = slots[0][1].segment if len(slots) > 1 else 0
 
-    def _slot(self, content: bytes, at: int) -> tuple[int, Checkpoint] | None:
-        slot, rest = content[at : at + _SLOT.size], content[at + _SLOT.size :]
-        if rest[: _SLOT_SUM.size] != self._slot_sum(slot):
+    def stored_by_others(self, file: Descriptor) -> Checkpoint | None:
+        """Return what another process stored last in ``file``, which is the checkpoint's or was it
+        before it was removed; None if it can't be read. Raise OSError."""
+        slots = self._slots(file)
+        return slots[-1][1] if slots else None
+
+    def _slots(self, file: Descriptor) -> list[tuple[int, Checkpoint]]:
+        """Return the valid slots with their counters, the newest one last; raise OSError."""
+        content = os.pread(file.number, 2 * _SLOT_DISTANCE, 0)
+        found = (self._slot(content[at:][:_SLOT_DISTANCE]) for at in (0, _SLOT_DISTANCE))
+        return sorted(slot for slot in found if slot is not None)
+
+    def _slot(self, content: bytes) -> tuple[int, Checkpoint] | None:
+        if len(content) < _SLOT.size:
             return None
-        counter, *checkpoint = _SLOT.unpack(slot)
-        return counter, Checkpoint(*checkpoint)
+        counter, *fields, size = _SLOT.unpack_from(content)
+        end = _SLOT.size + size
+        if content[end : end + _SLOT_SUM.size] != self._slot_sum(content[:end]):
+            return None
+        try:
+            refused = tuple(_unpack_refusals(content[_SLOT.size : end]))
+        except struct.error:  # it is no slot of ours: its writer means harm
+            return None
+        return counter, Checkpoint(*fields)._replace(refused=refused)
 
     def _slot_sum(self, slot: bytes) -> bytes:
         return _SLOT_SUM.pack(crc32c(slot, self.seed))
@@ -199,7 +277,9 @@ class Stream:
 
     def store(self, checkpoint: Checkpoint) -> None:
         """Write the older slot, which takes no room on the disk; raise SpoolError."""
-        slot = _SLOT.pack(self._counter + 1, *checkpoint)
+        *fields, refused = checkpoint
+        refusals = _pack_refusals(refused)
+        slot = _SLOT.pack(self._counter + 1, *fields, len(refusals)) + refusals
         slot += self._slot_sum(slot)
         at, older = (self._counter + 1) % 2 * _SLOT_DISTANCE, self.checkpoint
         path = self.path / CHECKPOINT

@@ -15,10 +15,12 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kiel_logging.errors import SpoolError, SpoolFull
 from kiel_logging.journal.directory import Journal
-from kiel_logging.journal.frames import MAGIC, Damage, encode
+from kiel_logging.journal.frames import MAGIC, Damage, Frame, encode
 from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.segments import Descriptor, segment_path
 from kiel_logging.journal.stream import (
@@ -29,6 +31,8 @@ from kiel_logging.journal.stream import (
     Checkpoint,
     Position,
     Read,
+    Refusal,
+    bounded,
 )
 from tests.journal.sample import (
     INSTANCE,
@@ -225,6 +229,70 @@ def test_a_checkpoint_cut_short_is_none(stream: LocalStream, content: bytes) -> 
     for number in (1, 2):
         stream.store(Checkpoint(1, SIZE, number, bytes(32)))
         assert loaded(stream).checkpoint == stream.checkpoint
+
+
+def positions() -> st.SearchStrategy[Position]:
+    """Places in a few short segments."""
+    return st.builds(Position, st.integers(1, 3), st.integers(0, 200))
+
+
+REFUSALS = st.lists(
+    st.builds(
+        lambda places, reason: Refusal(*sorted(places), reason),
+        st.tuples(positions(), positions()),
+        st.sampled_from(["MessageTooLarge", "\u1d11e" * 99, "", "too late \ud800"]),
+    ),
+    max_size=300,
+)
+
+
+@given(REFUSALS, REFUSALS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_was_given_up_is_in_the_checkpoint(
+    stream: LocalStream, before: list[Refusal], later: list[Refusal]
+) -> None:
+    """Whatever that was, it has room in a slot, comes back, and no part of it is left out; few are
+    there as they were."""
+    if stream.is_new:
+        fill(stream, 1)
+    kept = bounded([*bounded(before), *later])
+    stored = Checkpoint(3, 200, 1, bytes(32), refused=kept)
+    stream.store(stored)
+    assert loaded(stream).checkpoint == stored
+    assert (stream.path / CHECKPOINT).stat().st_size == 2 * SLOTS[1]
+    for begin, end, _ in (*before, *later):
+        assert any(one.begin <= begin and end <= one.end for one in kept)
+    if len(before) + len(later) < 9:
+        edges = {edge for one in (*before, *later) for edge in one[:2]}
+        assert {edge for one in kept for edge in one[:2]} <= edges
+
+
+def test_the_place_of_a_record_beside_other_threads(stream: LocalStream) -> None:
+    """It is between the two positions, whatever other threads append at the same moment."""
+    places: dict[int, tuple[Position, Position]] = {}
+
+    def fill_fast(first: int) -> None:
+        for number in range(first, first + 200):
+            data = encode(numbered(number), stream.seed)
+            appended, end = stream.append_alone(data)
+            places[number] = appended.begin, end
+            stream.append(data)
+
+    threads = [threading.Thread(target=fill_fast, args=(first,)) for first in (1000, 2000, 3000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    begin, found = START, dict[Position, bytes]()
+    for run in stream.runs():
+        for entry, end in zip(run.entries, run.ends, strict=True):
+            assert isinstance(entry, Frame)
+            found[begin] = entry.value or b""
+            begin = end
+    assert {number: found[begin] for number, (begin, _) in places.items()} == {
+        number: b"record %d" % number for number in places
+    }
+    assert all(end == (1, begin.offset + SIZE + 3) for begin, end in places.values())
 
 
 # -- releasing ------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ from kiel_logging.handler.events import Event, Events, drops, end, instance_now
 from kiel_logging.handler.ledger import BUFFER_FULL, LossReport, Stats
 from kiel_logging.handler.plan import Plan
 from kiel_logging.handler.process import flush_at_the_end_of_a_worker
+from kiel_logging.handler.receipts import ReceiptWaiter
+from kiel_logging.handler.spool.awaited import AwaitedFile, AwaitedRecord
 from kiel_logging.handler.spool.records import CHAIN, chain_id, end_facts, frame_bytes, frame_of
 from kiel_logging.journal.directory import Directory, Journal
 from kiel_logging.journal.frames import encode
@@ -28,6 +30,10 @@ from kiel_logging.record.item import Item
 SEGMENT_BYTES: Final = 1024 * 1024
 """Smaller than those of handlers that ship, which also begin another when all is acknowledged: as
 long as a writer lives, so much of each stream may stay on disk."""
+
+_NONE, _ANY = 0, 1
+"""In a frame: whether a receipt waits for the record. The shipper then hurries with the
+checkpoint."""
 
 _A_MOMENT: Final = 0.01
 """Seconds between two attempts to append, with "block"."""
@@ -74,6 +80,7 @@ class AppendPipeline:
         self._report = LossReport(self.ledger)
         self._reporting = native.RLock()
         self._ended = False
+        self._awaited: dict[LocalStream, AwaitedFile] = {}
         self._journal = Journal(
             options.spool.path,
             self.instance,
@@ -115,14 +122,18 @@ class AppendPipeline:
 
     def _try_to_put(self, item: Item) -> SpoolError | None:
         """Append ``item``, unless this is closed; return why the disk did not take it."""
-        stream = self._journal.stream(item.topic)
+        stream, waiter = self._journal.stream(item.topic), item.waiter
         try:
-            data = frame_bytes(item, 0, stream.seed)
+            data = frame_bytes(item, _NONE if waiter is None else _ANY, stream.seed)
             first = self._first(stream)
             with self._journal.lock:
                 if self.closed:
                     return SpoolError("the handler was closed by another thread: log again")
-                appended = stream.append(*first, data) if stream.is_new else stream.append(data)
+                frames = (*first, data) if stream.is_new else (data,)
+                if isinstance(waiter, ReceiptWaiter):
+                    appended = self._append_awaited(stream, frames, waiter)
+                else:
+                    appended = stream.append(*frames)
                 if appended.error is None:
                     stream.publish()
             if self._journal.synchronous and appended.error is None:
@@ -130,6 +141,20 @@ class AppendPipeline:
         except SpoolError as error:
             return error
         return appended.error if appended.frames < 1 + len(first) else None
+
+    def _append_awaited(
+        self, stream: LocalStream, frames: Sequence[bytes], waiter: ReceiptWaiter
+    ) -> Appended:
+        appended, end = stream.append_alone(*frames)
+        if appended.frames == len(frames):
+            file = self._awaited.get(stream)
+            try:
+                if file is None or file.checkpoint.status() is None:
+                    file = self._awaited[stream] = AwaitedFile.of(stream)
+                waiter.record = AwaitedRecord(file, appended.begin, end)
+            except SpoolError as error:
+                waiter.lost(f"it is not known whether it is acknowledged: {error}", error)
+        return appended
 
     def _sync(self, stream: LocalStream, appended: Appended) -> None:
         try:
@@ -243,6 +268,7 @@ class AppendPipeline:
         if (loss := self._report.remaining()) is not None:
             self._plan.internal_log.say(logging.WARNING, str(loss))
         self._journal.close()
+        self._awaited.clear()
         return True
 
     def report_undelivered(self) -> None:

@@ -49,7 +49,7 @@ Recovered = Callable[[ShippedStream, Callable[[], None]], None]
 
 
 class Backlog(NamedTuple):
-    """What waits of one stream.
+    """The records of one stream that wait.
 
     Attributes:
         instance: its writer.
@@ -309,6 +309,8 @@ class Orphans:
         instance = self._instances.pop(stream)
         try:
             if stream.foreign is None:
+                with contextlib.suppress(SpoolError):
+                    stream.save()  # receipts of a writer that was closed may still wait
                 self._open[instance].remove_stream(stream.topic)
         except SpoolError as error:  # there is a file that is none of a stream's
             self._report(str(error))

@@ -391,6 +391,7 @@ class Spool:
         else:
             self._ledger.failed_for_others(records)
             self.damaged(stream.topic, records, ())
+            self._later("save", self._save_pause, self._save)
 
     def _note_trouble(self, stream: ShippedStream, trouble: SpoolError, missing: int) -> None:
         """Report what became of a dead process's files. How many records were in ``missing``
@@ -509,12 +510,22 @@ class Spool:
         """
         if isinstance(error, ProducerClosed):
             return self._leave(items)
+        self._note_refusals(items, f"{type(error).__name__}: {error}")
         own, orphaned = self._settle(items)
         if orphaned:
             self._ledger.failed_for_others(len(orphaned))
             self._say(f"{len(orphaned)} records of dead processes were refused: {error}")
             self._on_error(error, len(orphaned))
         return own
+
+    def _note_refusals(self, items: Sequence[Item], reason: str) -> None:
+        """Have receipts of other processes say which records are given up, and why."""
+        streams: dict[ShippedStream, list[Item]] = {}
+        for item in items:
+            if item.run is not None and not self._is_local(item.run.stream):
+                streams.setdefault(item.run.stream, []).append(item)
+        for stream, refused in streams.items():
+            stream.refuse(refused, reason)
 
     def _settle(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
         """Note that ``items`` have ended; return this process's own, and those of dead ones."""
@@ -536,6 +547,8 @@ class Spool:
             run.stream.settle(run, records)
         for stream in {run.stream for run in runs}:
             stream.advance()
+            if stream.is_awaited:
+                self._save_one(stream)
             self._later("save", self._save_pause, self._save)
         local = {run for run in runs if self._is_local(run.stream)}
         on_disk = sum(runs[run] for run in local)
@@ -574,14 +587,17 @@ class Spool:
         began = monotonic()
         for stream in (*self._local.values(), *self._orphans.streams):
             if stream.is_dirty:
-                try:
-                    stream.save()
-                except SpoolError as error:
-                    self.complain(error)
-                    self._later("save", RETRY_DISK, self._save)
+                self._save_one(stream)
         for stream in self._local.values():
             self._tidy(stream)
         self._save_pause = max(_SAVE_EVERY, _SAVE_AT_MOST * (monotonic() - began))
+
+    def _save_one(self, stream: ShippedStream) -> None:
+        try:
+            stream.save()
+        except SpoolError as error:
+            self.complain(error)
+            self._later("save", RETRY_DISK, self._save)
 
     def _tidy(self, stream: ShippedStream) -> None:
         """Begin a new segment where the current one is long, or done with; count what is there."""

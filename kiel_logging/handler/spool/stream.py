@@ -11,7 +11,7 @@ All of it runs on the loop thread.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -25,7 +25,7 @@ from kiel_logging.handler.spool.records import (
 )
 from kiel_logging.journal.frames import FORMAT, STATE, Damage, Frame
 from kiel_logging.journal.segments import segment_path
-from kiel_logging.journal.stream import Checkpoint, Position, Read, Stream
+from kiel_logging.journal.stream import Checkpoint, Position, Read, Refusal, Stream, bounded
 from kiel_logging.proof.chain import FIRST
 from kiel_logging.proof.stamper import Stamper, State, key_bytes, key_text
 from kiel_logging.record.item import Item
@@ -38,6 +38,9 @@ _USUAL_SIZE: Final = 600
 """Bytes that are read at once: as many records as are wanted probably take."""
 
 ADVICE: Final = "see to the disk, and leave the files of spool_dir alone"
+
+_DAMAGED: Final = "its bytes were damaged on disk"
+_REMOVED: Final = "its file was removed"
 
 _ANY: Final = -1
 """Stands for the partition of records without a key: each may go to any that takes it."""
@@ -76,9 +79,20 @@ class Run:
         deferred: for each entry 1 if it is deferred, else 0.
         left: how many entries are not done.
         ended: whether its last record is the one that ends the stream.
+        awaited: whether a receipt of another process waits for any of its records.
     """
 
-    __slots__ = ("after", "before", "begin", "deferred", "end", "ended", "left", "stream")
+    __slots__ = (
+        "after",
+        "awaited",
+        "before",
+        "begin",
+        "deferred",
+        "end",
+        "ended",
+        "left",
+        "stream",
+    )
 
     def __init__(self, stream: "ShippedStream", begin: Position, before: Standing) -> None:
         self.stream = stream
@@ -86,7 +100,7 @@ class Run:
         self.before = self.after = before
         self.deferred = bytearray()
         self.left = 0
-        self.ended = False
+        self.ended = self.awaited = False
 
     def __repr__(self) -> str:
         return f"<Run {self.begin}..{self.end} left={self.left}>"
@@ -124,6 +138,7 @@ class ShippedStream:
         has_gaps: whether a segment was removed before it was read.
         in_doubt: whether records of unknown number are gone from the files of a dead writer.
         lost: by instance, the numbers of records that can't be read.
+        is_awaited: whether receipts of another process wait for the next ``save()``.
     """
 
     def __init__(
@@ -141,6 +156,8 @@ class ShippedStream:
         self.instances = {files.instance: stamper}
         self.ended = anew is not None and not living
         self._anew = anew
+        self.is_awaited = False
+        self._refused: tuple[Refusal, ...] = ()
         self._cut = 0
         self.foreign: int | None = None
         self.exhausted = False
@@ -154,6 +171,8 @@ class ShippedStream:
         self.lost: dict[str, set[int]] = {}
         stored = files.checkpoint
         self._has_ended = stored is not None and stored.ended
+        if stored is not None and self._is_others:
+            self._refused = stored.refused
         if stored is not None and stored.sequence and self.topic not in stamper:
             state = State(stored.sequence, stored.digest, key_text(stored.key))
             stamper.restore(self.topic, state.to_bytes())
@@ -169,6 +188,11 @@ class ShippedStream:
     def state(self) -> State:
         """The last number that was given, and the digest of that record."""
         return State.of(self.stamper.state(self.topic))
+
+    @property
+    def _is_others(self) -> bool:
+        """Whether another process is, or was, the writer."""
+        return self._anew is not None
 
     @property
     def is_fed(self) -> bool:
@@ -191,6 +215,8 @@ class ShippedStream:
         """Return up to ``most`` records that come next; those that can't be sent are deferred."""
         read = self._read(self.position, most, ended=self.ended)
         trouble, missing = self._look_for_trouble(read)
+        for number in read.missing:
+            self._note_refusals([(Position(number, 0), Position(number + 1, 0))], _REMOVED)
         run = Run(self, self.position, self._standing)
         entries, self.position = read.entries, read.position
         self.exhausted = read.is_last or not entries
@@ -203,6 +229,7 @@ class ShippedStream:
         run.end, run.after = self.position, self._standing
         run.deferred = bytearray(len(numbered))
         run.left = len(items)
+        run.awaited = self._is_others and not self._are_items(entries) and _are_awaited(entries)
         self._has_ended = run.ended = _ends(entries) and self.stamper is self._own
         self.found += run.left + damaged
         self._runs.append(run)
@@ -223,6 +250,7 @@ class ShippedStream:
                 before.deferred += run.deferred
                 before.left += run.left
                 before.end, before.after, before.ended = run.end, run.after, run.ended
+                before.awaited = before.awaited or run.awaited
 
     def _look_for_trouble(self, read: Read) -> tuple[SpoolError | None, int]:
         """Return what is not as it was written, and how many segments with records are gone."""
@@ -282,12 +310,13 @@ class ShippedStream:
 
     def _set_aside(self, read: Read) -> int:
         """Keep what is damaged for people; return how many records that were."""
-        found = 0
+        found = []
         for entry, end in zip(read.entries, read.ends, strict=True):
             if isinstance(entry, Damage):
-                found += 1
+                found.append((Position(end.segment, end.offset - entry.size), end))
                 self.files.set_aside(entry, end)
-        return found
+        self._note_refusals(found, _DAMAGED)
+        return len(found)
 
     def _numbered(self, entries: Sequence[Any]) -> Sequence[Item | None]:
         """Return the item of each entry with its number; None for what is no record, or none any
@@ -381,14 +410,7 @@ class ShippedStream:
 
     def _reread(self, run: Run) -> Sequence[Item | None]:
         """Return the items of ``run`` once more, with the numbers that they had."""
-        entries: list[Any] = []
-        position = run.begin
-        while len(entries) < len(run.deferred):
-            read = self._read(position, len(run.deferred) - len(entries), ended=True)
-            if not read.entries:
-                break  # the file is shorter than it was
-            entries += read.entries
-            position = read.position
+        entries = [entry for read in self._reads(run) for entry in read.entries]
         now = self._standing
         self._return_to(run.before)
         try:
@@ -397,6 +419,16 @@ class ShippedStream:
             return numbered
         finally:
             self._return_to(now)
+
+    def _reads(self, run: Run) -> Iterator[Read]:
+        """Yield what is in ``run`` once more."""
+        position, left = run.begin, len(run.deferred)
+        while left > 0:
+            read = self._read(position, left, ended=True)
+            if not read.entries:
+                return  # the file is shorter than it was
+            yield read
+            position, left = read.position, left - len(read.entries)
 
     # Deferral.
 
@@ -460,14 +492,37 @@ class ShippedStream:
         is due afterwards."""
         run.left -= records
 
+    def refuse(self, items: Iterable[Item], reason: str) -> None:
+        """Note that ``items`` are given up, before they are settled: a receipt of the process that
+        wrote them may wait for them."""
+        runs: dict[Run, list[int]] = {}
+        for item in items:
+            runs.setdefault(item.run, []).append(item.entry)
+        for run, entries in runs.items():
+            try:
+                ends = [run.begin, *(end for read in self._reads(run) for end in read.ends)]
+            except SpoolError:
+                ends = []
+            if len(ends) > max(entries) + 1:
+                self._note_refusals([(ends[one], ends[one + 1]) for one in entries], reason)
+            else:  # they can't be read again
+                self._note_refusals([(run.begin, run.end)], reason)
+
+    def _note_refusals(self, places: Iterable[tuple[Position, Position]], reason: str) -> None:
+        if self._is_others:
+            found = (Refusal(begin, end, reason) for begin, end in places)
+            self._refused = bounded([*self._refused, *found])
+
     def advance(self) -> None:
         """Move the checkpoint behind what is done."""
         while self._runs and not self._runs[0].left:
             run = self._runs.popleft()
+            self.is_awaited = self.is_awaited or run.awaited
             stamper, state = run.after
             sequence, digest, key_id = State.of(state if stamper is self._own else None)
             key = key_bytes(key_id)
-            self._behind = Checkpoint(*run.end, sequence, digest, ended=run.ended, key=key)
+            refused = tuple(one for one in self._refused if one.begin < run.end)
+            self._behind = Checkpoint(*run.end, sequence, digest, run.ended, key, refused)
 
     @property
     def is_dirty(self) -> bool:
@@ -488,6 +543,11 @@ class ShippedStream:
         if self._behind is not None:
             self.files.release(self._behind)
             self._behind = None
+            self.is_awaited = False
+
+
+def _are_awaited(entries: Iterable[Any]) -> bool:
+    return any(isinstance(entry, Frame) and entry.waiter for entry in entries)
 
 
 def _ends(entries: Sequence[Any]) -> bool:
