@@ -23,6 +23,7 @@ EXTRAS = {
     "demo": ["confluent-kafka>=2.6"],
     "kafka": KAFKA,
     "proof": ["cryptography>=42", "rfc3161-client>=1.0"],
+    "tail": ["confluent-kafka>=2.6"],
     "verify": ["confluent-kafka>=2.6", "cryptography>=42", "rfc3161-client>=1.0", "rich>=13"],
     "consistent": ["uhashring>=2.3"],
     "lz4": ["lz4>=4"],

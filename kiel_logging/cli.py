@@ -58,6 +58,10 @@ SUBCOMMANDS: Final = {
         "kiel_logging.spool_command.command",
         "show the records that wait on disk, in a handler's spool_dir",
     ),
+    "tail": Subcommand(
+        "kiel_logging.tail.command",
+        "show the log records of topics, and those that come",
+    ),
     "verify": Subcommand(
         "kiel_logging.verify.command",
         "read topics and check that everything sent is there, unchanged",

@@ -8,6 +8,7 @@ discarded. Failed writes of standard error are discarded at once.
 
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,6 +109,20 @@ def standard_output() -> Iterator[Output]:
             sys.stdout.flush()
         finally:
             sys.stdout, sys.stderr = before, errors_before
+
+
+def check_reader() -> None:
+    """Raise ReaderGone if the reader of standard output went away.
+
+    A write shows that too, but only when there is something to write.
+    """
+    descriptor = _descriptor(sys.stdout)
+    if descriptor is None:
+        return
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    if any(events & select.POLLERR for _, events in poll.poll(0)):
+        raise ReaderGone("the reader of standard output went away")
 
 
 def _descriptor(stream: TextIO | None) -> int | None:

@@ -37,6 +37,7 @@ COMMANDS: dict[str, set[str]] = {
     "demo": {*VALUES, "wire", "confluent", "extras", "output"},
     "spool_command": {*VALUES, "journal", "output"},
     "ship": {*VALUES, *CHOICES, "proof", "record", "handler"},
+    "tail": {*VALUES, "proof", "arguments", "confluent", "extras", "output"},
     "verify": {*VALUES, "config", "wire", "proof", "arguments", "confluent", "extras"},
 }
 """These are imported by the command line alone."""
@@ -108,7 +109,10 @@ PURE_MODULES = {
         "stream",
         "verdict",
     )
-} | {"journal/frames.py"}
+} | {
+    "journal/frames.py",
+    *(f"tail/{name}.py" for name in ("entries", "filters", "gaps", "lines", "merge", "screen")),
+}
 IMPURE = {"tornado", "asyncio", "threading", "socket", "ssl", "time", "random", "selectors"}
 THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
 

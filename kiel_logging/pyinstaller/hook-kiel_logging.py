@@ -20,6 +20,7 @@ COMMANDS = (
     "pyinstaller",
     "ship",
     "spool_command",
+    "tail",
     "verify",
 )
 OPTIONAL = ("cramjam", "lz4", "snappy", "uhashring", "zstandard")

@@ -1,0 +1,168 @@
+"""The options of ``kiel-logging tail``. Imports nothing that the extra ``tail`` brings."""
+
+import argparse
+import os
+import re
+import sys
+import time
+from typing import Final
+
+from kiel_logging.arguments import add_connection, moment
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.extras import advice
+from kiel_logging.printable import printable
+from kiel_logging.tail.entries import LEVELS, severity_of
+from kiel_logging.tail.filters import Filters
+from kiel_logging.tail.lines import Documents, Lines
+
+_CANNOT_READ: Final = 2
+_DEFAULT_LINES: Final = 10
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+_DESCRIPTION: Final = """\
+Shows the log records in some topics, and those that come: time, level, logger, message, fields,
+traceback. It reads the formats of kiel_logging (JSON, ECS, OTLP, GELF, text), and other JSON and
+text. Losses that handlers report, records that come again, and numbers that did not come are shown
+as well, whatever is filtered. It writes nothing and commits no offsets.
+"""
+
+_EPILOG: Final = """\
+exit status:
+  0  all records were shown (--no-follow)
+  2  the topics could not be read
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options to ``parser``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = _DESCRIPTION
+    parser.epilog = _EPILOG
+    parser.add_argument("topics", nargs="+", metavar="TOPIC")
+    add_connection(parser)
+    add = parser.add_argument_group("which records").add_argument
+    add(
+        "--level",
+        type=_level,
+        metavar="LEVEL",
+        help="of that level or a higher one: DEBUG, INFO, WARNING, ERROR, CRITICAL, or a number",
+    )
+    add(
+        "--where",
+        type=_condition,
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="with that value: user_id=ada, order.id=17, host=web-1, key=ada; may be given "
+        "repeatedly, and all must hold",
+    )
+    add(
+        "--grep",
+        type=_pattern,
+        metavar="REGEX",
+        help="in whose message, logger, fields or traceback it is found; (?i) in front ignores "
+        "case",
+    )
+    add("--trace", metavar="ID", help="of that OpenTelemetry trace")
+    add(
+        "--since",
+        type=_since,
+        metavar="TIME",
+        help="of that time or later: 90s, 10m, 2h, 7d ago, or ISO 8601, UTC if it names no zone",
+    )
+    add(
+        "--lines",
+        type=_lines,
+        metavar="N",
+        help=f"at most N of those that are there already ({_DEFAULT_LINES}; all with --since)",
+    )
+    add(
+        "--follow",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="continue with those that come (the default), or end",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON document for each record, with all fields"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the records and return the exit status."""
+    if lacking := advice("tail", "tail", ("confluent_kafka",)):
+        sys.stderr.write(lacking)
+        return _CANNOT_READ
+    from kiel_logging.tail.reader import CannotRead, TailOptions, tail
+
+    topics = tuple(dict.fromkeys(arguments.topics))
+    lines = arguments.lines
+    if lines is None and arguments.since is None:
+        lines = _DEFAULT_LINES
+    options = TailOptions(
+        topics=topics,
+        config=arguments.config,
+        brokers=arguments.brokers,
+        timeout=arguments.timeout,
+        since=arguments.since,
+        lines=lines,
+        follow=arguments.follow,
+        filters=Filters(
+            level=arguments.level,
+            where=tuple(arguments.where),
+            grep=arguments.grep,
+            trace=arguments.trace,
+        ),
+    )
+    for_people = Lines(is_coloured=_is_coloured(), names_topics=len(topics) > 1)
+    try:
+        tail(options, Documents() if arguments.json else for_people)
+    except (CannotRead, ConfigurationError) as error:
+        sys.stderr.write(f"kiel-logging tail: {printable(error)}\n")
+        return _CANNOT_READ
+    return 0
+
+
+def _is_coloured() -> bool:
+    """Whether standard output is a terminal that is to have colours (https://no-color.org)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain
+
+
+def _level(text: str) -> int:
+    level = severity_of(text)
+    if level is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no level: one of {', '.join(LEVELS)}, or a number"
+        )
+    return level
+
+
+def _condition(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FIELD=VALUE")
+    return name, value
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
+
+
+def _since(text: str) -> int:
+    number, unit = text[:-1], text[-1:]
+    if unit in _UNITS and number.isdecimal() and number.isascii() and len(number) < 10:
+        return max(0, round((time.time() - int(number) * _UNITS[unit]) * 1000))
+    return moment(text)
+
+
+def _lines(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if not 0 <= number <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100000")
+    return number

@@ -1,0 +1,322 @@
+"""From Kafka to the screen: records that are there, in the order of their times, then new ones.
+
+Partitions are assigned, and nothing is committed. With ``lines`` the search for the newest records
+that pass the filters goes back in steps, each of which reads again what the one before has read.
+"""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Assignment
+
+from kiel_logging.confluent import (
+    READ_ALL,
+    client_config,
+    is_end,
+    isolation,
+    no_answer,
+    offsets_at,
+    partitions_of,
+    reason,
+    watermarks,
+)
+from kiel_logging.output import check_reader
+from kiel_logging.printable import printable
+from kiel_logging.records import TopicPartition
+from kiel_logging.tail.entries import Arrival
+from kiel_logging.tail.filters import Filters
+from kiel_logging.tail.merge import Merge
+from kiel_logging.tail.screen import Screen, Shown, Writer
+
+FURTHEST: Final = 100_000
+"""Records of a partition among which the newest that pass the filters are looked for."""
+
+_STEP: Final = 8
+_MESSAGES: Final = 500
+_WAIT_S: Final = 0.2
+_CLOCKS_DIFFER_MS: Final = 2_000
+_SAY_AGAIN_S: Final = 60.0
+_LOOK_AGAIN_S: Final = 30.0
+
+_CONSUMER: Final = {
+    **READ_ALL,
+    "group.id": "kiel-tail",
+    "client.id": "kiel-tail",
+    "allow.auto.create.topics": False,
+    "auto.offset.reset": "earliest",  # retention may overtake a slow terminal
+    "fetch.wait.max.ms": 100,
+    "queued.max.messages.kbytes": 16 * 1024,
+    "fetch.queue.backoff.ms": 10,
+}
+
+
+class CannotRead(Exception):
+    """The topics can't be read; the message is shown to the user as it is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TailOptions:
+    """The options of one run.
+
+    ``since`` is in milliseconds since the epoch, ``timeout`` in seconds. ``lines`` is the most
+    records that are shown of those that are there already; None for all since ``since``.
+    """
+
+    topics: tuple[str, ...]
+    config: str | None
+    brokers: str | None
+    timeout: float
+    since: int | None
+    lines: int | None
+    follow: bool
+    filters: Filters
+
+
+def tail(options: TailOptions, writer: Writer) -> None:
+    """Write records to standard output; return when all are written, or never.
+
+    Raises:
+        CannotRead: no broker answers, or a topic is not there.
+        ConfigurationError: the options of the connection make no sense.
+    """
+    theirs = client_config(options.config, options.brokers)
+    config = {**_CONSUMER, **theirs, **isolation(uncommitted=False)}
+    troubles = _Troubles()
+    reading = None
+    try:
+        with closing(Consumer({**config, "error_cb": troubles.note})) as consumer:
+            reading = _Reading(consumer, options, writer)
+            _show(reading.backlog())
+            if options.follow:
+                troubles.are_shown = True
+                reading.follow()
+    except KafkaException as error:
+        is_silent = reading is None and error.args and isinstance(error.args[0], KafkaError)
+        cause = no_answer(str(theirs["bootstrap.servers"]), error) if is_silent else reason(error)
+        raise CannotRead("; ".join(dict.fromkeys([cause, *troubles.texts]))) from error
+
+
+class _Troubles:
+    """Errors that the client gets over by itself; each is written once a minute."""
+
+    def __init__(self) -> None:
+        self.are_shown = False
+        self.texts: deque[str] = deque(maxlen=2)
+        self._shown_at: dict[str, float] = {}
+
+    def note(self, error: Any) -> None:
+        text = printable(error.str())
+        self.texts.append(text)
+        now = time.monotonic()
+        if self.are_shown and now > self._shown_at.get(text, 0.0):
+            self._shown_at = {text: now + _SAY_AGAIN_S}
+            sys.stderr.write(f"kiel-logging tail: {text}\n")
+
+
+def _show(all_shown: Iterator[Shown]) -> None:
+    for shown in all_shown:
+        sys.stdout.write(shown.text + "\n")
+    sys.stdout.flush()
+
+
+class _Reading:
+    """The partitions of the topics, as they are when the reading begins.
+
+    Raises:
+        KafkaException: no broker answers, or a topic is not there.
+    """
+
+    def __init__(self, consumer: Consumer, options: TailOptions, writer: Writer) -> None:
+        self._consumer = consumer
+        self._options = options
+        self._writer = writer
+        self._timeout = options.timeout
+        partitions = list(partitions_of(consumer, options.topics, self._timeout))
+        self._bounds = {at: watermarks(consumer, at, self._timeout) for at in partitions}
+        since = offsets_at(consumer, partitions, options.since, self._timeout)
+        self._oldest = {
+            at: min(max(low, since.get(at, low)), high) for at, (low, high) in self._bounds.items()
+        }
+        self._screen = Screen(options.filters, writer)
+        self._early: list[Arrival] = []
+
+    # -- what is there already ---------------------------------------------------------------------
+
+    def backlog(self) -> Iterator[Shown]:
+        """Yield the records that are there already, as far as they are asked for."""
+        if self._options.lines is None:
+            yield from self._between(self._oldest)
+        elif self._options.lines == 0:
+            yield from self._between({at: high for at, (_, high) in self._bounds.items()})
+        else:
+            yield from self._newest(self._options.lines)
+
+    def _newest(self, lines: int) -> deque[Shown]:
+        """Return the newest records that pass the filters, with the notes between them."""
+        span = lines
+        while True:
+            starts = {
+                at: max(oldest, self._bounds[at][1] - span) for at, oldest in self._oldest.items()
+            }
+            kept: deque[Shown] = deque()
+            count = 0
+            for shown in self._between(starts):
+                kept.append(shown)
+                count += shown.is_record
+                while count > lines:
+                    count -= kept.popleft().is_record
+            if count >= lines or starts == self._oldest or span >= FURTHEST:
+                return kept
+            span = min(span * _STEP, FURTHEST)
+            self._screen = Screen(self._options.filters, self._writer)
+
+    def _between(self, starts: Mapping[TopicPartition, int]) -> Iterator[Shown]:
+        """Yield what is shown of the records from ``starts`` up to the ends."""
+        ends = {at: high for at, (_, high) in self._bounds.items()}
+        merge: Merge[TopicPartition, Arrival] = Merge(at for at in ends if starts[at] < ends[at])
+        self._early = []
+        self._assign(starts)
+        horizons = self._horizons(starts)
+        last_news = time.monotonic()
+        waiting: set[TopicPartition] = set()
+        while merge.unfinished:
+            messages = self._consume()
+            for message in messages:
+                self._put(message, ends, merge, starts, horizons)
+            yield from self._released(merge, horizons)
+            waiting = self._pause(waiting, merge, ends)
+            if messages:
+                last_news = time.monotonic()
+            elif time.monotonic() > last_news + self._timeout:
+                at = min(merge.unfinished)
+                raise CannotRead(f"nothing came of {at} for {self._timeout:g} s")
+        yield from self._released(merge, horizons)
+        yield from self._screen.due(time.time())
+        self._resume(waiting)
+
+    def _horizons(self, starts: Mapping[TopicPartition, int]) -> dict[str, int]:
+        """Return from when on all partitions are read, for those that nothing is read of yet."""
+        horizons = dict.fromkeys((at.topic for at in starts), -1)
+        now = round(time.time() * 1000) + _CLOCKS_DIFFER_MS
+        for at, start in starts.items():
+            if start and start >= self._bounds[at][1]:
+                horizons[at.topic] = now
+        return horizons
+
+    def _put(
+        self,
+        message: Any,
+        ends: Mapping[TopicPartition, int],
+        merge: Merge[TopicPartition, Arrival],
+        starts: Mapping[TopicPartition, int],
+        horizons: dict[str, int],
+    ) -> None:
+        at = TopicPartition(message.topic(), message.partition())
+        if is_end(message):
+            merge.finish(at)
+            return
+        arrival = _arrival(at, message)
+        if arrival.offset >= ends[at]:
+            merge.finish(at)
+            self._early.append(arrival)
+            return
+        if at in self._unread:
+            self._unread.discard(at)
+            if starts[at]:  # what is in front of it is not read
+                horizons[at.topic] = max(horizons[at.topic], arrival.timestamp)
+        merge.add(at, arrival.when, arrival)
+        if arrival.offset + 1 >= ends[at]:
+            merge.finish(at)
+
+    def _released(
+        self, merge: Merge[TopicPartition, Arrival], horizons: Mapping[str, int]
+    ) -> Iterator[Shown]:
+        """Yield what is shown of the records whose turn it is; by then each partition has one."""
+        for topic, horizon in horizons.items():
+            self._screen.begin(topic, horizon)
+        for arrival in merge.released():
+            now = arrival.timestamp / 1000
+            yield from self._screen.due(now)
+            yield from self._screen.take(arrival, now)
+
+    # -- what comes --------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Show what comes, until an exception ends it."""
+        arrivals, look_at = self._early, time.monotonic() + _LOOK_AGAIN_S
+        while True:
+            _show(self._live(arrivals))
+            check_reader()
+            if time.monotonic() > look_at:
+                self._add_partitions()
+                look_at = time.monotonic() + _LOOK_AGAIN_S
+            messages = [one for one in self._consume() if not is_end(one)]
+            arrivals = [
+                _arrival(TopicPartition(one.topic(), one.partition()), one) for one in messages
+            ]
+
+    def _live(self, arrivals: list[Arrival]) -> Iterator[Shown]:
+        now = time.time()
+        merge: Merge[TopicPartition, Arrival] = Merge({one.at for one in arrivals})
+        for arrival in arrivals:
+            merge.add(arrival.at, arrival.when, arrival)
+        for at in list(merge.unfinished):
+            merge.finish(at)
+        for arrival in merge.released():
+            yield from self._screen.take(arrival, now)
+        yield from self._screen.due(now)
+
+    def _add_partitions(self) -> None:
+        """Read partitions from their beginnings that the topics got meanwhile."""
+        try:
+            there = set(partitions_of(self._consumer, self._options.topics, self._timeout))
+        except KafkaException:
+            return  # the client tries again by itself, and reports it
+        if added := there - self._bounds.keys():
+            self._bounds |= dict.fromkeys(added, (0, 0))
+            self._consumer.incremental_assign([Assignment(*at, 0) for at in sorted(added)])
+
+    # -- the client --------------------------------------------------------------------------------
+
+    def _assign(self, starts: Mapping[TopicPartition, int]) -> None:
+        self._unread = set(starts)
+        self._consumer.assign([Assignment(*at, start) for at, start in starts.items()])
+        self._resume(starts)
+
+    def _consume(self) -> list[Any]:
+        # Untyped messages: what may be None by their type are the offsets of those not yet sent.
+        messages: list[Any] = self._consumer.consume(_MESSAGES, _WAIT_S)
+        return messages
+
+    def _pause(
+        self,
+        waiting: set[TopicPartition],
+        merge: Merge[TopicPartition, Arrival],
+        ends: Mapping[TopicPartition, int],
+    ) -> set[TopicPartition]:
+        """Let partitions wait that are ahead of others, or read to their ends; return them."""
+        ahead = merge.crowded() | (ends.keys() - merge.unfinished)
+        if new := ahead - waiting:
+            self._consumer.pause([Assignment(*at) for at in new])
+        self._resume(waiting - ahead)
+        return ahead
+
+    def _resume(self, partitions: Any) -> None:
+        if partitions:
+            self._consumer.resume([Assignment(*at) for at in partitions])
+
+
+def _arrival(at: TopicPartition, message: Any) -> Arrival:
+    try:
+        headers = tuple(message.headers() or ())
+    except UnicodeDecodeError:  # none of our clients wrote that
+        headers = ()
+    return Arrival(
+        at, message.offset(), message.key(), message.value(), headers, message.timestamp()[1]
+    )

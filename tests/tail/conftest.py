@@ -1,0 +1,7 @@
+"""The mock cluster of the tests of ``verify``, for the tests of ``tail`` that need brokers."""
+
+from __future__ import annotations
+
+from tests.verify.conftest import cluster, topic, unused_port
+
+__all__ = ["cluster", "topic", "unused_port"]
