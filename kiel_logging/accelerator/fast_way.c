@@ -15,15 +15,16 @@
 
 /* The objects that a FastWay has, in the order of its arguments; those behind F_GIVEN it finds. */
 enum {
-    F_KIND, F_NAMES, F_PLACES, F_SITES, F_SECOND, F_TASK_NAME, F_MORE, F_TAKEN, F_HIDDEN, F_BEGIN, F_END, F_TOPIC, F_KEY,
+    F_KIND, F_NAMES, F_PLACES, F_SITES, F_SECOND, F_TASK_NAME, F_MORE, F_TAKEN, F_HIDDEN, F_MIDDLE, F_END, F_TOPIC, F_KEY,
     F_HEADERS, F_HERE, F_BLOCKS, F_COUNTS, F_QUEUE, F_WAKE, F_TAIL, F_GIVEN,
-    F_APPEND = F_GIVEN, F_MESSAGE, F_SPANS, F_DEPTH, F_COUNT
+    F_APPEND = F_GIVEN, F_MESSAGE, F_TASK, F_SPANS, F_DEPTH, F_COUNT
 };
 
 typedef struct {
     PyObject_HEAD
     PyObject *its[F_COUNT];
     Py_ssize_t most;  /* bytes of a record in a batch */
+    int style;        /* how fields are written, see json.h */
     int has_context;  /* whether `more` is asked of each record */
     int keeps_source; /* whether items keep their LogRecord */
     long process;     /* the id of the one that it was made in */
@@ -83,7 +84,7 @@ is_simple(PyObject *own, const Attributes *attributes, const FastWay *fast)
            PyDict_Contains(own, fast->its[F_MESSAGE]) == 0 && PyDict_GET_SIZE(own) < MOST_EXTRAS;
 }
 
-/* Return a new reference to the (head, tail) of the record's call site. From here on NULL without
+/* Return a new reference to the three parts of JSON that the record's call site has. From here on NULL without
  * an error means that the record needs care. */
 static PyObject *
 site_of(const Attributes *attributes, const FastWay *fast)
@@ -211,20 +212,29 @@ typedef struct {
 } Parts;
 
 static int
+write_moment(const Json *json, FastWay *fast, double created)
+{
+    return json->style == KEY_VALUES ? write_nanos(json->buffer, created)
+                                     : write_time(json->buffer, created, &fast->clock);
+}
+
+static int
 write_value_of(Json *json, FastWay *fast, Parts *parts)
 {
     Buffer *buffer = json->buffer;
     PyObject *taken = fast->its[F_TAKEN];
     int result;
-    if ((result = buffer_write_bytes(buffer, fast->its[F_BEGIN])) ||
-        (result = write_time(buffer, parts->created, &fast->clock)) ||
-        (result = buffer_write_bytes(buffer, PyTuple_GET_ITEM(parts->site, 0))) ||
+    if ((result = buffer_write_bytes(buffer, PyTuple_GET_ITEM(parts->site, 0))) ||
+        (result = write_moment(json, fast, parts->created)) ||
+        (fast->its[F_MIDDLE] != Py_None &&
+         ((result = buffer_write_bytes(buffer, fast->its[F_MIDDLE])) ||
+          (result = write_moment(json, fast, parts->created)))) ||
+        (result = buffer_write_bytes(buffer, PyTuple_GET_ITEM(parts->site, 1))) ||
         (result = write_text(json, parts->message)) ||
-        (result = buffer_write_bytes(buffer, PyTuple_GET_ITEM(parts->site, 1)))) {
+        (result = buffer_write_bytes(buffer, PyTuple_GET_ITEM(parts->site, 2)))) {
         return result;
     }
-    if (parts->task != Py_None && ((result = buffer_write(buffer, ",\"task\":", 8)) ||
-                                   (result = write_text(json, parts->task)))) {
+    if (parts->task != Py_None && (result = write_field(json, fast->its[F_TASK], parts->task))) {
         return result;
     }
     if ((result = write_fields(json, parts->own, PyTuple_GET_SIZE(fast->its[F_NAMES]), taken))) {
@@ -249,7 +259,7 @@ has_value(FastWay *fast, Parts *parts, Buffer *buffer)
         return 0;
     }
     Json json = {.buffer = buffer, .most = (size_t)fast->most, .left = MOST_VALUES,
-                 .deepest = DEEPEST_OF_LOG, .hidden = hidden_of(fast)};
+                 .deepest = DEEPEST_OF_LOG, .style = fast->style, .hidden = hidden_of(fast)};
     return write_value_of(&json, fast, parts) == WRITTEN;
 }
 
@@ -550,18 +560,18 @@ static PyObject *
 fast_new(PyTypeObject *type, PyObject *args, PyObject *named)
 {
     static char *names[] = {
-        "kind", "names", "places", "sites", "second", "task_name", "more", "taken", "hidden", "begin", "end", "topic", "key", "headers",
-        "here", "blocks", "counts", "queue", "wake", "tail", "most", "has_context",
+        "kind", "names", "places", "sites", "second", "task_name", "more", "taken", "hidden", "middle", "end", "topic", "key", "headers",
+        "here", "blocks", "counts", "queue", "wake", "tail", "style", "most", "has_context",
         "keeps_source", NULL};
     PyObject *its[F_COUNT] = {NULL};
     Py_ssize_t most;
-    int has_context, keeps_source;
+    int style, has_context, keeps_source;
     if (!PyArg_ParseTupleAndKeywords(
-            args, named, "O!O!SOOOOO!OSSOOO!OO!O!OOOnpp", names, &PyType_Type, &its[F_KIND],
+            args, named, "O!O!SOOOOO!OOSOOO!OO!O!OOOinpp", names, &PyType_Type, &its[F_KIND],
             &PyTuple_Type, &its[F_NAMES], &its[F_PLACES], &its[F_SITES], &its[F_SECOND],
-            &its[F_TASK_NAME], &its[F_MORE], &PyFrozenSet_Type, &its[F_TAKEN], &its[F_HIDDEN], &its[F_BEGIN], &its[F_END], &its[F_TOPIC],
+            &its[F_TASK_NAME], &its[F_MORE], &PyFrozenSet_Type, &its[F_TAKEN], &its[F_HIDDEN], &its[F_MIDDLE], &its[F_END], &its[F_TOPIC],
             &its[F_KEY], &PyTuple_Type, &its[F_HEADERS], &its[F_HERE], &PyDict_Type, &its[F_BLOCKS], &COUNTS, &its[F_COUNTS],
-            &its[F_QUEUE], &its[F_WAKE], &its[F_TAIL], &most, &has_context, &keeps_source)) {
+            &its[F_QUEUE], &its[F_WAKE], &its[F_TAIL], &style, &most, &has_context, &keeps_source)) {
         return NULL;
     }
     if (PyTuple_GET_SIZE(its[F_NAMES]) > MOST_NAMES || PyBytes_GET_SIZE(its[F_PLACES]) < P_SITE ||
@@ -579,6 +589,7 @@ fast_new(PyTypeObject *type, PyObject *args, PyObject *named)
         fast->its[index] = Py_NewRef(its[index]);
     }
     fast->most = most;
+    fast->style = style;
     fast->has_context = has_context;
     fast->keeps_source = keeps_source;
     fast->process = (long)getpid();
@@ -586,6 +597,7 @@ fast_new(PyTypeObject *type, PyObject *args, PyObject *named)
     fast->its[F_APPEND] = its[F_QUEUE] == Py_None ? Py_NewRef(Py_None)
                                                   : PyObject_GetAttrString(its[F_QUEUE], "append");
     fast->its[F_MESSAGE] = PyUnicode_InternFromString("message");
+    fast->its[F_TASK] = PyUnicode_InternFromString("task");
     fast->its[F_SPANS] = PyUnicode_InternFromString("opentelemetry.trace");
     fast->its[F_DEPTH] = PyUnicode_InternFromString("depth");
     if (PyErr_Occurred()) {

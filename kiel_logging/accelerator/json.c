@@ -196,6 +196,7 @@ write_float(Json *json, PyObject *number)
 }
 
 static int write_value(Json *json, PyObject *value, int depth);
+static int write_any_value(Json *json, PyObject *value, int depth);
 
 /* Write what stands before one more value in a container: a comma, if it is not the first. */
 static int
@@ -278,21 +279,43 @@ write_items(Json *json, PyObject *items, int depth)
         PyObject *item = PySequence_Fast_GET_ITEM(items, index);
         result = is_hidden_pair(json, item) ? NEEDS_CARE : begin_value(json, index == 0);
         if (result == WRITTEN) {
-            result = write_value(json, item, depth);
+            result = json->style == KEY_VALUES ? write_any_value(json, item, depth)
+                                               : write_value(json, item, depth);
         }
     }
     return result == WRITTEN ? buffer_write(json->buffer, "]", 1) : result;
 }
 
+/* Whether a name is more than one name, or none. */
+static int
+is_dotted(PyObject *name)
+{
+    Py_ssize_t size = PyUnicode_GET_LENGTH(name);
+    return size == 0 || Py_UNICODE_ISSPACE(PyUnicode_READ_CHAR(name, 0)) ||
+           PyUnicode_FindChar(name, '.', 0, size, 1) >= 0;
+}
+
+static int
+write_constant(Json *json, const char *text)
+{
+    return buffer_write(json->buffer, text, strlen(text));
+}
+
 static int
 write_named(Json *json, PyObject *name, PyObject *value, int depth)
 {
-    int care = !PyUnicode_CheckExact(name) || is_hidden(json, name);
-    int result = care ? NEEDS_CARE : write_name(json, name);
-    if (result == WRITTEN) {
-        result = buffer_write(json->buffer, ":", 1);
+    if (!PyUnicode_CheckExact(name) || is_hidden(json, name) ||
+        (json->style == UNDOTTED && is_dotted(name))) {
+        return NEEDS_CARE;
     }
-    return result == WRITTEN ? write_value(json, value, depth) : result;
+    int is_any = json->style == KEY_VALUES, result;
+    if ((is_any && (result = write_constant(json, "{\"key\":"))) ||
+        (result = write_name(json, name)) ||
+        (result = write_constant(json, is_any ? ",\"value\":" : ":")) ||
+        (result = is_any ? write_any_value(json, value, depth) : write_value(json, value, depth))) {
+        return result;
+    }
+    return is_any ? write_constant(json, "}") : WRITTEN;
 }
 
 static int
@@ -300,7 +323,8 @@ write_dict(Json *json, PyObject *dict, int depth)
 {
     PyObject *name, *value;
     Py_ssize_t place = 0;
-    int result = buffer_write(json->buffer, "{", 1), is_first = 1;
+    int is_any = json->style == KEY_VALUES, is_first = 1;
+    int result = write_constant(json, is_any ? "[" : "{");
     while (result == WRITTEN && PyDict_Next(dict, &place, &name, &value)) {
         result = begin_value(json, is_first);
         if (result == WRITTEN) {
@@ -308,7 +332,7 @@ write_dict(Json *json, PyObject *dict, int depth)
         }
         is_first = 0;
     }
-    return result == WRITTEN ? buffer_write(json->buffer, "}", 1) : result;
+    return result == WRITTEN ? write_constant(json, is_any ? "]" : "}") : result;
 }
 
 static int
@@ -344,6 +368,46 @@ write_value(Json *json, PyObject *value, int depth)
     return NEEDS_CARE;
 }
 
+/* Write OTLP's AnyValue. */
+static int
+write_any_value(Json *json, PyObject *value, int depth)
+{
+    const char *begin, *end = "}";
+    if (value == Py_None) {
+        return write_constant(json, "{}");
+    }
+    if (PyUnicode_CheckExact(value)) {
+        begin = "{\"stringValue\":";
+    }
+    else if (PyBool_Check(value)) {
+        begin = "{\"boolValue\":";
+    }
+    else if (PyLong_CheckExact(value)) {
+        begin = "{\"intValue\":\"";
+        end = "\"}";
+    }
+    else if (PyFloat_CheckExact(value)) {
+        begin = "{\"doubleValue\":";
+    }
+    else {
+        begin = PyDict_CheckExact(value) ? "{\"kvlistValue\":{\"values\":"
+                                         : "{\"arrayValue\":{\"values\":";
+        end = "}}";
+    }
+    int result = write_constant(json, begin);
+    if (result == WRITTEN) {
+        result = write_value(json, value, depth);
+    }
+    return result == WRITTEN ? write_constant(json, end) : result;
+}
+
+int
+write_field(Json *json, PyObject *name, PyObject *value)
+{
+    int result = has_room(json, 1) ? write_constant(json, ",") : NEEDS_CARE;
+    return result == WRITTEN ? write_named(json, name, value, 0) : result;
+}
+
 int
 write_fields(Json *json, PyObject *fields, Py_ssize_t skipped, PyObject *taken)
 {
@@ -357,10 +421,7 @@ write_fields(Json *json, PyObject *fields, Py_ssize_t skipped, PyObject *taken)
         if (known != 0) {
             return known < 0 ? FAILED : NEEDS_CARE;
         }
-        int result = has_room(json, 1) ? buffer_write(json->buffer, ",", 1) : NEEDS_CARE;
-        if (result == WRITTEN) {
-            result = write_named(json, name, value, 0);
-        }
+        int result = write_field(json, name, value);
         if (result != WRITTEN) {
             return result;
         }
@@ -396,6 +457,18 @@ write_time(Buffer *buffer, double created, Clock *clock)
     PyOS_snprintf(at + SECOND_SIZE, 8, "%06dZ", (int)(all % 1000000));
     buffer->size += SECOND_SIZE + 7;
     return WRITTEN;
+}
+
+int
+write_nanos(Buffer *buffer, double created)
+{
+    double micros = rint(created * 1e6);
+    if (!(micros > 0 && micros < 9.2e15)) { /* such nanoseconds are no long long */
+        return NEEDS_CARE;
+    }
+    char digits[24];
+    int size = PyOS_snprintf(digits, sizeof(digits), "\"%lld", (long long)micros * 1000);
+    return buffer_write(buffer, digits, (size_t)size);
 }
 
 /* -- bytes --------------------------------------------------------------------------------------- */

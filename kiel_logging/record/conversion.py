@@ -23,7 +23,7 @@ from kiel_logging.record.item import Item, level_of, make_item
 from kiel_logging.record.redaction import Concealment, Redaction, redaction
 from kiel_logging.record.route import header_choice, is_name, key_choice, shortened, topic_choice
 from kiel_logging.record.strict_json import note_replaced
-from kiel_logging.record.value import JSON, value_choice
+from kiel_logging.record.value import FORMATS, value_choice
 from kiel_logging.records import Record
 from kiel_logging.serializers import encode_key
 from kiel_logging.wire.sizes import BATCH_OVERHEAD, record_size
@@ -78,8 +78,14 @@ class Conversion:
         self._most = most
         self._keep_source = keep_source
         self.fast: dict[str, Any] | None = None
-        if format == JSON and not any((serializer, key_maker)) and _are_listed(exclude, redact):
+        if (
+            isinstance(format, str)
+            and format in FORMATS
+            and not any((serializer, key_maker))
+            and _are_listed(exclude, redact)
+        ):
             self.fast = fast_options(
+                layout=FORMATS[format](),
                 topic=topic if is_name(topic) else lambda record: self.topic(record),
                 key_field=key_field,
                 headers=given_mapping("headers", headers, "names"),

@@ -2,15 +2,17 @@
 
 The law: an item made by ``accelerator/fast_way.c`` is the item that the careful way
 (``conversion.py``) makes, to the byte; where the compiled code can't be sure of that, it leaves the
-record to the careful way. Parts that all records of a call site share are encoded once. A record
+record to the careful way. Parts that all records of a call site share are encoded once: they are
+cut out of what the format's layout makes of a record from there. A record
 needs care when it has an exception or a stack, values that are no plain texts and numbers, names
 that are taken, hidden, renamed or left out, or is too large.
 """
 
+import re
 import sys
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from logging import LogRecord
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from logging import LogRecord, makeLogRecord
+from typing import Any, Final, TypeAlias
 
 from kiel_logging.record.fields import (
     HOST,
@@ -18,8 +20,10 @@ from kiel_logging.record.fields import (
     OWN_ATTRIBUTES,
     RESERVED,
     current_task_name,
+    rfc3339,
     to_the_second,
 )
+from kiel_logging.record.formats import PLAIN, Layout
 from kiel_logging.record.plain import make_plain
 from kiel_logging.record.redaction import Redaction, hidden_names, hides, redaction
 from kiel_logging.record.strict_json import json_bytes
@@ -41,17 +45,25 @@ _ATTRIBUTES: Final[Mapping[str, str]] = {
     "thread": "thread",
     "thread_name": "threadName",
 }
-"""Fields that are an attribute of the LogRecord as it is, in the order in which they are written:
-the first two before the message, the others behind it."""
+"""Fields that are an attribute of the LogRecord as it is, in the order in which it is written."""
 
-_BEFORE: Final = frozenset({"level", "logger"})
-_WRITTEN: Final = ("time", *_ATTRIBUTES, "message", "task", "host")
+_WRITTEN: Final = ("time", "level", "logger", "message", *list(_ATTRIBUTES)[2:], "host", "task")
 
 _PLACES: Final = (
-    *("exc_info", "exc_text", "stack_info", "msg", "args", "created", "levelno", "taskName"),
-    *_ATTRIBUTES.values(),
+    "exc_info",
+    "exc_text",
+    "stack_info",
+    "msg",
+    "args",
+    "created",
+    "levelno",
+    "taskName",
 )
-"""The attributes whose places the compiled code needs, as fast_way.c has them."""
+"""The attributes whose places the compiled code needs, as fast_way.c has them. Behind them come
+those of a call site."""
+
+_SHORTER: Final = 256
+"""At most so many bytes shorter is a layout than the fields, which may not be too large either."""
 
 _MOST_SITES: Final = 4_096
 _MOST_SITE_MEMORY: Final = 4 * 1024 * 1024
@@ -61,29 +73,66 @@ _LARGE_SITE: Final = 64 * 1024
 """Bytes of one that is not worth knowing."""
 
 
-class CallSites(dict[tuple[Any, ...], tuple[bytes, bytes]]):
-    """The JSON before and behind the message, by the attributes that make a call site.
+_CREATED: Final = 1_000_000_000.123456
+_MESSAGE, _EXTRA = "\0message", "\0extra"
+_HOLES: Final = re.compile(
+    rb'(?P<time>"(?:2001-09-09T01:46:40\.123456Z|1000000000123456000)(?="))'
+    rb'|(?P<message>"\\u0000message")'
+    rb'|(?P<extra>,(?:"\\u0000extra":null|{"key":"\\u0000extra","value":{}}))'
+)
+"""The places of what records of a call site do not share, in the JSON of a record that was made at
+that time with that message and that extra."""
+
+
+Site: TypeAlias = tuple[bytes, bytes, bytes]
+"""The JSON before the time, from there to the message, and from there to the extras."""
+
+
+class CallSites(dict[tuple[Any, ...], Site]):
+    """What all records of a call site share, by the attributes that make one.
 
     Args:
+        layout: makes the JSON.
         names: the fields that are written, and under which names.
+        static: the fields that all records have.
         hide: hides values of fields.
+
+    Attributes:
+        attributes: the names of these attributes.
+        middle: the JSON between the time and another one; None where there is one only.
+        end: the JSON behind the extras.
+        taken: names that stand at the top of the JSON.
+
+    Raises:
+        ValueError: such JSON needs care.
     """
 
-    def __init__(self, names: Mapping[str, str], hide: Redaction | None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        names: Mapping[str, str],
+        static: Mapping[str, Any],
+        hide: Redaction | None,
+    ) -> None:
         super().__init__()
+        self.attributes: Final = (*_ATTRIBUTES.values(), *layout.attributes)
+        self._lay_out = layout.lay_out
         self._names = names
+        self._static = static
         self._hide = hide
         self._memory = 0
+        anywhere = vars(LogRecord("", 0, "", 0, "", (), None))
+        made = self._made_at(tuple(anywhere[name] for name in self.attributes))
+        self.taken: Final = made.keys()
+        _, self.middle, self.end = _cut(json_bytes(made))
 
-    def __missing__(self, place: tuple[Any, ...]) -> tuple[bytes, bytes]:
+    def __missing__(self, place: tuple[Any, ...]) -> Site:
         memory = sum(map(sys.getsizeof, place))
         if memory > _LARGE_SITE:
             raise ValueError("such names need care")
-        fields = {**dict(zip(_ATTRIBUTES, place, strict=True)), "host": HOST}
-        if self._hide is not None and self._hide(fields) is not fields:
-            raise ValueError("a text that is JSON needs care")
-        before, behind = self._json(fields, _BEFORE), self._json(fields, fields.keys() - _BEFORE)
-        site = b'"%b,%b:' % (before, json_bytes(self._names["message"])), behind
+        site, middle, end = _cut(json_bytes(self._made_at(place)))
+        if (middle, end) != (self.middle, self.end):
+            raise ValueError("such names need care")
         self._memory += memory + sum(map(sys.getsizeof, site))
         if len(self) >= _MOST_SITES or self._memory > _MOST_SITE_MEMORY:
             self.clear()
@@ -91,15 +140,37 @@ class CallSites(dict[tuple[Any, ...], tuple[bytes, bytes]]):
         self[place] = site
         return site
 
-    def _json(self, fields: dict[str, Any], some: Container[str]) -> bytes:
-        """Return some fields as members of an object, each with a comma in front."""
-        names = self._names
-        shown = {names[one]: fields[one] for one in fields if one in some and one in names}
-        return b"," + json_bytes(shown)[1:-1] if shown else b""
+    def _made_at(self, place: tuple[Any, ...]) -> dict[str, Any]:
+        """Return what the layout makes of a record from there."""
+        own = dict(zip(self.attributes, place, strict=True))
+        values = {name: own[attribute] for name, attribute in _ATTRIBUTES.items()}
+        values |= {"time": rfc3339(_CREATED), "message": _MESSAGE, "host": HOST}
+        fields = {new: values[name] for name, new in self._names.items() if name in values}
+        if self._hide is not None and self._hide(fields) is not fields:
+            raise ValueError("a text that is JSON needs care")
+        record = makeLogRecord({**own, "created": _CREATED})
+        return self._lay_out({**fields, _EXTRA: None, **self._static}, record)
+
+
+def _cut(data: bytes) -> tuple[Site, bytes | None, bytes]:
+    """Return the site, the middle and the end.
+
+    Raises:
+        ValueError: the holes are not where compiled code fills them.
+    """
+    holes = list(_HOLES.finditer(data))
+    kinds = [hole.lastgroup for hole in holes]
+    if kinds not in (["time", "message", "extra"], ["time", "time", "message", "extra"]):
+        raise ValueError("such names need care")
+    ends, starts = [hole.end() for hole in holes], [hole.start() for hole in holes]
+    pieces = [data[end:start] for end, start in zip([0, *ends], [*starts, None], strict=True)]
+    begin, *middle, before, behind, end = pieces
+    return (begin, before, behind), middle[0] if middle else None, end
 
 
 def fast_options(
     *,
+    layout: Layout,
     topic: str | Callable[[LogRecord], str],
     key_field: str | None,
     headers: Mapping[str, str],
@@ -115,6 +186,7 @@ def fast_options(
     """Return FastWay's arguments for a conversion with these options; None if it takes Python.
 
     Args:
+        layout: makes the JSON.
         topic: of all records, or of each.
         key_field: the field that has the key.
         headers: names of headers -> the fields that have them.
@@ -129,7 +201,12 @@ def fast_options(
         keeps_source: whether items keep their LogRecord.
     """
     static, hide, hidden = dict(fields), redaction(redact), hidden_names(redact)
-    if FastWay is None or make_plain(static).replaced or (hide and hide(static) is not static):
+    if (
+        FastWay is None
+        or layout.style is None
+        or make_plain(static).replaced
+        or (hide and hide(static) is not static)
+    ):
         return None
     names = {name: rename.get(name, name) for name in _WRITTEN if name not in exclude}
     # A record needs care if it has an extra that one of the options is for.
@@ -144,6 +221,7 @@ def fast_options(
         return None
     others = {*static, *changed}
     try:
+        sites = CallSites(layout, names, static, hide)
         key = None if key_field is None else _lookup(key_field, others)
         found = tuple(
             (name.encode("ascii"), _text(static.get(field)) or _lookup(field, others))
@@ -155,19 +233,22 @@ def fast_options(
     return {
         "kind": LogRecord,
         "names": tuple(own),
-        "places": bytes(own.index(name) if name in own else 255 for name in _PLACES),
-        "sites": CallSites(names, hide),
+        "places": bytes(
+            own.index(name) if name in own else 255 for name in (*_PLACES, *sites.attributes)
+        ),
+        "sites": sites,
         "second": to_the_second,
         "task_name": current_task_name,
         "more": more,
-        "taken": frozenset((*OUR_FIELDS, *others, *RESERVED)),
+        "taken": frozenset((*OUR_FIELDS, *others, *RESERVED, *sites.taken, *layout.places)),
         "hidden": tuple(name for name in hidden if name.isascii()) if hidden else None,
-        "begin": b"{%b:" % json_bytes(names["time"]),
-        "end": b"," + json_bytes(static)[1:] if static else b"}",
+        "middle": sites.middle,
+        "end": sites.end,
+        "style": layout.style,
         "topic": topic,
         "key": key,
         "headers": found,
-        "most": most,
+        "most": most if layout.style == PLAIN else most - _SHORTER,
         "has_context": has_context,
         "keeps_source": keeps_source,
     }

@@ -13,15 +13,13 @@ from typing import Any, Final, TypeAlias
 from kiel_logging.config.table import FUNCTION, did_you_mean
 from kiel_logging.errors import ConfigurationError, ValueTypeError
 from kiel_logging.record.fields import EXTRA, OUR_FIELDS, RESERVED, TRACE_FIELDS, show
+from kiel_logging.record.formats import PLAIN, LayOut, Layout
 from kiel_logging.record.plain import entries, make_plain
 from kiel_logging.record.strict_json import log_json
 from kiel_logging.serializers import Serializer, encode_value
 
 Fields: TypeAlias = dict[str, Any]
 Format: TypeAlias = Callable[[Fields, logging.LogRecord], Mapping[str, Any] | str | bytes]
-LayOut: TypeAlias = Callable[[Fields, logging.LogRecord], Fields]
-"""From plain fields, and the record that has them, to a plain JSON object."""
-
 ValueChoice: TypeAlias = Callable[[Fields, logging.LogRecord, logging.Formatter | None, int], bytes]
 """Takes the fields, the LogRecord, the handler's formatter, and the most bytes of the value."""
 
@@ -29,30 +27,30 @@ JSON: Final = "json"
 TEXT: Final = "text"
 
 
-def _as_they_are() -> LayOut:
-    return lambda fields, _record: fields
+def _json_layout() -> Layout:
+    return Layout(lambda fields, _record: fields, style=PLAIN)
 
 
-def _ecs() -> LayOut:
-    from kiel_logging.record.formats.ecs import lay_out
+def _ecs() -> Layout:
+    from kiel_logging.record.formats.ecs import LAYOUT
 
-    return lay_out
-
-
-def _otel() -> LayOut:
-    from kiel_logging.record.formats.otel import lay_out
-
-    return lay_out
+    return LAYOUT
 
 
-def _gelf() -> LayOut:
-    from kiel_logging.record.formats.gelf import lay_out
+def _otel() -> Layout:
+    from kiel_logging.record.formats.otel import LAYOUT
 
-    return lay_out
+    return LAYOUT
 
 
-FORMATS: Final[Mapping[str, Callable[[], LayOut]]] = MappingProxyType(
-    {JSON: _as_they_are, "ecs": _ecs, "otel": _otel, "gelf": _gelf}
+def _gelf() -> Layout:
+    from kiel_logging.record.formats.gelf import LAYOUT
+
+    return LAYOUT
+
+
+FORMATS: Final[Mapping[str, Callable[[], Layout]]] = MappingProxyType(
+    {JSON: _json_layout, "ecs": _ecs, "otel": _otel, "gelf": _gelf}
 )
 """The formats that are JSON, by name; a handler loads the one that it uses."""
 
@@ -92,8 +90,8 @@ def _named(name: str, serializer: Serializer | None) -> ValueChoice:
         hint = did_you_mean(name, [TEXT, *FORMATS])
         raise ConfigurationError(f"format={name!r} must be one of {_names()}{hint}")
     if serializer is not None:
-        return _serialized(serializer, None if name == JSON else FORMATS[name]())
-    return _json if name == JSON else _laid_out(FORMATS[name]())
+        return _serialized(serializer, None if name == JSON else FORMATS[name]().lay_out)
+    return _json if name == JSON else _laid_out(FORMATS[name]().lay_out)
 
 
 def _names() -> str:

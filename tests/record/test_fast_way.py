@@ -63,6 +63,29 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "context": {"who": WHO},
         "fields": {"service": "shöp"},
     },
+    "ecs": {"format": "ecs"},
+    "ecs and more": {
+        "format": "ecs",
+        "fields": {"service": "shop", "user.role": "admin", "labels": {"a": 1}, "x1": {}},
+        "context": {"who": WHO},
+        "rename": {"module": "code.module", "host": "node"},
+        "exclude": ["thread", "path"],
+        "redact": ["password"],
+    },
+    "otel": {"format": "otel"},
+    "otel and more": {
+        "format": "otel",
+        "fields": {
+            "service": "shop",
+            "service.version": "7",
+            "port": 7.5,
+            "tags": ["a", {"b": None}],
+        },
+        "context": {"who": WHO},
+        "rename": {"module": "code.module", "logger": "category"},
+        "exclude": ["thread", "path"],
+        "key_field": "user",
+    },
     "a source": {"keep_source": True},
     "no room": {"max_size": 700},
 }
@@ -130,6 +153,18 @@ TOUCHED: dict[str, tuple[str, dict[Any, Any]]] = {
     "a new name": ("rename", {"severity": 1}),
     "an excluded name": ("rename and exclude", {"none": 1}),
     "a name with an excluded part": ("exclude", {"other": {"part": 1, "rest": 2}}),
+    "a text by the name of an object": ("ecs", {"user": "ada"}),
+    "a field that has a place": ("ecs", {"service": "shop"}),
+    "labels": ("ecs", {"labels": {"a": 1}}),
+    "a dot in a name": ("ecs", {"cart.id": 7}),
+    "a dot in an inner name": ("ecs", {"cart": [{"a.b": 7}]}),
+    "no name": ("ecs", {"cart": {"": 7}}),
+    "spaces for a name": ("ecs", {"\u3000": 7}),
+    "a name beside a static one with a dot": ("ecs and more", {"code": {"id": 7}}),
+    "an attribute of the resource": ("otel", {"service.name": "shop"}),
+    "the id of a span": ("otel", {"trace_id": "7"}),
+    "the name of an attribute": ("otel", {"code.file.path": "x"}),
+    "an attribute without a name": ("otel", {"": 7}),
     "hidden in an argument": ("redact", {"args": ({"password": 1},)}),
     "a name that ends in a hidden one": ("redact", {"cart": {"userPassword": 1}}),
     "a pair": ("redact", {"cart": [("password", 1)]}),
@@ -175,8 +210,12 @@ def test_both_ways_agree(options: dict[str, Any], attributes: dict[str, Any]) ->
 def test_a_plain_record_needs_no_care(options: str, attributes: dict[str, Any]) -> None:
     """With each option that the fast way knows."""
     # A name that is not ASCII may be a hidden one.
-    if "redact" in options and "é" in attributes:
+    if "redact" in OPTIONS[options] and "é" in attributes:
         attributes = {"e": 2}
+    if OPTIONS[options].get("format") == "ecs":  # where a user is an object, and dots divide names
+        attributes = {
+            name.replace("user", "u").replace(".", "_"): attributes[name] for name in attributes
+        }
     assert is_fast(with_attributes(attributes), **OPTIONS[options])
 
 
@@ -218,7 +257,8 @@ CAREFUL: dict[str, dict[str, Any]] = {
     "names that are read once": {"exclude": iter(["thread"])},
     "a key that is excluded": {"exclude": ["user"], "key_field": "user"},
     "a header of a field that is renamed": {"rename": {"a": "b"}, "headers": {"b": "b"}},
-    "a format": {"format": "ecs"},
+    "a format": {"format": "gelf"},
+    "a new name for the time in another format": {"format": "ecs", "rename": {"time": "when"}},
     "a serializer": {"serializer": repr},
     "a key maker": {"key_maker": repr},
 }
@@ -271,6 +311,7 @@ def test_the_ids_of_a_span_are_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", trace)
     assert is_fast(record(user="ada"))
     assert not is_fast(record(user="ada", span_id=9))
+    assert not is_fast(record(), format="otel")
     assert b'"span_id":"0000000000000008"' in fast_way(conversion()).convert(record()).record.value
 
 
@@ -337,7 +378,10 @@ keys = st.none() | st.integers() | st.text() | st.binary()
 
 
 NAMES = st.sampled_from(
-    ["password", "Api_Key", "dbPassword", "severity", "node", "none", "cart", "other", "who"]
+    [
+        *("password", "Api_Key", "dbPassword", "severity", "node", "none", "cart", "other", "who"),
+        *("http", "labels", "trace_id", "service.name", "code", "code.file.path", "a..b", "", " "),
+    ]
 )
 
 

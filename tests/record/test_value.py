@@ -50,7 +50,7 @@ def value(
 def test_the_named_formats(name: str) -> None:
     """Each is its layout as JSON."""
     made = record(user=7)
-    expected = log_json(to_fields(made, None), lambda plain: FORMATS[name]()(plain, made))
+    expected = log_json(to_fields(made, None), lambda plain: FORMATS[name]().lay_out(plain, made))
     assert value_choice(name, None)(to_fields(made, None), made, None, ENOUGH) == expected
 
 

@@ -5,11 +5,36 @@ field loses its name, and never its value. Here are the parts that the layouts s
 """
 
 import logging
-from collections.abc import Container
-from typing import Any, Final
+from collections.abc import Callable, Container
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.record.fields import rfc3339
 from kiel_logging.record.plain import entries
+
+LayOut: TypeAlias = Callable[[dict[str, Any], logging.LogRecord], dict[str, Any]]
+"""From plain fields, and the record that has them, to a plain JSON object."""
+
+PLAIN, UNDOTTED, KEY_VALUES = range(3)
+"""How compiled code writes a field (json.h has the same): as it is; the same, but a name with a dot
+or with nothing between two needs care; as OTLP's key and AnyValue."""
+
+
+class Layout(NamedTuple):
+    """A format that is JSON.
+
+    Attributes:
+        lay_out: lays the fields out.
+        style: how compiled code writes the fields that ``lay_out`` has no place for, which stand
+            together, in their order; None where it can't.
+        attributes: those of a LogRecord that ``lay_out`` looks at besides.
+        places: names of fields that ``lay_out`` has places for.
+    """
+
+    lay_out: LayOut
+    style: int | None = None
+    attributes: tuple[str, ...] = ()
+    places: frozenset[str] = frozenset()
+
 
 INT64: Final = range(-(2**63), 2**63)
 """The integers that JSON readers of other languages can hold."""

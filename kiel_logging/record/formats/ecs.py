@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 
 from kiel_logging.record.fields import rfc3339, show
-from kiel_logging.record.formats import created_text, free_name
+from kiel_logging.record.formats import UNDOTTED, Layout, created_text, free_name
 from kiel_logging.record.plain import entries
 from kiel_logging.record.strict_json import json_text
 
@@ -218,3 +218,11 @@ def _in_order(document: dict[str, Any]) -> dict[str, Any]:
     first["ecs.version"] = document["ecs"].pop("version")
     left = {name: document.pop(name) for name in ("log", "ecs", "labels")}
     return {**first, **{name: value for name, value in entries(left) if value}, **document}
+
+
+LAYOUT: Final = Layout(
+    lay_out,
+    style=UNDOTTED,
+    attributes=("filename",),
+    places=frozenset((*_FIELD_SETS, "@timestamp", *(path[0] for path in _PLACES))),
+)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from kiel_logging.record.formats import (
     INT64,
+    Layout,
     created_micros,
     created_text,
     free_name,
@@ -154,3 +155,6 @@ def _value(value: Any) -> str | int | float:
 
 def _is_text(value: Any) -> bool:
     return type(value) is str and bool(value.strip())
+
+
+LAYOUT: Final = Layout(lay_out)

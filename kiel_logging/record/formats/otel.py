@@ -10,8 +10,11 @@ import logging
 import re
 from typing import Any, Final
 
+from kiel_logging.record.fields import TRACE_FIELDS
 from kiel_logging.record.formats import (
     INT64,
+    KEY_VALUES,
+    Layout,
     created_micros,
     created_text,
     free_name,
@@ -188,3 +191,20 @@ def _container(value: Any, depth: int) -> dict[str, Any]:
     if isinstance(value, dict):
         return {"kvlistValue": {"values": _key_values(value, depth)}}
     return {"arrayValue": {"values": [_any_value(item, depth) for item in value]}}
+
+
+LAYOUT: Final = Layout(
+    lay_out,
+    style=KEY_VALUES,
+    attributes=("levelno",),
+    places=frozenset(
+        (
+            *_OF_THE_RESOURCE,
+            *_RESOURCE,
+            *_ATTRIBUTES,
+            *(name for name, _ in _ATTRIBUTES.values()),
+            *TRACE_FIELDS,
+            "",
+        )
+    ),
+)

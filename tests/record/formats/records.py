@@ -13,7 +13,7 @@ import orjson
 from hypothesis import strategies as st
 
 from kiel_logging.record.fields import to_fields
-from kiel_logging.record.value import LayOut
+from kiel_logging.record.formats import LayOut
 
 CREATED = 1_700_000_000.123456
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"

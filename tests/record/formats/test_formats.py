@@ -34,7 +34,7 @@ def test_these_are_the_formats() -> None:
 def test_json_is_the_fields() -> None:
     """As they are: the same dict."""
     fields = plain_fields(user_id=7)
-    assert FORMATS["json"]()(fields, logged()) is fields
+    assert FORMATS["json"]().lay_out(fields, logged()) is fields
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -44,7 +44,7 @@ def test_any_fields_are_laid_out_as_plain_json(
     name: str, fields: dict[str, Any], extra: dict[str, Any]
 ) -> None:
     """Each time the same, and the fields and the record stay what they were."""
-    made = laid_out(FORMATS[name](), {**fields, **extra})
+    made = laid_out(FORMATS[name]().lay_out, {**fields, **extra})
     assert orjson.loads(orjson.dumps(made)) == made
 
 
@@ -54,7 +54,7 @@ def test_any_fields_are_laid_out_as_plain_json(
 def test_odd_times_and_levels_cost_nothing_else(name: str, created: Any, levelno: Any) -> None:
     """A program may set them."""
     fields = plain_fields(time="some day")
-    made = laid_out(FORMATS[name](), fields, created=created, levelno=levelno)
+    made = laid_out(FORMATS[name]().lay_out, fields, created=created, levelno=levelno)
     assert b"hello" in orjson.dumps(made)
     assert b"some day" in orjson.dumps(made)
 
@@ -63,8 +63,8 @@ def test_odd_times_and_levels_cost_nothing_else(name: str, created: Any, levelno
 def test_a_record_with_next_to_nothing(name: str) -> None:
     """As a socket may bring it."""
     record = logging.makeLogRecord({"created": 0})
-    orjson.dumps(FORMATS[name]()({}, record))
-    assert orjson.dumps(FORMATS[name]()(to_fields(record, None), record))
+    orjson.dumps(FORMATS[name]().lay_out({}, record))
+    assert orjson.dumps(FORMATS[name]().lay_out(to_fields(record, None), record))
 
 
 @given(st.lists(st.sampled_from(["a", "a_2", "a_3", "b"]), unique=True))
