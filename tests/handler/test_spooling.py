@@ -250,6 +250,7 @@ def test_the_ledger_always_holds(
             for one in logging_on:
                 one.result()
             assert handler.flush(20.0) == 0
+            handler.close()  # after the summary of what was dropped
         finally:
             over.set()
         assert asking.result() == []

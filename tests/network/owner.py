@@ -89,6 +89,20 @@ class Owner:
             while not condition():
                 await asyncio.sleep(0)
 
+    async def until_all_wait(self, engine: Engine) -> None:
+        """Return once the engine expects no answer, and has nothing to do within a minute."""
+        sender, cluster = engine.sender, engine.sender.cluster
+
+        def waits() -> bool:
+            asked = cluster._refreshing or any(node.in_flight for node in cluster.nodes.values())
+            timer, now = sender._timer, asyncio.get_running_loop().time()
+            soon = sender._turn_handle is not None or (
+                timer is not None and timer.when() < now + 60
+            )
+            return not asked and not soon
+
+        await self.until_looked(waits)
+
     async def until_deferred(self, times: int = 1) -> None:
         """Return once so many waits have begun."""
         await self.until(lambda: len(self.deferrals) >= times)

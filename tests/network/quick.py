@@ -41,6 +41,17 @@ async def send_all(
     return [await producer.produce(topic, message) for message in messages]
 
 
+def let_time_pass(seconds: float) -> None:
+    """Put the clock of the running loop forward: timers that end within `seconds` end now.
+
+    The timeout of the test is one of them, after 30 seconds.
+    """
+    loop = asyncio.get_running_loop()
+    clock = loop.time
+    loop.time = lambda: clock() + seconds  # type: ignore[method-assign]
+    loop.call_soon(int)  # it may be about to wait, by the clock of before
+
+
 async def round_trip(cluster: FakeCluster) -> None:
     """Let everything that is on its way over loopback sockets arrive."""
     async with quick_producer(cluster):

@@ -9,7 +9,7 @@ import pytest
 
 from kiel_logging.clients import Producer
 from kiel_logging.errors import NoBrokersAvailable, UnsupportedBroker
-from tests.network.quick import QUICK, quick_producer, to_partition, values
+from tests.network.quick import QUICK, let_time_pass, quick_producer, to_partition, values
 from tests.support.fake_broker import HANG_UP, FakeBroker
 from tests.support.fake_cluster import FakeCluster
 
@@ -36,12 +36,15 @@ async def test_the_error_has_the_reason_of_every_attempt() -> None:
     async with FakeCluster(brokers=3) as cluster:
         refusing, stalling, web = cluster.brokers
         refusing.stop()
-        stalling.accept_and_ignore()
+        stalling.stall("ApiVersions")
         web.send_garbage(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         brokers = ["no-such-host.invalid", *cluster.addresses]
-        producer = Producer(brokers, **QUICK, connect_timeout_ms=50)
+        producer = Producer(brokers, **QUICK, connect_timeout_ms=10_000)
+        connecting = asyncio.ensure_future(producer.connect())
+        await stalling.received("ApiVersions")
+        let_time_pass(10.0)
         with pytest.raises(NoBrokersAvailable) as failure:
-            await producer.connect()
+            await connecting
         reasons = [
             "no-such-host.invalid:9092 does not resolve",
             f"no connection to {refusing.address}",
@@ -56,9 +59,14 @@ async def test_a_broker_without_an_answer_to_metadata_is_passed_over() -> None:
     """A bootstrap broker that shakes hands and then stalls costs one request timeout."""
     async with FakeCluster(brokers=2) as cluster:
         cluster.brokers[0].stall("Metadata")
-        async with quick_producer(cluster, request_timeout_ms=30) as producer:
-            assert " connected " in repr(producer)
+        producer = quick_producer(cluster, request_timeout_ms=10_000)
+        connecting = asyncio.ensure_future(producer.connect())
+        await cluster.received("Metadata")
+        let_time_pass(10.0)
+        await connecting
+        assert " connected " in repr(producer)
         assert [r.node_id for r in cluster.requests if r.api == "Metadata"] == [0, 1]
+        await producer.close()
 
 
 async def test_connecting_again_after_a_failure() -> None:

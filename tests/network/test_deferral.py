@@ -30,6 +30,7 @@ def long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """No wait ends by itself: the clock has to be put forward."""
     monkeypatch.setattr("kiel_logging.delivery.deferral.FIRST", LONG)
     monkeypatch.setattr("kiel_logging.delivery.deferral.MOST", LONG)
+    monkeypatch.setattr("kiel_logging.network.watch._AGAIN", LONG)
 
 
 def forbid(cluster: FakeCluster, topic: str = "bad") -> None:
@@ -80,7 +81,7 @@ async def test_one_batch_is_tried_after_a_wait() -> None:
         async with engine_for(cluster, partitioner="round_robin") as (engine, owner):
             append(engine, "bad", *range(12))
             await owner.until_deferred()
-            await engine.flush(0.01)  # the other brokers answered as well, or will be cut off
+            await owner.until_all_wait(engine)
             sent = requests(cluster, "Produce")
             pass_time(engine, owner, LONG)
             await owner.until_deferred(2)
@@ -99,7 +100,7 @@ async def test_nothing_is_asked_or_looked_at_during_a_wait() -> None:
         async with engine_for(cluster, partitioner="round_robin") as (engine, owner):
             append(engine, "bad", 1, 2, 3)
             await owner.until_deferred()
-            await engine.flush(0.01)
+            await owner.until_all_wait(engine)
             cluster.move_leader("bad", 1, None)
             turns, seen = owner.turns, len(cluster.requests)
             await round_trip(cluster)

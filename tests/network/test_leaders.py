@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from tests.network.owner import PATIENCE
 from tests.network.quick import quick_producer, round_trip, send_all, to_partition, values
 from tests.support.fake_cluster import FakeCluster
 
@@ -125,7 +126,7 @@ async def test_a_new_topic_is_asked_for_at_once() -> None:
         producer = quick_producer(cluster, **patient)
         await producer.connect()
         message = asyncio.ensure_future(producer.produce("logs", 1))
-        await asyncio.wait([message], timeout=0.5)
+        await asyncio.wait([message], timeout=PATIENCE)
         delivered = message.done()
         await asyncio.gather(producer.close(timeout=0), message, return_exceptions=True)
         assert delivered

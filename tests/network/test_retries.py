@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from typing import Any
 
 import pytest
 
 from kiel_logging.errors import BrokerRejected, DeliveryTimeout, RecordTooLarge
+from kiel_logging.network.engine import Engine
+from kiel_logging.records import TopicPartition
+from tests.network.owner import Owner, append, engine_for, pass_time
 from tests.network.quick import quick_producer, send_all, to_partition, values
 from tests.support.fake_broker import HANG_UP
 from tests.support.fake_cluster import ErrorCode, FakeCluster
@@ -141,39 +146,50 @@ async def test_a_broker_that_does_not_answer_is_left_and_asked_again() -> None:
         assert values(cluster, "logs") == [b"1"]
 
 
+IN_A_MINUTE: dict[str, Any] = {"delivery_timeout_ms": 60_000}
+
+
+async def time_out(engine: Engine, owner: Owner, token: int) -> str:
+    """Put the clock a minute forward, and return the message of the error."""
+    pass_time(engine, owner, 60.0)
+    await owner.until(lambda: token in owner.errors)
+    assert type(owner.errors[token]) is DeliveryTimeout
+    return str(owner.errors[token])
+
+
 async def test_the_delivery_timeout_names_the_last_cause() -> None:
     """The last error is part of it."""
-    async with FakeCluster(brokers=1, logs=1) as cluster:
+    async with (
+        FakeCluster(brokers=1, logs=1) as cluster,
+        engine_for(cluster, Owner(defers=False), **IN_A_MINUTE) as (engine, owner),
+    ):
         cluster.produce_error(ErrorCode.not_enough_replicas, times=10**6)
-        options = {"delivery_timeout_ms": 60, "request_timeout_ms": 50}
-        async with quick_producer(cluster, **options) as producer:
-            with pytest.raises(DeliveryTimeout, match=r"logs\[0\] within 60 ms: .*NOT_ENOUGH_REPL"):
-                await producer.produce("logs", 1)
+        append(engine, "logs", 1)
+        await cluster.received("Produce", 2)  # the first was answered
+        found = await time_out(engine, owner, 1)
+        assert re.search(r"logs\[0\] within 60000 ms: .*NOT_ENOUGH_REPL", found)
 
 
-async def test_the_delivery_timeout_names_a_dead_broker() -> None:
-    """When the leader can't be reached, that is the cause that is named."""
-    async with FakeCluster(brokers=1, logs=1) as cluster:
-        options = {"delivery_timeout_ms": 60, "request_timeout_ms": 50}
-        async with quick_producer(cluster, **options) as producer:
-            await producer.produce("logs", 1)
-            cluster.brokers[0].stop()
-            with pytest.raises(DeliveryTimeout, match=r"logs\[0\] within 60 ms: .*(lost|refused)"):
-                await producer.produce("logs", 2)
-
-
-async def test_messages_behind_one_that_was_given_up() -> None:
-    """After a delivery timeout the partition continues, with idempotence too."""
-    async with FakeCluster(brokers=1, logs=1) as cluster:
-        options = {"delivery_timeout_ms": 500, "request_timeout_ms": 50, "required_acks": -1}
-        async with quick_producer(cluster, **options) as producer:
-            await producer.produce("logs", 1)
-            cluster.brokers[0].stop()
-            with pytest.raises(DeliveryTimeout):
-                await producer.produce("logs", 2)
-            cluster.brokers[0].start()
-            await producer.produce("logs", 3)
-            assert values(cluster, "logs") == [b"1", b"3"]
+@pytest.mark.parametrize("acks", [1, -1], ids=["", "idempotent"])
+async def test_the_delivery_timeout_names_a_dead_broker(acks: int) -> None:
+    """Where the leader can't be reached, that is the cause; later records of the partition arrive
+    when the broker is back."""
+    options = {**IN_A_MINUTE, "required_acks": acks}
+    async with (
+        FakeCluster(brokers=1, logs=1) as cluster,
+        engine_for(cluster, Owner(defers=False), **options) as (engine, owner),
+    ):
+        append(engine, "logs", 1)
+        await owner.until_delivered(1)
+        cluster.brokers[0].stop()
+        append(engine, "logs", 2)
+        await owner.until(lambda: engine.is_stalled(TopicPartition("logs", 0)))
+        found = await time_out(engine, owner, 2)
+        assert re.search(r"logs\[0\] within 60000 ms: .*(lost|refused)", found)
+        cluster.brokers[0].start()
+        append(engine, "logs", 3)
+        await owner.until_delivered(3)
+        assert values(cluster, "logs") == [b"1", b"3"]
 
 
 async def test_an_answer_without_a_partition() -> None:

@@ -215,8 +215,8 @@ def test_ctrl_c_while_the_program_itself_waits(cluster: ThreadedFakeCluster) -> 
 handler = make(close_timeout_ms=100)
 log.info("x")
 signal.signal(signal.SIGALRM, signal.default_int_handler)
-signal.setitimer(signal.ITIMER_REAL, 0.01)
 try:
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
     handler.flush(600)
 except KeyboardInterrupt:
     say(interrupted=True)
