@@ -121,7 +121,7 @@ def acquire(lock: threading.Lock, timeout: float) -> bool:
 
 
 class Thread:
-    """A daemon thread that runs ``target()``.
+    """A daemon thread that runs ``target()``, once however often it is started.
 
     Attributes:
         ident: the interpreter's number of it; None before it runs.
@@ -130,6 +130,7 @@ class Thread:
     def __init__(self, target: Callable[[], object], name: str) -> None:
         self._target = target
         self._name = name
+        self._begun = Lock()
         self._over = Lock()
         self._shown: threading.Thread | None = None
         self.ident: int | None = None
@@ -156,6 +157,10 @@ class Thread:
             self._shown.start()
 
     def _run(self) -> None:
+        # A signal handler that raises in start() leaves open whether there is a thread, which may
+        # begin late: start() is called again, and this is a second thread.
+        if not self._begun.acquire(blocking=False):
+            return
         self.ident = get_ident()
         try:
             self._target()

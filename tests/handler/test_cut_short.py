@@ -26,6 +26,7 @@ from tests.record.fast import IN_C
 from tests.support.fake_cluster import FakeCluster
 from tests.support.stamps import audited, harm
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings(
     # Generators and loops that were cut short are finalised, and say so.
@@ -252,10 +253,24 @@ def test_the_first_call_cut_short(
     assert len(list(takewhile(is_shipped_after, count(1)))) > least
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["", "runs late"])
 def test_a_call_cut_short_when_the_thread_has_begun(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: ThreadedFakeCluster,
+    make_handler: MakeHandler,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    late: bool,
 ) -> None:
-    """The next call finds it there."""
+    """The next call finds it there; or starts another, and one of both ships."""
+    both_began = threading.Barrier(2)
+    run = threading.Thread.run
+
+    def run_late(thread: threading.Thread) -> None:
+        if late and thread.name == "kiel_logging":
+            both_began.wait(PATIENCE)
+        run(thread)
+
+    monkeypatch.setattr(threading.Thread, "run", run_late)
 
     def exceed_then(frame: FrameType, event: str, _argument: Any) -> None:
         if event == "return" and frame.f_code is threading.Thread.start.__code__:
@@ -269,6 +284,7 @@ def test_a_call_cut_short_when_the_thread_has_begun(
     logger.info("whole")
     cluster.stored("logs", 2)
     assert messages(cluster) == ["cut short", "whole"]
+    assert capsys.readouterr().err == ""
 
 
 def is_stored(cluster: FakeCluster, text: str) -> bool:
