@@ -42,6 +42,10 @@ class Subcommand(NamedTuple):
 
 
 SUBCOMMANDS: Final = {
+    "check": Subcommand(
+        "kiel_logging.check.command",
+        "find out whether records can get from here to Kafka, and if not, why",
+    ),
     "demo": Subcommand(
         "kiel_logging.demo.command",
         "log a web shop's traffic into Kafka, read it all back and compare",

@@ -34,6 +34,7 @@ COMMANDS: dict[str, set[str]] = {
     "extras": set(),
     "interrupt": set(),
     "output": set(),
+    "check": {*VALUES, *CHOICES, "wire", "network", "record", "journal", "handler"},
     "demo": {*VALUES, "wire", "confluent", "extras", "output"},
     "spool_command": {*VALUES, "journal", "output"},
     "ship": {*VALUES, *CHOICES, "proof", "record", "handler"},
@@ -110,6 +111,7 @@ PURE_MODULES = {
         "verdict",
     )
 } | {
+    "check/judge.py",
     "journal/frames.py",
     *(f"tail/{name}.py" for name in ("entries", "filters", "gaps", "lines", "merge", "screen")),
 }

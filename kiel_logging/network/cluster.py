@@ -18,6 +18,7 @@ from kiel_logging.errors import (
     AuthenticationFailed,
     BrokerError,
     BrokerUnreachable,
+    ListenerMismatch,
     NoBrokersAvailable,
     ProducerClosed,
     ProtocolError,
@@ -509,13 +510,17 @@ class Cluster:
         yet = BrokerUnreachable(
             f"{what}, and nothing answers there yet: can it be reached from here?"
         )
-        slow = asyncio.get_running_loop().call_later(_PATIENCE, self._note_slow, node, yet)
+        slow = asyncio.ensure_future(self._note_slow(node, yet))
         try:
             connection = await self._dial(node.address)
         except BrokerUnreachable as error:
             unreachable = BrokerUnreachable(f"{what}, which can't be reached from here: {error}")
             self._note_failure(node, unreachable)
             raise unreachable from error
+        except (ListenerMismatch, ProtocolError) as error:
+            wrong = type(error)(f"{what}, which is the wrong listener: {error}")
+            self._note_failure(node, wrong)
+            raise wrong from error
         except BrokerError as error:
             self._note_failure(node, error)
             raise
@@ -531,10 +536,13 @@ class Cluster:
         self._note_recovery()
         return connection
 
-    def _note_slow(self, node: Node, error: BrokerUnreachable) -> None:
-        self.trouble = node.error = error
-        self.want_refresh()  # another broker may lead its partitions by now, or it has moved
-        self._on_change()
+    async def _note_slow(self, node: Node, error: BrokerUnreachable) -> None:
+        """Report a connection that takes long, and ask where else records may go, until it ends."""
+        while True:
+            await asyncio.sleep(_PATIENCE)
+            self.trouble = node.error = error
+            self.want_refresh()  # another broker may lead its partitions by now, or it has moved
+            self._on_change()
 
     def _lost(self, node: Node, why: BrokerError) -> None:
         if node.in_flight:

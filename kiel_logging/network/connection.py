@@ -61,6 +61,7 @@ class _Pending(NamedTuple):
     version: int
     most: int
     size: int
+    whole: bool
     response: "asyncio.Future[Any]"
     timer: asyncio.TimerHandle
 
@@ -170,7 +171,7 @@ class Connection:
         timer = self._loop.call_later(timeout, self._time_out, api, timeout)
         most = messages.most_bytes(request)
         self._pending[correlation_id] = _Pending(
-            api, request.version, most, len(frame), response, timer
+            api, request.version, most, len(frame), request.whole, response, timer
         )
         self._used_at = self._loop.time()
         self._write(frame)
@@ -341,7 +342,7 @@ class Connection:
         if pending.response.done():
             return  # its caller was cancelled
         try:
-            response = messages.decode_response(frame, pending.api, pending.version)
+            response = messages.decode_response(frame, pending.api, pending.version, pending.whole)
         except ProtocolError as error:
             located = ProtocolError(f"{self.address}: {error}")
             pending.response.set_exception(located)

@@ -101,25 +101,35 @@ async def open_connection(
         BrokerError: none of the addresses took the connection, or no Kafka broker answered.
         SecurityError: one did, but it or we are not accepted.
     """
-    _check(address)
-    try:
-        async with asyncio.timeout(timeout):
-            candidates = await resolve(address)
-    except TimeoutError:
-        raise BrokerUnreachable(
-            f"the host name of {address} did not resolve within {timeout * 1000:.0f} ms: "
-            "is the name server up?"
-        ) from None
-    stream = await _connect_any(address, candidates, timeout, security.tls)
+    candidates = await look_up_address(address, resolve, timeout)
+    stream = await connect_any(address, candidates, timeout, security.tls)
     connection = Connection(stream, address, client_id, max_idle=max_idle)
     try:
-        await _first_handshake(connection, stream, timeout, security)
+        await shake_hands(connection, stream, timeout, security)
         if security.authenticator is not None:
             await connection.authenticate(security.authenticator, timeout)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+# The steps of it, for those who report each.
+
+
+async def look_up_address(
+    address: Address, resolve: Resolve, timeout: float
+) -> Sequence[SocketAddress]:
+    """Return every address of the host; raise BrokerUnreachable if there is none."""
+    _check(address)
+    try:
+        async with asyncio.timeout(timeout):
+            return await resolve(address)
+    except TimeoutError:
+        raise BrokerUnreachable(
+            f"the host name of {address} did not resolve within {timeout * 1000:.0f} ms: "
+            "is the name server up?"
+        ) from None
 
 
 def _check(address: Address) -> None:
@@ -135,9 +145,10 @@ def _check(address: Address) -> None:
         raise BrokerUnreachable(f"{address} is no address: that can't be the name of a host")
 
 
-async def _first_handshake(
+async def shake_hands(
     connection: Connection, stream: IOStream, timeout: float, security: Security
 ) -> None:
+    """Ask for the broker's versions, and translate the errors that mean TLS; raise BrokerError."""
     try:
         await connection.handshake(timeout)
     except BrokerError as error:
@@ -154,9 +165,11 @@ async def _first_handshake(
         raise ConnectionLost(f"{error}, before its first answer: {hint}") from None
 
 
-async def _connect_any(
+async def connect_any(
     address: Address, candidates: Sequence[SocketAddress], timeout: float, tls: Tls | None
 ) -> IOStream:
+    """Return a stream to the first of ``candidates`` that takes the connection, encrypted by
+    ``tls``; raise BrokerUnreachable or SecurityError."""
     context = None if tls is None else _context(tls)
     failures = []
     for family, sockaddr in candidates:

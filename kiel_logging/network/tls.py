@@ -7,9 +7,10 @@ and host names are verified unless an option says otherwise.
 import logging
 import os
 import re
+import socket
 import ssl
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from kiel_logging.config.options import Address
 from kiel_logging.config.security import TlsOptions
@@ -146,6 +147,34 @@ def _stamp(path: str | None) -> object:
     except OSError:
         return None
     return path, state.st_mtime_ns, state.st_size
+
+
+class Peer(NamedTuple):
+    """The outcome of a handshake: what is spoken, and the broker's certificate.
+
+    ``ends`` is in seconds since 1970. A certificate that is not verified is not known: then there
+    are no names, and ``ends`` is None.
+    """
+
+    protocol: str
+    names: tuple[str, ...]
+    issuer: str
+    ends: float | None
+
+
+def peer_of(connected: socket.socket) -> Peer | None:
+    """Return what the handshake on a socket led to; None where there was none."""
+    if not isinstance(connected, ssl.SSLSocket):
+        return None
+    certificate: dict[str, Any] = connected.getpeercert() or {}
+    issuer = dict(pair for name in certificate.get("issuer", ()) for pair in name)
+    ends = certificate.get("notAfter")
+    return Peer(
+        protocol=connected.version() or "no TLS",
+        names=tuple(name for _, name in certificate.get("subjectAltName", ())),
+        issuer=issuer.get("commonName") or issuer.get("organizationName") or "",
+        ends=None if ends is None else ssl.cert_time_to_seconds(ends),
+    )
 
 
 def translate(error: BaseException | None, address: Address) -> BrokerError | None:

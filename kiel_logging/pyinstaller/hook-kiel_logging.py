@@ -11,6 +11,7 @@ COMMANDS = (
     "__main__",
     "about",
     "arguments",
+    "check",
     "cli",
     "confluent",
     "demo",

@@ -12,9 +12,12 @@ from kiel_logging.wire.schemas import SCHEMAS
 from kiel_logging.wire.schemas import Api as ApiKey
 
 PRODUCE: Final = ApiKey.PRODUCE
+FETCH: Final = ApiKey.FETCH
 METADATA: Final = ApiKey.METADATA
 API_VERSIONS: Final = ApiKey.API_VERSIONS
 INIT_PRODUCER_ID: Final = ApiKey.INIT_PRODUCER_ID
+DESCRIBE_CONFIGS: Final = ApiKey.DESCRIBE_CONFIGS
+DESCRIBE_QUORUM: Final = ApiKey.DESCRIBE_QUORUM
 SASL_HANDSHAKE: Final = ApiKey.SASL_HANDSHAKE
 SASL_AUTHENTICATE: Final = ApiKey.SASL_AUTHENTICATE
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import enum
 import re
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from kiel_logging.testing.frames import (
     API_VERSIONS,
+    DESCRIBE_CONFIGS,
+    DESCRIBE_QUORUM,
+    FETCH,
     INIT_PRODUCER_ID,
     METADATA,
     PRODUCE,
@@ -288,11 +292,104 @@ def _endpoints(state: ClusterState, responses: tuple[Message, ...]) -> tuple[Mes
     return tuple(_address(state.nodes[n]) for n in sorted(named) if n in state.nodes)
 
 
+def _fetch(state: ClusterState, _node: Node, request: ReceivedRequest) -> Any:
+    """One whole batch of each partition at most; it never waits."""
+    return {
+        **_NOT_THROTTLED,
+        "error_code": ErrorCode.none,
+        "session_id": 0,
+        "responses": tuple(
+            {
+                "topic": asked["topic"],
+                "partitions": tuple(
+                    _fetched(state.topics.get(asked["topic"]), one) for one in asked["partitions"]
+                ),
+            }
+            for asked in request.payload["topics"]
+        ),
+    }
+
+
+def _fetched(topic: Topic | None, asked: Message) -> Message:
+    partition = topic.partition(asked["partition"]) if topic else None
+    batches = partition.batches if partition else ()
+    found = [one.raw for one in batches if one.base_offset >= asked["fetch_offset"]]
+    end = partition.next_offset if partition else -1
+    return {
+        "partition_index": asked["partition"],
+        "error_code": ErrorCode.none if partition else ErrorCode.unknown_topic_or_partition,
+        "high_watermark": end,
+        "last_stable_offset": end,
+        "log_start_offset": 0,
+        "aborted_transactions": None,
+        "preferred_read_replica": -1,
+        "records": found[0] if found else None,
+    }
+
+
+def _describe_configs(state: ClusterState, _node: Node, request: ReceivedRequest) -> Any:
+    results = tuple(_described_configs(state, one) for one in request.payload["resources"])
+    return {**_NOT_THROTTLED, "results": results}
+
+
+def _described_configs(state: ClusterState, resource: Message) -> Message:
+    topic = state.topics.get(resource["resource_name"])
+    configs = topic.configs if topic else {}
+    return {
+        "error_code": ErrorCode.none if topic else ErrorCode.unknown_topic_or_partition,
+        "error_message": None,
+        "resource_type": resource["resource_type"],
+        "resource_name": resource["resource_name"],
+        "configs": tuple(
+            {
+                "name": name,
+                "value": value,
+                "read_only": False,
+                "config_source": 1,
+                "is_sensitive": False,
+                "synonyms": (),
+                "config_type": 0,
+                "documentation": None,
+            }
+            for name, value in configs.items()
+        ),
+    }
+
+
+def _describe_quorum(state: ClusterState, _node: Node, request: ReceivedRequest) -> Any:
+    """The first node is the controller."""
+    leader = next(iter(state.nodes))
+    now = int((time.time() + state.clock_ahead) * 1000)
+    voter = {
+        "replica_id": leader,
+        "log_end_offset": 1,
+        "last_fetch_timestamp": -1,
+        "last_caught_up_timestamp": now,
+    }
+    partition = {
+        "partition_index": 0,
+        "error_code": ErrorCode.none,
+        "leader_id": leader,
+        "leader_epoch": 1,
+        "high_watermark": 1,
+        "current_voters": (voter,),
+        "observers": (),
+    }
+    topics = tuple(
+        {"topic_name": one["topic_name"], "partitions": (partition,)}
+        for one in request.payload["topics"]
+    )
+    return {"error_code": ErrorCode.none, "topics": topics}
+
+
 _REPLIES: dict[int, Callable[[ClusterState, Node, ReceivedRequest], Any]] = {
     PRODUCE: _produce,
     METADATA: _metadata,
     API_VERSIONS: _api_versions,
     INIT_PRODUCER_ID: _init_producer_id,
+    FETCH: _fetch,
+    DESCRIBE_CONFIGS: _describe_configs,
+    DESCRIBE_QUORUM: _describe_quorum,
     SASL_HANDSHAKE: _sasl_handshake,
     SASL_AUTHENTICATE: _sasl_authenticate,
 }

@@ -20,8 +20,8 @@ from kiel_logging.wire.error_codes import ErrorCode
 
 DEFAULT_VERSIONS: Versions = {
     0: (0, 13),  # Produce: Kafka 4 advertises 0 and rejects all below 3 (KAFKA-18659)
-    1: (4, 16),  # Fetch and FindCoordinator are not served, only advertised: librdkafka
-    10: (0, 5),  # infers magic 2 and lz4 from them
+    1: (4, 16),  # FindCoordinator is not served, only advertised: librdkafka infers magic 2 and
+    10: (0, 5),  # lz4 from them
     3: (0, 13),
     18: (0, 4),
     22: (0, 5),
@@ -128,6 +128,7 @@ class Topic:
     name: str
     partitions: list[Partition]
     topic_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    configs: dict[str, str] = field(default_factory=dict)
 
     def partition(self, index: int) -> Partition | None:
         """None when there is no such partition."""
@@ -170,6 +171,8 @@ class ClusterState:
     auto_create: bool = True
     auto_create_partitions: int = 3
     max_message_bytes: int = 1048588
+    clock_ahead: float = 0.0
+    """Seconds by which the controller's clock is ahead of this machine's."""
     sasl: Sasl | None = None
     """The clients that may come in; all may when it is None."""
     bump_epochs: bool = True

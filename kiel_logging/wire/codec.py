@@ -85,14 +85,24 @@ class Reader(NamedTuple):
 
 
 @cache
-def response_reader(api: Api, version: int) -> Reader:
+def response_reader(api: Api, version: int, whole: bool = False) -> Reader:
     """Return the reader of responses to ``api`` in ``version``.
 
+    With ``whole``, elements of which only some fields are kept become dicts of all fields.
     It raises ProtocolError, struct.error, IndexError or UnicodeDecodeError for bytes that are no
     such response.
     """
     schema = SCHEMAS[api]
-    return _reader(schema.response, version, version >= schema.flexible, False)
+    response = _with_all_fields(schema.response) if whole else schema.response
+    return _reader(response, version, version >= schema.flexible, False)
+
+
+def _with_all_fields(kind: Kind) -> Any:
+    if isinstance(kind, Array):
+        return Array(_with_all_fields(kind.of))
+    if isinstance(kind, tuple):
+        return tuple(field._replace(kind=_with_all_fields(field.kind)) for field in kind)
+    return kind
 
 
 @cache

@@ -41,17 +41,19 @@ _RECORD_COUNT: Final = slice(57, 61)
 class Request(NamedTuple):
     """A request in the version in which it is sent; its fields are named as in ``schemas.py``.
 
-    Fields that the version does not have are left out when it is written.
+    Fields that the version does not have are left out when it is written. ``whole`` asks for all
+    fields of the response, also of elements that are read as tuples of some.
     """
 
     api: Api
     version: int
     fields: Mapping[str, Any]
+    whole: bool = False
 
 
 def encode_request(request: Request, correlation_id: int, client_id: str) -> bytes:
     """Return the whole frame of ``request``: size, header and message."""
-    api, version, fields = request
+    api, version, fields, _ = request
     name = client_id.encode()
     parts = [b"", _REQUEST_HEADER.pack(api, version, correlation_id, len(name)), name]
     if version >= SCHEMAS[api].flexible:
@@ -90,8 +92,8 @@ def correlation_id_of(frame: bytes) -> int:
     return int(correlation_id)
 
 
-def decode_response(frame: bytes, api: Api, version: int) -> Message:
-    """Return the response in a frame (without its size).
+def decode_response(frame: bytes, api: Api, version: int, whole: bool = False) -> Message:
+    """Return the response in a frame (without its size); ``whole`` as of the request.
 
     Raises:
         ProtocolError: the bytes are not such a response.
@@ -105,7 +107,7 @@ def decode_response(frame: bytes, api: Api, version: int) -> Message:
         # ApiVersions alone has no tagged fields in its header: it comes before the versions do.
         if version >= SCHEMAS[api].flexible and api is not Api.API_VERSIONS:
             offset = skip_tagged(frame, offset)
-        response, _ = response_reader(api, version).read(frame, offset)
+        response, _ = response_reader(api, version, whole).read(frame, offset)
     except (ProtocolError, struct.error, IndexError, UnicodeDecodeError) as cause:
         raise ProtocolError(
             f"a {api.name} v{version} response of {len(frame)} bytes can't be decoded ({cause}); "

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from kiel_logging.errors import ProtocolError
 from kiel_logging.wire.codec import Message
 from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.messages import Request
@@ -23,6 +24,8 @@ MOST_PARTITIONS: Final = 20_000
 collection of Python's garbage holds up all threads for longer than 50 ms."""
 
 _NO_TOPIC_ID: Final = uuid.UUID(int=0)
+_NOT_SAID: Final = -(2**31)
+"""In place of the operations that a client may do: it did not ask, or may not know."""
 
 
 class Broker(NamedTuple):
@@ -67,6 +70,61 @@ def metadata_request(version: int, topics: Iterable[str]) -> Request:
     named = [{"name": topic, "topic_id": _NO_TOPIC_ID} for topic in topics]
     fields = {"topics": named, "allow_auto_topic_creation": True}
     return Request(Api.METADATA, version, fields)
+
+
+def describe_topic_request(version: int, topic: str) -> Request:
+    """Return the request for all that a broker says of ``topic``: replicas, and what this client
+    may do. It asks for no creation."""
+    fields = {
+        "topics": [{"name": topic, "topic_id": _NO_TOPIC_ID}],
+        "allow_auto_topic_creation": False,
+        "include_topic_authorized_operations": True,
+    }
+    return Request(Api.METADATA, version, fields, whole=True)
+
+
+class Partition(NamedTuple):
+    """A partition as a broker describes it: node ids."""
+
+    leader: int
+    replicas: tuple[int, ...]
+    in_sync: tuple[int, ...]
+
+
+class TopicDescription(NamedTuple):
+    """All that a broker says of a topic.
+
+    ``operations`` are bits, by Kafka's numbers of operations; None where it does not say.
+    """
+
+    error: ErrorCode | int
+    partitions: Mapping[int, Partition]
+    operations: int | None
+    topic_id: uuid.UUID | None
+
+
+def read_description(response: Message, topic: str) -> TopicDescription:
+    """Return what the response to ``describe_topic_request()`` says.
+
+    Raises:
+        ProtocolError: it does not mention the topic.
+    """
+    for found in response["topics"]:
+        if found["name"] == topic:
+            operations = found.get("topic_authorized_operations", _NOT_SAID)
+            topic_id = found.get("topic_id")
+            return TopicDescription(
+                error=found["error_code"],
+                partitions={
+                    one["partition_index"]: Partition(
+                        one["leader_id"], one["replica_nodes"], one["isr_nodes"]
+                    )
+                    for one in found["partitions"]
+                },
+                operations=None if operations == _NOT_SAID else operations,
+                topic_id=None if topic_id == _NO_TOPIC_ID else topic_id,
+            )
+    raise ProtocolError(f"a broker was asked for topic {topic!r}, and answered without it")
 
 
 def read_metadata(response: Message, asked: Collection[str] = ()) -> Metadata:

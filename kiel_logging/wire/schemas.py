@@ -17,12 +17,14 @@ class Api(IntEnum):
     """The requests this client sends, by Kafka's API keys."""
 
     PRODUCE = 0
+    FETCH = 1
     METADATA = 3
     SASL_HANDSHAKE = 17
     API_VERSIONS = 18
     INIT_PRODUCER_ID = 22
     DESCRIBE_CONFIGS = 32
     SASL_AUTHENTICATE = 36
+    DESCRIBE_QUORUM = 55
 
 
 Primitive: TypeAlias = Literal[
@@ -122,6 +124,49 @@ _PRODUCE: Final = Schema(
         Field("responses", Array((*_TOPIC, Field("partition_responses", Array(_PRODUCED))))),
         Field("throttle_time_ms", "int32", since=1),
         Field("node_endpoints", Array(_NODE_ENDPOINTS), since=10, tag=0, default=()),
+    ),
+)
+
+# Fetch; up to the last version without tagged fields in its request.
+
+_WANTED: Final = (
+    Field("partition", "int32"),
+    Field("current_leader_epoch", "int32", since=9, default=-1),
+    Field("fetch_offset", "int64"),
+    Field("log_start_offset", "int64", since=5, default=-1),
+    Field("partition_max_bytes", "int32"),
+)
+_FORGOTTEN: Final = (Field("topic", "string"), Field("partitions", Array("int32")))
+_ABORTED: Final = (Field("producer_id", "int64"), Field("first_offset", "int64"))
+_FETCHED: Final = (
+    Field("partition_index", "int32"),
+    Field("error_code", "error"),
+    Field("high_watermark", "int64"),
+    Field("last_stable_offset", "int64", since=4),
+    Field("log_start_offset", "int64", since=5),
+    Field("aborted_transactions", Array(_ABORTED), since=4, nullable=4),
+    Field("preferred_read_replica", "int32", since=11),
+    Field("records", "bytes", nullable=0),
+)
+_FETCH: Final = Schema(
+    flexible=12,
+    request=(
+        Field("replica_id", "int32", default=-1),
+        Field("max_wait_ms", "int32"),
+        Field("min_bytes", "int32"),
+        Field("max_bytes", "int32", since=3),
+        Field("isolation_level", "int8", since=4, default=0),
+        Field("session_id", "int32", since=7, default=0),
+        Field("session_epoch", "int32", since=7, default=-1),
+        Field("topics", Array((Field("topic", "string"), Field("partitions", Array(_WANTED))))),
+        Field("forgotten_topics_data", Array(_FORGOTTEN), since=7, default=()),
+        Field("rack_id", "string", since=11, default=""),
+    ),
+    response=(
+        Field("throttle_time_ms", "int32", since=1),
+        Field("error_code", "error", since=7),
+        Field("session_id", "int32", since=7),
+        Field("responses", Array((Field("topic", "string"), Field("partitions", Array(_FETCHED))))),
     ),
 )
 
@@ -251,6 +296,38 @@ _DESCRIBE_CONFIGS: Final = Schema(
     ),
 )
 
+# DescribeQuorum
+
+_QUORUM_ASKED: Final = (
+    Field("topic_name", "string"),
+    Field("partitions", Array((Field("partition_index", "int32"),))),
+)
+_REPLICA_STATES: Final = (
+    Field("replica_id", "int32"),
+    Field("log_end_offset", "int64"),
+    Field("last_fetch_timestamp", "int64", since=1),
+    Field("last_caught_up_timestamp", "int64", since=1),
+)
+_QUORUMS: Final = (
+    Field("partition_index", "int32"),
+    Field("error_code", "error"),
+    Field("leader_id", "int32"),
+    Field("leader_epoch", "int32"),
+    Field("high_watermark", "int64"),
+    Field("current_voters", Array(_REPLICA_STATES)),
+    Field("observers", Array(_REPLICA_STATES)),
+)
+_DESCRIBE_QUORUM: Final = Schema(
+    flexible=0,
+    request=(Field("topics", Array(_QUORUM_ASKED)),),
+    response=(
+        Field("error_code", "error"),
+        Field(
+            "topics", Array((Field("topic_name", "string"), Field("partitions", Array(_QUORUMS))))
+        ),
+    ),
+)
+
 # SASL
 
 _SASL_HANDSHAKE: Final = Schema(
@@ -271,10 +348,12 @@ _SASL_AUTHENTICATE: Final = Schema(
 
 SCHEMAS: Final[Mapping[Api, Schema]] = {
     Api.PRODUCE: _PRODUCE,
+    Api.FETCH: _FETCH,
     Api.METADATA: _METADATA,
     Api.SASL_HANDSHAKE: _SASL_HANDSHAKE,
     Api.API_VERSIONS: _API_VERSIONS,
     Api.INIT_PRODUCER_ID: _INIT_PRODUCER_ID,
     Api.DESCRIBE_CONFIGS: _DESCRIBE_CONFIGS,
     Api.SASL_AUTHENTICATE: _SASL_AUTHENTICATE,
+    Api.DESCRIBE_QUORUM: _DESCRIBE_QUORUM,
 }

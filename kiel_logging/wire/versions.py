@@ -28,12 +28,14 @@ Versions: TypeAlias = Mapping[int, VersionRange]
 
 SUPPORTED: Final[Mapping[Api, VersionRange]] = {
     Api.PRODUCE: VersionRange(7, 13),
+    Api.FETCH: VersionRange(10, 11),
     Api.METADATA: VersionRange(7, 13),
     Api.API_VERSIONS: VersionRange(0, 3),
     Api.INIT_PRODUCER_ID: VersionRange(0, 5),
     Api.DESCRIBE_CONFIGS: VersionRange(1, 4),
     Api.SASL_HANDSHAKE: VersionRange(1, 1),
     Api.SASL_AUTHENTICATE: VersionRange(0, 2),
+    Api.DESCRIBE_QUORUM: VersionRange(1, 1),
 }
 
 REQUIRED: Final = (Api.PRODUCE, Api.METADATA)

@@ -14,7 +14,7 @@ from tests.docs.pages import ELLIPSIS, ROOT, messages
 
 PACKAGE = Path(kiel_logging.__file__).parent
 PAGE = ROOT / "docs" / "troubleshooting.rst"
-PARTS_OF_THE_COMMAND = ("cli.py", "demo/", "spool_command/", "verify/")
+PARTS_OF_THE_COMMAND = ("cli.py", "check/", "demo/", "spool_command/", "verify/")
 REPORTING = {"report", "_report", "_report_once", "complain", "say", "_say", "write_to_stderr"}
 _PLACEHOLDER = re.compile(r"%\.?\d*[sdrf]|%%")
 _LEAST = 12  # characters of a fragment that says something

@@ -21,6 +21,8 @@ from tests.network.quick import QUICK, quick_producer, values
 from tests.support.fake_broker import HANG_UP, STALL, FakeBroker
 from tests.support.fake_cluster import ErrorCode, FakeCluster
 
+NOWHERE = f"{'x' * 64}.invalid"
+"""No name server has to be asked for it, for a label has at most 63 characters."""
 DAYS = timedelta(days=24) // timedelta(milliseconds=1)
 
 
@@ -199,7 +201,7 @@ async def test_a_producer_id_that_there_can_not_be_is_asked_for_again(times: int
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"host": "kafka-0.kafka-headless.invalid"},
+        {"host": NOWHERE},
         {"host": "evil\n\x1b[2J"},
         {"port": 1},
         {"port": 70_000},
@@ -220,6 +222,22 @@ async def test_advertised_listeners_out_of_reach_are_called_that(
             assert text.isprintable()
             await cluster.received("Metadata", 6)
             assert heard.empty()
+            cluster.brokers[0].clear_faults()
+            await waiting
+
+
+@pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request", b"\x15\x03\x03\x00\x02\x02\x46"])
+async def test_an_advertised_port_of_another_kind_is_called_that(
+    says: bytes, heard: asyncio.Queue[str]
+) -> None:
+    """Another server, or a listener with TLS; the port in brokers is right."""
+    async with FakeCluster(brokers=1, logs=1) as cluster, FakeBroker() as another:
+        another.on("ApiVersions", says)
+        cluster.on("Metadata", advertise(port=another.port))
+        async with quick_producer(cluster, delivery_timeout_ms=60_000) as producer:
+            waiting = asyncio.ensure_future(producer.produce("logs", 1))
+            text = await heard.get()
+            assert "for broker 0 (advertised.listeners), which is the wrong listener" in text
             cluster.brokers[0].clear_faults()
             await waiting
 
