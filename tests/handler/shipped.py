@@ -83,6 +83,12 @@ def total(stats: Stats) -> int:
     return ended + stats.buffered + stats.in_flight + stats.spooled
 
 
+def outstanding(handler: KafkaHandler) -> int:
+    """How many records are with the engine: the policy can no longer choose among them."""
+    shipper = handler._lifecycle.pipeline._loop_thread.shipper
+    return shipper.outbox.engine.accumulator.outstanding if shipper is not None else 0
+
+
 def stop_broker(cluster: ThreadedFakeCluster) -> None:
     """From now on nothing listens at the broker's port, until `start_broker()`."""
     cluster.on_broker(0, lambda broker: broker.stop())

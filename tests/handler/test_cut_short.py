@@ -6,10 +6,11 @@ The record may be lost, as with any handler. Later ones are not.
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count, takewhile
 from pathlib import Path
 from types import FrameType
@@ -32,6 +33,13 @@ pytestmark = pytest.mark.filterwarnings(
     # Generators and loops that were cut short are finalised, and say so.
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )
+
+
+@pytest.fixture(autouse=True)
+def no_remains() -> Iterator[None]:
+    """Finalises what was cut short, which another test would be blamed for."""
+    yield
+    gc.collect()
 
 
 class TimeLimit(BaseException):

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from kiel_logging.errors import NotAcknowledged, TopicAuthorizationFailed, UnknownTopic
-from tests.handler.shipped import Collecting, MakeHandler, logger_to, messages, total
+from tests.handler.shipped import Collecting, MakeHandler, logger_to, messages, outstanding, total
 from tests.support.fake_cluster import ErrorCode
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
@@ -171,7 +171,7 @@ def test_receipts_tell_why_a_record_waits(
         log(handler, "bad", 0)
         until(lambda: bool(errors))
         log(handler, "bad", 1)
-        handler.flush(0.01)
+        until(lambda: handler.flush(0.01) == outstanding(handler) == 2)
 
     with pytest.raises(NotAcknowledged) as raised, handler.receipts(timeout=0.05):
         log_two()

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from kiel_logging import KafkaHandler
 from tests.handler.shipped import (
     HELD_BACK,
     Collecting,
     MakeHandler,
     logger_to,
     messages,
+    outstanding,
     start_broker,
     stop_broker,
     stored,
@@ -103,12 +103,6 @@ def test_what_is_delivered_makes_room(
     assert messages(cluster) == ["0", "1", "3"]
 
 
-def with_the_producer(handler: KafkaHandler) -> int:
-    """How many records are with the engine, on the loop thread."""
-    shipper = handler._lifecycle.pipeline._loop_thread.shipper
-    return shipper.outbox.engine.accumulator.outstanding if shipper is not None else 0
-
-
 @pytest.mark.parametrize(
     ("overflow", "arrive"),
     [("drop_oldest", ["0", "1", "9", "10", "11", "12", "13", "14"]), ("drop_lowest", None)],
@@ -125,7 +119,7 @@ def test_what_is_with_the_producer_is_not_shed(
     logger = logger_to(handler)
     for number in range(4):
         logger.debug("%d", number)
-    until(lambda: handler.flush(timeout=0.02) == 4 and with_the_producer(handler) == 2)
+    until(lambda: handler.flush(timeout=0.02) == 4 and outstanding(handler) == 2)
     for number in range(4, 15):
         logger.info("%d", number)
     start_broker(cluster)

@@ -12,7 +12,7 @@ import pytest
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import BufferFull
 from kiel_logging.partitioners import Murmur2
-from tests.handler.shipped import HELD_BACK, MakeHandler, logger_to, stored, total
+from tests.handler.shipped import HELD_BACK, MakeHandler, logger_to, outstanding, stored, total
 from tests.support.fake_cluster import FakeCluster
 from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
@@ -56,11 +56,6 @@ def rounds(handler: logging.Handler, cluster: ThreadedFakeCluster, topic: str, l
     for number in range(ROUNDS):
         log(logger, number)
         until(lambda number=number: len(numbers(cluster, topic)) >= 2 * (number + 1))  # type: ignore[misc]
-
-
-def outstanding(handler: KafkaHandler) -> int:
-    """How many records are with the engine: the policy can no longer choose among them."""
-    return handler._lifecycle.pipeline._loop_thread.shipper.outbox.engine.accumulator.outstanding
 
 
 def keyed(make_handler: MakeHandler, topic: str, **options: Any) -> KafkaHandler:

@@ -30,6 +30,8 @@ logging.config.dictConfig({{
     "root": {{"handlers": ["kafka"], "level": "INFO"}},
 }})
 log = logging.getLogger("child")
+# In development mode it warns of whatever took long, as everything does on a busy machine.
+logging.getLogger("asyncio").setLevel("ERROR")
 """
 
 _BY_HAND: Final = """
