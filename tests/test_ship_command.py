@@ -444,12 +444,14 @@ def test_sighup_has_it_read_its_configuration_again(
 
 @pytest.mark.parametrize("kind", ["port", "socket"])
 def test_figures_and_health(
-    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer], kind: str
+    cluster: ThreadedFakeCluster,
+    tmp_path: Path,
+    writers: Callable[..., Writer],
+    kind: str,
+    unused_port: int,
 ) -> None:
     """For Prometheus, and for whatever restarts what is not well."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = unused_port
     place = str(port) if kind == "port" else str(tmp_path.parent / f"{tmp_path.name}.sock")
 
     def ask(path: str) -> tuple[int, str]:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.verify.conftest import cluster, topic, unused_port
+from tests.verify.conftest import cluster, topic
 
-__all__ = ["cluster", "topic", "unused_port"]
+__all__ = ["cluster", "topic"]

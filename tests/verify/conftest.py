@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import uuid
 from collections.abc import Iterator
 
@@ -22,12 +21,3 @@ def cluster() -> Iterator[Cluster]:
 def topic() -> str:
     """Return a topic name that no other test uses."""
     return f"t-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def unused_port() -> int:
-    """Return a free port of the loopback interface."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
