@@ -1,4 +1,4 @@
-"""Threads, locks, selectors and sockets as the interpreter made them.
+"""Threads, locks and clocks as the interpreter made them, and the name of its host.
 
 gevent and eventlet put their own in place of these ("monkey patching"): a thread becomes a
 greenlet, which runs only when the program's others wait. The loop that ships needs a thread of its
@@ -8,16 +8,15 @@ module is imported: before there is a patch, or from what the patcher keeps of t
 
 import _thread
 import importlib
-import socket
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, Final
 
 
-def _original(module: str, name: str) -> Any:
+def original(module: str, name: str) -> Any:
     if name in (saved := getattr(sys.modules.get("gevent.monkey"), "saved", {}).get(module, {})):
         return saved[name]
     if (patcher := sys.modules.get("eventlet.patcher")) is not None:
@@ -36,13 +35,11 @@ def _before_eventlet(patcher: Any, module: str, name: str) -> Any:
         sys.modules["select"] = select
 
 
-start_new_thread: Final[Callable[..., int]] = _original("_thread", "start_new_thread")
-get_ident: Final[Callable[[], int]] = _original("_thread", "get_ident")
-Lock: Final[Callable[[], threading.Lock]] = _original("_thread", "allocate_lock")
-sleep: Final[Callable[[float], None]] = _original("time", "sleep")
-DefaultSelector: Final[Any] = _original("selectors", "DefaultSelector")
-_socket: Final[Any] = _original("socket", "socket")
-_RLock: Final[Any] = _original("_thread", "RLock")
+start_new_thread: Final[Callable[..., int]] = original("_thread", "start_new_thread")
+get_ident: Final[Callable[[], int]] = original("_thread", "get_ident")
+Lock: Final[Callable[[], threading.Lock]] = original("_thread", "allocate_lock")
+sleep: Final[Callable[[float], None]] = original("time", "sleep")
+_RLock: Final[Any] = original("_thread", "RLock")
 
 try:
     from kiel_logging._accelerator import lean_exit
@@ -61,19 +58,6 @@ else:
         __slots__ = ()
         __exit__ = lean_exit(_RLock)
 
-
-def _socketpair() -> tuple[socket.socket, socket.socket]:
-    """Return what ``socket.socketpair()`` returns; that one makes its sockets of a class that was
-    replaced, and one of gevent's makes a hub, which on the loop thread waits for the program's."""
-    one, other = _original("_socket", "socketpair")()
-    return _socket(fileno=one.detach()), _socket(fileno=other.detach())
-
-
-_originals: Final[Any] = SimpleNamespace(
-    socket=_socket,
-    socketpair=_socketpair,
-    getaddrinfo=_original("_socket", "getaddrinfo"),
-)
 
 _PAUSE: Final = 0.002
 """Seconds between two looks of a greenlet that waits for a thread."""
@@ -99,10 +83,13 @@ def monotonic() -> float:
     return _CLOCKS[0]()
 
 
-def sockets() -> Any:
-    """Return the functions of the module ``socket``: whatever else a program put there, a proxy's
-    for one, is meant for every connection."""
-    return _originals if is_patched() else socket
+def host_name() -> str:
+    """Return the name of this host; without the module ``socket``, where the system has it."""
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import socket
+
+    return socket.gethostname()
 
 
 def acquire(lock: threading.Lock, timeout: float) -> bool:

@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diagnostics": {"native", "printable"},
     "errors": {"printable", "records"},
     "native": {"_accelerator"},
+    "native_sockets": {"native"},
     "printable": set(),
     "records": set(),
     "topics": {*VALUES},
@@ -60,12 +61,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "proof": {*VALUES, "wire"},
     "journal": {*VALUES},
     "delivery": {*VALUES, "wire"},
-    "network": {*VALUES, *CHOICES, "wire", "delivery"},
+    "network": {*VALUES, *CHOICES, "native_sockets", "wire", "delivery"},
     "clients": {*VALUES, *CHOICES, "wire", "delivery", "network"},
     "record": {*VALUES, *CHOICES, "wire", "proof"},
     "handler": {
         *VALUES,
         *CHOICES,
+        "native_sockets",
         "wire",
         "proof",
         "record",
@@ -83,8 +85,8 @@ HANDLER: list[set[str]] = [
     {"audit_logger", "internal_log", "ledger", "loading", "recursion", "signing", "slices"},
     {"events", "fallback", "pausing_loop", "process", "receipts"},
     {"buffer", "checkpoints", "loop_thread", "spool/awaited", "spool/records"},
-    {"options", "outbox", "spool/stream", "spool/writer"},
-    {"plan", "spool/orphans", "spool/spill"},
+    {"outbox", "record_options", "spool/stream", "spool/writer"},
+    {"options", "plan", "spool/orphans", "spool/spill"},
     {"drops", "lifecycle", "spool/append_pipeline", "spool/spool"},
     {"record_handler", "shipper"},
     {"pipeline", "spool_handler"},
@@ -294,6 +296,14 @@ def test_a_producer_does_not_load_the_handler_s_json() -> None:
     assert "tornado" in loaded
     assert loaded & {"confluent_kafka", "rich"} == set()
     assert not any(name.startswith("kiel_logging.record") for name in loaded)
+
+
+def test_a_spool_handler_loads_nothing_that_sends() -> None:
+    """Thousands of short programs pay for it; those with a KafkaHandler have the rest anyway."""
+    loaded = loaded_by("from kiel_logging import SpoolHandler")
+    network = {"asyncio", "tornado", "socket", "selectors", "ssl", "concurrent", "kio", "snappy"}
+    others = {"hashlib", "hmac", "platform", "random", "secrets", "uuid", "queue"}
+    assert loaded & (network | others) == set()
 
 
 @pytest.mark.parametrize("name", kiel_logging.__all__)

@@ -31,7 +31,8 @@ from kiel_logging import cli
 from kiel_logging.config.options import PRODUCER
 from kiel_logging.config.table import INT32, REQUIRED, Option, meanings
 from kiel_logging.delivery.retry import OUTCOMES
-from kiel_logging.handler.options import AUDIT, HANDLER, SPOOLED
+from kiel_logging.handler.options import AUDIT, HANDLER
+from kiel_logging.handler.record_options import SPOOLED
 from kiel_logging.verify.names import FINDINGS
 from kiel_logging.verify.threats import COLUMNS, THREATS, unfound
 from kiel_logging.wire.versions import SUPPORTED

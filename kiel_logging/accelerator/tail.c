@@ -130,7 +130,7 @@ tail_append(Tail *tail, PyObject *frame)
 {
     (void)tail;
     (void)frame;
-    return 0; /* there are no journals: see handler/options.py */
+    return 0; /* there are no journals: see handler/record_options.py */
 }
 
 PyObject *

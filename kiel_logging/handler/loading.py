@@ -35,9 +35,6 @@ _MODULES: Final = (
     "tornado.platform.asyncio",
     "encodings.idna",
 )
-# Tornado needs this one. It can't be imported when Python is about to exit, and the first record
-# may come then.
-import_module("concurrent.futures.thread")
 
 _A_MOMENT: Final = 0.005
 """Seconds between two looks whether loading is over."""

@@ -8,6 +8,9 @@ Everything that only the loop needs is imported on the thread (``handler/loading
 come meanwhile wait until there is a loop.
 """
 
+# Tornado needs the first one. It can't be imported when Python is about to exit, and the first
+# record may come then.
+import concurrent.futures.thread  # noqa: F401
 import contextlib
 import time
 from collections import deque
@@ -16,6 +19,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import kiel_logging.native_sockets  # noqa: F401 # before the program may patch them
 from kiel_logging import native
 from kiel_logging.handler.internal_log import write_to_stderr
 from kiel_logging.handler.loading import (

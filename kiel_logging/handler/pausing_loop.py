@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tornado.ioloop import IOLoop
 
-from kiel_logging import native
+from kiel_logging import native, native_sockets
 from kiel_logging.config.options import Address
 from kiel_logging.diagnostics import log_to
 from kiel_logging.handler.recursion import mark_this_thread_as_shipping
@@ -34,7 +34,7 @@ MOST_SKIPPED: Final = 8
 """Times in a row that a loop with something to do gets no new events."""
 
 
-class _GatedSelector(native.DefaultSelector):  # type: ignore[misc] # is Any
+class _GatedSelector(native_sockets.DefaultSelector):  # type: ignore[misc] # is Any
     """Opens the gate while it waits.
 
     A loop with something to do asks without waiting, which releases the GIL all the same; beside
@@ -85,7 +85,7 @@ class _OfItsOwn(selector_events.BaseSelectorEventLoop):
 
     def _make_self_pipe(self) -> None:
         base: Any = selector_events.BaseSelectorEventLoop
-        sockets = SimpleNamespace(socketpair=native.sockets().socketpair)
+        sockets = SimpleNamespace(socketpair=native_sockets.sockets().socketpair)
         _with_globals(base._make_self_pipe, socket=sockets)(self)
 
 

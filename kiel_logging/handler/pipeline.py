@@ -11,14 +11,15 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from kiel_logging.config.options import producer_options
 from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.events import EventItem, Events, instance_now
 from kiel_logging.handler.internal_log import write_to_stderr
 from kiel_logging.handler.ledger import LossReport, Stats
 from kiel_logging.handler.loop_thread import GRACE, LoopThread, State
-from kiel_logging.handler.options import SpoolOptions
 from kiel_logging.handler.plan import Plan
 from kiel_logging.handler.process import flush_at_the_end_of_a_worker
+from kiel_logging.handler.record_options import SpoolOptions
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item
 
@@ -75,7 +76,7 @@ class Pipeline:
         keyring = options.keyring
         chain = None if keyring is None else keyring.current
         self._stamper = Stamper(self.instance, chain, keyring=keyring, keeps_leaves=signs)
-        self._options = options.producer()
+        self._options = producer_options(**options.engine)
         self._checkpoints = None if options.signing is None else self._checkpoint(options.signing)
         facts = _no_facts if self._checkpoints is None else self._checkpoints.facts
         self._events = Events(plan.convert_own, plan.internal_log, plan.name, self._stamper, facts)

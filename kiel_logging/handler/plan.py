@@ -1,15 +1,14 @@
 """Everything that a handler's pipelines are made from, one after another."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from kiel_logging.handler.events import ConvertOwn
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.ledger import OnError
-from kiel_logging.handler.options import HandlerOptions
 from kiel_logging.handler.receipts import OpenBlocks
+from kiel_logging.handler.record_options import HandlerOptions
 
 if TYPE_CHECKING:
     from kiel_logging.handler.pipeline import Pipeline
@@ -19,8 +18,7 @@ AnyPipeline: TypeAlias = "Pipeline | AppendPipeline"
 """Where a handler's items go."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """Everything that the pipelines of a handler are made from."""
 
     options: HandlerOptions

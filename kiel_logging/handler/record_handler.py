@@ -13,7 +13,6 @@ from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog, describe_failure, write_to_stderr
 from kiel_logging.handler.ledger import BUFFER_FULL, OUT_OF_MEMORY, Stats
 from kiel_logging.handler.lifecycle import Lifecycle
-from kiel_logging.handler.options import HandlerOptions
 from kiel_logging.handler.plan import AnyPipeline, Plan
 from kiel_logging.handler.receipts import (
     CUT_SHORT,
@@ -21,6 +20,7 @@ from kiel_logging.handler.receipts import (
     ReceiptWaiter,
     with_waiter,
 )
+from kiel_logging.handler.record_options import HandlerOptions
 from kiel_logging.handler.recursion import (
     emit_aside,
     here,

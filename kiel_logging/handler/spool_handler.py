@@ -5,9 +5,9 @@ import os
 from typing import Unpack
 
 from kiel_logging.config.table import takes
-from kiel_logging.handler.options import SPOOLED, SpoolKeywords, spool_handler_options
 from kiel_logging.handler.receipts import Receipts, check_timeout
 from kiel_logging.handler.record_handler import RecordHandler
+from kiel_logging.handler.record_options import SPOOLED, SpoolKeywords, spool_handler_options
 from kiel_logging.handler.spool.append_pipeline import AppendPipeline
 from kiel_logging.handler.spool.awaited import settle
 from kiel_logging.record.route import Topic

@@ -8,8 +8,6 @@ import errno
 import json
 import os
 import re
-import secrets
-import socket
 import stat
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -198,7 +196,7 @@ class Journal:
         pid = os.getpid()
         about: dict[str, Any] = {"format": FORMAT, "instance": self.instance, "pid": pid}
         about |= {"born": birth(pid), SHIPS: self.ships}
-        about |= {"host": socket.gethostname(), "started": self._started, **more}
+        about |= {"host": native.host_name(), "started": self._started, **more}
         self._claims[0].write(json.dumps(about, default=str).encode() + b"\n")
 
     def _try_locks(self) -> bool:
@@ -342,7 +340,7 @@ def _release(claims: list[Claim]) -> None:
 
 def _try_to_write(root: Path) -> None:
     """Make a small file in ``root`` and remove it; raise OSError."""
-    probe = root / f".{secrets.token_hex(8)}"
+    probe = root / f".{os.urandom(8).hex()}"
     try:
         with probe.open("xb", buffering=0) as file:
             if not file.write(bytes(1)):

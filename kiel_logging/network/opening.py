@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 from tornado.log import gen_log
 
-from kiel_logging import native
+from kiel_logging import native_sockets
 from kiel_logging.config.credentials import Secret
 from kiel_logging.config.options import MOST_HOST, Address
 from kiel_logging.config.security import ClientCredentials, SaslOptions, SecurityOptions
@@ -249,7 +249,7 @@ async def _connect(
     context: ssl.SSLContext | None,
     host: str,
 ) -> IOStream:
-    plain = native.sockets().socket(family, socket.SOCK_STREAM)
+    plain = native_sockets.sockets().socket(family, socket.SOCK_STREAM)
     if context is None:
         stream: IOStream = _Quiet(plain, max_buffer_size=2 * MOST_BYTES)
     else:

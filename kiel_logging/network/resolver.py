@@ -5,7 +5,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
-from kiel_logging import native
+from kiel_logging import native_sockets
 from kiel_logging.config.options import Address
 from kiel_logging.errors import BrokerUnreachable
 
@@ -48,7 +48,8 @@ def look_up(address: Address) -> Sequence[SocketAddress]:
 def _look_up(address: Address, flags: int) -> Sequence[SocketAddress]:
     host, port = address
     try:
-        found = native.sockets().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+        sockets = native_sockets.sockets()
+        found = sockets.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     except (OSError, UnicodeError) as cause:
         raise BrokerUnreachable(f"the host name of {address} does not resolve ({cause})") from cause
     return list(dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found))

@@ -7,7 +7,6 @@ changed; values in it belong to the program, and are copied on the way to what i
 import copy
 import functools
 import logging
-import socket
 import sys
 import time
 import traceback
@@ -16,6 +15,7 @@ from contextvars import ContextVar
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, TypeAlias
 
+from kiel_logging import native
 from kiel_logging.config.table import check_name, given_mapping, given_names
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.record.plain import entries, is_structure
@@ -25,7 +25,7 @@ Context: TypeAlias = Callable[[], Mapping[str, Any]] | Mapping[str, ContextVar[A
 ContextChoice: TypeAlias = Callable[[], Mapping[str, Any]]
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException | None, TracebackType | None]
 
-HOST: Final = socket.gethostname()
+HOST: Final = native.host_name()
 
 OWN_ATTRIBUTES: Final = tuple(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
 """The attributes that logging gives a record, in order, without those of a program's factory."""

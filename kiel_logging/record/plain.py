@@ -24,7 +24,6 @@ from numbers import Integral, Number, Rational, Real
 from pathlib import PurePath
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
-from uuid import UUID
 
 CYCLE: Final = "<cycle>"
 TOO_DEEP: Final = "<nested too deeply>"
@@ -518,7 +517,7 @@ _FORMS: Final[tuple[tuple[tuple[type, ...], _Form], ...]] = (
     ((BaseException,), _exception),
     ((Mapping,), _mapping),
     ((SimpleNamespace,), _namespace),
-    ((UserString, range, Number, datetime.timedelta, PurePath, UUID, type), _shown_by(str)),
+    ((UserString, range, Number, datetime.timedelta, PurePath, type), _shown_by(str)),
     ((list, tuple, Set, deque, Sequence), _items),
 )
 _ARRAY: Final = ("dtype", "ndim", "item", "tolist")
@@ -541,6 +540,9 @@ def _find_form(kind: type) -> _Form:
     for kinds, form in _FORMS:
         if issubclass(kind, kinds):
             return form
+    # A program that has such a value has loaded its module, which takes 3 ms.
+    if (uuid := sys.modules.get("uuid")) is not None and issubclass(kind, uuid.UUID):
+        return _shown_by(str)
     return _object
 
 

@@ -20,10 +20,11 @@ with contextlib.suppress(ImportError):  # Windows, where there is no journal
 
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.ledger import Stats
-from kiel_logging.handler.options import HandlerOptions, handler_options
+from kiel_logging.handler.options import handler_options
 from kiel_logging.handler.pipeline import Pipeline
 from kiel_logging.handler.plan import Plan
 from kiel_logging.handler.receipts import OpenBlocks
+from kiel_logging.handler.record_options import HandlerOptions
 from kiel_logging.handler.spool.orphans import Backlog
 from kiel_logging.proof.stamper import stamp_size
 from kiel_logging.record.conversion import Conversion
@@ -67,7 +68,7 @@ class Daemon:
         own = {"spool_dir": self._directories[0], "spool": "always", "chain": True}
         options = handler_options(topic=_TOPIC, **own, **self._options())
         assert options.spool is not None
-        options = replace(options, spool=replace(options.spool, fleet=self._directories))
+        options = replace(options, spool=options.spool._replace(fleet=self._directories))
         return Pipeline(
             Plan(
                 options=options,

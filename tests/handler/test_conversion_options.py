@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging.handler.options import CONVERSION
+from kiel_logging.handler.record_options import CONVERSION
 from kiel_logging.testing.batches import StoredRecord
 from tests.handler.shipped import (
     MakeHandler,

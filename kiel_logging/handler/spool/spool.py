@@ -17,7 +17,7 @@ from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
 from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.events import Event, EventItem, Events, Recovered
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.options import SpoolOptions
+from kiel_logging.handler.record_options import SpoolOptions
 from kiel_logging.handler.slices import totals
 from kiel_logging.handler.spool import orphans
 from kiel_logging.handler.spool.orphans import Backlog, Orphans

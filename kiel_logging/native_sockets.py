@@ -1,0 +1,30 @@
+"""Selectors and sockets as the interpreter made them; see ``native.py``."""
+
+import socket
+from types import SimpleNamespace
+from typing import Any, Final
+
+from kiel_logging.native import is_patched, original
+
+DefaultSelector: Final[Any] = original("selectors", "DefaultSelector")
+_socket: Final[Any] = original("socket", "socket")
+
+
+def _socketpair() -> tuple[socket.socket, socket.socket]:
+    """Return what ``socket.socketpair()`` returns; that one makes its sockets of a class that was
+    replaced, and one of gevent's makes a hub, which on the loop thread waits for the program's."""
+    one, other = original("_socket", "socketpair")()
+    return _socket(fileno=one.detach()), _socket(fileno=other.detach())
+
+
+_originals: Final[Any] = SimpleNamespace(
+    socket=_socket,
+    socketpair=_socketpair,
+    getaddrinfo=original("_socket", "getaddrinfo"),
+)
+
+
+def sockets() -> Any:
+    """Return the functions of the module ``socket``: whatever else a program put there, a proxy's
+    for one, is meant for every connection."""
+    return _originals if is_patched() else socket
