@@ -119,6 +119,7 @@ setup(
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": ["kiel-logging = kiel_logging.cli:main"],
+        "pytest11": ["kiel_logging = kiel_logging.pytest_plugin"],
         "pyinstaller40": ["hook-dirs = kiel_logging.pyinstaller:hook_directories"],
     },
     classifiers=[

@@ -76,7 +76,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "network",
     },
     "prometheus": {"handler"},
-    "testing": {*VALUES, "wire"},
+    "testing": {*VALUES, "config", "wire", "record", "handler"},
+    "pytest_plugin": {"testing"},
     **COMMANDS,
 }
 # The floors of handler/, from the ground up: a module imports from floors below its own alone.

@@ -124,7 +124,7 @@ def shipping(
 @pytest.fixture
 def cluster() -> Iterator[ThreadedFakeCluster]:
     """Three brokers and a topic."""
-    with ThreadedFakeCluster() as made:
+    with ThreadedFakeCluster(brokers=3) as made:
         made.add_topic("logs", 2)
         yield made
         assert made.complaints == []

@@ -1,7 +1,7 @@
 """A small Kafka broker on a real loopback socket.
 
-The only module of the fake cluster that knows sockets. Nothing here sleeps: a test awaits
-`received`, `stored` or `until`, and closing ends every one of them.
+The only module of the fake cluster that knows sockets. Nothing here sleeps, unless a test sets
+`delay`: it awaits `received`, `stored` or `until`, and closing ends every one of them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Self
 
 from tornado.iostream import IOStream, StreamClosedError
@@ -20,6 +21,7 @@ from tornado.tcpserver import TCPServer
 
 from kiel_logging.testing.faults import Answer, DefaultReply, Faults
 from kiel_logging.testing.frames import (
+    PRODUCE,
     ReceivedRequest,
     UnreadableRequestError,
     decode_request,
@@ -63,6 +65,8 @@ class FakeBroker(Observed, Faults):
         self._connections: dict[asyncio.Task[None], IOStream] = {}
         self._accepted_count = 0
         self._ignoring = False
+        self.delay = 0.0
+        """Seconds by which each answer to records is late."""
         self._resumed = asyncio.Event()
         self._tls: ssl.SSLContext | None = None
 
@@ -86,6 +90,11 @@ class FakeBroker(Observed, Faults):
     def address(self) -> str:
         """A bootstrap address."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether it takes connections."""
+        return self._listener is not None
 
     @property
     def open_connections(self) -> int:
@@ -163,7 +172,7 @@ class FakeBroker(Observed, Faults):
             stream.write(data)
 
     def resume(self) -> None:
-        """Ends stall() and accept_and_ignore(); the requests that wait are answered now."""
+        """Ends stall() and accept_and_ignore(); all requests that wait are answered now."""
         self._end_stalls()
         self._ignoring = False
         self._resumed.set()
@@ -172,6 +181,7 @@ class FakeBroker(Observed, Faults):
     def clear_faults(self) -> None:
         """Back to a healthy broker."""
         self._clear()
+        self.delay = 0.0
         self.resume()
 
     # -- connections ---------------------------------------------------------------------------
@@ -221,16 +231,20 @@ class FakeBroker(Observed, Faults):
             reply = default()
         elif callable(reply):
             reply = reply(request.payload, default)
-        answer = await self._settled(stream, reply, default)
+        self.happenings.happened()  # records may be stored now, however late the answer is
+        delay = self.delay if request.api_key == PRODUCE else 0.0
+        answer = await self._settled(stream, reply, default, delay)
         self.happenings.happened()
         await _send(stream, answer, request)
 
     def _complain(self, what: str) -> None:
         self.happenings.complaints.append(f"broker {self.node_id}: {what}")
 
-    async def _settled(self, stream: IOStream, reply: Any, default: DefaultReply) -> Any:
+    async def _settled(
+        self, stream: IOStream, reply: Any, default: DefaultReply, delay: float
+    ) -> Any:
         """Waits for slow replies, but no longer than the client keeps the connection."""
-        if reply is not STALL and not inspect.isawaitable(reply):
+        if reply is not STALL and not inspect.isawaitable(reply) and not delay:
             return reply
         task = asyncio.current_task()
         assert task is not None
@@ -240,6 +254,9 @@ class FakeBroker(Observed, Faults):
 
         stream.set_close_callback(cancel)
         answer = await reply if inspect.isawaitable(reply) else reply
+        if delay:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._resumed.wait(), delay)
         if answer is STALL:
             await self._resumed.wait()
             answer = default()

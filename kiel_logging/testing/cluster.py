@@ -11,7 +11,6 @@ from kiel_logging.testing.faults import Reply
 from kiel_logging.testing.frames import Api
 from kiel_logging.testing.happenings import Happenings, Observed
 from kiel_logging.testing.state import ClusterState, ProduceFault, Topic
-from kiel_logging.wire.error_codes import ErrorCode
 
 
 class FakeCluster(Observed):
@@ -112,12 +111,12 @@ class FakeCluster(Observed):
     def produce_error(
         self,
         error_code: int,
-        times: int = 1,
-        only: tuple[str, int] | None = None,
+        times: float = 1,
+        only: str | tuple[str, int] | None = None,
         *,
         stored: bool = False,
     ) -> None:
         """FakeBroker.produce_error, but `times` counts the requests to all brokers together."""
-        fault = ProduceFault(ErrorCode(error_code), times, only, stored)
+        fault = ProduceFault(error_code, times, only, stored)
         for broker in self.brokers:
             broker.node.produce_faults.append(fault)

@@ -10,7 +10,6 @@ from typing import Any
 from kiel_logging.testing.frames import Api, ReceivedRequest, api_key_of
 from kiel_logging.testing.replies import HANG_UP, STALL
 from kiel_logging.testing.state import Node, ProduceFault
-from kiel_logging.wire.error_codes import ErrorCode
 
 
 class DefaultReply:
@@ -102,13 +101,14 @@ class Faults:
     def produce_error(
         self,
         error_code: int,
-        times: int = 1,
-        only: tuple[str, int] | None = None,
+        times: float = 1,
+        only: str | tuple[str, int] | None = None,
         *,
         stored: bool = False,
     ) -> None:
-        """Fails the next Produce requests (that touch `only`); `stored` appends all the same."""
-        fault = ProduceFault(ErrorCode(error_code), times, only, stored)
+        """Fails the next Produce requests (that touch `only`, a topic or a partition); `stored`
+        appends all the same."""
+        fault = ProduceFault(error_code, times, only, stored)
         self.node.produce_faults.append(fault)
 
     def hang_up_mid_response(self, api: Api | None, after_bytes: int = 0) -> None:

@@ -34,7 +34,7 @@ _LARGEST_EPOCH = 2**15 - 1
 class Appended:
     """The fate of one batch."""
 
-    error: ErrorCode
+    error: int
     base_offset: int = -1
     message: str | None = None
 
@@ -139,14 +139,14 @@ class Topic:
 class ProduceFault:
     """An error for the next Produce requests; brokers may share one and its count."""
 
-    error: ErrorCode
-    times: int
-    only: tuple[str, int] | None = None
+    error: int
+    times: float
+    only: str | tuple[str, int] | None = None
     stored: bool = False
 
     def hits(self, topic: str, partition: int) -> bool:
         """Whether it is meant for this partition."""
-        return self.only in (None, (topic, partition))
+        return self.only in (None, topic, (topic, partition))
 
 
 @dataclass(slots=True)
