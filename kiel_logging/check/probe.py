@@ -19,7 +19,7 @@ from kiel_logging.errors import (
     UnsupportedBroker,
     UnsupportedMechanism,
 )
-from kiel_logging.handler.options import SpoolOptions
+from kiel_logging.handler.record_options import SpoolOptions
 from kiel_logging.journal.directory import Directory
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.opening import (

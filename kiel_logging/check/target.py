@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from kiel_logging.config.options import ProducerOptions
+from kiel_logging.config.options import ProducerOptions, producer_options
 from kiel_logging.config.properties import complete
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.handler.options import HANDLER, HandlerOptions, SpoolOptions, handler_options
+from kiel_logging.handler.options import HANDLER, handler_options
 from kiel_logging.handler.record_handler import RecordHandler
+from kiel_logging.handler.record_options import HandlerOptions, SpoolOptions
 from kiel_logging.handler.spool_handler import SpoolHandler
 from kiel_logging.record.route import is_name
 from kiel_logging.topics import check_topic
@@ -81,7 +82,7 @@ def _target(
 ) -> Target:
     own = options.conversion["topic"]
     return Target(
-        producer=options.producer() if options.brokers else None,
+        producer=producer_options(**options.engine) if options.brokers else None,
         codec=options.engine.get("compression") or "",
         topic=topic or (own if named and is_name(own) else None),
         spool=options.spool,
