@@ -978,7 +978,8 @@ def test_names_are_on_the_disk_before_records(tmp_path: Path) -> None:
 def test_a_number_that_is_another_file_s_at_once(tmp_path: Path) -> None:
     """A program that closes all descriptors may open files beside a thread that appends: nothing is
     written to one of them, though it has had our number since before we could look."""
-    stream = Journal(tmp_path / "spool", INSTANCE).stream(TOPIC)
+    journal = Journal(tmp_path / "spool", INSTANCE)
+    stream = journal.stream(TOPIC)
     real_open = os.open
     with (tmp_path / "own").open("w+b") as own:
 
@@ -993,6 +994,7 @@ def test_a_number_that_is_another_file_s_at_once(tmp_path: Path) -> None:
         fill(stream, 2)
         assert os.fstat(own.fileno()).st_size == 0
     assert numbers(stream) == [2]
+    journal.abandon()
 
 
 @pytest.mark.parametrize("write", [Descriptor.append, partial(Descriptor.write, offset=0)])
