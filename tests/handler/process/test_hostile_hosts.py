@@ -139,9 +139,11 @@ import ctypes, time
 c = ctypes.PyDLL(None)
 
 def fork_in_c(work, hook=None):
-    if hook is None:
-        time.sleep(0.2)  # else the child may wait for a thread that was about to get the GIL
+    if hook is None:  # else the child may wait for a thread that was about to get the GIL
+        sys.setswitchinterval(1000)
+        time.sleep(0.2)
     child = c.fork()
+    sys.setswitchinterval(0.005)
     if child == 0:
         if hook is not None: hook()
         work()
