@@ -47,6 +47,7 @@ EXTRAS = {
         "opentelemetry-proto>=1.30",
         "opentelemetry-sdk>=1.30",
         "orjson>=3.9",  # reads JSON more strictly than Python does
+        "playwright>=1.49",  # drives the system's Chromium
         "prometheus-client>=0.20",
         "pydantic>=2",
         "pytest>=8.2",
@@ -100,7 +101,7 @@ setup(
     ],
     python_requires=">=3.11",
     packages=find_packages(include=["kiel_logging", "kiel_logging.*"]),
-    package_data={"kiel_logging": ["py.typed", "*.pyi"]},
+    package_data={"kiel_logging": ["py.typed", "*.pyi", "view/page.html"]},
     # Faster where there is a C compiler, or a wheel; without it everything works as well.
     ext_modules=[
         Extension(

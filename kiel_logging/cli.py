@@ -70,6 +70,10 @@ SUBCOMMANDS: Final = {
         "kiel_logging.verify.command",
         "read topics and check that everything sent is there, unchanged",
     ),
+    "view": Subcommand(
+        "kiel_logging.view.command",
+        "show the log records of topics in a browser on this host",
+    ),
 }
 
 

@@ -39,6 +39,7 @@ COMMANDS: dict[str, set[str]] = {
     "spool_command": {*VALUES, "journal", "output"},
     "ship": {*VALUES, *CHOICES, "proof", "record", "handler"},
     "tail": {*VALUES, "proof", "arguments", "confluent", "extras", "output"},
+    "view": {*VALUES, "wire", "proof", "extras", "tail"},
     "verify": {*VALUES, "config", "wire", "proof", "arguments", "confluent", "extras"},
 }
 """These are imported by the command line alone."""
@@ -117,6 +118,8 @@ PURE_MODULES = {
     "check/judge.py",
     "journal/frames.py",
     *(f"tail/{name}.py" for name in ("entries", "filters", "gaps", "lines", "merge", "screen")),
+    "view/shelf.py",
+    "view/streams.py",
 }
 IMPURE = {"tornado", "asyncio", "threading", "socket", "ssl", "time", "random", "selectors"}
 THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
@@ -124,7 +127,7 @@ THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
 # Who else than the free may know of these.
 ONLY: dict[str, set[str]] = {
     "kio": set(),  # the tests' second opinion
-    "tornado": {"network", "clients", "handler/pausing_loop.py", "testing"},
+    "tornado": {"network", "clients", "handler/pausing_loop.py", "testing", "view/server.py"},
     "threading": {
         "handler",
         "native",
@@ -133,6 +136,7 @@ ONLY: dict[str, set[str]] = {
         "ship",
         "testing",
         "verify/verification.py",
+        "view",
     },
     "ssl": {"clients", "network", "config", "testing"},
     "fcntl": {"journal/locks.py"},

@@ -23,6 +23,7 @@ COMMANDS = (
     "spool_command",
     "tail",
     "verify",
+    "view",
 )
 OPTIONAL = ("cramjam", "lz4", "snappy", "uhashring", "zstandard")
 

@@ -38,8 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
-    parser.add_argument("topics", nargs="+", metavar="TOPIC")
-    add_connection(parser)
+    add_topics(parser, _DEFAULT_LINES)
     add = parser.add_argument_group("which records").add_argument
     add(
         "--level",
@@ -65,18 +64,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--trace", metavar="ID", help="of that OpenTelemetry trace")
     add(
-        "--since",
-        type=_since,
-        metavar="TIME",
-        help="of that time or later: 90s, 10m, 2h, 7d ago, or ISO 8601, UTC if it names no zone",
-    )
-    add(
-        "--lines",
-        type=_lines,
-        metavar="N",
-        help=f"at most N of those that are there already ({_DEFAULT_LINES}; all with --since)",
-    )
-    add(
         "--follow",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -87,24 +74,53 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_topics(parser: argparse.ArgumentParser, lines: int) -> None:
+    """Add the options that say which topics are read, and from when on; ``lines`` is a default."""
+    parser.add_argument("topics", nargs="+", metavar="TOPIC")
+    add_connection(parser)
+    add = parser.add_argument_group("where to begin").add_argument
+    add(
+        "--since",
+        type=_since,
+        metavar="TIME",
+        help="of that time or later: 90s, 10m, 2h, 7d ago, or ISO 8601, UTC if it names no zone",
+    )
+    add(
+        "--lines",
+        type=_lines,
+        metavar="N",
+        help=f"at most N of those that are there already ({lines}; all with --since)",
+    )
+
+
+def topics_of(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return the topics, each once."""
+    return tuple(dict.fromkeys(arguments.topics))
+
+
+def lines_of(arguments: argparse.Namespace, default: int) -> int | None:
+    """Return how many of the records that are there already are shown; None for all."""
+    if arguments.lines is None and arguments.since is None:
+        return default
+    lines: int | None = arguments.lines
+    return lines
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Show the records and return the exit status."""
     if lacking := advice("tail", "tail", ("confluent_kafka",)):
         sys.stderr.write(lacking)
         return _CANNOT_READ
-    from kiel_logging.tail.reader import CannotRead, TailOptions, tail
+    from kiel_logging.tail.reader import CannotRead, TailOptions, Terminal, tail
 
-    topics = tuple(dict.fromkeys(arguments.topics))
-    lines = arguments.lines
-    if lines is None and arguments.since is None:
-        lines = _DEFAULT_LINES
+    topics = topics_of(arguments)
     options = TailOptions(
         topics=topics,
         config=arguments.config,
         brokers=arguments.brokers,
         timeout=arguments.timeout,
         since=arguments.since,
-        lines=lines,
+        lines=lines_of(arguments, _DEFAULT_LINES),
         follow=arguments.follow,
         filters=Filters(
             level=arguments.level,
@@ -115,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for_people = Lines(is_coloured=_is_coloured(), names_topics=len(topics) > 1)
     try:
-        tail(options, Documents() if arguments.json else for_people)
+        tail(options, Documents() if arguments.json else for_people, Terminal())
     except (CannotRead, ConfigurationError) as error:
         sys.stderr.write(f"kiel-logging tail: {printable(error)}\n")
         return _CANNOT_READ

@@ -148,8 +148,7 @@ class Documents:
 
 def _json(document: dict[str, Any]) -> str:
     try:
-        text = json.dumps(document, allow_nan=False)
+        return json.dumps(document, allow_nan=False)
     except (ValueError, RecursionError):  # a number that is infinite, or nested too deep
         fields = {name: text_of(value) for name, value in document["fields"].items()}
-        text = json.dumps(document | {"fields": fields})
-    return text.replace("\x7f", "\\u007f")
+        return json.dumps(document | {"fields": fields})

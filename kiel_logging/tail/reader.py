@@ -7,10 +7,10 @@ that pass the filters goes back in steps, each of which reads again what the one
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Assignment
@@ -32,7 +32,7 @@ from kiel_logging.records import TopicPartition
 from kiel_logging.tail.entries import Arrival
 from kiel_logging.tail.filters import Filters
 from kiel_logging.tail.merge import Merge
-from kiel_logging.tail.screen import Screen, Shown, Writer
+from kiel_logging.tail.screen import Screen, Shown, T, Writer
 
 FURTHEST: Final = 100_000
 """Records of a partition among which the newest that pass the filters are looked for."""
@@ -60,6 +60,9 @@ class CannotRead(Exception):
     """The topics can't be read; the message is shown to the user as it is."""
 
 
+Progress: TypeAlias = Callable[[], dict[TopicPartition, tuple[int, int]]]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TailOptions:
     """The options of one run.
@@ -78,8 +81,42 @@ class TailOptions:
     filters: Filters
 
 
-def tail(options: TailOptions, writer: Writer) -> None:
-    """Write records to standard output; return when all are written, or never.
+class Display(Protocol[T]):
+    """Where records are shown."""
+
+    def show(self, all_shown: Iterator[Shown[T]]) -> None:
+        """Show these at once."""
+
+    def rest(self, progress: Progress) -> None:
+        """Do what has to be done some times a second; called when all is shown that was there.
+
+        ``progress`` has the next offset of each partition, and where the partition ends.
+        """
+
+    def report(self, trouble: str) -> None:
+        """Report an error that the client gets over by itself."""
+
+
+class Terminal:
+    """Standard output."""
+
+    def show(self, all_shown: Iterator[Shown[str]]) -> None:
+        """Write texts."""
+        for shown in all_shown:
+            sys.stdout.write(shown.content + "\n")
+        sys.stdout.flush()
+
+    def rest(self, _progress: Progress) -> None:
+        """Raise ReaderGone if standard output is read no more."""
+        check_reader()
+
+    def report(self, trouble: str) -> None:
+        """Write it to standard error."""
+        sys.stderr.write(f"kiel-logging tail: {trouble}\n")
+
+
+def tail(options: TailOptions, writer: Writer[T], display: Display[T]) -> None:
+    """Show records; return when all are shown, or never.
 
     Raises:
         CannotRead: no broker answers, or a topic is not there.
@@ -87,15 +124,15 @@ def tail(options: TailOptions, writer: Writer) -> None:
     """
     theirs = client_config(options.config, options.brokers)
     config = {**_CONSUMER, **theirs, **isolation(uncommitted=False)}
-    troubles = _Troubles()
+    troubles = _Troubles(display.report)
     reading = None
     try:
         with closing(Consumer({**config, "error_cb": troubles.note})) as consumer:
             reading = _Reading(consumer, options, writer)
-            _show(reading.backlog())
+            display.show(reading.backlog())
             if options.follow:
                 troubles.are_shown = True
-                reading.follow()
+                reading.follow(display)
     except KafkaException as error:
         is_silent = reading is None and error.args and isinstance(error.args[0], KafkaError)
         cause = no_answer(str(theirs["bootstrap.servers"]), error) if is_silent else reason(error)
@@ -103,9 +140,10 @@ def tail(options: TailOptions, writer: Writer) -> None:
 
 
 class _Troubles:
-    """Errors that the client gets over by itself; each is written once a minute."""
+    """Errors that the client gets over by itself; each is reported once a minute."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
         self.are_shown = False
         self.texts: deque[str] = deque(maxlen=2)
         self._shown_at: dict[str, float] = {}
@@ -116,23 +154,17 @@ class _Troubles:
         now = time.monotonic()
         if self.are_shown and now > self._shown_at.get(text, 0.0):
             self._shown_at = {text: now + _SAY_AGAIN_S}
-            sys.stderr.write(f"kiel-logging tail: {text}\n")
+            self._report(text)
 
 
-def _show(all_shown: Iterator[Shown]) -> None:
-    for shown in all_shown:
-        sys.stdout.write(shown.text + "\n")
-    sys.stdout.flush()
-
-
-class _Reading:
+class _Reading(Generic[T]):
     """The partitions of the topics, as they are when the reading begins.
 
     Raises:
         KafkaException: no broker answers, or a topic is not there.
     """
 
-    def __init__(self, consumer: Consumer, options: TailOptions, writer: Writer) -> None:
+    def __init__(self, consumer: Consumer, options: TailOptions, writer: Writer[T]) -> None:
         self._consumer = consumer
         self._options = options
         self._writer = writer
@@ -148,7 +180,7 @@ class _Reading:
 
     # -- what is there already ---------------------------------------------------------------------
 
-    def backlog(self) -> Iterator[Shown]:
+    def backlog(self) -> Iterator[Shown[T]]:
         """Yield the records that are there already, as far as they are asked for."""
         if self._options.lines is None:
             yield from self._between(self._oldest)
@@ -157,14 +189,14 @@ class _Reading:
         else:
             yield from self._newest(self._options.lines)
 
-    def _newest(self, lines: int) -> deque[Shown]:
+    def _newest(self, lines: int) -> deque[Shown[T]]:
         """Return the newest records that pass the filters, with the notes between them."""
         span = lines
         while True:
             starts = {
                 at: max(oldest, self._bounds[at][1] - span) for at, oldest in self._oldest.items()
             }
-            kept: deque[Shown] = deque()
+            kept: deque[Shown[T]] = deque()
             count = 0
             for shown in self._between(starts):
                 kept.append(shown)
@@ -176,7 +208,7 @@ class _Reading:
             span = min(span * _STEP, FURTHEST)
             self._screen = Screen(self._options.filters, self._writer)
 
-    def _between(self, starts: Mapping[TopicPartition, int]) -> Iterator[Shown]:
+    def _between(self, starts: Mapping[TopicPartition, int]) -> Iterator[Shown[T]]:
         """Yield what is shown of the records from ``starts`` up to the ends."""
         ends = {at: high for at, (_, high) in self._bounds.items()}
         merge: Merge[TopicPartition, Arrival] = Merge(at for at in ends if starts[at] < ends[at])
@@ -236,7 +268,7 @@ class _Reading:
 
     def _released(
         self, merge: Merge[TopicPartition, Arrival], horizons: Mapping[str, int]
-    ) -> Iterator[Shown]:
+    ) -> Iterator[Shown[T]]:
         """Yield what is shown of the records whose turn it is; by then each partition has one."""
         for topic, horizon in horizons.items():
             self._screen.begin(topic, horizon)
@@ -247,12 +279,12 @@ class _Reading:
 
     # -- what comes --------------------------------------------------------------------------------
 
-    def follow(self) -> None:
+    def follow(self, display: Display[T]) -> None:
         """Show what comes, until an exception ends it."""
         arrivals, look_at = self._early, time.monotonic() + _LOOK_AGAIN_S
         while True:
-            _show(self._live(arrivals))
-            check_reader()
+            display.show(self._live(arrivals))
+            display.rest(self._progress)
             if time.monotonic() > look_at:
                 self._add_partitions()
                 look_at = time.monotonic() + _LOOK_AGAIN_S
@@ -261,7 +293,7 @@ class _Reading:
                 _arrival(TopicPartition(one.topic(), one.partition()), one) for one in messages
             ]
 
-    def _live(self, arrivals: list[Arrival]) -> Iterator[Shown]:
+    def _live(self, arrivals: list[Arrival]) -> Iterator[Shown[T]]:
         now = time.time()
         merge: Merge[TopicPartition, Arrival] = Merge({one.at for one in arrivals})
         for arrival in arrivals:
@@ -271,6 +303,17 @@ class _Reading:
         for arrival in merge.released():
             yield from self._screen.take(arrival, now)
         yield from self._screen.due(now)
+
+    def _progress(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Return the next offset of each partition, and where it ends as far as it is known."""
+        found = {}
+        for one in self._consumer.position([Assignment(*at) for at in self._bounds]):
+            at = TopicPartition(one.topic, one.partition)
+            low, high = self._bounds[at]
+            known = self._consumer.get_watermark_offsets(one, cached=True)
+            high = max(high, known[1] if known else 0)
+            found[at] = one.offset if one.offset >= 0 else self._starts.get(at, low), high
+        return found
 
     def _add_partitions(self) -> None:
         """Read partitions from their beginnings that the topics got meanwhile."""
@@ -285,7 +328,7 @@ class _Reading:
     # -- the client --------------------------------------------------------------------------------
 
     def _assign(self, starts: Mapping[TopicPartition, int]) -> None:
-        self._unread = set(starts)
+        self._unread, self._starts = set(starts), dict(starts)
         self._consumer.assign([Assignment(*at, start) for at, start in starts.items()])
         self._resume(starts)
 

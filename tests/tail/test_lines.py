@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kiel_logging.records import TopicPartition
@@ -24,7 +24,7 @@ WITH_TOPICS = Lines(is_coloured=False, names_topics=True)
 COLOURED = Lines(is_coloured=True, names_topics=True)
 
 
-def lines(value: bytes, writer: Writer = PLAIN, **headers: str) -> list[str]:
+def lines(value: bytes, writer: Writer[str] = PLAIN, **headers: str) -> list[str]:
     """The lines that are shown of a record."""
     came = arrival(value, **headers)
     shown = [writer.record(came, one, is_repeat=False) for one in entries(came)]
@@ -165,11 +165,14 @@ ARRIVALS = st.builds(
     "writer", [PLAIN, COLOURED, Documents()], ids=["plain", "coloured", "json"]
 )
 @given(arrivals=st.lists(ARRIVALS, max_size=4))
-def test_no_control_character_reaches_the_terminal(writer: Writer, arrivals: list[Arrival]) -> None:
+@example([arrival(b"\x7f\x1b\x9b", instance=INSTANCE, sequence="1", event="\x1b[2J")])
+def test_no_control_character_reaches_the_terminal(
+    writer: Writer[str], arrivals: list[Arrival]
+) -> None:
     """Whatever is in records: lines have printable characters only, and our own colours."""
     screen = Screen(Filters(), writer)
-    shown = [one.text for each in arrivals for one in screen.take(each, 1.0)]
-    shown += [one.text for one in screen.due(10**12)]
+    shown = [one.content for each in arrivals for one in screen.take(each, 1.0)]
+    shown += [one.content for one in screen.due(10**12)]
     assert len(shown) >= len(arrivals)
     for text in shown:
         left = text
@@ -189,7 +192,7 @@ def test_losses_are_shown_whatever_is_filtered() -> None:
     screen.begin("shop.app", -1)
     marks = [("1", ""), ("3", "drops")]
     shown = [
-        one.text
+        one.content
         for number, event in marks
         for one in screen.take(
             arrival(b"INFO:a:b", instance=INSTANCE, sequence=number, event=event), 1.0
