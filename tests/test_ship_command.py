@@ -471,14 +471,25 @@ def test_figures_and_health(
         status, figures = ask("/metrics")
         assert status == 200
         values = dict(line.rsplit(" ", 1) for line in figures.splitlines() if line[0] != "#")
-        assert values["kiel_ship_records_delivered_total"] == "2"
+        assert values['kiel_ship_records_delivered_total{topic="logs"}'] == "2"
+        batches = int(values['kiel_ship_batches_delivered_total{topic="logs"}'])
+        assert 1 <= batches <= 2
+        assert values['kiel_ship_backlog_records{topic="logs"}'] == "0"
         assert values["kiel_ship_writers"] == values['kiel_ship_streams{topic="logs"}'] == "1"
         assert int(values["kiel_ship_connections"]) > 0
         assert ask("/healthz") == (200, '{"alive": true, "troubles": []}\n')
         assert ask("/other")[0] == 404
-        cluster.call(lambda c: [broker.stop() for broker in c.brokers])
+        cluster.call(lambda c: c.produce_error(ErrorCode.invalid_record, 1))
         writer.log(3)
-        until(lambda: 'kiel_ship_backlog_bytes{topic="logs"} 0\n' not in ask("/metrics")[1])
+        failed = 'kiel_ship_records_failed_total{topic="logs",error="INVALID_RECORD"} 1\n'
+        until(lambda: failed in ask("/metrics")[1])
+        cluster.call(lambda c: c.produce_error(ErrorCode.topic_authorization_failed, 10**6))
+        writer.log(4, 5, 6)
+        rejected = 'rejections_total{topic="logs",error="TOPIC_AUTHORIZATION_FAILED"}'
+        until(lambda: rejected in ask("/metrics")[1])
+        backlog = 'kiel_ship_backlog_records{topic="logs"} 3\n'
+        until(lambda: backlog in ask("/metrics")[1])
+        assert 'kiel_ship_backlog_bytes{topic="logs"} 0\n' not in ask("/metrics")[1]
 
 
 def test_a_table_of_streams(

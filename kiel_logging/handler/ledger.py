@@ -133,6 +133,55 @@ class Stats:
 _NUMBERS: Final = [one.name for one in fields(Stats) if one.type is int]
 
 
+class Traffic:
+    """Counts of a process that ships for others, by topic; any thread may read them.
+
+    Attributes:
+        sent: how many records the brokers acknowledged.
+        batches: in how many batches.
+        given_up: how many records were given up, by topic and kind of error.
+        rejections: how many times the brokers rejected the topic for now, by topic and kind of
+            error.
+    """
+
+    def __init__(self) -> None:
+        self.sent = Counter[str]()
+        self.batches = Counter[str]()
+        self.given_up = Counter[tuple[str, str]]()
+        self.rejections = Counter[tuple[str, str]]()
+
+    def __repr__(self) -> str:
+        return f"<Traffic sent={self.sent.total()} given_up={self.given_up.total()}>"
+
+    def __add__(self, other: "Traffic") -> "Traffic":
+        """Return the sums of two pipelines that followed each other."""
+        both = Traffic()
+        for name, counter in vars(both).items():
+            counter.update(dict(getattr(self, name)))
+            counter.update(dict(getattr(other, name)))
+        return both
+
+    def delivered(self, topic: str, records: int) -> None:
+        """Count a batch."""
+        topic = self._counted(topic)
+        self.batches[topic] += 1
+        self.sent[topic] += records
+
+    def failed(self, topic: str, error: str, records: int) -> None:
+        """Count records that are given up."""
+        self.given_up[self._counted(topic), error] += records
+
+    def deferred(self, topic: str, error: str) -> None:
+        """Count a rejection that may end."""
+        self.rejections[self._counted(topic), error] += 1
+
+    def _counted(self, topic: str) -> str:
+        is_known = topic in self.sent or len(self.sent) < _MOST_TOPICS
+        if is_known:
+            self.sent[topic] += 0
+        return topic if is_known else ""
+
+
 # Losses.
 
 

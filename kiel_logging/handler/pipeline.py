@@ -15,7 +15,7 @@ from kiel_logging.config.options import producer_options
 from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.events import EventItem, Events, instance_now
 from kiel_logging.handler.internal_log import write_to_stderr
-from kiel_logging.handler.ledger import LossReport, Stats
+from kiel_logging.handler.ledger import LossReport, Stats, Traffic
 from kiel_logging.handler.loop_thread import GRACE, LoopThread, State
 from kiel_logging.handler.plan import Plan
 from kiel_logging.handler.process import flush_at_the_end_of_a_worker
@@ -239,6 +239,10 @@ class Pipeline:
     def backlogs(self) -> "list[Backlog]":
         """Return what waits of each stream of other writers; any thread may ask."""
         return [] if self._spool is None else self._spool.backlogs()
+
+    def traffic(self) -> Traffic:
+        """Return what was sent, by topic; any thread may read it."""
+        return Traffic() if self._spool is None else self._spool.traffic
 
     def connections(self) -> int:
         """Return how many there are to brokers; any thread may ask."""

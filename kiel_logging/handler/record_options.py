@@ -1,4 +1,4 @@
-"""What the options of all handlers have in common, and the options of SpoolHandler.
+"""The options that all handlers have in common, and those of SpoolHandler.
 
 Nothing here loads what sends: a program that only appends starts as fast as one with a FileHandler.
 """

@@ -19,7 +19,7 @@ with contextlib.suppress(ImportError):  # Windows, where there is no journal
     import resource
 
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.ledger import Stats
+from kiel_logging.handler.ledger import Stats, Traffic
 from kiel_logging.handler.options import handler_options
 from kiel_logging.handler.pipeline import Pipeline
 from kiel_logging.handler.plan import Plan
@@ -59,6 +59,7 @@ class Daemon:
         self._directories = directories
         self._options = options
         self._before: Stats | None = None
+        self._traffic_before = Traffic()
         self.failures: Counter[str] = Counter()
         self.pipeline = self._make()
 
@@ -108,7 +109,7 @@ class Daemon:
     def close(self) -> None:
         """Wait a moment for acknowledgements, write the checkpoints, and release all locks."""
         self.pipeline.close(_AT_THE_END)
-        self._before = self.stats()
+        self._before, self._traffic_before = self.stats(), self.traffic()
 
     @property
     def is_alive(self) -> bool:
@@ -118,6 +119,10 @@ class Daemon:
     def backlogs(self) -> list[Backlog]:
         """Return what waits of each stream."""
         return self.pipeline.backlogs()
+
+    def traffic(self) -> Traffic:
+        """Return what was sent so far, and what was not, by topic."""
+        return self._traffic_before + self.pipeline.traffic()
 
     def stats(self) -> Stats:
         """Return what became of the records so far."""

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -92,54 +92,67 @@ def _answer(path: str, daemon: Daemon) -> tuple[int, str]:
 
 def figures(daemon: Daemon) -> Iterator[str]:
     """Yield the lines for Prometheus; those of streams are added up by topic."""
-    stats, backlogs = daemon.stats(), daemon.backlogs()
-    yield from _figure("records_delivered_total", "counter", stats.recovered + stats.delivered)
-    yield "# TYPE kiel_ship_records_failed_total counter\n"
-    for kind, records in sorted(daemon.failures.items()):
-        yield f'kiel_ship_records_failed_total{{error="{kind}"}} {records}\n'
-    yield from _figure("records_in_flight", "gauge", stats.in_flight)
-    yield from _figure("connections", "gauge", daemon.pipeline.connections())
-    yield from _figure("writers", "gauge", len({one.instance for one in backlogs}))
-    waiting, streams, oldest = Counter[str](), Counter[str](), dict[str, float]()
-    for one in backlogs:
-        streams[one.topic] += 1
-        waiting[one.topic] += one.bytes
-        if one.oldest is not None:
-            oldest[one.topic] = min(one.oldest, oldest.get(one.topic, one.oldest))
-    now = time.time()
-    ages = {topic: max(0.0, now - oldest[topic]) if topic in oldest else 0.0 for topic in streams}
-    for name, values in (
-        ("streams", streams),
-        ("backlog_bytes", waiting),
-        ("backlog_oldest_seconds", ages),
-    ):
-        yield f"# TYPE kiel_ship_{name} gauge\n"
-        for topic in sorted(streams):
-            yield f'kiel_ship_{name}{{topic="{topic}"}} {values[topic]:g}\n'
-    yield "# TYPE kiel_ship_troubles gauge\n"
-    for kind, number in sorted(Counter(one.kind for one in stats.troubles).items()):
-        yield f'kiel_ship_troubles{{kind="{kind}"}} {number}\n'
+    stats, backlogs, traffic = daemon.stats(), daemon.backlogs(), daemon.traffic()
+    yield from _family("records_delivered_total", "counter", traffic.sent, "topic")
+    yield from _family("batches_delivered_total", "counter", traffic.batches, "topic")
+    yield from _family("records_failed_total", "counter", traffic.given_up, "topic", "error")
+    yield from _family("rejections_total", "counter", traffic.rejections, "topic", "error")
+    yield from _family("records_in_flight", "gauge", {(): stats.in_flight})
+    yield from _family("connections", "gauge", {(): daemon.pipeline.connections()})
+    yield from _family("writers", "gauge", {(): len({one.instance for one in backlogs})})
+    for name, by_topic in _sums(backlogs).items():
+        yield from _family(name, "gauge", by_topic, "topic")
+    yield from _family("troubles", "gauge", Counter(one.kind for one in stats.troubles), "kind")
 
 
-def _figure(name: str, kind: str, value: int) -> Iterator[str]:
+def _family(name: str, kind: str, values: Mapping[Any, float], *labels: str) -> Iterator[str]:
+    """Yield the lines of a metric; the keys of ``values`` are one label, or a tuple of them."""
     yield f"# TYPE kiel_ship_{name} {kind}\n"
-    yield f"kiel_ship_{name} {value}\n"
+    for key, value in sorted(dict(values).items()):
+        texts = (key,) if isinstance(key, str) else key
+        pairs = [f'{label}="{text}"' for label, text in zip(labels, texts, strict=True)]
+        named = "{" + ",".join(pairs) + "}" if pairs else ""
+        yield f"kiel_ship_{name}{named} {value}\n"
+
+
+def _sums(backlogs: Iterable[Backlog]) -> dict[str, dict[str, float]]:
+    """Return how much waits, by the name of the figure and by topic."""
+    now = time.time()
+    names = "streams", "backlog_bytes", "backlog_records", "backlog_oldest_seconds"
+    streams, sizes, records, ages = found = [dict[str, float]() for _ in names]
+    for one in backlogs:
+        for by_topic, number in ((streams, 1), (sizes, one.bytes), (records, one.records)):
+            by_topic[one.topic] = by_topic.get(one.topic, 0) + number
+        age = 0.0 if one.oldest is None else max(0.0, now - one.oldest)
+        ages[one.topic] = max(age, ages.get(one.topic, 0.0))
+    return dict(zip(names, found, strict=True))
 
 
 def table(daemon: Daemon, rows: int) -> Iterator[str]:
     """Yield the lines of a table of the streams with the most bytes, ``rows`` lines in all."""
-    stats, backlogs, now = daemon.stats(), daemon.backlogs(), time.time()
+    stats, backlogs, traffic = daemon.stats(), daemon.backlogs(), daemon.traffic()
+    now = time.time()
     writers = len({one.instance for one in backlogs})
     yield (
-        f"{stats.recovered + stats.delivered:,} records delivered, {daemon.failures.total():,} "
-        f"given up, {stats.in_flight:,} in flight, {daemon.pipeline.connections()} connections"
+        f"{traffic.sent.total():,} records delivered in {traffic.batches.total():,} batches, "
+        f"{traffic.given_up.total():,} given up, {stats.in_flight:,} in flight, "
+        f"{daemon.pipeline.connections()} connections"
     )
     yield f"{writers:,} writers, {len(backlogs):,} streams"
-    for trouble in stats.troubles[:3]:
-        yield printable(f"! {trouble.error}")[:120]
-    yield f"{'topic':{_WIDTH}}{'written by':>12}{'bytes':>14}{'oldest':>10}"
+    notes = [f"! {trouble.error}" for trouble in stats.troubles[:3]]
+    for found, what in (
+        (traffic.given_up, "records given up"),
+        (traffic.rejections, "times rejected for now"),
+    ):
+        notes += [
+            f"! topic {topic!r}: {number:,} {what}: {kind}"
+            for (topic, kind), number in found.most_common(3)
+        ]
+    for note in notes:
+        yield printable(note)[:120]
+    yield f"{'topic':{_WIDTH}}{'written by':>12}{'records':>12}{'bytes':>14}{'oldest':>10}"
     largest = sorted(backlogs, key=lambda one: one.bytes, reverse=True)
-    for one in largest[: max(0, rows - 6)]:
+    for one in largest[: max(0, rows - 4 - len(notes))]:
         yield _row(one, now)
 
 
@@ -147,4 +160,4 @@ def _row(one: Backlog, now: float) -> str:
     age = "" if one.oldest is None else f"{max(0.0, now - one.oldest):,.0f} s"
     name = printable(one.topic)[:_WIDTH]
     writer = f"pid {one.pid}" if one.living else "gone"
-    return f"{name:{_WIDTH}}{writer:>12}{one.bytes:>14,}{age:>10}"
+    return f"{name:{_WIDTH}}{writer:>12}{one.records:>12,}{one.bytes:>14,}{age:>10}"

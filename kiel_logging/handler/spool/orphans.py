@@ -57,6 +57,7 @@ class Backlog(NamedTuple):
         pid: the writer's process, as that says.
         living: whether the writer may still append.
         bytes: how many of its files are not acknowledged.
+        records: how many records these are, about.
         oldest: when the first of its records was logged, in seconds since 1970; None without any.
     """
 
@@ -65,6 +66,7 @@ class Backlog(NamedTuple):
     pid: object
     living: bool
     bytes: int
+    records: int
     oldest: float | None
 
 
@@ -253,7 +255,8 @@ class Orphans:
                 with contextlib.suppress(SpoolError):
                     oldest = _oldest(files) if size else None
                 pid, living = orphan.about.get("pid"), orphan.living
-                found.append(Backlog(instance, stream.topic, pid, living, size, oldest))
+                records = stream.waiting if size else 0
+                found.append(Backlog(instance, stream.topic, pid, living, size, records, oldest))
         return found
 
     @property

@@ -17,6 +17,7 @@ from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
 from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.events import Event, EventItem, Events, Recovered
 from kiel_logging.handler.internal_log import InternalLog
+from kiel_logging.handler.ledger import Traffic
 from kiel_logging.handler.record_options import SpoolOptions
 from kiel_logging.handler.slices import totals
 from kiel_logging.handler.spool import orphans
@@ -90,6 +91,7 @@ class Spool:
         on_error: called with an error and 0 records: none is lost by it.
 
     Attributes:
+        traffic: what was sent, and what was not.
         writer: what logging threads append with; None in ``overflow`` mode. To be set.
         outbox: what is out to the brokers. To be set.
         stamp: numbers records that were never on disk, with the record that starts a stream in
@@ -121,6 +123,7 @@ class Spool:
     ) -> None:
         self.path = options.path
         self.waiters = Waiters(on_disk=options.always)
+        self.traffic = Traffic()
         self.writer = None
         self._buffer = buffer
         self._stamper = stamper
@@ -377,6 +380,7 @@ class Spool:
 
     def _note_damage(self, stream: ShippedStream, records: int) -> None:
         path = stream.files.path
+        self.traffic.failed(stream.topic, SpoolDamaged.__name__, records)
         them = "1 record" if records == 1 else f"{records} records"
         self.complain(
             SpoolDamaged(
@@ -484,6 +488,7 @@ class Spool:
     def deferred(self, topic: str, error: Exception) -> None:
         """The brokers reject ``topic`` for now: its records wait on disk, other topics continue."""
         self.waiters.refused[topic] = error
+        self.traffic.deferred(topic, _kind_of(error))
         if self._spill.out.get(topic):
             self._spill.append_out(topic)
         self._evict(lambda place: place.topic == topic)
@@ -498,6 +503,7 @@ class Spool:
         self._quiet_since = None
         if items:
             self.waiters.refused.pop(items[0].topic, None)
+            self.traffic.delivered(items[0].topic, len(items))
         own, orphaned = self._settle(items)
         self._ledger.disk.recovered += len(orphaned)
         self._tend()
@@ -511,6 +517,8 @@ class Spool:
         if isinstance(error, ProducerClosed):
             return self._leave(items)
         self._note_refusals(items, f"{type(error).__name__}: {error}")
+        for topic, records in Counter(item.topic for item in items).items():
+            self.traffic.failed(topic, _kind_of(error), records)
         own, orphaned = self._settle(items)
         if orphaned:
             self._ledger.failed_for_others(len(orphaned))
@@ -814,6 +822,11 @@ class Spool:
         """Leave it all to the parent, of which this process is a forked child."""
         self.journal.abandon()
         self._orphans.close()
+
+
+def _kind_of(error: Exception) -> str:
+    """Return Kafka's name of an error, or that of its class."""
+    return getattr(error, "error_name", "") or type(error).__name__
 
 
 def _nothing() -> None:

@@ -10,6 +10,7 @@ oldest run that is not done.
 All of it runs on the loop thread.
 """
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -162,6 +163,7 @@ class ShippedStream:
         self.foreign: int | None = None
         self.exhausted = False
         self.deferred = self.found = 0
+        self._done = self._size_found = 0
         self._waiter = waiter
         self._runs: deque[Run] = deque()
         self._deferred_at: Counter[int] = Counter()
@@ -209,6 +211,14 @@ class ShippedStream:
         """Whether all is done, and the last record was the one that ends the stream."""
         return self.is_done and self._has_ended
 
+    @property
+    def waiting(self) -> int:
+        """How many records are not done; for those that were not read yet an estimate, by the size
+        of those that were. Any thread may ask."""
+        unread = self.files.size(self.position)
+        usual = self._size_found / self.found if self.found else _USUAL_SIZE
+        return max(0, self.found - self._done) + math.ceil(unread / usual)
+
     # Reading.
 
     def take(self, most: int, places: Places) -> Taken:
@@ -232,6 +242,8 @@ class ShippedStream:
         run.awaited = self._is_others and not self._are_items(entries) and _are_awaited(entries)
         self._has_ended = run.ended = _ends(entries) and self.stamper is self._own
         self.found += run.left + damaged
+        self._done += damaged
+        self._size_found += read.sizes[-1]
         self._runs.append(run)
         if self.deferred or places.has_stalls:
             items = self._defer_stalled(items, places)
@@ -491,6 +503,7 @@ class ShippedStream:
         """Note that so many of a run that were out are with the brokers, or given up; ``advance()``
         is due afterwards."""
         run.left -= records
+        self._done += records
 
     def refuse(self, items: Iterable[Item], reason: str) -> None:
         """Note that ``items`` are given up, before they are settled: a receipt of the process that
