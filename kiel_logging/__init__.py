@@ -11,6 +11,7 @@ from kiel_logging import constants
 if TYPE_CHECKING:
     from kiel_logging.clients import Producer
     from kiel_logging.config.security import ClientCredentials, Token
+    from kiel_logging.configuration import setup
     from kiel_logging.errors import KielError
     from kiel_logging.handler.audit_handler import AuditHandler
     from kiel_logging.handler.kafka_handler import KafkaHandler
@@ -36,6 +37,7 @@ __all__ = [
     "TopicPartition",
     "Trouble",
     "__version__",
+    "setup",
 ]
 
 _HOMES = {
@@ -52,6 +54,7 @@ _HOMES = {
     "Token": "kiel_logging.config.security",
     "Trouble": "kiel_logging.handler.ledger",
     "TopicPartition": "kiel_logging.records",
+    "setup": "kiel_logging.configuration",
 }
 
 
