@@ -190,7 +190,9 @@ def test_ctrl_c_while_the_end_waits_for_brokers(
 import logging.handlers
 file = logging.FileHandler({str(plain)!r}, delay=True)
 buffer = logging.handlers.MemoryHandler(1_000, target=file)
-make()
+connected = make()
+log.info("before")
+assert connected.flush() == 0
 make(brokers={absent.addresses!r})
 log.addHandler(buffer)
 {CTRL_C}
@@ -204,7 +206,7 @@ for number in range(3): log.info("%d", number)
     left = "3 log records are on disk" if mode else "3 log records did not reach Kafka"
     assert done.stderr.count(left) == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert messages(cluster) == ["0", "1", "2"]
+    assert messages(cluster) == ["before", "0", "1", "2"]
     assert plain.read_text() == "0\n1\n2\n"
 
 
