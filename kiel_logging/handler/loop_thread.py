@@ -32,8 +32,6 @@ from kiel_logging.handler.recursion import as_shipping, mark_this_thread_as_ship
 from kiel_logging.native import monotonic
 from kiel_logging.record.fields import running_loop
 
-_FOR_EVER: Final = -1.0
-
 
 class Gate:
     """A lock that goes to the thread that asked for it first: for forks.
@@ -47,14 +45,22 @@ class Gate:
         self._next = native.Lock()
         self._lock = native.Lock()
 
-    def acquire(self, timeout: float = _FOR_EVER) -> bool:
-        """Wait, at most ``timeout`` seconds, for all those that asked before."""
+    def acquire(self, timeout: float | None = None) -> bool:
+        """Wait, at most ``timeout`` seconds, for all those that asked before.
+
+        Without a timeout no memory is needed: an error would end the loop thread.
+        """
+        if timeout is None:
+            self._next.acquire()
+            try:
+                return self._lock.acquire()
+            finally:
+                self._next.release()
         deadline = monotonic() + timeout
         if not self._next.acquire(timeout=timeout):
             return False
         try:
-            left = timeout if timeout == _FOR_EVER else max(0.0, deadline - monotonic())
-            return self._lock.acquire(timeout=left)
+            return self._lock.acquire(timeout=max(0.0, deadline - monotonic()))
         finally:
             self._next.release()
 

@@ -17,6 +17,7 @@ from typing import Any
 from kiel_logging import KafkaHandler
 from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.loading import modules
+from kiel_logging.handler.pipeline import Pipeline
 from kiel_logging.record.item import Item, make_item
 from kiel_logging.records import Record
 
@@ -74,9 +75,9 @@ def record(number: int, with_care: bool) -> logging.LogRecord:
 def fail_one_by_one(name: str) -> None:
     """Let the first allocation of a call fail, then the second ...
 
-    Allocations of all threads fail. CPython's import system crashes then, so the loop thread's
-    modules are imported before, and that thread interrupts no call that does not wait. Free lists
-    would hide allocations: each call starts with empty ones.
+    Allocations of all threads fail, so the loop thread is paused, as for a fork. CPython's import
+    system crashes then, so that thread's modules are imported before. Free lists would hide
+    allocations: each call starts with empty ones.
     """
     import _testcapi  # type: ignore[import-not-found]
 
@@ -86,7 +87,7 @@ def fail_one_by_one(name: str) -> None:
     handler = KafkaHandler(**options)
     logging.raiseExceptions = False
     with modules():
-        sys.setswitchinterval(60)
+        pass
     for number in range(600):
         handler.handle(record(number, name in WITH_CARE))
     quiet = failed = 0
@@ -95,6 +96,10 @@ def fail_one_by_one(name: str) -> None:
         made, before, raised = record(failed, name in WITH_CARE), handler.stats(), ""
         gc.disable()
         window = failed, failed + 1
+        pipeline = handler._lifecycle.pipeline
+        assert isinstance(pipeline, Pipeline)
+        loop_thread = pipeline._loop_thread  # another one, after an error in it
+        loop_thread.pause(60)
         gc.collect()  # empties the free lists
         _testcapi.set_nomemory(*window)
         try:
@@ -103,6 +108,7 @@ def fail_one_by_one(name: str) -> None:
             raised = repr(error)
         finally:
             _testcapi.remove_mem_hooks()
+            loop_thread.resume()
             gc.enable()
         after = handler.stats()
         ends = after.delivered + after.failed + after.buffered + after.in_flight + after.spooled
@@ -113,7 +119,6 @@ def fail_one_by_one(name: str) -> None:
         failed += 1
         quiet = quiet + 1 if after.dropped == before.dropped or name.startswith("full") else 0
     print("dropped", dict(handler.stats().dropped))
-    sys.setswitchinterval(0.005)
     handler.close()
     if (after := handler.stats()).buffered:
         print("never ended", after)
