@@ -289,7 +289,7 @@ def test_an_http_endpoint_as_an_anchor(
     url, bodies, refused = endpoint
     with closing(make_handler("logs", **SIGNED, anchor=url)) as handler:
         logger_to(handler).info("x")
-        assert refused.wait(10)
+        assert refused.wait(60)
     found = [Evidence.of(one) for one in bodies]
     assert [one.checkpoint.counter for one in found] == [1, 1, 2]
     assert "could not be anchored, and will be again: <HTTPError 503" in capsys.readouterr().err
