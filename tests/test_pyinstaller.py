@@ -61,7 +61,7 @@ def test_codecs(hidden: set[str]) -> None:
     assert names <= hidden
 
 
-def test_commands_are_left_out(hidden: set[str]) -> None:
+def test_commands_and_tools_for_tests_are_left_out(hidden: set[str]) -> None:
     """They need more than a program that only logs should have in it."""
-    commands = tuple(f"kiel_logging.{name}" for name in COMMANDS)
+    commands = tuple(f"kiel_logging.{name}" for name in (*COMMANDS, "testing", "pytest_plugin"))
     assert not {name for name in hidden if name.startswith((*commands, "rich"))}

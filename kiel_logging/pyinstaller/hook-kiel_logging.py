@@ -19,9 +19,11 @@ COMMANDS = (
     "interrupt",
     "output",
     "pyinstaller",
+    "pytest_plugin",
     "ship",
     "spool_command",
     "tail",
+    "testing",
     "verify",
     "view",
 )
