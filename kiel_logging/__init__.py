@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kiel_logging.configuration import setup
     from kiel_logging.errors import KielError
     from kiel_logging.handler.audit_handler import AuditHandler
+    from kiel_logging.handler.health import Health
     from kiel_logging.handler.kafka_handler import KafkaHandler
     from kiel_logging.handler.ledger import Stats, Trouble
     from kiel_logging.handler.receipts import Receipts
@@ -25,6 +26,7 @@ __version__ = constants.VERSION
 __all__ = [
     "AuditHandler",
     "ClientCredentials",
+    "Health",
     "KafkaHandler",
     "KielError",
     "Producer",
@@ -43,6 +45,7 @@ __all__ = [
 _HOMES = {
     "AuditHandler": "kiel_logging.handler.audit_handler",
     "ClientCredentials": "kiel_logging.config.security",
+    "Health": "kiel_logging.handler.health",
     "KafkaHandler": "kiel_logging.handler.kafka_handler",
     "KielError": "kiel_logging.errors",
     "Producer": "kiel_logging.clients",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from kiel_logging.handler.health import Health
 from kiel_logging.handler.kafka_handler import KafkaHandler
 from kiel_logging.handler.ledger import BUFFER_FULL, Stats
 from kiel_logging.handler.process import live_handlers
@@ -70,6 +71,14 @@ _DROPPED_HELP: Final = (
     "Log records that never reached the producer, by reason (buffer_full: more came than Kafka "
     "took) and level."
 )
+_HEALTH: Final = "kiel_logging_health"
+_HEALTH_HELP: Final = (
+    "0: log records get to Kafka in time; 1: they wait for more than some seconds, or the disk "
+    "takes none; 2: some are lost, or were in the last minute."
+)
+_STATUSES: Final = ("ok", "degraded", "failing")
+_OLDEST: Final = "kiel_logging_oldest_record_seconds"
+_OLDEST_HELP: Final = "How long ago the oldest log record was made that is not delivered; else 0."
 _TROUBLES: Final = "kiel_logging_troubles"
 _TROUBLES_HELP: Final = (
     "What keeps log records from being delivered, by kind of error: how many topics and brokers "
@@ -103,19 +112,22 @@ class KafkaHandlerCollector(Collector):
     def describe(self) -> Iterator[Metric]:
         """Yield the metrics without values, by which a registry knows what is in it twice."""
         yield from _metrics({})
+        yield from _health({})
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of now."""
         handlers: list[Any] = live_handlers() if self._handlers is None else self._handlers
-        yield from _metrics(self._stats_by_label(handlers))
+        by_label = self._by_label(handlers)
+        yield from _metrics({label: one.stats() for label, one in by_label.items()})
+        yield from _health({label: one.health() for label, one in by_label.items()})
 
-    def _stats_by_label(self, handlers: Iterable[KafkaHandler]) -> dict[str, Stats]:
-        found: dict[str, Stats] = {}
+    def _by_label(self, handlers: Iterable[KafkaHandler]) -> dict[str, KafkaHandler]:
+        found: dict[str, KafkaHandler] = {}
         for handler in handlers:
             label = handler.name or self._numbered("", handler)
             while label in found:  # two handlers may have one name
                 label = self._numbered(label, handler)
-            found[label] = handler.stats()
+            found[label] = handler
         return found
 
     def _numbered(self, label: str, handler: KafkaHandler) -> str:
@@ -131,6 +143,15 @@ def _metrics(stats_by_label: dict[str, Stats]) -> Iterator[Metric]:
     for name, (text, value_of) in _GAUGES.items():
         yield _filled(GaugeMetricFamily(name, text, labels=["handler"]), value_of, stats_by_label)
     yield from _troubles(stats_by_label)
+
+
+def _health(health_by_label: dict[str, Health]) -> Iterator[Metric]:
+    status = GaugeMetricFamily(_HEALTH, _HEALTH_HELP, labels=["handler"])
+    oldest = GaugeMetricFamily(_OLDEST, _OLDEST_HELP, labels=["handler"])
+    for label, health in health_by_label.items():
+        status.add_metric([label], _STATUSES.index(health.status))
+        oldest.add_metric([label], health.oldest or 0.0)
+    yield from (status, oldest)
 
 
 def _filled(

@@ -104,6 +104,8 @@ def test_what_was_delivered(make_handler: MakeHandler) -> None:
         "records_spooled": 0,
         "records_recovered_total": 0,
         "memory_bytes": 0,
+        "health": 0,
+        "oldest_record_seconds": 0,
     }
 
 
@@ -117,6 +119,7 @@ def test_what_waits(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> 
     found = of("kafka", scrape(KafkaHandlerCollector([handler])))
     assert (found["records_in_flight"], found["records_buffered"]) == (1, 2)
     assert found["memory_bytes"] == handler.stats().memory > 0
+    assert found["oldest_record_seconds"] > 0
     cluster.on_broker(0, lambda broker: broker.resume())
 
 
@@ -125,11 +128,13 @@ def test_what_was_dropped(cluster: ThreadedFakeCluster, make_handler: MakeHandle
     cluster.on_broker(0, lambda broker: broker.stop())
     handler = make_handler("kafka", buffer_records=2, close_timeout_ms=20)
     emit(handler, logging.INFO, logging.INFO, logging.DEBUG, logging.ERROR, logging.ERROR, 25)
-    assert dropped(scrape(KafkaHandlerCollector([handler]))) == {
+    samples = scrape(KafkaHandlerCollector([handler]))
+    assert dropped(samples) == {
         ("kafka", "DEBUG", "buffer_full"): 1,
         ("kafka", "ERROR", "buffer_full"): 2,
         ("kafka", "Level 25", "buffer_full"): 1,
     }
+    assert samples["health", ("kafka",)] == 2
 
 
 def test_trouble_that_lasts(
@@ -317,7 +322,10 @@ def test_the_exposition_names_and_explains(make_handler: MakeHandler) -> None:
         "kiel_logging_memory_bytes": "gauge",
         **{
             f"kiel_logging_{what}": "gauge"
-            for what in ("troubles", "trouble_seconds", "trouble_records")
+            for what in (
+                *("troubles", "trouble_seconds", "trouble_records"),
+                *("health", "oldest_record_seconds"),
+            )
         },
     }
     assert helps.keys() == types.keys()

@@ -14,6 +14,7 @@ The law:
 Tokens are opaque: they come back with the batch.
 """
 
+import contextlib
 import heapq
 from bisect import bisect_right
 from collections import deque
@@ -540,6 +541,18 @@ class Accumulator:
         """Return the tokens of all records that have not ended, in the order of each partition."""
         topics = {topic_partition.topic for topic_partition in self._queues} | set(self._held)
         return [token for topic in topics for token in self.tokens_of(topic)]
+
+    def first_tokens(self) -> list[Any]:
+        """Return the token of the first record of each partition, and of each topic whose records
+        are held; any thread may ask, and sees what was there a moment ago."""
+        found = []
+        for queue in list(self._queues.values()):
+            with contextlib.suppress(IndexError):  # it was sent meanwhile
+                found.append((queue.in_flight or queue.batches[0]).tokens[0])
+        for line in list(self._held.values()):
+            with contextlib.suppress(IndexError):
+                found.append(line[0].token)
+        return found
 
     def shed(self, topic_partition: TopicPartition, most: int) -> list[Any]:
         """Take up to ``most`` fresh records of a partition out, oldest first; return their tokens.

@@ -6,6 +6,7 @@ shed under the ledger's lock. Only items that are still queued here can be shed.
 An overflow policy is a queue that says which items make room for a new one.
 """
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -76,6 +77,13 @@ class Fifo:
     def has_topic(self, topic: str) -> bool:
         """Return whether any queued item is for ``topic``; looks at all of them."""
         return any(one.topic == topic for one in tuple(self.items))
+
+    def oldest(self) -> Item | None:
+        """Return the item that has been queued longest; any thread may ask."""
+        try:
+            return self.items[0]
+        except IndexError:
+            return None
 
     def mark(self) -> int:
         """Return a mark behind all that is queued now."""
@@ -214,6 +222,13 @@ class SheddingQueue:
                 lane.memory_shed += entry[1].memory
                 records -= 1
                 memory -= entry[1].memory
+
+    def oldest(self) -> Item | None:
+        heads: list[Any] = []
+        for lane in self._lanes:
+            with contextlib.suppress(IndexError):
+                heads.append(lane.entries[0])
+        return min(heads, key=lambda entry: int(entry[0]), default=(0, None))[1]
 
     def has_topic(self, topic: str) -> bool:
         return any(one.topic == topic for lane in self._lanes for _, one in tuple(lane.entries))
@@ -439,6 +454,10 @@ class Buffer:
             closed, self.counts.closed = self.counts.closed, True
         self._notify_of_room()
         return not closed
+
+    def oldest(self) -> Item | None:
+        """Return the item that has been queued longest; any thread may ask."""
+        return self._queue.oldest()
 
     # On the loop thread.
 

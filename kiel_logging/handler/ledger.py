@@ -11,6 +11,7 @@ signal handlers and ``__del__`` may log on top of any line.
 
 import contextlib
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -379,6 +380,7 @@ class Ledger:
         counts: see CountsInPython.
         disk: what is on disk.
         has_news: whether losses came that the loop thread was not called for yet.
+        lost_at: when a record was dropped or given up, in monotonic seconds; minus infinity before.
     """
 
     def __init__(self, counts: Counts, on_room: Callable[[], None] = lambda: None) -> None:
@@ -386,6 +388,7 @@ class Ledger:
         self.counts = counts
         self.disk = DiskCounts()
         self.has_news = False
+        self.lost_at = -math.inf
         self._on_room = on_room
         # Written by logging threads, under the lock.
         self._dropped: dict[tuple[str, int], int] = {}
@@ -447,6 +450,7 @@ class Ledger:
             MemoryError: the item is not counted.
         """
         key, memory = (BUFFER_FULL, item.level), item.memory
+        self.lost_at = native.monotonic()
         loss = self._loss(item.topic, key) if is_missing else None
         self._dropped.setdefault(key, 0)
         # As above.
@@ -461,6 +465,7 @@ class Ledger:
     def _loss(self, topic: str, key: tuple[str, int]) -> Loss:
         """Return the count for ``topic``, with an entry for ``key``; the lock is held."""
         now = time.time()
+        self.lost_at = native.monotonic()
         if not self._losses:
             self.has_news = True
         if topic not in self._losses and len(self._losses) >= _MOST_TOPICS:
@@ -487,16 +492,19 @@ class Ledger:
     def failed(self, records: int, memory: int) -> None:
         """Count records that were given up."""
         self._failed += records
+        self.lost_at = native.monotonic()
         self.leave(records, memory)
 
     def failed_for_others(self, records: int) -> None:
         """Count records of processes that died, as if they had been logged here."""
         self._own += records
         self._failed += records
+        self.lost_at = native.monotonic()
 
     def lost_on_disk(self, records: int) -> None:
         """Count records that were on disk alone and can't be read any more."""
         self._failed += records
+        self.lost_at = native.monotonic()
         self.disk.removed += records
 
     def leave(self, records: int, memory: int) -> None:

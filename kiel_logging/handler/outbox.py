@@ -154,6 +154,12 @@ class Outbox:
             for one in engine.troubles
         )
 
+    def oldest(self) -> int | None:
+        """Return when the oldest of its records was logged, in milliseconds since 1970; None if it
+        has none; any thread may ask."""
+        items: list[Item] = self.engine.accumulator.first_tokens()
+        return min((one.record.timestamp for one in items), default=None)
+
     # For the spool.
 
     @property

@@ -6,6 +6,7 @@ does everything in a forked child, which leaves the parent's alone.
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from kiel_logging.config.options import producer_options
 from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.events import EventItem, Events, instance_now
+from kiel_logging.handler.health import Health, Signs, health_of
 from kiel_logging.handler.internal_log import write_to_stderr
 from kiel_logging.handler.ledger import LossReport, Stats, Traffic
 from kiel_logging.handler.loop_thread import GRACE, LoopThread, State
 from kiel_logging.handler.plan import Plan
 from kiel_logging.handler.process import flush_at_the_end_of_a_worker
 from kiel_logging.handler.record_options import SpoolOptions
+from kiel_logging.native import monotonic
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item
 
@@ -335,6 +338,31 @@ class Pipeline:
             return self.ledger.stats(0)
         outbox = shipper.outbox
         return replace(self.ledger.stats(outbox.in_flight), troubles=outbox.troubles())
+
+    def health(self) -> Health:
+        """Return how it is; any thread may ask."""
+        shipper, spool = self._loop_thread.shipper, self._spool
+        signs = Signs(
+            is_alive=self.is_alive,
+            is_full=not self.closed and self.buffer.will_drop(),
+            lost_at=self.ledger.lost_at,
+            disk_fails=spool is not None and spool.journal.failing,
+            troubles=() if shipper is None else shipper.outbox.troubles(),
+            oldest=self._age(),
+        )
+        return health_of(signs, monotonic())
+
+    def _age(self) -> float | None:
+        """Return how many seconds ago the oldest undelivered record was logged."""
+        item, shipper = self.buffer.oldest(), self._loop_thread.shipper
+        sent = None if shipper is None else shipper.outbox.oldest()
+        times = [
+            None if item is None else item.record.timestamp / 1000,
+            None if sent is None else sent / 1000,
+            None if self._spool is None else self._spool.oldest(),
+        ]
+        oldest = min((one for one in times if one is not None), default=None)
+        return None if oldest is None else max(0.0, time.time() - oldest)
 
     def stats_of_all(self) -> Stats:
         """Return the ledger of this pipeline and those before it."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 from kiel_logging.handler import process
 from kiel_logging.handler.drops import Drops
 from kiel_logging.handler.fallback import Fallback
+from kiel_logging.handler.health import Health
 from kiel_logging.handler.internal_log import InternalLog, describe_failure, write_to_stderr
 from kiel_logging.handler.ledger import BUFFER_FULL, OUT_OF_MEMORY, Stats
 from kiel_logging.handler.lifecycle import Lifecycle
@@ -297,3 +298,8 @@ class RecordHandler(logging.Handler):
         In a forked child these are the child's own.
         """
         return self._lifecycle.stats()
+
+    def health(self) -> Health:
+        """Return whether records get to Kafka, or to disk, in time: "ok", "degraded" or "failing",
+        and why; for probes of an orchestrator, and dashboards. It waits for nothing."""
+        return self._lifecycle.now().health()

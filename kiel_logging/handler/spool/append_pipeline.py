@@ -14,6 +14,7 @@ from kiel_logging import native
 from kiel_logging.errors import SpoolError
 from kiel_logging.handler.buffer import BLOCK, Buffer
 from kiel_logging.handler.events import Event, Events, drops, end, instance_now
+from kiel_logging.handler.health import Health, Signs, health_of
 from kiel_logging.handler.ledger import BUFFER_FULL, LossReport, Stats
 from kiel_logging.handler.plan import Plan
 from kiel_logging.handler.process import flush_at_the_end_of_a_worker
@@ -96,6 +97,11 @@ class AppendPipeline:
 
     def _count_appended(self) -> int:
         return sum([one.tail.appended for one in self._journal.streams()])
+
+    def health(self) -> Health:
+        """Return how it is; it does not know what was sent, so there is no oldest record."""
+        signs = Signs(lost_at=self.ledger.lost_at, disk_fails=self._journal.failing)
+        return health_of(signs, monotonic())
 
     # On logging threads.
 

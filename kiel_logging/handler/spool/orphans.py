@@ -253,7 +253,7 @@ class Orphans:
             if orphan is not None:
                 size, oldest = files.size(files.position), None
                 with contextlib.suppress(SpoolError):
-                    oldest = _oldest(files) if size else None
+                    oldest = oldest_of(files) if size else None
                 pid, living = orphan.about.get("pid"), orphan.living
                 records = stream.waiting if size else 0
                 found.append(Backlog(instance, stream.topic, pid, living, size, records, oldest))
@@ -359,8 +359,9 @@ class Orphans:
         return stream.stamper.chained
 
 
-def _oldest(files: Stream) -> float | None:
-    """Return the time of the first record that is not acknowledged."""
+def oldest_of(files: Stream) -> float | None:
+    """Return when the first record was logged that is not acknowledged, in seconds since 1970; None
+    without any. Raise SpoolError if the disk fails."""
     read = files.read(files.position, _A_RECORD, ended=True)
     times = [entry.timestamp for entry in read.entries if isinstance(entry, Frame)]
     return times[0] / 1000 if times else None

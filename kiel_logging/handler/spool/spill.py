@@ -6,6 +6,7 @@ Behind it stands the stream's state, for what follows gets the next numbers; and
 All of it runs on the loop thread.
 """
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -85,6 +86,14 @@ class Spill:
     def waiting(self) -> int:
         """How many wait for the disk, which did not take them."""
         return sum(map(len, self._backlog.values()))
+
+    def first(self) -> list[Item]:
+        """Return the first of each topic that waits for the disk; any thread may ask."""
+        found = []
+        for waiting in list(self._backlog.values()):
+            with contextlib.suppress(IndexError):
+                found.append(waiting[0])
+        return found
 
     def has_waiting(self, topic: str) -> bool:
         """Whether any of ``topic`` wait for the disk."""

@@ -7,6 +7,7 @@ So each stream is sent in the order in which it was logged.
 All of it runs on the loop thread, but for ``put`` with ``spool="always"``, see ``writer.py``.
 """
 
+import contextlib
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -784,6 +785,17 @@ class Spool:
     def backlogs(self) -> list[Backlog]:
         """Return what waits of each stream of other writers; any thread may ask."""
         return self._orphans.backlogs()
+
+    def oldest(self) -> float | None:
+        """Return when the oldest record was logged that waits on disk or for the disk, this
+        process's or a dead one's, in seconds since 1970; None without any; any thread may ask."""
+        found = [one.oldest for one in self.backlogs()]
+        found += [one.record.timestamp / 1000 for one in self._spill.first()]
+        for stream in list(self._local.values()):
+            files = stream.files
+            with contextlib.suppress(SpoolError):
+                found.append(orphans.oldest_of(files) if files.size(files.position) else None)
+        return min((time for time in found if time is not None), default=None)
 
     @property
     def has_left(self) -> bool:
