@@ -510,7 +510,15 @@ class Cluster:
         yet = BrokerUnreachable(
             f"{what}, and nothing answers there yet: can it be reached from here?"
         )
-        slow = asyncio.ensure_future(self._note_slow(node, yet))
+        loop = asyncio.get_running_loop()
+        slow: asyncio.TimerHandle
+
+        def note_slow() -> None:  # no task: a loop that ends would have to wait for it
+            nonlocal slow
+            slow = loop.call_later(_PATIENCE, note_slow)
+            self._note_slow(node, yet)
+
+        slow = loop.call_later(_PATIENCE, note_slow)
         try:
             connection = await self._dial(node.address)
         except BrokerUnreachable as error:
@@ -536,13 +544,10 @@ class Cluster:
         self._note_recovery()
         return connection
 
-    async def _note_slow(self, node: Node, error: BrokerUnreachable) -> None:
-        """Report a connection that takes long, and ask where else records may go, until it ends."""
-        while True:
-            await asyncio.sleep(_PATIENCE)
-            self.trouble = node.error = error
-            self.want_refresh()  # another broker may lead its partitions by now, or it has moved
-            self._on_change()
+    def _note_slow(self, node: Node, error: BrokerUnreachable) -> None:
+        self.trouble = node.error = error
+        self.want_refresh()  # another broker may lead its partitions by now, or it has moved
+        self._on_change()
 
     def _lost(self, node: Node, why: BrokerError) -> None:
         if node.in_flight:
