@@ -46,7 +46,7 @@ os._exit(0)
 def test_children_of_a_parent_whose_threads_log(cluster: ThreadedFakeCluster) -> None:
     """Whatever the parent's threads do at the fork: all records of all processes arrive once."""
     code = burst("handler = make()", threads=3, least=100, own=200)
-    program = run_by_hand(code, *STRICT, brokers=cluster.addresses)
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, close_timeout_ms=50_000)
     told = said(program)
     assert (program.returncode, program.stderr, told["statuses"]) == (0, "", [0] * 4)
     assert Counter(messages(cluster)) == logged_in(told, 200)
@@ -298,7 +298,7 @@ say(status=status)
 def test_a_thread_that_never_rests_does_not_hold_a_fork_up(cluster: ThreadedFakeCluster) -> None:
     """However many records the loop thread has yet to ship, the fork is next."""
     code = """
-handler = make(batch_size=1, buffer_records=100_000)
+handler = make(batch_size=1, buffer_records=100_000, close_timeout_ms=50_000)
 for number in range(10_000): log.info("%d", number)
 child = fork(lambda: say(child=handler.stats().emitted))
 say(some_left=handler.stats().buffered > 0, statuses=wait(child))

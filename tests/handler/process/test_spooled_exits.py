@@ -212,9 +212,9 @@ def test_forks_while_spooling(
         stop_broker(cluster)
     make = 'make(buffer_records=200, overflow="block", block_timeout_ms=60_000)'
     code = burst(make, threads=2, least=1000, own=300)
-    quickly = {**QUICKLY, "close_timeout_ms": 500} if away else {}
+    patience = {**QUICKLY, "close_timeout_ms": 500} if away else {"close_timeout_ms": 50_000}
     done = run_by_hand(
-        code, brokers=cluster.addresses, spool_dir=str(tmp_path), spool=mode, **quickly
+        code, brokers=cluster.addresses, spool_dir=str(tmp_path), spool=mode, **patience
     )
     told = said(done)
     assert (done.returncode, told["statuses"]) == (0, [0] * 4)
