@@ -8,6 +8,8 @@ Each case runs in a separate process; the cases take turns, and each figure is t
 - The shipper sends a backlog of one stream by ``--once``; confluent-kafka's producer sends the same
   values from a file, each a line, with idempotence and snappy. From both times the time of the same
   program without any records is subtracted: Python's start and the first connection.
+- The latency is that from the logging call to the broker's append, whose time is in the topic
+  (LogAppendTime, to a millisecond), at 1,000 records/s; the shipper has its options as they are.
 - The streams are those of forked processes that sleep, each of which has logged one record.
 """
 
@@ -22,9 +24,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
+
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.cimpl import NewTopic
 
 from benchmarks.cluster import KAFKA, MOCK, Cluster, cluster
 from benchmarks.load import Others
@@ -51,6 +57,24 @@ logging.shutdown()
 logger.handlers[0].close()
 print(json.dumps([1e6 * took / int(records), 1e6 * (cpu() - before) / int(records)]))
 """
+
+_STEADY: Final = """
+import logging, sys, time
+from benchmarks.ship import handler_named
+kind, path, brokers, topic, records = sys.argv[1:]
+logger = logging.Logger("shop")
+logger.addHandler(handler_named(kind, path, brokers, topic))
+logger.info("warm up", extra={"user": "ada"})
+time.sleep(2)
+began = time.perf_counter()
+for number in range(int(records)):
+    time.sleep(max(0.0, began + number / 1000 - time.perf_counter()))
+    logger.info("order %d paid by %s", number, "ada", extra={"user": "ada", "amount": number})
+logging.shutdown()
+logger.handlers[0].close()
+"""
+
+_STEADY_RECORDS: Final = 5_000
 
 _IMPORT: Final = """
 import sys, time
@@ -123,6 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures: dict[str, Any] = {
             **_calls(found, Path(scratch), options.rounds, options.records),
             **_imports(options.rounds),
+            **_latencies(found, Path(scratch), options.rounds),
             **_rates(found, Path(scratch), options.rounds, options.backlog),
             **_memory(found, Path(scratch), options.streams),
         }
@@ -164,6 +189,51 @@ def _calls(found: Cluster, scratch: Path, rounds: int, records: int) -> dict[str
         "mean call, us": {k: round(median(one for one, _ in v), 1) for k, v in results.items()},
         "CPU per record, us": {k: round(median(c for _, c in v), 1) for k, v in results.items()},
     }
+
+
+def _latencies(found: Cluster, scratch: Path, rounds: int) -> dict[str, Any]:
+    if found.fixed_partitions:
+        return {}  # the mock cluster notes no time of its own
+    kinds = ("KafkaHandler", "SpoolHandler")
+    results: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
+    for number in range(rounds):
+        for kind in kinds:
+            topic = f"benchmark-latency-{number}-{kind}"
+            config = {"message.timestamp.type": "LogAppendTime"}
+            new = NewTopic(topic, 1, 1, config=config)
+            found.admin.create_topics([new])[topic].result(60)
+            with tempfile.TemporaryDirectory(dir=scratch) as path:
+                ship = None
+                if kind == "SpoolHandler":
+                    ship = subprocess.Popen(_ship(found, Path(path)))  # noqa: S603
+                try:
+                    _python(_STEADY, kind, path, found.brokers, topic, _STEADY_RECORDS)
+                    results[kind].append(_times_in(found, topic, _STEADY_RECORDS))
+                finally:
+                    if ship is not None:
+                        ship.terminate()
+                        ship.wait()
+            found.delete((topic,))
+    return {
+        "latency, ms, p50": {k: round(median(map(median, v)), 1) for k, v in results.items()},
+        "latency, ms, p99": {
+            k: round(median(sorted(one)[len(one) * 99 // 100] for one in v), 1)
+            for k, v in results.items()
+        },
+    }
+
+
+def _times_in(found: Cluster, topic: str, records: int) -> list[float]:
+    """Return the milliseconds from each record's call to its append, but for the first record."""
+    consumer = Consumer({"bootstrap.servers": found.brokers, "group.id": topic})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    times: list[float] = []
+    while len(times) <= records:
+        for message in consumer.consume(1000, timeout=1):
+            logged = datetime.fromisoformat(json.loads(message.value() or b"{}")["time"])
+            times.append(message.timestamp()[1] - 1000 * logged.timestamp())
+    consumer.close()
+    return times[1:]
 
 
 def _imports(rounds: int) -> dict[str, Any]:
