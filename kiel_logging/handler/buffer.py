@@ -9,7 +9,7 @@ An overflow policy is a queue that says which items make room for a new one.
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from kiel_logging import native
@@ -342,23 +342,23 @@ class Buffer:
         counts.crowded = not self.is_half_empty
         return False
 
-    def put(self, item: Item) -> Sequence[Item] | None:
-        """Queue ``item``; return the items that were dropped for want of room, perhaps ``item``.
+    def put(self, item: Item, dropped: list[Item]) -> bool:
+        """Queue ``item``; add to ``dropped`` the items that are dropped for want of room, perhaps
+        ``item``. They are counted, whatever is raised.
 
         Returns:
-            None if the buffer is closed: ``item`` is not counted, and is for another buffer.
+            False if the buffer is closed: ``item`` is not counted, and is for another buffer.
 
         Raises:
             MemoryError: the item is not queued, and not counted.
         """
-        dropped: list[Item] = []
         try:
             try:
                 queued = self._admit(item, dropped)
                 if queued is None:
                     queued = self._wait_and_admit(item, dropped)
             except _Closed:
-                return None
+                return False
             if not dropped or queued == 1:  # a full buffer wakes the reader no more
                 self.wake_for(queued)
         except MemoryError:
@@ -366,7 +366,7 @@ class Buffer:
         except BaseException:  # a signal handler's: the item may be queued without a wake
             self._wake(True)
             raise
-        return dropped
+        return True
 
     def wake_for(self, queued: int) -> None:
         """Wake the reader if it matters that now ``queued`` items are queued.
@@ -413,9 +413,16 @@ class Buffer:
                 return self._queue.append(item, counts)
             if may_wait and self._block_timeout and memory <= self._max_bytes:
                 return None
-            dropped.insert(0, item)
-            self.ledger.drop(BUFFER_FULL, item.level, item.topic)
+            self._drop(item, dropped)
             return 0
+
+    def _drop(self, item: Item, dropped: list[Item]) -> None:
+        dropped.insert(0, item)
+        try:
+            self.ledger.drop(BUFFER_FULL, item.level, item.topic)
+        except MemoryError:  # it is not counted
+            del dropped[0]
+            raise
 
     def _count_shed(self, item: Item) -> None:
         # A summary of the handler's own is made again: nothing is missing from its stream.

@@ -14,7 +14,7 @@ from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.ledger import BUFFER_FULL, CLOSED, OUT_OF_MEMORY, OnError
 from kiel_logging.handler.plan import AnyPipeline
 from kiel_logging.handler.receipts import OpenBlocks
-from kiel_logging.handler.recursion import as_shipping
+from kiel_logging.handler.recursion import as_shipping, here
 from kiel_logging.record.item import Item, Waiter, level_of
 
 _REASONS: Final = (
@@ -128,20 +128,26 @@ class Drops:
                 self._fallback.take(record)
 
     def account_for(self, dropped: Sequence[Item]) -> None:
-        """Settle and report items that the buffer dropped, and counted, for want of room."""
+        """Settle and report items that the buffer dropped, and counted, for want of room.
+
+        Each step is taken even if memory runs out in another. To call ``as_shipping()`` would take
+        memory.
+        """
+        depth, here.depth = here.depth, here.depth + 1
         try:
-            if self._blocks:
-                self._blocks.lost(dropped, BUFFER_FULL)
-            as_shipping(self._pass_items_on, dropped)
+            try:
+                if self._blocks:
+                    self._blocks.lost(dropped, BUFFER_FULL)
+            finally:
+                try:
+                    self._pipeline().report_shed(dropped)
+                finally:
+                    if self._fallback is not None:
+                        self._fallback.take_sources(dropped)
         except MemoryError:  # they are counted
             return
-
-    def _pass_items_on(self, dropped: Sequence[Item]) -> None:
-        self._pipeline().report_shed(dropped)
-        if self._fallback is not None:
-            for item in dropped:
-                if item.source is not None:
-                    self._fallback.take(item.source)
+        finally:
+            here.depth = depth
 
     def refuse(self, record: logging.LogRecord, waiter: Waiter | None = None) -> None:
         """Drop ``record``, which came after the end of the process."""

@@ -2,13 +2,13 @@
 
 import logging
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.recursion import not_shipping
-from kiel_logging.record.item import level_of
+from kiel_logging.record.item import Item, level_of
 
 
 class Fallback:
@@ -48,6 +48,16 @@ class Fallback:
                     self.taken += 1
         except Exception as error:
             self._internal_log.complain("fallback", f"the fallback {handler!r} raised {error!r}")
+
+    def take_sources(self, items: Sequence[Item]) -> None:
+        """Pass the records of ``items`` to the handler, each even if there was no memory for
+        another."""
+        for item in items:
+            if item.source is not None:
+                try:  # noqa: SIM105 # suppress() takes memory
+                    self.take(item.source)
+                except MemoryError:
+                    pass
 
     def _find(self) -> logging.Handler | None:
         found = handler_named(self._target) if isinstance(self._target, str) else self._target

@@ -240,15 +240,17 @@ class Outbox:
         stall = self.engine.stalled.partitions.get(topic_partition)
         if stall is None or not self._makes_way(stall):
             return items
+        full = BufferFull(  # first, for it takes memory
+            "the buffer's part for records that can't be sent now is full "
+            f"({stall.error}): put that right, or raise buffer_records and buffer_memory"
+        )
         oldest: list[Item] = []
         if self._overflow == DROP_OLDEST:
             oldest = self.engine.accumulator.shed(topic_partition, len(items))
         missing = len(items) - len(oldest)
-        full = BufferFull(
-            "the buffer's part for records that can't be sent now is full "
-            f"({stall.error}): put that right, or raise buffer_records and buffer_memory"
-        )
-        self.engine.refuse([*oldest, *items[:missing]], full, topic_partition)
+        if missing:
+            oldest += items[:missing]
+        self.engine.refuse(oldest, full, topic_partition)
         return items[missing:]
 
     def _forget_old_ways(self) -> None:

@@ -70,7 +70,7 @@ class Pipeline:
             spills=options.spool is not None,
         )
         self.ledger = self.buffer.ledger
-        self.put: Callable[[Item], Sequence[Item] | None] = self.buffer.put
+        self.put: Callable[[Item, list[Item]], bool] = self.buffer.put
         self._plan = plan
         self._before: Pipeline | tuple[Stats, int] | None = before
         self._successors: dict[int, Pipeline] = {}

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Self, overload
 
 from kiel_logging import native
 from kiel_logging.errors import ConfigurationError, NotAcknowledged, ProducerStateError
+from kiel_logging.handler.ledger import OUT_OF_MEMORY
 from kiel_logging.handler.recursion import as_shipping
 from kiel_logging.handler.slices import plain
 from kiel_logging.native import monotonic
@@ -47,6 +48,9 @@ _MOST_NAMED: Final = 3
 """Records that an error's text names; its attribute has all."""
 
 _LONGEST_NAMED: Final = 80
+
+_UNDESCRIBED: Final = Undelivered("", logging.NOTSET, OUT_OF_MEMORY, None)
+"""The outcome of a record for which there is no memory to describe it."""
 
 CUT_SHORT: Final = "the logging call was cut short, so that it may be stored or not"
 
@@ -98,7 +102,11 @@ class ReceiptWaiter:
 
     def lost(self, reason: str, error: BaseException | None = None) -> None:
         """Settle it: the record won't be delivered, or its end can't be known."""
-        self._settle(Undelivered(self.message, self.level, reason, error))
+        try:
+            outcome = Undelivered(self.message, self.level, reason, error)
+        except MemoryError:
+            outcome = _UNDESCRIBED
+        self._settle(outcome)
 
     def held(self, error: Exception, *, on_disk: bool) -> None:
         """Note that the brokers reject the record for now; it is kept, and sent again."""

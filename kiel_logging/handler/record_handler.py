@@ -261,12 +261,15 @@ class RecordHandler(logging.Handler):
 
     def _put_where_it_is_open(self, item: Item, record: logging.LogRecord) -> None:
         """Enqueue ``item`` in the pipeline, or in the next one if another thread closes it."""
-        while (dropped := self._lifecycle.pipeline.put(item)) is None:
-            if not self._lifecycle.reopen():
-                self._drops.refuse(record, item.waiter)
-                return
-        if dropped:
-            self._drops.account_for(dropped)
+        dropped: list[Item] = []
+        try:
+            while not self._lifecycle.pipeline.put(item, dropped):
+                if not self._lifecycle.reopen():
+                    self._drops.refuse(record, item.waiter)
+                    return
+        finally:  # memory may run out when some made room already
+            if dropped:
+                self._drops.account_for(dropped)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 # logging's name
         """Report what went wrong with ``record``, as logging does, but at most once in 10 s."""

@@ -276,24 +276,29 @@ class Shipper:
     def failed(self, items: Sequence[Item], error: Exception) -> None:
         """Count what is given up, call ``on_error``, and pass it to the fallback.
 
-        Items that the spool has on disk are not given up.
+        Items that the spool has on disk are not given up. Each step is taken even if memory runs
+        out in another.
         """
         lost = items if self._spool is None else self._spool.failed(items, error)
-        if lost:
-            self._lose(lost, error)
-        if self._plan.blocks:  # at the end: a thread that waits finds all of this done
-            self._plan.blocks.lost(items, f"{type(error).__name__}: {error}", error)
+        try:
+            if lost:
+                self._lose(lost, error)
+        finally:  # at the end: a thread that waits finds all of this done
+            if self._plan.blocks:
+                self._plan.blocks.lost(items, f"{type(error).__name__}: {error}", error)
 
     def _lose(self, items: Sequence[Item], error: Exception) -> None:
         self._ledger.failed(len(items), totals(list(items)).memory)
         self._is_well = False
         self.resume()
-        self._note_failures(items, type(error).__name__)
-        if self._plan.fallback is not None:
-            for item in items:
-                if item.source is not None:
-                    self._plan.fallback.take(item.source)
-        self._plan.on_error(error, len(items))
+        try:
+            self._note_failures(items, type(error).__name__)
+        finally:
+            try:
+                if self._plan.fallback is not None:
+                    self._plan.fallback.take_sources(items)
+            finally:
+                self._plan.on_error(error, len(items))
 
     def _note_failures(self, items: Sequence[Item], reason: str) -> None:
         """Have the streams say what they lack.

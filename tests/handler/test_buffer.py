@@ -52,9 +52,15 @@ def buffer(
     )
 
 
+def put(target: Buffer, one: Item) -> Sequence[Item] | None:
+    """Put it; return what was dropped, None if the buffer is closed."""
+    dropped: list[Item] = []
+    return dropped if target.put(one, dropped) else None
+
+
 def put_all(target: Buffer, *items: Item) -> list[Sequence[Item]]:
     """Put one after the other; return what each of them drove out."""
-    return [target.put(one) for one in items]
+    return [put(target, one) for one in items]
 
 
 def settle(target: Buffer, most: int = 10**6) -> list[Item]:
@@ -136,7 +142,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.queued = [one for one in self.queued if one not in shed]
         fits = max(self.missing(new)) <= 0
         self.wakes.clear()
-        assert list(self.buffer.put(new)) == (shed if fits else [new])
+        assert list(put(self.buffer, new)) == (shed if fits else [new])
         self.emitted += 1
         self.dropped += len(shed) if fits else 1
         if fits:
@@ -245,10 +251,10 @@ def test_the_policies_are_these() -> None:
 def test_a_closed_buffer_takes_and_counts_nothing(overflow: str) -> None:
     """A record that comes after the close is for another buffer, and drives out none here."""
     closed = buffer(max_records=2, overflow=overflow)
-    closed.put(item(0, level=DEBUG))
+    put(closed, item(0, level=DEBUG))
     assert closed.close()
     assert not closed.close()
-    assert closed.put(item(1, level=ERROR)) is None
+    assert put(closed, item(1, level=ERROR)) is None
     stats = closed.ledger.stats(0)
     assert (stats.emitted, stats.dropped) == (1, {})
     assert keys(closed.take(9)) == [0]
@@ -287,21 +293,21 @@ def test_the_reader_is_woken_outside_of_the_lock() -> None:
         reader.join(PATIENCE)
 
     target = buffer(wake=wake)
-    target.put(item())
+    put(target, item())
     assert seen == [(1, 1)]
 
 
 def test_own_records_that_are_not_queued_take_room_as_others_do() -> None:
     """They are counted although a logging thread holds the lock, and drive out nothing."""
     target = buffer(max_records=3, max_bytes=1_000)
-    target.put(item(0))
+    put(target, item(0))
     with held(target):  # by a thread that puts another one
         target.ledger.count_own(500)
     ledger = target.ledger
     assert (ledger.outstanding, ledger.memory) == (3, 700)
     assert (ledger.emitted, ledger.stats(1).emitted, len(target)) == (2, 3, 2)
     assert target.will_drop()
-    assert keys(target.put(item("late"))) == ["late"]
+    assert keys(put(target, item("late"))) == ["late"]
     target.take(2)
     ledger.delivered(2, 600)
     ledger.failed(1, 100)
@@ -352,7 +358,7 @@ class Putters:
             threading.Thread(target=self._put, args=(one,), daemon=True).start()
 
     def _put(self, one: Item) -> None:
-        dropped = self._target.put(one)
+        dropped = put(self._target, one)
         self.done.put(None if dropped is None else keys(dropped))
 
     def next(self) -> list[Any] | None:
@@ -363,7 +369,7 @@ class Putters:
 def blocking(block_timeout: float = 1_000.0, **options: Any) -> Buffer:
     """Return a buffer that is full of one record, which the producer has."""
     full = buffer(**{"max_records": 1, **options}, overflow="block", block_timeout=block_timeout)
-    full.put(item("first"))
+    put(full, item("first"))
     assert keys(full.take(1)) == ["first"]
     return full
 
@@ -385,7 +391,7 @@ def test_a_thread_waits_until_there_is_room(clock: Clock, end: str, bounds: dict
 def test_a_thread_that_waits_in_vain_loses_its_record() -> None:
     """After the timeout the record is dropped, and counted."""
     full = blocking(block_timeout=0.01)
-    assert keys(full.put(item("second"))) == ["second"]
+    assert keys(put(full, item("second"))) == ["second"]
     assert full.ledger.stats(1).dropped == {"buffer_full": {"INFO": 1}}
     assert full.ledger.outstanding == 1
 
@@ -393,7 +399,7 @@ def test_a_thread_that_waits_in_vain_loses_its_record() -> None:
 def test_a_record_larger_than_the_buffer_does_not_wait() -> None:
     """There will never be room for it."""
     full = blocking(max_records=9, max_bytes=1_000)
-    assert keys(full.put(item("large", memory=1_001))) == ["large"]
+    assert keys(put(full, item("large", memory=1_001))) == ["large"]
 
 
 def test_a_thread_waits_on_when_there_is_too_little_room(clock: Clock) -> None:
@@ -463,7 +469,7 @@ def test_a_signal_handler_may_wait_on_top_of(below: str, clock: Clock) -> None:
     got: list[Any] = []
 
     def on_top(*_signal: object) -> None:
-        got.append(full.put(item("on top")))
+        got.append(put(full, item("on top")))
 
     def ship() -> None:
         clock.wait_for_waiters()
@@ -477,7 +483,7 @@ def test_a_signal_handler_may_wait_on_top_of(below: str, clock: Clock) -> None:
     reader = threading.Thread(target=ship)
     reader.start()
     try:
-        got.append(full.put(item("below") if below == "a wait" else acting("below", on_top)))
+        got.append(put(full, item("below") if below == "a wait" else acting("below", on_top)))
     finally:
         reader.join()
         signal.signal(signal.SIGUSR1, before)
@@ -498,7 +504,13 @@ def held(target: Buffer) -> Iterator[None]:
         reached.set()
         in_time.append(released.wait(PATIENCE))
 
-    thread = threading.Thread(target=target.put, args=(acting("held", hold),))
+    thread = threading.Thread(
+        target=put,
+        args=(
+            target,
+            acting("held", hold),
+        ),
+    )
     thread.start()
     assert reached.wait(PATIENCE)
     try:
@@ -567,7 +579,7 @@ class Bookkeeper:
     def put(self, level: int) -> None:
         """Put one more; its number is its key."""
         number, self._made = self._made, self._made + 1
-        self._dropped += keys(self.buffer.put(item(number, 100 + number, level)))
+        self._dropped += keys(put(self.buffer, item(number, 100 + number, level)))
 
     def put_own(self) -> None:
         """Put a record of the handler's own; the lock is free, or this thread's."""
@@ -685,7 +697,7 @@ def test_a_call_that_is_torn_away_leaves_no_ghost(overflow: str) -> None:
         target = buffer(overflow=overflow, max_records=8)
         put_all(target, *(item(number, 100, INFO) for number in range(7)))
         with contextlib.suppress(KeyboardInterrupt):
-            came = interrupt(lambda: target.put(item("x", 100, INFO)), tear, moment)  # noqa: B023
+            came = interrupt(lambda: put(target, item("x", 100, INFO)), tear, moment)  # noqa: B023
         assert target.ledger.outstanding == len(target)
         assert target.ledger.memory == len(target) * 100
     assert moment > 10
@@ -813,7 +825,7 @@ class Loggers:
                 drop(self._target, "invalid_topic")
             else:
                 one = item((thread, number), level=levels[number % 4])
-                self.dropped += keys(self._target.put(one))
+                self.dropped += keys(put(self._target, one))
 
     @property
     def are_at_it(self) -> bool:

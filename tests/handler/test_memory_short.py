@@ -42,7 +42,8 @@ def test_any_allocation_of_a_call_may_fail(name: str) -> None:
 @can_fail
 def test_any_allocation_of_a_full_buffer_may_fail() -> None:
     """A record that makes room is counted as it leaves the queue, or stays there: each flush would
-    wait for one that is in between."""
+    wait for one that is in between. The fallback gets it, even if there is no memory for the
+    record that it made room for."""
     (last,) = printed("shed")
     assert last.startswith("dropped")
 

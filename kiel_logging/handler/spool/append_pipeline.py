@@ -105,8 +105,8 @@ class AppendPipeline:
 
     # On logging threads.
 
-    def put(self, item: Item) -> Sequence[Item] | None:
-        """Append ``item``; return it if it was dropped, as the disk does not take it; None if this
+    def put(self, item: Item, dropped: list[Item]) -> bool:
+        """Append ``item``; add it to ``dropped`` if the disk does not take it; return False if this
         is closed."""
         error = self._try_to_put(item)
         if error is not None and self._patience:
@@ -115,16 +115,21 @@ class AppendPipeline:
                 native.sleep(_A_MOMENT)
                 error = self._try_to_put(item)
         if error is None:
-            return ()
+            return True
         if self.closed or self._journal.is_lost:
             self.close(0.0)
-            return None  # for the pipeline that follows, which is another instance
-        self.ledger.drop(BUFFER_FULL, item.level, item.topic)
+            return False  # for the pipeline that follows, which is another instance
+        dropped.append(item)
+        try:
+            self.ledger.drop(BUFFER_FULL, item.level, item.topic)
+        except MemoryError:  # it is not counted
+            dropped.clear()
+            raise
         self.buffer.counts.crowded = True  # the next call looks whether drops are to be reported
         if self._plan.internal_log.may_complain("spool"):
             self._plan.internal_log.say(logging.ERROR, str(error))
         self._plan.on_error(error, 1)
-        return (item,)
+        return True
 
     def _try_to_put(self, item: Item) -> SpoolError | None:
         """Append ``item``, unless this is closed; return why the disk did not take it."""

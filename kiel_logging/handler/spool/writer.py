@@ -12,7 +12,7 @@ When the disk does not take a record, its topic goes through memory from then on
 thread has brought everything that waits there to disk: a record must not overtake an earlier one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from kiel_logging.errors import SpoolError
 from kiel_logging.handler.buffer import Buffer
@@ -64,12 +64,12 @@ class Writer:
     def __repr__(self) -> str:
         return f"<Writer pending={self._counts.pending} in memory={sorted(self.in_memory)}>"
 
-    def put(self, item: Item) -> Sequence[Item] | None:
-        """Append ``item``; return what was dropped because both disk and memory are full; None if
-        the buffer is closed, as ``Buffer.put()``."""
+    def put(self, item: Item, dropped: list[Item]) -> bool:
+        """Append ``item``; add to ``dropped`` the items that are dropped because both disk and
+        memory are full; return False if the buffer is closed, as ``Buffer.put()``."""
         topic = item.topic
         if topic in self.in_memory or self._buffer.closed:
-            return self._put_into_memory(item)
+            return self._put_into_memory(item, dropped)
         stream = self._journal.stream(topic)
         data = frame_bytes(item, self._waiters.add(item), stream.seed)
         first = self._first(stream)
@@ -80,10 +80,10 @@ class Writer:
             self._wake(True)
             raise
         if appended is None:
-            return self._put_into_memory(item)
+            return self._put_into_memory(item, dropped)
         if self._journal.synchronous:
             self._sync(stream, appended)
-        return ()
+        return True
 
     def _sync(self, stream: LocalStream, appended: int) -> None:
         try:
@@ -130,13 +130,13 @@ class Writer:
         self.in_memory.add(topic)
         self._journal.stream(topic).tail.withdraw()
 
-    def _put_into_memory(self, item: Item) -> Sequence[Item] | None:
+    def _put_into_memory(self, item: Item, dropped: list[Item]) -> bool:
         handing_over = object()
         with self._journal.lock:
             self._begin_detour(item.topic)
             self._handing_over[handing_over] = item.topic
         try:
-            return self._buffer.put(item)
+            return self._buffer.put(item, dropped)
         finally:
             self._handing_over.pop(handing_over, None)
 
