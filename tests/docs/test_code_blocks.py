@@ -50,6 +50,7 @@ def program_of(page: Path, place: Path, brokers: list[str]) -> str:
         "kafka01:9092": brokers[0],
         "kafka02:9092": brokers[1],
         "/var/spool/shop": f"{place}/spool",
+        "/var/spool/kiel": f"{place}/kiel",
         "/run/secrets/": f"{place}/",
         "/etc/ssl/": f"{place}/",
         "timeout=2.0": "timeout=60.0",
