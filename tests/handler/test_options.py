@@ -359,7 +359,11 @@ def surroundings() -> dict[str, str]:
     ("client", "base", "names"),
     [
         (Producer, object, {"connect", "produce", "flush", "close", "from_properties"}),
-        (KafkaHandler, logging.Handler, {"from_properties", "receipts", "rotate_key", "stats"}),
+        (
+            KafkaHandler,
+            logging.Handler,
+            {"from_properties", "health", "receipts", "rotate_key", "stats"},
+        ),
         (AuditHandler, KafkaHandler, {"logger"}),
     ],
 )

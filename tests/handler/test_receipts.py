@@ -340,13 +340,16 @@ def test_a_record_that_is_being_logged_when_the_block_is_left(
     """Elsewhere in its context, and at any moment: it counts, and is sent without the linger, or it
     does not."""
     handler = make_handler(**HELD_BACK)
-    logger = logger_to(handler)
+    late = logging.makeLogRecord({"msg": "late"})  # of one second: the next has more moments
     counted = []
     for moment in count(1):
         settled = threading.Event()
         with handler.receipts(LONG) as receipts:
             came = interrupt(
-                lambda: logger.info("late"), partial(begin_to_leave, handler, settled), moment, OURS
+                partial(handler.handle, late),
+                partial(begin_to_leave, handler, settled),
+                moment,
+                OURS,
             )
             assert not came or settled.wait(LONG)
         counted.append(len(receipts))
