@@ -75,11 +75,12 @@ def test_a_handler_of_a_dictconfig(
 ) -> None:
     """Its class checks its options, with their references, and no handler is made."""
     before = list(logging._handlerList)  # type: ignore[attr-defined]
+    loggers = dict(logging.root.manager.loggerDict)
     found = chosen(dictconfig=f"{document}:{name}")
     assert (found.topic, found.spool is not None, found.shared) == (topic, spools, shared)
     assert (None if found.producer is None else found.producer.required_acks) == acks
     assert logging._handlerList == before  # type: ignore[attr-defined]
-    assert type(logging.getLogger("audit")) is logging.Logger
+    assert logging.root.manager.loggerDict == loggers
 
 
 @pytest.mark.parametrize(

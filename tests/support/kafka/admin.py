@@ -149,14 +149,16 @@ class Admin(ABC):
             KafkaError.ELECTION_NOT_NEEDED,
         )
         self._wait_until(
-            lambda cluster: _preferred(cluster.topics[topic]), f"the preferred leaders of {topic}"
+            lambda cluster: topic in cluster.topics and _preferred(cluster.topics[topic]),
+            f"the preferred leaders of {topic}",
         )
 
     def wait_in_sync(self, topic: str | None = None, timeout: float = TIMEOUT) -> None:
         """Wait until every replica of `topic`, or of all topics, is in sync."""
         self._wait_until(
-            lambda cluster: all(
-                _in_sync(found) for name, found in cluster.topics.items() if topic in (None, name)
+            lambda cluster: (
+                (topic is None or topic in cluster.topics)
+                and all(map(_in_sync, _some(cluster, topic)))
             ),
             f"every replica of {topic or 'every topic'} to be in sync",
             timeout,
@@ -165,7 +167,11 @@ class Admin(ABC):
     def wait_leader(self, topic: str, partition: int, timeout: float = TIMEOUT) -> int:
         """Wait until a broker that is up leads a partition, and return its id."""
         cluster = self._wait_until(
-            lambda cluster: cluster.topics[topic].partitions[partition].leader in cluster.brokers,
+            lambda cluster: any(
+                found.partitions[partition].leader in cluster.brokers
+                for found in _some(cluster, topic)
+                if partition in found.partitions
+            ),
             f"a leader for {topic}-{partition}",
             timeout,
         )
@@ -318,6 +324,11 @@ def quiet(bootstrap: Sequence[str]) -> dict[str, Any]:
         "log_level": 0,
         "error_cb": lambda error: None,  # brokers that are down are the point here
     }
+
+
+def _some(cluster: ClusterMetadata, topic: str | None) -> list[TopicMetadata]:
+    """Return one topic, or all: a broker that is just up may not know it yet."""
+    return [found for name, found in cluster.topics.items() if topic in (None, name)]
 
 
 def _led(topic: TopicMetadata) -> int:
