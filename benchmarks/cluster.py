@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 # Their types are not exported where the documentation has them.
@@ -23,6 +23,13 @@ MOCK: Final = "mock"
 
 _PATIENCE: Final = 60.0
 _MOCK_PARTITIONS: Final = 4
+
+_NOT_YET: Final = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
+"""Errors that are over once all brokers know a topic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +77,11 @@ class Cluster:
         }
         deadline = time.monotonic() + _PATIENCE
         while True:
-            answers = self.admin.list_offsets(asked).values()
+            answers = self.admin.list_offsets(asked, request_timeout=_PATIENCE).values()
             try:
                 return sum(answer.result(_PATIENCE).offset for answer in answers)
             except KafkaException as error:  # a leader may not know yet that it is one
-                if not error.args[0].retriable() or time.monotonic() > deadline:
+                if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
 

@@ -1,4 +1,4 @@
-"""What each option costs a logging call: ``python -m benchmarks.options``.
+"""The cost of each option for a logging call: ``python -m benchmarks.options``.
 
 One handler for each option, on brokers that don't exist, so that nothing but the calls takes time.
 The handlers take turns; each figure is the CPU time of the thread that logs, the median of

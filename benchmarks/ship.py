@@ -1,4 +1,4 @@
-"""What it costs to log through a SpoolHandler, and to ship: ``python -m benchmarks.ship``.
+"""The cost of logging through a SpoolHandler, and of shipping: ``python -m benchmarks.ship``.
 
 Each case runs in a separate process; the cases take turns, and each figure is the median of
 ``--rounds``.

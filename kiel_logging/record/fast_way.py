@@ -89,7 +89,7 @@ Site: TypeAlias = tuple[bytes, bytes, bytes]
 
 
 class CallSites(dict[tuple[Any, ...], Site]):
-    """What all records of a call site share, by the attributes that make one.
+    """The JSON that all records of a call site share, by the attributes that make one.
 
     Args:
         layout: makes the JSON.
