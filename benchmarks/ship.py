@@ -193,7 +193,7 @@ def _calls(found: Cluster, scratch: Path, rounds: int, records: int) -> dict[str
 
 def _latencies(found: Cluster, scratch: Path, rounds: int) -> dict[str, Any]:
     if found.fixed_partitions:
-        return {}  # the mock cluster notes no time of its own
+        return {}  # the mock cluster stores no time of append
     kinds = ("KafkaHandler", "SpoolHandler")
     results: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
     for number in range(rounds):

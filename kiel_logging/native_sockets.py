@@ -1,5 +1,6 @@
 """Selectors and sockets as the interpreter made them; see ``native.py``."""
 
+import os
 import socket
 from types import SimpleNamespace
 from typing import Any, Final
@@ -28,3 +29,16 @@ def sockets() -> Any:
     """Return the functions of the module ``socket``: whatever else a program put there, a proxy's
     for one, is meant for every connection."""
     return _originals if is_patched() else socket
+
+
+def identity(number: int) -> tuple[int, int] | None:
+    """Return which file a descriptor stands for; None when it is closed.
+
+    Programs close descriptors that they don't know, as daemons do. The number may then be that of a
+    file of the program.
+    """
+    try:
+        status = os.fstat(number)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

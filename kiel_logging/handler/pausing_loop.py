@@ -25,6 +25,7 @@ from kiel_logging.config.options import Address
 from kiel_logging.diagnostics import log_to
 from kiel_logging.handler.recursion import mark_this_thread_as_shipping
 from kiel_logging.native import monotonic
+from kiel_logging.native_sockets import identity
 from kiel_logging.network.resolver import SocketAddress, look_up, parse_numeric
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
         self.set_exception_handler(_report)
         # In Python's development mode it would report slow callbacks on the host's stderr.
         self.slow_callback_duration = math.inf
-        self._identities = [(number, _identity(number)) for number in self._own_files()]
+        self._files = [(number, identity(number)) for number in self._own_files()]
 
     def time(self) -> float:
         """Return the seconds of a clock that a program can't stop."""
@@ -124,8 +125,7 @@ class PausingLoop(asyncio.SelectorEventLoop, _OfItsOwn):
         waits for ever.
         """
         return not self.is_closed() and all(
-            identity is None or _identity(number) == identity
-            for number, identity in self._identities
+            file is None or identity(number) == file for number, file in self._files
         )
 
     def run(self) -> None:
@@ -181,15 +181,6 @@ def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what asyncio found, as it would, but without logging's module lock."""
     error = context.get("exception")
     log_to(logger, logging.ERROR, "%s (%r)", context["message"], error)
-
-
-def _identity(number: int) -> tuple[int, int] | None:
-    """Return which file a descriptor stands for; None when it is closed."""
-    try:
-        status = os.fstat(number)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 async def resolve_on_a_daemon(address: Address) -> Sequence[SocketAddress]:

@@ -6,11 +6,9 @@ Each step has the same time, and its own error, which is the only report of a fa
 import asyncio
 import contextlib
 import logging
-import os
 import re
 import socket
 import ssl
-import stat
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -30,6 +28,7 @@ from kiel_logging.errors import (
     ConnectionLost,
     SecurityError,
 )
+from kiel_logging.native_sockets import identity
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.resolver import Resolve, SocketAddress
 from kiel_logging.network.sasl import Authenticator
@@ -206,18 +205,15 @@ gen_log.addFilter(_is_news)  # by what runs, not by the text: a program may have
 
 
 class _Quiet(IOStream):
-    """Also leaves a descriptor alone that is not its own any more.
-
-    Programs close descriptors that they don't know, as daemons do. The number of this socket may
-    then be that of a file of the program, which ``close()`` would close.
-    """
+    """Also leaves a descriptor alone that is no longer its own: ``close()`` would close a file of
+    the program."""
 
     def __init__(self, socket: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(socket, *args, **kwargs)
-        self._file = _socket_behind(socket.fileno())
+        self._file = identity(socket.fileno())
 
     def close_fd(self) -> None:
-        if _socket_behind(self.socket.fileno()) != self._file:
+        if identity(self.socket.fileno()) != self._file:
             self.socket.detach()
         super().close_fd()
 
@@ -227,15 +223,6 @@ class _Quiet(IOStream):
             super()._handle_events(fd, events)
         finally:
             _raised_too.reset(before)
-
-
-def _socket_behind(number: int) -> tuple[int, int] | None:
-    """Return which socket a descriptor stands for; None when it is closed, or another file's."""
-    try:
-        status = os.fstat(number)
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino) if stat.S_ISSOCK(status.st_mode) else None
 
 
 class _QuietTls(_Quiet, SSLIOStream):
