@@ -23,12 +23,13 @@ from kio.static.primitive import TZAwareMicros, i8, i16, i32, i64
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpclient import TCPClient
 
+from kiel_logging.testing import FakeKafka
 from kiel_logging.testing.batches import RejectedBatch, StoredRecord, decode_batch
+from kiel_logging.testing.broker import FakeBroker
+from kiel_logging.testing.cluster import FakeCluster
 from kiel_logging.testing.frames import API_VERSIONS, INIT_PRODUCER_ID, METADATA, PRODUCE
 from kiel_logging.testing.happenings import ClosedError
-from tests.support.fake_broker import HANG_UP, STALL, FakeBroker
-from tests.support.fake_cluster import FakeCluster
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from kiel_logging.testing.replies import HANG_UP, STALL
 from tests.wire.kio_messages import make
 
 TIMESTAMP = 1_700_000_000_123
@@ -37,13 +38,13 @@ TIMESTAMP = 1_700_000_000_123
 
 
 @pytest.fixture
-def cluster() -> Iterator[ThreadedFakeCluster]:
+def cluster() -> Iterator[FakeKafka]:
     """Three brokers on a thread."""
-    with ThreadedFakeCluster(brokers=3) as threaded:
+    with FakeKafka(brokers=3) as threaded:
         yield threaded
 
 
-def produce(cluster: ThreadedFakeCluster, count: int = 1, **config: Any) -> list[Any]:
+def produce(cluster: FakeKafka, count: int = 1, **config: Any) -> list[Any]:
     """Produces `count` records to "logs" and returns the delivery reports."""
     settings = {"bootstrap.servers": ",".join(cluster.addresses), "linger.ms": 5}
     producer = Producer({**settings, **{k.replace("_", "."): v for k, v in config.items()}})
@@ -64,7 +65,7 @@ def produce(cluster: ThreadedFakeCluster, count: int = 1, **config: Any) -> list
 
 @pytest.mark.parametrize("idempotent", [True, False])
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
-def test_librdkafka_produces(cluster: ThreadedFakeCluster, codec: str, idempotent: bool) -> None:
+def test_librdkafka_produces(cluster: FakeKafka, codec: str, idempotent: bool) -> None:
     """records() shows the records that librdkafka produced, with any codec."""
     cluster.add_topic("logs", 1)
     reports = produce(cluster, 50, compression_type=codec, enable_idempotence=idempotent)
@@ -86,7 +87,7 @@ def test_librdkafka_produces(cluster: ThreadedFakeCluster, codec: str, idempoten
     assert cluster.complaints == []
 
 
-def test_librdkafka_lists_and_creates_topics(cluster: ThreadedFakeCluster) -> None:
+def test_librdkafka_lists_and_creates_topics(cluster: FakeKafka) -> None:
     """The admin client sees brokers, topics and leaders, and asking creates a topic."""
     cluster.add_topic("logs", 2, leaders=[2, 1])
     client = AdminClient({"bootstrap.servers": cluster.addresses[0]})
@@ -99,7 +100,7 @@ def test_librdkafka_lists_and_creates_topics(cluster: ThreadedFakeCluster) -> No
     assert all(c.endswith(": 3 bytes behind Metadata v13") for c in cluster.complaints)
 
 
-def test_librdkafka_follows_a_moved_leader(cluster: ThreadedFakeCluster) -> None:
+def test_librdkafka_follows_a_moved_leader(cluster: FakeKafka) -> None:
     """A producer that asked a former leader finds the new one."""
     cluster.add_topic("logs", 1, leaders=[0])
     cluster.call(lambda c: c.brokers[0].on_next("Produce", _moving_to_1(c)))
@@ -116,7 +117,7 @@ def _moving_to_1(cluster: FakeCluster) -> Callable[[Any, Callable[[], Any]], Any
     return reply
 
 
-def test_librdkafka_retries_are_not_stored_twice(cluster: ThreadedFakeCluster) -> None:
+def test_librdkafka_retries_are_not_stored_twice(cluster: FakeKafka) -> None:
     """A retry of a batch whose response was lost is answered with the first offset."""
     cluster.add_topic("logs", 1, leaders=[0])
     cluster.on_broker(0, lambda b: b.hang_up_mid_response("Produce", after_bytes=6))
@@ -126,7 +127,7 @@ def test_librdkafka_retries_are_not_stored_twice(cluster: ThreadedFakeCluster) -
     assert [r.offset for r in cluster.records("logs")[0]] == list(range(5))
 
 
-def test_librdkafka_reports_an_error(cluster: ThreadedFakeCluster) -> None:
+def test_librdkafka_reports_an_error(cluster: FakeKafka) -> None:
     """produce_error() reaches the client, and the records are not stored."""
     cluster.add_topic("logs", 1)
     code = ErrorCode.topic_authorization_failed
@@ -136,7 +137,7 @@ def test_librdkafka_reports_an_error(cluster: ThreadedFakeCluster) -> None:
     assert cluster.records("logs") == {0: []}
 
 
-def test_librdkafka_without_acks(cluster: ThreadedFakeCluster) -> None:
+def test_librdkafka_without_acks(cluster: FakeKafka) -> None:
     """acks=0 gets no response, and the record is stored."""
     cluster.add_topic("logs", 1)
     produce(cluster, acks=0)
@@ -657,5 +658,5 @@ async def test_a_reply_that_raises_fails_the_test() -> None:
 
 def test_threaded_wait_times_out() -> None:
     """A request that never comes ends the wait, not the test run."""
-    with ThreadedFakeCluster(brokers=1) as cluster, pytest.raises(TimeoutError):
+    with FakeKafka(brokers=1) as cluster, pytest.raises(TimeoutError):
         cluster.received("Produce", timeout=0.05)

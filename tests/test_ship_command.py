@@ -18,10 +18,10 @@ import pytest
 
 from kiel_logging.journal.directory import SHIPPER, streams_of
 from kiel_logging.journal.locks import holder
+from kiel_logging.testing import FakeKafka
 from kiel_logging.testing.batches import StoredRecord
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.handler.shipped import stored_records
-from tests.support.fake_cluster import ErrorCode
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 WRITER: Final = """
@@ -90,13 +90,13 @@ def write(root: Path, *numbers: int, topic: str = "logs", options: str = "") -> 
     writer.end()
 
 
-def ship(root: Path, cluster: ThreadedFakeCluster, *options: str) -> list[str]:
+def ship(root: Path, cluster: FakeKafka, *options: str) -> list[str]:
     """Return a shipper's command."""
     command = [sys.executable, "-m", "kiel_logging", "ship", "--spool-dir", str(root)]
     return [*command, "--brokers", ",".join(cluster.addresses), *options]
 
 
-def ship_once(root: Path, cluster: ThreadedFakeCluster, *options: str) -> Any:
+def ship_once(root: Path, cluster: FakeKafka, *options: str) -> Any:
     """Send what is there."""
     return subprocess.run(
         ship(root, cluster, "--once", *options),
@@ -108,9 +108,7 @@ def ship_once(root: Path, cluster: ThreadedFakeCluster, *options: str) -> Any:
 
 
 @contextmanager
-def shipping(
-    root: Path, cluster: ThreadedFakeCluster, *options: str
-) -> Iterator[subprocess.Popen[str]]:
+def shipping(root: Path, cluster: FakeKafka, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Have a shipper run in the block."""
     command = ship(root, cluster, *options)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -122,9 +120,9 @@ def shipping(
 
 
 @pytest.fixture
-def cluster() -> Iterator[ThreadedFakeCluster]:
+def cluster() -> Iterator[FakeKafka]:
     """Three brokers and a topic."""
-    with ThreadedFakeCluster(brokers=3) as made:
+    with FakeKafka(brokers=3) as made:
         made.add_topic("logs", 2)
         yield made
         assert made.complaints == []
@@ -144,18 +142,18 @@ def writers(tmp_path: Path) -> Iterator[Callable[..., Writer]]:
         writer.kill()
 
 
-def stored(cluster: ThreadedFakeCluster, topic: str = "logs") -> list[StoredRecord]:
+def stored(cluster: FakeKafka, topic: str = "logs") -> list[StoredRecord]:
     """Return all records of a topic, in order for each partition."""
     return stored_records(cluster, topic)
 
 
-def messages(cluster: ThreadedFakeCluster, topic: str = "logs") -> list[str]:
+def messages(cluster: FakeKafka, topic: str = "logs") -> list[str]:
     """Return the messages of all records of a topic, the handler's own left out."""
     values = [json.loads(record.value or b"") for record in stored(cluster, topic)]
     return [value["message"] for value in values if value["logger"] == "shop"]
 
 
-def stamps(cluster: ThreadedFakeCluster) -> dict[bytes, list[int]]:
+def stamps(cluster: FakeKafka) -> dict[bytes, list[int]]:
     """Return the numbers of each instance, in order for each partition."""
     found: dict[bytes, list[int]] = {}
     for record in stored(cluster):
@@ -176,7 +174,7 @@ def is_empty(root: Path) -> bool:
     return list(root.iterdir()) == []
 
 
-def test_once_sends_what_dead_programs_left(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
+def test_once_sends_what_dead_programs_left(cluster: FakeKafka, tmp_path: Path) -> None:
     """All of it, in order and numbered, and then nothing is left."""
     write(tmp_path, 1, 2, 3)
     write(tmp_path, 4, 5)
@@ -188,7 +186,7 @@ def test_once_sends_what_dead_programs_left(cluster: ThreadedFakeCluster, tmp_pa
 
 
 def test_once_sends_what_living_programs_appended(
-    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer]
+    cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
     """And again what they append later, with the numbers that follow."""
     writer = writers()
@@ -203,7 +201,7 @@ def test_once_sends_what_living_programs_appended(
     assert is_empty(tmp_path)
 
 
-def test_once_says_that_not_all_is_sent(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
+def test_once_says_that_not_all_is_sent(cluster: FakeKafka, tmp_path: Path) -> None:
     """And leaves it on disk."""
     write(tmp_path, 1)
     cluster.call(lambda c: [broker.stop() for broker in c.brokers])
@@ -211,9 +209,7 @@ def test_once_says_that_not_all_is_sent(cluster: ThreadedFakeCluster, tmp_path: 
     assert not is_empty(tmp_path)
 
 
-def test_a_refused_record_is_given_up_and_reported(
-    cluster: ThreadedFakeCluster, tmp_path: Path
-) -> None:
+def test_a_refused_record_is_given_up_and_reported(cluster: FakeKafka, tmp_path: Path) -> None:
     """The exit status says so; those around it are sent."""
     write(tmp_path, 1)
     cluster.call(lambda c: c.produce_error(ErrorCode.invalid_record, 99))
@@ -223,7 +219,7 @@ def test_a_refused_record_is_given_up_and_reported(
 
 
 def test_living_and_dead_writers_are_followed(
-    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer]
+    cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
     """New programs, new topics, new segments, forks; what is empty is removed."""
     with shipping(tmp_path, cluster):
@@ -247,7 +243,7 @@ def test_living_and_dead_writers_are_followed(
 
 
 def test_sigterm_ends_it_soon_with_a_checkpoint(
-    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer]
+    cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
     """The next one repeats nothing that was acknowledged."""
     writer = writers()
@@ -264,7 +260,7 @@ def test_sigterm_ends_it_soon_with_a_checkpoint(
 
 
 def test_a_killed_shipper_is_followed_by_another(
-    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer]
+    cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
     """Repeats have the same numbers; no record is missing or overtakes another."""
     writer = writers()
@@ -284,7 +280,7 @@ def test_a_killed_shipper_is_followed_by_another(
 
 
 def test_two_shippers_share_no_stream(
-    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer]
+    cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
     """One of them has each writer; when it is stopped, the other one continues."""
     with shipping(tmp_path, cluster) as one, shipping(tmp_path, cluster) as other:
@@ -304,7 +300,7 @@ def test_two_shippers_share_no_stream(
 
 
 def test_a_handler_with_a_spool_sends_its_own_records(
-    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer]
+    cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
     """And what dead SpoolHandlers left, if no shipper runs; a shipper sends what it left."""
     write(tmp_path, 1)
@@ -326,7 +322,7 @@ def test_a_handler_with_a_spool_sends_its_own_records(
 
 
 def test_a_rejected_topic_waits_by_itself(
-    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer]
+    cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
     """Other topics are sent meanwhile, and the rejected one when the brokers take it again."""
     cluster.call(lambda c: c.produce_error(ErrorCode.topic_authorization_failed, 1, ("closed", 0)))
@@ -339,7 +335,7 @@ def test_a_rejected_topic_waits_by_itself(
 
 
 def test_a_noisy_writer_holds_up_no_other(
-    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer]
+    cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
     """A record that comes behind a backlog of another stream is sent before the end of that."""
     cluster.call(lambda c: c.set_versions("Produce", 3, 9))  # with the names of topics
@@ -358,9 +354,7 @@ def test_a_noisy_writer_holds_up_no_other(
     assert any("noisy" in topics for topics in sent[first + 1 :])
 
 
-def test_hostile_files_harm_their_own_streams_alone(
-    cluster: ThreadedFakeCluster, tmp_path: Path
-) -> None:
+def test_hostile_files_harm_their_own_streams_alone(cluster: FakeKafka, tmp_path: Path) -> None:
     """Links, pipes, garbage, lengths that lie, names that are no topics, foreign files."""
     write(tmp_path, 1)
     hostile = tmp_path / ("f" * 32)
@@ -383,7 +377,7 @@ def test_hostile_files_harm_their_own_streams_alone(
 
 
 def test_a_chain_is_sealed_by_the_shipper(
-    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer]
+    cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
     """With its own key, whose id is in the record that starts the stream; the shipper reports the
     end of a writer that was killed."""
@@ -410,7 +404,7 @@ def test_a_chain_is_sealed_by_the_shipper(
 
 
 def test_sighup_has_it_read_its_configuration_again(
-    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer]
+    cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
     """A wrong one changes nothing, and is reported."""
     config, root = tmp_path / "client.properties", tmp_path / "spool"
@@ -444,7 +438,7 @@ def test_sighup_has_it_read_its_configuration_again(
 
 @pytest.mark.parametrize("kind", ["port", "socket"])
 def test_figures_and_health(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     tmp_path: Path,
     writers: Callable[..., Writer],
     kind: str,
@@ -493,7 +487,7 @@ def test_figures_and_health(
 
 
 def test_a_table_of_streams(
-    cluster: ThreadedFakeCluster, tmp_path: Path, writers: Callable[..., Writer]
+    cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
     """With the writer of each, each second."""
     writer = writers()
@@ -531,7 +525,7 @@ def test_wrong_options_are_refused(options: list[str], text: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
-def test_a_shipper_of_another_user(cluster: ThreadedFakeCluster) -> None:
+def test_a_shipper_of_another_user(cluster: FakeKafka) -> None:
     """It is in the users' groups, whose directories are theirs, and has what it needs there."""
     import tempfile
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.support.fake_cluster import ErrorCode
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from kiel_logging.testing import FakeKafka
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.support.waiting import until
 from tests.test_ship_command import (
     Writer,
@@ -100,7 +100,7 @@ def stored(*numbers: int, topic: str = "logs") -> dict[str, Any]:
 
 
 @pytest.fixture
-def shipper(cluster: ThreadedFakeCluster, tmp_path: Path) -> Iterator[None]:
+def shipper(cluster: FakeKafka, tmp_path: Path) -> Iterator[None]:
     """A shipper runs."""
     with shipping(tmp_path, cluster):
         yield
@@ -109,7 +109,7 @@ def shipper(cluster: ThreadedFakeCluster, tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("shipper")
 @pytest.mark.parametrize("call", ["block(1, 2, 3)", "asyncio.run(block_on_a_loop(1, 2, 3))"])
 def test_a_block_ends_when_its_records_are_acknowledged(
-    cluster: ThreadedFakeCluster, start: Callable[..., Writer], answers: Answers, call: str
+    cluster: FakeKafka, start: Callable[..., Writer], answers: Answers, call: str
 ) -> None:
     """By Kafka, without a connection and without a thread of the program's own."""
     writer = start()
@@ -122,7 +122,7 @@ def test_a_block_ends_when_its_records_are_acknowledged(
 
 
 def test_a_record_that_is_given_up_is_named_with_the_reason(
-    cluster: ThreadedFakeCluster, tmp_path: Path, start: Callable[..., Writer], answers: Answers
+    cluster: FakeKafka, tmp_path: Path, start: Callable[..., Writer], answers: Answers
 ) -> None:
     """And no other one, whatever is sent with it; also when that shipper is gone."""
     config = tmp_path.parent / f"{tmp_path.name}.properties"
@@ -148,7 +148,7 @@ def test_a_record_that_is_given_up_is_named_with_the_reason(
 
 
 def test_brokers_refuse_for_good(
-    cluster: ThreadedFakeCluster, tmp_path: Path, start: Callable[..., Writer], answers: Answers
+    cluster: FakeKafka, tmp_path: Path, start: Callable[..., Writer], answers: Answers
 ) -> None:
     """The reason is theirs; records of later blocks are not in doubt."""
     cluster.call(lambda c: c.produce_error(ErrorCode.invalid_record, 1))
@@ -163,7 +163,7 @@ def test_brokers_refuse_for_good(
 
 
 def test_without_a_shipper_the_block_says_so(
-    cluster: ThreadedFakeCluster, tmp_path: Path, start: Callable[..., Writer], answers: Answers
+    cluster: FakeKafka, tmp_path: Path, start: Callable[..., Writer], answers: Answers
 ) -> None:
     """When its time is up. The record is on disk, and is sent later."""
     writer = start()
@@ -183,7 +183,7 @@ def test_without_a_shipper_the_block_says_so(
 
 
 def test_a_shipper_that_is_killed_is_followed_by_another(
-    cluster: ThreadedFakeCluster, tmp_path: Path, start: Callable[..., Writer], answers: Answers
+    cluster: FakeKafka, tmp_path: Path, start: Callable[..., Writer], answers: Answers
 ) -> None:
     """The block that waits is acknowledged by that, be its record stored by the first or not."""
     writer = start()
@@ -231,7 +231,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 @pytest.mark.usefixtures("shipper")
 def test_a_handler_that_is_closed_in_the_block(
-    cluster: ThreadedFakeCluster, tmp_path: Path, start: Callable[..., Writer], answers: Answers
+    cluster: FakeKafka, tmp_path: Path, start: Callable[..., Writer], answers: Answers
 ) -> None:
     """As by a dictConfig: the shipper then removes the stream, and the block knows its end."""
     writer = start()
@@ -246,7 +246,7 @@ def test_a_handler_that_is_closed_in_the_block(
 
 
 def test_once_acknowledges_as_well(
-    cluster: ThreadedFakeCluster, tmp_path: Path, start: Callable[..., Writer], answers: Answers
+    cluster: FakeKafka, tmp_path: Path, start: Callable[..., Writer], answers: Answers
 ) -> None:
     """Records are acknowledged by whichever process ships them."""
     writer = start()
@@ -259,7 +259,7 @@ def test_once_acknowledges_as_well(
 
 
 def test_a_record_whose_file_is_damaged_or_removed(
-    cluster: ThreadedFakeCluster, tmp_path: Path, start: Callable[..., Writer], answers: Answers
+    cluster: FakeKafka, tmp_path: Path, start: Callable[..., Writer], answers: Answers
 ) -> None:
     """It is not taken for one that is stored."""
     writer = start()

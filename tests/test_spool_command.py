@@ -32,9 +32,9 @@ from kiel_logging.journal.segments import segment_path
 from kiel_logging.journal.stream import CHECKPOINT, DAMAGED, Checkpoint, Stream
 from kiel_logging.spool_command.command import age, lines, plain, size
 from kiel_logging.spool_command.survey import Backlog
+from kiel_logging.testing import FakeKafka
 from tests.journal.sample import INSTANCE, fill, frame, output, program, said
 from tests.support.stamps import marks
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import PATIENCE, until
 
 NOBODY: Final = "127.0.0.1:1"
@@ -341,7 +341,7 @@ def test_the_handlers_own_records_are_records(spool: Path, command: Command) -> 
 
 def test_what_is_acknowledged_is_not_shown(spool: Path, command: Command) -> None:
     """Though it may be in the file still; the others keep their numbers."""
-    with ThreadedFakeCluster(brokers=1) as cluster:
+    with FakeKafka(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         handler = KafkaHandler(
             cluster.addresses, "logs", spool_dir=spool, spool="always", linger_ms=1,
@@ -375,7 +375,7 @@ def test_numbers_are_those_that_the_brokers_get(
     assert [shown[number + chain] for number in (1, 2, 3, 5, 6, 7)] == list("abcefg")
     (lost,) = (one for one in told.records if "damaged_bytes" in one)
     assert (lost["sequence"], lost["topic"], lost["instance"]) == (4 + chain, "logs", path.name)
-    with ThreadedFakeCluster(brokers=1) as cluster:
+    with FakeKafka(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         options: dict[str, Any] = {"spool_dir": spool, "chain": chain, "linger_ms": 1}
         with closing(KafkaHandler(cluster.addresses, "logs", **options)) as handler:
@@ -425,7 +425,7 @@ def test_numbers_are_known_where_the_shipper_knows_them(
     for one in harm:
         one(stream.path)
     shown = {one["value"]: one["sequence"] for one in command(spool, "--show").records}
-    with ThreadedFakeCluster(brokers=1) as cluster:
+    with FakeKafka(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         options: dict[str, Any] = {"spool_dir": spool, "linger_ms": 1}
         with closing(KafkaHandler(cluster.addresses, "logs", **options)) as handler:
@@ -597,7 +597,7 @@ def test_it_looks_while_others_write_and_send(spool: Path, command: Command) -> 
     The shipper may remove what it has sent while the command reads.
     """
     options: dict[str, Any] = {"spool": "always", "spool_max_bytes": 1024 * 1024, "linger_ms": 1}
-    with ThreadedFakeCluster(brokers=1) as cluster:
+    with FakeKafka(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         with closing(
             KafkaHandler(cluster.addresses, "logs", spool_dir=spool, **options)

@@ -16,10 +16,11 @@ from kiel_logging.check.probe import probe
 from kiel_logging.check.target import Target
 from kiel_logging.config.options import producer_options
 from kiel_logging.handler.options import SpoolOptions
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.testing.replies import HANG_UP
 from kiel_logging.testing.sasl import Sasl
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.support.certificates import Authority
-from tests.support.fake_broker import HANG_UP
-from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 BROKERS = (0, 1, 2)
 WRITE = 1 << 4

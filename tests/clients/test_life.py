@@ -11,8 +11,9 @@ from tornado import gen
 
 from kiel_logging.clients import Producer
 from kiel_logging.errors import NoBrokersAvailable, ProducerClosed
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.quick import QUICK, quick_producer, send_all, values
-from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 
 @pytest.mark.gen_test

@@ -22,8 +22,9 @@ from kiel_logging.errors import (
     ValueTypeError,
 )
 from kiel_logging.records import RecordMetadata
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.quick import quick_producer, send_all, to_partition, values
-from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 NOON = 1_700_000_000_123
 MIDNIGHT = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)

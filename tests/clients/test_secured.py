@@ -27,12 +27,12 @@ from kiel_logging.errors import (
 )
 from kiel_logging.network.cluster import Cluster
 from kiel_logging.network.connection import Connection
+from kiel_logging.testing import FakeKafka
+from kiel_logging.testing.cluster import FakeCluster
 from kiel_logging.testing.sasl import MECHANISMS, Sasl
 from tests.config.test_options import checked
 from tests.network.quick import QUICK, quick_producer, send_all, values
 from tests.support.certificates import Authority
-from tests.support.fake_cluster import FakeCluster
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 SECRET = "s3cr3t-und-geheim"
 WRONG = "wr0ng-und-geheim"
@@ -242,9 +242,9 @@ async def test_brokers_that_are_down_are_asked_more_often() -> None:
 
 
 @pytest.fixture
-def threaded() -> Iterator[ThreadedFakeCluster]:
+def threaded() -> Iterator[FakeKafka]:
     """One broker on a thread, which lets alice in."""
-    with ThreadedFakeCluster(brokers=1) as cluster:
+    with FakeKafka(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         cluster.call(guard)
         yield cluster
@@ -257,13 +257,13 @@ def logger_to(handler: logging.Handler) -> logging.Logger:
     return logger
 
 
-def stored(cluster: ThreadedFakeCluster) -> int:
+def stored(cluster: FakeKafka) -> int:
     """How many records are stored."""
     return cluster.call(lambda c: c.count("logs"))
 
 
 def test_a_handler_recovers_when_the_password_is_put_right(
-    threaded: ThreadedFakeCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    threaded: FakeKafka, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Records of the time in between arrive; the reason is logged, and never the password."""
     path = tmp_path / "password"
@@ -287,7 +287,7 @@ def test_a_handler_recovers_when_the_password_is_put_right(
 
 @pytest.mark.parametrize(("overflow", "last"), [("drop_newest", 9), ("drop_oldest", 24)])
 def test_a_handler_without_a_way_in_keeps_to_its_policy(
-    threaded: ThreadedFakeCluster, tmp_path: Path, overflow: str, last: int
+    threaded: FakeKafka, tmp_path: Path, overflow: str, last: int
 ) -> None:
     """Its buffer has the size it was given; when the password is right, what is in it arrives."""
     path = tmp_path / "password"
@@ -315,9 +315,7 @@ def test_a_handler_without_a_way_in_keeps_to_its_policy(
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-def test_a_handler_from_properties(
-    threaded: ThreadedFakeCluster, tmp_path: Path, mechanism: str
-) -> None:
+def test_a_handler_from_properties(threaded: FakeKafka, tmp_path: Path, mechanism: str) -> None:
     """A client's file is enough, but for what it has no words for."""
     options: dict[str, Any] = {**QUICK}
     lines = [
@@ -338,7 +336,7 @@ def test_a_handler_from_properties(
 
 
 def test_a_token_provider_that_ends_its_thread(
-    threaded: ThreadedFakeCluster, caplog: pytest.LogCaptureFixture
+    threaded: FakeKafka, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`sys.exit()` in it is an error like another: the handler tries again."""
     calls: list[int] = []

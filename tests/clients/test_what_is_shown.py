@@ -19,10 +19,10 @@ import kiel_logging
 from kiel_logging import AuditHandler, KafkaHandler
 from kiel_logging.clients import Producer
 from kiel_logging.errors import BrokerError, ConfigurationError, SpoolError
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.testing.replies import HANG_UP
 from kiel_logging.testing.sasl import MECHANISMS, Sasl
 from tests.network.quick import quick_producer
-from tests.support.fake_broker import HANG_UP
-from tests.support.fake_cluster import FakeCluster
 from tests.support.what_is_shown import all_of, object_of
 
 SECRET = "s3cr3t-und-geheim"

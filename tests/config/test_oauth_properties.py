@@ -19,8 +19,8 @@ from kiel_logging.config.properties import options_from
 from kiel_logging.config.security import ClientCredentials, Token
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.network.token_endpoint import fetch
+from kiel_logging.testing.cluster import FakeCluster
 from kiel_logging.testing.sasl import Sasl
-from tests.support.fake_cluster import FakeCluster
 from tests.support.token_server import TokenServer, token_server
 from tests.support.what_is_shown import all_of
 

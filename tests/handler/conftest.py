@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import QUICK, MakeHandler
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 
 @pytest.fixture
-def cluster() -> Iterator[ThreadedFakeCluster]:
+def cluster() -> Iterator[FakeKafka]:
     """One broker on a thread, with a topic `logs` of one partition."""
-    with ThreadedFakeCluster(brokers=1) as threaded:
+    with FakeKafka(brokers=1) as threaded:
         threaded.add_topic("logs", 1)
         yield threaded
 
@@ -29,7 +29,7 @@ def no_spans(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make_handler(cluster: ThreadedFakeCluster) -> Iterator[MakeHandler]:
+def make_handler(cluster: FakeKafka) -> Iterator[MakeHandler]:
     """Makes handlers for the cluster; they are closed when the test is over."""
     with ExitStack() as handlers:
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from kiel_logging import KafkaHandler, Stats
+from kiel_logging.testing import FakeKafka
 from kiel_logging.testing.batches import StoredRecord
-from tests.support.fake_cluster import ErrorCode
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from kiel_logging.wire.error_codes import ErrorCode
 
 QUICK: Final[dict[str, Any]] = {
     "linger_ms": 1,
@@ -50,29 +50,29 @@ def logger_to(handler: logging.Handler, name: str = "shop.cart") -> logging.Logg
     return logger
 
 
-def stored_records(cluster: ThreadedFakeCluster, topic: str = "logs") -> list[StoredRecord]:
+def stored_records(cluster: FakeKafka, topic: str = "logs") -> list[StoredRecord]:
     """Every record of a topic, in order for each partition; none where there is no topic."""
     if not cluster.call(lambda c: c.count(topic)):
         return []
     return [record for part in cluster.records(topic).values() for record in part]
 
 
-def stored(cluster: ThreadedFakeCluster, topic: str = "logs") -> list[dict[str, Any]]:
+def stored(cluster: FakeKafka, topic: str = "logs") -> list[dict[str, Any]]:
     """Every record of a topic as a consumer of JSON would read it."""
     return [json.loads(record.value or b"") for record in stored_records(cluster, topic)]
 
 
-def messages(cluster: ThreadedFakeCluster, topic: str = "logs") -> list[str]:
+def messages(cluster: FakeKafka, topic: str = "logs") -> list[str]:
     """The message of every record of a topic, but for the summaries of what was lost."""
     return [f["message"] for f in stored(cluster, topic) if f["logger"] != "kiel_logging"]
 
 
-def summaries(cluster: ThreadedFakeCluster, topic: str = "logs") -> list[dict[str, Any]]:
+def summaries(cluster: FakeKafka, topic: str = "logs") -> list[dict[str, Any]]:
     """The records in which the handler reports what a topic lacks."""
     return [fields for fields in stored(cluster, topic) if fields["logger"] == "kiel_logging"]
 
 
-def keys(cluster: ThreadedFakeCluster, topic: str = "logs") -> list[bytes | None]:
+def keys(cluster: FakeKafka, topic: str = "logs") -> list[bytes | None]:
     """The key of every record of a topic."""
     return [record.key for record in stored_records(cluster, topic)]
 
@@ -89,17 +89,17 @@ def outstanding(handler: KafkaHandler) -> int:
     return shipper.outbox.engine.accumulator.outstanding if shipper is not None else 0
 
 
-def stop_broker(cluster: ThreadedFakeCluster) -> None:
+def stop_broker(cluster: FakeKafka) -> None:
     """From now on nothing listens at the broker's port, until `start_broker()`."""
     cluster.on_broker(0, lambda broker: broker.stop())
 
 
-def start_broker(cluster: ThreadedFakeCluster) -> None:
+def start_broker(cluster: FakeKafka) -> None:
     """It listens again, and has what it had."""
     cluster.on_broker(0, lambda broker: broker.start())
 
 
-def refuse_everything(cluster: ThreadedFakeCluster, topic: str | None = None) -> None:
+def refuse_everything(cluster: FakeKafka, topic: str | None = None) -> None:
     """From now on no record (of partition 0 of `topic`) is stored; none is worth a retry."""
     only = None if topic is None else (topic, 0)
     cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=10**6, only=only))

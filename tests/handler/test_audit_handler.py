@@ -18,11 +18,11 @@ from kiel_logging import AuditHandler
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.audit_logger import AuditLogger
 from kiel_logging.proof.chain import Chain
+from kiel_logging.testing import FakeKafka
 from kiel_logging.verify.names import Proof
 from tests.handler.process.child import run_by_hand
 from tests.handler.shipped import QUICK, Collecting, messages, stored
 from tests.support.stamps import audited, events
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 MakeAudit = Callable[..., AuditHandler]
 
@@ -37,7 +37,7 @@ def name() -> Iterator[str]:
 
 
 @pytest.fixture
-def make(cluster: ThreadedFakeCluster, tmp_path: Path, name: str) -> Iterator[MakeAudit]:
+def make(cluster: FakeKafka, tmp_path: Path, name: str) -> Iterator[MakeAudit]:
     """Makes audit handlers for the cluster and the logger."""
     made: list[AuditHandler] = []
 
@@ -65,7 +65,7 @@ def logging_as_it_was() -> Iterator[None]:
 
 
 def test_one_without_a_key_says_so(
-    make: MakeAudit, cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
+    make: MakeAudit, cluster: FakeKafka, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Once, on stderr, and in the record that starts its stream: it proves nothing against people
     who can write to the topic."""
@@ -80,7 +80,7 @@ def test_one_without_a_key_says_so(
 
 
 def test_one_with_a_key_says_which(
-    make: MakeAudit, cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
+    make: MakeAudit, cluster: FakeKafka, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By an id that does not show the key; there is nothing to warn of."""
     key = "0123456789abcdef"
@@ -94,9 +94,7 @@ def test_one_with_a_key_says_which(
     assert (verdict.counts(), verdict.proof) == ({}, Proof.KEY)
 
 
-def test_all_that_is_logged_is_stored_as_a_chain(
-    make: MakeAudit, cluster: ThreadedFakeCluster
-) -> None:
+def test_all_that_is_logged_is_stored_as_a_chain(make: MakeAudit, cluster: FakeKafka) -> None:
     """It begins with a start record and ends with an end record."""
     handler = make()
     handler.logger.info("paid")
@@ -204,7 +202,7 @@ SILENCERS = [
 @pytest.mark.parametrize("silence", SILENCERS, ids=lambda silence: silence.__name__)
 def test_nobody_silences_it(
     make: MakeAudit,
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     silence: Callable[[logging.Logger], None],
     name: str,
 ) -> None:
@@ -226,7 +224,7 @@ def test_nobody_silences_it(
 @pytest.mark.parametrize("silence", SILENCERS[:-2], ids=lambda silence: silence.__name__)
 def test_nobody_silences_its_children(
     make: MakeAudit,
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     silence: Callable[[logging.Logger], None],
     earlier: bool,
     name: str,
@@ -244,7 +242,7 @@ def test_nobody_silences_its_children(
 
 
 def test_a_full_dict_config_does_not_disable_it(
-    cluster: ThreadedFakeCluster, tmp_path: Path, name: str
+    cluster: FakeKafka, tmp_path: Path, name: str
 ) -> None:
     """One entry among the handlers makes the stream; loggers that exist are disabled then."""
     logger = logging.getLogger(name)
@@ -273,7 +271,7 @@ def test_a_full_dict_config_does_not_disable_it(
 
 @pytest.mark.parametrize("disable", [False, True])
 def test_a_later_dict_config_does_not_end_it(
-    make: MakeAudit, cluster: ThreadedFakeCluster, disable: bool
+    make: MakeAudit, cluster: FakeKafka, disable: bool
 ) -> None:
     """Though it closes all handlers that it finds."""
     handler = make()
@@ -287,7 +285,7 @@ def test_a_later_dict_config_does_not_end_it(
 
 
 def test_the_same_dict_config_again_replaces_it(
-    cluster: ThreadedFakeCluster, tmp_path: Path, name: str
+    cluster: FakeKafka, tmp_path: Path, name: str
 ) -> None:
     """One handler has the stream; each record is there once."""
     audit = {
@@ -307,9 +305,7 @@ def test_the_same_dict_config_again_replaces_it(
     assert sorted(messages(cluster)) == ["deed 0", "deed 1", "deed 2"]
 
 
-def test_what_is_logged_while_the_program_ends(
-    cluster: ThreadedFakeCluster, tmp_path: Path
-) -> None:
+def test_what_is_logged_while_the_program_ends(cluster: FakeKafka, tmp_path: Path) -> None:
     """Logging closes it, after the hooks that were registered later than logging."""
     code = f"""
 import atexit, logging.config
@@ -325,7 +321,7 @@ logging.getLogger("audit").info("deed")
     assert stored(cluster)[-1]["function"] == "end"
 
 
-def test_sigterm_delivers_first(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
+def test_sigterm_delivers_first(cluster: FakeKafka, tmp_path: Path) -> None:
     """As a container is stopped."""
     code = f"""
 from kiel_logging import AuditHandler
@@ -351,7 +347,7 @@ def stumble(record: logging.LogRecord) -> bool:
 
 @pytest.mark.parametrize("where", ["logger", "handler"])
 def test_filters_do_not_change_what_it_gets(
-    make: MakeAudit, cluster: ThreadedFakeCluster, where: str
+    make: MakeAudit, cluster: FakeKafka, where: str
 ) -> None:
     """They come after it."""
     handler = make()
@@ -361,7 +357,7 @@ def test_filters_do_not_change_what_it_gets(
     assert messages(cluster) == ["ada deleted everything"]
 
 
-def test_a_filter_that_raises_comes_too_late(make: MakeAudit, cluster: ThreadedFakeCluster) -> None:
+def test_a_filter_that_raises_comes_too_late(make: MakeAudit, cluster: FakeKafka) -> None:
     """Its exception is the program's; the record is stored."""
     handler, other = make(), Collecting()
     handler.logger.addHandler(other)
@@ -372,9 +368,7 @@ def test_a_filter_that_raises_comes_too_late(make: MakeAudit, cluster: ThreadedF
     assert messages(cluster) == ["deed"]
 
 
-def test_it_is_named_among_the_handlers_of_its_logger(
-    make: MakeAudit, cluster: ThreadedFakeCluster
-) -> None:
+def test_it_is_named_among_the_handlers_of_its_logger(make: MakeAudit, cluster: FakeKafka) -> None:
     """Nothing is there twice."""
     handler = make()
     handler.logger.addHandler(handler)
@@ -426,9 +420,7 @@ def test_other_handlers_go_by_the_rules(make: MakeAudit) -> None:
     assert above.messages == ["everywhere", "above only"]
 
 
-def test_a_closed_handler_leaves_an_ordinary_logger(
-    make: MakeAudit, cluster: ThreadedFakeCluster
-) -> None:
+def test_a_closed_handler_leaves_an_ordinary_logger(make: MakeAudit, cluster: FakeKafka) -> None:
     """The level that was set counts again."""
     handler, other = make(), Collecting()
     logger = handler.logger
@@ -445,9 +437,7 @@ def test_a_closed_handler_leaves_an_ordinary_logger(
     assert messages(cluster) == []
 
 
-def test_two_streams_of_one_logger(
-    make: MakeAudit, cluster: ThreadedFakeCluster, tmp_path: Path
-) -> None:
+def test_two_streams_of_one_logger(make: MakeAudit, cluster: FakeKafka, tmp_path: Path) -> None:
     """Each has all of it, until it is closed."""
     cluster.add_topic("copy", 1)
     first = make()
@@ -471,9 +461,7 @@ class Verbose(logging.Logger):
         self.log(5, text)
 
 
-def test_a_logger_class_of_the_program(
-    make: MakeAudit, cluster: ThreadedFakeCluster, name: str
-) -> None:
+def test_a_logger_class_of_the_program(make: MakeAudit, cluster: FakeKafka, name: str) -> None:
     """It still has what it had."""
     manager = logging.Logger.manager
     previous = manager.loggerClass
@@ -494,7 +482,7 @@ def test_a_logger_class_of_the_program(
 
 
 def test_tools_that_replace_call_handlers(
-    make: MakeAudit, cluster: ThreadedFakeCluster, monkeypatch: pytest.MonkeyPatch
+    make: MakeAudit, cluster: FakeKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sentry and others hear what other handlers get; the stream has all, once."""
     handler, other, heard = make(), Collecting(), list[str]()
@@ -520,7 +508,7 @@ def test_no_other_handler(make: MakeAudit, capsys: pytest.CaptureFixture[str]) -
     assert "paid" not in capsys.readouterr().err
 
 
-def test_assert_logs(make: MakeAudit, cluster: ThreadedFakeCluster) -> None:
+def test_assert_logs(make: MakeAudit, cluster: FakeKafka) -> None:
     """unittest's block sees what is logged in it, and leaves the logger as it was."""
     handler, other = make(), Collecting()
     logger = handler.logger

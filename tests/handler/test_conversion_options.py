@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from kiel_logging.handler.record_options import CONVERSION
+from kiel_logging.testing import FakeKafka
 from kiel_logging.testing.batches import StoredRecord
 from tests.handler.shipped import (
     MakeHandler,
@@ -26,7 +27,6 @@ from tests.handler.shipped import (
     stored_records,
 )
 from tests.support.stamps import without_stamp
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 REQUEST = contextvars.ContextVar[str]("REQUEST")
 """As a web framework sets it for each request."""
@@ -74,7 +74,7 @@ EFFECTS: list[tuple[dict[str, Any], Callable[[StoredRecord], Any], Any]] = [
 
 @pytest.mark.parametrize(("options", "read", "expected"), EFFECTS)
 def test_an_option_has_its_effect(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     options: dict[str, Any],
     read: Callable[[StoredRecord], Any],
@@ -95,7 +95,7 @@ def test_every_option_has_an_effect() -> None:
     assert {name for options, _, _ in EFFECTS for name in options} == {*CONVERSION} - {"topic"}
 
 
-def test_options_work_together(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_options_work_together(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A Formatter, context, static fields, a new name, and a field that is hidden."""
     handler = make_handler(
         format="text",
@@ -118,9 +118,7 @@ def test_options_work_together(cluster: ThreadedFakeCluster, make_handler: MakeH
     assert record.key == b"acme"
 
 
-def test_the_context_is_that_of_the_call(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_the_context_is_that_of_the_call(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Tasks take turns on one thread, and each has its own values."""
     handler = make_handler(context={"request": REQUEST})
     logger = logger_to(handler)
@@ -149,9 +147,7 @@ def test_a_format_that_returns_something_else(
     assert "the format returned int" in capsys.readouterr().err
 
 
-def test_what_json_can_not_show_is_named(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_what_json_can_not_show_is_named(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """NaN and infinity become null, a cycle a mark; the record names their places."""
     cycle: list[Any] = []
     cycle.append(cycle)
@@ -168,9 +164,7 @@ def test_what_json_can_not_show_is_named(
 # -- partitions and topics -------------------------------------------------------------------------
 
 
-def test_a_partitioner_takes_the_key(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_partitioner_takes_the_key(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Any callable of key and partitions may choose."""
     cluster.add_topic("spread", 3)
     handler = make_handler(
@@ -186,7 +180,7 @@ def test_a_partitioner_takes_the_key(
 
 
 def test_records_with_the_same_key_stay_together(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """By default the key decides on the partition, so that a key's records stay in order."""
     cluster.add_topic("spread", 5)
@@ -215,7 +209,7 @@ def test_records_with_the_same_key_stay_together(
     ids=["template", "template with an extra", "callable"],
 )
 def test_topics_by_record(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, topic: Any, arrives_in: str
+    cluster: FakeKafka, make_handler: MakeHandler, topic: Any, arrives_in: str
 ) -> None:
     """A topic may depend on the record."""
     handler = make_handler(topic)

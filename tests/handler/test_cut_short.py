@@ -21,12 +21,12 @@ import pytest
 from kiel_logging import KafkaHandler
 from kiel_logging.handler.recursion import is_shipping
 from kiel_logging.journal.local_stream import LocalStream
+from kiel_logging.testing import FakeKafka
+from kiel_logging.testing.cluster import FakeCluster
 from tests.handler.interruption import interrupt
 from tests.handler.shipped import HELD_BACK, Collecting, MakeHandler, logger_to, messages, total
 from tests.record.fast import IN_C
-from tests.support.fake_cluster import FakeCluster
 from tests.support.stamps import audited, harm
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings(
@@ -74,7 +74,7 @@ WITH_CARE = {"key_maker": lambda fields: fields["level"]}
 @pytest.mark.parametrize(("options", "least"), [({}, 0), (WITH_CARE, 20)], ids=["short", "long"])
 @pytest.mark.parametrize("overflow", ["drop_newest", "drop_lowest"])
 def test_a_call_cut_short_costs_no_other(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     overflow: str,
     options: dict[str, Any],
@@ -101,7 +101,7 @@ def test_a_call_cut_short_costs_no_other(
 
 
 def test_a_record_that_is_dropped_and_a_call_cut_short(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Nor does it harm those after it that the handler can't convert this one."""
     handler = make_handler(key_maker=lambda fields: fields.get("key", "k"), on_error=print)
@@ -138,7 +138,7 @@ def spooled(
 
 @pytest.mark.parametrize("how", [TimeLimit, TimeoutError], ids=lambda how: how.__name__)
 def test_a_chain_and_a_call_cut_short(
-    cluster: ThreadedFakeCluster, spooled: Spooled, tmp_path: Path, how: type[BaseException]
+    cluster: FakeKafka, spooled: Spooled, tmp_path: Path, how: type[BaseException]
 ) -> None:
     """A stream doesn't lack anything unreported either, and says nothing twice."""
 
@@ -167,7 +167,7 @@ def test_a_chain_and_a_call_cut_short(
 
 
 def test_a_chain_and_signals_that_raise_again(
-    cluster: ThreadedFakeCluster, spooled: Spooled, tmp_path: Path
+    cluster: FakeKafka, spooled: Spooled, tmp_path: Path
 ) -> None:
     """Also while a call cleans up behind the exception of the signal before. Numbers are given
     where records are read, so none can be without its record."""
@@ -201,7 +201,7 @@ def test_a_chain_and_signals_that_raise_again(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_whoever_waits_on_top_of_a_call(cluster: ThreadedFakeCluster, spooled: Spooled) -> None:
+def test_whoever_waits_on_top_of_a_call(cluster: FakeKafka, spooled: Spooled) -> None:
     """A signal handler that flushes, and takes receipts, is not kept from it by what is beneath."""
     handler = spooled.handler
     logger = logger_to(handler)
@@ -246,7 +246,7 @@ def test_a_full_buffer_and_a_call_cut_short(make_handler: MakeHandler, overflow:
 
 @pytest.mark.parametrize(("options", "least"), [({}, 20), (WITH_CARE, 50)], ids=["short", "long"])
 def test_the_first_call_cut_short(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, options: dict[str, Any], least: int
+    cluster: FakeKafka, make_handler: MakeHandler, options: dict[str, Any], least: int
 ) -> None:
     """It starts the thread, or the next call does; flush() is not what it takes."""
 
@@ -264,7 +264,7 @@ def test_the_first_call_cut_short(
 
 @pytest.mark.parametrize("late", [False, True], ids=["", "runs late"])
 def test_a_call_cut_short_when_the_thread_has_begun(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

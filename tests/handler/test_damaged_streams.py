@@ -18,9 +18,9 @@ from kiel_logging import KafkaHandler
 from kiel_logging.journal import directory
 from kiel_logging.journal.frames import MAGIC
 from kiel_logging.journal.stream import CHECKPOINT, DAMAGED
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import MakeHandler, logger_to, messages, start_broker, stop_broker
 from tests.support.stamps import audited, marks
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 SEGMENT: Final = 4096
 """Bytes, about: eight records."""
@@ -51,7 +51,7 @@ def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stream(cluster: ThreadedFakeCluster, spool: Path, chain: bool) -> Path:
+def stream(cluster: FakeKafka, spool: Path, chain: bool) -> Path:
     """A stream of several segments, whose writer is gone; the brokers come back."""
     stop_broker(cluster)
     handler = KafkaHandler(
@@ -96,17 +96,17 @@ def send(make_handler: MakeHandler, spool: Path, chain: bool) -> KafkaHandler:
     return handler
 
 
-def numbers(cluster: ThreadedFakeCluster) -> list[int]:
+def numbers(cluster: FakeKafka) -> list[int]:
     """Those of the topic."""
     return [int(text) for text in messages(cluster)]
 
 
-def failures(cluster: ThreadedFakeCluster) -> tuple[str, ...]:
+def failures(cluster: FakeKafka) -> tuple[str, ...]:
     """Findings that speak against the topic."""
     return audited(cluster.records("logs")).failures(strict=False)
 
 
-def instances(cluster: ThreadedFakeCluster) -> Counter[str]:
+def instances(cluster: FakeKafka) -> Counter[str]:
     """How many records each instance has."""
     records = [one for part in cluster.records("logs").values() for one in part]
     numbered = [(marks(one)["instance"], marks(one)["sequence"]) for one in records]
@@ -115,7 +115,7 @@ def instances(cluster: ThreadedFakeCluster) -> Counter[str]:
 
 
 def test_a_last_segment_cut_short(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     stream: Path,
@@ -133,7 +133,7 @@ def test_a_last_segment_cut_short(
 
 
 def test_a_segment_cut_short(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     stream: Path,
@@ -153,7 +153,7 @@ def test_a_segment_cut_short(
 
 
 def test_a_flipped_bit(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     stream: Path,
@@ -176,7 +176,7 @@ def test_a_flipped_bit(
 
 
 def test_a_removed_segment(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     stream: Path,
@@ -198,7 +198,7 @@ def test_a_removed_segment(
 
 
 def test_a_removed_checkpoint(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     stream: Path,
@@ -217,7 +217,7 @@ def test_a_removed_checkpoint(
 
 
 def test_a_removed_checkpoint_of_a_stream_that_was_sent_in_part(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     stream: Path,
@@ -241,7 +241,7 @@ def test_a_removed_checkpoint_of_a_stream_that_was_sent_in_part(
 
 
 def test_numbers_that_are_unknown_stay_unknown(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, stream: Path, chain: bool
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, stream: Path, chain: bool
 ) -> None:
     """A process that is killed while it sends such a stream leaves it to yet another instance."""
     segments(stream)[0].unlink()
@@ -263,7 +263,7 @@ def test_numbers_that_are_unknown_stay_unknown(
 
 
 def test_a_directory_of_another_version_without_an_owner(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     stream: Path,

@@ -9,9 +9,9 @@ from typing import Any, Final
 import pytest
 
 from kiel_logging.errors import NotAcknowledged, TopicAuthorizationFailed, UnknownTopic
+from kiel_logging.testing import FakeKafka
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.handler.shipped import Collecting, MakeHandler, logger_to, messages, outstanding, total
-from tests.support.fake_cluster import ErrorCode
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 FOREVER: Final = 10**6
@@ -19,7 +19,7 @@ IMPATIENT: Final[dict[str, Any]] = {"close_timeout_ms": 200}
 
 
 @pytest.fixture(autouse=True)
-def two_topics(cluster: ThreadedFakeCluster) -> None:
+def two_topics(cluster: FakeKafka) -> None:
     """They are called good and bad."""
     cluster.add_topic("good", 1)
     cluster.add_topic("bad", 1)
@@ -43,13 +43,13 @@ def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
     wait_for(monkeypatch, 0.01, 0.05)
 
 
-def forbid(cluster: ThreadedFakeCluster, topic: str = "bad") -> None:
+def forbid(cluster: FakeKafka, topic: str = "bad") -> None:
     """No record may be written to it, until `allow()`."""
     code = ErrorCode.topic_authorization_failed
     cluster.call(lambda c: c.produce_error(code, times=FOREVER, only=(topic, 0)))
 
 
-def allow(cluster: ThreadedFakeCluster) -> None:
+def allow(cluster: FakeKafka) -> None:
     """Every record may be written to all topics."""
     cluster.on_broker(0, lambda broker: broker.node.produce_faults.clear())
 
@@ -61,14 +61,14 @@ def log(handler: logging.Handler, topic: str, *numbers: int) -> None:
         logger.info("%d", number, extra={"area": topic})
 
 
-def numbers(cluster: ThreadedFakeCluster, topic: str) -> list[int]:
+def numbers(cluster: FakeKafka, topic: str) -> list[int]:
     """Those that arrived."""
     return [int(text) for text in messages(cluster, topic)]
 
 
 @pytest.mark.usefixtures("soon_again")
 def test_a_rejected_topic_waits_and_arrives_in_order(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Nothing of it fails; the other topic does not wait for it."""
     forbid(cluster)
@@ -92,9 +92,7 @@ def test_a_rejected_topic_waits_and_arrives_in_order(
 
 
 @pytest.mark.usefixtures("soon_again")
-def test_a_topic_that_does_not_exist_waits(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_topic_that_does_not_exist_waits(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Until it is created; the other topic continues."""
     cluster.call(lambda c: setattr(c.state, "auto_create", False))
     errors: list[tuple[type[Exception], int]] = []
@@ -116,7 +114,7 @@ def test_a_topic_that_does_not_exist_waits(
 
 @pytest.mark.usefixtures("soon_again")
 def test_a_topic_s_trouble_is_reported_now_and_then(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, caplog: pytest.LogCaptureFixture
+    cluster: FakeKafka, make_handler: MakeHandler, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However often it is rejected, once a minute; other topics' trouble besides."""
     forbid(cluster, "good")
@@ -136,7 +134,7 @@ def test_a_topic_s_trouble_is_reported_now_and_then(
 
 @pytest.mark.usefixtures("never_again")
 def test_records_that_wait_end_with_the_handler(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """They count as failed, and the fallback has them."""
     forbid(cluster)
@@ -159,9 +157,7 @@ def test_records_that_wait_end_with_the_handler(
 
 
 @pytest.mark.usefixtures("never_again")
-def test_receipts_tell_why_a_record_waits(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_receipts_tell_why_a_record_waits(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """The rejected one, and one that comes later: the reason, and that it is not lost."""
     forbid(cluster)
     errors: list[Exception] = []

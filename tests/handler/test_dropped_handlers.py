@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler
+from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import STRICT, run_by_hand
 from tests.handler.shipped import QUICK, Collecting, fail, logger_to, messages
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 MODES = pytest.mark.parametrize("mode", [None, "overflow", "always"])
 
@@ -29,9 +29,7 @@ def loop_threads() -> set[threading.Thread]:
 
 
 @MODES
-def test_a_handler_that_is_dropped(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None
-) -> None:
+def test_a_handler_that_is_dropped(cluster: FakeKafka, tmp_path: Path, mode: str | None) -> None:
     """Its records are delivered, its thread ends, and it is freed, whatever options it had."""
     before = loop_threads()
     handler = KafkaHandler(
@@ -53,7 +51,7 @@ def test_a_handler_that_is_dropped(
     assert messages(cluster) == ["x"]
 
 
-def test_a_handler_that_was_never_used(cluster: ThreadedFakeCluster) -> None:
+def test_a_handler_that_was_never_used(cluster: FakeKafka) -> None:
     """Starts no thread to end."""
     before = threading.enumerate()
     reference = weakref.ref(KafkaHandler(cluster.addresses, "logs", **QUICK))
@@ -62,7 +60,7 @@ def test_a_handler_that_was_never_used(cluster: ThreadedFakeCluster) -> None:
     assert threading.enumerate() == before
 
 
-def test_one_that_is_dropped_when_the_program_ends(cluster: ThreadedFakeCluster) -> None:
+def test_one_that_is_dropped_when_the_program_ends(cluster: FakeKafka) -> None:
     """The end waits for what it has."""
     code = """
 import gc

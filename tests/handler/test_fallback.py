@@ -15,6 +15,7 @@ from kiel_logging import KafkaHandler
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.fallback import Fallback, fallback_target, handler_named
 from kiel_logging.handler.internal_log import InternalLog
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import (
     HELD_BACK,
     QUICK,
@@ -26,7 +27,6 @@ from tests.handler.shipped import (
     refuse_everything,
     stop_broker,
 )
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_what_overflows(make_handler: MakeHandler, overflow: str, overflown: lis
     assert handler.stats().fallback == 2
 
 
-def test_what_the_broker_refuses(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_what_the_broker_refuses(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Records that the producer gives up come back as the LogRecords that they were."""
     refuse_everything(cluster)
     fallback = Collecting()
@@ -97,7 +97,7 @@ def test_what_the_broker_refuses(cluster: ThreadedFakeCluster, make_handler: Mak
     assert (handler.stats().failed, handler.stats().fallback) == (1, 1)
 
 
-def test_what_close_gives_up(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_what_close_gives_up(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """With the broker away all that is buffered goes to the fallback, in no time, once."""
     stop_broker(cluster)
     fallback = Collecting()
@@ -111,7 +111,7 @@ def test_what_close_gives_up(cluster: ThreadedFakeCluster, make_handler: MakeHan
 
 
 def test_what_arrives_is_not_for_the_fallback(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Each record goes to one of the two."""
     fallback = Collecting()
@@ -159,7 +159,7 @@ def test_what_the_fallback_did_not_want_is_not_counted(make_handler: MakeHandler
 
 def test_another_kafka_handler(make_handler: MakeHandler) -> None:
     """The records of a cluster that is away go to another one."""
-    with ThreadedFakeCluster(brokers=1) as other:
+    with FakeKafka(brokers=1) as other:
         other.add_topic("rescued", 1)
         with closing(KafkaHandler(other.addresses, "rescued", **QUICK)) as second:
             first = make_handler(fallback=second, serializer=fail)
@@ -170,11 +170,11 @@ def test_another_kafka_handler(make_handler: MakeHandler) -> None:
 
 
 def test_another_kafka_handler_from_the_loop_thread(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """One ships what the other gives up on its loop thread: that is no recursion."""
     stop_broker(cluster)
-    with ThreadedFakeCluster(brokers=1) as other:
+    with FakeKafka(brokers=1) as other:
         other.add_topic("rescued", 1)
         with closing(KafkaHandler(other.addresses, "rescued", **QUICK)) as second:
             first = make_handler(fallback=second, close_timeout_ms=20)
@@ -206,7 +206,7 @@ def test_a_fallback_that_raises(
 
 
 def test_a_fallback_that_raises_on_the_loop_thread(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The loop thread continues."""
 

@@ -19,10 +19,10 @@ from kiel_logging import KafkaHandler
 from kiel_logging.handler.buffer import OVERFLOW
 from kiel_logging.handler.recursion import as_shipping
 from kiel_logging.record.item import Item
+from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import HELD_BACK, MakeHandler, logger_to, messages, stored
 from tests.record.fast import needs_c
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 pytestmark = needs_c
@@ -72,7 +72,7 @@ def test_handle_returns_what_logging_returns(handler: KafkaHandler, extra: dict[
     assert handler.handle(record) is (record if sys.version_info >= (3, 12) else True)
 
 
-def test_all_arrive_in_order(make_handler: MakeHandler, cluster: ThreadedFakeCluster) -> None:
+def test_all_arrive_in_order(make_handler: MakeHandler, cluster: FakeKafka) -> None:
     """Records that need care keep their place between the others."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -296,7 +296,7 @@ class WithFormat(KafkaHandler):
     ],
 )
 def test_a_subclass_has_its_own_way(
-    cluster: ThreadedFakeCluster, kind: type[KafkaHandler], expected: list[str], fast: bool
+    cluster: FakeKafka, kind: type[KafkaHandler], expected: list[str], fast: bool
 ) -> None:
     """Its overrides are called, and cost no record the fast way but a ``format()``."""
     handler = kind(cluster.addresses, "logs", **HELD_BACK)
@@ -307,7 +307,7 @@ def test_a_subclass_has_its_own_way(
     handler.close()
 
 
-def test_the_format_of_a_subclass_makes_texts_too(cluster: ThreadedFakeCluster) -> None:
+def test_the_format_of_a_subclass_makes_texts_too(cluster: FakeKafka) -> None:
     """With ``format="text"`` its result is the value."""
     handler = WithFormat(cluster.addresses, "logs", format="text", **HELD_BACK)
     logger_to(handler).info("x")
@@ -346,7 +346,7 @@ def collected() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("collected")
-def test_a_handler_without_references_goes(cluster: ThreadedFakeCluster) -> None:
+def test_a_handler_without_references_goes(cluster: FakeKafka) -> None:
     """The garbage collector finds cycles through compiled code."""
     handler = KafkaHandler(cluster.addresses, "logs")
     handler.close()
@@ -356,7 +356,7 @@ def test_a_handler_without_references_goes(cluster: ThreadedFakeCluster) -> None
     assert gone() is None
 
 
-def test_a_forked_child_has_its_own(cluster: ThreadedFakeCluster) -> None:
+def test_a_forked_child_has_its_own(cluster: FakeKafka) -> None:
     """Its records go into its own buffer, from compiled code as well."""
     code = """
 handler = make(linger_ms=60_000)
@@ -478,7 +478,7 @@ def test_a_record_without_a_dict(handler: KafkaHandler) -> None:
     assert handler.stats().emitted == 1
 
 
-def test_a_factory_of_the_program(cluster: ThreadedFakeCluster) -> None:
+def test_a_factory_of_the_program(cluster: FakeKafka) -> None:
     """Its attributes are extras, even if it was set before the package was imported."""
     before = """
 import logging

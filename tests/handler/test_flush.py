@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from kiel_logging import KafkaHandler
+from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import (
     HELD_BACK,
@@ -22,22 +23,21 @@ from tests.handler.shipped import (
     stop_broker,
     total,
 )
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 SHORT: Final = 0.05
 LONG: Final = 60.0
 
 
-def nothing(cluster: ThreadedFakeCluster) -> None:
+def nothing(cluster: FakeKafka) -> None:
     """Hold up no delivery."""
 
 
-def stall(cluster: ThreadedFakeCluster) -> None:
+def stall(cluster: FakeKafka) -> None:
     """Have the broker take requests and not answer them."""
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
 
 
-def resume(cluster: ThreadedFakeCluster) -> None:
+def resume(cluster: FakeKafka) -> None:
     """Have the broker answer."""
     cluster.on_broker(0, lambda broker: broker.resume())
 
@@ -46,8 +46,8 @@ class Case(NamedTuple):
     """Ten records of which some are left, and none once it is over."""
 
     left: int
-    begin: Callable[[ThreadedFakeCluster], None]
-    end: Callable[[ThreadedFakeCluster], None]
+    begin: Callable[[FakeKafka], None]
+    end: Callable[[FakeKafka], None]
     options: dict[str, Any] = {}  # noqa: RUF012 # it is never changed
 
 
@@ -65,7 +65,7 @@ CASES: Final = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_flush_counts_what_is_left(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, case: str
+    cluster: FakeKafka, make_handler: MakeHandler, case: str
 ) -> None:
     """It returns the number of records that are left, and 0 once nothing is in the way."""
     left, begin, end, options = CASES[case]
@@ -101,7 +101,7 @@ def test_a_flush_ends_although_the_loop_thread_is_held_up(make_handler: MakeHand
 
 
 def test_a_flush_ends_where_no_thread_can_ship(
-    cluster: ThreadedFakeCluster, monkeypatch: pytest.MonkeyPatch
+    cluster: FakeKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No thread can be started, and this one runs another loop."""
 
@@ -121,7 +121,7 @@ def test_a_flush_ends_where_no_thread_can_ship(
 
 
 def test_later_records_belong_to_another_flush(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """A flush ends when the records before it are delivered, though threads never stop logging."""
     handler = make_handler(batch_size=5, buffer_records=500, overflow="block")
@@ -162,7 +162,7 @@ say(ended=not flushing.is_alive())
 
 
 @pytest.mark.programs
-def test_a_flush_that_a_close_overtakes_ends_with_it(cluster: ThreadedFakeCluster) -> None:
+def test_a_flush_that_a_close_overtakes_ends_with_it(cluster: FakeKafka) -> None:
     """It must not wait out its timeout: the loop is stopped before it begins the flush."""
     program = run_by_hand(HELD_AT_ITS_END, brokers=cluster.addresses, close_timeout_ms=100)
     assert said(program) == {"ended": True}

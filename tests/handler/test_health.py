@@ -14,9 +14,9 @@ import pytest
 from kiel_logging import KafkaHandler, SpoolHandler
 from kiel_logging.handler.health import RECENT, Health, Signs, health_of
 from kiel_logging.handler.ledger import Trouble
+from kiel_logging.testing import FakeKafka
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.handler.shipped import HELD_BACK, MakeHandler, start_broker, stop_broker
-from tests.support.fake_cluster import ErrorCode
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 TROUBLE = Trouble(subject="topic 'logs'", kind="X", error="a reason: advice", since=0.0, records=2)
@@ -72,9 +72,7 @@ FINE = Health(status="ok", reasons=(), oldest=None)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_brokers_that_are_away_for_a_while(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_brokers_that_are_away_for_a_while(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """The handler is degraded while its records wait, and well again when all are delivered."""
     handler = make_handler(retry_backoff_max_ms=20)
     assert handler.health() == FINE
@@ -103,7 +101,7 @@ def test_the_oldest_record_in_the_buffer(make_handler: MakeHandler, overflow: st
 
 
 def test_a_topic_whose_partitions_are_not_known(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Its records are held, and count."""
     cluster.on_broker(0, lambda broker: broker.stall("Metadata"))
@@ -118,7 +116,7 @@ def test_a_topic_whose_partitions_are_not_known(
     assert handler.health() == FINE
 
 
-def test_a_full_buffer(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_a_full_buffer(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """The next record would be dropped; for a minute after a drop the handler is failing."""
     stop_broker(cluster)
     handler = make_handler(buffer_records=2, close_timeout_ms=20, **HELD_BACK)
@@ -131,9 +129,7 @@ def test_a_full_buffer(cluster: ThreadedFakeCluster, make_handler: MakeHandler) 
     assert [one[:12] for one in health.reasons[:2]] == ["the buffer i", "records were"]
 
 
-def test_records_that_the_brokers_refuse(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_records_that_the_brokers_refuse(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """They are lost, and the handler is failing for a minute, though all others arrive."""
     cluster.call(lambda c: c.produce_error(ErrorCode.invalid_record))
     handler = make_handler()
@@ -149,7 +145,7 @@ def test_records_that_the_brokers_refuse(
 
 @pytest.mark.parametrize("spool", ["always", "overflow"])
 def test_records_on_disk(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, spool: str
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, spool: str
 ) -> None:
     """They count like those in memory; also those that a handler before it left."""
     stop_broker(cluster)

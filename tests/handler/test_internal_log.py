@@ -15,8 +15,8 @@ from kiel_logging.diagnostics import MOST, report
 from kiel_logging.handler import internal_log
 from kiel_logging.handler.internal_log import MOST_DIVERTED, PERIOD, InternalLog, write_to_stderr
 from kiel_logging.handler.recursion import as_shipping
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import Collecting, MakeHandler, fail, logger_to
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 
 class Clock:
@@ -330,7 +330,7 @@ def test_a_diverted_record_keeps_its_traceback(capsys: pytest.CaptureFixture[str
 
 
 def test_a_record_that_several_handlers_get(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is written to stderr once, however many handlers are on the logger's way, and counted by
     each."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler, Stats
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import (
     QUICK,
     Collecting,
@@ -24,12 +25,11 @@ from tests.handler.shipped import (
     summaries,
     total,
 )
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 # -- what arrives -------------------------------------------------------------------------------
 
 
-def test_records_arrive_in_order(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_records_arrive_in_order(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Records are stored once, in the order of the calls."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -39,7 +39,7 @@ def test_records_arrive_in_order(cluster: ThreadedFakeCluster, make_handler: Mak
     assert messages(cluster) == [f"record {number}" for number in range(500)]
 
 
-def test_the_fields_of_a_record(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_the_fields_of_a_record(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A consumer finds what the LogRecord knew, the extras beside it."""
     handler = make_handler()
     logger_to(handler).warning("sold %s", "tea", extra={"user": {"id": 7}, "price": 2.5})
@@ -59,9 +59,7 @@ def test_the_fields_of_a_record(cluster: ThreadedFakeCluster, make_handler: Make
     assert {"time", "line", "path", "process", "process_name", "thread", "host"} <= fields.keys()
 
 
-def test_the_timestamp_is_when_it_was_logged(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_the_timestamp_is_when_it_was_logged(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Not when it was sent."""
     handler = make_handler()
     record = logging.makeLogRecord({"msg": "old", "created": 1_600_000_000.25})
@@ -71,7 +69,7 @@ def test_the_timestamp_is_when_it_was_logged(
 
 
 def test_what_is_logged_later_changes_nothing(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Arguments and extras are made bytes of while the caller logs, not when they are sent."""
     handler = make_handler(linger_ms=60_000)
@@ -83,9 +81,7 @@ def test_what_is_logged_later_changes_nothing(
     assert (fields["message"], fields["cart"]) == ("cart ['tea']", ["tea"])
 
 
-def test_a_filter_may_replace_the_record(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_filter_may_replace_the_record(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """As Python 3.12 allows; before, what a filter returns only counts as yes."""
     handler = make_handler()
     replacement = logging.makeLogRecord({"msg": "replaced"})
@@ -98,9 +94,7 @@ def test_a_filter_may_replace_the_record(
     assert messages(cluster) == [plain.stream.getvalue().strip()]
 
 
-def test_the_record_is_left_as_it_was(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_the_record_is_left_as_it_was(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Other handlers get the same LogRecord: it must not change."""
     handler = make_handler(key_field="user")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -120,9 +114,7 @@ def test_the_record_is_left_as_it_was(
 # -- without a broker ---------------------------------------------------------------------------
 
 
-def test_records_wait_for_the_broker(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_records_wait_for_the_broker(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Making the handler does not need Kafka: what was logged meanwhile arrives later, in order."""
     stop_broker(cluster)
     handler = make_handler()
@@ -136,9 +128,7 @@ def test_records_wait_for_the_broker(
     assert messages(cluster) == [str(number) for number in range(21)]
 
 
-def test_a_broker_that_goes_and_comes_back(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_broker_that_goes_and_comes_back(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Nothing is lost or repeated over an outage."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -165,7 +155,7 @@ def test_a_broker_that_goes_and_comes_back(
     ],
 )
 def test_what_the_users_code_does_wrong(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     capsys: pytest.CaptureFixture[str],
     options: dict[str, Any],
@@ -207,7 +197,7 @@ def test_logging_s_own_report_can_be_printed(
 
 
 def test_raise_exceptions_off(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -221,7 +211,7 @@ def test_raise_exceptions_off(
 
 
 def test_arguments_that_do_not_fit_the_message(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """The record arrives all the same, and shows what was wrong."""
     handler = make_handler()
@@ -230,9 +220,7 @@ def test_arguments_that_do_not_fit_the_message(
     assert "%d items" in messages(cluster)[0]
 
 
-def test_a_record_that_is_too_large(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_record_that_is_too_large(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """It is cut to what a request may take, and says so; nothing is lost over its size."""
     handler = make_handler(max_request_size=4096)
     logger = logger_to(handler)
@@ -249,7 +237,7 @@ def test_a_record_that_is_too_large(
 
 
 def test_a_value_of_the_users_that_is_too_large(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """A serializer's value is not cut: the record fails, those around it arrive."""
     handler = make_handler(
@@ -264,7 +252,7 @@ def test_a_value_of_the_users_that_is_too_large(
     assert (handler.stats().failed, handler.stats().fallback) == (1, 1)
 
 
-def test_a_partitioner_that_raises(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_a_partitioner_that_raises(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Its records fail and are counted; the loop thread continues."""
 
     def choose(key: Any, partitions: Any) -> Any:
@@ -281,7 +269,7 @@ def test_a_partitioner_that_raises(cluster: ThreadedFakeCluster, make_handler: M
 
 
 def test_records_that_the_broker_refuses(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, caplog: pytest.LogCaptureFixture
+    cluster: FakeKafka, make_handler: MakeHandler, caplog: pytest.LogCaptureFixture
 ) -> None:
     """They count as failed, and the reason is logged on our own logger."""
     refuse_everything(cluster)
@@ -297,9 +285,7 @@ def test_records_that_the_broker_refuses(
 # -- flush, close, stats ------------------------------------------------------------------------
 
 
-def test_flush_ends_with_its_timeout(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_flush_ends_with_its_timeout(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """It returns how many records are undelivered; they are delivered later."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -312,9 +298,7 @@ def test_flush_ends_with_its_timeout(
     assert messages(cluster) == ["0", "1", "2"]
 
 
-def test_flush_does_not_wait_for_the_linger(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_flush_does_not_wait_for_the_linger(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Buffered records are sent at once."""
     handler = make_handler(linger_ms=20_000)
     logger_to(handler).info("x")
@@ -323,7 +307,7 @@ def test_flush_does_not_wait_for_the_linger(
 
 
 def test_a_full_batch_does_not_wait_for_the_linger(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """batch_size records are worth sending at once."""
     handler = make_handler(linger_ms=20_000, batch_size=10)
@@ -333,7 +317,7 @@ def test_a_full_batch_does_not_wait_for_the_linger(
     assert len(messages(cluster)) == 10
 
 
-def test_close_delivers_what_is_buffered(cluster: ThreadedFakeCluster) -> None:
+def test_close_delivers_what_is_buffered(cluster: FakeKafka) -> None:
     """Nothing that was logged before is lost, and nothing is written to stderr."""
     handler = KafkaHandler(cluster.addresses, "logs", linger_ms=20_000)
     logger_to(handler).info("x")
@@ -342,7 +326,7 @@ def test_close_delivers_what_is_buffered(cluster: ThreadedFakeCluster) -> None:
     cluster.wait(lambda c: c.until(lambda: c.brokers[0].open_connections == 0))
 
 
-def test_close_twice(cluster: ThreadedFakeCluster) -> None:
+def test_close_twice(cluster: FakeKafka) -> None:
     """The second time there is nothing to do; flush() has nothing to do either."""
     handler = KafkaHandler(cluster.addresses, "logs", **QUICK)
     logger_to(handler).info("x")
@@ -353,7 +337,7 @@ def test_close_twice(cluster: ThreadedFakeCluster) -> None:
     assert handler.stats() == before
 
 
-def test_a_handler_that_was_never_used_needs_no_thread(cluster: ThreadedFakeCluster) -> None:
+def test_a_handler_that_was_never_used_needs_no_thread(cluster: FakeKafka) -> None:
     """The thread and the connections come with the first record; flush() and close() need none."""
     before = threading.active_count()
     handler = KafkaHandler(cluster.addresses, "logs", **QUICK)
@@ -363,9 +347,7 @@ def test_a_handler_that_was_never_used_needs_no_thread(cluster: ThreadedFakeClus
     assert cluster.requests() == []
 
 
-def test_close_tells_what_is_lost(
-    cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_close_tells_what_is_lost(cluster: FakeKafka, capsys: pytest.CaptureFixture[str]) -> None:
     """Records that are undelivered in time are reported on stderr, and counted."""
     stop_broker(cluster)
     handler = KafkaHandler(cluster.addresses, "logs", **{**QUICK, "close_timeout_ms": 30})
@@ -378,7 +360,7 @@ def test_close_tells_what_is_lost(
 
 
 def test_logging_shutdown_while_others_log(
-    cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Records that come while logging.shutdown() flushes are delivered by its close()."""
     handler = KafkaHandler(cluster.addresses, "logs", linger_ms=20_000)
@@ -397,7 +379,7 @@ def test_logging_shutdown_while_others_log(
 
 
 def test_the_ledger_holds_whenever_it_is_read(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
+    cluster: FakeKafka, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While eight threads log, every record is counted once, in one place."""
     monkeypatch.setattr(logging, "raiseExceptions", False)
@@ -434,7 +416,7 @@ def test_the_ledger_holds_whenever_it_is_read(
     assert final.delivered == cluster.call(lambda c: c.count("logs"))
 
 
-def test_threads_keep_their_order(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_threads_keep_their_order(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Eight threads log at once; the records of each arrive once and in its order."""
     cluster.add_topic("spread", 3)
     handler = make_handler("spread", key_field="thread_name", batch_size=20)
@@ -456,9 +438,7 @@ def test_threads_keep_their_order(cluster: ThreadedFakeCluster, make_handler: Ma
     assert arrived == {f"worker-{n}": [str(m) for m in range(100)] for n in range(8)}
 
 
-def test_two_handlers_on_one_logger(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_two_handlers_on_one_logger(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Each has its own thread, topic and level."""
     everything, errors = make_handler("logs"), make_handler("errors", level="ERROR")
     logger = logger_to(everything)
@@ -469,7 +449,7 @@ def test_two_handlers_on_one_logger(
     assert (messages(cluster), messages(cluster, "errors")) == (["fine", "broken"], ["broken"])
 
 
-def test_repr_tells_the_state(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_repr_tells_the_state(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A debugger shows the state of a handler as it is."""
     stop_broker(cluster)
     handler = make_handler(level="INFO", buffer_records=1, close_timeout_ms=20)
@@ -492,7 +472,7 @@ def test_repr_tells_the_state(cluster: ThreadedFakeCluster, make_handler: MakeHa
     )
 
 
-def test_stats_are_numbers(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_stats_are_numbers(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Every field is shown, the bytes that wait included, and all are zero at first."""
     handler = make_handler(linger_ms=60_000)
     assert repr(handler.stats()) == (
@@ -506,7 +486,7 @@ def test_stats_are_numbers(cluster: ThreadedFakeCluster, make_handler: MakeHandl
     assert (handler.stats().delivered, handler.stats().memory) == (1, 0)
 
 
-def test_records_in_flight(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_records_in_flight(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Records that are sent and not acknowledged are counted apart from those that wait."""
     handler = make_handler()
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))

@@ -25,9 +25,9 @@ from kiel_logging import KafkaHandler, native
 from kiel_logging.handler.loading import modules
 from kiel_logging.handler.loop_thread import Gate
 from kiel_logging.handler.pausing_loop import PausingLoop
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import QUICK, logger_to, messages
 from tests.handler.with_logging.conftest import logging_restored as logging_restored
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 LOOP_THREAD = "the loop thread"
 
@@ -141,7 +141,7 @@ def order(monkeypatch: pytest.MonkeyPatch) -> Iterator[Order]:
 @pytest.mark.usefixtures("logging_restored")
 @pytest.mark.parametrize("mode", [None, "overflow", "always"])
 def test_no_circle_of_locks(
-    cluster: ThreadedFakeCluster, order: Order, tmp_path: Path, mode: str | None
+    cluster: FakeKafka, order: Order, tmp_path: Path, mode: str | None
 ) -> None:
     """Under load from all sides: threads log, flush, ask for loggers, and configure logging."""
     spool = {} if mode is None else {"spool_dir": str(tmp_path / "spool"), "spool": mode}
@@ -195,7 +195,7 @@ def test_no_circle_of_locks(
 @pytest.mark.usefixtures("logging_restored")
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.CRITICAL])
 def test_code_of_the_program_that_logs_while_dict_config_waits(
-    cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str], level: int
+    cluster: FakeKafka, capsys: pytest.CaptureFixture[str], level: int
 ) -> None:
     """A partitioner may log though `dictConfig`, which holds logging's module lock, waits for it.
 

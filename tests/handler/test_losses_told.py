@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kiel_logging.errors import BufferFull, DeliveryError, InvalidTopic, ProducerClosed
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import (
     HELD_BACK,
     Collecting,
@@ -23,13 +24,12 @@ from tests.handler.shipped import (
     stored,
     summaries,
 )
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
 SPAN = f"from {MOMENT} to {MOMENT}"
 
 
-def lose_some(cluster: ThreadedFakeCluster, logger: logging.Logger) -> None:
+def lose_some(cluster: FakeKafka, logger: logging.Logger) -> None:
     """Log two records that are kept and three that are dropped, with the broker away."""
     stop_broker(cluster)
     for level in ("INFO", "INFO", "DEBUG", "ERROR", "DEBUG"):
@@ -40,7 +40,7 @@ def lose_some(cluster: ThreadedFakeCluster, logger: logging.Logger) -> None:
 # -- in the stream -------------------------------------------------------------------------------
 
 
-def test_the_summary_in_the_stream(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_the_summary_in_the_stream(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Once records are delivered again, one record says what the topic lacks."""
     handler = make_handler(**HELD_BACK, buffer_records=2)
     lose_some(cluster, logger_to(handler))
@@ -53,9 +53,7 @@ def test_the_summary_in_the_stream(cluster: ThreadedFakeCluster, make_handler: M
     assert summary["dropped"] == {"buffer_full": {"DEBUG": 2, "ERROR": 1}}
 
 
-def test_the_summary_counts_as_any_record(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_the_summary_counts_as_any_record(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """It is emitted and delivered, so that the ledger fits what is stored."""
     handler = make_handler(**HELD_BACK, buffer_records=2)
     lose_some(cluster, logger_to(handler))
@@ -77,7 +75,7 @@ def test_the_summary_counts_as_any_record(
     ids=str,
 )
 def test_the_summary_is_made_as_other_records(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, options: dict[str, Any]
+    cluster: FakeKafka, make_handler: MakeHandler, options: dict[str, Any]
 ) -> None:
     """It has the format of the stream, and no level of the handler's keeps it back."""
     handler = make_handler(**HELD_BACK, buffer_records=1, **options)
@@ -90,9 +88,7 @@ def test_the_summary_is_made_as_other_records(
     assert kept[:5] == summary[:5] or options["format"] == "text"
 
 
-def test_each_topic_is_told_what_it_lacks(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_each_topic_is_told_what_it_lacks(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A topic that lost nothing gets no summary."""
     handler = make_handler("logs.{levelname}", **HELD_BACK, buffer_records=2)
     for topic in ("logs.INFO", "logs.DEBUG", "logs.ERROR"):
@@ -110,9 +106,7 @@ def test_each_topic_is_told_what_it_lacks(
     }
 
 
-def test_each_topic_is_told_what_gave_way(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_each_topic_is_told_what_gave_way(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A record that was driven out is missing in its own topic, not in that of the newcomer."""
     for topic in ("logs.INFO", "logs.ERROR"):
         cluster.add_topic(topic, 1)
@@ -128,9 +122,7 @@ def test_each_topic_is_told_what_gave_way(
     assert summaries(cluster, "logs.ERROR") == []
 
 
-def test_records_that_could_not_be_converted(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_records_that_could_not_be_converted(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """They are missing in the stream as well, with their reason."""
     handler = make_handler(key_maker=lambda fields: fields.get("key", "k"))
     logger = logger_to(handler)
@@ -141,9 +133,7 @@ def test_records_that_could_not_be_converted(
     assert summary["dropped"] == {"invalid_key": {"INFO": 1}}
 
 
-def test_records_that_the_producer_gave_up(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_records_that_the_producer_gave_up(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """They are in the summary too, under the class of their error."""
     handler = make_handler(max_request_size=4096, serializer=lambda fields: fields["message"])
     logger = logger_to(handler)
@@ -155,9 +145,7 @@ def test_records_that_the_producer_gave_up(
     assert re.fullmatch(f"dropped 1: ERROR 1, RecordTooLarge, {SPAN}", summary.decode())
 
 
-def test_without_losses_there_is_no_summary(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_without_losses_there_is_no_summary(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """An outage that the buffer outlasts is no news."""
     handler = make_handler()
     stop_broker(cluster)
@@ -168,7 +156,7 @@ def test_without_losses_there_is_no_summary(
 
 
 def test_there_is_no_summary_while_nothing_is_delivered(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """No consumer could read it."""
     stop_broker(cluster)
@@ -181,7 +169,7 @@ def test_there_is_no_summary_while_nothing_is_delivered(
 
 
 def test_a_summary_that_can_not_be_made(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A key maker that fails on it costs the summary, and is reported; nothing else is lost."""
     handler = make_handler(**HELD_BACK, buffer_records=2, key_maker=lambda fields: fields["user"])
@@ -194,9 +182,7 @@ def test_a_summary_that_can_not_be_made(
     assert "no summary for 'logs': KeyError('user')" in capsys.readouterr().err
 
 
-def test_a_summary_that_is_not_delivered(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_summary_that_is_not_delivered(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Its loss is no news: there is no summary of the summary."""
     for topic in ("shop", "lost"):
         cluster.add_topic(topic, 1)
@@ -213,9 +199,7 @@ def test_a_summary_that_is_not_delivered(
     assert summaries(cluster, "shop") == []
 
 
-def test_a_summary_that_has_to_make_room(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_summary_that_has_to_make_room(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Another summary reports the same losses; the lost summary itself is not reported."""
     for topic in ("first", "second"):
         cluster.add_topic(topic, 1)
@@ -255,7 +239,7 @@ def test_a_summary_that_has_to_make_room(
 
 
 def test_drops_are_told_on_stderr(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In one line with their levels and reasons: not for every record."""
     handler = make_handler(**HELD_BACK, buffer_records=2)
@@ -267,7 +251,7 @@ def test_drops_are_told_on_stderr(
 
 
 def test_drops_are_told_while_the_handler_is_open(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Soon after the first, for who looks at the console while it happens."""
     told = threading.Event()
@@ -286,7 +270,7 @@ def test_drops_are_told_while_the_handler_is_open(
 
 
 def test_drops_are_told_to_the_internal_logger(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where there is one, in place of stderr."""
     internal = Collecting()
@@ -302,7 +286,7 @@ def test_drops_are_told_to_the_internal_logger(
 
 
 def test_what_close_gives_up_is_told_on_stderr(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """How many records did not reach Kafka, and what became of them."""
     stop_broker(cluster)
@@ -355,9 +339,7 @@ def test_on_error_for_a_record_that_can_not_be_converted(
     assert (records, listener.threads) == (1, ["MainThread"])
 
 
-def test_on_error_for_a_full_buffer(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_on_error_for_a_full_buffer(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """It is called with BufferFull and the number of drops, whenever these are reported."""
     listener = Listener()
     handler = make_handler(**HELD_BACK, buffer_records=2, on_error=listener)
@@ -370,7 +352,7 @@ def test_on_error_for_a_full_buffer(
 
 
 def test_on_error_counts_only_the_full_buffer_as_such(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Records that could not be converted were reported one by one, and are not reported twice."""
     listener = Listener()
@@ -383,7 +365,7 @@ def test_on_error_counts_only_the_full_buffer_as_such(
 
 
 def test_on_error_for_what_the_broker_refuses(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """It is called on the loop thread, with the error of each record that it costs."""
     refuse_everything(cluster)
@@ -397,9 +379,7 @@ def test_on_error_for_what_the_broker_refuses(
     assert listener.threads == ["kiel_logging"] * 3
 
 
-def test_on_error_for_what_close_gives_up(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_on_error_for_what_close_gives_up(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """All records that were left are reported, those with the producer included."""
     stop_broker(cluster)
     listener = Listener()
@@ -413,7 +393,7 @@ def test_on_error_for_what_close_gives_up(
 
 @pytest.mark.parametrize("options", [{"serializer": fail}, {}], ids=["calling", "loop thread"])
 def test_an_on_error_that_raises(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     capsys: pytest.CaptureFixture[str],
     options: dict[str, Any],

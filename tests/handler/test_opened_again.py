@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import (
     HELD_BACK,
     QUICK,
@@ -23,7 +24,6 @@ from tests.handler.shipped import (
     total,
 )
 from tests.support.stamps import audited, events, harm, marks
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 
 def spooled(mode: str | None, tmp_path: Path) -> dict[str, Any]:
@@ -36,7 +36,7 @@ MODES = pytest.mark.parametrize("mode", [None, "overflow", "always"])
 
 @MODES
 def test_a_record_after_close(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str | None
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, mode: str | None
 ) -> None:
     """It is delivered, as often as the handler is closed, and the ledger continues."""
     handler = make_handler(**spooled(mode, tmp_path))
@@ -55,7 +55,7 @@ def test_a_record_after_close(
 
 @MODES
 def test_each_time_is_an_instance_of_its_own(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str | None
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, mode: str | None
 ) -> None:
     """Chains end with close(); the next one begins with number 1, and both are complete."""
     handler = make_handler(chain=True, **spooled(mode, tmp_path))
@@ -70,7 +70,7 @@ def test_each_time_is_an_instance_of_its_own(
 
 @pytest.mark.parametrize("mode", ["overflow", "always"])
 def test_what_close_left_on_disk(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, mode: str
 ) -> None:
     """The handler that is opened again sends it, in front, and counts it as delivered."""
     stop_broker(cluster)
@@ -89,7 +89,7 @@ def test_what_close_left_on_disk(
 
 
 def test_another_handler_may_send_what_close_left(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path
 ) -> None:
     """Then it is counted once, by that one; the ledger of each still adds up."""
     stop_broker(cluster)
@@ -106,7 +106,7 @@ def test_another_handler_may_send_what_close_left(
 
 
 def test_drops_of_all_times_are_in_the_ledger(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """By reason and level, whether a later time had them as well or not."""
     stop_broker(cluster)
@@ -120,9 +120,7 @@ def test_drops_of_all_times_are_in_the_ledger(
     assert (stats.failed, stats.emitted, total(stats)) == (2, 6, 6)
 
 
-def test_a_block_with_a_close_in_it(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_block_with_a_close_in_it(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Receipts are of both times."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -135,7 +133,7 @@ def test_a_block_with_a_close_in_it(
 
 @MODES
 def test_threads_that_log_while_it_is_closed(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str | None
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, mode: str | None
 ) -> None:
     """Whatever a call was about to do when another thread closed the handler: no record is lost,
     none is counted twice."""
@@ -161,7 +159,7 @@ def test_threads_that_log_while_it_is_closed(
 
 
 def test_a_handler_is_closed_once_only(
-    cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The second close() reports no loss again."""
     stop_broker(cluster)

@@ -20,9 +20,9 @@ from kiel_logging.config.security import SecurityKeywords
 from kiel_logging.config.table import rows
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.options import HANDLER
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import QUICK, keys, logger_to, messages
 from tests.support.stamps import without_stamp
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 SIGNED: dict[str, Any] = {"chain": True, "sign": True}
 
@@ -214,7 +214,7 @@ def test_a_handler_that_was_refused_leaves_no_thread() -> None:
     assert threading.active_count() == before
 
 
-def test_brokers_in_one_string(cluster: ThreadedFakeCluster) -> None:
+def test_brokers_in_one_string(cluster: FakeKafka) -> None:
     """As an environment variable would have them."""
     with closing(KafkaHandler(",".join(cluster.addresses), "logs", **QUICK)) as handler:
         logger_to(handler).info("x")
@@ -268,9 +268,7 @@ def dict_config(brokers: str | list[str]) -> dict[str, Any]:
     ],
     ids=["Python", "JSON", "YAML"],
 )
-def test_dict_config(
-    cluster: ThreadedFakeCluster, read: Callable[[dict[str, Any]], dict[str, Any]]
-) -> None:
+def test_dict_config(cluster: FakeKafka, read: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Names and numbers are all that a configuration needs, so that it may be a text file."""
     logging.config.dictConfig(read(dict_config(cluster.addresses)))
     logger = logging.getLogger("kiel_test.configured")
@@ -308,7 +306,7 @@ def test_a_wrong_option_is_readable_through_dict_config(
     assert message in str(failure.value.__cause__)
 
 
-def test_every_option_as_text(cluster: ThreadedFakeCluster) -> None:
+def test_every_option_as_text(cluster: FakeKafka) -> None:
     """Functions and handlers are references; mappings and lists are what YAML has."""
     config = dict_config(cluster.addresses)
     config["handlers"]["kafka"].update(

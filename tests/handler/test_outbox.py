@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import MakeHandler, logger_to, messages
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 PATIENCE = 20.0
 
@@ -40,7 +40,7 @@ class Counting:
     ],
 )
 def test_only_a_window_is_with_the_producer(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, bounds: dict[str, int], window: int
+    cluster: FakeKafka, make_handler: MakeHandler, bounds: dict[str, int], window: int
 ) -> None:
     """While the brokers don't answer, all but the window makes room for what is newer."""
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
@@ -63,7 +63,7 @@ def test_only_a_window_is_with_the_producer(
 
 @pytest.mark.parametrize("known", [False, True], ids=["a new topic", "a topic that is known"])
 def test_a_partitioner_that_raises_costs_only_its_record(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, known: bool
+    cluster: FakeKafka, make_handler: MakeHandler, known: bool
 ) -> None:
     """It counts as failed; the others are delivered."""
 
@@ -92,7 +92,7 @@ def test_a_partitioner_that_raises_costs_only_its_record(
 
 @pytest.mark.parametrize("known", [False, True], ids=["a new topic", "a topic that is known"])
 def test_a_record_too_large_leaves_nothing_behind(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, known: bool
+    cluster: FakeKafka, make_handler: MakeHandler, known: bool
 ) -> None:
     """No batch either, which would be sent without a record as soon as another stands behind it."""
     handler = make_handler(serializer=lambda fields: fields["message"], max_request_size=10_000)
@@ -109,9 +109,7 @@ def test_a_record_too_large_leaves_nothing_behind(
     )
 
 
-def test_long_keys_are_not_remembered(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_long_keys_are_not_remembered(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Where a key goes is remembered; keys may be of any length, and each may come only once."""
     handler = make_handler(key_field="user")
     logger = logger_to(handler)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import (
     HELD_BACK,
     Collecting,
@@ -22,7 +23,6 @@ from tests.handler.shipped import (
     summaries,
     total,
 )
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 LEVELS = ["DEBUG", "INFO", "WARNING", "DEBUG", "INFO", "ERROR", "INFO", "ERROR"]
@@ -46,7 +46,7 @@ def log_all(logger: logging.Logger, levels: list[str]) -> None:
     ],
 )
 def test_a_full_buffer(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     overflow: str,
     arrive: str,
@@ -70,7 +70,7 @@ def test_a_full_buffer(
     [("drop_newest", "ab"), ("drop_oldest", "bc"), ("drop_lowest", "ab"), ("block", "ab")],
 )
 def test_a_bound_on_memory(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, overflow: str, arrive: str
+    cluster: FakeKafka, make_handler: MakeHandler, overflow: str, arrive: str
 ) -> None:
     """Large records fill the buffer by their size, however few they are."""
     stop_broker(cluster)
@@ -86,9 +86,7 @@ def test_a_bound_on_memory(
     assert [message[0] for message in messages(cluster)] == list(arrive)
 
 
-def test_what_is_delivered_makes_room(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_what_is_delivered_makes_room(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A buffer that was full takes records again as soon as the broker is back."""
     stop_broker(cluster)
     handler = make_handler(buffer_records=2)
@@ -108,7 +106,7 @@ def test_what_is_delivered_makes_room(
     [("drop_oldest", ["0", "1", "9", "10", "11", "12", "13", "14"]), ("drop_lowest", None)],
 )
 def test_what_is_with_the_producer_is_not_shed(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     overflow: str,
     arrive: list[str] | None,
@@ -129,7 +127,7 @@ def test_what_is_with_the_producer_is_not_shed(
 
 
 def test_drop_lowest_keeps_errors_through_a_flood(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """However many lower records come before and after, no ERROR is lost while there is room."""
     stop_broker(cluster)
@@ -144,9 +142,7 @@ def test_drop_lowest_keeps_errors_through_a_flood(
     assert errors == [str(number) for number in range(0, 500, 25)]
 
 
-def test_block_waits_for_the_broker(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_block_waits_for_the_broker(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Logging threads wait instead of losing records, and continue when there is room."""
     stop_broker(cluster)
     handler = make_handler(buffer_records=4, overflow="block", block_timeout_ms=60_000)
@@ -169,7 +165,7 @@ def test_block_waits_for_the_broker(
     assert handler.stats().dropped == {}
 
 
-def test_close_ends_the_wait(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_close_ends_the_wait(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """No thread waits for room in a handler that is closed: its record opens it again."""
     stop_broker(cluster)
     fallback = Collecting()
@@ -198,7 +194,7 @@ def test_close_ends_the_wait(cluster: ThreadedFakeCluster, make_handler: MakeHan
 
 @pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest", "drop_lowest", "block"])
 def test_a_record_that_no_buffer_takes(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, overflow: str
+    cluster: FakeKafka, make_handler: MakeHandler, overflow: str
 ) -> None:
     """One that is larger than the whole buffer is dropped at once, and drives out no other."""
     handler = make_handler(
@@ -212,9 +208,7 @@ def test_a_record_that_no_buffer_takes(
     assert messages(cluster) == ["small"]
 
 
-def test_many_threads_on_a_full_buffer(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_many_threads_on_a_full_buffer(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Each thread's records that arrive are in its order, and none is lost uncounted."""
     handler = make_handler(buffer_records=20, batch_size=5, overflow="drop_oldest")
     logger = logger_to(handler)

@@ -15,7 +15,9 @@ import pytest
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.events import Recovered
+from kiel_logging.testing import FakeKafka
 from kiel_logging.verify.window import Window
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import (
     HELD_BACK,
@@ -31,9 +33,7 @@ from tests.handler.shipped import (
     summaries,
     total,
 )
-from tests.support.fake_cluster import ErrorCode
 from tests.support.stamps import audited, events, harm, marks, without_stamp
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.what_is_shown import all_of, object_of
 
 SECRET = "s3cret-of-the-chain"
@@ -48,7 +48,7 @@ CHAINS: dict[str, tuple[dict[str, Any], bytes | None]] = {
 every_kind = pytest.mark.parametrize(("options", "secret"), CHAINS.values(), ids=CHAINS)
 
 
-def counts(cluster: ThreadedFakeCluster, topic: str = "logs", **how: Any) -> dict[str, int]:
+def counts(cluster: FakeKafka, topic: str = "logs", **how: Any) -> dict[str, int]:
     """What `verify` finds in a topic, and how often."""
     return harm(audited(cluster.records(topic), topic=topic, **how))
 
@@ -58,7 +58,7 @@ def counts(cluster: ThreadedFakeCluster, topic: str = "logs", **how: Any) -> dic
 
 @every_kind
 def test_what_is_shipped_is_complete(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     options: dict[str, Any],
     secret: bytes | None,
@@ -87,9 +87,7 @@ def test_what_is_shipped_is_complete(
     assert stream.last == 800 + (2 if options else 0)
 
 
-def test_numbers_are_in_the_order_of_logging(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_numbers_are_in_the_order_of_logging(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Each topic has its own; the instance is the same."""
     cluster.add_topic("shop", 1)
     handler = make_handler("{topic}", **HELD_BACK)
@@ -111,7 +109,7 @@ def test_numbers_are_in_the_order_of_logging(
 
 
 def test_headers_that_the_program_asked_for_stay(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """The program's headers stand in front of the handler's, in events too where they can."""
     handler = make_handler(headers={"level": "levelname", "user": "user"}, chain=True)
@@ -124,7 +122,7 @@ def test_headers_that_the_program_asked_for_stay(
     ]
 
 
-def test_two_handlers_in_one_topic(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_two_handlers_in_one_topic(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Two handlers are two instances, each complete."""
     for _ in range(2):
         handler = make_handler(chain=True)
@@ -134,7 +132,7 @@ def test_two_handlers_in_one_topic(cluster: ThreadedFakeCluster, make_handler: M
     assert (len(verdict.streams), harm(verdict)) == (2, {})
 
 
-def test_what_is_removed_is_found(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_what_is_removed_is_found(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A record that is missing from a topic would fail the tests above."""
     handler = make_handler(chain=True)
     for number in range(5):
@@ -147,9 +145,7 @@ def test_what_is_removed_is_found(cluster: ThreadedFakeCluster, make_handler: Ma
 
 
 @pytest.mark.parametrize("key", [None, b"another"], ids=["none", "a wrong one"])
-def test_another_key(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, key: bytes | None
-) -> None:
+def test_another_key(cluster: FakeKafka, make_handler: MakeHandler, key: bytes | None) -> None:
     """No digest fits another key."""
     handler = make_handler(chain=True, chain_key=SECRET)
     logger_to(handler).info("x")
@@ -162,7 +158,7 @@ def test_another_key(
 
 
 def test_a_stream_has_a_start_and_an_end_record(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Events are records for people, with headers for programs; they count as any record."""
     handler = make_handler(chain=True, fields={"service": "shop"})
@@ -194,7 +190,7 @@ def test_a_stream_has_a_start_and_an_end_record(
     assert (stats.emitted, stats.delivered, total(stats)) == (3, 3, 3)
 
 
-def test_each_topic_has_its_words(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_each_topic_has_its_words(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """The start record comes in front of a topic's first record, the end record behind its last."""
     cluster.add_topic("shop", 1)
     handler = make_handler("{topic}", chain=True)
@@ -210,16 +206,14 @@ def test_each_topic_has_its_words(cluster: ThreadedFakeCluster, make_handler: Ma
 
 
 def test_a_handler_that_never_logs_says_nothing(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Without records there is no stream, and no event."""
     make_handler(chain=True).close()
     assert cluster.requests() == []
 
 
-def test_without_a_chain_there_are_no_words(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_without_a_chain_there_are_no_words(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Without a chain a topic has the logged records and no more."""
     handler = make_handler()
     logger_to(handler).info("x")
@@ -240,7 +234,7 @@ def test_without_a_chain_there_are_no_words(
     ids=str,
 )
 def test_words_are_made_as_other_records(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, options: dict[str, Any]
+    cluster: FakeKafka, make_handler: MakeHandler, options: dict[str, Any]
 ) -> None:
     """Events have the format of the stream, and its key, headers and size limit."""
     handler = make_handler(chain=True, **options)
@@ -253,7 +247,7 @@ def test_words_are_made_as_other_records(
 
 
 def test_a_word_that_can_not_be_made(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A key maker that fails for an event costs that event alone, and it is reported."""
     handler = make_handler(chain=True, key_maker=lambda fields: fields["user"])
@@ -267,7 +261,7 @@ def test_a_word_that_can_not_be_made(
 
 
 def test_a_stream_that_can_not_be_delivered_has_no_last_word(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Readers see that records are missing, but not how many."""
     handler = make_handler(chain=True, close_timeout_ms=20)
@@ -282,7 +276,7 @@ def test_a_stream_that_can_not_be_delivered_has_no_last_word(
     assert counts(cluster, window=Window(running=True)) == {}
 
 
-def test_finish_pauses_a_stream(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_finish_pauses_a_stream(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A program may end behind a pause, or continue. Only close() ends the stream.
 
     So it can't be cut back to an earlier end.
@@ -300,9 +294,7 @@ def test_finish_pauses_a_stream(cluster: ThreadedFakeCluster, make_handler: Make
     assert (names, counts(cluster)) == (["start", "pause", "pause", "end"], {})
 
 
-def test_a_last_finish_ends_a_stream(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_last_finish_ends_a_stream(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """finish(last=True) ends the stream, for a process that ends without a close()."""
     handler = make_handler(chain=True)
     logger_to(handler).info("x")
@@ -317,7 +309,7 @@ def test_a_last_finish_ends_a_stream(
 
 @every_kind
 def test_drops_are_declared(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     options: dict[str, Any],
     secret: bytes | None,
@@ -339,7 +331,7 @@ def test_drops_are_declared(
 
 
 def test_the_hole_of_a_record_that_is_given_up_is_declared(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """A record that was given up had a number; the drops record names it, so it isn't `removed`."""
     handler = make_handler(chain=True)
@@ -360,7 +352,7 @@ def test_the_hole_of_a_record_that_is_given_up_is_declared(
 
 
 def test_drops_that_are_not_delivered_are_told_again(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """An unexplained hole looks like a theft, so a lost drops record is reported again."""
     handler = make_handler(chain=True, **HELD_BACK, key_maker=lambda fields: fields.get("key"))
@@ -383,7 +375,7 @@ def test_drops_that_are_not_delivered_are_told_again(
 
 
 def test_there_is_no_end_record_while_drops_are_unreported(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """An end record claims that all drops are reported."""
     cluster.add_topic("shop", 1)
@@ -410,9 +402,7 @@ def tell_of_recovery(handler: KafkaHandler, topic: str, *found: Any, complete: b
 
 
 @pytest.mark.parametrize("complete", [True, False])
-def test_a_recovery(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, complete: bool
-) -> None:
+def test_a_recovery(cluster: FakeKafka, make_handler: MakeHandler, complete: bool) -> None:
     """The instance that took the spool of one that died reports how far that one came. It completes
     the stream if the dead one can't have sent more than it had on disk."""
     dead = make_handler(chain=True)
@@ -432,7 +422,7 @@ def test_a_recovery(
 
 
 def test_without_a_chain_nobody_vouches_for_others(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Without a chain anybody could write such a record, so it proves nothing."""
     handler = make_handler()
@@ -445,7 +435,7 @@ def test_without_a_chain_nobody_vouches_for_others(
 # -- processes -------------------------------------------------------------------------------------
 
 
-def test_forked_children_are_instances_of_their_own(cluster: ThreadedFakeCluster) -> None:
+def test_forked_children_are_instances_of_their_own(cluster: FakeKafka) -> None:
     """Each stream is complete, a forked child's as well as the parent's."""
     code = """
 handler = make()
@@ -464,7 +454,7 @@ wait(fork(lambda: None))
     assert len({stream.start.process for stream in verdict.streams if stream.start}) == 4
 
 
-def test_workers_of_multiprocessing_say_their_last_words(cluster: ThreadedFakeCluster) -> None:
+def test_workers_of_multiprocessing_say_their_last_words(cluster: FakeKafka) -> None:
     """Workers of a pool end without close(), and their streams are complete."""
     code = """
 import multiprocessing
@@ -481,7 +471,7 @@ say(status=worker.exitcode)
     assert counts(cluster) == {}
 
 
-def test_sigterm_has_the_last_word_said(cluster: ThreadedFakeCluster) -> None:
+def test_sigterm_has_the_last_word_said(cluster: FakeKafka) -> None:
     """SIGTERM with flush_on_sigterm completes the stream; SIGKILL leaves it unfinished."""
     code = """
 make()
@@ -498,7 +488,7 @@ terminate()
 
 @pytest.mark.parametrize("where", ["itself", "env", "file"])
 def test_where_the_key_may_be(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -563,7 +553,7 @@ def test_nothing_shows_the_key() -> None:
 @pytest.mark.parametrize("size", [1_024, 2_000, 10_000])
 @pytest.mark.parametrize("chain", [False, True])
 def test_a_record_is_cut_so_that_its_stamp_fits(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, chain: bool, size: int
+    cluster: FakeKafka, make_handler: MakeHandler, chain: bool, size: int
 ) -> None:
     """Headers that are added to a record never make it too large."""
     handler = make_handler(chain=chain, max_request_size=size, compression=None)
@@ -576,7 +566,7 @@ def test_a_record_is_cut_so_that_its_stamp_fits(
 
 
 def test_a_partitioner_that_raises_for_events(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """A failing partitioner costs the events and no record; their holes stay unexplained."""
 

@@ -26,6 +26,9 @@ from kiel_logging.errors import (
     ProducerClosed,
     ProducerStateError,
 )
+from kiel_logging.testing import FakeKafka
+from kiel_logging.testing.broker import FakeBroker
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.handler.interruption import interrupt
 from tests.handler.shipped import (
     HELD_BACK,
@@ -39,9 +42,6 @@ from tests.handler.shipped import (
     stop_broker,
     total,
 )
-from tests.support.fake_broker import FakeBroker
-from tests.support.fake_cluster import ErrorCode
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 LONG: Final = 60.0
 """Seconds that no test waits."""
@@ -59,7 +59,7 @@ def texts(receipts: Receipts) -> list[str]:
 
 
 @contextmanager
-def stalled(cluster: ThreadedFakeCluster) -> Iterator[None]:
+def stalled(cluster: FakeKafka) -> Iterator[None]:
     """Inside, the broker answers no Produce request, and stores nothing."""
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
     try:
@@ -72,7 +72,7 @@ def stalled(cluster: ThreadedFakeCluster) -> Iterator[None]:
 
 
 def test_receipts_say_where_records_are_stored(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """At a receipt's topic, partition and offset stands its record, whatever batches came
     of them; the order is that of the calls."""
@@ -93,7 +93,7 @@ def test_receipts_say_where_records_are_stored(
     assert len({r.partition for r in receipts}) == 5
 
 
-def test_a_receipt_s_parts(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_a_receipt_s_parts(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Receipts are a sequence of values."""
     handler = make_handler()
     with handler.receipts(LONG) as receipts:
@@ -106,9 +106,7 @@ def test_a_receipt_s_parts(cluster: ThreadedFakeCluster, make_handler: MakeHandl
     assert repr(receipts) == "<Receipts complete acknowledged=2>"
 
 
-def test_the_text_is_that_of_the_call(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_the_text_is_that_of_the_call(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Arguments may change later; arguments that don't fit are no reason to lose a record."""
     handler = make_handler()
     cart = ["tea"]
@@ -119,9 +117,7 @@ def test_the_text_is_that_of_the_call(
     assert texts(receipts) == ["cart ['tea']", "%d and %d"]
 
 
-def test_a_text_that_nothing_can_show(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_text_that_nothing_can_show(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """The record is stored all the same, and its receipt is there."""
 
     class Hidden:
@@ -134,7 +130,7 @@ def test_a_text_that_nothing_can_show(
 
 
 def test_a_repeat_whose_offset_the_broker_forgot(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """It is acknowledged; its offset is -1."""
     handler = make_handler()
@@ -157,7 +153,7 @@ def store_and_forget(broker: FakeBroker) -> None:
 
 
 def test_leaving_does_not_wait_for_the_linger(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Nor for a batch to fill: what the block logged is sent at once."""
     handler = make_handler(**HELD_BACK)
@@ -167,9 +163,7 @@ def test_leaving_does_not_wait_for_the_linger(
     assert texts(receipts) == messages(cluster) == ["paid"]
 
 
-def test_an_empty_block_sends_nothing(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_an_empty_block_sends_nothing(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Records of other blocks may wait longer."""
     handler = make_handler(**HELD_BACK)
     logger_to(handler).info("before")
@@ -183,7 +177,7 @@ def test_an_empty_block_sends_nothing(
 
 
 def test_a_block_waits_for_its_own_records_only(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Those of a partition that takes nothing are none of its business."""
     cluster.add_topic("other", 1)
@@ -201,7 +195,7 @@ def test_a_block_waits_for_its_own_records_only(
 # -- what counts ----------------------------------------------------------------------------------
 
 
-def test_nested_blocks(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_nested_blocks(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A record counts for each block that it is in."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -216,7 +210,7 @@ def test_nested_blocks(cluster: ThreadedFakeCluster, make_handler: MakeHandler) 
     assert [texts(each) for each in (outer, first, second)] == [["1", "2", "3", "4"], ["2"], ["3"]]
 
 
-def test_two_handlers(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_two_handlers(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Receipts are for what went through their handler."""
     cluster.add_topic("audit", 1)
     one, other = make_handler("logs"), make_handler("audit")
@@ -229,9 +223,7 @@ def test_two_handlers(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -
     assert [(r.topic, r.message) for r in of_other] == [("audit", "both")]
 
 
-def test_what_is_filtered_out_does_not_count(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_what_is_filtered_out_does_not_count(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Nor what is below the level: the handler was not given it."""
     handler = make_handler(level="WARNING")
     handler.addFilter(lambda record: "secret" not in record.getMessage())
@@ -243,7 +235,7 @@ def test_what_is_filtered_out_does_not_count(
 
 
 def test_what_is_logged_while_shipping_does_not_count(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """It is not shipped."""
     logger: logging.Logger
@@ -261,7 +253,7 @@ def test_what_is_logged_while_shipping_does_not_count(
 
 
 def test_threads_count_when_they_run_in_the_block_s_context(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """A plain thread has another context."""
     handler = make_handler()
@@ -278,9 +270,7 @@ def test_threads_count_when_they_run_in_the_block_s_context(
     assert sorted(messages(cluster)) == ["inside", "outside"]
 
 
-def test_blocks_of_many_threads_at_once(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_blocks_of_many_threads_at_once(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Each has its own records, all at different offsets."""
     handler = make_handler(batch_size=5)
     logger = logger_to(handler)
@@ -305,9 +295,7 @@ def test_blocks_of_many_threads_at_once(
     assert sorted(r.offset for own in found.values() for r in own) == list(range(160))
 
 
-def test_a_context_that_outlives_its_block(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_context_that_outlives_its_block(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Records that are logged in it later are not awaited, and nothing changes any more."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -322,7 +310,7 @@ def test_a_context_that_outlives_its_block(
     assert len(messages(cluster)) == 3
 
 
-def test_a_memory_handler_in_front(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_a_memory_handler_in_front(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A record counts where it reaches this handler, not where it was logged."""
     handler = make_handler()
     memory = MemoryHandler(10, target=handler)
@@ -335,7 +323,7 @@ def test_a_memory_handler_in_front(cluster: ThreadedFakeCluster, make_handler: M
 
 
 def test_a_record_that_is_being_logged_when_the_block_is_left(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Elsewhere in its context, and at any moment: it counts, and is sent without the linger, or it
     does not."""
@@ -377,34 +365,32 @@ class Loss(NamedTuple):
 
     reason: str
     error: type[Exception] | None
-    lose: Callable[[ThreadedFakeCluster, KafkaHandler, logging.Logger], object]
+    lose: Callable[[FakeKafka, KafkaHandler, logging.Logger], object]
     options: dict[str, Any] = {}  # noqa: RUF012 # it is never changed
 
 
-def _full(cluster: ThreadedFakeCluster, handler: KafkaHandler, logger: logging.Logger) -> None:
+def _full(cluster: FakeKafka, handler: KafkaHandler, logger: logging.Logger) -> None:
     contextvars.Context().run(logger.info, "fills the buffer")
     logger.info("lost")
 
 
-def _driven_out(
-    cluster: ThreadedFakeCluster, handler: KafkaHandler, logger: logging.Logger
-) -> None:
+def _driven_out(cluster: FakeKafka, handler: KafkaHandler, logger: logging.Logger) -> None:
     logger.info("lost")
     contextvars.Context().run(logger.error, "drives it out")
 
 
-def _given_up(cluster: ThreadedFakeCluster, handler: KafkaHandler, logger: logging.Logger) -> None:
+def _given_up(cluster: FakeKafka, handler: KafkaHandler, logger: logging.Logger) -> None:
     stop_broker(cluster)
     logger.info("lost")
     handler.close()
 
 
-def _refused(cluster: ThreadedFakeCluster, handler: KafkaHandler, logger: logging.Logger) -> None:
+def _refused(cluster: FakeKafka, handler: KafkaHandler, logger: logging.Logger) -> None:
     refuse_everything(cluster)
     logger.info("lost")
 
 
-def _logged(cluster: ThreadedFakeCluster, handler: KafkaHandler, logger: logging.Logger) -> None:
+def _logged(cluster: FakeKafka, handler: KafkaHandler, logger: logging.Logger) -> None:
     logger.info("lost")
 
 
@@ -444,7 +430,7 @@ LOSSES: Final = {
 
 @pytest.mark.parametrize("way", LOSSES)
 def test_every_way_to_lose_a_record_is_told(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, way: str
+    cluster: FakeKafka, make_handler: MakeHandler, way: str
 ) -> None:
     """As soon as it is lost for good; no block waits for its timeout then."""
     loss = LOSSES[way]
@@ -462,7 +448,7 @@ def test_every_way_to_lose_a_record_is_told(
 
 
 def test_the_fallback_has_what_a_block_misses(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """By the time that it is left."""
     fallback = Collecting()
@@ -474,7 +460,7 @@ def test_the_fallback_has_what_a_block_misses(
     assert handler.stats().failed == 1
 
 
-def test_some_are_lost(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_some_are_lost(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """The others have receipts; the text names a few, the attribute all."""
     handler = make_handler(serializer=lambda fields: fail() if "bad" in fields else b"good")
     logger = logger_to(handler)
@@ -493,9 +479,7 @@ def test_some_are_lost(cluster: ThreadedFakeCluster, make_handler: MakeHandler) 
     assert repr(receipts) == "<Receipts without 5 acknowledged=5>"
 
 
-def test_a_long_text_is_cut_in_the_error(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_long_text_is_cut_in_the_error(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """An error is for reading; what it holds is whole."""
     handler = make_handler(serializer=fail)
     with pytest.raises(NotAcknowledged) as raised, handler.receipts(LONG):
@@ -504,9 +488,7 @@ def test_a_long_text_is_cut_in_the_error(
     assert raised.value.undelivered[0].message == "x" * 10_000
 
 
-def test_a_broker_that_does_not_answer(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_broker_that_does_not_answer(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """The block ends by its timeout; the handler continues, and the receipts stay as they were."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -521,9 +503,7 @@ def test_a_broker_that_does_not_answer(
     assert (list(receipts), receipts.undelivered) == ([], (waiting,))
 
 
-def test_a_broker_that_answers_in_time(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_broker_that_answers_in_time(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """The block waits for it."""
     handler = make_handler()
     with stalled(cluster):
@@ -535,13 +515,13 @@ def test_a_broker_that_answers_in_time(
     assert texts(receipts) == ["paid"]
 
 
-def resume_when_asked(cluster: ThreadedFakeCluster) -> None:
+def resume_when_asked(cluster: FakeKafka) -> None:
     """The broker answers again, once a Produce request came."""
     cluster.received("Produce")
     cluster.on_broker(0, lambda broker: broker.resume())
 
 
-def test_a_broker_that_comes_back(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_a_broker_that_comes_back(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """An outage during the block is one more thing that it waits for."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -563,9 +543,7 @@ def log_and_raise(handler: KafkaHandler, text: str, error: type[BaseException]) 
     raise error
 
 
-def test_an_error_in_the_block_wins(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_an_error_in_the_block_wins(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Records that were logged before the failure are acknowledged all the same."""
     handler = make_handler(**HELD_BACK)
     with pytest.raises(KeyError) as raised, handler.receipts(LONG) as receipts:
@@ -575,7 +553,7 @@ def test_an_error_in_the_block_wins(
 
 
 def test_an_error_in_the_block_tells_what_is_not_stored(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """As a note."""
     handler = make_handler(serializer=fail)
@@ -588,7 +566,7 @@ def test_an_error_in_the_block_tells_what_is_not_stored(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_a_block_that_is_to_end_at_once_does_not_wait(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, error: type[BaseException]
+    cluster: FakeKafka, make_handler: MakeHandler, error: type[BaseException]
 ) -> None:
     """Ctrl-C is not held up by a broker; what isn't known yet is said."""
     handler = make_handler()
@@ -604,7 +582,7 @@ def test_a_block_that_is_to_end_at_once_does_not_wait(
 
 
 def test_without_acknowledgements_there_are_no_receipts(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """With required_acks=0 there would be no answer."""
     handler = make_handler(required_acks=0)
@@ -620,7 +598,7 @@ def test_a_timeout_that_is_none(make_handler: MakeHandler, timeout: Any) -> None
 
 
 def test_without_a_timeout_it_is_the_handler_s(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """`close_timeout_ms`: what `flush()` and `close()` may take."""
     handler = make_handler(close_timeout_ms=30)
@@ -629,9 +607,7 @@ def test_without_a_timeout_it_is_the_handler_s(
             logger_to(handler).info("paid")
 
 
-def test_receipts_are_for_one_block(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_receipts_are_for_one_block(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A second one would have two sets of records."""
     receipts = make_handler().receipts(LONG)
     assert repr(receipts) == "<Receipts not begun>"
@@ -642,7 +618,7 @@ def test_receipts_are_for_one_block(
         receipts.__enter__()
 
 
-def test_on_the_loop_thread_itself(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_on_the_loop_thread_itself(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Code on the loop thread can't wait for it: a block ends immediately, not with its timeout."""
     told: list[str] = []
 

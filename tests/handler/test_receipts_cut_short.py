@@ -15,11 +15,11 @@ import pytest
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import NotAcknowledged
 from kiel_logging.handler.receipts import CUT_SHORT
+from kiel_logging.testing import FakeKafka
 from tests.handler.interruption import interrupt
 from tests.handler.process.child import STRICT, run_by_hand, said
 from tests.handler.shipped import HELD_BACK, QUICK, MakeHandler, logger_to, messages, total
 from tests.handler.test_receipts import LONG, OURS, texts
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 # -- signals --------------------------------------------------------------------------------------
 
@@ -41,9 +41,7 @@ def log_within(limit: int, log: Callable[[], object]) -> bool:
     return came
 
 
-def test_a_logging_call_that_is_cut_short(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_logging_call_that_is_cut_short(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """At any moment: its block ends without waiting for an unknown end."""
     handler = make_handler(**HELD_BACK)
     logger = logger_to(handler)
@@ -66,7 +64,7 @@ def test_a_logging_call_that_is_cut_short(
 
 
 def test_a_signal_handler_that_logs_on_top_of_leaving(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, request: pytest.FixtureRequest
+    cluster: FakeKafka, make_handler: MakeHandler, request: pytest.FixtureRequest
 ) -> None:
     """At any moment, in another block: both blocks end with their own records."""
     handler = make_handler(**HELD_BACK)
@@ -93,7 +91,7 @@ def test_a_signal_handler_that_logs_on_top_of_leaving(
 
 
 def test_a_signal_handler_that_flushes_on_top_of_a_block(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """As flush_on_sigterm does: the loop thread waits for nothing that is held beneath it."""
     handler = make_handler(**HELD_BACK)
@@ -122,7 +120,7 @@ def log_a_block(receipts: Any, log: Callable[[str], object]) -> None:
 
 
 def test_where_no_thread_can_be_started(
-    cluster: ThreadedFakeCluster, monkeypatch: pytest.MonkeyPatch
+    cluster: FakeKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread that leaves the block ships."""
     handler = KafkaHandler(cluster.addresses, "logs", **QUICK)
@@ -138,7 +136,7 @@ def test_where_no_thread_can_be_started(
     assert texts(receipts) == messages(cluster) == ["the last record"]
 
 
-def test_a_block_in_atexit(cluster: ThreadedFakeCluster) -> None:
+def test_a_block_in_atexit(cluster: FakeKafka) -> None:
     """It comes before logging's own end, and may or may not have a thread."""
     code = """
 import atexit
@@ -158,7 +156,7 @@ atexit.register(last_words)
 # -- forks ----------------------------------------------------------------------------------------
 
 
-def test_a_fork_in_a_block(cluster: ThreadedFakeCluster) -> None:
+def test_a_fork_in_a_block(cluster: FakeKafka) -> None:
     """Each process waits for what it logged itself, and has its receipts."""
     code = """
 handler = make(linger_ms=60_000)
@@ -183,7 +181,7 @@ say(statuses=wait(child))
     assert sorted(messages(cluster)) == ["before", "child", "parent"]
 
 
-def test_a_child_that_logs_nothing_in_the_block(cluster: ThreadedFakeCluster) -> None:
+def test_a_child_that_logs_nothing_in_the_block(cluster: FakeKafka) -> None:
     """It has nothing to wait for, not even with the broker away; its parent doesn't wait for it."""
     code = """
 handler = make(linger_ms=60_000)
@@ -205,7 +203,7 @@ say(parent=len(receipts))
     assert program.stderr == ""
 
 
-def test_threads_in_blocks_while_others_fork(cluster: ThreadedFakeCluster) -> None:
+def test_threads_in_blocks_while_others_fork(cluster: FakeKafka) -> None:
     """A block whose thread is not in the child hinders no thread there."""
     code = """
 handler = make(batch_size=3)

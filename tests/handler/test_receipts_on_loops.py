@@ -14,9 +14,9 @@ from tornado.ioloop import IOLoop
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import NotAcknowledged
 from kiel_logging.handler.receipts import _notify_loop
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import HELD_BACK, MakeHandler, fail, logger_to, messages
 from tests.handler.test_receipts import LONG, SHORT, resume_when_asked, stalled, texts
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def held_still(handler: KafkaHandler) -> Iterator[None]:
 # -- asyncio --------------------------------------------------------------------------------------
 
 
-def test_leaving_is_awaited(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_leaving_is_awaited(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """As with `with`: what was logged is acknowledged, without the linger."""
     handler = make_handler(**HELD_BACK)
 
@@ -48,7 +48,7 @@ def test_leaving_is_awaited(cluster: ThreadedFakeCluster, make_handler: MakeHand
 
 
 def test_the_loop_goes_on_while_the_handler_does_nothing(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Leaving a block does not stop the program's loop: it is another task that lets the handler's
     thread work again."""
@@ -75,9 +75,7 @@ def test_the_loop_goes_on_while_the_handler_does_nothing(
     asyncio.run(main())
 
 
-def test_tasks_and_threads_of_a_block_count(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_tasks_and_threads_of_a_block_count(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Those that begin in it, with a copy of its context; an executor's threads have none."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -102,9 +100,7 @@ def test_tasks_and_threads_of_a_block_count(
     assert len(messages(cluster)) == 6
 
 
-def test_a_task_that_outlives_its_block(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_task_that_outlives_its_block(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Leaving doesn't wait for what it has yet to log."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -129,9 +125,7 @@ def test_a_task_that_outlives_its_block(
     assert messages(cluster) == ["in time", "late"]
 
 
-def test_blocks_of_tasks_side_by_side(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_blocks_of_tasks_side_by_side(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Each has its own records, and the block around them has all."""
     handler = make_handler(batch_size=10)
     logger = logger_to(handler)
@@ -153,9 +147,7 @@ def test_blocks_of_tasks_side_by_side(
     asyncio.run(main())
 
 
-def test_what_is_not_acknowledged_is_raised(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_what_is_not_acknowledged_is_raised(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Lost for good, or not known in time."""
     lost, waiting = make_handler(serializer=fail), make_handler()
 
@@ -169,9 +161,7 @@ def test_what_is_not_acknowledged_is_raised(
         asyncio.run(log(waiting, SHORT))
 
 
-def test_an_error_in_an_asynchronous_block(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_an_error_in_an_asynchronous_block(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """It wins, and has a note of what is not stored."""
     handler = make_handler(serializer=lambda fields: fail() if "bad" in fields else b"good")
 
@@ -193,7 +183,7 @@ def test_an_error_in_an_asynchronous_block(
 
 
 def test_a_task_that_is_cancelled_in_the_block(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """It ends at once, whatever the brokers do; the record is on its way."""
     handler = make_handler(**HELD_BACK)
@@ -220,7 +210,7 @@ def test_a_task_that_is_cancelled_in_the_block(
 
 
 def test_a_task_that_is_cancelled_while_it_leaves(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """It ends immediately, and later deliveries of the handler disturb no task."""
     handler = make_handler()
@@ -253,7 +243,7 @@ def test_a_task_that_is_cancelled_while_it_leaves(
 
 
 def test_a_loop_that_is_closed_while_records_are_on_their_way(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """A block that is never left harms nothing."""
     handler = make_handler()
@@ -295,9 +285,7 @@ def test_a_loop_is_told_twice_or_too_late() -> None:
     assert errors == []
 
 
-def test_a_time_limit_around_a_block(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_time_limit_around_a_block(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """The shorter of both counts."""
     handler = make_handler()
 
@@ -312,7 +300,7 @@ def test_a_time_limit_around_a_block(
 # -- both kinds -----------------------------------------------------------------------------------
 
 
-def test_with_in_a_coroutine(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_with_in_a_coroutine(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """It works, and blocks the loop: for programs whose loop may wait."""
     handler = make_handler()
 
@@ -328,7 +316,7 @@ def test_with_in_a_coroutine(cluster: ThreadedFakeCluster, make_handler: MakeHan
 
 
 def test_a_block_that_ends_in_another_context(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """As those of asynchronous fixtures may."""
     handler = make_handler()
@@ -349,7 +337,7 @@ def test_a_block_that_ends_in_another_context(
 
 
 def test_a_coroutine_on_tornado_s_loop(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, io_loop: IOLoop
+    cluster: FakeKafka, make_handler: MakeHandler, io_loop: IOLoop
 ) -> None:
     """`async with` waits on it while its callbacks run."""
     handler = make_handler()
@@ -368,7 +356,7 @@ def test_a_coroutine_on_tornado_s_loop(
 
 
 def test_a_generator_on_tornado_s_loop(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, io_loop: IOLoop
+    cluster: FakeKafka, make_handler: MakeHandler, io_loop: IOLoop
 ) -> None:
     """`gen.coroutine` keeps its context over what it yields; there is no `async with` in it."""
     handler = make_handler()

@@ -17,6 +17,7 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.handler.internal_log import MOST_DIVERTED
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import (
     HELD_BACK,
     Collecting,
@@ -27,7 +28,6 @@ from tests.handler.shipped import (
     stop_broker,
     stored_records,
 )
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 SHOWN = "WARNING shop.cart: I was called"
@@ -73,7 +73,7 @@ class ChattyArgument:
     ],
 )
 def test_code_that_makes_the_record(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     capsys: pytest.CaptureFixture[str],
     option: str,
@@ -93,7 +93,7 @@ def test_code_that_makes_the_record(
 
 
 def test_an_argument_that_logs(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its text is made while the record is converted."""
     handler = make_handler()
@@ -105,7 +105,7 @@ def test_an_argument_that_logs(
     assert handler.stats().diverted == 1
 
 
-def test_a_formatter_that_logs(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_a_formatter_that_logs(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """So is what a Formatter makes."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -123,7 +123,7 @@ def test_a_formatter_that_logs(cluster: ThreadedFakeCluster, make_handler: MakeH
 
 
 def test_a_partitioner_that_logs(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It runs on the loop thread, where all is shipping."""
     chatty = Chatty()
@@ -138,7 +138,7 @@ def test_a_partitioner_that_logs(
 
 @pytest.mark.parametrize("where", ["calling thread", "loop thread"])
 def test_an_on_error_that_logs(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     capsys: pytest.CaptureFixture[str],
     where: str,
@@ -179,9 +179,7 @@ def test_a_fallback_that_logs(make_handler: MakeHandler) -> None:
     assert handler.stats().emitted < 100
 
 
-def test_two_handlers_that_log_to_each_other(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_two_handlers_that_log_to_each_other(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Whichever handler the code works for, what it logs to another one isn't shipped either."""
     chatty = Chatty("logs")
     first, second = make_handler(chatty), make_handler("others")
@@ -194,9 +192,7 @@ def test_two_handlers_that_log_to_each_other(
     assert (first.stats().diverted, second.stats().diverted) == (1, 1)
 
 
-def test_other_threads_go_on_shipping(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_other_threads_go_on_shipping(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Only what the thread that converts a record logs meanwhile is about shipping."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -241,7 +237,7 @@ class Program:
 @pytest.mark.parametrize("kind", ["function", "method", "object"])
 @pytest.mark.parametrize("where", ["key_maker", "argument"])
 def test_a_signal_handler_on_top_of_a_conversion(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     on_usr1: Callable[[Any], None],
     kind: str,
@@ -299,7 +295,7 @@ def _watch(kept: Kept, logger: logging.Logger, how: str) -> object:
 
 @pytest.mark.parametrize("how", ["__del__", "reference", "finalize"])
 def test_a_finaliser_on_top_of_a_conversion(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, how: str
+    cluster: FakeKafka, make_handler: MakeHandler, how: str
 ) -> None:
     """Objects are collected wherever Python code runs: what their finalisers log arrives."""
     handler = make_handler()
@@ -315,7 +311,7 @@ def test_a_finaliser_on_top_of_a_conversion(
 
 
 def test_a_signal_handler_on_top_of_a_signal_handler(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, on_usr1: Callable[[Any], None]
+    cluster: FakeKafka, make_handler: MakeHandler, on_usr1: Callable[[Any], None]
 ) -> None:
     """However many conversions are under way below it, its record arrives."""
 
@@ -335,7 +331,7 @@ def test_a_signal_handler_on_top_of_a_signal_handler(
 
 
 def test_a_finaliser_that_makes_more_of_itself(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """A record that is logged while that of a __del__ is converted may loop, and is diverted."""
     handler = make_handler()
@@ -370,7 +366,7 @@ def root_handler(make_handler: MakeHandler) -> Iterator[KafkaHandler]:
 
 
 def test_the_loop_threads_logs_are_not_shipped(
-    cluster: ThreadedFakeCluster, root_handler: KafkaHandler
+    cluster: FakeKafka, root_handler: KafkaHandler
 ) -> None:
     """Records about records that failed would fail in turn, without an end."""
     refuse_everything(cluster)
@@ -384,7 +380,7 @@ def test_the_loop_threads_logs_are_not_shipped(
 
 
 def test_starting_the_loop_thread_is_not_shipped(
-    cluster: ThreadedFakeCluster, root_handler: KafkaHandler
+    cluster: FakeKafka, root_handler: KafkaHandler
 ) -> None:
     """The first record starts it: what asyncio logs over that is about shipping too."""
     logging.getLogger("shop").info("x")
@@ -394,7 +390,7 @@ def test_starting_the_loop_thread_is_not_shipped(
 
 
 def test_the_loop_threads_warnings_go_to_stderr(
-    cluster: ThreadedFakeCluster, root_handler: KafkaHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, root_handler: KafkaHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Records that can't be shipped are not hidden."""
     refuse_everything(cluster)
@@ -408,7 +404,7 @@ def test_the_loop_threads_warnings_go_to_stderr(
 @pytest.mark.parametrize("how", ["__del__", "reference", "finalize"])
 @pytest.mark.parametrize("overflow", ["drop_newest", "block"])
 def test_a_finaliser_on_the_loop_thread(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, how: str, overflow: str
+    cluster: FakeKafka, make_handler: MakeHandler, how: str, overflow: str
 ) -> None:
     """The garbage collector runs on any thread: the records of its finalisers arrive."""
 
@@ -457,7 +453,7 @@ CALLBACKS: dict[str, Callable[[Any], Callable[[Any], object]]] = {
 
 @pytest.mark.parametrize("how", ["__del__", *CALLBACKS])
 def test_a_last_reference_that_the_loop_thread_had(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, how: str
+    cluster: FakeKafka, make_handler: MakeHandler, how: str
 ) -> None:
     """A fallback wants records kept until they arrive: what their arguments' end logs arrives."""
     handler = make_handler(fallback=Collecting())
@@ -473,7 +469,7 @@ def test_a_last_reference_that_the_loop_thread_had(
 
 
 def test_a_finaliser_on_top_of_a_record_of_the_handlers(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """The loop thread converts what the handler itself says: what it is interrupted by arrives."""
 
@@ -491,7 +487,7 @@ def test_a_finaliser_on_top_of_a_record_of_the_handlers(
 
 
 def test_a_finaliser_of_code_that_the_loop_thread_calls(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Each record would be followed by another one, without an end."""
 
@@ -595,7 +591,7 @@ def test_an_internal_logger(
 
 
 def test_an_internal_logger_that_leads_back(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Records that come back that way go to stderr: they don't loop, and are not shipped."""
     internal = logging.Logger("internal")
@@ -608,7 +604,7 @@ def test_an_internal_logger_that_leads_back(
 
 
 def test_an_internal_logger_that_leads_back_and_complains(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """So is what the handler says of itself."""
     stop_broker(cluster)
@@ -626,7 +622,7 @@ def test_an_internal_logger_that_leads_back_and_complains(
 
 @pytest.mark.parametrize("stream", [None, io.StringIO()], ids=["none", "closed"])
 def test_without_a_stderr(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     monkeypatch: pytest.MonkeyPatch,
     stream: io.StringIO | None,

@@ -12,11 +12,11 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import NotAcknowledged, TopicAuthorizationFailed
+from kiel_logging.testing import FakeKafka
+from kiel_logging.testing.broker import FakeBroker
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.handler.shipped import MakeHandler, logger_to, messages, total
-from tests.support.fake_broker import FakeBroker
-from tests.support.fake_cluster import ErrorCode
 from tests.support.stamps import audited
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 FOREVER: Final = 10**6
@@ -36,7 +36,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(autouse=True)
-def two_topics(cluster: ThreadedFakeCluster) -> None:
+def two_topics(cluster: FakeKafka) -> None:
     """They are called good and bad."""
     cluster.add_topic("good", 1)
     cluster.add_topic("bad", 1)
@@ -56,13 +56,13 @@ def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kiel_logging.delivery.deferral.MOST", 0.05)
 
 
-def forbid(cluster: ThreadedFakeCluster, topic: str = "bad", times: int = FOREVER) -> None:
+def forbid(cluster: FakeKafka, topic: str = "bad", times: int = FOREVER) -> None:
     """Have the brokers reject the topic until `allow()`."""
     code = ErrorCode.topic_authorization_failed
     cluster.call(lambda c: c.produce_error(code, times=times, only=(topic, 0)))
 
 
-def forbid_the_record(cluster: ThreadedFakeCluster) -> None:
+def forbid_the_record(cluster: FakeKafka) -> None:
     """All of ten may be written but the first, for which brokers reject each batch it is in."""
 
     def change(broker: FakeBroker) -> None:
@@ -72,7 +72,7 @@ def forbid_the_record(cluster: ThreadedFakeCluster) -> None:
     cluster.on_broker(0, change)
 
 
-def allow(cluster: ThreadedFakeCluster) -> None:
+def allow(cluster: FakeKafka) -> None:
     """Everybody may write to all topics."""
     cluster.on_broker(0, lambda broker: broker.node.produce_faults.clear())
 
@@ -84,7 +84,7 @@ def log(handler: logging.Handler, topic: str, *numbers: int) -> None:
         logger.info("%d", number, extra={"area": topic})
 
 
-def numbers(cluster: ThreadedFakeCluster, topic: str) -> list[int]:
+def numbers(cluster: FakeKafka, topic: str) -> list[int]:
     """Those that arrived."""
     return [int(text) for text in messages(cluster, topic)]
 
@@ -116,7 +116,7 @@ def until_held(handler: KafkaHandler, count: int) -> None:
 
 @pytest.mark.usefixtures("never_again")
 def test_other_topics_go_on(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """In order, while what is refused waits, and what comes later of its topic behind it."""
     forbid(cluster)
@@ -135,7 +135,7 @@ def test_other_topics_go_on(
 
 @pytest.mark.usefixtures("never_again")
 def test_others_go_on_though_all_that_was_on_its_way_is_refused(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """A quarter of the buffer may be on its way."""
     forbid(cluster)
@@ -150,7 +150,7 @@ def test_others_go_on_though_all_that_was_on_its_way_is_refused(
 
 @pytest.mark.usefixtures("never_again")
 def test_others_are_found_behind_much_that_has_to_wait(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -171,7 +171,7 @@ def test_others_are_found_behind_much_that_has_to_wait(
 
 @pytest.mark.usefixtures("never_again")
 def test_a_rejected_topic_takes_no_memory(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """Its records wait on disk, however many: others continue, and the buffer stays empty."""
     forbid(cluster)
@@ -191,7 +191,7 @@ def test_a_rejected_topic_takes_no_memory(
 
 @pytest.mark.usefixtures("never_again")
 def test_nobody_looks_at_it_while_nothing_else_waits(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """A topic may be refused for days; and what comes for others isn't taken for held up."""
     forbid(cluster)
@@ -210,7 +210,7 @@ def test_nobody_looks_at_it_while_nothing_else_waits(
 @pytest.mark.parametrize("chain", [False, True], ids=["numbers", "chain"])
 @pytest.mark.usefixtures("soon_again")
 def test_all_arrives_in_order_when_it_is_allowed(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str, chain: bool
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str, chain: bool
 ) -> None:
     """More than may be held, the other topic's as well; nothing is left."""
     forbid(cluster)
@@ -234,7 +234,7 @@ def test_all_arrives_in_order_when_it_is_allowed(
 
 @pytest.mark.usefixtures("soon_again")
 def test_what_is_on_its_way_does_not_overtake_what_is_refused(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """Batches behind it would arrive, for it is refused once."""
     forbid(cluster, times=1)
@@ -247,7 +247,7 @@ def test_what_is_on_its_way_does_not_overtake_what_is_refused(
 
 @pytest.mark.usefixtures("soon_again")
 def test_a_record_that_can_never_be_stored_is_in_nobody_s_way(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """It was held, and is the first that is sent again: it is given up, the others arrive."""
     forbid(cluster)
@@ -264,7 +264,7 @@ def test_a_record_that_can_never_be_stored_is_in_nobody_s_way(
 
 @pytest.mark.usefixtures("soon_again")
 def test_the_dead_ones_records_come_first_in_their_topic(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """While they are refused this process's own of other topics arrive."""
     forbid(cluster)
@@ -288,7 +288,7 @@ def test_the_dead_ones_records_come_first_in_their_topic(
 
 @pytest.mark.usefixtures("never_again")
 def test_what_is_held_at_the_end_is_sent_by_the_next_start(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """Of all topics, what was refused and what stood behind it; each in order."""
     forbid(cluster, "good")
@@ -315,7 +315,7 @@ def test_what_is_held_at_the_end_is_sent_by_the_next_start(
 
 @pytest.mark.usefixtures("never_again")
 def test_each_topic_s_trouble_is_told(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     caplog: pytest.LogCaptureFixture,
@@ -345,7 +345,7 @@ KEPT: Final = {
 
 @pytest.mark.usefixtures("never_again")
 def test_receipts_tell_why_a_record_waits(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """Receipts of rejected records, and of those behind them, say why, and that none is lost."""
     forbid(cluster)
@@ -370,7 +370,7 @@ def test_receipts_tell_why_a_record_waits(
 
 @pytest.mark.usefixtures("soon_again")
 def test_receipts_wait_for_what_is_refused_and_then_taken(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """A refusal is no end."""
     forbid(cluster, times=2)

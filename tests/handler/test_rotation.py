@@ -15,6 +15,7 @@ import pytest
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.proof.chain import Chain
+from kiel_logging.testing import FakeKafka
 from kiel_logging.verify.names import Proof, State
 from tests.handler.process.child import run_by_hand
 from tests.handler.shipped import (
@@ -27,7 +28,6 @@ from tests.handler.shipped import (
     stored_records,
 )
 from tests.support.stamps import audited, harm, marks
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 KEYS = ("the first of the keys", "the second of the keys", "the third of the keys")
 SECRETS = tuple(map(str.encode, KEYS))
@@ -46,14 +46,14 @@ def options(spool: dict[str, Any], path: Path) -> dict[str, Any]:
     return {**KEYED, **spool, **({"spool_dir": path} if spool else {})}
 
 
-def findings(cluster: ThreadedFakeCluster, *secrets: bytes, topic: str = "logs") -> dict[str, int]:
+def findings(cluster: FakeKafka, *secrets: bytes, topic: str = "logs") -> dict[str, int]:
     """What `verify` finds with these keys."""
     return harm(audited(cluster.records(topic), secret=secrets, topic=topic))
 
 
 @each_spool
 def test_a_stream_stays_one_over_rotations(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: dict[str, Any], tmp_path: Path
+    cluster: FakeKafka, make_handler: MakeHandler, spool: dict[str, Any], tmp_path: Path
 ) -> None:
     """With all keys it is complete. With some of them the records of the others are not checked,
     and nothing is held against it."""
@@ -79,7 +79,7 @@ def test_a_stream_stays_one_over_rotations(
 
 @each_spool
 def test_topics_that_begin_later_begin_with_the_new_key(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: dict[str, Any], tmp_path: Path
+    cluster: FakeKafka, make_handler: MakeHandler, spool: dict[str, Any], tmp_path: Path
 ) -> None:
     """The others change to it, without a further record of the program."""
     cluster.add_topic("later", 1)
@@ -98,7 +98,7 @@ def test_topics_that_begin_later_begin_with_the_new_key(
 
 
 def test_the_file_is_read_again(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path
 ) -> None:
     """Without an argument; the handler that opens again has the new key as well."""
     path = tmp_path / "key"
@@ -117,9 +117,7 @@ def test_the_file_is_read_again(
     assert {"other_key"} == findings(cluster, SECRETS[1]).keys()
 
 
-def test_signatures_cover_a_rotation(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_signatures_cover_a_rotation(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """The trees and digests of checkpoints are those that the verifier computes."""
     handler = make_handler("logs", sign=True, **KEYED)
     for key in KEYS[1:]:
@@ -146,7 +144,7 @@ CRASHES: dict[str, tuple[str, Sequence[str]]] = {
 @pytest.mark.parametrize("brokers", ["there", "away"])
 @pytest.mark.parametrize(("code", "keys"), CRASHES.values(), ids=CRASHES)
 def test_a_crash_around_a_rotation(
-    cluster: ThreadedFakeCluster, tmp_path: Path, code: str, keys: Sequence[str], brokers: str
+    cluster: FakeKafka, tmp_path: Path, code: str, keys: Sequence[str], brokers: str
 ) -> None:
     """The next process seals each record with the key that the first one had for it."""
     if brokers == "away":
@@ -168,7 +166,7 @@ def test_a_crash_around_a_rotation(
 
 
 def test_the_old_key_may_go_once_its_records_are_sent(
-    cluster: ThreadedFakeCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Until then the next process says which key it lacks, and leaves the files."""
     stop_broker(cluster)

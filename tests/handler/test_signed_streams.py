@@ -20,6 +20,7 @@ from kiel_logging.handler import signing
 from kiel_logging.proof.chain import Chain
 from kiel_logging.proof.checkpoints import Evidence
 from kiel_logging.records import Record
+from kiel_logging.testing import FakeKafka
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.evidence import Registry
 from kiel_logging.verify.judge import judge
@@ -29,7 +30,6 @@ from tests.handler.shipped import MakeHandler, logger_to, refuse_everything
 from tests.support import c2sp
 from tests.support.signer import note
 from tests.support.stamps import marks
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 SECRET = "s3cret-of-the-chain"
 SIGNED: dict[str, Any] = {"chain": True, "sign": True}
@@ -38,7 +38,7 @@ PUBLIC = HOST.public_key().public_bytes_raw()
 
 
 def verdicts(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     elsewhere: Sequence[Evidence] = (),
     *,
     topics: Sequence[str] = ("logs",),
@@ -63,7 +63,7 @@ def verdicts(
     return [judge(audit, audit.topic) for audit in audits]
 
 
-def evidence(cluster: ThreadedFakeCluster, topic: str = "logs") -> list[Evidence]:
+def evidence(cluster: FakeKafka, topic: str = "logs") -> list[Evidence]:
     """All that the records of a topic bear, in the order of their counters."""
     details = [
         json.loads(marks(one).get("details", "{}"))
@@ -84,7 +84,7 @@ SPOOLS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("secret", [None, SECRET], ids=["no key", "a key"])
 @pytest.mark.parametrize("spool", SPOOLS.values(), ids=SPOOLS)
 def test_a_signed_stream_is_proved(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: dict[str, Any],
     secret: str | None,
@@ -118,7 +118,7 @@ def test_a_signed_stream_is_proved(
 
 
 def test_openssl_and_a_reader_of_the_specification_take_the_notes(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path
 ) -> None:
     """With the key that the start record names."""
     with closing(make_handler("logs", **SIGNED)) as handler:
@@ -139,7 +139,7 @@ def in_hardware(text: str) -> str:
 
 @pytest.mark.parametrize("form", ["text", "file", "env", "callable"])
 def test_a_key_of_the_host_endorses_instances(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     form: str,
     tmp_path: Path,
@@ -171,7 +171,7 @@ def test_a_key_of_the_host_endorses_instances(
 
 
 def test_an_endorsement_that_fails_is_reported_and_nothing_else_does(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The user's callable may raise anything, in a forked child as well."""
 
@@ -185,7 +185,7 @@ def test_an_endorsement_that_fails_is_reported_and_nothing_else_does(
 
 
 def test_a_checkpoint_comes_with_time_and_in_any_case(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
+    cluster: FakeKafka, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A heartbeat where nothing is logged."""
     monkeypatch.setattr("kiel_logging.handler.shipper.LOOK_EVERY", 0.02)
@@ -197,7 +197,7 @@ def test_a_checkpoint_comes_with_time_and_in_any_case(
 
 
 def test_no_checkpoints_pile_up_while_the_brokers_take_nothing(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
+    cluster: FakeKafka, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They would fill the memory, for days."""
     monkeypatch.setattr("kiel_logging.handler.shipper.LOOK_EVERY", 0.005)
@@ -210,7 +210,7 @@ def test_no_checkpoints_pile_up_while_the_brokers_take_nothing(
     handler.close()
 
 
-def test_a_forked_child_signs_with_a_key_of_its_own(cluster: ThreadedFakeCluster) -> None:
+def test_a_forked_child_signs_with_a_key_of_its_own(cluster: FakeKafka) -> None:
     """And its copy of the parent's is forgotten."""
     code = """
 handler = make()
@@ -237,9 +237,7 @@ wait(fork(work))
 # -- anchors ---------------------------------------------------------------------------------------
 
 
-def test_a_file_as_an_anchor(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path
-) -> None:
+def test_a_file_as_an_anchor(cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path) -> None:
     """Checkpoints are appended, each of them a line: two handlers may have the same file."""
     path = tmp_path / "anchors"
     for _ in range(2):
@@ -280,7 +278,7 @@ def endpoint() -> Iterator[tuple[str, list[Any], threading.Event]]:
 
 
 def test_an_http_endpoint_as_an_anchor(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     endpoint: tuple[str, list[Any], threading.Event],
     capsys: pytest.CaptureFixture[str],
@@ -297,7 +295,7 @@ def test_an_http_endpoint_as_an_anchor(
 
 
 def test_an_anchor_that_is_gone_harms_nothing(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Records are delivered; the end says how many checkpoints are not there."""
 

@@ -11,6 +11,7 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.journal import directory, stream
+from kiel_logging.testing import FakeKafka
 from kiel_logging.testing.batches import StoredRecord
 from tests.handler.shipped import (
     QUICK,
@@ -21,7 +22,6 @@ from tests.handler.shipped import (
     stop_broker,
 )
 from tests.support.stamps import audited, harm
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 SEGMENTS = 4
 EACH = 20
@@ -34,9 +34,7 @@ def spool(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def left(
-    cluster: ThreadedFakeCluster, spool: Path, monkeypatch: pytest.MonkeyPatch
-) -> ThreadedFakeCluster:
+def left(cluster: FakeKafka, spool: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKafka:
     """The cluster; a process that is gone left 80 numbered records in four segments."""
     monkeypatch.setattr(directory, "_LEAST_SEGMENT_BYTES", 1)
     stop_broker(cluster)
@@ -97,7 +95,7 @@ CASES: dict[str, Case] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_damage_costs_what_it_hits_and_is_named(
-    left: ThreadedFakeCluster,
+    left: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     name: str,
@@ -116,7 +114,7 @@ def test_damage_costs_what_it_hits_and_is_named(
     assert "conflict" not in verdict.failures(strict=True)
 
 
-def instances(cluster: ThreadedFakeCluster) -> set[bytes | None]:
+def instances(cluster: FakeKafka) -> set[bytes | None]:
     """The instances that records say they are from."""
     records: list[StoredRecord] = [
         record for found in cluster.records("logs").values() for record in found
@@ -125,7 +123,7 @@ def instances(cluster: ThreadedFakeCluster) -> set[bytes | None]:
 
 
 def test_numbers_that_nobody_knows_are_not_guessed(
-    left: ThreadedFakeCluster,
+    left: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     capsys: pytest.CaptureFixture[str],
@@ -144,7 +142,7 @@ def test_numbers_that_nobody_knows_are_not_guessed(
 
 
 def test_a_flipped_bit_in_a_checkpoint_costs_nothing(
-    left: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path
+    left: FakeKafka, make_handler: MakeHandler, spool: Path
 ) -> None:
     """The other slot knows enough."""
     (path,) = spool.rglob(stream.CHECKPOINT)

@@ -26,6 +26,8 @@ from kiel_logging.handler.loading import modules
 from kiel_logging.handler.shipper import Shipper
 from kiel_logging.journal.local_stream import Appended, LocalStream
 from kiel_logging.journal.stream import START
+from kiel_logging.testing import FakeKafka
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.handler.interruption import interrupt
 from tests.handler.shipped import (
     QUICK,
@@ -38,9 +40,7 @@ from tests.handler.shipped import (
     stored,
     total,
 )
-from tests.support.fake_cluster import ErrorCode
 from tests.support.stamps import audited, events, harm
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 MODES = ("overflow", "always")
@@ -66,7 +66,7 @@ def chain(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def away(cluster: ThreadedFakeCluster) -> Iterator[ThreadedFakeCluster]:
+def away(cluster: FakeKafka) -> Iterator[FakeKafka]:
     """The cluster, whose broker can't be reached yet."""
     stop_broker(cluster)
     return cluster
@@ -84,13 +84,13 @@ def log(handler: logging.Handler, *numbers: int) -> None:
         logger.info("%d", number)
 
 
-def numbers(cluster: ThreadedFakeCluster) -> list[int]:
+def numbers(cluster: FakeKafka) -> list[int]:
     """Those of the topic."""
     return [int(text) for text in messages(cluster)]
 
 
 def leave(
-    cluster: ThreadedFakeCluster, directory: Path, *which: int, ended: bool = True, **options: Any
+    cluster: FakeKafka, directory: Path, *which: int, ended: bool = True, **options: Any
 ) -> None:
     """Log in a new handler that finds no broker, and end it."""
     options = {"close_timeout_ms": 50, "linger_ms": 1, **options}
@@ -100,7 +100,7 @@ def leave(
     assert handler.stats().spooled == len(which) + bool(options.get("chain")) * (1 + ended)
 
 
-def is_complete(cluster: ThreadedFakeCluster) -> bool:
+def is_complete(cluster: FakeKafka) -> bool:
     """What `kiel-logging verify` says of the topic."""
     return not audited(cluster.records("logs")).failures(strict=False)
 
@@ -109,7 +109,7 @@ def is_complete(cluster: ThreadedFakeCluster) -> bool:
 
 
 def test_nothing_is_left_when_all_is_delivered(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str, chain: bool
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str, chain: bool
 ) -> None:
     """No file is there, and the counts are 0."""
     handler = make_handler(spool_dir=spool, spool=mode, chain=chain)
@@ -124,7 +124,7 @@ def test_nothing_is_left_when_all_is_delivered(
 
 
 def test_an_outage(
-    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str, chain: bool
+    away: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str, chain: bool
 ) -> None:
     """Ten times more than memory holds: all of it arrives, once and in order."""
     handler = make_handler(
@@ -144,7 +144,7 @@ def test_an_outage(
 
 
 def test_what_is_left_is_sent_by_the_next(
-    away: ThreadedFakeCluster,
+    away: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     mode: str,
@@ -172,7 +172,7 @@ def test_what_is_left_is_sent_by_the_next(
 
 @pytest.mark.parametrize("times", [3])
 def test_generations(
-    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str, times: int
+    away: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str, times: int
 ) -> None:
     """Several in a row that find no broker: the oldest comes first."""
     for generation in range(times):
@@ -184,7 +184,7 @@ def test_generations(
 
 
 def test_memory_goes_to_disk_when_nothing_is_acknowledged(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -202,7 +202,7 @@ def test_memory_goes_to_disk_when_nothing_is_acknowledged(
 
 
 def test_what_is_not_taken_at_once_goes_to_disk(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -221,7 +221,7 @@ def test_what_is_not_taken_at_once_goes_to_disk(
 
 
 def test_the_ledger_always_holds(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """On any thread, while others log, and brokers come and go."""
     handler = make_handler(spool_dir=spool, spool=mode, buffer_records=200, overflow="drop_oldest")
@@ -279,7 +279,7 @@ def interrupted(handler: KafkaHandler, moment: int) -> bool:
 @pytest.mark.parametrize("chain", [False, True], ids=["numbers", "chain"])
 @pytest.mark.parametrize("in_python", [True, False], ids=["in Python", "in C"])
 def test_a_call_that_an_exception_tears_away(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -311,7 +311,7 @@ def test_a_call_that_an_exception_tears_away(
 
 
 def test_receipts_see_through_the_disk(
-    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    away: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """Each receipt has the record's offset, whichever way the record went."""
     handler = make_handler(
@@ -328,7 +328,7 @@ def test_receipts_see_through_the_disk(
 
 
 def test_receipts_of_what_stays_on_disk(
-    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    away: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """They report the record as undelivered, for the brokers don't have it."""
     handler = make_handler(spool_dir=spool, spool=mode, **IMPATIENT)
@@ -341,7 +341,7 @@ def test_receipts_of_what_stays_on_disk(
 
 
 def test_a_full_spool(
-    away: ThreadedFakeCluster,
+    away: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     mode: str,
@@ -375,7 +375,7 @@ def test_a_full_spool(
     assert len(found) == 250 - stats.dropped_total
 
 
-def test_a_file_in_the_place_of_the_directory(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_directory(cluster: FakeKafka, tmp_path: Path) -> None:
     """The handler refuses it: the program would believe that it has a spool."""
     (tmp_path / "file").touch()
     with pytest.raises(SpoolError, match="choose another spool_dir"):
@@ -383,7 +383,7 @@ def test_a_file_in_the_place_of_the_directory(cluster: ThreadedFakeCluster, tmp_
 
 
 def test_a_directory_that_vanishes(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     mode: str,
@@ -398,7 +398,7 @@ def test_a_directory_that_vanishes(
 
 
 def test_a_directory_that_is_replaced_by_a_file(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     capsys: pytest.CaptureFixture[str],
@@ -420,7 +420,7 @@ def test_a_directory_that_is_replaced_by_a_file(
 
 
 def test_a_file_that_vanishes_while_it_is_in_use(
-    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    away: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """Its records are sent as long as the process runs, and none is lost."""
     handler = make_handler(spool_dir=spool, spool=mode, buffer_records=100, overflow="block")
@@ -450,7 +450,7 @@ def only_segment(spool: Path) -> Path:
 
 
 def test_a_segment_that_was_overwritten(
-    away: ThreadedFakeCluster,
+    away: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     mode: str,
@@ -472,7 +472,7 @@ def test_a_segment_that_was_overwritten(
 
 
 def test_a_record_that_was_changed(
-    away: ThreadedFakeCluster,
+    away: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     capsys: pytest.CaptureFixture[str],
@@ -492,7 +492,7 @@ def test_a_record_that_was_changed(
 
 
 def test_a_directory_of_another_version(
-    away: ThreadedFakeCluster,
+    away: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     capsys: pytest.CaptureFixture[str],
@@ -512,7 +512,7 @@ def test_a_directory_of_another_version(
 
 
 def test_what_the_brokers_refuse_is_given_up(
-    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    away: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """As without a spool: it would be refused again."""
     leave(away, spool, 1, 2, spool=mode)
@@ -541,7 +541,7 @@ REPAIRABLE = (
 
 @pytest.mark.parametrize("code", REPAIRABLE, ids=lambda code: str(code.name))
 def test_what_somebody_may_put_right_is_waited_for(
-    away: ThreadedFakeCluster,
+    away: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     mode: str,
@@ -571,7 +571,7 @@ def test_what_somebody_may_put_right_is_waited_for(
 
 
 def test_what_is_refused_until_the_end_stays_on_disk(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     mode: str,
@@ -598,7 +598,7 @@ def test_what_is_refused_until_the_end_stays_on_disk(
 
 @pytest.mark.parametrize(("mode", "found"), [("always", {}), ("overflow", {"unfinished": 1})])
 def test_a_recovery_is_told_in_a_chain(
-    away: ThreadedFakeCluster,
+    away: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     mode: str,
@@ -621,7 +621,7 @@ def test_a_recovery_is_told_in_a_chain(
 
 
 def test_a_recovery_that_the_disk_refuses_is_made_by_the_next(
-    away: ThreadedFakeCluster,
+    away: FakeKafka,
     make_handler: MakeHandler,
     spool: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -647,7 +647,7 @@ def test_a_recovery_that_the_disk_refuses_is_made_by_the_next(
 
 
 def test_a_stream_that_is_left_on_disk_ends_there(
-    away: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    away: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """A program that ends while the brokers are away has written its end record: no recovery record
     is needed."""
@@ -661,7 +661,7 @@ def test_a_stream_that_is_left_on_disk_ends_there(
 
 
 def test_a_stream_that_ended_needs_no_recovery(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """Though its file was left, as by a worker that ends without closing anything."""
     first = make_handler(spool_dir=spool, spool=mode, chain=True)
@@ -678,7 +678,7 @@ def test_a_stream_that_ended_needs_no_recovery(
 
 
 def test_two_handlers_have_one_directory(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """Each its own file; neither takes the other's."""
     handlers = [make_handler(spool_dir=spool, spool=mode) for _ in range(2)]
@@ -690,9 +690,7 @@ def test_two_handlers_have_one_directory(
     assert [handler.stats().recovered for handler in handlers] == [0, 0]
 
 
-def test_it_is_shown(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
-) -> None:
+def test_it_is_shown(cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str) -> None:
     """A handler's repr has one number more."""
     assert "spooled=0>" in repr(make_handler(spool_dir=spool, spool=mode))
     assert "spooled" not in repr(make_handler())
@@ -728,7 +726,7 @@ def test_a_directory_that_goes_bad_raises_nothing(
 def _go_bad(spool: Path, mode: str, go_bad: Callable[[Path], None]) -> None:
     logging.raiseExceptions = True
     errors: list[Exception] = []
-    with ThreadedFakeCluster(brokers=1) as cluster:
+    with FakeKafka(brokers=1) as cluster:
         cluster.add_topic("logs", 1)
         handler = KafkaHandler(
             cluster.addresses,
@@ -776,7 +774,7 @@ def _be_nobody_and(work: Callable[[Path], None], path: Path) -> None:
 
 
 def test_a_whole_stream_beside_one_that_is_refused(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, mode: str
 ) -> None:
     """It has no end record, and nothing on disk: the next start reports what became of it."""
     cluster.add_topic("bad", 1)
@@ -797,7 +795,7 @@ def test_a_whole_stream_beside_one_that_is_refused(
 
 
 @pytest.mark.parametrize("chain", [False, True], ids=["numbers", "chain"])
-def test_many_topics(away: ThreadedFakeCluster, spool: Path, mode: str, chain: bool) -> None:
+def test_many_topics(away: FakeKafka, spool: Path, mode: str, chain: bool) -> None:
     """Each has a stream; few files are open at a time."""
     areas = [f"area{number}" for number in range(300)]
     handler = KafkaHandler(

@@ -12,9 +12,9 @@ import pytest
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import BufferFull
 from kiel_logging.partitioners import Murmur2
+from kiel_logging.testing import FakeKafka
+from kiel_logging.testing.cluster import FakeCluster
 from tests.handler.shipped import HELD_BACK, MakeHandler, logger_to, outstanding, stored, total
-from tests.support.fake_cluster import FakeCluster
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 BUFFER: Final = 300
@@ -31,14 +31,14 @@ Log = Callable[[logging.Logger, int], None]
 
 
 @pytest.fixture
-def shared(cluster: ThreadedFakeCluster) -> str:
+def shared(cluster: FakeKafka) -> str:
     """A topic of three partitions, of which the first has no leader."""
     cluster.add_topic("shared", len(PARTITIONS))
     cluster.call(lambda c: c.move_leader("shared", 0, None))
     return "shared"
 
 
-def numbers(cluster: ThreadedFakeCluster, topic: str, user: str | None = None) -> list[int]:
+def numbers(cluster: FakeKafka, topic: str, user: str | None = None) -> list[int]:
     """Those that arrived, of one user or of all; without what the handler says itself."""
     fields = stored(cluster, topic)
     return [one["number"] for one in fields if "number" in one and user in (None, one.get("user"))]
@@ -50,7 +50,7 @@ def log_to_all(logger: logging.Logger, number: int) -> None:
         logger.info("x", extra={"user": user, "number": number})
 
 
-def rounds(handler: logging.Handler, cluster: ThreadedFakeCluster, topic: str, log: Log) -> None:
+def rounds(handler: logging.Handler, cluster: FakeKafka, topic: str, log: Log) -> None:
     """Log round after round; each of them brings two healthy records, which arrive."""
     logger = logger_to(handler)
     for number in range(ROUNDS):
@@ -73,7 +73,7 @@ def keyed(make_handler: MakeHandler, topic: str, **options: Any) -> KafkaHandler
     ],
 )
 def test_a_partition_without_a_leader(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, shared: str, policy: dict[str, Any]
+    cluster: FakeKafka, make_handler: MakeHandler, shared: str, policy: dict[str, Any]
 ) -> None:
     """Healthy ones get all their records; half a buffer waits for the others, and more fails."""
     errors: list[tuple[type[Exception], int]] = []
@@ -101,7 +101,7 @@ def test_a_partition_without_a_leader(
 
 
 def test_nothing_makes_way_for_as_long_as_a_block_may_last(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, shared: str
+    cluster: FakeKafka, make_handler: MakeHandler, shared: str
 ) -> None:
     """With "block", all that is logged waits: for the leader, or for room."""
     handler = keyed(make_handler, shared, overflow="block", block_timeout_ms=3_600_000)
@@ -118,7 +118,7 @@ def test_nothing_makes_way_for_as_long_as_a_block_may_last(
 
 
 def test_records_are_found_behind_those_of_a_stalled_partition(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, shared: str
+    cluster: FakeKafka, make_handler: MakeHandler, shared: str
 ) -> None:
     """Though these fill the window, and nothing comes or is delivered any more."""
     handler = keyed(make_handler, shared, **HELD_BACK, close_timeout_ms=50)
@@ -130,7 +130,7 @@ def test_records_are_found_behind_those_of_a_stalled_partition(
 
 
 def test_what_waits_is_not_given_up_while_nothing_is_delivered(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, shared: str
+    cluster: FakeKafka, make_handler: MakeHandler, shared: str
 ) -> None:
     """No other partition is better off: the policy chooses among all that is buffered."""
     for partition in (1, 2):
@@ -148,9 +148,7 @@ def test_what_waits_is_not_given_up_while_nothing_is_delivered(
     assert handler.stats().failed == 0
 
 
-def test_a_missing_topic_of_a_template(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_missing_topic_of_a_template(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """It holds up no other, though nothing of it is with a partition yet."""
     cluster.call(lambda c: setattr(c.state, "auto_create", False))
     cluster.add_topic("good", 1)
@@ -177,7 +175,7 @@ def test_a_missing_topic_of_a_template(
     ("version", "left"), [(13, 2), (13, 1), (9, 1)], ids=["two are left", "one", "no topic ids"]
 )
 def test_a_topic_that_is_made_again_with_fewer_partitions(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, version: int, left: int
+    cluster: FakeKafka, make_handler: MakeHandler, version: int, left: int
 ) -> None:
     """Records for those that are gone arrive elsewhere, in the order of each key."""
     cluster.call(lambda c: c.set_versions("Metadata", 0, version))
@@ -217,7 +215,7 @@ def test_a_topic_that_is_made_again_with_fewer_partitions(
 
 @pytest.mark.parametrize("mode", ["overflow", "always"])
 def test_records_are_found_behind_a_large_backlog_of_a_stalled_partition(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, shared: str, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, shared: str, mode: str
 ) -> None:
     """However much waits on disk in front of them, and without any new records."""
     count = 10 * BUFFER

@@ -16,12 +16,12 @@ from kiel_logging.cli import main
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.proof.checkpoints import Evidence
 from kiel_logging.proof.timestamps import Authority, Question
+from kiel_logging.testing import FakeKafka
 from kiel_logging.verify.evidence import Registry
 from kiel_logging.verify.verification import read_anchors
 from tests.handler.shipped import MakeHandler, logger_to
 from tests.support.signer import Signer
 from tests.support.stamper import Stamper
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.timestamp_authority import TimestampAuthority, timestamp_authority
 from tests.support.waiting import until
 
@@ -63,7 +63,7 @@ def test_an_anchor_has_timestamps(
 
 def test_an_authority_that_is_away_is_asked_again(
     make_handler: MakeHandler,
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     tsa: TimestampAuthority,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -13,8 +13,8 @@ from kiel_logging.delivery.batch import Batch
 from kiel_logging.network.engine import Engine
 from kiel_logging.network.resolver import resolve
 from kiel_logging.records import Record, TopicPartition
+from kiel_logging.testing.cluster import FakeCluster
 from tests.network.quick import QUICK
-from tests.support.fake_cluster import FakeCluster
 
 PATIENCE = 20.0
 FOREVER = 10**6

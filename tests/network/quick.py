@@ -14,7 +14,7 @@ from tornado.ioloop import IOLoop
 from kiel_logging.clients import Producer
 from kiel_logging.network import connection
 from kiel_logging.records import RecordMetadata
-from tests.support.fake_cluster import FakeCluster
+from kiel_logging.testing.cluster import FakeCluster
 
 QUICK = {"linger_ms": 1, "retry_backoff_ms": 5, "retry_backoff_max_ms": 20}
 

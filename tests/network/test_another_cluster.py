@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.owner import append, engine_for
-from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 
 def belong_to(cluster: FakeCluster, name: str | None) -> None:

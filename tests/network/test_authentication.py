@@ -25,12 +25,13 @@ from kiel_logging.network.connection import Connection
 from kiel_logging.network.opening import open_connection, secure
 from kiel_logging.network.resolver import resolve
 from kiel_logging.network.tokens import RunAside
+from kiel_logging.testing.broker import FakeBroker
+from kiel_logging.testing.replies import HANG_UP
 from kiel_logging.testing.sasl import MECHANISMS, Sasl
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.metadata import metadata_request
 from kiel_logging.wire.schemas import Api
 from tests.network.quick import let_time_pass
-from tests.support.fake_broker import HANG_UP, FakeBroker
-from tests.support.fake_cluster import ErrorCode
 from tests.support.what_is_shown import all_of
 
 SECRET = "s3cr3t-und-geheim"

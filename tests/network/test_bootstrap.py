@@ -9,9 +9,10 @@ import pytest
 
 from kiel_logging.clients import Producer
 from kiel_logging.errors import NoBrokersAvailable, UnsupportedBroker
+from kiel_logging.testing.broker import FakeBroker
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.testing.replies import HANG_UP
 from tests.network.quick import QUICK, let_time_pass, quick_producer, to_partition, values
-from tests.support.fake_broker import HANG_UP, FakeBroker
-from tests.support.fake_cluster import FakeCluster
 
 
 async def test_the_first_that_answers_is_enough() -> None:

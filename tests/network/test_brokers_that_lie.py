@@ -15,11 +15,13 @@ from kiel_logging.delivery import troubles
 from kiel_logging.network import cluster as cluster_module
 from kiel_logging.network import connection as connection_module
 from kiel_logging.network.cluster import Node
+from kiel_logging.testing.broker import FakeBroker
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.testing.replies import HANG_UP, STALL
 from kiel_logging.testing.sasl import Sasl
+from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.metadata import Broker
 from tests.network.quick import QUICK, quick_producer, values
-from tests.support.fake_broker import HANG_UP, STALL, FakeBroker
-from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 NOWHERE = f"{'x' * 64}.invalid"
 """No name server has to be asked for it, for a label has at most 63 characters."""

@@ -10,9 +10,10 @@ import pytest
 
 from kiel_logging.errors import BrokerRejected
 from kiel_logging.testing.batches import decode_batch
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.owner import append, engine_for
 from tests.network.quick import quick_producer, values
-from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 
 def take_uncompressed(cluster: FakeCluster) -> None:

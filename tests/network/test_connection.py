@@ -27,11 +27,12 @@ from kiel_logging.network import connection as connection_module
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.opening import open_connection
 from kiel_logging.network.resolver import SocketAddress, resolve
+from kiel_logging.testing.broker import FakeBroker
+from kiel_logging.testing.replies import HANG_UP
 from kiel_logging.wire import messages
 from kiel_logging.wire.metadata import metadata_request, read_metadata
 from kiel_logging.wire.schemas import Api
 from tests.network.quick import let_time_pass
-from tests.support.fake_broker import HANG_UP, FakeBroker
 
 Fault = Callable[[FakeBroker], None]
 

@@ -13,6 +13,8 @@ from kiel_logging.errors import (
     TopicAuthorizationFailed,
     UnknownTopic,
 )
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.owner import (
     FOREVER,
     LONG,
@@ -22,7 +24,6 @@ from tests.network.owner import (
     requests,
 )
 from tests.network.quick import round_trip, to_partition, values
-from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 
 @pytest.fixture(autouse=True)

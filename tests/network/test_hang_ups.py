@@ -9,9 +9,9 @@ import pytest
 
 from kiel_logging.errors import RecordTooLarge
 from kiel_logging.records import Record
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.testing.replies import HANG_UP
 from tests.network.owner import Owner, engine_for
-from tests.support.fake_broker import HANG_UP
-from tests.support.fake_cluster import FakeCluster
 
 LIMIT: Final = 100_000
 

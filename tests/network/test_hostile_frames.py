@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from kiel_logging.errors import BrokerError, ConnectionLost, ListenerMismatch, ProtocolError
+from kiel_logging.testing.broker import FakeBroker
 from kiel_logging.wire.metadata import Metadata, read_metadata
 from tests.network.test_connection import ask, dial
 from tests.support.examples import THOROUGH
-from tests.support.fake_broker import FakeBroker
 
 FRAMES = 400 if THOROUGH else 60
 MOST_MEMORY = 32 * 1024 * 1024

@@ -7,9 +7,9 @@ import logging
 
 import pytest
 
+from kiel_logging.testing.cluster import FakeCluster
 from tests.network.owner import PATIENCE
 from tests.network.quick import quick_producer, round_trip, send_all, to_partition, values
-from tests.support.fake_cluster import FakeCluster
 
 
 async def test_a_moved_leader_is_found_by_its_hint() -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.owner import append, engine_for, pass_time
 from tests.network.quick import quick_producer, send_all
-from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 WITH_IDS = pytest.mark.parametrize("version", [13, 9], ids=["topic ids", "no topic ids"])
 

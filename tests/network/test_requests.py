@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.testing.frames import ReceivedRequest
 from tests.network.quick import quick_producer, round_trip, send_all, to_partition, values
-from tests.support.fake_cluster import FakeCluster, ReceivedRequest
 
 TOPIC_NAMES = 12
 """The highest Produce version in which topics go by name (KIP-516)."""

@@ -11,10 +11,11 @@ import pytest
 from kiel_logging.errors import BrokerRejected, DeliveryTimeout, RecordTooLarge
 from kiel_logging.network.engine import Engine
 from kiel_logging.records import TopicPartition
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.testing.replies import HANG_UP
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.owner import Owner, append, engine_for, pass_time
 from tests.network.quick import quick_producer, send_all, to_partition, values
-from tests.support.fake_broker import HANG_UP
-from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 RETRIABLE = [
     ErrorCode.corrupt_message,

@@ -7,9 +7,10 @@ import pytest
 from kiel_logging.delivery.accumulator import UNKNOWN
 from kiel_logging.errors import BrokerUnreachable, ConnectionLost, NoLeader
 from kiel_logging.records import TopicPartition
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.owner import LONG, append, engine_for, pass_time
 from tests.network.quick import values
-from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 LOGS_0, LOGS_1 = TopicPartition("logs", 0), TopicPartition("logs", 1)
 

@@ -34,10 +34,10 @@ from kiel_logging.network.connection import Connection
 from kiel_logging.network.opening import Security, open_connection
 from kiel_logging.network.resolver import SocketAddress
 from kiel_logging.network.tls import Tls
+from kiel_logging.testing.broker import FakeBroker
 from kiel_logging.wire.metadata import metadata_request, read_metadata
 from kiel_logging.wire.schemas import Api
 from tests.support.certificates import Authority, Certificate
-from tests.support.fake_broker import FakeBroker
 from tests.support.what_is_shown import traceback_of
 
 KEY_PASSWORD = "s3cr3t-und-geheim"

@@ -23,9 +23,9 @@ from kiel_logging.network import token_endpoint
 from kiel_logging.network.opening import open_connection, secure
 from kiel_logging.network.resolver import resolve
 from kiel_logging.network.token_endpoint import fetch
+from kiel_logging.testing.broker import FakeBroker
 from kiel_logging.testing.sasl import Sasl
 from tests.support.certificates import Authority
-from tests.support.fake_broker import FakeBroker
 from tests.support.token_server import TokenServer, token_server
 from tests.support.what_is_shown import all_of, object_of
 

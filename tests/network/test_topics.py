@@ -15,9 +15,10 @@ from kiel_logging.errors import (
     TopicAuthorizationFailed,
     UnknownTopic,
 )
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.owner import Owner, append, engine_for, pass_time
 from tests.network.quick import quick_producer, send_all, to_partition, values
-from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 
 async def test_an_unknown_topic_is_created() -> None:

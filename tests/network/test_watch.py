@@ -11,9 +11,10 @@ import pytest
 from kiel_logging.delivery import troubles
 from kiel_logging.network import cluster as cluster_module
 from kiel_logging.network import watch
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.testing.replies import HANG_UP, STALL
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.owner import append, engine_for, pass_time
-from tests.support.fake_broker import HANG_UP, STALL
-from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 MANY = 10**6
 A_MOMENT = 300

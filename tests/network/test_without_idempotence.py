@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from kiel_logging.errors import BrokerRejected, KielError, UnsupportedBroker
+from kiel_logging.testing.cluster import FakeCluster
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.owner import Owner, append, engine_for
 from tests.network.quick import quick_producer, values
-from tests.support.fake_cluster import ErrorCode, FakeCluster
 
 INIT_PRODUCER_ID = 22
 

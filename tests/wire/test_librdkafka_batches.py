@@ -10,11 +10,11 @@ import pytest
 import snappy
 
 from kiel_logging.records import Record
+from kiel_logging.testing import FakeKafka
 from kiel_logging.testing.batches import StoredBatch, decode_batch
 from kiel_logging.wire.compression import codec
 from kiel_logging.wire.record_batch import encode_batch
 from kiel_logging.wire.sizes import BATCH_OVERHEAD
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 NOW = 1_700_000_000_123
 RECORDS = [
@@ -47,13 +47,13 @@ def encoded_like(theirs: StoredBatch) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[ThreadedFakeCluster]:
+def cluster() -> Iterator[FakeKafka]:
     """One broker that keeps what it is sent."""
-    with ThreadedFakeCluster(brokers=1) as threaded:
+    with FakeKafka(brokers=1) as threaded:
         yield threaded
 
 
-def captured(cluster: ThreadedFakeCluster, codec_name: str, *, idempotent: bool) -> bytes:
+def captured(cluster: FakeKafka, codec_name: str, *, idempotent: bool) -> bytes:
     """RECORDS in one batch, as librdkafka writes it."""
     topic = f"{codec_name}-{idempotent}"
     cluster.add_topic(topic, 1)
@@ -84,7 +84,7 @@ def records_section(batch: StoredBatch) -> bytes:
 @pytest.mark.parametrize("idempotent", [False, True])
 @pytest.mark.parametrize("codec_name", DECOMPRESS)
 def test_librdkafka_writes_the_same_bytes(
-    cluster: ThreadedFakeCluster, codec_name: str, idempotent: bool
+    cluster: FakeKafka, codec_name: str, idempotent: bool
 ) -> None:
     """All but the partition leader epoch. Compressors differ, their input does not."""
     theirs = decode_batch(captured(cluster, codec_name, idempotent=idempotent), 0)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from kiel_logging.testing import FakeKafka
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.handler.process.child import run, run_by_hand, said
 from tests.handler.shipped import messages
-from tests.support.fake_cluster import ErrorCode
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 THREE_CALLS = """
 for number in range(3):
@@ -42,7 +42,7 @@ THE_THREE = ["record 0", "record 1", "record 2"]
         "the handler moved",
     ],
 )
-def test_three_calls_and_an_ending(cluster: ThreadedFakeCluster, ending: str, status: int) -> None:
+def test_three_calls_and_an_ending(cluster: FakeKafka, ending: str, status: int) -> None:
     """However a program ends by itself, its records arrive, and its status stays."""
     child = run(THREE_CALLS + ending, brokers=cluster.addresses)
     assert (child.returncode, messages(cluster)) == (status, THE_THREE)
@@ -50,13 +50,13 @@ def test_three_calls_and_an_ending(cluster: ThreadedFakeCluster, ending: str, st
     assert ("boom" in child.stderr) == ("boom" in ending)
 
 
-def test_nothing_is_logged(cluster: ThreadedFakeCluster) -> None:
+def test_nothing_is_logged(cluster: FakeKafka) -> None:
     """A program that never logs ends as well."""
     child = run("", brokers=cluster.addresses)
     assert (child.returncode, child.stderr, messages(cluster)) == (0, "", [])
 
 
-def test_development_mode_finds_nothing(cluster: ThreadedFakeCluster) -> None:
+def test_development_mode_finds_nothing(cluster: FakeKafka) -> None:
     """No resource is left open, no task is left behind, nothing is deprecated."""
     child = run(THREE_CALLS, "-X", "dev", "-W", "error", brokers=cluster.addresses)
     assert (child.returncode, messages(cluster)) == (0, THE_THREE)
@@ -65,7 +65,7 @@ def test_development_mode_finds_nothing(cluster: ThreadedFakeCluster) -> None:
     assert "Traceback" not in child.stderr
 
 
-def test_a_broker_by_its_host_name(cluster: ThreadedFakeCluster) -> None:
+def test_a_broker_by_its_host_name(cluster: FakeKafka) -> None:
     """Names are still resolved while Python is on its way out."""
     port = cluster.on_broker(0, lambda broker: broker.port)
     cluster.on_broker(0, lambda broker: setattr(broker.node, "host", "localhost"))
@@ -73,14 +73,14 @@ def test_a_broker_by_its_host_name(cluster: ThreadedFakeCluster) -> None:
     assert (child.returncode, child.stderr, messages(cluster)) == (0, "", THE_THREE)
 
 
-def test_a_record_from_an_atexit_callback(cluster: ThreadedFakeCluster) -> None:
+def test_a_record_from_an_atexit_callback(cluster: FakeKafka) -> None:
     """Callbacks that were registered after logging was imported may log: they run before it."""
     ending = "import atexit; atexit.register(log.info, 'goodbye')"
     child = run(THREE_CALLS + ending, brokers=cluster.addresses)
     assert (child.returncode, messages(cluster)) == (0, [*THE_THREE, "goodbye"])
 
 
-def test_records_from_other_threads_and_tasks(cluster: ThreadedFakeCluster) -> None:
+def test_records_from_other_threads_and_tasks(cluster: FakeKafka) -> None:
     """Python waits for threads before it flushes."""
     code = """
 import asyncio, threading
@@ -97,7 +97,7 @@ thread.start()
     assert messages(cluster) == ["from a task", "from a thread"]
 
 
-def test_a_burst_at_the_end(cluster: ThreadedFakeCluster) -> None:
+def test_a_burst_at_the_end(cluster: FakeKafka) -> None:
     """Many batches that are still to be sent are all sent."""
     code = "for number in range(5000): log.info('%d', number)"
     child = run(code, brokers=cluster.addresses, batch_size=100)
@@ -105,7 +105,7 @@ def test_a_burst_at_the_end(cluster: ThreadedFakeCluster) -> None:
     assert messages(cluster) == [str(number) for number in range(5000)]
 
 
-def test_a_retry_at_the_end(cluster: ThreadedFakeCluster) -> None:
+def test_a_retry_at_the_end(cluster: FakeKafka) -> None:
     """A batch whose first attempt fails during the last flush is sent again."""
     cluster.on_broker(0, lambda broker: broker.hang_up_mid_response("Produce", 3))
     child = run(THREE_CALLS, brokers=cluster.addresses)
@@ -115,7 +115,7 @@ def test_a_retry_at_the_end(cluster: ThreadedFakeCluster) -> None:
 @pytest.mark.parametrize("switches", [(), ("-X", "dev", "-W", "error")], ids=["plain", "dev"])
 @pytest.mark.parametrize("state", ["down", "accepting only", "stalled"])
 def test_brokers_that_do_not_answer(
-    cluster: ThreadedFakeCluster, state: str, switches: tuple[str, ...]
+    cluster: FakeKafka, state: str, switches: tuple[str, ...]
 ) -> None:
     """The program ends all the same, with its own status, and says how many records it lost."""
     cluster.on_broker(
@@ -136,7 +136,7 @@ def test_brokers_that_do_not_answer(
 
 
 def test_brokers_that_do_not_answer_leave_no_complaints_of_asyncio(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
 ) -> None:
     """Giving up is reported once, not once more for each task that was given up."""
     cluster.on_broker(0, lambda broker: broker.accept_and_ignore())
@@ -145,7 +145,7 @@ def test_brokers_that_do_not_answer_leave_no_complaints_of_asyncio(
     assert "Task was destroyed" not in child.stderr
 
 
-def test_the_loop_thread_logs_while_logging_shuts_down(cluster: ThreadedFakeCluster) -> None:
+def test_the_loop_thread_logs_while_logging_shuts_down(cluster: FakeKafka) -> None:
     """logging.shutdown() holds the handler's lock; errors that are logged then do not wait."""
     cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=10**6))
     child = run(THREE_CALLS, brokers=cluster.addresses)
@@ -154,7 +154,7 @@ def test_the_loop_thread_logs_while_logging_shuts_down(cluster: ThreadedFakeClus
     assert "POLICY_VIOLATION" in child.stderr
 
 
-def test_why_records_were_lost(cluster: ThreadedFakeCluster) -> None:
+def test_why_records_were_lost(cluster: FakeKafka) -> None:
     """The reason is reported with dictConfig's default for disable_existing_loggers too."""
     cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=10**6))
     child = run(THREE_CALLS, brokers=cluster.addresses, disable=True)
@@ -179,11 +179,11 @@ sys.stderr = Pressing()
 
 @pytest.mark.parametrize("mode", [None, "always"])
 def test_ctrl_c_while_the_end_waits_for_brokers(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None
+    cluster: FakeKafka, tmp_path: Path, mode: str | None
 ) -> None:
     """After a second it is reported that the program waits, and how to give the records up; that
     breaks off nothing that other handlers do at the end."""
-    with ThreadedFakeCluster(brokers=1) as absent:
+    with FakeKafka(brokers=1) as absent:
         absent.on_broker(0, lambda broker: broker.accept_and_ignore())
         plain = tmp_path / "plain.log"
         code = f"""
@@ -210,7 +210,7 @@ for number in range(3): log.info("%d", number)
     assert plain.read_text() == "0\n1\n2\n"
 
 
-def test_ctrl_c_while_the_program_itself_waits(cluster: ThreadedFakeCluster) -> None:
+def test_ctrl_c_while_the_program_itself_waits(cluster: FakeKafka) -> None:
     """In a flush() of the program's own it is the program's."""
     cluster.on_broker(0, lambda broker: broker.accept_and_ignore())
     code = """
@@ -227,7 +227,7 @@ except KeyboardInterrupt:
     assert said(done) == {"interrupted": True}, done.stderr
 
 
-def test_standard_error_is_closed(cluster: ThreadedFakeCluster) -> None:
+def test_standard_error_is_closed(cluster: FakeKafka) -> None:
     """A program without a stderr ends with its own status all the same."""
     cluster.on_broker(0, lambda broker: broker.stop())
     child = run(

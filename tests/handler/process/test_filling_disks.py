@@ -11,16 +11,16 @@ from typing import Final
 import pytest
 
 from kiel_logging.records import Record
+from kiel_logging.testing import FakeKafka
 from kiel_logging.testing.batches import StoredRecord
+from kiel_logging.testing.cluster import FakeCluster
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.judge import judge
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import start_broker, stop_broker
 from tests.support.examples import THOROUGH
-from tests.support.fake_cluster import FakeCluster
 from tests.support.small_disk import FILL_UP, NEEDS_SMALL_DISK, on_small_disk
 from tests.support.stamps import harm
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 pytestmark = NEEDS_SMALL_DISK
@@ -81,7 +81,7 @@ say(left=os.listdir(spool / "spool"))
 class Reader:
     """Takes records out of the cluster, as else they would need more memory than there is."""
 
-    def __init__(self, cluster: ThreadedFakeCluster) -> None:
+    def __init__(self, cluster: FakeKafka) -> None:
         self._cluster = cluster
         self._next_offset = 0
         self.audit = Audit("logs")
@@ -107,9 +107,7 @@ class Reader:
 
 @pytest.mark.timeout(1_500 if THOROUGH else 180)
 @pytest.mark.parametrize("mode", ["overflow", "always"])
-def test_a_disk_that_is_full_again_and_again(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str
-) -> None:
+def test_a_disk_that_is_full_again_and_again(cluster: FakeKafka, tmp_path: Path, mode: str) -> None:
     """All that was not dropped arrives, in order; drops are counted and declared; it empties."""
     disk, signs = tmp_path / "disk", tmp_path / "signs"
     disk.mkdir()

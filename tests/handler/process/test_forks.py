@@ -9,14 +9,14 @@ from collections import Counter
 
 import pytest
 
+from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import STRICT, burst, logged_in, run_by_hand, said
 from tests.handler.shipped import messages
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 # -- hooks of the program's -----------------------------------------------------------------------
 
 
-def test_a_hook_that_waits_for_the_loop_thread(cluster: ThreadedFakeCluster) -> None:
+def test_a_hook_that_waits_for_the_loop_thread(cluster: FakeKafka) -> None:
     """The fork holds that thread still: a full buffer or a flush doesn't wait for it then."""
     cluster.on_broker(0, lambda broker: broker.accept_and_ignore())
     before = """
@@ -43,7 +43,7 @@ os._exit(0)
 # -- each its own ---------------------------------------------------------------------------------
 
 
-def test_children_of_a_parent_whose_threads_log(cluster: ThreadedFakeCluster) -> None:
+def test_children_of_a_parent_whose_threads_log(cluster: FakeKafka) -> None:
     """Whatever the parent's threads do at the fork: all records of all processes arrive once."""
     code = burst("handler = make()", threads=3, least=100, own=200)
     program = run_by_hand(code, *STRICT, brokers=cluster.addresses, close_timeout_ms=50_000)
@@ -52,7 +52,7 @@ def test_children_of_a_parent_whose_threads_log(cluster: ThreadedFakeCluster) ->
     assert Counter(messages(cluster)) == logged_in(told, 200)
 
 
-def test_a_child_counts_from_zero(cluster: ThreadedFakeCluster) -> None:
+def test_a_child_counts_from_zero(cluster: FakeKafka) -> None:
     """Its ledger is its own, and the parent's stays what it was."""
     code = """
 handler = make(linger_ms=60_000)
@@ -77,7 +77,7 @@ say(parent=[handler.stats().emitted, handler.stats().delivered])
 
 
 @pytest.mark.parametrize("first", ["parent", "child"])
-def test_a_fork_before_the_first_record(cluster: ThreadedFakeCluster, first: str) -> None:
+def test_a_fork_before_the_first_record(cluster: FakeKafka, first: str) -> None:
     """Where nothing was logged there is nothing to leave to the child."""
     code = f"""
 handler = make()
@@ -94,7 +94,7 @@ else:
     assert Counter(messages(cluster)) == {"parent": 1, "child": 1}
 
 
-def test_a_fork_in_a_fork(cluster: ThreadedFakeCluster) -> None:
+def test_a_fork_in_a_fork(cluster: FakeKafka) -> None:
     """A child is as good a parent as any."""
     code = """
 handler = make(linger_ms=60_000)
@@ -114,7 +114,7 @@ nested(0)
     }
 
 
-def test_a_fork_from_a_thread(cluster: ThreadedFakeCluster) -> None:
+def test_a_fork_from_a_thread(cluster: FakeKafka) -> None:
     """The child consists of that thread; it has no atexit, but flush() does."""
     code = """
 handler = make()
@@ -137,7 +137,7 @@ log.info("parent")
     assert Counter(messages(cluster)) == {"parent": 2, "child": 1}
 
 
-def test_threads_that_fork_at_the_same_time(cluster: ThreadedFakeCluster) -> None:
+def test_threads_that_fork_at_the_same_time(cluster: FakeKafka) -> None:
     """Forks take turns; none resumes a loop that another one holds still."""
     code = """
 handler = make()
@@ -164,7 +164,7 @@ say(statuses=statuses)
     assert Counter(messages(cluster)) == expected
 
 
-def test_handlers_of_all_kinds_in_a_child(cluster: ThreadedFakeCluster) -> None:
+def test_handlers_of_all_kinds_in_a_child(cluster: FakeKafka) -> None:
     """One that was used, one that was not, one that is closed, and one made in the child."""
     code = """
 closed = make()
@@ -192,7 +192,7 @@ say(statuses=wait(fork(work)))
 # -- what is the parent's -------------------------------------------------------------------------
 
 
-def test_a_child_that_never_logs(cluster: ThreadedFakeCluster) -> None:
+def test_a_child_that_never_logs(cluster: FakeKafka) -> None:
     """It ends immediately; the parent keeps its connection and its buffered records."""
     code = """
 handler = make()
@@ -224,9 +224,7 @@ def open_sockets():
 
 
 @pytest.mark.parametrize("rounds", [1, 5])
-def test_no_socket_of_the_parents_stays_open_in_the_child(
-    cluster: ThreadedFakeCluster, rounds: int
-) -> None:
+def test_no_socket_of_the_parents_stays_open_in_the_child(cluster: FakeKafka, rounds: int) -> None:
     """When the parent hangs up, the broker sees it, though children live on."""
     code = f"""
 {OPEN_SOCKETS}
@@ -248,7 +246,7 @@ say(statuses=statuses, same=open_sockets() == parents)
     assert (said(program), program.stderr) == (expected, "")
 
 
-def test_sockets_that_are_being_connected_are_closed_too(cluster: ThreadedFakeCluster) -> None:
+def test_sockets_that_are_being_connected_are_closed_too(cluster: FakeKafka) -> None:
     """A fork before any broker answers leaves the child none of the parent's attempts."""
     cluster.on_broker(0, lambda broker: broker.accept_and_ignore())
     code = f"""
@@ -269,7 +267,7 @@ for number in range(20):
 # -- at an unhappy moment -------------------------------------------------------------------------
 
 
-def test_a_loop_thread_that_is_busy_for_long(cluster: ThreadedFakeCluster) -> None:
+def test_a_loop_thread_that_is_busy_for_long(cluster: FakeKafka) -> None:
     """The fork continues without it after five seconds; the child works all the same."""
     code = """
 from kiel_logging.handler import process
@@ -295,7 +293,7 @@ say(status=status)
     assert Counter(messages(cluster)) == {"parent": 1, "child": 1}
 
 
-def test_a_thread_that_never_rests_does_not_hold_a_fork_up(cluster: ThreadedFakeCluster) -> None:
+def test_a_thread_that_never_rests_does_not_hold_a_fork_up(cluster: FakeKafka) -> None:
     """However many records the loop thread has yet to ship, the fork is next."""
     code = """
 handler = make(batch_size=1, buffer_records=100_000, close_timeout_ms=50_000)
@@ -308,7 +306,7 @@ say(some_left=handler.stats().buffered > 0, statuses=wait(child))
     assert messages(cluster) == [str(number) for number in range(10_000)]
 
 
-def test_a_fork_inside_a_logging_call(cluster: ThreadedFakeCluster) -> None:
+def test_a_fork_inside_a_logging_call(cluster: FakeKafka) -> None:
     """Another handler that forks, with its lock held, gets its records through."""
     code = """
 class Forking(logging.Handler):
@@ -331,7 +329,7 @@ log.info("fork")
 
 
 def test_nobody_else_has_loggings_lock_while_loops_are_held_still(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
 ) -> None:
     """Its holder may be waiting for a loop, as dictConfig does, and the fork would wait for it."""
     code = """
@@ -360,7 +358,7 @@ os.register_at_fork(before=look)
     assert (said(program), program.stderr) == ({"got": [False]}, "")
 
 
-def test_a_loop_thread_that_waits_for_loggings_lock(cluster: ThreadedFakeCluster) -> None:
+def test_a_loop_thread_that_waits_for_loggings_lock(cluster: FakeKafka) -> None:
     """A fork by a thread that logs lets it have the lock: neither waits for the other for long."""
     code = """
 waiting, parent = threading.Event(), os.getpid()
@@ -388,9 +386,7 @@ wait(child)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_children_of_multiprocessing(
-    cluster: ThreadedFakeCluster, tmp_path: object, method: str
-) -> None:
+def test_children_of_multiprocessing(cluster: FakeKafka, tmp_path: object, method: str) -> None:
     """They run no atexit: their records are delivered all the same, whatever starts them."""
     program_file = f"{tmp_path}/program.py"
     code = f"""
@@ -422,7 +418,7 @@ say(statuses=[worker.exitcode for worker in workers])
     assert Counter(messages(cluster)) == {"parent": 1, "child 0": 1, "child 1": 1}
 
 
-def test_a_pool_of_billiards(cluster: ThreadedFakeCluster) -> None:
+def test_a_pool_of_billiards(cluster: FakeKafka) -> None:
     """Celery's workers run no atexit and no finalizers; their `on_exit` is still called."""
     code = """
 from billiard.pool import Pool

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import messages, start_broker, stop_broker
 from tests.support.small_disk import FILL_UP, NEEDS_SMALL_DISK, on_small_disk
 from tests.support.stamps import audited, harm
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 pytestmark = NEEDS_SMALL_DISK
@@ -48,7 +48,7 @@ def room():
 
 
 def run_until_full_and_on(
-    cluster: ThreadedFakeCluster, tmp_path: Path, code: str, **options: Any
+    cluster: FakeKafka, tmp_path: Path, code: str, **options: Any
 ) -> dict[str, Any]:
     """Run a program whose spool is on a small disk; brokers come when it says that it is `full`."""
     spool, full = tmp_path / "spool", tmp_path / "full"
@@ -75,9 +75,7 @@ def run_until_full_and_on(
 
 
 @MODES
-def test_a_disk_that_the_spool_has_filled(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str
-) -> None:
+def test_a_disk_that_the_spool_has_filled(cluster: FakeKafka, tmp_path: Path, mode: str) -> None:
     """When the brokers are back all of it leaves the disk, and what is logged then goes there."""
     code = """
 handler = make(on_error=on_error, buffer_records=1000, overflow="block", block_timeout_ms=60_000)
@@ -101,7 +99,7 @@ say(spooled=stats.spooled, left=os.listdir(spool))
 
 
 @MODES
-def test_a_start_on_a_full_disk(cluster: ThreadedFakeCluster, tmp_path: Path, mode: str) -> None:
+def test_a_start_on_a_full_disk(cluster: FakeKafka, tmp_path: Path, mode: str) -> None:
     """Sends what the dead left, removes that, and keeps what is logged in memory."""
     code = """
 def be_killed():
@@ -130,7 +128,7 @@ say(left=left, rest=os.listdir(spool), errors=errors)
     assert ["NoRoom", 0] in told["errors"]
 
 
-def test_a_place_that_can_never_be_one(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
+def test_a_place_that_can_never_be_one(cluster: FakeKafka, tmp_path: Path) -> None:
     """It is reported immediately, though the disk is full as well."""
     code = """
 (spool / "file").touch()

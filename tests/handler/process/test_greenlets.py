@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import messages, stop_broker
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 GEVENT = """
 import gevent.monkey
@@ -33,9 +33,7 @@ PATCHES = pytest.mark.parametrize("patch", [GEVENT, EVENTLET], ids=["gevent", "e
 LATE = pytest.mark.parametrize("late", [False, True], ids=["patched before", "patched after"])
 
 
-def run_patched(
-    code: str, patch: str, late: bool, cluster: ThreadedFakeCluster, **options: Any
-) -> Any:
+def run_patched(code: str, patch: str, late: bool, cluster: FakeKafka, **options: Any) -> Any:
     """Run `code` where `patch` came before the import, or after a handler was made."""
     early, then = ("", patch) if late else (patch, "")
     make = "handler = make()\n"
@@ -48,7 +46,7 @@ def run_patched(
 @LATE
 @pytest.mark.parametrize("mode", [None, "always"])
 def test_greenlets_continue(
-    cluster: ThreadedFakeCluster, tmp_path: Path, patch: str, late: bool, mode: str | None
+    cluster: FakeKafka, tmp_path: Path, patch: str, late: bool, mode: str | None
 ) -> None:
     """A thread ships while the program runs, and the program's asyncio works beside it."""
     code = """
@@ -74,7 +72,7 @@ log.info("at the end")
 @LATE
 @pytest.mark.parametrize("wait", ["handler.flush(60)", "full()", "receipts()"])
 def test_greenlets_continue_while_one_waits(
-    cluster: ThreadedFakeCluster, patch: str, late: bool, wait: str
+    cluster: FakeKafka, patch: str, late: bool, wait: str
 ) -> None:
     """In `flush()`, for room, and for receipts; here they all wait for a broker that is down."""
     stop_broker(cluster)
@@ -104,9 +102,7 @@ say(turns=turns, waits=handler.stats().delivered == 0)
 
 @LATE
 @pytest.mark.parametrize("how", ["os.fork()", "gevent.fork()"])
-def test_children_of_a_program_of_gevent_s(
-    cluster: ThreadedFakeCluster, late: bool, how: str
-) -> None:
+def test_children_of_a_program_of_gevent_s(cluster: FakeKafka, late: bool, how: str) -> None:
     """Each delivers its own records; a subprocess prints no message of the package."""
     code = f"""
 import subprocess

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import messages, start_broker, stop_broker
 from tests.support.stamps import audited, harm
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 MODES = pytest.mark.parametrize("mode", [None, "overflow", "always"])
 
@@ -28,7 +28,7 @@ def spooled(mode: str | None, tmp_path: Path) -> dict[str, Any]:
 
 @MODES
 def test_a_program_may_close_all_descriptors(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None
+    cluster: FakeKafka, tmp_path: Path, mode: str | None
 ) -> None:
     """The next logging call notices, reports it and replaces the thread; no record is lost."""
     code = """
@@ -54,7 +54,7 @@ say(left=left, emitted=stats.emitted, delivered=stats.delivered, failed=stats.fa
 
 @pytest.mark.parametrize("mode", ["overflow", "always"])
 def test_descriptors_of_the_program_are_left_alone(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str
+    cluster: FakeKafka, tmp_path: Path, mode: str
 ) -> None:
     """The number of a closed descriptor may be the program's own file by now."""
     stop_broker(cluster)
@@ -74,7 +74,7 @@ say(open=[os.fstat(one.fileno()).st_size for one in own])
 
 @MODES
 def test_a_thread_that_fails_is_replaced(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None
+    cluster: FakeKafka, tmp_path: Path, mode: str | None
 ) -> None:
     """By the next logging call, which reports it; what it had not finished is sent."""
     code = """
@@ -116,7 +116,7 @@ def stop_the_clocks():
 @MODES
 @pytest.mark.parametrize("when", ["before the first record", "while it ships"])
 def test_clocks_that_a_program_stops(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None, when: str
+    cluster: FakeKafka, tmp_path: Path, mode: str | None, when: str
 ) -> None:
     """Its tests do so: records are sent after `linger_ms` all the same, waits end, retries come."""
     cluster.on_broker(0, lambda broker: broker.hang_up_mid_response("Produce", 3))
@@ -154,9 +154,7 @@ def fork_in_c(work, hook=None):
 
 @MODES
 @pytest.mark.parametrize("hook", ["None", "ctypes.pythonapi.PyOS_AfterFork_Child"])
-def test_a_fork_in_c(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None, hook: str
-) -> None:
+def test_a_fork_in_c(cluster: FakeKafka, tmp_path: Path, mode: str | None, hook: str) -> None:
     """Without Python's hooks, or the child's half of them: the child delivers its own records."""
     code = f"""
 {FORK_IN_C}
@@ -183,7 +181,7 @@ log.info("later")
 @MODES
 @pytest.mark.parametrize("pause", [0, 0.05, 0.1])
 def test_a_fork_in_c_while_the_network_loads(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None, pause: float
+    cluster: FakeKafka, tmp_path: Path, mode: str | None, pause: float
 ) -> None:
     """With the child's half of Python's hooks, at whatever moment of the import: it delivers."""
     code = f"""
@@ -207,7 +205,7 @@ say(statuses=wait(fork_in_c(work, ctypes.pythonapi.PyOS_AfterFork_Child)))
 
 @pytest.mark.parametrize("state", [{"numproc": 2}, {"opt": {"master": True}}])
 def test_forks_of_uwsgi_that_may_hang_are_reported(
-    cluster: ThreadedFakeCluster, state: dict[str, Any]
+    cluster: FakeKafka, state: dict[str, Any]
 ) -> None:
     """The thread starts before uWSGI forks, and it would do so without the interpreter's lock."""
     code = f"""
@@ -238,7 +236,7 @@ log_in(**{state!r})
 
 @MODES
 def test_a_fork_hook_that_was_there_first_may_log(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str | None
+    cluster: FakeKafka, tmp_path: Path, mode: str | None
 ) -> None:
     """The process id decides whose record it is, not whose hook runs first."""
     before = """
@@ -261,9 +259,7 @@ say(stats=[handler.stats().in_flight, handler.stats().emitted])
     assert harm(audited(cluster.records("logs"))) == {}
 
 
-def test_forks_beside_signal_handlers_that_log(
-    cluster: ThreadedFakeCluster, tmp_path: Path
-) -> None:
+def test_forks_beside_signal_handlers_that_log(cluster: FakeKafka, tmp_path: Path) -> None:
     """A fork, a thread that logs and a signal handler that logs on top of the fork: none waits."""
     code = """
 handler = make(buffer_records=5_000, overflow="block", close_timeout_ms=20_000)
@@ -307,7 +303,7 @@ say(statuses=statuses, left=handler.flush(30.0), **counts)
 
 
 def test_a_killed_program_s_journal_is_sent_though_its_child_lives_on(
-    cluster: ThreadedFakeCluster, tmp_path: Path
+    cluster: FakeKafka, tmp_path: Path
 ) -> None:
     """A forked child shares none of its parent's locks."""
     stop_broker(cluster)

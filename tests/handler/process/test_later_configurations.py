@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import STRICT, run_by_hand, said
 from tests.handler.shipped import messages
 from tests.support.stamps import audited, harm
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 DICT = """
 import logging.config
@@ -59,7 +59,7 @@ def spooled(mode: str | None, tmp_path: Path) -> dict[str, Any]:
 @MODES
 @pytest.mark.parametrize("closing", CLOSING)
 def test_a_handler_that_is_still_in_use(
-    cluster: ThreadedFakeCluster, tmp_path: Path, closing: str, mode: str | None
+    cluster: FakeKafka, tmp_path: Path, closing: str, mode: str | None
 ) -> None:
     """Its records arrive, those of the end of the program too."""
     code = f"""
@@ -77,7 +77,7 @@ for number in range(20): log.info("%d", number)
 
 
 @pytest.mark.parametrize("how", ["os.fork", "multiprocessing"])
-def test_a_fork_after_a_configuration(cluster: ThreadedFakeCluster, how: str) -> None:
+def test_a_fork_after_a_configuration(cluster: FakeKafka, how: str) -> None:
     """A child delivers its own records, though its parent's handler was closed."""
     forked = {
         "os.fork": "say(statuses=wait(*(fork(lambda: log.info('child')) for _ in range(3))))",
@@ -102,7 +102,7 @@ log.info("after")
     assert Counter(messages(cluster)) == {"before": 1, "child": 3, "after": 1}
 
 
-def test_sigterm_after_a_configuration(cluster: ThreadedFakeCluster) -> None:
+def test_sigterm_after_a_configuration(cluster: FakeKafka) -> None:
     """A handler that was opened again is flushed like all others."""
     code = f"""
 make(flush_on_sigterm=True)
@@ -114,7 +114,7 @@ terminate()
     assert messages(cluster) == ["after"]
 
 
-def test_a_buffer_in_front_that_is_closed_behind_the_handler(cluster: ThreadedFakeCluster) -> None:
+def test_a_buffer_in_front_that_is_closed_behind_the_handler(cluster: FakeKafka) -> None:
     """logging closes the youngest handler first; what an older one still hands on arrives."""
     code = """
 import logging.handlers
@@ -128,7 +128,7 @@ log.info("in the buffer")
     assert messages(cluster) == ["in the buffer"]
 
 
-def test_a_record_after_all_handlers_were_closed(cluster: ThreadedFakeCluster) -> None:
+def test_a_record_after_all_handlers_were_closed(cluster: FakeKafka) -> None:
     """No thread can be started any more: the fallback gets it, it is counted, and this is said."""
     before = """
 import atexit

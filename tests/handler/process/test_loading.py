@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import ROOT, STRICT, run_by_hand, said
 from tests.handler.shipped import messages
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 
 @pytest.fixture
-def cluster() -> Iterator[ThreadedFakeCluster]:
+def cluster() -> Iterator[FakeKafka]:
     """One broker on a thread, with a topic `logs` of one partition."""
-    with ThreadedFakeCluster(brokers=1) as threaded:
+    with FakeKafka(brokers=1) as threaded:
         threaded.add_topic("logs", 1)
         yield threaded
 
@@ -64,7 +64,7 @@ def test_a_handler_loads_nothing_of_the_network(
     assert loaded & {"tornado", "asyncio", "ssl", "snappy", "gzip", "scramp"} == set()
 
 
-def test_the_loop_thread_loads_it_with_the_first_record(cluster: ThreadedFakeCluster) -> None:
+def test_the_loop_thread_loads_it_with_the_first_record(cluster: FakeKafka) -> None:
     """And no other thread: a logging call costs what it always costs."""
     code = """
 imported = []
@@ -92,7 +92,7 @@ say(left=left, here=here, there=sorted(there & {"asyncio", "ssl", "tornado"}))
 
 @pytest.mark.parametrize("log", ['log.info("x")', 'atexit.register(log.info, "x")'])
 def test_the_first_record_may_be_the_last_thing_that_a_program_does(
-    cluster: ThreadedFakeCluster, log: str
+    cluster: FakeKafka, log: str
 ) -> None:
     """Python ends meanwhile, and some modules can't be imported then for the first time."""
     code = f"import atexit\nmake()\n{log}\n"
@@ -132,7 +132,7 @@ class Handler(KafkaHandler):
 """
 
 
-def test_a_fork_waits_until_modules_are_loaded(cluster: ThreadedFakeCluster) -> None:
+def test_a_fork_waits_until_modules_are_loaded(cluster: FakeKafka) -> None:
     """A child that is forked in the middle of an import could never import that module."""
     code = (
         "forking = threading.Event()\n"
@@ -151,7 +151,7 @@ say(statuses=wait(fork(lambda: log.info("child"))))
 
 
 @pytest.mark.parametrize("module", ["asyncio.log", "tornado.log", "kiel_logging.network.sender"])
-def test_dict_config_closes_a_handler_that_loads(cluster: ThreadedFakeCluster, module: str) -> None:
+def test_dict_config_closes_a_handler_that_loads(cluster: FakeKafka, module: str) -> None:
     """It has logging's lock, which modules that are imported want too: the record is delivered all
     the same."""
     code = (
@@ -170,7 +170,7 @@ say(delivered=handler.stats().delivered)
     assert (said(program), program.stderr) == ({"delivered": 1}, "")
 
 
-def test_ctrl_c_while_modules_are_loaded(cluster: ThreadedFakeCluster) -> None:
+def test_ctrl_c_while_modules_are_loaded(cluster: FakeKafka) -> None:
     """The program ends by SIGINT, though Python forgets that when an import evaluates a string."""
     code = (
         "closing = threading.Event()\n"
@@ -189,9 +189,7 @@ signal.raise_signal(signal.SIGINT)
     assert messages(cluster) == ["x"]
 
 
-def test_dict_config_imports_what_the_loop_thread_loads(
-    cluster: ThreadedFakeCluster, tmp_path: Path
-) -> None:
+def test_dict_config_imports_what_the_loop_thread_loads(cluster: FakeKafka, tmp_path: Path) -> None:
     """Each has a lock that the other waits for, if they don't take turns."""
     (tmp_path / "late.py").write_text(
         "import asyncio, logging, tornado.log\nclass Late(logging.StreamHandler): pass\n"
@@ -217,7 +215,7 @@ say(delivered=handler.stats().delivered)
     assert (said(program), program.stderr) == ({"delivered": 1}, "")
 
 
-def test_a_thread_that_starts_while_dict_config_runs(cluster: ThreadedFakeCluster) -> None:
+def test_a_thread_that_starts_while_dict_config_runs(cluster: FakeKafka) -> None:
     """It loads nothing before logging's lock is free; a thread that has the lock, and waits for
     it, gives the lock up meanwhile."""
     code = """

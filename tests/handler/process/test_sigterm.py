@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import STRICT, run_by_hand, said
 from tests.handler.shipped import messages, stop_broker
 from tests.support.stamps import events
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 HELD_BACK = {"linger_ms": 60_000, "flush_on_sigterm": True}
 """Nothing is delivered but by a flush."""
@@ -24,7 +24,7 @@ KILLED = -signal.SIGTERM
 # -- what there was before ------------------------------------------------------------------------
 
 
-def test_the_default_action(cluster: ThreadedFakeCluster) -> None:
+def test_the_default_action(cluster: FakeKafka) -> None:
     """The records arrive, and the process dies of the signal as it would have."""
     code = """
 make()
@@ -37,7 +37,7 @@ log.info("never")
     assert messages(cluster) == [str(number) for number in range(100)]
 
 
-def test_without_being_asked(cluster: ThreadedFakeCluster) -> None:
+def test_without_being_asked(cluster: FakeKafka) -> None:
     """Where SIGTERM would end the process at once, the default is the same."""
     code = """
 make()
@@ -49,7 +49,7 @@ terminate()
     assert messages(cluster) == ["in time"]
 
 
-def test_a_program_that_handles_it(cluster: ThreadedFakeCluster) -> None:
+def test_a_program_that_handles_it(cluster: FakeKafka) -> None:
     """By default nothing comes in front of a program's handler, which decides whether it ends."""
     code = """
 def on_sigterm(number, frame):
@@ -69,7 +69,7 @@ terminate()
 
 
 @pytest.mark.parametrize("when", ["before the server's handler", "behind it"])
-def test_a_server_that_raises_it_again(cluster: ThreadedFakeCluster, when: str) -> None:
+def test_a_server_that_raises_it_again(cluster: FakeKafka, when: str) -> None:
     """As uvicorn does, when it has shut down and put the handler of before back; its workers import
     the application, and so make the logging handler, while they have a handler of their own."""
     code = f"""
@@ -86,7 +86,7 @@ signal.raise_signal(signal.SIGTERM)
     assert messages(cluster) == ["shutting down", "shut down"]
 
 
-def test_a_process_that_the_signal_does_not_end(cluster: ThreadedFakeCluster) -> None:
+def test_a_process_that_the_signal_does_not_end(cluster: FakeKafka) -> None:
     """Such is the first of a container, for which the default action is to ignore it: it ends, with
     the status that a shell would report."""
     code = """
@@ -115,7 +115,7 @@ def fill(context, *initializer):
 
 @pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
 @pytest.mark.parametrize("handled", [False, True], ids=["", "the parent handles SIGTERM"])
-def test_the_workers_of_a_pool(cluster: ThreadedFakeCluster, package: str, handled: bool) -> None:
+def test_the_workers_of_a_pool(cluster: FakeKafka, package: str, handled: bool) -> None:
     """All that they log arrives, though leaving the block ends them by SIGTERM.
 
     They put the default action in place of a handler of their parent, and wait until all have done
@@ -143,9 +143,7 @@ fill(context, {"begin" if handled else ""})
 
 
 @pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
-def test_workers_of_a_parent_that_handles_sigterm(
-    cluster: ThreadedFakeCluster, package: str
-) -> None:
+def test_workers_of_a_parent_that_handles_sigterm(cluster: FakeKafka, package: str) -> None:
     """All that they log arrives when SIGTERM ends them, by the handler of their parent."""
     code = f"""
 import time
@@ -174,9 +172,7 @@ for worker in workers: worker.join()
 
 @pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
 @pytest.mark.parametrize("logs", [True, False])
-def test_a_worker_that_is_about_to_wait(
-    cluster: ThreadedFakeCluster, package: str, logs: bool
-) -> None:
+def test_a_worker_that_is_about_to_wait(cluster: FakeKafka, package: str, logs: bool) -> None:
     """SIGTERM ends a worker whose main thread begins to wait before Python calls the handler."""
     code = f"""
 import {package}
@@ -208,7 +204,7 @@ say(status=worker.exitcode)
     assert messages(cluster) == ["a record"] * logs
 
 
-def test_a_process_that_a_worker_forks(cluster: ThreadedFakeCluster) -> None:
+def test_a_process_that_a_worker_forks(cluster: FakeKafka) -> None:
     """Python does not report its signals to the worker, which would take them for its own."""
     code = """
 import multiprocessing
@@ -228,9 +224,7 @@ say(status=worker.exitcode)
 
 
 @pytest.mark.parametrize("kind", ["KafkaHandler", "AuditHandler"])
-def test_where_no_signal_handler_can_be_set(
-    cluster: ThreadedFakeCluster, tmp_path: Path, kind: str
-) -> None:
+def test_where_no_signal_handler_can_be_set(cluster: FakeKafka, tmp_path: Path, kind: str) -> None:
     """The handler is made all the same, and says so once, if it was asked for."""
     code = f"""
 import kiel_logging
@@ -253,7 +247,7 @@ log.info("a record")
     assert found == ["a record"]
 
 
-def test_without_the_option(cluster: ThreadedFakeCluster) -> None:
+def test_without_the_option(cluster: FakeKafka) -> None:
     """With False, SIGTERM kills as ever, and what was buffered is lost."""
     code = """
 make()
@@ -267,7 +261,7 @@ terminate()
     assert (said(program), messages(cluster)) == ({"untouched": True}, [])
 
 
-def test_a_handler_of_the_programs(cluster: ThreadedFakeCluster) -> None:
+def test_a_handler_of_the_programs(cluster: FakeKafka) -> None:
     """It is called when all is delivered, with the signal and the frame, and may log itself."""
     code = """
 def on_sigterm(number, frame):
@@ -286,7 +280,7 @@ terminate()
     assert messages(cluster) == ["before", "goodbye"]
 
 
-def test_a_handler_that_lets_the_program_go_on(cluster: ThreadedFakeCluster) -> None:
+def test_a_handler_that_lets_the_program_go_on(cluster: FakeKafka) -> None:
     """The program logs on, and each SIGTERM delivers what there is."""
     code = """
 signal.signal(signal.SIGTERM, lambda number, frame: delivered.append(handler.stats().delivered))
@@ -302,7 +296,7 @@ say(delivered=delivered)
     assert said(program) == {"delivered": [1, 2, 3]}
 
 
-def test_a_signal_that_is_ignored(cluster: ThreadedFakeCluster) -> None:
+def test_a_signal_that_is_ignored(cluster: FakeKafka) -> None:
     """It delivers what there is, and is ignored for the rest."""
     code = """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -324,7 +318,7 @@ say(delivered=handler.stats().delivered)
     ],
 )
 def test_a_stream_ends_where_the_program_certainly_does(
-    cluster: ThreadedFakeCluster, action: str, names: list[str]
+    cluster: FakeKafka, action: str, names: list[str]
 ) -> None:
     """Otherwise it is paused: the program may continue."""
     code = f"""
@@ -341,7 +335,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 # -- who is in front of whom ----------------------------------------------------------------------
 
 
-def test_several_handlers(cluster: ThreadedFakeCluster) -> None:
+def test_several_handlers(cluster: FakeKafka) -> None:
     """All that want it are flushed, and the one that does not is left as it is."""
     code = """
 def on_sigterm(number, frame):
@@ -360,7 +354,7 @@ terminate()
 
 
 @pytest.mark.parametrize("times", [1, 2, 50])
-def test_a_configuration_that_is_loaded_again(cluster: ThreadedFakeCluster, times: int) -> None:
+def test_a_configuration_that_is_loaded_again(cluster: FakeKafka, times: int) -> None:
     """However often dictConfig makes the handler, what there was before is called once."""
     code = f"""
 import logging.config
@@ -386,7 +380,7 @@ terminate()
     assert messages(cluster) == ["a record"]
 
 
-def test_a_handler_installed_after_ours_that_calls_it(cluster: ThreadedFakeCluster) -> None:
+def test_a_handler_installed_after_ours_that_calls_it(cluster: FakeKafka) -> None:
     """A chain of the program's, ours in the middle, ends where it began: in the default action."""
     code = """
 make()
@@ -406,7 +400,7 @@ terminate()
     assert Counter(messages(cluster)) == {"a record": 2, "the program's handler": 2}
 
 
-def test_a_handler_that_was_closed(cluster: ThreadedFakeCluster) -> None:
+def test_a_handler_that_was_closed(cluster: FakeKafka) -> None:
     """Its SIGTERM does what it did before there was one."""
     code = """
 handler = make()
@@ -419,7 +413,7 @@ terminate()
     assert messages(cluster) == ["a record"]
 
 
-def test_a_handler_made_on_another_thread(cluster: ThreadedFakeCluster) -> None:
+def test_a_handler_made_on_another_thread(cluster: FakeKafka) -> None:
     """Python sets signal handlers on the main thread only: it is said, and all else works."""
     code = """
 thread = threading.Thread(target=make)
@@ -434,7 +428,7 @@ say(untouched=signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
     assert messages(cluster) == ["a record"]
 
 
-def test_a_forked_child(cluster: ThreadedFakeCluster) -> None:
+def test_a_forked_child(cluster: FakeKafka) -> None:
     """It delivers its own records and dies; the parent's stay with the parent."""
     code = """
 handler = make()
@@ -455,7 +449,7 @@ say(statuses=wait(fork(work)), buffered=handler.stats().buffered)
 # -- when it comes --------------------------------------------------------------------------------
 
 
-def test_in_the_middle_of_a_burst(cluster: ThreadedFakeCluster) -> None:
+def test_in_the_middle_of_a_burst(cluster: FakeKafka) -> None:
     """Whatever the main thread is doing for the handler, and with other threads logging."""
     code = """
 def on_sigterm(number, frame):
@@ -499,7 +493,7 @@ INSIDE = {
 @pytest.mark.parametrize(("module", "kind", "method"), INSIDE.values(), ids=INSIDE)
 @pytest.mark.parametrize("record", ["first", "second"])
 def test_on_top_of_a_logging_call(
-    cluster: ThreadedFakeCluster, module: str, kind: str, method: str, record: str
+    cluster: FakeKafka, module: str, kind: str, method: str, record: str
 ) -> None:
     """The interrupted call ends after the signal's handler: neither waits for the other."""
     code = f"""
@@ -531,7 +525,7 @@ log.info("second")
     assert Counter(messages(cluster)) == expected
 
 
-def test_while_this_thread_forks(cluster: ThreadedFakeCluster) -> None:
+def test_while_this_thread_forks(cluster: FakeKafka) -> None:
     """The loop threads are held still for the fork: it is over before anybody waits for them."""
     code = """
 parent = os.getpid()
@@ -558,9 +552,7 @@ os.register_at_fork(before=look)
 @pytest.mark.parametrize(
     ("handled", "status"), [("", KILLED), ("signal.signal(signal.SIGTERM, lambda *_: exit(3))", 3)]
 )
-def test_before_a_forked_child_runs_python(
-    cluster: ThreadedFakeCluster, handled: str, status: int
-) -> None:
+def test_before_a_forked_child_runs_python(cluster: FakeKafka, handled: str, status: int) -> None:
     """SIGTERM ends a child in the first moment too, where Python forgets all signals."""
     code = f"""
 import ctypes
@@ -588,7 +580,7 @@ say(statuses=wait(child))
     assert (program.returncode, program.stderr, said(program)) == (0, "", {"statuses": [status]})
 
 
-def test_a_worker_whose_finalizers_are_cut_short(cluster: ThreadedFakeCluster) -> None:
+def test_a_worker_whose_finalizers_are_cut_short(cluster: FakeKafka) -> None:
     """A pool's SIGTERM may find workers that end; the exception of their handler of SIGTERM keeps
     finalizers from running, and their records arrive all the same."""
     code = """
@@ -615,7 +607,7 @@ say(status=worker.exitcode)
 
 
 @pytest.mark.parametrize("handlers", [1, 3])
-def test_the_broker_is_down(cluster: ThreadedFakeCluster, handlers: int) -> None:
+def test_the_broker_is_down(cluster: FakeKafka, handlers: int) -> None:
     """The process dies of the signal all the same, and says how many records it lost."""
     stop_broker(cluster)
     code = f"""

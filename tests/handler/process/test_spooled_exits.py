@@ -15,10 +15,10 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.proof.headers import RECOVERY
+from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import STRICT, burst, logged_in, run, run_by_hand, said
 from tests.handler.shipped import MakeHandler, logger_to, messages, start_broker, stop_broker
 from tests.support.stamps import audited, events, harm
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 MODES = pytest.mark.parametrize("mode", ["overflow", "always"])
@@ -27,7 +27,7 @@ QUICKLY = {"close_timeout_ms": 100, "linger_ms": 1}
 
 
 def sent_by_the_next(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, spool: Path, count: int
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, count: int
 ) -> list[str]:
     """The records in the topic once another process has sent those that were left."""
     start_broker(cluster)
@@ -48,7 +48,7 @@ def sent_by_the_next(
     ids=["nothing", "exception", "sys.exit"],
 )
 def test_an_end_without_brokers(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     tmp_path: Path,
     mode: str,
@@ -68,9 +68,7 @@ def test_an_end_without_brokers(
 
 
 @MODES
-def test_development_mode_finds_nothing(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str
-) -> None:
+def test_development_mode_finds_nothing(cluster: FakeKafka, tmp_path: Path, mode: str) -> None:
     """Nothing is left open."""
     done = run(
         "for number in range(10): log.info('%d', number)",
@@ -88,7 +86,7 @@ def test_development_mode_finds_nothing(
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
 def test_a_sigkill_loses_nothing(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, synchronous: str
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, synchronous: str
 ) -> None:
     """Whose call returned, with "always"."""
     stop_broker(cluster)
@@ -110,7 +108,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_sigkill_in_a_long_silence_loses_nothing(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path
 ) -> None:
     """With "overflow", what the brokers have not taken for a while is on disk, all of it."""
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
@@ -138,9 +136,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @MODES
-def test_sigterm(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str
-) -> None:
+def test_sigterm(cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, mode: str) -> None:
     """With flush_on_sigterm what could not be delivered in time is on disk."""
     stop_broker(cluster)
     code = """
@@ -159,7 +155,7 @@ terminate()
 
 
 @MODES
-def test_sigterm_while_it_logs(cluster: ThreadedFakeCluster, tmp_path: Path, mode: str) -> None:
+def test_sigterm_while_it_logs(cluster: FakeKafka, tmp_path: Path, mode: str) -> None:
     """Wherever it comes, in the middle of a commit for one: the stream is whole and has ended."""
     code = """
 make(flush_on_sigterm=True, chain=True, close_timeout_ms=50_000)
@@ -177,7 +173,7 @@ while True: log.info("again")
 
 @MODES
 def test_a_worker_of_multiprocessing(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, mode: str
 ) -> None:
     """It closes nothing at its end, and what it logged is on disk all the same."""
     stop_broker(cluster)
@@ -205,7 +201,7 @@ say(status=child.exitcode)
 @MODES
 @pytest.mark.parametrize("away", [False, True], ids=["brokers", "no brokers"])
 def test_forks_while_spooling(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, mode: str, away: bool
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, mode: str, away: bool
 ) -> None:
     """Each process has another file: all records of all of them arrive, once."""
     if away:
@@ -227,9 +223,7 @@ def test_forks_while_spooling(
 
 
 @MODES
-def test_a_signal_handler_logs_on_top(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str
-) -> None:
+def test_a_signal_handler_logs_on_top(cluster: FakeKafka, tmp_path: Path, mode: str) -> None:
     """Wherever the program is, in the middle of a commit for one: all of it arrives."""
     code = """
 make(buffer_records=1000, overflow="block")
@@ -257,7 +251,7 @@ say(count=count)
 
 
 @MODES
-def test_a_disk_that_takes_no_more(cluster: ThreadedFakeCluster, tmp_path: Path, mode: str) -> None:
+def test_a_disk_that_takes_no_more(cluster: FakeKafka, tmp_path: Path, mode: str) -> None:
     """A limit on the size of files, as a full disk: no call raises, memory does what it can."""
     stop_broker(cluster)
     code = """
@@ -291,9 +285,7 @@ say(spooled=stats.spooled, failed=stats.failed, errors=sorted(set(errors)))
 
 
 @MODES
-def test_two_programs_on_one_directory(
-    cluster: ThreadedFakeCluster, tmp_path: Path, mode: str
-) -> None:
+def test_two_programs_on_one_directory(cluster: FakeKafka, tmp_path: Path, mode: str) -> None:
     """Records that others left are sent once, by the first that gets them; each sends its own."""
     stop_broker(cluster)
     for program in range(4):
@@ -317,7 +309,7 @@ def test_two_programs_on_one_directory(
 
 @pytest.mark.parametrize("away", [True, False], ids=["brokers away", "brokers there"])
 def test_a_crash_loop_leaves_one_recovery_for_each_crash(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path, away: bool
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, away: bool
 ) -> None:
     """Recovery records do not multiply, though each process takes over from all before it."""
     if away:

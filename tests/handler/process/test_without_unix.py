@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import messages
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 TAKEN_AWAY = """
 import asyncio, os, selectors, sys  # Windows has its own of what these need
@@ -18,7 +18,7 @@ selectors.DefaultSelector = selectors.SelectSelector
 """
 
 
-def test_a_handler_without_a_spool(cluster: ThreadedFakeCluster) -> None:
+def test_a_handler_without_a_spool(cluster: FakeKafka) -> None:
     """Ships as everywhere."""
     code = "make()\nfor number in range(100): log.info('%d', number)"
     done = run_by_hand(code, brokers=cluster.addresses, before=TAKEN_AWAY)
@@ -26,7 +26,7 @@ def test_a_handler_without_a_spool(cluster: ThreadedFakeCluster) -> None:
     assert messages(cluster) == [str(number) for number in range(100)]
 
 
-def test_a_spool(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
+def test_a_spool(cluster: FakeKafka, tmp_path: Path) -> None:
     """Is refused when the handler is made, with what it needs."""
     code = """
 try:

@@ -20,9 +20,9 @@ from kiel_logging import KafkaHandler
 from kiel_logging.journal.directory import Journal
 from kiel_logging.journal.local_stream import Appended, LocalStream
 from kiel_logging.journal.stream import START
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import MakeHandler, logger_to, messages, start_broker, stop_broker
 from tests.record.fast import IN_C
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(not IN_C, reason="there is no C compiler")
@@ -32,9 +32,7 @@ HURRIED: dict[str, Any] = {"close_timeout_ms": 100}
 
 
 @pytest.fixture
-def handler(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path
-) -> KafkaHandler:
+def handler(cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path) -> KafkaHandler:
     """One that has appended a record; no broker is there."""
     stop_broker(cluster)
     handler = make_handler(spool_dir=tmp_path / "spool", spool="always", **HURRIED)
@@ -87,7 +85,7 @@ def test_a_plain_record_needs_no_python(handler: KafkaHandler, stream: LocalStre
     assert handler.stats().emitted == 3
 
 
-def test_what_c_appends_is_sent(handler: KafkaHandler, cluster: ThreadedFakeCluster) -> None:
+def test_what_c_appends_is_sent(handler: KafkaHandler, cluster: FakeKafka) -> None:
     """The thread that ships is woken for it, though it has read everything."""
     start_broker(cluster)
     until(lambda: messages(cluster) == ["first"])
@@ -171,7 +169,7 @@ def test_a_write_that_is_cut_short(
 
 
 def test_no_more_is_appended_than_may_wait(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path
 ) -> None:
     """By C either; the others go through memory."""
     stop_broker(cluster)
@@ -189,7 +187,7 @@ def test_no_more_is_appended_than_may_wait(
 
 
 def test_threads_append_at_the_same_time(
-    handler: KafkaHandler, stream: LocalStream, cluster: ThreadedFakeCluster
+    handler: KafkaHandler, stream: LocalStream, cluster: FakeKafka
 ) -> None:
     """Plain records beside others, while segments are rolled: each arrives once, in its order."""
     start_broker(cluster)

@@ -11,7 +11,7 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.handler.process import live_handlers
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from kiel_logging.testing import FakeKafka
 
 MakeHandler = Callable[..., KafkaHandler]
 
@@ -24,15 +24,15 @@ QUICK: Final[dict[str, Any]] = {
 
 
 @pytest.fixture
-def cluster() -> Iterator[ThreadedFakeCluster]:
+def cluster() -> Iterator[FakeKafka]:
     """One broker on a thread, with a topic `logs` of one partition."""
-    with ThreadedFakeCluster(brokers=1) as threaded:
+    with FakeKafka(brokers=1) as threaded:
         threaded.add_topic("logs", 1)
         yield threaded
 
 
 @pytest.fixture
-def make_handler(cluster: ThreadedFakeCluster) -> Iterator[MakeHandler]:
+def make_handler(cluster: FakeKafka) -> Iterator[MakeHandler]:
     """Makes handlers for the cluster; they are closed when the test is over."""
     with ExitStack() as handlers:
 
@@ -44,7 +44,7 @@ def make_handler(cluster: ThreadedFakeCluster) -> Iterator[MakeHandler]:
 
 
 @pytest.fixture
-def logging_restored(cluster: ThreadedFakeCluster) -> Iterator[None]:
+def logging_restored(cluster: FakeKafka) -> Iterator[None]:
     """Puts back what a configuration changed, and closes the handlers that it made."""
     manager, root = logging.root.manager, logging.root
     loggers = {**{name: logging.getLogger(name) for name in manager.loggerDict}, "root": root}

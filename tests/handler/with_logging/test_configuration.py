@@ -19,15 +19,15 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler
+from kiel_logging.testing import FakeKafka
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.handler.with_logging.conftest import QUICK
 from tests.handler.with_logging.topic import kafka_handler_of, messages, stored
-from tests.support.fake_cluster import ErrorCode
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
-def configuration(cluster: ThreadedFakeCluster, **options: Any) -> dict[str, Any]:
+def configuration(cluster: FakeKafka, **options: Any) -> dict[str, Any]:
     """A program's configuration; `options` are the handler's."""
     return {
         "version": 1,
@@ -45,7 +45,7 @@ def configuration(cluster: ThreadedFakeCluster, **options: Any) -> dict[str, Any
     }
 
 
-def refuse_everything(cluster: ThreadedFakeCluster) -> None:
+def refuse_everything(cluster: FakeKafka) -> None:
     """From now on no record is stored, and none is worth a retry."""
     cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=10**6))
 
@@ -68,7 +68,7 @@ def no_garbage() -> None:
     gc.collect()
 
 
-def test_a_start_without_kafka(cluster: ThreadedFakeCluster) -> None:
+def test_a_start_without_kafka(cluster: FakeKafka) -> None:
     """dictConfig returns, and what is logged until the brokers are there arrives, in order."""
     cluster.on_broker(0, lambda broker: broker.stop())
     logging.config.dictConfig(configuration(cluster))
@@ -79,7 +79,7 @@ def test_a_start_without_kafka(cluster: ThreadedFakeCluster) -> None:
     assert messages(cluster) == [str(number) for number in range(50)]
 
 
-def test_a_configuration_starts_no_thread(cluster: ThreadedFakeCluster) -> None:
+def test_a_configuration_starts_no_thread(cluster: FakeKafka) -> None:
     """The first record does: a program that forks after it has configured logging may do so."""
     before = loop_threads()
     logging.config.dictConfig(configuration(cluster))
@@ -91,7 +91,7 @@ def test_a_configuration_starts_no_thread(cluster: ThreadedFakeCluster) -> None:
 # -- again ----------------------------------------------------------------------------------------
 
 
-def test_the_same_configuration_again(cluster: ThreadedFakeCluster) -> None:
+def test_the_same_configuration_again(cluster: FakeKafka) -> None:
     """The handler of before delivers all it has and is closed; the new one has its name."""
     config = configuration(cluster, linger_ms=60_000)
     logging.config.dictConfig(config)
@@ -110,7 +110,7 @@ def test_the_same_configuration_again(cluster: ThreadedFakeCluster) -> None:
     assert (first.stats().delivered, second.stats().delivered) == (10, 1)
 
 
-def test_many_times_again(cluster: ThreadedFakeCluster) -> None:
+def test_many_times_again(cluster: FakeKafka) -> None:
     """Each handler delivers its own records; no thread is left behind."""
     before = loop_threads()
     for number in range(5):
@@ -122,7 +122,7 @@ def test_many_times_again(cluster: ThreadedFakeCluster) -> None:
 
 
 def test_the_loop_thread_may_report_while_dict_config_holds_the_lock(
-    cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """dictConfig closes the handlers of before under logging's module lock. The loop thread
     must not wait for it, or both would until ``close_timeout_ms`` is over.
@@ -149,7 +149,7 @@ def test_the_loop_thread_may_report_while_dict_config_holds_the_lock(
 
 
 def test_the_fallback_is_there_while_dict_config_closes_the_handler(
-    cluster: ThreadedFakeCluster, tmp_path: Path
+    cluster: FakeKafka, tmp_path: Path
 ) -> None:
     """dictConfig forgets the names of the handlers before it closes them: this one was known."""
     refuse_everything(cluster)
@@ -163,7 +163,7 @@ def test_the_fallback_is_there_while_dict_config_closes_the_handler(
     assert path.read_text() == "0\n1\n2\n"
 
 
-def test_threads_that_log_while_it_is_configured_again(cluster: ThreadedFakeCluster) -> None:
+def test_threads_that_log_while_it_is_configured_again(cluster: FakeKafka) -> None:
     """All that they log arrives, whichever handler had it."""
     logging.config.dictConfig(configuration(cluster))
     handlers, enough = [kafka_handler_of()], threading.Event()
@@ -191,7 +191,7 @@ def test_threads_that_log_while_it_is_configured_again(cluster: ThreadedFakeClus
     assert all(stats.emitted == stats.delivered for stats in ledgers)
 
 
-def test_a_configuration_that_fails(cluster: ThreadedFakeCluster) -> None:
+def test_a_configuration_that_fails(cluster: FakeKafka) -> None:
     """The handler of before was closed by then, and has delivered; its loss would be silent."""
     logging.config.dictConfig(configuration(cluster, linger_ms=60_000))
     logging.info("before")
@@ -204,7 +204,7 @@ def test_a_configuration_that_fails(cluster: ThreadedFakeCluster) -> None:
 
 
 @pytest.mark.parametrize("disable", [True, False])
-def test_disable_existing_loggers(cluster: ThreadedFakeCluster, disable: bool) -> None:
+def test_disable_existing_loggers(cluster: FakeKafka, disable: bool) -> None:
     """Holds for the program's loggers."""
     early = logging.getLogger("shop.early")
     config = {**configuration(cluster), "disable_existing_loggers": disable}
@@ -216,7 +216,7 @@ def test_disable_existing_loggers(cluster: ThreadedFakeCluster, disable: bool) -
 
 
 def test_losses_are_told_though_existing_loggers_are_disabled(
-    cluster: ThreadedFakeCluster, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """That is dictConfig's default, and no wish to lose records in silence."""
     refuse_everything(cluster)
@@ -226,7 +226,7 @@ def test_losses_are_told_though_existing_loggers_are_disabled(
     assert "POLICY_VIOLATION" in capsys.readouterr().err
 
 
-def test_incremental(cluster: ThreadedFakeCluster) -> None:
+def test_incremental(cluster: FakeKafka) -> None:
     """Changes the level of the handler that is there, which keeps what it has."""
     logging.config.dictConfig(configuration(cluster, linger_ms=60_000))
     handler = kafka_handler_of()
@@ -241,7 +241,7 @@ def test_incremental(cluster: ThreadedFakeCluster) -> None:
     assert messages(cluster) == ["before", "after"]
 
 
-def test_filters_and_formatters(cluster: ThreadedFakeCluster) -> None:
+def test_filters_and_formatters(cluster: FakeKafka) -> None:
     """Are given by name, as for every handler."""
     config = configuration(cluster, filters=["shop"], formatter="loud")
     config["filters"] = {"shop": {"name": "shop"}}
@@ -253,7 +253,7 @@ def test_filters_and_formatters(cluster: ThreadedFakeCluster) -> None:
     assert messages(cluster) == ["shop.cart!"]
 
 
-def test_attributes_of_a_factory(cluster: ThreadedFakeCluster) -> None:
+def test_attributes_of_a_factory(cluster: FakeKafka) -> None:
     """A handler may be made by a function; '.' sets its attributes."""
     config = configuration(cluster)
     config["handlers"]["kafka"] = {
@@ -267,7 +267,7 @@ def test_attributes_of_a_factory(cluster: ThreadedFakeCluster) -> None:
 
 
 def test_options_that_refer_to_the_configuration_and_to_python(
-    cluster: ThreadedFakeCluster, monkeypatch: pytest.MonkeyPatch
+    cluster: FakeKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """'cfg://' and 'ext://' stand for values that a text file can't hold, whatever they are of."""
     monkeypatch.setenv("KAFKA_BROKERS", ",".join(cluster.addresses))
@@ -314,14 +314,14 @@ format=%(message)s!
 
 
 @pytest.fixture
-def file_config(cluster: ThreadedFakeCluster, tmp_path: Path) -> Path:
+def file_config(cluster: FakeKafka, tmp_path: Path) -> Path:
     """A file for fileConfig."""
     path = tmp_path / "logging.ini"
     path.write_text(FILE_CONFIG.format(brokers=",".join(cluster.addresses), options=QUICK))
     return path
 
 
-def test_file_config(cluster: ThreadedFakeCluster, file_config: Path) -> None:
+def test_file_config(cluster: FakeKafka, file_config: Path) -> None:
     """The brokers and the topic are the arguments, all else are keywords."""
     logging.config.fileConfig(file_config, disable_existing_loggers=False)
     logging.info("too low")
@@ -331,7 +331,7 @@ def test_file_config(cluster: ThreadedFakeCluster, file_config: Path) -> None:
     assert messages(cluster) == ["x!"]
 
 
-def test_file_config_again(cluster: ThreadedFakeCluster, file_config: Path) -> None:
+def test_file_config_again(cluster: FakeKafka, file_config: Path) -> None:
     """As dictConfig does, it closes the handler of before."""
     logging.config.fileConfig(file_config, disable_existing_loggers=False)
     first = kafka_handler_of()
@@ -363,7 +363,7 @@ def send(listener: Any, config: dict[str, Any]) -> None:
         assert listener.ready.wait(30)
 
 
-def test_listen(cluster: ThreadedFakeCluster, listener: Any) -> None:
+def test_listen(cluster: FakeKafka, listener: Any) -> None:
     """A configuration may come over a socket, again and again, and is put in force on a thread."""
     for turn in ("first", "second"):
         send(listener, configuration(cluster, linger_ms=60_000, fields={"turn": turn}))
@@ -372,7 +372,7 @@ def test_listen(cluster: ThreadedFakeCluster, listener: Any) -> None:
     assert [fields["turn"] for fields in stored(cluster)] == ["first", "second"]
 
 
-def test_basic_config(cluster: ThreadedFakeCluster) -> None:
+def test_basic_config(cluster: FakeKafka) -> None:
     """Gives every handler its format; force=True closes those of before."""
     handler = KafkaHandler(cluster.addresses, "logs", **{**QUICK, "linger_ms": 60_000})
     logging.basicConfig(handlers=[handler], level="INFO", force=True, format="%(message)s!")

@@ -13,9 +13,9 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.log import app_log
 
 from kiel_logging import KafkaHandler
+from kiel_logging.testing import FakeKafka
 from tests.handler.with_logging.conftest import MakeHandler
 from tests.handler.with_logging.topic import logger_to, messages, stored
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 
 @contextmanager
@@ -42,7 +42,7 @@ async def log_on_the_loop(handler: KafkaHandler, count: int) -> list[str]:
 
 @pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest", "drop_lowest"])
 def test_a_full_buffer_while_the_broker_is_away(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, overflow: str
+    cluster: FakeKafka, make_handler: MakeHandler, overflow: str
 ) -> None:
     """The loop's callbacks run in between, one for each record: logging does not wait for the
     brokers or for the handler's thread."""
@@ -56,7 +56,7 @@ def test_a_full_buffer_while_the_broker_is_away(
     assert (stats.emitted, stats.dropped) == (51, {"buffer_full": {"INFO": 43}})
 
 
-def test_the_first_record_of_all(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_the_first_record_of_all(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """It starts the handler's thread and its loop; the running loop stays the running one."""
     handler = make_handler()
 
@@ -72,7 +72,7 @@ def test_the_first_record_of_all(cluster: ThreadedFakeCluster, make_handler: Mak
 
 
 def test_tasks_keep_their_order_and_have_a_name(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Many tasks log at once; what each logged arrives in its order."""
     handler = make_handler()
@@ -95,7 +95,7 @@ def test_tasks_keep_their_order_and_have_a_name(
         assert [text for task, text in found if task == name] == [str(n) for n in range(20)]
 
 
-def test_tornado(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_tornado(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Callbacks of a Tornado loop log, Tornado's own loggers among them."""
     handler, loop = make_handler(), IOLoop(make_current=False)
     before = app_log.level
@@ -126,7 +126,7 @@ def test_tornado(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> Non
     assert messages(cluster) == ["1", "2", "3", "4", "5"]
 
 
-def test_what_asyncio_complains_of(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_what_asyncio_complains_of(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """The records of the program's own loop are shipped; only those of the handler's are not."""
     handler, logger = make_handler(), logging.getLogger("asyncio")
     logger.addHandler(handler)
@@ -145,7 +145,7 @@ def test_what_asyncio_complains_of(cluster: ThreadedFakeCluster, make_handler: M
 
 
 def test_a_loop_logs_while_another_thread_shuts_logging_down(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """The flush waits for the broker; the loop, which is what lets the broker answer, does not
     wait for the flush."""

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler
+from kiel_logging.testing import FakeKafka
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.handler.with_logging.conftest import QUICK, MakeHandler
 from tests.handler.with_logging.topic import logger_to, messages, stored
-from tests.support.fake_cluster import ErrorCode
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 
 class Plain(logging.Handler):
@@ -85,7 +85,7 @@ def test_repr_begins_as_every_handler_s(make_handler: MakeHandler) -> None:
 
 
 @pytest.mark.parametrize("level", [logging.ERROR, "ERROR", 35])
-def test_the_level(cluster: ThreadedFakeCluster, make_handler: MakeHandler, level: Any) -> None:
+def test_the_level(cluster: FakeKafka, make_handler: MakeHandler, level: Any) -> None:
     """Is an argument or set later, a number or a name; the logger asks for it."""
     given, later, plain = make_handler("given", level=level), make_handler("later"), Plain(level)
     later.setLevel(level)
@@ -96,7 +96,7 @@ def test_the_level(cluster: ThreadedFakeCluster, make_handler: MakeHandler, leve
     assert (read(cluster, "given"), read(cluster, "later")) == (plain.got, plain.got)
 
 
-def read(cluster: ThreadedFakeCluster, topic: str) -> list[str]:
+def read(cluster: FakeKafka, topic: str) -> list[str]:
     """The messages of a topic that came into being by itself, in order of time."""
     parts = cluster.records(topic).values()
     found = [json.loads(record.value or b"") for records in parts for record in records]
@@ -114,7 +114,7 @@ def test_levels_that_are_none(make_handler: MakeHandler, level: Any, error: type
         make_handler().setLevel(level)
 
 
-def test_logging_disable(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_logging_disable(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A call for which logging makes no record does not count as emitted."""
     handler = make_handler()
     logger = logging.getLogger("kiel_test.disable")
@@ -136,7 +136,7 @@ def test_logging_disable(cluster: ThreadedFakeCluster, make_handler: MakeHandler
 
 @pytest.mark.parametrize(("propagate", "times"), [(True, 2), (False, 1)])
 def test_one_handler_on_a_logger_and_its_parent(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, propagate: bool, times: int
+    cluster: FakeKafka, make_handler: MakeHandler, propagate: bool, times: int
 ) -> None:
     """Gets what is propagated as often as it is found on the way up."""
     handler = make_handler()
@@ -147,9 +147,7 @@ def test_one_handler_on_a_logger_and_its_parent(
     assert messages(cluster) == ["x"] * times
 
 
-def test_one_handler_on_several_loggers(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_one_handler_on_several_loggers(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Keeps the order in which they logged."""
     handler = make_handler()
     loggers = [logger_to(handler) for _ in range(3)]
@@ -160,7 +158,7 @@ def test_one_handler_on_several_loggers(
 
 
 def test_a_handler_may_be_taken_off_and_put_back(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """As long as it is not closed."""
     handler = make_handler()
@@ -212,9 +210,7 @@ def test_handle_returns_what_every_handler_s_does(make_handler: MakeHandler, cho
     assert handler.stats().emitted == len(plain.got)
 
 
-def test_a_filter_may_add_to_the_record(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_filter_may_add_to_the_record(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Its additions are fields."""
 
     def add(record: logging.LogRecord) -> bool:
@@ -240,9 +236,7 @@ def test_a_filter_that_raises(make_handler: MakeHandler) -> None:
             logger_to(handler).info("x")
 
 
-def test_a_formatter_may_be_set_and_unset(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_formatter_may_be_set_and_unset(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """It holds for the records that come after."""
     handler = make_handler()
     logger = logger_to(handler)
@@ -275,7 +269,7 @@ def _for_its_caller(logger: logging.Logger, **options: Any) -> None:
     ],
 )
 def test_who_logged(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     log: Callable[[logging.Logger], None],
     function: str,
@@ -287,7 +281,7 @@ def test_who_logged(
     assert stored(cluster)[0]["function"] == function
 
 
-def test_stack_info(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_stack_info(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """It is another field, not a part of the message."""
     handler = make_handler()
     logger_to(handler).info("x", stack_info=True)
@@ -327,7 +321,7 @@ ERROR = _raised()
     ids=["exception", "tuple", "without traceback", "True outside", "None", "False", "Nones"],
 )
 def test_exc_info(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, exc_info: Any, kind: str | None
+    cluster: FakeKafka, make_handler: MakeHandler, exc_info: Any, kind: str | None
 ) -> None:
     """May be all that logging allows."""
     handler = make_handler()
@@ -339,9 +333,7 @@ def test_exc_info(
 # -- locks ----------------------------------------------------------------------------------------
 
 
-def test_the_handlers_lock_is_not_in_the_way(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_the_handlers_lock_is_not_in_the_way(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """logging.shutdown() holds it while it flushes: threads that log meanwhile continue."""
     handler = make_handler()
     handler.acquire()
@@ -356,7 +348,7 @@ def test_the_handlers_lock_is_not_in_the_way(
     assert messages(cluster) == ["x"]
 
 
-def test_the_lock_may_be_made_anew(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_the_lock_may_be_made_anew(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """createLock() is logging's to call."""
     handler = make_handler()
     handler.createLock()
@@ -373,7 +365,7 @@ def shut_down(*handlers: logging.Handler) -> None:
     logging.shutdown([weakref.ref(handler) for handler in handlers])
 
 
-def test_shutdown_begins_with_the_youngest(cluster: ThreadedFakeCluster) -> None:
+def test_shutdown_begins_with_the_youngest(cluster: FakeKafka) -> None:
     """Each is flushed and closed before the next."""
     done: list[str] = []
 
@@ -396,7 +388,7 @@ def test_shutdown_begins_with_the_youngest(cluster: ThreadedFakeCluster) -> None
     assert messages(cluster) == ["younger", "older"]
 
 
-def test_shutdown_twice(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_shutdown_twice(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """The second time there is nothing to do."""
     handler = make_handler()
     logger_to(handler).info("x")
@@ -406,7 +398,7 @@ def test_shutdown_twice(cluster: ThreadedFakeCluster, make_handler: MakeHandler)
 
 
 def test_a_fallback_is_closed_after_the_handler_before_it(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, tmp_path: Path
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path
 ) -> None:
     """It is older, so that what is given up at the end is still taken."""
     refuse_everything(cluster)
@@ -417,7 +409,7 @@ def test_a_fallback_is_closed_after_the_handler_before_it(
     assert (tmp_path / "lost.log").read_text() == "x\n"
 
 
-def refuse_everything(cluster: ThreadedFakeCluster) -> None:
+def refuse_everything(cluster: FakeKafka) -> None:
     """From now on no record is stored, and none is worth a retry."""
     cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=10**6))
 
@@ -447,7 +439,7 @@ def _closed_file() -> io.StringIO:
     ids=["on_error raises", "fallback raises", "no stderr", "stderr closed"],
 )
 def test_errors_at_the_end_stay_inside(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, Any],
@@ -463,7 +455,7 @@ def test_errors_at_the_end_stay_inside(
     assert handler.stats().failed == 1
 
 
-def test_a_handler_that_is_let_go_without_close(cluster: ThreadedFakeCluster) -> None:
+def test_a_handler_that_is_let_go_without_close(cluster: FakeKafka) -> None:
     """logging's list of handlers has only a weak reference, and says nothing of it."""
     handler = KafkaHandler(cluster.addresses, "logs", **QUICK)
     reference = weakref.ref(handler)

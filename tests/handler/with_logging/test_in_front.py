@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.testing import FakeKafka
 from tests.handler.with_logging.conftest import MakeHandler
 from tests.handler.with_logging.topic import logger_to, messages, stored
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 _request: ContextVar[str] = ContextVar("request", default="none")
@@ -31,7 +31,7 @@ def through_a_queue(handler: logging.Handler, log: Any) -> None:
     listener.stop()
 
 
-def test_a_queue(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_a_queue(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Order, extras and the thread that logged are kept."""
     handler = make_handler(level="INFO")
 
@@ -47,9 +47,7 @@ def test_a_queue(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> Non
     assert {fields["thread_name"] for fields in found} == {"MainThread"}
 
 
-def test_an_exception_through_a_queue(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_an_exception_through_a_queue(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """QueueHandler makes text of it, as a part of the message; ours can't undo that."""
 
     def log(logger: logging.Logger) -> None:
@@ -66,7 +64,7 @@ def test_an_exception_through_a_queue(
     assert "exception" not in fields
 
 
-def test_context_behind_a_queue(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_context_behind_a_queue(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """It is that of the thread that calls the handler: the listener's. A filter on the queue's
     handler, which runs where the call is, can put it into the record."""
 
@@ -89,7 +87,7 @@ def test_context_behind_a_queue(cluster: ThreadedFakeCluster, make_handler: Make
     assert (fields["request"], fields["request_of_the_call"]) == ("none", "r-1")
 
 
-def test_a_memory_handler(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_a_memory_handler(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Records come when there is an error to explain, those before it first."""
     handler = make_handler()
     memory = logging.handlers.MemoryHandler(100, logging.ERROR, handler)
@@ -101,9 +99,7 @@ def test_a_memory_handler(cluster: ThreadedFakeCluster, make_handler: MakeHandle
     assert messages(cluster) == ["before", "the error"]
 
 
-def test_a_memory_handler_at_the_end(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_a_memory_handler_at_the_end(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """It is younger than its target, so that logging.shutdown() empties it first."""
     handler = make_handler(linger_ms=60_000)
     memory = logging.handlers.MemoryHandler(100, logging.ERROR, handler)
@@ -113,7 +109,7 @@ def test_a_memory_handler_at_the_end(
 
 
 def test_a_memory_handler_on_the_root_while_the_loop_thread_logs(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Records that come back to the handler from its own thread are not shipped either."""
     handler = make_handler()
@@ -132,7 +128,7 @@ def test_a_memory_handler_on_the_root_while_the_loop_thread_logs(
     assert handler.flush() == 0
 
 
-def test_a_logger_adapter(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_a_logger_adapter(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Its addition to every record is a field."""
     handler = make_handler(key_field="request_id")
     adapter = logging.LoggerAdapter(logger_to(handler), {"request_id": "r-1"})
@@ -142,7 +138,7 @@ def test_a_logger_adapter(cluster: ThreadedFakeCluster, make_handler: MakeHandle
     assert cluster.records("logs")[0][0].key == b"r-1"
 
 
-def test_records_from_a_socket(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_records_from_a_socket(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A SocketHandler sends a pickled dict, of which the receiver makes a record: where it came
     from, and the traceback as text, are in there."""
     sender = logging.handlers.SocketHandler("localhost", 0)
@@ -164,7 +160,7 @@ def test_records_from_a_socket(cluster: ThreadedFakeCluster, make_handler: MakeH
 
 @pytest.mark.parametrize("given", [{}, {"msg": "x"}, {"levelno": 7, "levelname": "SEVEN"}])
 def test_records_that_somebody_made_up(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, given: dict[str, Any]
+    cluster: FakeKafka, make_handler: MakeHandler, given: dict[str, Any]
 ) -> None:
     """Little is needed: makeLogRecord leaves the rest None or empty."""
     handler = make_handler()
@@ -173,7 +169,7 @@ def test_records_that_somebody_made_up(
     assert messages(cluster) == [given.get("msg", "")]
 
 
-def test_captured_warnings(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_captured_warnings(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Python's warnings are records of the logger py.warnings."""
     handler, logger = make_handler(), logging.getLogger("py.warnings")
     logger.addHandler(handler)
@@ -192,7 +188,7 @@ def test_captured_warnings(cluster: ThreadedFakeCluster, make_handler: MakeHandl
 
 
 def test_uncaught_exceptions_of_threads(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
+    cluster: FakeKafka, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hook that logs them, as many programs have one, ships them."""
     handler = make_handler()

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
+from kiel_logging.testing import FakeKafka
 from tests.handler.with_logging import child
 from tests.handler.with_logging.conftest import QUICK, MakeHandler
 from tests.handler.with_logging.topic import stored
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 
 @pytest.fixture
-def config(cluster: ThreadedFakeCluster) -> dict[str, Any]:
+def config(cluster: FakeKafka) -> dict[str, Any]:
     """Names, numbers and texts: what a text file may hold can be sent to a child."""
     kafka = {"class": "kiel_logging.KafkaHandler", "brokers": cluster.addresses, "topic": "logs"}
     return {
@@ -28,7 +28,7 @@ def config(cluster: ThreadedFakeCluster) -> dict[str, Any]:
     }
 
 
-def test_a_pool(cluster: ThreadedFakeCluster, config: dict[str, Any]) -> None:
+def test_a_pool(cluster: FakeKafka, config: dict[str, Any]) -> None:
     """Its initializer is dictConfig; what a worker logged is delivered when it ends."""
     spawn = multiprocessing.get_context("spawn")
     pool = spawn.Pool(1, initializer=logging.config.dictConfig, initargs=(config,))
@@ -40,7 +40,7 @@ def test_a_pool(cluster: ThreadedFakeCluster, config: dict[str, Any]) -> None:
     assert all(fields["process_name"].startswith("SpawnPoolWorker-") for fields in found)
 
 
-def test_an_executor(cluster: ThreadedFakeCluster, config: dict[str, Any]) -> None:
+def test_an_executor(cluster: FakeKafka, config: dict[str, Any]) -> None:
     """The same by concurrent.futures."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(

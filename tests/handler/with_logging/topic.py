@@ -7,15 +7,15 @@ import logging
 from typing import Any
 
 from kiel_logging import KafkaHandler
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from kiel_logging.testing import FakeKafka
 
 
-def stored(cluster: ThreadedFakeCluster, topic: str = "logs") -> list[dict[str, Any]]:
+def stored(cluster: FakeKafka, topic: str = "logs") -> list[dict[str, Any]]:
     """The records of a topic of one partition, in order."""
     return [json.loads(record.value or b"") for record in cluster.records(topic)[0]]
 
 
-def messages(cluster: ThreadedFakeCluster, topic: str = "logs") -> list[str]:
+def messages(cluster: FakeKafka, topic: str = "logs") -> list[str]:
     """Their messages."""
     return [fields["message"] for fields in stored(cluster, topic)]
 
