@@ -1,6 +1,6 @@
-"""A Tornado web app whose access log goes to Kafka, keyed by the client's address.
+"""A Tornado web app whose access log goes to Kafka, and each record knows its request.
 
-KAFKA_BROKERS=localhost:9092 python examples/tornado_app.py
+KIEL_LOGGING_BROKERS=localhost:9092 python examples/tornado_app.py
 curl localhost:8888/hello/ada
 """
 
@@ -8,12 +8,17 @@ import asyncio
 import logging
 import logging.config
 import os
+import signal
+import uuid
+from contextvars import ContextVar
 
+from tornado import autoreload
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 access_log = logging.getLogger("shop.access")
+request_id: ContextVar[str] = ContextVar("request_id")
 
 
 def config(brokers: str) -> dict[str, object]:
@@ -21,7 +26,7 @@ def config(brokers: str) -> dict[str, object]:
     kafka = {
         "class": "kiel_logging.KafkaHandler",
         "brokers": brokers,
-        "close_timeout_ms": 2_000,
+        "context": {"request_id": request_id},
     }
     return {
         "version": 1,
@@ -29,14 +34,19 @@ def config(brokers: str) -> dict[str, object]:
         "handlers": {
             "access": {**kafka, "topic": "shop.access", "key_field": "remote_ip"},
             "app": {**kafka, "topic": "shop.app"},
+            "console": {"class": "logging.StreamHandler"},
         },
         "loggers": {"shop.access": {"handlers": ["access"], "propagate": False}},
-        "root": {"level": "INFO", "handlers": ["app"]},
+        "root": {"level": "INFO", "handlers": ["app", "console"]},
     }
 
 
 class Hello(RequestHandler):
     """Greets."""
+
+    def prepare(self) -> None:
+        """Give the request an id. Tornado handles each in a task, which has its own value."""
+        request_id.set(self.request.headers.get("X-Request-ID") or uuid.uuid4().hex)
 
     def get(self, name: str) -> None:
         """Log as in any program: the call puts the record into the buffer and returns."""
@@ -64,13 +74,23 @@ def log_request(handler: RequestHandler) -> None:
 
 async def main() -> None:
     """Serve until stopped."""
-    logging.config.dictConfig(config(os.environ.get("KAFKA_BROKERS", "localhost:9092")))
-    app = Application([(r"/hello/(\w+)", Hello)], log_function=log_request)
+    logging.config.dictConfig(config(os.environ.get("KIEL_LOGGING_BROKERS", "localhost:9092")))
+    autoreload.add_reload_hook(logging.shutdown)  # it starts the program again by execv()
+    app = Application(
+        [(r"/hello/(\w+)", Hello)],
+        log_function=log_request,
+        autoreload=bool(os.environ.get("DEBUG")),
+    )
     server = HTTPServer(app)
     for listening in bind_sockets(int(os.environ.get("PORT", "8888")), "127.0.0.1"):
         server.add_socket(listening)
-        print(f"listening on http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
-    await asyncio.Event().wait()
+        logging.info("listening on http://127.0.0.1:%d", listening.getsockname()[1])
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
+    server.stop()
+    await server.close_all_connections()
+    logging.info("stopped")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ settings.load_profile("ours")
 
 
 HERE: Final = Path(__file__).parent
-PROGRAMS: Final = [HERE / name for name in ("handler/process", "demo", "examples", "benchmarks")]
+PROGRAMS: Final = [
+    HERE / name for name in ("handler/process", "demo", "examples", "frameworks", "benchmarks")
+]
 SLOW: Final = [
     HERE / "handler" / "process" / "test_filling_disks.py",
     HERE / "handler" / "process" / "test_full_disks.py",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.rst", ROOT / "DESIGN.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+PAGES = [ROOT / "README.rst", ROOT / "DESIGN.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
 ELLIPSIS = "…"
 
 _BLOCK = re.compile(

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,30 +118,6 @@ def test_audit_examples_do_not_disturb_each_other(tmp_path: Path) -> None:
             no_key = "kiel_logging: an AuditHandler has no chain_key"
             assert [x for x in complaints(finished.stderr) if not x.startswith(no_key)] == []
     assert "shop.transfers is complete" in finished.stdout
-
-
-def test_tornado_app(cluster: ThreadedFakeCluster) -> None:
-    """A request to the web app becomes a record of the access log, and one of the app's logger."""
-    app = subprocess.Popen(
-        [sys.executable, str(EXAMPLES / "tornado_app.py")],
-        env=environment(cluster, PORT="0"),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert app.stdout is not None
-        url = app.stdout.readline().split()[-1]
-        with urllib.request.urlopen(f"{url}/hello/ada", timeout=30) as response:
-            assert response.read() == b"Hello, ada\n"
-        cluster.stored("shop.access", 1)
-        cluster.stored("shop.app", 1)
-    finally:
-        app.terminate()
-        app.communicate(timeout=30)
-    [request] = fields(cluster, "shop.access")
-    assert (request["status"], request["method"], request["uri"]) == (200, "GET", "/hello/ada")
-    assert keys(cluster, "shop.access") == [b"127.0.0.1"]
-    assert [record["user"] for record in fields(cluster, "shop.app")] == ["ada"]
 
 
 def test_structlog_app(cluster: ThreadedFakeCluster) -> None:
