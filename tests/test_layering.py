@@ -129,7 +129,7 @@ THE_TYPE_OF_AN_ARGUMENT = {"random.Random"}
 # Who else than the free may know of these.
 ONLY: dict[str, set[str]] = {
     "kio": set(),  # the tests' second opinion
-    "tornado": {"network", "clients", "handler/pausing_loop.py", "testing", "view/server.py"},
+    "tornado": {"network", "clients", "handler/pausing_loop.py", "testing", "view"},
     "threading": {
         "handler",
         "native",

@@ -4,6 +4,7 @@
 
     shelf.py      the newest records, and which of them pass some filters
     streams.py    partitions and streams: rates, lag, numbers, digests
+    ledger.py     the ledgers of handlers and shippers, fetched where they answer Prometheus
     server.py     the pages, for who has the token
     page.html     the one page, with its script and style
     command.py    the options

@@ -5,8 +5,9 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.extras import advice
@@ -28,9 +29,9 @@ _CLOSED_WITHIN_S: Final = 0.5
 
 _DESCRIPTION: Final = """\
 Shows the records of topics in a browser on this host: live, with filters; a page for each record;
-rates and lag of partitions; numbers and digests of streams. It prints the address to open, which
-has a token in it: without the token nothing is answered, and from other hosts nothing can be asked.
-It writes nothing to Kafka and commits no offsets.
+rates and lag of partitions; numbers and digests of streams; ledgers of handlers. It prints the
+address to open, which has a token in it: without the token nothing is answered, and from other
+hosts nothing can be asked. It writes nothing to Kafka and commits no offsets.
 """
 
 _EPILOG: Final = """\
@@ -52,6 +53,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of the loopback interface, the only one that is served (any free one)",
     )
+    parser.add_argument(
+        "--metrics",
+        type=_metrics,
+        action="append",
+        default=[],
+        metavar="PLACE",
+        help="show the ledgers of handlers and shippers that answer there: the URL of a program "
+        "for Prometheus, the URL or Unix socket of kiel-logging ship --http; may be repeated",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -71,19 +81,28 @@ def run(arguments: argparse.Namespace) -> int:
         follow=True,
         filters=Filters(),
     )
+    from kiel_logging.view.ledger import Ledger
+    from kiel_logging.view.server import Site
+
+    site, ledger = Site(options.topics, time.monotonic), Ledger(arguments.metrics)
+    site.ledger = ledger.document
     try:
-        error = asyncio.run(_serve(options, arguments.port))
+        error = asyncio.run(serve(site, options, arguments.port, ledger.watch()))
     except OSError as failure:
         error = f"port {arguments.port} can't be had: {failure.strerror}"
     sys.stderr.write(f"kiel-logging view: {printable(error)}\n")
     return _CANNOT_VIEW
 
 
-async def _serve(options: "TailOptions", port: int) -> str:
-    """Answer requests while a thread reads; return why it ended."""
-    from kiel_logging.view.server import Site
+async def serve(
+    site: "Site", options: "TailOptions", port: int, beside: Coroutine[Any, Any, None]
+) -> str:
+    """Answer requests while a thread reads, and run ``beside``; return why it ended.
 
-    site = Site(options.topics, time.monotonic)
+    Raises:
+        OSError: the port can't be had.
+    """
+    side = asyncio.ensure_future(beside)
     bound = site.listen(port)
     failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     reader = _Reader(site, options, failure)
@@ -93,6 +112,7 @@ async def _serve(options: "TailOptions", port: int) -> str:
         sys.stdout.flush()
         return await failure
     finally:
+        side.cancel()
         reader.stop()
         site.close()
 
@@ -166,6 +186,21 @@ class _Reader:
         if self._is_over.is_set():
             sys.exit()
         self._loop.call_soon_threadsafe(function, argument)
+
+
+def _metrics(text: str) -> str:
+    if text.startswith("/"):
+        return text
+    try:
+        url = urlsplit(text)
+        named = url.hostname and url.port != 0
+    except ValueError:
+        named = False
+    if not named or url.scheme not in ("http", "https") or "@" in url.netloc:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither http://HOST:PORT/PATH (or https) nor the path of a socket"
+        )
+    return text if url.path else f"{text}/metrics"
 
 
 def _port(text: str) -> int:

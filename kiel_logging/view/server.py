@@ -40,8 +40,10 @@ class Site:
         self.token = token_urlsafe(24)
         self.shelf = Shelf()
         self.streams = Streams()
+        self.ledger: Callable[[], list[dict[str, Any]]] = list
+        self.buttons: dict[str, Callable[[], None]] = {}
         self._trouble = ("", 0.0)
-        self._server = HTTPServer(self._application())
+        self._server = HTTPServer(self._application(), max_body_size=0)
         self.page = files("kiel_logging.view").joinpath("page.html").read_text("utf-8")
 
     def report(self, trouble: str) -> None:
@@ -83,6 +85,7 @@ class Site:
                 (r"/records", _Records, given),
                 (r"/record", _Record, given),
                 (r"/state", _State, given),
+                (r"/press", _Press, given),
                 (r".*", _Nothing, given),
             ],
             log_function=lambda _handler: None,  # its lines would show the token
@@ -90,9 +93,9 @@ class Site:
 
 
 class _Guarded(RequestHandler):
-    """Answers GET with the token, from the loopback."""
+    """Answers requests with the token, from the loopback."""
 
-    SUPPORTED_METHODS = ("GET",)
+    SUPPORTED_METHODS: tuple[str, ...] = ("GET",)
 
     def initialize(self, site: Site) -> None:
         self.site = site
@@ -146,7 +149,7 @@ _ERRORS: Final = {
     400: "an argument makes no sense",
     403: "the address lacks the token: open the one that kiel-logging view has shown",
     404: "it is not there, or not kept any more",
-    405: "only GET is answered",
+    405: "this is not answered",
 }
 
 
@@ -191,10 +194,23 @@ class _Record(_Guarded):
 
 class _State(_Guarded):
     def get(self) -> None:
-        """Partitions, streams, and whether the brokers answer."""
+        """Partitions, streams, ledgers, and whether the brokers answer."""
         site = self.site
         state = site.streams.document(site.clock())
-        self.finish({"topics": site.topics, "trouble": site.trouble, **state})
+        own = {"topics": site.topics, "trouble": site.trouble, "buttons": list(site.buttons)}
+        self.finish({**own, "ledger": site.ledger(), **state})
+
+
+class _Press(_Guarded):
+    SUPPORTED_METHODS = ("POST",)
+
+    def post(self) -> None:
+        """Press a button of the page, if it is there: only ``demo`` has some."""
+        press = self.site.buttons.get(self.text("button"))
+        if press is None:
+            raise HTTPError(404)
+        press()
+        self.finish({})
 
 
 def _filters(text: Callable[[str], str]) -> Filters:

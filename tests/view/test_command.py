@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -13,18 +14,24 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from prometheus_client import CollectorRegistry, start_http_server
 
+from kiel_logging import KafkaHandler
 from kiel_logging.cli import main
 from kiel_logging.demo.cluster import Cluster
+from kiel_logging.prometheus import KafkaHandlerCollector
 from tests.support.stamped_topics import produce
 from tests.support.stamper import Stamped, Stamper
 from tests.support.waiting import PATIENCE, until
 
 
 @contextmanager
-def viewing(cluster: Cluster, topic: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def viewing(
+    cluster: Cluster, topic: str, *words: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that serves a topic, and the address that it prints."""
-    command = [sys.executable, "-m", "kiel_logging", "view", topic, "--brokers", cluster.brokers]
+    given = [topic, "--brokers", cluster.brokers, *words]
+    command = [sys.executable, "-m", "kiel_logging", "view", *given]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
@@ -64,6 +71,29 @@ def test_records_are_served_until_ctrl_c(cluster: Cluster, topic: str) -> None:
         running.send_signal(signal.SIGINT)
         shown, errors = running.communicate(timeout=PATIENCE)
     assert (running.returncode, shown, errors) == (130, "", "\ninterrupted\n")
+
+
+def test_the_ledger_of_a_program_is_shown(cluster: Cluster, topic: str) -> None:
+    """As the program answers Prometheus."""
+    handler = KafkaHandler(cluster.brokers.split(","), topic)
+    registry = CollectorRegistry()
+    registry.register(KafkaHandlerCollector([handler]))
+    server, thread = start_http_server(0, "127.0.0.1", registry)
+    try:
+        handler.handle(logging.makeLogRecord({"msg": "one", "levelno": logging.INFO}))
+        handler.close()
+        place = f"http://127.0.0.1:{server.server_port}/metrics"
+        with viewing(cluster, topic, "--metrics", place) as (_, url):
+            until(lambda: asked(url, "state")["ledger"])
+            [ledger] = asked(url, "state")["ledger"]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    [figures] = ledger["tables"]
+    assert (ledger["place"], ledger["error"]) == (place, "")
+    assert figures["heads"] == ["handler", "records emitted", "records delivered"]
+    assert figures["rows"] == [["#1", 1, 1]]
 
 
 def test_a_topic_that_is_not_there(

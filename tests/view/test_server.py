@@ -36,12 +36,15 @@ class Client:
         *,
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
+        body: str = "",
     ) -> HTTPResponse:
         """Return the answer, whatever it is."""
         url = f"http://127.0.0.1:{self.port}{path}?{urlencode(query)}"
-        body = None if method in ("GET", "HEAD", "OPTIONS", "DELETE") else ""
         request = HTTPRequest(
-            url, method=method, headers=HTTPHeaders(dict(headers or {})), body=body
+            url,
+            method=method,
+            headers=HTTPHeaders(dict(headers or {})),
+            body=body if method in ("POST", "PUT") else None,
         )
         return await AsyncHTTPClient(force_instance=True).fetch(request, raise_error=False)
 
@@ -78,8 +81,7 @@ async def test_nothing_is_answered_without_the_token(path: str) -> None:
             assert b"the address lacks the token" in answer.body
 
 
-@pytest.mark.gen_test
-@pytest.mark.parametrize(
+FOREIGN = pytest.mark.parametrize(
     "headers",
     [
         {"Host": "evil.example"},
@@ -92,6 +94,11 @@ async def test_nothing_is_answered_without_the_token(path: str) -> None:
     ],
     ids=str,
 )
+"""Requests that other pages make a browser send."""
+
+
+@pytest.mark.gen_test
+@FOREIGN
 async def test_other_pages_are_refused(headers: dict[str, str]) -> None:
     """Even one that has found the token, or whose name points to this host."""
     async with serving() as client:
@@ -200,6 +207,8 @@ async def test_the_state() -> None:
         assert await client.document("/state") == {
             "topics": ["shop.app"],
             "trouble": "",
+            "buttons": [],
+            "ledger": [],
             "partitions": [],
             "streams": [],
         }
@@ -207,3 +216,39 @@ async def test_the_state() -> None:
         assert (await client.document("/state"))["trouble"] == "all brokers are down"
         client.site.clock = lambda: 100.0
         assert (await client.document("/state"))["trouble"] == ""
+
+
+@pytest.mark.gen_test
+@FOREIGN
+async def test_other_pages_press_no_button(headers: dict[str, str]) -> None:
+    """Even with the token; and nothing presses one without it, by GET, or with a body."""
+    pressed: list[str] = []
+    async with serving() as client:
+        client.site.buttons["stop"] = lambda: pressed.append("stop")
+        button = {"button": "stop"}
+        mine = {**button, **client.token}
+
+        async def code(query: Mapping[str, str], method: str = "POST", **given: Any) -> int:
+            return (await client.ask("/press", query, method=method, **given)).code
+
+        assert await code(mine, headers=headers) == 403
+        assert await code(button) == 403
+        assert await code({**button, "token": "x"}) == 403
+        assert await code(mine, "GET") == 405
+        assert await code(mine, body="x") == 400
+        assert not pressed
+
+
+@pytest.mark.gen_test
+async def test_the_page_itself_presses_buttons() -> None:
+    """Those that it has; ``view`` has none."""
+    pressed: list[str] = []
+    async with serving() as client:
+        own = f"127.0.0.1:{client.port}"
+        headers = {"Host": own, "Origin": f"http://{own}", "Sec-Fetch-Site": "same-origin"}
+        query = {"button": "stop", **client.token}
+        assert (await client.ask("/press", query, method="POST", headers=headers)).code == 404
+        client.site.buttons["stop"] = lambda: pressed.append("stop")
+        assert (await client.document("/state"))["buttons"] == ["stop"]
+        assert (await client.ask("/press", query, method="POST", headers=headers)).code == 200
+        assert pressed == ["stop"]
