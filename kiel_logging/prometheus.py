@@ -71,6 +71,11 @@ _DROPPED_HELP: Final = (
     "Log records that never reached the producer, by reason (buffer_full: more came than Kafka "
     "took) and level."
 )
+_LEFT_OUT: Final = "kiel_logging_records_left_out"
+_LEFT_OUT_HELP: Final = (
+    "Log records that options left out on purpose, by reason (rate_limit, sample, dedupe, "
+    "before_send) and level. They are neither dropped nor lost."
+)
 _HEALTH: Final = "kiel_logging_health"
 _HEALTH_HELP: Final = (
     "0: log records get to Kafka in time; 1: they wait for more than some seconds, or the disk "
@@ -140,6 +145,7 @@ def _metrics(stats_by_label: dict[str, Stats]) -> Iterator[Metric]:
     for name, (text, value_of) in _COUNTERS.items():
         yield _filled(CounterMetricFamily(name, text, labels=["handler"]), value_of, stats_by_label)
     yield _dropped(stats_by_label)
+    yield _left_out(stats_by_label)
     for name, (text, value_of) in _GAUGES.items():
         yield _filled(GaugeMetricFamily(name, text, labels=["handler"]), value_of, stats_by_label)
     yield from _troubles(stats_by_label)
@@ -170,6 +176,15 @@ def _dropped(stats_by_label: dict[str, Stats]) -> Metric:
         # A series that is not there before the first loss would hide it from rate().
         full = {**dict.fromkeys(_LEVELS, 0), **stats.dropped.get(BUFFER_FULL, {})}
         for reason, levels in {**stats.dropped, BUFFER_FULL: full}.items():
+            for level, count in levels.items():
+                family.add_metric([label, reason, level], count)
+    return family
+
+
+def _left_out(stats_by_label: dict[str, Stats]) -> Metric:
+    family = CounterMetricFamily(_LEFT_OUT, _LEFT_OUT_HELP, labels=["handler", "reason", "level"])
+    for label, stats in stats_by_label.items():
+        for reason, levels in stats.left_out.items():
             for level, count in levels.items():
                 family.add_metric([label, reason, level], count)
     return family

@@ -310,6 +310,7 @@ def test_the_exposition_names_and_explains(make_handler: MakeHandler) -> None:
                 "emitted",
                 "delivered",
                 "dropped",
+                "left_out",
                 "failed",
                 "fallback",
                 "diverted",

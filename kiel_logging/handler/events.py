@@ -1,7 +1,8 @@
 """Events: the handler's own records in a stream. Its start, pauses and end, and what is lost.
 
 Each event is a log record for people, made as all others are, with headers for readers that verify
-(``proof/headers.py`` has what they hold). Streams without a chain have ``drops`` events only.
+(``proof/headers.py`` has what they hold). Streams without a chain have ``drops`` and ``omissions``
+only.
 """
 
 import json
@@ -113,7 +114,11 @@ def rotation(old: str, new: str) -> Event:
 
 
 def drops(loss: Loss) -> Event:
-    """Return the event that reports what a stream lacks."""
+    """Return the event that reports what a stream lacks, because it was lost or on purpose."""
+    if loss.is_on_purpose:
+        record = _record(logging.INFO, "omissions", "%s", loss)
+        record.left_out = loss.by_reason()
+        return Event(headers.OMISSIONS, {"records": loss.records}, record, loss)
     details: dict[str, Any] = {"records": loss.records}
     if loss.numbers:
         details["numbers"] = ranges(loss.numbers)
@@ -189,7 +194,7 @@ class Events:
         try:
             made = self._convert(event.record, topic, sum(map(header_size, marks)))
         except Exception as error:  # such as a key maker that does not expect this record
-            kind = "summary" if event.name == headers.DROPS else f"{event.name!r}"
+            kind = "summary" if event.loss is not None else f"{event.name!r}"
             self._internal_log.complain(event.name, f"no {kind} for {topic!r}: {error!r}")
             return None
         record = made.record._replace(headers=made.record.headers + marks)

@@ -1,7 +1,7 @@
 """The ledger: what became of every record, which losses are still to be reported, and when.
 
 The law: a record is counted in ``emitted``, and from then on in exactly one of delivered, dropped,
-failed, buffered, in flight and spooled.
+left out, failed, buffered, in flight and spooled.
 
 Logging threads change their counters under the lock, for a few instructions; the loop thread has
 other counters and never waits for the lock. A signal handler may wait for the loop thread on
@@ -25,6 +25,14 @@ from kiel_logging.record.item import Item
 BUFFER_FULL: Final = "buffer_full"
 CLOSED: Final = "closed"
 OUT_OF_MEMORY: Final = "out_of_memory"
+
+RATE_LIMIT: Final = "rate_limit"
+SAMPLE: Final = "sample"
+DEDUPE: Final = "dedupe"
+BEFORE_SEND: Final = "before_send"
+ON_PURPOSE: Final = frozenset((RATE_LIMIT, SAMPLE, DEDUPE, BEFORE_SEND))
+"""Reasons for which options leave records out. Such an omission is no loss: the stream reports it,
+and nothing else does."""
 
 MOST_RANGES: Final = 32
 """Ranges of numbers in one record of the handler's own."""
@@ -66,7 +74,8 @@ class Trouble:
 class Stats:
     """A handler's ledger at one moment, in records.
 
-    ``emitted == delivered + dropped_total + failed + buffered + in_flight + spooled``, always.
+    ``emitted == delivered + dropped_total + left_out_total + failed + buffered + in_flight +
+    spooled``, always.
 
     Attributes:
         emitted: given to the handler.
@@ -80,6 +89,8 @@ class Stats:
         spooled: on disk alone, with ``spool_dir``.
         recovered: delivered here for processes that died and for handlers that were closed; not
             counted in ``emitted``.
+        left_out: by the options ``rate_limit``, ``sample``, ``dedupe`` and ``before_send``, on
+            purpose: reason -> name of the level -> how many.
         memory: bytes that buffered records and those in flight take.
         fallback: how many of the dropped and failed records the fallback handler took.
         diverted: made while shipping, and shown elsewhere; not counted in ``emitted``.
@@ -98,27 +109,32 @@ class Stats:
     spooled: int = 0
     recovered: int = 0
     troubles: tuple[Trouble, ...] = ()
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def dropped_total(self) -> int:
         """How many were dropped, for all reasons together."""
-        return sum(sum(levels.values()) for levels in self.dropped.values())
+        return _total(self.dropped)
+
+    @property
+    def left_out_total(self) -> int:
+        """How many were left out on purpose, for all reasons together."""
+        return _total(self.left_out)
 
     @property
     def undelivered(self) -> int:
-        """How many are not (yet) with the brokers."""
-        return self.emitted - self.delivered
+        """How many are not (yet) with the brokers, of those that were not left out on purpose."""
+        return self.emitted - self.delivered - self.left_out_total
 
     def __add__(self, other: "Stats") -> "Stats":
         """Return the ledger of two pipelines that a handler had one after the other."""
         sums = {name: getattr(self, name) + getattr(other, name) for name in _NUMBERS}
-        dropped = {
-            reason: dict(
-                Counter(self.dropped.get(reason, {})) + Counter(other.dropped.get(reason, {}))
-            )
-            for reason in dict.fromkeys((*self.dropped, *other.dropped))
-        }
-        return Stats(dropped=dropped, troubles=self.troubles + other.troubles, **sums)
+        return Stats(
+            dropped=_sum(self.dropped, other.dropped),
+            left_out=_sum(self.left_out, other.left_out),
+            troubles=self.troubles + other.troubles,
+            **sums,
+        )
 
     def with_delivered(self, records: int) -> "Stats":
         """Return the ledger with ``records`` moved to ``delivered``: a closed pipeline left them
@@ -132,6 +148,19 @@ class Stats:
 
 
 _NUMBERS: Final = [one.name for one in fields(Stats) if one.type is int]
+
+
+def _total(counts: Mapping[str, Mapping[str, int]]) -> int:
+    return sum(sum(levels.values()) for levels in counts.values())
+
+
+def _sum(
+    one: Mapping[str, Mapping[str, int]], other: Mapping[str, Mapping[str, int]]
+) -> dict[str, dict[str, int]]:
+    return {
+        reason: dict(Counter(one.get(reason, {})) + Counter(other.get(reason, {})))
+        for reason in dict.fromkeys((*one, *other))
+    }
 
 
 class Traffic:
@@ -226,6 +255,11 @@ class Loss:
         """How many were lost."""
         return sum(self.counts.values())
 
+    @property
+    def is_on_purpose(self) -> bool:
+        """Whether options left these records out. A loss has either such counts or others."""
+        return any(reason in ON_PURPOSE for reason, _ in self.counts)
+
     def copy(self) -> "Loss":
         """Return one that counts on its own."""
         return Loss(self.begin, self.end, self.counts.copy(), self.numbers.copy())
@@ -261,7 +295,8 @@ class Loss:
             for reason, levels in self.by_reason().items()
         ]
         span = f"from {rfc3339(self.begin)} to {rfc3339(self.end)}"
-        return f"dropped {self.records}: {'; '.join(parts)}, {span}"
+        verb = "left out" if self.is_on_purpose else "dropped"
+        return f"{verb} {self.records}: {'; '.join(parts)}, {span}"
 
 
 def add_all(losses: dict[str, Loss], more: Mapping[str, Loss]) -> None:
@@ -379,8 +414,9 @@ class Ledger:
         lock: held by logging threads for a few instructions.
         counts: see CountsInPython.
         disk: what is on disk.
-        has_news: whether losses came that the loop thread was not called for yet.
+        has_news: whether losses or omissions came that the loop thread was not called for yet.
         lost_at: when a record was dropped or given up, in monotonic seconds; minus infinity before.
+        omitted_at: when the first of the omissions was counted that were not taken yet.
     """
 
     def __init__(self, counts: Counts, on_room: Callable[[], None] = lambda: None) -> None:
@@ -388,11 +424,12 @@ class Ledger:
         self.counts = counts
         self.disk = DiskCounts()
         self.has_news = False
-        self.lost_at = -math.inf
+        self.lost_at = self.omitted_at = -math.inf
         self._on_room = on_room
         # Written by logging threads, under the lock.
         self._dropped: dict[tuple[str, int], int] = {}
         self._losses: dict[str, Loss] = {}
+        self._omissions: dict[str, Loss] = {}
         # Written by the loop thread alone.
         self._delivered = 0
         self._failed = 0
@@ -465,13 +502,19 @@ class Ledger:
     def _loss(self, topic: str, key: tuple[str, int]) -> Loss:
         """Return the count for ``topic``, with an entry for ``key``; the lock is held."""
         now = time.time()
-        self.lost_at = native.monotonic()
-        if not self._losses:
+        losses = self._losses
+        if key[0] not in ON_PURPOSE:
+            self.lost_at = native.monotonic()
+        else:
+            losses = self._omissions
+            if not losses:
+                self.omitted_at = native.monotonic()
+        if not losses:
             self.has_news = True
-        if topic not in self._losses and len(self._losses) >= _MOST_TOPICS:
+        if topic not in losses and len(losses) >= _MOST_TOPICS:
             topic = ""
         self._dropped.setdefault(key, 0)
-        loss = self._losses.setdefault(topic, Loss(now, now))
+        loss = losses.setdefault(topic, Loss(now, now))
         loss.begin, loss.end = min(loss.begin, now), max(loss.end, now)
         loss.counts.setdefault(key, 0)
         return loss
@@ -523,6 +566,11 @@ class Ledger:
         """Whether drops were counted that the loop thread has not taken."""
         return bool(self._losses)
 
+    @property
+    def has_omissions(self) -> bool:
+        """Whether records were left out on purpose that the loop thread has not taken."""
+        return bool(self._omissions)
+
     def take_losses(self) -> dict[str, Loss]:
         """Return drops by topic and forget them; nothing while a logging thread counts one."""
         if not self.lock.acquire(blocking=False):
@@ -532,6 +580,16 @@ class Ledger:
         finally:
             self.lock.release()
         return losses
+
+    def take_omissions(self) -> dict[str, Loss]:
+        """Return by topic what was left out on purpose, as ``take_losses()`` does with drops."""
+        if not self.lock.acquire(blocking=False):
+            return {}
+        try:
+            omissions, self._omissions = self._omissions, {}
+        finally:
+            self.lock.release()
+        return omissions
 
     # On any thread.
 
@@ -557,7 +615,8 @@ class Ledger:
             return Stats(
                 emitted=emitted + uncounted + appended + own,
                 delivered=delivered,
-                dropped=by_reason(dropped),
+                dropped=by_reason({k: n for k, n in dropped.items() if k[0] not in ON_PURPOSE}),
+                left_out=by_reason({k: n for k, n in dropped.items() if k[0] in ON_PURPOSE}),
                 failed=failed,
                 buffered=outstanding - in_flight - spooled,
                 in_flight=in_flight,
@@ -580,13 +639,14 @@ class LossReport:
         self._ledger = ledger
         self._unreported: dict[str, Loss] = {}
         self._missing: dict[str, Loss] = {}
+        self._omitted: dict[str, Loss] = {}
         self._report_at = 0.0
         self._gathering = False
         self._summarise_at = 0.0
 
     def __bool__(self) -> bool:
         """Whether any stream lacks something that it does not mention yet."""
-        return bool(self._missing) or self._ledger.has_losses
+        return self.summary_at() is not None
 
     def add_failures(self, failures: Mapping[tuple[str, int], int], reason: str, at: float) -> None:
         """Count what the producer gave up: (topic, level) -> records, ``at`` in epoch seconds.
@@ -640,24 +700,32 @@ class LossReport:
         self._collect()
         return self._take()
 
-    def take_missing(self, now: float, *, at_once: bool = False) -> dict[str, Loss]:
-        """Return what each stream lacks since its last summary, if one is due or ``at_once``."""
+    def take_missing(self, now: float, *, at_once: bool = False) -> list[tuple[str, Loss]]:
+        """Return what each stream lacks since its last summary, if one is due or ``at_once``: by
+        topic, and apart from that what was left out on purpose."""
         self._collect()
-        if not self._missing or (now < self._summarise_at and not at_once):
-            return {}
-        missing, self._missing = self._missing, {}
-        missing.pop("", None)  # of topics beyond counting
-        self._summarise_at = now + PERIOD
-        return missing
+        moment = self.summary_at()
+        if moment is None or (now < moment and not at_once):
+            return []
+        add_all(self._omitted, self._ledger.take_omissions())
+        taken = [*self._omitted.items(), *self._missing.items()]
+        if taken:
+            self._omitted, self._missing = {}, {}
+            self._summarise_at = now + PERIOD
+        return [(topic, loss) for topic, loss in taken if topic]  # "": of topics beyond counting
 
     def put_back(self, topic: str, loss: Loss) -> None:
         """Count ``loss`` as missing again: its summary did not get into the stream."""
-        add_all(self._missing, {topic: loss})
+        add_all(self._omitted if loss.is_on_purpose else self._missing, {topic: loss})
 
     def lacks(self, topic: str) -> bool:
         """Whether the stream of ``topic`` lacks something that it does not mention yet."""
-        return topic in self._missing
+        return topic in self._missing or topic in self._omitted
 
     def summary_at(self) -> float | None:
         """Return when the next summaries are due; None if no stream lacks anything."""
-        return self._summarise_at if self else None
+        if self._missing or self._ledger.has_losses:
+            return self._summarise_at
+        if self._omitted or self._ledger.has_omissions:
+            return max(self._summarise_at, self._ledger.omitted_at + GATHERING)
+        return None

@@ -358,9 +358,12 @@ class Shipper:
     # Losses.
 
     def report_losses(self) -> None:
-        """Report drops on stderr, now or as soon as that is not too often."""
+        """Report drops on stderr, now or as soon as that is not too often; and in their streams
+        what was left out on purpose."""
         if self._reporting is None:
             self._report_losses()
+        if self._report:
+            self._summarise_when_well()
 
     def _report_losses(self) -> None:
         self._reporting = None
@@ -387,7 +390,7 @@ class Shipper:
     def _summarise(self) -> None:
         """Put the summary of what each stream lacks into it, behind what is queued."""
         self._summarising = None
-        for topic, loss in self._report.take_missing(monotonic()).items():
+        for topic, loss in self._report.take_missing(monotonic()):
             for part in loss.parts():
                 self._queue_summary(part, topic)
         self.ship_soon()
@@ -463,7 +466,7 @@ class Shipper:
             self._summarising.cancel()
             self._summarising = None
         if self._has_nothing() and (self._is_well or self._stamper.chained):
-            for topic, loss in self._report.take_missing(monotonic(), at_once=True).items():
+            for topic, loss in self._report.take_missing(monotonic(), at_once=True):
                 for part in loss.parts():
                     self._emit(events.drops(part), topic)
         await self.flush(max(0.0, deadline - monotonic()))  # the summaries

@@ -8,7 +8,7 @@ is there::
     kiel-sequence  decimal: 1, 2, 3 ... without holes for each instance and topic, in the order in
                    which the instance sends
     kiel-event     only on records of the handler's own: start, checkpoint, rotation, pause, end,
-                   drops, recovery
+                   drops, omissions, recovery
     kiel-details   only beside kiel-event: compact JSON, see below
     kiel-chain     only with chain=True, and always the last header: see kiel_logging/proof/chain.py
 
@@ -27,13 +27,16 @@ All but kiel-chain are ASCII. The details of an event are::
     end       {} or evidence: the last record of the stream
     drops     {"records": N, "numbers": [[first, last], ...]}: so many were lost in the handler, and
               are in the stream nowhere. "numbers" has those that had a number, if any
+    omissions {"records": N}: so many were left out on purpose, by the handler's options, before
+              they had a number. The record itself names the options
     recovery  {"instance": ..., "records": N, "last": M, "complete": ..., "lost": [[first, last],
               ...]}: the instance that is named died; N of its records were found on disk, and M is
               the last number it is known to have given. With "complete" it gave no later one.
               "lost" are numbers of records that could not be read any more, if any
 
-Without a chain ``drops`` are the only events, and no end is to be expected. After a crash the same
-bytes may be sent again: same instance, sequence and chain. Readers drop such repeats.
+Without a chain ``drops`` and ``omissions`` are the only events, and no end is to be expected. After
+a crash the same bytes may be sent again: same instance, sequence and chain. Readers drop such
+repeats.
 """
 
 from typing import Final
@@ -51,4 +54,5 @@ ROTATION: Final = "rotation"
 PAUSE: Final = "pause"
 END: Final = "end"
 DROPS: Final = "drops"
+OMISSIONS: Final = "omissions"
 RECOVERY: Final = "recovery"

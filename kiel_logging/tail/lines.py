@@ -44,8 +44,8 @@ _COLOURS: Final = (
 COLOURS: Final = (_RESET, _DIM, _NAME, _NOTE, _UNKNOWN, *(code for _, code in _COLOURS))
 """All that a terminal is sent besides printable text."""
 
-LOSSES: Final = (names.DROPS, names.RECOVERY)
-"""Events of a handler that report losses."""
+LOSSES: Final = (names.DROPS, names.OMISSIONS, names.RECOVERY)
+"""Events of a handler that report what a stream lacks."""
 
 
 class Lines:

@@ -150,6 +150,13 @@ def _drops(report: Report) -> bool:
     return True
 
 
+def _omissions(report: Report) -> bool:
+    stream, number, records = report.stream, report.number, _count(report.details, "records")
+    if stream.may_note():
+        stream.omissions[number] = max(stream.omissions.get(number, 0), records)
+    return True
+
+
 def _recovery(report: Report) -> bool:
     stream, number, details = report.stream, report.number, report.details
     dead, last, complete = details["instance"], _count(details, "last"), details["complete"]
@@ -188,5 +195,6 @@ _NOTES: Final[dict[str, Callable[[Report], bool]]] = {
     names.PAUSE: _pause,
     names.END: _end,
     names.DROPS: _drops,
+    names.OMISSIONS: _omissions,
     names.RECOVERY: _recovery,
 }

@@ -410,8 +410,12 @@ class _Judgement:
     # The reports of the instance itself.
 
     def _find_reported(self) -> None:
-        drops = self._stream.drops
-        self._add(names.DROPPED, sum(drops.values()), (self._at(one) for one in sorted(drops)))
+        reported = {
+            names.DROPPED: self._stream.drops,
+            names.LEFT_OUT: self._stream.omissions,
+        }
+        for name, found in reported.items():
+            self._add(name, sum(found.values()), (self._at(one) for one in sorted(found)))
 
 
 def first_places(places_by_partition: Mapping[int, list[int]]) -> Iterator[Example]:

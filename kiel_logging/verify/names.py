@@ -64,6 +64,7 @@ UNDATED: Final = "undated"
 EXPIRED: Final = "expired"
 OUTSIDE: Final = "outside"
 PENDING: Final = "pending"
+LEFT_OUT: Final = "left_out"
 
 FINDINGS: Final = {
     MISSING: Finding(
@@ -157,6 +158,11 @@ FINDINGS: Final = {
     EXPIRED: Finding(Weight.NOTED, "numbers", "older than the topic keeps records"),
     OUTSIDE: Finding(Weight.NOTED, "numbers", "may be before --since, or not before --until"),
     PENDING: Finding(Weight.NOTED, "numbers", "newer than the run, of programs that still write"),
+    LEFT_OUT: Finding(
+        Weight.NOTED,
+        "records",
+        "left out on purpose, as omissions records of the handler say: they name its options",
+    ),
 }
 
 

@@ -22,7 +22,7 @@ from kiel_logging.verify.pages import Page
 from kiel_logging.verify.reader import Newest, Read
 from kiel_logging.verify.stream import Course, Recovery, Span, Start, Stream
 
-_FORMAT: Final = "kiel-verify-2"
+_FORMAT: Final = "kiel-verify-3"
 _COUNTS: Final = ("records", "unmarked", "unreadable", "uncounted", "unlisted")
 
 
@@ -153,6 +153,7 @@ def _of_stream(stream: Stream) -> dict[str, Any]:
         ],
         "repeated": list(stream.repeated.items()),
         "drops": list(stream.drops.items()),
+        "omissions": list(stream.omissions.items()),
         "lost": sorted(stream.lost),
         "ends": [[number, sorted(map(bytes.hex, keys))] for number, keys in stream.ends.items()],
         "recoveries": sorted(stream.recoveries),
@@ -177,6 +178,7 @@ def _into_stream(stream: Stream, content: Mapping[str, Any]) -> None:
         stream.variants[number] = {(prev, digest): place for prev, digest, place in links}
     stream.repeated.update(content["repeated"])
     stream.drops.update(content["drops"])
+    stream.omissions.update(content["omissions"])
     stream.lost.update((first, last) for first, last in content["lost"])
     for number, keys in content["ends"]:
         stream.ends[number] = set(map(bytes.fromhex, keys))

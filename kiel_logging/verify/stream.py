@@ -101,6 +101,7 @@ class Stream:
         variants: for numbers with different records, each by its link, and where it is.
         repeated: the lowest numbers that came again, and where last.
         drops: the losses that the instance reports, by the number of the record which does.
+        omissions: the records that options left out on purpose, in the same way.
         lost: the numbers of which it reports that their records are lost.
         ends: the numbers of its end records, each with the keys that have signed that it is one.
         public: the key that the record which starts it names, if any.
@@ -121,6 +122,7 @@ class Stream:
         "intact",
         "keyed",
         "lost",
+        "omissions",
         "pages",
         "public",
         "recoveries",
@@ -149,6 +151,7 @@ class Stream:
         self.variants: dict[int, dict[tuple[int, int], int]] = {}
         self.repeated: dict[int, int] = {}
         self.drops: dict[int, int] = {}
+        self.omissions: dict[int, int] = {}
         self.lost: set[Range] = set()
         self.ends: dict[int, set[bytes]] = {}
         self.recoveries: set[Recovery] = set()

@@ -27,5 +27,5 @@ def keys(items: Sequence[Item]) -> list[Any]:
 
 def total(stats: Stats) -> int:
     """What ``emitted`` must always be."""
-    ended = stats.delivered + stats.dropped_total + stats.failed
+    ended = stats.delivered + stats.dropped_total + stats.left_out_total + stats.failed
     return ended + stats.buffered + stats.in_flight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -130,6 +131,7 @@ SPAN = "from 2024-02-29T12:00:00.000000Z to 2024-02-29T12:00:02.500000Z"
             id="levels, the lowest first",
         ),
         pytest.param({"closed": {ERROR: 1}}, "dropped 1: ERROR 1, closed", id="one"),
+        pytest.param({"dedupe": {INFO: 2}}, "left out 2: INFO 2, dedupe", id="on purpose"),
         pytest.param(
             {"invalid_key": {INFO: 2}, "buffer_full": {INFO: 3, WARNING: 4}},
             "dropped 9: INFO 3, WARNING 4, buffer_full; INFO 2, invalid_key",
@@ -296,9 +298,9 @@ def test_nothing_is_reported_of_nothing() -> None:
         None,
         False,
     )
-    assert report.take_missing(NOW) == {}
+    assert dict(report.take_missing(NOW)) == {}
     drop(ledger)
-    assert report.take_missing(NOW) != {}
+    assert dict(report.take_missing(NOW)) != {}
 
 
 def test_a_report_waits_for_more_losses_and_the_next_one_for_ten_seconds() -> None:
@@ -320,12 +322,41 @@ def test_a_report_waits_for_more_losses_and_the_next_one_for_ten_seconds() -> No
     assert steps(report, [100, 101, 150]) == [None, 2, None]
 
 
+def test_omissions_are_no_losses() -> None:
+    """What options leave out on purpose has a column of its own, stays off stderr and out of the
+    handler's health; the stream alone reports it, apart from losses, and waits for more."""
+    ledger = new_ledger()
+    report = LossReport(ledger)
+    ledger.drop("rate_limit", DEBUG, "logs")
+    ledger.drop("sample", INFO, "logs")
+    assert ledger.lost_at == -math.inf
+    stats = ledger.stats(0)
+    assert stats.left_out == {"rate_limit": {"DEBUG": 1}, "sample": {"INFO": 1}}
+    assert (stats.emitted, stats.left_out_total) == (2, 2)
+    assert (stats.dropped, stats.dropped_total, stats.undelivered) == ({}, 0, 0)
+    assert (stats + stats).left_out_total == 4
+    assert report.due(NOW) is report.due_at() is report.remaining() is None
+    moment = report.summary_at()
+    assert moment == ledger.omitted_at + GATHERING
+    assert report.take_missing(moment - 0.001) == []
+    drop(ledger)
+    assert report.due(moment) is None
+    assert report.take_missing(moment) == [
+        ("logs", loss(rate_limit={DEBUG: 1}, sample={INFO: 1})),
+        ("logs", loss(buffer_full={INFO: 1})),
+    ]
+    assert not report
+    report.put_back("logs", loss(dedupe={INFO: 3}))
+    assert report.lacks("logs")
+    assert report.take_missing(NOW, at_once=True) == [("logs", loss(dedupe={INFO: 3}))]
+
+
 def test_losses_that_a_summary_collected_are_reported_in_their_time() -> None:
     """The report waits for more losses also if the summary saw them first."""
     ledger = new_ledger()
     report = LossReport(ledger)
     drop(ledger, 3)
-    missing = report.take_missing(NOW)
+    missing = dict(report.take_missing(NOW))
     assert report.due_at() is not None
     assert steps(report, [0, 1]) == [None, 3]
     assert missing["logs"].records == 3
@@ -359,11 +390,11 @@ def test_each_stream_gets_a_summary_of_what_it_lacks() -> None:
     report.add_number("unknown", 18)
     missing = loss(NOON, NOON + 9, buffer_full={ERROR: 4}, MessageTooLarge={INFO: 5})
     missing.numbers.add(17)
-    found = report.take_missing(NOW)
+    found = dict(report.take_missing(NOW))
     assert found == {"logs": loss(buffer_full={INFO: 3}), "audit": missing}
     found["logs"].add(loss(closed={INFO: 9}))
     assert records(reported[1]) == 16  # a report and a summary don't share counts
-    assert report.take_missing(NOW + 100) == {}
+    assert dict(report.take_missing(NOW + 100)) == {}
     assert (bool(report), report.due_at(), report.remaining()) == (False, None, None)
 
 
@@ -377,11 +408,13 @@ def test_summaries_are_ten_seconds_apart() -> None:
     assert report.summary_at() is None
     drop(ledger, 2)
     assert report.summary_at() == NOW + PERIOD
-    assert report.take_missing(NOW + 9.999) == {}
+    assert dict(report.take_missing(NOW + 9.999)) == {}
     assert report
-    assert report.take_missing(NOW + 10) == {"logs": loss(buffer_full={INFO: 2})}
+    assert dict(report.take_missing(NOW + 10)) == {"logs": loss(buffer_full={INFO: 2})}
     drop(ledger, 3)
-    assert report.take_missing(NOW + 10, at_once=True) == {"logs": loss(buffer_full={INFO: 3})}
+    assert dict(report.take_missing(NOW + 10, at_once=True)) == {
+        "logs": loss(buffer_full={INFO: 3})
+    }
     drop(ledger, 4)
     assert report.summary_at() == NOW + 10 + PERIOD
 
@@ -392,11 +425,13 @@ def test_a_summary_that_is_put_back_comes_later() -> None:
     report = LossReport(ledger)
     drop(ledger, 3, "logs")
     drop(ledger, 4, "audit")
-    missing = report.take_missing(NOW)
+    missing = dict(report.take_missing(NOW))
     lacking = [report.lacks("logs")]
     report.put_back("logs", missing["logs"])
     lacking.append(report.lacks("logs"))
     assert (lacking, report.lacks("audit")) == ([False, True], False)
     drop(ledger, 1, "logs", ERROR)
     assert report.summary_at() == NOW + PERIOD
-    assert report.take_missing(NOW + PERIOD) == {"logs": loss(buffer_full={INFO: 3, ERROR: 1})}
+    assert dict(report.take_missing(NOW + PERIOD)) == {
+        "logs": loss(buffer_full={INFO: 3, ERROR: 1})
+    }

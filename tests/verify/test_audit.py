@@ -11,7 +11,7 @@ from kiel_logging.records import Record
 from kiel_logging.verify import pages
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.judge import judge
-from kiel_logging.verify.names import Example, Proof, State
+from kiel_logging.verify.names import Example, Proof, State, fails
 from tests.support.stamper import Stamped, Stamper
 from tests.verify.topic import Partitions, audited, found, harm, shipped
 
@@ -330,6 +330,15 @@ def test_drops_that_were_told_are_losses() -> None:
     assert found([records]) == {"dropped": 412}
 
 
+def test_records_that_options_left_out_are_no_losses() -> None:
+    """The topic is complete; what its handler left out on purpose is mentioned."""
+    stamper = Stamper()
+    records = [stamper.start(), stamper.event("omissions", records=412)]
+    records += [records[-1], stamper.event("omissions", records=3), stamper.end()]
+    assert found([records]) == {"left_out": 415, "repeated": 1}
+    assert not fails("left_out", strict=True, keyed=True)
+
+
 def test_drops_that_come_again_are_the_same_drops() -> None:
     """A repeat reports nothing new."""
     stamper = Stamper()
@@ -384,6 +393,8 @@ def test_a_pause_completes_nothing() -> None:
         ("start", {"topic": "other", "instance": A, "key": ""}),
         ("start", {"topic": "t", "instance": A, "key": "0123456789abcdef"}),
         ("drops", {"records": -1}),
+        ("omissions", {"records": -1}),
+        ("omissions", {}),
         ("drops", {"records": float("nan")}),
         ("drops", {"records": True}),
         ("drops", {"records": 10**19}),

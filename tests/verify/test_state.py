@@ -159,7 +159,7 @@ WRONG = {
     "no state": ("{}", "is no state of this release"),
     "no JSON": ("{", "is no state of this release"),
     "another topic": (
-        '{"format":"kiel-verify-2","read":[],"audits":{"x":{"keys":[]}},"registry":[]}',
+        '{"format":"kiel-verify-3","read":[],"audits":{"x":{"keys":[]}},"registry":[]}',
         "is of other topics, checkpoints or keys",
     ),
 }

@@ -201,11 +201,12 @@ class AppendPipeline:
                 self._plan.internal_log.say(logging.WARNING, str(loss))
             if not self._journal.failing:
                 self._summarise(now)
+            self.ledger.has_news = bool(self._report)
         finally:
             self._reporting.release()
 
     def _summarise(self, now: float, *, at_once: bool = False) -> None:
-        for topic, loss in self._report.take_missing(now, at_once=at_once).items():
+        for topic, loss in self._report.take_missing(now, at_once=at_once):
             for part in loss.parts():
                 if not self._append_event(drops(part), topic):
                     self._report.put_back(topic, part)
