@@ -15,11 +15,11 @@ from kiel_logging.record.fields import (
     add_fields,
     context_choice,
     field_changes,
-    show,
     to_fields,
     trace_ids,
 )
 from kiel_logging.record.item import Item, level_of, make_item
+from kiel_logging.record.plain import show
 from kiel_logging.record.redaction import Concealment, Redaction, redaction
 from kiel_logging.record.route import header_choice, is_name, key_choice, shortened, topic_choice
 from kiel_logging.record.strict_json import note_replaced

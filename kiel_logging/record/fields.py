@@ -9,21 +9,20 @@ import functools
 import logging
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from kiel_logging import native
 from kiel_logging.config.table import check_name, given_mapping, given_names
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.record.plain import entries, is_structure
+from kiel_logging.record.exceptions import exception_of
+from kiel_logging.record.plain import entries, is_structure, show
 
 Change: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 Context: TypeAlias = Callable[[], Mapping[str, Any]] | Mapping[str, ContextVar[Any]]
 ContextChoice: TypeAlias = Callable[[], Mapping[str, Any]]
-ExcInfo: TypeAlias = tuple[type[BaseException], BaseException | None, TracebackType | None]
 
 HOST: Final = native.host_name()
 
@@ -85,7 +84,7 @@ def to_fields(record: logging.LogRecord, formatter: logging.Formatter | None) ->
     }
     if (task := task_name(record)) is not None:
         fields["task"] = task
-    if (exception := _exception(record)) is not None:
+    if (exception := exception_of(record)) is not None:
         fields["exception"] = exception
     if record.stack_info:
         fields["stack"] = record.stack_info
@@ -146,14 +145,6 @@ def _message(record: logging.LogRecord, formatter: logging.Formatter | None) -> 
         return f"{show(record.msg)} [arguments {show(record.args)} do not fit: {show(error)}]"
 
 
-def show(value: object) -> str:
-    """Return ``str(value)``, or a mark in its place when that raises."""
-    try:
-        return str(value)
-    except Exception as error:
-        return f"<{type(value).__name__} that can't be shown: {type(error).__name__}>"
-
-
 def task_name(record: logging.LogRecord) -> str | None:
     """Return the name of the asyncio task that logs; None outside of tasks.
 
@@ -181,91 +172,6 @@ def running_loop() -> Any:
         return sys.modules["asyncio.events"]._get_running_loop()
     except (KeyError, AttributeError):  # it is not there, or another thread is importing it
         return None
-
-
-# -- its exception ---------------------------------------------------------------------------------
-
-_MOST_EXCEPTIONS: Final = 500
-"""Exceptions and notes of one record whose tracebacks are formatted: each takes up to 50 us."""
-
-_LEFT_OUT: Final = (
-    f"more than {_MOST_EXCEPTIONS} exceptions and notes: causes, members and notes are left out"
-)
-
-
-def exc_info_of(record: logging.LogRecord) -> ExcInfo | None:
-    """Return the record's exception; None without one, or for a made-up ``exc_info``."""
-    info: Any = record.exc_info
-    if not isinstance(info, tuple) or len(info) != 3:
-        return None
-    kind, error, _ = info
-    if not isinstance(kind, type) or not issubclass(kind, BaseException):
-        return None
-    return info if error is None or isinstance(error, BaseException) else None
-
-
-def _exception(record: logging.LogRecord) -> dict[str, str] | None:
-    info: Any = record.exc_info
-    if (known := exc_info_of(record)) is not None:
-        return describe_exception(*known)
-    if record.exc_text:
-        # It came over a queue or a socket, where tracebacks travel as text.
-        return {"traceback": record.exc_text}
-    if isinstance(info, tuple) and any(part is not None for part in info):
-        return {"traceback": f"<no exception: {show(info)}>"}
-    return None
-
-
-def has_many(error: BaseException | None) -> bool:
-    """Whether causes, contexts, members of groups and notes are more than can be formatted."""
-    count = 0
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        one = waiting.pop()
-        notes = getattr(one, "__notes__", ())
-        count += 1 + (len(notes) if isinstance(notes, list | tuple) else 0)
-        if count > _MOST_EXCEPTIONS:
-            return True
-        if isinstance(one, BaseExceptionGroup):
-            waiting.extend(one.exceptions)  # each time, as they are formatted
-        for other in _before(one):
-            if id(other) not in seen:
-                seen.add(id(other))
-                waiting.append(other)
-    return False
-
-
-def _before(error: BaseException | None) -> list[BaseException]:
-    """Return the cause of an exception, or its context."""
-    if error is None:
-        return []
-    cause = error.__cause__
-    if cause is None and not error.__suppress_context__:
-        cause = error.__context__
-    return [] if cause is None else [cause]
-
-
-def _without_others(
-    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
-) -> str:
-    frames = "".join(traceback.format_tb(trace))
-    return f"Traceback (most recent call last):\n{frames}{kind.__qualname__}: {show(error)}\n"
-
-
-def describe_exception(
-    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
-) -> dict[str, str]:
-    """Return type, message and traceback of an exception; its causes are part of the traceback."""
-    try:
-        if has_many(error):
-            text = f"{_without_others(kind, error, trace)}[{_LEFT_OUT}]\n"
-        else:
-            text = "".join(traceback.format_exception(kind, error, trace))
-    except Exception as failure:
-        text = f"<no traceback: {show(failure)}>"
-    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return {"type": f"{module}{kind.__qualname__}", "message": show(error), "traceback": text}
 
 
 # -- its surroundings ------------------------------------------------------------------------------

@@ -83,6 +83,14 @@ def entries(fields: Mapping[_Key, _Value]) -> Iterator[tuple[_Key, _Value]]:
     return zip(fields, fields.values(), strict=True)
 
 
+def show(value: object) -> str:
+    """Return ``str(value)``, or a mark in its place when that raises."""
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__} that can't be shown: {type(error).__name__}>"
+
+
 class Made(NamedTuple):
     """The outcome of ``make_plain()``.
 

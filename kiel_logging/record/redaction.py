@@ -20,8 +20,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from kiel_logging.config.table import given_names
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.record.fields import RESERVED, describe_exception, exc_info_of, show
-from kiel_logging.record.plain import MARK, entries, escape, is_text_or_number, make_plain
+from kiel_logging.record.exceptions import describe_exception, exc_info_of
+from kiel_logging.record.fields import RESERVED
+from kiel_logging.record.plain import MARK, entries, escape, is_text_or_number, make_plain, show
 
 REDACTED: Final = "[redacted]"
 """The text that takes the place of such a value."""

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from kiel_logging.config.table import FUNCTION, check_name, given_mapping
 from kiel_logging.errors import ConfigurationError, HeaderTypeError, InvalidTopic
 from kiel_logging.proof.headers import NAMES
-from kiel_logging.record.fields import show
+from kiel_logging.record.plain import show
 from kiel_logging.records import Header
 from kiel_logging.serializers import encode_headers
 from kiel_logging.topics import LEGAL_CHARACTERS, check_topic

@@ -12,9 +12,9 @@ from typing import Any, Final, TypeAlias
 
 from kiel_logging.config.table import FUNCTION, did_you_mean
 from kiel_logging.errors import ConfigurationError, ValueTypeError
-from kiel_logging.record.fields import EXTRA, OUR_FIELDS, RESERVED, TRACE_FIELDS, show
+from kiel_logging.record.fields import EXTRA, OUR_FIELDS, RESERVED, TRACE_FIELDS
 from kiel_logging.record.formats import PLAIN, LayOut, Layout
-from kiel_logging.record.plain import entries, make_plain
+from kiel_logging.record.plain import entries, make_plain, show
 from kiel_logging.record.strict_json import log_json
 from kiel_logging.serializers import Serializer, encode_value
 

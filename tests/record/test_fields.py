@@ -29,15 +29,15 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from kiel_logging.errors import ConfigurationError
+from kiel_logging.record.exceptions import describe_exception
 from kiel_logging.record.fields import (
     context_choice,
-    describe_exception,
     field_changes,
     rfc3339,
-    show,
     to_fields,
     trace_ids,
 )
+from kiel_logging.record.plain import show
 from tests.support.examples import examples
 
 CREATED = 1_700_000_000.123456

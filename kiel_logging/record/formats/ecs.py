@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 
-from kiel_logging.record.fields import rfc3339, show
+from kiel_logging.record.fields import rfc3339
 from kiel_logging.record.formats import UNDOTTED, Layout, created_text, free_name
-from kiel_logging.record.plain import entries
+from kiel_logging.record.plain import entries, show
 from kiel_logging.record.strict_json import json_text
 
 ECS_VERSION: Final = "1.6.0"
