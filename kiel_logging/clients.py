@@ -15,6 +15,7 @@ from kiel_logging.config.credentials import hidden
 from kiel_logging.config.properties import Properties, complete
 from kiel_logging.config.table import refuse_unknown, takes
 from kiel_logging.delivery.batch import Batch, memory_of
+from kiel_logging.delivery.stats import DeliveryStats
 from kiel_logging.network.engine import Engine
 from kiel_logging.network.resolver import resolve
 from kiel_logging.network.room import Room
@@ -195,6 +196,14 @@ class Producer:
             How many messages are still undelivered; 0 unless the timeout came first.
         """
         return await self._engine.flush(timeout)
+
+    def stats(self) -> DeliveryStats:
+        """Return what became of batches so far: latency, sizes, retries, errors.
+
+        A message's latency is from its ``timestamp`` on, where ``produce()`` was given one. Any
+        thread may ask.
+        """
+        return self._engine.stats()
 
     async def close(self, timeout: float | None = None) -> None:
         """Flush, then fail with ProducerClosed what is still undelivered, and disconnect.

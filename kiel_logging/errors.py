@@ -245,5 +245,11 @@ class BrokerRejected(DeliveryError):
         self.error_name = error_name
 
 
+def kind_of(error: Exception) -> str:
+    """Return Kafka's name of an error with which a broker answered, else the name of its class."""
+    name = error.error_name if isinstance(error, BrokerRejected) else ""
+    return name or type(error).__name__
+
+
 class TopicAuthorizationFailed(BrokerRejected):
     """The user that this client is may not write to the topic, or not create it."""

@@ -76,6 +76,7 @@ class Batch:
         stamp: its producer id, epoch and base sequence; None when it has none (yet).
         ambiguous: whether the brokers may have it without our knowing.
         restamped: whether its record has another time than it came with.
+        sent_bytes: how many it took when it was sent last, compressed.
         torn: whether it has the numbers of a part of an ambiguous one.
     """
 
@@ -95,6 +96,7 @@ class Batch:
         self.ambiguous = False
         self.torn = False
         self.restamped = False
+        self.sent_bytes = 0
 
     def __repr__(self) -> str:
         return (

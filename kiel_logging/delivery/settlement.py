@@ -14,6 +14,7 @@ from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.deferral import Deferrals
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.retry import Outcome, is_for_good, outcome_of
+from kiel_logging.delivery.stats import DeliveryStats
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
@@ -23,6 +24,7 @@ from kiel_logging.errors import (
     ProducerFenced,
     RecordTooLarge,
     TopicAuthorizationFailed,
+    kind_of,
 )
 from kiel_logging.printable import printable
 from kiel_logging.records import NO_OFFSET
@@ -85,11 +87,13 @@ class Settlement:
     Args:
         backoff: attempts so far -> seconds until the next.
         delivery_timeout: seconds, for messages only; batches bear their deadline.
+        wall_clock: seconds since 1970.
 
     Attributes:
         closing: whether nothing is sent again any more.
         deferrals: the topics that the brokers reject for now.
         limits: topic -> its max.message.bytes, where a broker was asked; None if it did not say.
+        stats: counts the ends of attempts.
         trouble: what is wrong with the brokers, for messages to the user; None when nothing is.
     """
 
@@ -102,6 +106,7 @@ class Settlement:
         deliveries: Deliveries,
         backoff: Callable[[int], float],
         delivery_timeout: float,
+        wall_clock: Callable[[], float],
     ) -> None:
         self._accumulator = accumulator
         self._idempotence = idempotence
@@ -109,6 +114,8 @@ class Settlement:
         self._deliveries = deliveries
         self._backoff = backoff
         self._delivery_timeout = delivery_timeout
+        self._wall_clock = wall_clock
+        self.stats = DeliveryStats()
         self.closing = False
         self.deferrals = Deferrals()
         self.trouble: Exception | None = None
@@ -121,11 +128,13 @@ class Settlement:
             outcome = Outcome.RENUMBER  # it was sent once: what the broker has is another batch
         if outcome in (Outcome.ACKED, Outcome.DUPLICATE):
             self._accumulator.complete(batch)
+            time = int(self._wall_clock() * 1000)
+            self.stats.note_acknowledged(batch.records, batch.sent_bytes, time)
             self.deferrals.delivered(batch.topic_partition.topic, now)
             offset = result.base_offset if outcome is Outcome.ACKED else NO_OFFSET
             self._deliveries.delivered(batch, offset, result.log_append_time)
             return
-        error = rejection(batch.topic_partition, result.error, result.message)
+        error = self._rejected(batch, result)
         if outcome is Outcome.FAIL:
             self._give_up_the_culprit(batch, error, now)
         elif outcome in (Outcome.REFUSE, Outcome.RECODE):
@@ -134,6 +143,11 @@ class Settlement:
             self._split(batch, error, now)
         else:
             self._send_again(batch, outcome, result.leader, error, now)
+
+    def _rejected(self, batch: Batch, result: PartitionResult) -> BrokerRejected:
+        error = rejection(batch.topic_partition, result.error, result.message)
+        self.stats.errors[kind_of(error)] += 1
+        return error
 
     def _send_again(
         self, batch: Batch, outcome: Outcome, leader: Leader | None, error: Exception, now: float
@@ -188,8 +202,17 @@ class Settlement:
 
     def unanswered(self, batch: Batch, error: Exception, now: float) -> None:
         """Send ``batch``, which the broker may have or not, again: ``error`` ended its request."""
-        batch.ambiguous = True
+        self._note_silence(batch, error)
         self._retry(batch, error, now)
+
+    def abandon(self, batch: Batch, error: Exception) -> None:
+        """Give ``batch`` up, which the broker may have or not: ``error`` ended its request."""
+        self._note_silence(batch, error)
+        self.give_up(batch, error)
+
+    def _note_silence(self, batch: Batch, error: Exception) -> None:
+        batch.ambiguous = True
+        self.stats.errors[kind_of(error)] += 1
 
     def _retry(
         self, batch: Batch, error: Exception, now: float, *, backoff: float | None = None
@@ -243,8 +266,7 @@ class Settlement:
 
     def recode(self, batch: Batch, result: PartitionResult, now: float) -> None:
         """Send ``batch``, which is surely not stored, again at once: compressed otherwise."""
-        error = rejection(batch.topic_partition, result.error, result.message)
-        self._retry(batch, error, now, backoff=0.0)
+        self._retry(batch, self._rejected(batch, result), now, backoff=0.0)
 
     def halve(self, batch: Batch) -> None:
         """Put the halves of ``batch``, which was just drained, in its place: its broker takes less.

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from kiel_logging.errors import BrokerRejected
+from kiel_logging.errors import kind_of
 
 PATIENCE: Final = 5.0
 """Seconds that a trouble has to go away by itself before it is reported."""
@@ -58,9 +58,7 @@ class Trouble:
     @property
     def kind(self) -> str:
         """The name of Kafka's error if a broker rejected records, else of the error's class."""
-        error = self.error
-        name = error.error_name if isinstance(error, BrokerRejected) else ""
-        return name or type(error).__name__
+        return kind_of(self.error)
 
 
 class Report(NamedTuple):

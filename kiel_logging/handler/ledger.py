@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Final, TypeAlias
 
 from kiel_logging import native
+from kiel_logging.delivery.stats import DeliveryStats
 from kiel_logging.record.fields import rfc3339
 from kiel_logging.record.item import Item
 
@@ -95,6 +96,10 @@ class Stats:
         fallback: how many of the dropped and failed records the fallback handler took.
         diverted: made while shipping, and shown elsewhere; not counted in ``emitted``.
         troubles: what keeps records from being delivered just now.
+        delivery: what became of batches: latency, sizes, retries, errors, throttling. Records that
+            are recovered and those of the handler's own are among them.
+        spool_bytes: bytes in ``spool_dir`` that are not acknowledged: this handler's, and those of
+            dead processes that it sends. 0 for a SpoolHandler, as another process sends its.
     """
 
     emitted: int
@@ -110,6 +115,8 @@ class Stats:
     recovered: int = 0
     troubles: tuple[Trouble, ...] = ()
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    delivery: DeliveryStats = field(default_factory=DeliveryStats, repr=False, compare=False)
+    spool_bytes: int = field(default=0, repr=False)
 
     @property
     def dropped_total(self) -> int:
@@ -127,12 +134,14 @@ class Stats:
         return self.emitted - self.delivered - self.left_out_total
 
     def __add__(self, other: "Stats") -> "Stats":
-        """Return the ledger of two pipelines that a handler had one after the other."""
+        """Return the ledger of two pipelines that a handler had, ``other`` after this one."""
         sums = {name: getattr(self, name) + getattr(other, name) for name in _NUMBERS}
         return Stats(
             dropped=_sum(self.dropped, other.dropped),
             left_out=_sum(self.left_out, other.left_out),
             troubles=self.troubles + other.troubles,
+            delivery=self.delivery + other.delivery,
+            spool_bytes=other.spool_bytes,  # it sends what the first one left
             **sums,
         )
 
@@ -147,7 +156,7 @@ class Stats:
         )
 
 
-_NUMBERS: Final = [one.name for one in fields(Stats) if one.type is int]
+_NUMBERS: Final = [one.name for one in fields(Stats) if one.type is int and one.repr]
 
 
 def _total(counts: Mapping[str, Mapping[str, int]]) -> int:

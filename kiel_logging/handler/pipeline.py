@@ -247,11 +247,6 @@ class Pipeline:
         """Return what was sent, by topic; any thread may read it."""
         return Traffic() if self._spool is None else self._spool.traffic
 
-    def connections(self) -> int:
-        """Return how many there are to brokers; any thread may ask."""
-        shipper = self._loop_thread.shipper
-        return 0 if shipper is None else shipper.outbox.engine.connections
-
     @property
     def is_alive(self) -> bool:
         """Whether its thread works, if it was started."""
@@ -333,11 +328,17 @@ class Pipeline:
 
     def stats(self) -> Stats:
         """Return the ledger of this pipeline alone."""
-        shipper = self._loop_thread.shipper
+        shipper, spool = self._loop_thread.shipper, self._spool
+        spool_bytes = 0 if spool is None else spool.bytes()
         if shipper is None:
-            return self.ledger.stats(0)
+            return replace(self.ledger.stats(0), spool_bytes=spool_bytes)
         outbox = shipper.outbox
-        return replace(self.ledger.stats(outbox.in_flight), troubles=outbox.troubles())
+        return replace(
+            self.ledger.stats(outbox.in_flight),
+            troubles=outbox.troubles(),
+            delivery=shipper.earlier + outbox.engine.stats(),
+            spool_bytes=spool_bytes,
+        )
 
     def health(self) -> Health:
         """Return how it is; any thread may ask."""

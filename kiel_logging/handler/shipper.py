@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.config.options import ProducerOptions
+from kiel_logging.delivery.stats import DeliveryStats
 from kiel_logging.errors import BufferFull, DeliveryError, ProducerClosed, SpoolDamaged
 from kiel_logging.handler import events
 from kiel_logging.handler.buffer import Buffer
@@ -68,6 +69,7 @@ class Shipper:
 
     Attributes:
         outbox: has the items that were shipped and have not ended.
+        earlier: what became of the batches of broken shippers before it.
     """
 
     def __init__(
@@ -122,7 +124,10 @@ class Shipper:
             spool.changed = self.ship_soon
             spool.recovered = self.report_recovery
             spool.damaged = self.note_damage
+        self.earlier = DeliveryStats()
         if broken is not None:
+            self.earlier = broken.earlier + broken.outbox.engine.stats()
+            self.earlier.connections = 0
             self._ended = broken._ended
             self._rotated = broken._rotated
             self._unfinished = broken._unfinished + broken.outbox.unfinished()

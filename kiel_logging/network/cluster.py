@@ -126,10 +126,13 @@ class Node:
             )
         return None
 
-    def mute(self, now: float, throttle_time_ms: int) -> None:
-        """Send nothing for as long as the broker says (KIP-219)."""
-        if throttle_time_ms > 0:
-            self.muted_until = now + min(_MOST_MUTED, throttle_time_ms / 1000)
+    def mute(self, now: float, throttle_time_ms: int) -> float:
+        """Send nothing for as long as the broker says (KIP-219); return how many seconds."""
+        if throttle_time_ms <= 0:
+            return 0.0
+        seconds = min(_MOST_MUTED, throttle_time_ms / 1000)
+        self.muted_until = now + seconds
+        return seconds
 
     def can_take(self, now: float) -> bool:
         """Whether a connected broker may be sent another request."""
@@ -146,6 +149,7 @@ class Cluster:
         backoff: attempts so far -> seconds until the next.
         clock: seconds, monotonic.
         on_change: called when something that was waited for may be there.
+        on_failure: called when an attempt to connect failed.
         on_metadata: called when the topology was updated, before anything else can use it.
         on_another_cluster: called when brokers of another cluster than before answer.
 
@@ -164,6 +168,7 @@ class Cluster:
         backoff: Callable[[int], float],
         clock: Callable[[], float],
         on_change: Callable[[], None],
+        on_failure: Callable[[BrokerError], None],
         on_metadata: Callable[[], None],
         on_another_cluster: Callable[[], None],
     ) -> None:
@@ -173,6 +178,7 @@ class Cluster:
         self._backoff = backoff
         self._clock = clock
         self._on_change = on_change
+        self._on_failure = on_failure
         self._on_metadata = on_metadata
         self._on_another_cluster = on_another_cluster
         self._cluster_id: str | None = None
@@ -435,10 +441,12 @@ class Cluster:
             raise type(self._refusal)(*self._refusal.args)
         try:
             connection = await self._connect(address)
-        except _REFUSALS as refusal:
-            self._refusals += 1
-            self._refusal = refusal
-            self._refused_until = self._clock() + self._pause(self._refusals, refusal)
+        except BrokerError as error:
+            self._on_failure(error)
+            if isinstance(error, _REFUSALS):
+                self._refusals += 1
+                self._refusal = error
+                self._refused_until = self._clock() + self._pause(self._refusals, error)
             raise
         self._refusal, self._refusals = None, 0
         return connection

@@ -15,6 +15,7 @@ from kiel_logging.config.options import ProducerOptions
 from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.settlement import Deliveries
 from kiel_logging.delivery.stalls import Stalls
+from kiel_logging.delivery.stats import DeliveryStats
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.delivery.troubles import Trouble
 from kiel_logging.errors import PartitionerError, ProducerClosed, RecordTooLarge
@@ -233,10 +234,11 @@ class Engine:
         """
         return self.sender.settlement.deferrals.blocks(topic, self.clock())
 
-    @property
-    def connections(self) -> int:
-        """How many there are to brokers; any thread may ask."""
-        return self.sender.cluster.connections
+    def stats(self) -> DeliveryStats:
+        """Return what became of batches so far; any thread may ask."""
+        stats = self.sender.settlement.stats + DeliveryStats()
+        stats.connections = self.sender.cluster.connections
+        return stats
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:

@@ -8,6 +8,7 @@ Waiting is done by the tasks that a turn starts; each ends by calling for anothe
 import asyncio
 import functools
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from random import Random
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from kiel_logging.config.options import ProducerOptions
 from kiel_logging.delivery.accumulator import Accumulator
-from kiel_logging.delivery.batch import Batch, Identity, State
+from kiel_logging.delivery.batch import Batch, Identity, Stamp, State
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.retry import Outcome, backoff, outcome_of
 from kiel_logging.delivery.settlement import Deliveries, Settlement, rejection
@@ -30,6 +31,7 @@ from kiel_logging.errors import (
     RecordTooLarge,
     UnknownTopic,
     UnsupportedBroker,
+    kind_of,
 )
 from kiel_logging.network.cluster import Cluster, Connect, Node
 from kiel_logging.network.connection import Connection
@@ -45,10 +47,16 @@ from kiel_logging.wire.produce import (
     read_produce,
 )
 from kiel_logging.wire.producer_id import ProducerId
-from kiel_logging.wire.record_batch import encode_batch
+from kiel_logging.wire.record_batch import (
+    NO_PRODUCER_EPOCH,
+    NO_PRODUCER_ID,
+    NO_SEQUENCE,
+    encode_and_measure,
+)
 from kiel_logging.wire.schemas import Api
 
 _NO_ACKS: Final = 0
+_NO_STAMP: Final = Stamp(Identity(NO_PRODUCER_ID, NO_PRODUCER_EPOCH), NO_SEQUENCE)
 
 _REJECTIONS: Final = (Outcome.REFUSE, Outcome.FAIL)
 
@@ -99,6 +107,7 @@ class Sender:
             backoff=self._backoff,
             clock=clock,
             on_change=self.poke,
+            on_failure=self._note_failure,
             on_metadata=lambda: self.settlement.relocate(),
             on_another_cluster=lambda: self.settlement.leave_cluster(),
         )
@@ -109,6 +118,7 @@ class Sender:
             deliveries=deliveries,
             backoff=self._backoff,
             delivery_timeout=options.delivery_timeout,
+            wall_clock=time.time,
         )
 
         self.stalls = Stalls(
@@ -295,8 +305,7 @@ class Sender:
         except Exception as bug:  # ours, or a codec's: nothing may stay without an end
             report(logging.CRITICAL, "sending to %s failed, a bug of kiel_logging: %r", node, bug)
             for batch in _unsettled(batches):
-                batch.ambiguous = True
-                self.settlement.give_up(batch, bug)
+                self.settlement.abandon(batch, bug)
         finally:
             node.ended(self._clock())
             self.poke()
@@ -325,19 +334,21 @@ class Sender:
         node.limit.hung_up(sum(batch.size for batch in batches), now, single=single)
         if single is None or not node.limit.is_too_large(single.size):
             return
-        single.ambiguous = True
         text = (
             f"a message of {single.size} bytes (before compression) is too large for "
             f"{node.address}, which hung up instead of answering each time: send less, or raise "
             "what it takes (socket.request.max.bytes)"
         )
-        self.settlement.give_up(single, RecordTooLarge(text))
+        self.settlement.abandon(single, RecordTooLarge(text))
+
+    def _note_failure(self, error: BrokerError) -> None:
+        self.settlement.stats.connection_errors[kind_of(error)] += 1
 
     async def _settle(
         self, node: Node, batches: list[Batch], result: ProduceResult, codec: Codec
     ) -> None:
         now = self._clock()
-        node.mute(now, result.throttle_time_ms)
+        self.settlement.stats.throttled += node.mute(now, result.throttle_time_ms)
         self.cluster.topology.learn_brokers(result.brokers)
         too_large = []
         for batch in batches:
@@ -400,16 +411,17 @@ class Sender:
         return read_produce(response, topic_ids)
 
     def _encode(self, batch: Batch) -> bytes:
-        if batch.stamp is None:
-            return encode_batch(batch.records, codec=self._codec)
-        (producer_id, epoch), base_sequence = batch.stamp
-        return encode_batch(
+        (producer_id, epoch), base_sequence = batch.stamp or _NO_STAMP
+        data, uncompressed = encode_and_measure(
             batch.records,
             codec=self._codec,
             producer_id=producer_id,
             producer_epoch=epoch,
             base_sequence=base_sequence,
         )
+        batch.sent_bytes = len(data)
+        self.settlement.stats.note_sent(uncompressed, len(data), again=batch.attempts > 1)
+        return data
 
     # The producer id.
 

@@ -98,7 +98,7 @@ def figures(daemon: Daemon) -> Iterator[str]:
     yield from _family("records_failed_total", "counter", traffic.given_up, "topic", "error")
     yield from _family("rejections_total", "counter", traffic.rejections, "topic", "error")
     yield from _family("records_in_flight", "gauge", {(): stats.in_flight})
-    yield from _family("connections", "gauge", {(): daemon.pipeline.connections()})
+    yield from _family("connections", "gauge", {(): stats.delivery.connections})
     yield from _family("writers", "gauge", {(): len({one.instance for one in backlogs})})
     for name, by_topic in _sums(backlogs).items():
         yield from _family(name, "gauge", by_topic, "topic")
@@ -136,7 +136,7 @@ def table(daemon: Daemon, rows: int) -> Iterator[str]:
     yield (
         f"{traffic.sent.total():,} records delivered in {traffic.batches.total():,} batches, "
         f"{traffic.given_up.total():,} given up, {stats.in_flight:,} in flight, "
-        f"{daemon.pipeline.connections()} connections"
+        f"{stats.delivery.connections} connections"
     )
     yield f"{writers:,} writers, {len(backlogs):,} streams"
     notes = [f"! {trouble.error}" for trouble in stats.troubles[:3]]

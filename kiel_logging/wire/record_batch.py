@@ -39,7 +39,25 @@ def encode_batch(
     producer_epoch: int = NO_PRODUCER_EPOCH,
     base_sequence: int = NO_SEQUENCE,
 ) -> bytes:
-    """Return ``records`` (at least one) as the bytes of one record batch.
+    """Return ``records`` (at least one) as the bytes of one record batch."""
+    return encode_and_measure(
+        records,
+        codec=codec,
+        producer_id=producer_id,
+        producer_epoch=producer_epoch,
+        base_sequence=base_sequence,
+    )[0]
+
+
+def encode_and_measure(
+    records: Sequence[Record],
+    *,
+    codec: Codec,
+    producer_id: int = NO_PRODUCER_ID,
+    producer_epoch: int = NO_PRODUCER_EPOCH,
+    base_sequence: int = NO_SEQUENCE,
+) -> tuple[bytes, int]:
+    """Return what ``encode_batch()`` does, and how many bytes it would be uncompressed.
 
     C gives up the GIL while it encodes many records, and so do codecs and the checksum.
     """
@@ -63,7 +81,8 @@ def encode_batch(
         _MAGIC,
         crc32c(payload, crc32c(after_crc)),
     )
-    return b"".join((before_crc, after_crc, payload))
+    fixed = before_crc + after_crc
+    return fixed + payload, len(fixed) + len(encoded)
 
 
 def encode_records_in_python(

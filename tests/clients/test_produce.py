@@ -53,6 +53,7 @@ async def test_the_timestamp_is_now_when_left_out() -> None:
             before = time.time_ns() // 1_000_000
             metadata = await (await producer.produce("logs", 1))
             assert before <= metadata.timestamp <= time.time_ns() // 1_000_000
+            assert producer.stats().latency.count == 1
 
 
 @pytest.mark.gen_test

@@ -195,6 +195,7 @@ class Attempts:
             backoff=lambda _failures: 1.0,
             clock=lambda: self.now,
             on_change=lambda: None,
+            on_failure=lambda _error: None,
             on_metadata=lambda: None,
             on_another_cluster=lambda: None,
         )

@@ -102,6 +102,7 @@ class Parts:
             deliveries=self.ends,
             backoff=lambda attempts: BACKOFF * attempts,
             delivery_timeout=TIMEOUT,
+            wall_clock=lambda: 0.0,
         )
 
     def append(self, *tokens: Any, to: TopicPartition = LOGS_0, now: float = 0.0) -> None:

@@ -139,6 +139,7 @@ class Promises(RuleBasedStateMachine):
             deliveries=self.ends,
             backoff=lambda _attempts: 0.5,
             delivery_timeout=DELIVERY_TIMEOUT,
+            wall_clock=lambda: 0.0,
         )
 
     # The program.

@@ -147,6 +147,7 @@ class AnyPartitions(RuleBasedStateMachine):
             deliveries=self.ends,
             backoff=lambda _attempts: 0.5,
             delivery_timeout=10.0**6,
+            wall_clock=lambda: 0.0,
         )
         self.sent: list[Batch] = []
         self.counts = [0] * 5

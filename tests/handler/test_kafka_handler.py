@@ -473,7 +473,7 @@ def test_repr_tells_the_state(cluster: FakeKafka, make_handler: MakeHandler) -> 
 
 
 def test_stats_are_numbers(cluster: FakeKafka, make_handler: MakeHandler) -> None:
-    """Every field is shown, the bytes that wait included, and all are zero at first."""
+    """Every count of records is shown, the bytes that wait included, and all are zero at first."""
     handler = make_handler(linger_ms=60_000)
     assert repr(handler.stats()) == (
         "Stats(emitted=0, delivered=0, dropped={}, failed=0, buffered=0, in_flight=0, memory=0,"

@@ -67,6 +67,9 @@ def test_an_audit_stream(secured_kafka: KafkaCluster, topic: str, tmp_path: Path
             logger.info("%d", number, extra={"user": f"u{number % 20}"})
     stats = handler.stats()
     assert (stats.dropped_total, stats.failed, stats.spooled) == (0, 0, 0)
+    measured = stats.delivery
+    assert measured.latency.count == measured.batch_records.sum == stats.delivered
+    assert measured.bytes_uncompressed >= measured.bytes_sent >= measured.batch_bytes.sum
     stored = [
         json.loads(one.value or b"") for one in confluent_consume(secured_kafka.bootstrap, topic)
     ]

@@ -245,6 +245,13 @@ class Orphans:
         """All of them that have not been removed."""
         return list(self._instances)
 
+    def bytes(self) -> int:
+        """Return how many on disk are not acknowledged; any thread may ask."""
+        files = [
+            one.files for one, instance in list(self._instances.items()) if instance in self._open
+        ]
+        return sum(one.size(one.position) for one in files)
+
     def backlogs(self) -> list[Backlog]:
         """Return what waits of each stream; any thread may ask."""
         found = []

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError
+from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError, kind_of
 from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.events import Event, EventItem, Events, Recovered
 from kiel_logging.handler.internal_log import InternalLog
@@ -489,7 +489,7 @@ class Spool:
     def deferred(self, topic: str, error: Exception) -> None:
         """The brokers reject ``topic`` for now: its records wait on disk, other topics continue."""
         self.waiters.refused[topic] = error
-        self.traffic.deferred(topic, _kind_of(error))
+        self.traffic.deferred(topic, kind_of(error))
         if self._spill.out.get(topic):
             self._spill.append_out(topic)
         self._evict(lambda place: place.topic == topic)
@@ -519,7 +519,7 @@ class Spool:
             return self._leave(items)
         self._note_refusals(items, f"{type(error).__name__}: {error}")
         for topic, records in Counter(item.topic for item in items).items():
-            self.traffic.failed(topic, _kind_of(error), records)
+            self.traffic.failed(topic, kind_of(error), records)
         own, orphaned = self._settle(items)
         if orphaned:
             self._ledger.failed_for_others(len(orphaned))
@@ -786,6 +786,10 @@ class Spool:
         """Return what waits of each stream of other writers; any thread may ask."""
         return self._orphans.backlogs()
 
+    def bytes(self) -> int:
+        """Return how many on disk are not acknowledged; any thread may ask."""
+        return self.journal.counts.bytes + self._orphans.bytes()
+
     def oldest(self) -> float | None:
         """Return when the oldest record was logged that waits on disk or for the disk, this
         process's or a dead one's, in seconds since 1970; None without any; any thread may ask."""
@@ -834,11 +838,6 @@ class Spool:
         """Leave it all to the parent, of which this process is a forked child."""
         self.journal.abandon()
         self._orphans.close()
-
-
-def _kind_of(error: Exception) -> str:
-    """Return Kafka's name of an error, or that of its class."""
-    return getattr(error, "error_name", "") or type(error).__name__
 
 
 def _nothing() -> None:
