@@ -35,7 +35,7 @@ COMMANDS: dict[str, set[str]] = {
     "interrupt": set(),
     "output": set(),
     "check": {*VALUES, *CHOICES, "wire", "network", "record", "journal", "handler"},
-    "demo": {*VALUES, "wire", "confluent", "extras", "output"},
+    "demo": {*VALUES, "wire", "confluent", "extras", "output", "tail", "view"},
     "spool_command": {*VALUES, "journal", "output"},
     "ship": {*VALUES, *CHOICES, "proof", "record", "handler"},
     "tail": {*VALUES, "proof", "arguments", "confluent", "extras", "output"},

@@ -3,7 +3,8 @@
 As a program (``python -m kiel_logging.demo.cluster``) this is three mock brokers. librdkafka,
 inside the confluent-kafka wheel, has a mock cluster that speaks Kafka's protocol on loopback
 sockets and keeps records in memory (the newest 5 MB of a partition). The program prints their
-addresses as one line and ends with its standard input, so it can't outlive the demo.
+addresses as one line, stops and starts brokers as lines of its standard input say ("down 1",
+"up 1"), and ends with it, so it can't outlive the demo.
 """
 
 import signal
@@ -12,10 +13,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ctypes import CDLL, c_char_p, c_void_p
 from secrets import token_hex
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException, Producer, cimpl
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -32,10 +34,14 @@ class DemoError(Exception):
 
 
 class Cluster(NamedTuple):
-    """Brokers (a comma-separated list of host:port), and the prefix of the run's topics."""
+    """Brokers (a comma-separated list of host:port), and the prefix of the run's topics.
+
+    ``control`` takes the lines that stop and start mock brokers.
+    """
 
     brokers: str
     prefix: str = "shop."
+    control: IO[bytes] | None = None
 
     @property
     def topics(self) -> list[str]:
@@ -85,7 +91,7 @@ def mock_cluster() -> Iterator[Cluster]:
         assert process.stdout is not None
         if not (brokers := process.stdout.readline().decode().strip()):
             raise DemoError("the mock cluster did not start, see above")
-        yield Cluster(brokers)
+        yield Cluster(brokers, control=process.stdin)
 
 
 @contextmanager
@@ -117,14 +123,24 @@ def real_cluster(brokers: str, *, keep: bool) -> Iterator[Cluster]:
 
 
 def main() -> None:
-    """Start the mock brokers, print their addresses, and wait for the end of standard input."""
+    """Start the mock brokers, print their addresses, and obey standard input until it ends."""
     # Ctrl-C reaches all programs of a terminal; the demo stops this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cluster = Producer({"test.mock.num.brokers": 3, "log_level": 0})
-    brokers = cluster.list_topics(timeout=30.0).brokers.values()
-    sys.stdout.write(",".join(f"{broker.host}:{broker.port}" for broker in brokers) + "\n")
+    # confluent_kafka has no function that stops a broker; the librdkafka that it loads has.
+    library = CDLL(cimpl.__file__)
+    for function in ("conf_new", "new", "handle_mock_cluster"):
+        getattr(library, f"rd_kafka_{function}").restype = c_void_p
+    library.rd_kafka_mock_cluster_bootstraps.restype = c_char_p
+    config = c_void_p(library.rd_kafka_conf_new())
+    for name, value in ((b"test.mock.num.brokers", b"3"), (b"log_level", b"0")):
+        library.rd_kafka_conf_set(config, name, value, None, 0)
+    client = c_void_p(library.rd_kafka_new(0, config, None, 0))  # 0: a producer
+    cluster = c_void_p(library.rd_kafka_handle_mock_cluster(client))
+    sys.stdout.write(library.rd_kafka_mock_cluster_bootstraps(cluster).decode() + "\n")
     sys.stdout.flush()
-    sys.stdin.buffer.read()
+    for line in sys.stdin:
+        state, broker = line.split()
+        getattr(library, f"rd_kafka_mock_broker_set_{state}")(cluster, int(broker))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,10 @@ reads everything back. Then it shows a few records, where all of them are, how w
 compressed, how long it took, and whether any record was lost or repeated.
 
 It starts three mock brokers on loopback sockets. With --brokers it uses yours instead.
+
+With --view it prints the address of a page for a browser on this host, that of kiel-logging view,
+with buttons that stop a broker and tamper with a record. With --cluster only the brokers run, for
+records of yours.
 """
 
 _EPILOG: Final = """\
@@ -36,11 +40,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--records", type=_positive, default=20_000, metavar="N", help="log records (%(default)s)")
     add("--threads", type=_positive, default=4, metavar="N", help="that log (%(default)s)")
-    rate = "records a second for two seconds; the rest is logged flat out (%(default)s)"
-    add("--rate", type=_positive, default=1_000, metavar="N", help=rate)
+    rate = "records a second for two seconds, the rest flat out (1000); with --view always (20)"
+    add("--rate", type=_positive, metavar="N", help=rate)
     add("--seed", type=int, default=1, metavar="N", help="repeats the same visits (%(default)s)")
     add("--compression", choices=(*NAMES, "none"), default=NAMES[0], help="(%(default)s)")
     add("--brokers", type=_addresses, metavar="HOST:PORT,...", help="a cluster of yours")
+    add("--view", action="store_true", help="stay open until Ctrl-C, and show a page of the shop")
+    add("--cluster", action="store_true", help="start the mock brokers alone, until Ctrl-C")
     add("--keep-topics", action="store_true", help="with --brokers: don't delete the topics")
     add("--show-config", action="store_true", help="print the dictConfig dictionary, and end")
 
@@ -57,14 +63,19 @@ def run(options: argparse.Namespace) -> int:
         return _CANNOT_RUN
     from kiel_logging.demo.cluster import DemoError, mock_cluster, real_cluster
     from kiel_logging.demo.day import spend_day
+    from kiel_logging.demo.live import keep_cluster, stay_open
     from kiel_logging.demo.report import report
 
     if options.brokers is None:
         brokers = mock_cluster()
     else:
         brokers = real_cluster(options.brokers, keep=options.keep_topics)
-    shop, phases = Shop(options.threads, options.seed), plan(options.records, options.rate)
+    shop, phases = Shop(options.threads, options.seed), plan(options.records, options.rate or 1_000)
     try:
+        if options.cluster:
+            keep_cluster(brokers)
+        if options.view:
+            stay_open(shop, options.rate or 20, codec, brokers)
         day = spend_day(shop, phases, codec, brokers)
     except DemoError as error:
         sys.stderr.write(f"kiel-logging demo: {printable(error)}\n")

@@ -41,7 +41,7 @@ def spend_day(
         DemoError: the brokers don't answer, or the handlers can't deliver anything.
     """
     try:
-        _say("looking for the brokers")
+        say("looking for the brokers")
         with brokers as cluster:
             return _spend(shop, phases, codec, cluster)
     except KafkaException as error:
@@ -50,9 +50,9 @@ def spend_day(
 
 def _spend(shop: Shop, phases: list[Phase], codec: str | None, cluster: Cluster) -> Day:
     partitions = cluster.partitions()
-    _say(f"found {cluster.brokers}; the topics are {cluster.prefix}*")
+    say(f"found {cluster.brokers}; the topics are {cluster.prefix}*")
     with reading(cluster, partitions) as finish:
-        handlers = _configure(logging_config(cluster.brokers, codec, cluster.prefix))
+        handlers = configure(logging_config(cluster.brokers, codec, cluster.prefix))
         try:
             for phase in phases:
                 _log(phase, shop, handlers)
@@ -60,14 +60,14 @@ def _spend(shop: Shop, phases: list[Phase], codec: str | None, cluster: Cluster)
         finally:
             for handler in handlers.values():
                 handler.close()
-        _say("reading the rest back")
+        say("reading the rest back")
         arrivals = finish()
     logged = ((cluster.prefix + name, number) for one in phases for name, number in one.logged)
     tally = Tally(logged, arrivals)
     return Day(cluster, phases, stats, tally, _fetched(cluster, partitions))
 
 
-def _configure(config: dict[str, Any]) -> dict[str, Any]:
+def configure(config: dict[str, Any]) -> dict[str, Any]:
     """Apply a configuration and return its handlers by name."""
     try:
         logging.config.dictConfig(config)
@@ -79,8 +79,8 @@ def _configure(config: dict[str, Any]) -> dict[str, Any]:
 
 def _log(phase: Phase, shop: Shop, handlers: Mapping[str, Any]) -> None:
     pace = f"at {phase.rate:,} a second" if phase.rate else "flat out"
-    _say(f"logging {count(len(phase.ids), 'record')} {pace}")
-    shop.open(phase, lambda number: _say(f"    {number:,} logged"))
+    say(f"logging {count(len(phase.ids), 'record')} {pace}")
+    shop.open(phase, lambda number: say(f"    {number:,} logged"))
     start = time.monotonic()
     for handler in handlers.values():
         handler.flush(max(start + _PATIENCE_S - time.monotonic(), 0.0))
@@ -105,6 +105,6 @@ def _fetched(cluster: Cluster, partitions: list[TopicPartition]) -> int:
     return sum(broker["rxbytes"] for broker in brokers)
 
 
-def _say(step: str) -> None:
+def say(step: str) -> None:
     sys.stdout.write(f"{time.strftime('%H:%M:%S')}  {step}\n")
     sys.stdout.flush()

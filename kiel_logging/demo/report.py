@@ -1,9 +1,9 @@
 """The text that shows a day of the shop: some records, tables of at most 60 columns, a verdict."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
-from typing import Final
+from typing import Any, Final
 
 from kiel_logging.demo.day import Day
 from kiel_logging.demo.tally import Arrival, percentile
@@ -21,13 +21,19 @@ def report(day: Day) -> Iterator[str]:
             yield from _record(arrival)
     yield from _records(day)
     yield from _speed(day)
-    head = ["handler", "emitted", "delivered", "dropped", "failed"]
-    counts = [
-        [name, stats.emitted, stats.delivered, stats.dropped_total, stats.failed]
-        for name, stats in day.stats.items()
-    ]
-    yield from _table("The handlers' own ledgers, KafkaHandler.stats()", head, counts, "")
+    title = "The handlers' own ledgers, KafkaHandler.stats()"
+    yield from _table(title, *ledger(day.stats), "")
     yield from ("", *(line for text in _verdict(day) for line in wrap(text, _WIDTH)))
+
+
+def ledger(stats: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
+    """Return the heads and the rows of a table of the handlers' stats, by their names."""
+    heads = ["handler", "emitted", "delivered", "dropped", "failed", "waiting"]
+    rows = []
+    for name, one in stats.items():
+        waiting = one.buffered + one.in_flight
+        rows.append([name, one.emitted, one.delivered, one.dropped_total, one.failed, waiting])
+    return heads, rows
 
 
 def _record(arrival: Arrival) -> Iterator[str]:

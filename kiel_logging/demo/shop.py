@@ -176,7 +176,7 @@ class Shop:
             chain.from_iterable(map(visit, repeat(Random(f"{seed}/{number}"))))
             for number in range(threads)
         ]
-        self._is_closing = threading.Event()
+        self.is_closing = threading.Event()
 
     def open(self, phase: Phase, progress: Callable[[int], None]) -> None:
         """Log the records of ``phase``; report each second how many there are so far.
@@ -190,7 +190,7 @@ class Shop:
                 while wait(serving, 1.0).not_done:
                     progress(len(phase.took))
             except BaseException:
-                self._is_closing.set()
+                self.is_closing.set()
                 raise
         for served in serving:
             served.result()
@@ -200,9 +200,9 @@ class Shop:
         due = time.monotonic()
         for record_id in phase.ids[number :: self._of]:
             if phase.rate:
-                self._is_closing.wait(max(due - time.monotonic(), 0.0))
+                self.is_closing.wait(max(due - time.monotonic(), 0.0))
                 due += self._of / phase.rate
-            if self._is_closing.is_set():
+            if self.is_closing.is_set():
                 return
             event = next(self._events[number])
             phase.took.append(log_event(event, record_id))

@@ -21,7 +21,7 @@ GRACE_S: Final = 10.0
 
 _MOST_STREAMS: Final = 10_000
 _MOST_RANGES: Final = 1_000
-_MOST_REPORTED: Final = 100
+_MOST_REPORTED: Final = 1_000
 _MOST_DETAILS: Final = 8_192
 
 

@@ -197,7 +197,9 @@ class _State(_Guarded):
         """Partitions, streams, ledgers, and whether the brokers answer."""
         site = self.site
         state = site.streams.document(site.clock())
-        own = {"topics": site.topics, "trouble": site.trouble, "buttons": list(site.buttons)}
+        # A broker that is stopped before all partitions are found ends the reader.
+        buttons = list(site.buttons) if state["partitions"] else []
+        own = {"topics": site.topics, "trouble": site.trouble, "buttons": buttons}
         self.finish({**own, "ledger": site.ledger(), **state})
 
 

@@ -69,6 +69,10 @@ class Shelf:
                     break
         return {"records": chosen[::-1], "next": self._next - 1}
 
+    def arrivals(self) -> Iterator[Arrival]:
+        """Yield the records as they came from Kafka, the newest first."""
+        return (one.arrival for _, _, one in reversed(self._items) if one.arrival is not None)
+
     def at(self, at: TopicPartition, offset: int) -> list[dict[str, Any]]:
         """Return all that is known of the record at a place, as JSON documents: one for each log
         record in it."""

@@ -21,6 +21,7 @@ WINDOW_S: Final = 10.0
 _MOST_STREAMS: Final = 500
 _MOST_NUMBERS: Final = 2_000
 _MOST_SHOWN: Final = 20
+_MOST_GAPS: Final = 1_000
 _UNKEYED: Final = Chain.of(None)
 
 
@@ -31,6 +32,7 @@ class Stream:
         self.topic = topic
         self.instance = instance
         self.records = self.repeats = self.missing = 0
+        self._gaps: deque[Gap] = deque(maxlen=_MOST_GAPS)
         self.first = self.last = 0
         self.event = ""
         self.breaks: list[str] = []
@@ -51,6 +53,7 @@ class Stream:
         """Note a record."""
         self.repeats += is_repeat
         self.records += not is_repeat
+        self._find(mark.number)
         self.first = min(self.first or mark.number, mark.number)
         if mark.number >= self.last:
             self.last = mark.number
@@ -62,6 +65,21 @@ class Stream:
         elif len(link) in (LINK_SIZE, ROTATION_SIZE):
             self._is_chained = True
             self._check(arrival, mark.number, link)
+
+    def miss(self, gap: Gap) -> None:
+        """Note a gap."""
+        self._gaps.append(gap)
+        self.missing += gap.last - gap.first + 1
+
+    def _find(self, number: int) -> None:
+        """Note that the number is not missing any more: its broker was down, and is back."""
+        for gap in self._gaps:
+            if gap.first <= number <= gap.last:
+                self.missing -= 1
+                self._gaps.remove(gap)
+                rest = gap._replace(last=number - 1), gap._replace(first=number + 1)
+                self._gaps.extend(one for one in rest if one.first <= one.last)
+                return
 
     def _check(self, arrival: Arrival, number: int, link: bytes) -> None:
         before, digest = link[:DIGEST_SIZE], link[-DIGEST_SIZE:]
@@ -114,7 +132,7 @@ class Streams:
 
     def miss(self, gap: Gap) -> None:
         """Note a gap."""
-        self._stream(gap.topic, gap.instance).missing += gap.last - gap.first + 1
+        self._stream(gap.topic, gap.instance).miss(gap)
 
     def note(self, progress: Mapping[TopicPartition, tuple[int, int]]) -> None:
         """Note the next offset of each partition, and where the partition ends."""

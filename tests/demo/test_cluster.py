@@ -6,9 +6,11 @@ import sys
 
 from confluent_kafka import Producer
 
+from kiel_logging.demo.cluster import mock_cluster
 from kiel_logging.demo.reader import reading
 from kiel_logging.demo.shop import TOPICS
 from kiel_logging.demo.tally import Tally
+from tests.support.waiting import until
 
 _PATIENCE_S = 30.0
 
@@ -25,6 +27,20 @@ def test_the_mock_cluster_ends_with_its_standard_input():
         process.stdin.close()
         assert process.wait(_PATIENCE_S) == 0
     assert len(addresses) == 3
+
+
+def test_a_mock_broker_is_stopped_and_started():
+    """As lines of the program's standard input say: it is refused, and then there again."""
+    with mock_cluster() as cluster:
+        client = Producer(cluster.client_config)
+
+        def brokers():
+            return len(client.list_topics("shop.app", _PATIENCE_S).brokers)
+
+        for line, number in ((b"", 3), (b"down 1\n", 2), (b"up 1\n", 3)):
+            cluster.control.write(line)
+            cluster.control.flush()
+            until(lambda number=number: brokers() == number)
 
 
 def test_the_reader_ends_with_its_standard_input(cluster):

@@ -2,10 +2,12 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 _PATIENCE_S = 90.0
 
@@ -41,6 +43,20 @@ def test_a_terminal_that_knows_only_ascii():
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_brokers_alone():
+    """``--cluster`` prints the variable by which ``setup()`` finds them, and keeps them."""
+    command = [sys.executable, "-m", "kiel_logging", "demo", "--cluster"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            name, _, brokers = running.stdout.readline().strip().partition("=")
+            assert name == "export KIEL_LOGGING_BROKERS"
+            assert len(AdminClient({"bootstrap.servers": brokers}).list_topics().brokers) == 3
+            running.send_signal(signal.SIGINT)
+            assert running.wait(_PATIENCE_S) == 130
+        finally:
+            running.kill()
 
 
 def test_brokers_that_do_not_answer(unused_port):

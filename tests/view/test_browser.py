@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +16,7 @@ import pytest
 from kiel_logging.demo.cluster import Cluster
 from tests.support.stamped_topics import produce
 from tests.support.stamper import Stamped, Stamper
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 from tests.view.test_command import viewing
 
 CHROMIUM = shutil.which("chromium")
@@ -89,3 +93,44 @@ def test_a_visit(cluster: Cluster, topic: str, browser: Any) -> None:
         page.wait_for_selector("#status:text('kiel-logging view has ended')")
         assert [one for one in faults if "ERR_CONNECTION" not in one] == []
         page.close()
+
+
+def _accepts(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except ConnectionError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_demo(browser: Any) -> None:
+    """Its records and ledger; buttons stop and start a broker, and forge a record; Ctrl-C."""
+    command = [sys.executable, "-m", "kiel_logging", "demo", "--view"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout is not None
+            found, _, url = (running.stdout.readline() for _ in range(3))
+            broker = found.split()[2].partition(",")[0]
+            page = browser.new_page()
+            page.set_default_timeout(PATIENCE * 1000)
+            page.goto(url.strip())
+            page.click("button:text('stop broker 1')")
+            until(lambda: not _accepts(broker))
+            page.click("button:text('start broker 1')")
+            until(lambda: _accepts(broker))
+            page.wait_for_selector("button:text('stop broker 1')")
+            page.wait_for_selector(".record b:text('shop.access')")
+            page.click("a:text('streams')")
+            page.wait_for_selector("#streams td:text('intact')")
+            page.wait_for_selector("#streams h2:text('Ledger of this shop')")
+            page.click("button:text('tamper with a record')")
+            page.wait_for_selector("#streams td:text('BROKEN')")
+            running.send_signal(signal.SIGINT)
+            assert running.wait(PATIENCE) == 130
+            page.wait_for_selector("#status:text('kiel-logging view has ended')")
+            page.close()
+        finally:
+            running.kill()

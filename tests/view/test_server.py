@@ -13,6 +13,7 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 
+from kiel_logging.records import TopicPartition
 from kiel_logging.tail.entries import entries
 from kiel_logging.view.server import Site
 from kiel_logging.view.shelf import Finds
@@ -241,7 +242,7 @@ async def test_other_pages_press_no_button(headers: dict[str, str]) -> None:
 
 @pytest.mark.gen_test
 async def test_the_page_itself_presses_buttons() -> None:
-    """Those that it has; ``view`` has none."""
+    """Those that it has, and shows when the topics are read; ``view`` has none."""
     pressed: list[str] = []
     async with serving() as client:
         own = f"127.0.0.1:{client.port}"
@@ -249,6 +250,8 @@ async def test_the_page_itself_presses_buttons() -> None:
         query = {"button": "stop", **client.token}
         assert (await client.ask("/press", query, method="POST", headers=headers)).code == 404
         client.site.buttons["stop"] = lambda: pressed.append("stop")
+        assert (await client.document("/state"))["buttons"] == []
+        client.site.streams.note({TopicPartition("shop.app", 0): (0, 0)})
         assert (await client.document("/state"))["buttons"] == ["stop"]
         assert (await client.ask("/press", query, method="POST", headers=headers)).code == 200
         assert pressed == ["stop"]

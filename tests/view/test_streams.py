@@ -102,6 +102,18 @@ def test_gaps_and_repeats_are_counted() -> None:
     assert [stream[name] for name in ("records", "repeats", "missing")] == [1, 1, 3]
 
 
+def test_numbers_that_come_late_are_missing_no_more() -> None:
+    """Their broker was down; each counts once."""
+    stamper, streams = Stamper(INSTANCE, chain=False, topic=AT.topic), Streams()
+    records = [Arrival(AT, n, *stamper.stamp(b"x"), TIMESTAMP) for n in range(8)]
+    streams.miss(Gap(AT.topic, INSTANCE, 2, 5))
+    counts = []
+    for number in (1, 3, 3, 5, 8):
+        streams.take(records[number - 1], 1.0, is_repeat=False)
+        counts.append(streams.document(1.0)["streams"][0]["missing"])
+    assert counts == [4, 3, 3, 2, 2]
+
+
 def test_rates_and_lag() -> None:
     """A rate is taken over ten seconds; a partition without records has one too."""
     other, streams = TopicPartition(AT.topic, 0), Streams()
