@@ -658,5 +658,5 @@ async def test_a_reply_that_raises_fails_the_test() -> None:
 
 def test_threaded_wait_times_out() -> None:
     """A request that never comes ends the wait, not the test run."""
-    with FakeKafka(brokers=1) as cluster, pytest.raises(TimeoutError):
+    with FakeKafka() as cluster, pytest.raises(TimeoutError):
         cluster.received("Produce", timeout=0.05)

@@ -122,8 +122,7 @@ def shipping(root: Path, cluster: FakeKafka, *options: str) -> Iterator[subproce
 @pytest.fixture
 def cluster() -> Iterator[FakeKafka]:
     """Three brokers and a topic."""
-    with FakeKafka(brokers=3) as made:
-        made.add_topic("logs", 2)
+    with FakeKafka(brokers=3, topics={"logs": 2}) as made:
         yield made
         assert made.complaints == []
 
@@ -438,11 +437,7 @@ def test_sighup_has_it_read_its_configuration_again(
 
 @pytest.mark.parametrize("kind", ["port", "socket"])
 def test_figures_and_health(
-    cluster: FakeKafka,
-    tmp_path: Path,
-    writers: Callable[..., Writer],
-    kind: str,
-    unused_port: int,
+    cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer], kind: str, unused_port: int
 ) -> None:
     """For Prometheus, and for whatever restarts what is not well."""
     port = unused_port

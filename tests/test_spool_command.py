@@ -33,6 +33,7 @@ from kiel_logging.journal.stream import CHECKPOINT, DAMAGED, Checkpoint, Stream
 from kiel_logging.spool_command.command import age, lines, plain, size
 from kiel_logging.spool_command.survey import Backlog
 from kiel_logging.testing import FakeKafka
+from kiel_logging.testing.batches import StoredRecord
 from tests.journal.sample import INSTANCE, fill, frame, output, program, said
 from tests.support.stamps import marks
 from tests.support.waiting import PATIENCE, until
@@ -88,6 +89,24 @@ def run(*words: object, **environment: str) -> Output:
     return Output(done.returncode, done.stdout, done.stderr)
 
 
+@contextmanager
+def running(*words: object, stderr: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+    """Run a program beside the block, and kill it then if it has not ended."""
+    with subprocess.Popen(
+        [*map(str, words)],
+        cwd=_ROOT,
+        env=_BUFFERED,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    ) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
 def document(told: Output) -> dict[str, Any]:
     """Return the one instance of ``--json``."""
     (instance,) = json.loads(told.out)["instances"]
@@ -99,6 +118,25 @@ def document(told: Output) -> dict[str, Any]:
 def spool(tmp_path: Path) -> Path:
     """A directory that is yet to be made."""
     return tmp_path / "spool"
+
+
+@pytest.fixture
+def cluster() -> Iterator[FakeKafka]:
+    """One broker, with a topic `logs` of one partition."""
+    with FakeKafka(topics={"logs": 1}) as cluster:
+        yield cluster
+
+
+def shipping(cluster: FakeKafka, root: Path, **options: Any) -> closing[KafkaHandler]:
+    """Return a handler that also sends what others left; it is closed at the end of a block."""
+    return closing(KafkaHandler(cluster.addresses, "logs", spool_dir=root, linger_ms=1, **options))
+
+
+def sent_by_the_next(cluster: FakeKafka, root: Path, **options: Any) -> list[StoredRecord]:
+    """Have another handler send what others left; return the records in the topic."""
+    with shipping(cluster, root, **options) as handler:
+        assert handler.flush() == 0
+    return [one for part in cluster.records("logs").values() for one in part]
 
 
 # -- journals -------------------------------------------------------------------------------------
@@ -127,22 +165,12 @@ def writer(
     always = {"brokers": NOBODY, "topic": "logs", "spool": "always", "spool_dir": str(directory)}
     options = {**always, "close_timeout_ms": 50, **options}
     given = json.dumps({"texts": texts, "ends": ends, "options": options})
-    with subprocess.Popen(
-        [sys.executable, "-c", _WRITER, given],
-        cwd=_ROOT,
-        env=_BUFFERED,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as running:
-        try:
-            assert said(running) == "logged"
-            yield running
-        finally:
-            if ends:
-                running.communicate("\n", timeout=PATIENCE)
-            running.kill()
+    command = (sys.executable, "-c", _WRITER, given)
+    with running(*command, stderr=subprocess.DEVNULL) as logging_on:
+        assert said(logging_on) == "logged"
+        yield logging_on
+        if ends:
+            logging_on.communicate("\n", timeout=PATIENCE)
 
 
 def leave(directory: Path, *texts: str, **options: Any) -> Path:
@@ -162,6 +190,16 @@ def journal(spool: Path, instance: str = INSTANCE, topic: str = "logs") -> Itera
         yield made.stream(topic)
     finally:
         made.abandon()
+
+
+def logged(text: str) -> Frame:
+    """Return the frame of a record as a handler writes it."""
+    return frame(json.dumps({"message": text}, separators=(",", ":")).encode())
+
+
+def leave_texts(spool: Path, *texts: str, instance: str = INSTANCE) -> Path:
+    """Leave records as a handler writes them; return the directory of their instance."""
+    return leave_frames(spool, *map(logged, texts), instance=instance).parent
 
 
 def leave_frames(spool: Path, *several: Frame, **where: str) -> Path:
@@ -339,32 +377,28 @@ def test_the_handlers_own_records_are_records(spool: Path, command: Command) -> 
     assert (start["sequence"], one["sequence"]) == (1, 2)
 
 
-def test_what_is_acknowledged_is_not_shown(spool: Path, command: Command) -> None:
+def test_what_is_acknowledged_is_not_shown(
+    cluster: FakeKafka, spool: Path, command: Command
+) -> None:
     """Though it may be in the file still; the others keep their numbers."""
-    with FakeKafka(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        handler = KafkaHandler(
-            cluster.addresses, "logs", spool_dir=spool, spool="always", linger_ms=1,
-            close_timeout_ms=50,
-        )  # fmt: skip
-        with closing(handler):
-            logger = logging.Logger("shop")
-            logger.addHandler(handler)
-            for text in ("one", "two", "three"):
-                logger.info(text)
-            until(lambda: handler.stats().delivered == 3)
-            until(lambda: command(spool, "--show").out == "")
-            cluster.on_broker(0, lambda broker: broker.stop())
-            logger.info("four")
-            (record,) = command(spool, "--show").records
-            assert (record["sequence"], record["value"]["message"]) == (4, "four")
-            assert document(command(spool, "--json"))["streams"][0]["records"] == 1
+    with shipping(cluster, spool, spool="always", close_timeout_ms=50) as handler:
+        logger = logging.Logger("shop")
+        logger.addHandler(handler)
+        for text in ("one", "two", "three"):
+            logger.info(text)
+        until(lambda: handler.stats().delivered == 3)
+        until(lambda: command(spool, "--show").out == "")
+        cluster.on_broker(0, lambda broker: broker.stop())
+        logger.info("four")
+        (record,) = command(spool, "--show").records
+        assert (record["sequence"], record["value"]["message"]) == (4, "four")
+        assert document(command(spool, "--json"))["streams"][0]["records"] == 1
 
 
 @pytest.mark.parametrize("mode", ["overflow", "always"])
 @pytest.mark.parametrize("chain", [False, True], ids=["numbers", "chain"])
 def test_numbers_are_those_that_the_brokers_get(
-    spool: Path, command: Command, mode: str, chain: bool
+    cluster: FakeKafka, spool: Path, command: Command, mode: str, chain: bool
 ) -> None:
     """The shipper gives them when it reads; a damaged record takes one."""
     path = leave(spool, *"abcdefg", spool=mode, chain=chain, ends=mode == "overflow")
@@ -375,16 +409,11 @@ def test_numbers_are_those_that_the_brokers_get(
     assert [shown[number + chain] for number in (1, 2, 3, 5, 6, 7)] == list("abcefg")
     (lost,) = (one for one in told.records if "damaged_bytes" in one)
     assert (lost["sequence"], lost["topic"], lost["instance"]) == (4 + chain, "logs", path.name)
-    with FakeKafka(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        options: dict[str, Any] = {"spool_dir": spool, "chain": chain, "linger_ms": 1}
-        with closing(KafkaHandler(cluster.addresses, "logs", **options)) as handler:
-            assert handler.flush() == 0
-        sent = {}
-        for stored in (one for part in cluster.records("logs").values() for one in part):
-            of = marks(stored)
-            if of["instance"] == path.name:
-                sent[int(of["sequence"])] = json.loads(stored.value or b"")["message"]
+    sent = {}
+    for stored in sent_by_the_next(cluster, spool, chain=chain):
+        of = marks(stored)
+        if of["instance"] == path.name:
+            sent[int(of["sequence"])] = json.loads(stored.value or b"")["message"]
     assert sent == shown
 
 
@@ -418,22 +447,17 @@ def remove_checkpoint(path: Path) -> None:
     ids=["none", "segment", "cut", "checkpoint", "both", "segments"],
 )
 def test_numbers_are_known_where_the_shipper_knows_them(
-    spool: Path, command: Command, harm: tuple[Callable[[Path], None], ...]
+    cluster: FakeKafka, spool: Path, command: Command, harm: tuple[Callable[[Path], None], ...]
 ) -> None:
     """It has another instance number records whose place it does not know."""
     stream = leave_segments(spool, 1, 2, 3, 4, 5)
     for one in harm:
         one(stream.path)
     shown = {one["value"]: one["sequence"] for one in command(spool, "--show").records}
-    with FakeKafka(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        options: dict[str, Any] = {"spool_dir": spool, "linger_ms": 1}
-        with closing(KafkaHandler(cluster.addresses, "logs", **options)) as handler:
-            assert handler.flush() == 0
-        sent = {
-            stored.value: (of := marks(stored))["instance"] == INSTANCE and int(of["sequence"])
-            for stored in (one for part in cluster.records("logs").values() for one in part)
-        }
+    sent = {
+        stored.value: (of := marks(stored))["instance"] == INSTANCE and int(of["sequence"])
+        for stored in sent_by_the_next(cluster, spool)
+    }
     assert {value.encode(): number or False for value, number in shown.items()} == {
         value: number for value, number in sent.items() if value and value.startswith(b"record")
     }
@@ -580,7 +604,7 @@ def contents(path: Path) -> dict[Path, tuple[int, int, bytes]]:
 
 def test_nothing_is_changed(spool: Path, command: Command, tmp_path: Path) -> None:
     """No file is made, not even that of a lock; no byte is written."""
-    path = leave(spool, "one", "two")
+    path = leave_texts(spool, "one", "two")
     damage(segment_path(path / "logs", 1), b'"two"')
     (path / SHIPPER).unlink()
     (spool / ("f" * 32)).mkdir()
@@ -591,27 +615,24 @@ def test_nothing_is_changed(spool: Path, command: Command, tmp_path: Path) -> No
     assert contents(spool) == before
 
 
-def test_it_looks_while_others_write_and_send(spool: Path, command: Command) -> None:
+def test_it_looks_while_others_write_and_send(
+    cluster: FakeKafka, spool: Path, command: Command
+) -> None:
     """All that it shows is whole and in order; nothing is taken for damage.
 
     The shipper may remove what it has sent while the command reads.
     """
-    options: dict[str, Any] = {"spool": "always", "spool_max_bytes": 1024 * 1024, "linger_ms": 1}
-    with FakeKafka(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        with closing(
-            KafkaHandler(cluster.addresses, "logs", spool_dir=spool, **options)
-        ) as handler:
-            logger = logging.Logger("shop")
-            logger.addHandler(handler)
-            for look in range(20):
-                for number in range(200):
-                    logger.info("%d %s", number, "x" * 1000)
-                told = command(spool, "--show" if look % 2 else "--json")
-                assert (told.status, told.err) == (0, "")
-                if look % 2:
-                    numbers = [one["sequence"] for one in told.records]
-                    assert numbers == sorted(set(numbers))
+    with shipping(cluster, spool, spool="always", spool_max_bytes=1024 * 1024) as handler:
+        logger = logging.Logger("shop")
+        logger.addHandler(handler)
+        for look in range(20):
+            for number in range(200):
+                logger.info("%d %s", number, "x" * 1000)
+            told = command(spool, "--show" if look % 2 else "--json")
+            assert (told.status, told.err) == (0, "")
+            if look % 2:
+                numbers = [one["sequence"] for one in told.records]
+                assert numbers == sorted(set(numbers))
 
 
 def test_a_reader_that_the_shipper_overtakes(spool: Path) -> None:
@@ -681,7 +702,7 @@ def test_numbers_behind_a_write_that_was_cut(spool: Path, command: Command) -> N
 
 def test_a_damaged_record(spool: Path, command: Command) -> None:
     """It is reported, with its stream; the others are shown."""
-    path = leave(spool, "one", "two", "three")
+    path = leave_texts(spool, "one", "two", "three")
     damage(segment_path(path / "logs", 1), b'"two"')
     told = command(spool)
     assert told.status == 1
@@ -697,7 +718,7 @@ def test_a_damaged_record(spool: Path, command: Command) -> None:
 
 def test_what_was_set_aside(spool: Path, command: Command) -> None:
     """It is reported, also when all else was sent."""
-    path = leave(spool, "one")
+    path = leave_texts(spool, "one")
     (path / "logs" / DAMAGED).write_bytes(b"???")
     assert command(spool).status == 1
     for name in (CHECKPOINT, segment_path(path / "logs", 1).name):
@@ -766,7 +787,7 @@ def test_a_shipper_that_did_not_know_the_numbers(spool: Path, command: Command) 
 
 def test_an_instance_of_another_format(spool: Path, command: Command) -> None:
     """It is reported by name and left alone; the others are shown."""
-    path, other = leave(spool, "one"), leave(spool, "two")
+    path, other = (leave_texts(spool, "one", instance=digit * 32) for digit in "ab")
     about = json.loads((path / OWNER).read_text())
     (path / OWNER).write_text(json.dumps({**about, "format": FORMAT + 1}))
     told = command(spool, "--show")
@@ -787,7 +808,7 @@ def test_frames_of_another_format(spool: Path, command: Command) -> None:
 
 def test_what_is_not_ours(spool: Path, command: Command) -> None:
     """It is reported by name, wherever it is, unless the file system made it by itself."""
-    path = leave(spool, "one")
+    path = leave_texts(spool, "one")
     (spool / "notes.txt").touch()
     (spool / ("F" * 32)).mkdir()
     (spool / ("e" * 32)).touch()
@@ -853,7 +874,7 @@ def test_a_file_where_a_segment_should_be(spool: Path, command: Command) -> None
 
 def test_names_from_the_disk_do_nothing_to_a_terminal(spool: Path, command: Command) -> None:
     """They may hold anything: only printable ASCII is written."""
-    path = leave(spool, "one")
+    path = leave_texts(spool, "one")
     about = json.loads((path / OWNER).read_text())
     (path / OWNER).write_text(json.dumps({**about, "host": "\x1b[2J\u202e"}))
     (path / "t\x1b[2J").mkdir()
@@ -893,7 +914,7 @@ def test_a_directory_that_can_not_be_read(tmp_path: Path, command: Command) -> N
 
 def test_the_directory_of_an_instance(spool: Path, command: Command) -> None:
     """Is one too deep: status 2, and the advice."""
-    path = leave(spool, "one")
+    path = leave_texts(spool, "one")
     told = f"kiel-logging spool: {path} is a single instance: give the directory that it is in\n"
     assert command(path) == command(path, "--instance", "a") == Output(2, "", told)
 
@@ -974,7 +995,7 @@ def test_escaped_text_is_printable(text: str) -> None:
 
 def test_all_records_are_exported(spool: Path, command: Command, tmp_path: Path) -> None:
     """As they are shown, to a file for this user alone."""
-    leave(spool, "one", "two")
+    leave_texts(spool, "one", "two")
     target = tmp_path / "all.jsonl"
     mask = os.umask(0)
     try:
@@ -988,7 +1009,7 @@ def test_all_records_are_exported(spool: Path, command: Command, tmp_path: Path)
 
 def test_an_export_writes_over_nothing(spool: Path, command: Command, tmp_path: Path) -> None:
     """No file, no target of a symbolic link; and it does not write into the directory."""
-    leave(spool, "one")
+    leave_texts(spool, "one")
     target, link = tmp_path / "precious", tmp_path / "link"
     target.write_text("precious")
     link.symlink_to(tmp_path / "elsewhere")
@@ -1024,7 +1045,7 @@ def test_an_export_that_fails_leaves_no_file(spool: Path, tmp_path: Path) -> Non
 
 def test_damage_is_told_after_an_export(spool: Path, command: Command, tmp_path: Path) -> None:
     """By the status, too; the file has what can be read."""
-    path = leave(spool, "one", "two")
+    path = leave_texts(spool, "one", "two")
     damage(segment_path(path / "logs", 1), b'"one"')
     told = command(spool, "--export", tmp_path / "all")
     assert told.status == 1
@@ -1036,27 +1057,20 @@ def test_damage_is_told_after_an_export(spool: Path, command: Command, tmp_path:
 def much_is_shown(spool: Path) -> Iterator[subprocess.Popen[str]]:
     """Run the command; it writes more than a pipe holds, and one line was read."""
     leave_frames(spool, *[frame()] * 10_000)
-    with subprocess.Popen(
-        [*_SHOW, spool, "--show"],
-        cwd=_ROOT,
-        env=_BUFFERED,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as running:
-        assert running.stdout is not None
-        assert json.loads(running.stdout.readline())["value"] == "value"
-        yield running
+    with running(*_SHOW, spool, "--show") as showing:
+        assert json.loads(said(showing))["value"] == "value"
+        yield showing
+        showing.wait(PATIENCE)
 
 
 def test_a_reader_that_goes_away(spool: Path) -> None:
     """As head does: there is no message, and the exit status is 141."""
-    with much_is_shown(spool) as running:
-        assert running.stdout is not None
-        assert running.stderr is not None
-        running.stdout.close()
-        assert running.stderr.read() == ""
-    assert running.returncode == 141
+    with much_is_shown(spool) as showing:
+        assert showing.stdout is not None
+        assert showing.stderr is not None
+        showing.stdout.close()
+        assert showing.stderr.read() == ""
+    assert showing.returncode == 141
 
 
 def test_a_reader_that_was_never_there(spool: Path) -> None:
@@ -1080,10 +1094,10 @@ def test_a_reader_that_was_never_there(spool: Path) -> None:
 
 def test_ctrl_c(spool: Path) -> None:
     """One line on stderr, and the status that shells give it."""
-    with much_is_shown(spool) as running:
-        running.send_signal(signal.SIGINT)
-        _, told = running.communicate(timeout=PATIENCE)
-    assert (running.returncode, told) == (130, "\ninterrupted\n")
+    with much_is_shown(spool) as showing:
+        showing.send_signal(signal.SIGINT)
+        _, told = showing.communicate(timeout=PATIENCE)
+    assert (showing.returncode, told) == (130, "\ninterrupted\n")
 
 
 _INTERRUPTED: Final = """
@@ -1106,21 +1120,13 @@ sys.exit(main(["spool", sys.argv[1], "--show"]))
 def test_ctrl_c_that_ends_the_reader_as_well(spool: Path) -> None:
     """It goes to all programs of a pipe; Python does not complain of what is not written."""
     leave_frames(spool, frame(), frame())
-    with subprocess.Popen(
-        [sys.executable, "-c", _INTERRUPTED, spool],
-        cwd=_ROOT,
-        env=_BUFFERED,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as running:
-        assert running.stdout is not None
-        assert running.stderr is not None
-        assert running.stderr.readline() == "one is written\n"
-        running.stdout.close()
-        _, told = running.communicate("\n", timeout=PATIENCE)
-    assert (running.returncode, told) == (130, "\ninterrupted\n")
+    with running(sys.executable, "-c", _INTERRUPTED, spool) as showing:
+        assert showing.stdout is not None
+        assert showing.stderr is not None
+        assert showing.stderr.readline() == "one is written\n"
+        showing.stdout.close()
+        _, told = showing.communicate("\n", timeout=PATIENCE)
+    assert (showing.returncode, told) == (130, "\ninterrupted\n")
 
 
 @pytest.mark.parametrize("words", [(), ("--show",), ("--json",)], ids=str)
@@ -1150,7 +1156,7 @@ def test_an_export_needs_no_standard_output(spool: Path, tmp_path: Path) -> None
 
 def test_an_output_that_has_no_unicode(spool: Path) -> None:
     """Is no trouble."""
-    leave(spool, "caf\u00e9")
+    leave_texts(spool, "caf\u00e9")
     for words in ((), ("--show",)):
         told = run(*_SHOW, spool, *words, PYTHONIOENCODING="ascii:strict")
         assert (told.status, told.err) == (0, "")

@@ -169,7 +169,7 @@ def test_a_client_s_properties(tmp_path: Path) -> None:
 def test_the_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """One for each finding, with what to do below those that ask for it, and a sum; status 1 where
     something fails."""
-    with FakeKafka(brokers=1) as cluster:
+    with FakeKafka() as cluster:
         words = ["check", "--brokers", cluster.addresses[0], "--topic", "logs"]
         assert main(words) == 1
     *lines, last = capsys.readouterr().out.splitlines()
@@ -181,7 +181,7 @@ def test_the_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
     """The same as JSON; status 0 where nothing fails, whatever is warned of."""
-    with FakeKafka(brokers=1) as cluster:
+    with FakeKafka() as cluster:
         cluster.add_topic("logs")
         words = ["check", "--json", "--send", "--brokers", cluster.addresses[0], "--topic", "logs"]
         assert main(words) == 0

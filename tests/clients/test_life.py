@@ -31,52 +31,46 @@ async def test_repr_tells_the_state() -> None:
 
 
 @pytest.mark.gen_test
-async def test_yield_works_for_everything() -> None:
+async def test_yield_works_for_everything(cluster: FakeCluster) -> None:
     """connect, produce, flush and close inside `gen.coroutine`."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
 
-        @gen.coroutine
-        def life() -> Any:
-            producer = quick_producer(cluster, batch_size=10)
-            yield producer.connect()
-            future = yield producer.produce("logs", 1)
-            left = yield producer.flush()
-            metadata = yield future
-            yield producer.close()
-            return left, metadata.offset
+    @gen.coroutine
+    def life() -> Any:
+        producer = quick_producer(cluster, batch_size=10)
+        yield producer.connect()
+        future = yield producer.produce("logs", 1)
+        left = yield producer.flush()
+        metadata = yield future
+        yield producer.close()
+        return left, metadata.offset
 
-        assert await life() == (0, 0)
+    assert await life() == (0, 0)
 
 
 @pytest.mark.gen_test
-async def test_async_with_connects_and_closes() -> None:
+async def test_async_with_connects_and_closes(cluster: FakeCluster) -> None:
     """Messages that are produced inside are delivered at the end of the block."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, batch_size=100, linger_ms=60_000) as producer:
-            await send_all(producer, "logs", range(3))
-            assert cluster.count("logs") == 0
-        assert cluster.count("logs") == 3
-        await cluster.until(lambda: cluster.brokers[0].open_connections == 0)
-        with pytest.raises(ProducerClosed):
-            await producer.produce("logs", 4)
+    async with quick_producer(cluster, batch_size=100, linger_ms=60_000) as producer:
+        await send_all(producer, "logs", range(3))
+        assert cluster.count("logs") == 0
+    assert cluster.count("logs") == 3
+    await cluster.until(lambda: cluster.brokers[0].open_connections == 0)
+    with pytest.raises(ProducerClosed):
+        await producer.produce("logs", 4)
 
 
 @pytest.mark.gen_test
-async def test_an_error_inside_async_with_is_not_hidden() -> None:
+async def test_an_error_inside_async_with_is_not_hidden(cluster: FakeCluster) -> None:
     """The block's own error comes out, and what was produced is delivered all the same."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
 
-        async def fail_inside() -> None:
-            async with quick_producer(cluster, batch_size=100) as producer:
-                await producer.produce("logs", 1)
-                raise ZeroDivisionError
+    async def fail_inside() -> None:
+        async with quick_producer(cluster, batch_size=100) as producer:
+            await producer.produce("logs", 1)
+            raise ZeroDivisionError
 
-        with pytest.raises(ZeroDivisionError):
-            await fail_inside()
-        assert cluster.count("logs") == 1
+    with pytest.raises(ZeroDivisionError):
+        await fail_inside()
+    assert cluster.count("logs") == 1
 
 
 @pytest.mark.gen_test
@@ -89,14 +83,12 @@ async def test_connecting_twice() -> None:
 
 
 @pytest.mark.gen_test
-async def test_produce_before_connect() -> None:
+async def test_produce_before_connect(cluster: FakeCluster) -> None:
     """It connects by itself, once for all that came, and keeps their order."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        producer = quick_producer(cluster)
-        await asyncio.gather(*(producer.produce("logs", n) for n in range(5)))
-        assert values(cluster, "logs") == [b"0", b"1", b"2", b"3", b"4"]
-        await producer.close()
+    producer = quick_producer(cluster)
+    await asyncio.gather(*(producer.produce("logs", n) for n in range(5)))
+    assert values(cluster, "logs") == [b"0", b"1", b"2", b"3", b"4"]
+    await producer.close()
 
 
 @pytest.mark.gen_test
@@ -114,34 +106,32 @@ async def test_produce_without_any_broker() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_cancelled_close_ends_everything_at_once() -> None:
+async def test_a_cancelled_close_ends_everything_at_once(cluster: FakeCluster) -> None:
     """Many bound it by wait_for(close(), ...): nothing stays behind, and no call hangs."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        producer = quick_producer(cluster, batch_size=100)
-        cluster.brokers[0].stall("Produce")
-        delivery = await producer.produce("logs", 1)
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(producer.close(), 0.05)
-        await producer.close()
-        with pytest.raises(ProducerClosed):
-            delivery.result()
+    producer = quick_producer(cluster, batch_size=100)
+    cluster.brokers[0].stall("Produce")
+    delivery = await producer.produce("logs", 1)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(producer.close(), 0.05)
+    await producer.close()
+    with pytest.raises(ProducerClosed):
+        delivery.result()
 
 
 @pytest.mark.gen_test
-async def test_whoever_waited_for_room_is_not_let_into_a_closed_producer() -> None:
+async def test_whoever_waited_for_room_is_not_let_into_a_closed_producer(
+    cluster: FakeCluster,
+) -> None:
     """Room that is found when it is too late is no room: the message is refused, not forgotten."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        producer = quick_producer(cluster, batch_size=100, buffer_memory=2000)
-        first = await producer.produce("logs", "x" * 1000)
-        waiting = asyncio.ensure_future(producer.produce("logs", "y" * 1000))
-        await first
-        await producer.close()
-        try:
-            assert (await waiting).done()
-        except ProducerClosed:
-            assert cluster.count("logs") == 1
+    producer = quick_producer(cluster, batch_size=100, buffer_memory=2000)
+    first = await producer.produce("logs", "x" * 1000)
+    waiting = asyncio.ensure_future(producer.produce("logs", "y" * 1000))
+    await first
+    await producer.close()
+    try:
+        assert (await waiting).done()
+    except ProducerClosed:
+        assert cluster.count("logs") == 1
 
 
 @pytest.mark.gen_test
@@ -171,15 +161,14 @@ async def test_closing_a_producer_that_was_never_connected() -> None:
 
 
 @pytest.mark.gen_test
-async def test_flush_delivers_without_waiting_for_the_linger() -> None:
+async def test_flush_delivers_without_waiting_for_the_linger(cluster: FakeCluster) -> None:
     """Everything that is buffered goes out now; then nothing is undelivered."""
-    async with FakeCluster(brokers=2) as cluster:
-        cluster.add_topic("logs", 2)
-        async with quick_producer(cluster, batch_size=100, linger_ms=60_000) as producer:
-            messages = await send_all(producer, "logs", range(5))
-            assert await producer.flush() == 0
-            assert all(message.done() for message in messages)
-            assert cluster.count("logs") == 5
+    cluster.add_topic("shop", 2)
+    async with quick_producer(cluster, batch_size=100, linger_ms=60_000) as producer:
+        messages = await send_all(producer, "shop", range(5))
+        assert await producer.flush() == 0
+        assert all(message.done() for message in messages)
+        assert cluster.count("shop") == 5
 
 
 @pytest.mark.gen_test
@@ -190,17 +179,15 @@ async def test_flush_of_nothing() -> None:
 
 
 @pytest.mark.gen_test
-async def test_flush_ends_with_its_timeout() -> None:
+async def test_flush_ends_with_its_timeout(cluster: FakeCluster) -> None:
     """It returns how many messages are undelivered then; they are delivered later."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, batch_size=100) as producer:
-            cluster.brokers[0].stall("Produce")
-            await send_all(producer, "logs", range(3))
-            assert await producer.flush(timeout=0.02) == 3
-            cluster.brokers[0].resume()
-            assert await producer.flush() == 0
-        assert values(cluster, "logs") == [b"0", b"1", b"2"]
+    async with quick_producer(cluster, batch_size=100) as producer:
+        cluster.brokers[0].stall("Produce")
+        await send_all(producer, "logs", range(3))
+        assert await producer.flush(timeout=0.02) == 3
+        cluster.brokers[0].resume()
+        assert await producer.flush() == 0
+    assert values(cluster, "logs") == [b"0", b"1", b"2"]
 
 
 async def flush_while_more_comes(cluster: FakeCluster, producer: Producer) -> tuple[int, bool]:
@@ -244,25 +231,21 @@ async def test_flush_does_not_count_what_came_after_it() -> None:
 
 
 @pytest.mark.gen_test
-async def test_flush_counts_failures_as_ended() -> None:
+async def test_flush_counts_failures_as_ended(cluster: FakeCluster) -> None:
     """Messages that can't be delivered do not keep flush waiting."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        cluster.produce_error(ErrorCode.policy_violation)
-        async with quick_producer(cluster, batch_size=100) as producer:
-            messages = await send_all(producer, "logs", range(2))
-            assert await producer.flush() == 0
-            assert all(message.exception() for message in messages)
+    cluster.produce_error(ErrorCode.policy_violation)
+    async with quick_producer(cluster, batch_size=100) as producer:
+        messages = await send_all(producer, "logs", range(2))
+        assert await producer.flush() == 0
+        assert all(message.exception() for message in messages)
 
 
 @pytest.mark.gen_test
-async def test_two_flushes_at_once() -> None:
+async def test_two_flushes_at_once(cluster: FakeCluster) -> None:
     """Both end."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, batch_size=100, linger_ms=60_000) as producer:
-            await send_all(producer, "logs", range(2))
-            assert await asyncio.gather(producer.flush(), producer.flush()) == [0, 0]
+    async with quick_producer(cluster, batch_size=100, linger_ms=60_000) as producer:
+        await send_all(producer, "logs", range(2))
+        assert await asyncio.gather(producer.flush(), producer.flush()) == [0, 0]
 
 
 @pytest.mark.gen_test
@@ -287,19 +270,17 @@ async def test_close_fails_what_is_not_delivered_in_time(caplog: pytest.LogCaptu
 
 
 @pytest.mark.gen_test
-async def test_close_ends_a_flush_that_waits() -> None:
+async def test_close_ends_a_flush_that_waits(cluster: FakeCluster) -> None:
     """No call waits for a closed producer."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        producer = quick_producer(cluster, batch_size=100)
-        await producer.connect()
-        cluster.brokers[0].stall("Produce")
-        await producer.produce("logs", 1)
-        flushing = asyncio.ensure_future(producer.flush())
-        await cluster.received("Produce")
-        await producer.close(timeout=0)
-        await flushing
-        assert flushing.done()
+    producer = quick_producer(cluster, batch_size=100)
+    await producer.connect()
+    cluster.brokers[0].stall("Produce")
+    await producer.produce("logs", 1)
+    flushing = asyncio.ensure_future(producer.flush())
+    await cluster.received("Produce")
+    await producer.close(timeout=0)
+    await flushing
+    assert flushing.done()
 
 
 @pytest.mark.gen_test

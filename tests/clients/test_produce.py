@@ -33,8 +33,7 @@ MIDNIGHT = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 @pytest.mark.gen_test
 async def test_the_future_tells_where_the_message_is() -> None:
     """Topic, partition, offset and timestamp are those of the stored record."""
-    async with FakeCluster(brokers=2) as cluster:
-        cluster.add_topic("logs", 3)
+    async with FakeCluster(brokers=2, logs=3) as cluster:
         async with quick_producer(cluster, batch_size=6, partitioner="round_robin") as producer:
             messages = [await producer.produce("logs", n, timestamp=NOON + n) for n in range(6)]
             told = [await message for message in messages]
@@ -45,41 +44,36 @@ async def test_the_future_tells_where_the_message_is() -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_timestamp_is_now_when_left_out() -> None:
+async def test_the_timestamp_is_now_when_left_out(cluster: FakeCluster) -> None:
     """Messages bear the time at which they were produced."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster) as producer:
-            before = time.time_ns() // 1_000_000
-            metadata = await (await producer.produce("logs", 1))
-            assert before <= metadata.timestamp <= time.time_ns() // 1_000_000
-            assert producer.stats().latency.count == 1
+    async with quick_producer(cluster) as producer:
+        before = time.time_ns() // 1_000_000
+        metadata = await (await producer.produce("logs", 1))
+        assert before <= metadata.timestamp <= time.time_ns() // 1_000_000
+        assert producer.stats().latency.count == 1
 
 
 @pytest.mark.gen_test
-async def test_the_brokers_own_timestamp_is_told() -> None:
+async def test_the_brokers_own_timestamp_is_told(cluster: FakeCluster) -> None:
     """With LogAppendTime the broker's time counts, not the message's."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
 
-        def stamped(_request: Any, default: Any) -> Any:
-            answer = default()
-            (topic,) = answer["responses"]
-            (part,) = topic["partition_responses"]
-            part["log_append_time_ms"] = int(MIDNIGHT.timestamp() * 1000)
-            return answer
+    def stamped(_request: Any, default: Any) -> Any:
+        answer = default()
+        (topic,) = answer["responses"]
+        (part,) = topic["partition_responses"]
+        part["log_append_time_ms"] = int(MIDNIGHT.timestamp() * 1000)
+        return answer
 
-        cluster.on("Produce", stamped)
-        async with quick_producer(cluster) as producer:
-            told = (await (await producer.produce("logs", 1))).timestamp
-            assert told == MIDNIGHT.timestamp() * 1000
+    cluster.on("Produce", stamped)
+    async with quick_producer(cluster) as producer:
+        told = (await (await producer.produce("logs", 1))).timestamp
+        assert told == MIDNIGHT.timestamp() * 1000
 
 
 @pytest.mark.gen_test
 async def test_a_message_is_stored_as_bytes() -> None:
     """Key, value and headers are encoded; None is a tombstone, which no serializer gets."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
+    async with FakeCluster(brokers=1, logs=1) as cluster:
         options: dict[str, Any] = {"key_maker": len, "serializer": "<{}>".format}
         async with quick_producer(cluster, **options) as producer:
             await producer.produce("logs", "é", headers={"trace": "é", "none": None})
@@ -107,33 +101,29 @@ async def test_a_message_is_stored_as_bytes() -> None:
 )
 @pytest.mark.gen_test
 async def test_a_message_that_can_not_be_stored_harms_no_other(
-    wrong: dict[str, Any], error: type[Exception], text: str
+    cluster: FakeCluster, wrong: dict[str, Any], error: type[Exception], text: str
 ) -> None:
     """Its error is raised to its caller, and the batch goes out without it."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        options: dict[str, Any] = {
-            "key_maker": lambda message: message.get("key"),
-            "serializer": lambda message: message.get("value", ""),
-        }
-        async with quick_producer(cluster, batch_size=100, **options) as producer:
-            good = await producer.produce("logs", {})
-            with pytest.raises(error, match=text):
-                await producer.produce(**{"topic": "logs", "message": {}, **wrong})
-            assert (await good).offset == 0
-        assert cluster.count("logs") == 1
+    options: dict[str, Any] = {
+        "key_maker": lambda message: message.get("key"),
+        "serializer": lambda message: message.get("value", ""),
+    }
+    async with quick_producer(cluster, batch_size=100, **options) as producer:
+        good = await producer.produce("logs", {})
+        with pytest.raises(error, match=text):
+            await producer.produce(**{"topic": "logs", "message": {}, **wrong})
+        assert (await good).offset == 0
+    assert cluster.count("logs") == 1
 
 
 @pytest.mark.gen_test
-async def test_a_message_larger_than_a_request() -> None:
+async def test_a_message_larger_than_a_request(cluster: FakeCluster) -> None:
     """It is refused at once, with what to do about it."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, max_request_size=2048) as producer:
-            with pytest.raises(RecordTooLarge, match=r"max_request_size \(2048\): send less, or"):
-                await producer.produce("logs", "x" * 2048)
-            await producer.produce("logs", "x" * 1024)
-        assert cluster.count("logs") == 1
+    async with quick_producer(cluster, max_request_size=2048) as producer:
+        with pytest.raises(RecordTooLarge, match=r"max_request_size \(2048\): send less, or"):
+            await producer.produce("logs", "x" * 2048)
+        await producer.produce("logs", "x" * 1024)
+    assert cluster.count("logs") == 1
 
 
 @pytest.mark.gen_test
@@ -147,68 +137,61 @@ async def test_messages_for_a_new_topic_keep_their_order() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_cancelled_future_harms_no_other() -> None:
+async def test_a_cancelled_future_harms_no_other(cluster: FakeCluster) -> None:
     """A caller that stops waiting for one message does not cancel the batch."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, batch_size=100) as producer:
-            messages = await send_all(producer, "logs", range(3))
-            messages[1].cancel()
-            assert await producer.flush() == 0
-            assert [(await messages[n]).offset for n in (0, 2)] == [0, 2]
-        assert cluster.count("logs") == 3
+    async with quick_producer(cluster, batch_size=100) as producer:
+        messages = await send_all(producer, "logs", range(3))
+        messages[1].cancel()
+        assert await producer.flush() == 0
+        assert [(await messages[n]).offset for n in (0, 2)] == [0, 2]
+    assert cluster.count("logs") == 3
 
 
 @pytest.mark.gen_test
-async def test_a_cancelled_produce_harms_no_other() -> None:
+async def test_a_cancelled_produce_harms_no_other(cluster: FakeCluster) -> None:
     """If the caller gives up the message that filled the batch, the batch continues."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, batch_size=2) as producer:
-            cluster.brokers[0].stall("Produce")
-            first = await producer.produce("logs", 1)
-            filling = asyncio.ensure_future(producer.produce("logs", 2))
-            await cluster.received("Produce")
-            filling.cancel()
-            cluster.brokers[0].resume()
-            assert (await first).offset == 0
-            assert await producer.flush() == 0
-        assert values(cluster, "logs") == [b"1", b"2"]
+    async with quick_producer(cluster, batch_size=2) as producer:
+        cluster.brokers[0].stall("Produce")
+        first = await producer.produce("logs", 1)
+        filling = asyncio.ensure_future(producer.produce("logs", 2))
+        await cluster.received("Produce")
+        filling.cancel()
+        cluster.brokers[0].resume()
+        assert (await first).offset == 0
+        assert await producer.flush() == 0
+    assert values(cluster, "logs") == [b"1", b"2"]
 
 
 @pytest.mark.gen_test
-async def test_a_failure_that_nobody_waits_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_that_nobody_waits_for_is_logged(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
     """A message is never lost silently."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        cluster.produce_error(ErrorCode.policy_violation)
-        async with quick_producer(cluster, batch_size=100) as producer:
-            await send_all(producer, "logs", range(3))
-            await producer.flush()
-        (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
-        assert record.name.startswith("kiel_logging")
-        assert record.getMessage().startswith("3 messages for logs[0] were not delivered: ")
-        assert "POLICY_VIOLATION" in record.getMessage()
+    cluster.produce_error(ErrorCode.policy_violation)
+    async with quick_producer(cluster, batch_size=100) as producer:
+        await send_all(producer, "logs", range(3))
+        await producer.flush()
+    (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert record.name.startswith("kiel_logging")
+    assert record.getMessage().startswith("3 messages for logs[0] were not delivered: ")
+    assert "POLICY_VIOLATION" in record.getMessage()
 
 
 @pytest.mark.gen_test
-async def test_every_message_of_a_failed_batch_fails() -> None:
+async def test_every_message_of_a_failed_batch_fails(cluster: FakeCluster) -> None:
     """Each future gets the broker's answer."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        cluster.produce_error(ErrorCode.policy_violation)
-        async with quick_producer(cluster, batch_size=3) as producer:
-            messages = await send_all(producer, "logs", range(2))
-            with pytest.raises(BrokerRejected):
-                await producer.produce("logs", 2)
-            assert [type(message.exception()) for message in messages] == [BrokerRejected] * 2
+    cluster.produce_error(ErrorCode.policy_violation)
+    async with quick_producer(cluster, batch_size=3) as producer:
+        messages = await send_all(producer, "logs", range(2))
+        with pytest.raises(BrokerRejected):
+            await producer.produce("logs", 2)
+        assert [type(message.exception()) for message in messages] == [BrokerRejected] * 2
 
 
 @pytest.mark.gen_test
 async def test_concurrent_callers() -> None:
     """Many coroutines may produce at once; everything arrives once, in order for each."""
-    async with FakeCluster(brokers=3) as cluster:
-        cluster.add_topic("logs", 3)
+    async with FakeCluster(brokers=3, logs=3) as cluster:
         options = {
             "batch_size": 7,
             "required_acks": -1,
@@ -232,38 +215,34 @@ async def test_concurrent_callers() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_full_buffer_is_waited_for() -> None:
+async def test_a_full_buffer_is_waited_for(cluster: FakeCluster) -> None:
     """produce() takes no more than buffer_memory, and resumes when there is room."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, batch_size=100, buffer_memory=5000) as producer:
-            cluster.brokers[0].stall("Produce")
-            first = await producer.produce("logs", "x" * 3000)
-            await cluster.received("Produce")
-            waiting = asyncio.ensure_future(producer.produce("logs", "y" * 3000))
-            other = asyncio.ensure_future(producer.produce("logs", "z"))
-            await asyncio.wait([waiting, other], timeout=0.01)
-            assert not waiting.done()
-            assert not other.done()
-            cluster.brokers[0].resume()
-            await first
-            assert (await (await waiting)).offset == 1
-            assert (await (await other)).offset == 2
+    async with quick_producer(cluster, batch_size=100, buffer_memory=5000) as producer:
+        cluster.brokers[0].stall("Produce")
+        first = await producer.produce("logs", "x" * 3000)
+        await cluster.received("Produce")
+        waiting = asyncio.ensure_future(producer.produce("logs", "y" * 3000))
+        other = asyncio.ensure_future(producer.produce("logs", "z"))
+        await asyncio.wait([waiting, other], timeout=0.01)
+        assert not waiting.done()
+        assert not other.done()
+        cluster.brokers[0].resume()
+        await first
+        assert (await (await waiting)).offset == 1
+        assert (await (await other)).offset == 2
 
 
 @pytest.mark.gen_test
-async def test_a_buffer_that_stays_full() -> None:
+async def test_a_buffer_that_stays_full(cluster: FakeCluster) -> None:
     """After max_block_ms the caller gets an error, and the message is not sent."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        options = {"batch_size": 100, "buffer_memory": 5000, "max_block_ms": 10}
-        async with quick_producer(cluster, **options) as producer:
-            cluster.brokers[0].stall("Produce")
-            await producer.produce("logs", "x" * 3000)
-            with pytest.raises(BufferFull, match="buffer_memory=5000 was used up"):
-                await producer.produce("logs", "y" * 3000)
-            cluster.brokers[0].resume()
-        assert cluster.count("logs") == 1
+    options = {"batch_size": 100, "buffer_memory": 5000, "max_block_ms": 10}
+    async with quick_producer(cluster, **options) as producer:
+        cluster.brokers[0].stall("Produce")
+        await producer.produce("logs", "x" * 3000)
+        with pytest.raises(BufferFull, match="buffer_memory=5000 was used up"):
+            await producer.produce("logs", "y" * 3000)
+        cluster.brokers[0].resume()
+    assert cluster.count("logs") == 1
 
 
 @pytest.mark.gen_test
@@ -278,16 +257,14 @@ async def test_a_message_that_no_buffer_holds() -> None:
 
 
 @pytest.mark.gen_test
-async def test_closing_turns_away_who_waits_for_room() -> None:
+async def test_closing_turns_away_who_waits_for_room(cluster: FakeCluster) -> None:
     """No call waits for a producer that is closed."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        producer = quick_producer(cluster, batch_size=100, buffer_memory=5000)
-        async with producer:
-            cluster.brokers[0].stall("Produce")
-            await producer.produce("logs", "x" * 3000)
-            waiting = asyncio.ensure_future(producer.produce("logs", "y" * 3000))
-            await cluster.received("Produce")
-            await producer.close(timeout=0)
-            with pytest.raises(ProducerClosed):
-                await waiting
+    producer = quick_producer(cluster, batch_size=100, buffer_memory=5000)
+    async with producer:
+        cluster.brokers[0].stall("Produce")
+        await producer.produce("logs", "x" * 3000)
+        waiting = asyncio.ensure_future(producer.produce("logs", "y" * 3000))
+        await cluster.received("Produce")
+        await producer.close(timeout=0)
+        with pytest.raises(ProducerClosed):
+            await waiting

@@ -71,26 +71,22 @@ async def test_no_bootstrap_host_answers() -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_key_maker_takes_the_message() -> None:
+async def test_the_key_maker_takes_the_message(cluster: FakeCluster) -> None:
     """Its value is stored along with the full message."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, key_maker=lambda msg: msg.get("user_id")) as producer:
-            await send_all(producer, "logs", [{"user_id": "ann", "n": 1}, {"n": 2}])
-        stored = [(record.key, json.loads(record.value)) for record in cluster.records("logs")[0]]
-        assert stored == [(b"ann", {"user_id": "ann", "n": 1}), (None, {"n": 2})]
+    async with quick_producer(cluster, key_maker=lambda msg: msg.get("user_id")) as producer:
+        await send_all(producer, "logs", [{"user_id": "ann", "n": 1}, {"n": 2}])
+    stored = [(record.key, json.loads(record.value)) for record in cluster.records("logs")[0]]
+    assert stored == [(b"ann", {"user_id": "ann", "n": 1}), (None, {"n": 2})]
 
 
 @pytest.mark.gen_test
-async def test_an_error_of_the_key_maker_reaches_the_caller() -> None:
+async def test_an_error_of_the_key_maker_reaches_the_caller(cluster: FakeCluster) -> None:
     """produce() fails with the KeyError, and nothing is sent."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, key_maker=lambda msg: msg["user_id"]) as producer:
-            with pytest.raises(KeyError, match="user_id"):
-                await producer.produce("logs", {})
-            await producer.produce("logs", {"user_id": 7})
-        assert [record.key for record in cluster.records("logs")[0]] == [b"7"]
+    async with quick_producer(cluster, key_maker=lambda msg: msg["user_id"]) as producer:
+        with pytest.raises(KeyError, match="user_id"):
+            await producer.produce("logs", {})
+        await producer.produce("logs", {"user_id": 7})
+    assert [record.key for record in cluster.records("logs")[0]] == [b"7"]
 
 
 @pytest.mark.gen_test
@@ -102,8 +98,7 @@ async def test_the_partitioner_takes_key_and_partitions() -> None:
         seen.append((key, list(partitions)))
         return partitions[key % len(partitions)]
 
-    async with FakeCluster(brokers=2) as cluster:
-        cluster.add_topic("logs", 3)
+    async with FakeCluster(brokers=2, logs=3) as cluster:
         options = {"key_maker": lambda msg: msg["n"], "partitioner": partitioner}
         async with quick_producer(cluster, **options) as producer:
             for n in range(4):
@@ -137,8 +132,7 @@ async def test_the_modulo_strategy_spreads_evenly() -> None:
 @pytest.mark.gen_test
 async def test_by_default_a_random_partition_is_chosen() -> None:
     """Over many messages every partition gets some."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 4)
+    async with FakeCluster(brokers=1, logs=4) as cluster:
         async with quick_producer(cluster, batch_size=400) as producer:
             await send_all(producer, "logs", range(400))
         assert all(cluster.records("logs").values())
@@ -149,8 +143,7 @@ async def test_by_default_a_random_partition_is_chosen() -> None:
 @pytest.mark.gen_test
 async def test_a_partition_that_does_not_exist(choice: Any, known: bool) -> None:
     """A wrong answer of the partitioner is reported, and harms no other message."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 2)
+    async with FakeCluster(brokers=1, logs=2) as cluster:
         choices = [0, choice, 0] if known else [choice, 0]
         partitioner = lambda _key, _partitions: choices.pop(0)  # noqa: E731
         async with quick_producer(cluster, partitioner=partitioner) as producer:
@@ -164,16 +157,14 @@ async def test_a_partition_that_does_not_exist(choice: Any, known: bool) -> None
 
 
 @pytest.mark.gen_test
-async def test_an_error_of_the_partitioner_reaches_the_caller() -> None:
+async def test_an_error_of_the_partitioner_reaches_the_caller(cluster: FakeCluster) -> None:
     """For a topic that is known, produce() raises it at once."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        choose = iter([0])
-        partitioner = lambda _key, _partitions: next(choose)  # noqa: E731
-        async with quick_producer(cluster, partitioner=partitioner, batch_size=2) as producer:
-            await (await producer.produce("logs", 1))
-            with pytest.raises((StopIteration, RuntimeError)):
-                await producer.produce("logs", 2)
+    choose = iter([0])
+    partitioner = lambda _key, _partitions: next(choose)  # noqa: E731
+    async with quick_producer(cluster, partitioner=partitioner, batch_size=2) as producer:
+        await (await producer.produce("logs", 1))
+        with pytest.raises((StopIteration, RuntimeError)):
+            await producer.produce("logs", 2)
 
 
 @pytest.mark.gen_test
@@ -215,13 +206,13 @@ async def test_messages_need_not_be_dictionaries() -> None:
     [({"my": "message"}, b'{"my": "message"}'), ([1, None], b"[1, null]"), ("é", b'"\\u00e9"')],
 )
 @pytest.mark.gen_test
-async def test_the_default_serializer_is_json_dumps(message: Any, stored: bytes) -> None:
+async def test_the_default_serializer_is_json_dumps(
+    cluster: FakeCluster, message: Any, stored: bytes
+) -> None:
     """Whatever json.dumps takes is a message."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster) as producer:
-            await producer.produce("logs", message)
-        assert values(cluster, "logs") == [stored]
+    async with quick_producer(cluster) as producer:
+        await producer.produce("logs", message)
+    assert values(cluster, "logs") == [stored]
 
 
 @pytest.mark.parametrize("message", [object(), {1, 2}, float("nan"), b"bytes"])
@@ -239,34 +230,28 @@ async def test_a_message_that_has_no_json_form(message: Any) -> None:
     "compression", [None, constants.GZIP, constants.SNAPPY, constants.LZ4, constants.ZSTD]
 )
 @pytest.mark.gen_test
-async def test_every_compression(compression: str | None) -> None:
+async def test_every_compression(cluster: FakeCluster, compression: str | None) -> None:
     """The batch says its codec, and what comes out is what went in."""
     if compression in (constants.LZ4, constants.ZSTD):
         pytest.importorskip({constants.LZ4: "lz4", constants.ZSTD: "zstandard"}[compression])
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, compression=compression, batch_size=20) as producer:
-            await send_all(producer, "logs", ["the same words " * 9 + str(n) for n in range(20)])
-        (batch,) = cluster.batches("logs")[0]
-        assert batch.codec == (compression or "none")
-        assert [json.loads(r.value)[-2:].strip() for r in batch.records] == [
-            str(n) for n in range(20)
-        ]
+    async with quick_producer(cluster, compression=compression, batch_size=20) as producer:
+        await send_all(producer, "logs", ["the same words " * 9 + str(n) for n in range(20)])
+    (batch,) = cluster.batches("logs")[0]
+    assert batch.codec == (compression or "none")
+    assert [json.loads(r.value)[-2:].strip() for r in batch.records] == [str(n) for n in range(20)]
 
 
 # -- batch size and acks ------------------------------------------------------------------------
 
 
 @pytest.mark.gen_test
-async def test_with_a_batch_size_of_one_each_produce_is_a_delivery() -> None:
+async def test_with_a_batch_size_of_one_each_produce_is_a_delivery(cluster: FakeCluster) -> None:
     """When produce() returns, the message is stored."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster) as producer:
-            for count in range(1, 4):
-                future = await producer.produce("logs", count)
-                assert future.done()
-                assert cluster.count("logs") == count
+    async with quick_producer(cluster) as producer:
+        for count in range(1, 4):
+            future = await producer.produce("logs", count)
+            assert future.done()
+            assert cluster.count("logs") == count
 
 
 @pytest.mark.gen_test
@@ -304,30 +289,28 @@ async def test_the_batch_size_counts_over_all_topics() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_batch_that_does_not_fill_is_sent_after_the_linger() -> None:
+async def test_a_batch_that_does_not_fill_is_sent_after_the_linger(cluster: FakeCluster) -> None:
     """Nothing lies unsent for ever."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, batch_size=1000, linger_ms=5) as producer:
-            messages = await send_all(producer, "logs", range(3))
-            assert not any(message.done() for message in messages)
-            assert [(await message).offset for message in messages] == [0, 1, 2]
+    async with quick_producer(cluster, batch_size=1000, linger_ms=5) as producer:
+        messages = await send_all(producer, "logs", range(3))
+        assert not any(message.done() for message in messages)
+        assert [(await message).offset for message in messages] == [0, 1, 2]
 
 
 @pytest.mark.gen_test
-async def test_the_message_that_fills_a_batch_raises_what_went_wrong_with_another() -> None:
+async def test_the_message_that_fills_a_batch_raises_what_went_wrong_with_another(
+    cluster: FakeCluster,
+) -> None:
     """An error anywhere in the batch is raised where a caller waits for the batch."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        serializer = lambda message: message  # noqa: E731
-        options = {"batch_size": 2, "linger_ms": 10_000, "serializer": serializer}
-        async with quick_producer(cluster, **options) as producer:
-            first = await producer.produce("refused", b"1")
-            cluster.on("Metadata", _refuse_topic("refused"))
-            with pytest.raises(BrokerRejected, match="INVALID_TOPIC_EXCEPTION"):
-                await producer.produce("logs", b"2")
-            assert first.exception() is not None
-        assert values(cluster, "logs") == [b"2"]
+    serializer = lambda message: message  # noqa: E731
+    options = {"batch_size": 2, "linger_ms": 10_000, "serializer": serializer}
+    async with quick_producer(cluster, **options) as producer:
+        first = await producer.produce("refused", b"1")
+        cluster.on("Metadata", _refuse_topic("refused"))
+        with pytest.raises(BrokerRejected, match="INVALID_TOPIC_EXCEPTION"):
+            await producer.produce("logs", b"2")
+        assert first.exception() is not None
+    assert values(cluster, "logs") == [b"2"]
 
 
 def _refuse_topic(name: str) -> Any:
@@ -343,23 +326,21 @@ def _refuse_topic(name: str) -> Any:
 
 @pytest.mark.parametrize("acks", [0, 1, -1])
 @pytest.mark.gen_test
-async def test_required_acks_and_ack_timeout_are_told_to_the_broker(acks: int) -> None:
+async def test_required_acks_and_ack_timeout_are_told_to_the_broker(
+    cluster: FakeCluster, acks: int
+) -> None:
     """They are the broker's to keep."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, required_acks=acks, ack_timeout=777) as producer:
-            await producer.produce("logs", 1)
-            (request,) = await cluster.received("Produce")
-        assert request.payload["acks"] == acks
-        assert request.payload["timeout_ms"] == 777
+    async with quick_producer(cluster, required_acks=acks, ack_timeout=777) as producer:
+        await producer.produce("logs", 1)
+        (request,) = await cluster.received("Produce")
+    assert request.payload["acks"] == acks
+    assert request.payload["timeout_ms"] == 777
 
 
 @pytest.mark.gen_test
-async def test_two_producers_on_one_loop() -> None:
+async def test_two_producers_on_one_loop(cluster: FakeCluster) -> None:
     """Producers share nothing."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("logs", 1)
-        first = clients.Producer(cluster.addresses, **QUICK, partitioner=to_partition(0))
-        async with first, quick_producer(cluster, serializer=str) as second:
-            await asyncio.gather(first.produce("logs", "a"), second.produce("logs", "b"))
-        assert sorted(values(cluster, "logs")) == [b'"a"', b"b"]
+    first = clients.Producer(cluster.addresses, **QUICK, partitioner=to_partition(0))
+    async with first, quick_producer(cluster, serializer=str) as second:
+        await asyncio.gather(first.produce("logs", "a"), second.produce("logs", "b"))
+    assert sorted(values(cluster, "logs")) == [b'"a"', b"b"]

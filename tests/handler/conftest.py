@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +19,7 @@ from tests.handler.shipped import QUICK, MakeHandler
 @pytest.fixture
 def cluster() -> Iterator[FakeKafka]:
     """One broker on a thread, with a topic `logs` of one partition."""
-    with FakeKafka(brokers=1) as threaded:
-        threaded.add_topic("logs", 1)
+    with FakeKafka(topics={"logs": 1}) as threaded:
         yield threaded
 
 
@@ -38,3 +39,34 @@ def make_handler(cluster: FakeKafka) -> Iterator[MakeHandler]:
             return handlers.enter_context(closing(handler))
 
         yield make
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    """A directory that is yet to be made."""
+    return tmp_path / "spool"
+
+
+@pytest.fixture(params=["overflow", "always"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """Each way to use a spool."""
+    return str(request.param)
+
+
+@pytest.fixture(params=[False, True], ids=["numbers", "chain"])
+def chain(request: pytest.FixtureRequest) -> bool:
+    """Whether records are chained, or numbered alone."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def spooling(make_handler: MakeHandler, spool: Path, mode: str) -> MakeHandler:
+    """Makes handlers for the cluster that have one spool, in each mode."""
+    return partial(make_handler, spool_dir=spool, spool=mode)
+
+
+@pytest.fixture(params=[None, "overflow", "always"], ids=["memory", "overflow", "always"])
+def spooled(request: pytest.FixtureRequest, spool: Path) -> dict[str, Any]:
+    """Options of a handler without a spool, and of one in each mode."""
+    mode: str | None = request.param
+    return {} if mode is None else {"spool_dir": str(spool), "spool": mode}

@@ -201,10 +201,7 @@ SILENCERS = [
 
 @pytest.mark.parametrize("silence", SILENCERS, ids=lambda silence: silence.__name__)
 def test_nobody_silences_it(
-    make: MakeAudit,
-    cluster: FakeKafka,
-    silence: Callable[[logging.Logger], None],
-    name: str,
+    make: MakeAudit, cluster: FakeKafka, silence: Callable[[logging.Logger], None], name: str
 ) -> None:
     """Whatever is done to its logger, to all loggers, or to itself."""
     before = logging.getLogger(name)

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from kiel_logging import DeliveryStats, KafkaHandler
+from kiel_logging.testing import FakeKafka
 from kiel_logging.testing.batches import StoredBatch, decode_batch
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.handler.shipped import HELD_BACK, QUICK, logger_to, start_broker, stop_broker
-from tests.support.fake_cluster import ErrorCode
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import until
 
 
-def sent_batches(cluster: ThreadedFakeCluster) -> list[StoredBatch]:
+def sent_batches(cluster: FakeKafka) -> list[StoredBatch]:
     """All batches of all requests, those that were not stored included."""
     requests = cluster.received("Produce", 0)
     topics = [topic for one in requests for topic in one.payload["topic_data"]]
@@ -44,7 +44,7 @@ def check_sums(stats: DeliveryStats, batches: list[StoredBatch], delivered: int)
         assert last == sum(histogram.counts) == histogram.count
 
 
-def test_a_run_with_everything_that_goes_wrong(cluster: ThreadedFakeCluster) -> None:
+def test_a_run_with_everything_that_goes_wrong(cluster: FakeKafka) -> None:
     """Rejections, lost answers, a broker that is away and one that throttles are all counted."""
     options: dict[str, Any] = {**QUICK, **HELD_BACK, "compression": "gzip"}
     handler = KafkaHandler(cluster.addresses, "logs", **options)
@@ -88,7 +88,7 @@ def test_a_run_with_everything_that_goes_wrong(cluster: ThreadedFakeCluster) -> 
     assert delivery.batch_bytes.sum <= delivery.bytes_sent
 
 
-def test_latency_is_from_the_logging_call(cluster: ThreadedFakeCluster) -> None:
+def test_latency_is_from_the_logging_call(cluster: FakeKafka) -> None:
     """A record that was made long ago counts as late by so much; one from the future as 0."""
     handler = KafkaHandler(cluster.addresses, "logs", **QUICK)
     logger = logger_to(handler)
@@ -103,7 +103,7 @@ def test_latency_is_from_the_logging_call(cluster: ThreadedFakeCluster) -> None:
     assert dict(latency.cumulative())[300.0] == 1
 
 
-def test_records_on_disk(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
+def test_records_on_disk(cluster: FakeKafka, tmp_path: Path) -> None:
     """Their bytes are counted until the brokers have them; those of a handler before count too."""
     stop_broker(cluster)
     options: dict[str, Any] = {**QUICK, "spool_dir": tmp_path, "spool": "always"}

@@ -5,22 +5,12 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import STRICT, run_by_hand
 from tests.handler.shipped import QUICK, Collecting, fail, logger_to, messages
-
-MODES = pytest.mark.parametrize("mode", [None, "overflow", "always"])
-
-
-def spooled(mode: str | None, tmp_path: Path) -> dict[str, Any]:
-    """The options of a mode; None is a handler without a spool."""
-    return {} if mode is None else {"spool_dir": str(tmp_path / "spool"), "spool": mode}
 
 
 def loop_threads() -> set[threading.Thread]:
@@ -28,8 +18,7 @@ def loop_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name == "kiel_logging"}
 
 
-@MODES
-def test_a_handler_that_is_dropped(cluster: FakeKafka, tmp_path: Path, mode: str | None) -> None:
+def test_a_handler_that_is_dropped(cluster: FakeKafka, spooled: dict[str, Any]) -> None:
     """Its records are delivered, its thread ends, and it is freed, whatever options it had."""
     before = loop_threads()
     handler = KafkaHandler(
@@ -38,7 +27,7 @@ def test_a_handler_that_is_dropped(cluster: FakeKafka, tmp_path: Path, mode: str
         chain=True,
         fallback=Collecting(),
         on_error=fail,
-        **{**QUICK, "linger_ms": 60_000, **spooled(mode, tmp_path)},
+        **{**QUICK, "linger_ms": 60_000, **spooled},
     )
     logger_to(handler).info("x")
     (thread,) = loop_threads() - before

@@ -157,32 +157,42 @@ def test_what_the_fallback_did_not_want_is_not_counted(make_handler: MakeHandler
     assert handler.stats().fallback == 0
 
 
-def test_another_kafka_handler(make_handler: MakeHandler) -> None:
+@pytest.fixture
+def other() -> Iterator[FakeKafka]:
+    """Another cluster, with a topic `rescued`."""
+    with FakeKafka(topics={"rescued": 1}) as other:
+        yield other
+
+
+@pytest.fixture
+def second(other: FakeKafka) -> Iterator[KafkaHandler]:
+    """A handler that sends to the other cluster."""
+    with closing(KafkaHandler(other.addresses, "rescued", **QUICK)) as second:
+        yield second
+
+
+def test_another_kafka_handler(
+    make_handler: MakeHandler, other: FakeKafka, second: KafkaHandler
+) -> None:
     """The records of a cluster that is away go to another one."""
-    with FakeKafka(brokers=1) as other:
-        other.add_topic("rescued", 1)
-        with closing(KafkaHandler(other.addresses, "rescued", **QUICK)) as second:
-            first = make_handler(fallback=second, serializer=fail)
-            logger_to(first).info("x")
-            assert second.flush() == 0
-            assert messages(other, "rescued") == ["x"]
-            assert first.stats().fallback == 1
+    first = make_handler(fallback=second, serializer=fail)
+    logger_to(first).info("x")
+    assert second.flush() == 0
+    assert messages(other, "rescued") == ["x"]
+    assert first.stats().fallback == 1
 
 
 def test_another_kafka_handler_from_the_loop_thread(
-    cluster: FakeKafka, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler, other: FakeKafka, second: KafkaHandler
 ) -> None:
     """One ships what the other gives up on its loop thread: that is no recursion."""
     stop_broker(cluster)
-    with FakeKafka(brokers=1) as other:
-        other.add_topic("rescued", 1)
-        with closing(KafkaHandler(other.addresses, "rescued", **QUICK)) as second:
-            first = make_handler(fallback=second, close_timeout_ms=20)
-            logger_to(first).info("x")
-            first.close()
-            assert second.flush() == 0
-            assert messages(other, "rescued") == ["x"]
-            assert second.stats().diverted == 0
+    first = make_handler(fallback=second, close_timeout_ms=20)
+    logger_to(first).info("x")
+    first.close()
+    assert second.flush() == 0
+    assert messages(other, "rescued") == ["x"]
+    assert second.stats().diverted == 0
 
 
 # -- a fallback that does not work ---------------------------------------------------------------
@@ -299,20 +309,6 @@ def test_a_name_that_nobody_has(
     logger.info("2")
     assert fallback.messages == ["2"]
     assert handler.stats().fallback == 1
-
-
-def test_the_attribute(make_handler: MakeHandler) -> None:
-    """Where the records go can be asked for."""
-    fallback = Collecting()
-    by_object = make_handler(fallback=fallback)._fallback
-    by_name = make_handler(fallback="later")._fallback
-    assert by_object is not None
-    assert by_name is not None
-    assert by_object.handler is fallback
-    assert by_name.handler is None
-    fallback.name = "later"
-    assert by_name.handler is fallback
-    assert make_handler()._fallback is None
 
 
 def configure(handlers: dict[str, Any], **options: Any) -> logging.Handler:

@@ -26,20 +26,11 @@ from tests.handler.shipped import (
 from tests.support.stamps import audited, events, harm, marks
 
 
-def spooled(mode: str | None, tmp_path: Path) -> dict[str, Any]:
-    """The options of a mode; None is a handler without a spool."""
-    return {} if mode is None else {"spool_dir": str(tmp_path / "spool"), "spool": mode}
-
-
-MODES = pytest.mark.parametrize("mode", [None, "overflow", "always"])
-
-
-@MODES
 def test_a_record_after_close(
-    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, mode: str | None
+    cluster: FakeKafka, make_handler: MakeHandler, spooled: dict[str, Any]
 ) -> None:
     """It is delivered, as often as the handler is closed, and the ledger continues."""
-    handler = make_handler(**spooled(mode, tmp_path))
+    handler = make_handler(**spooled)
     logger = logger_to(handler)
     for number in range(3):
         logger.info("%d", number)
@@ -53,12 +44,11 @@ def test_a_record_after_close(
     assert messages(cluster) == ["0", "1", "2", "3"]
 
 
-@MODES
 def test_each_time_is_an_instance_of_its_own(
-    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, mode: str | None
+    cluster: FakeKafka, make_handler: MakeHandler, spooled: dict[str, Any]
 ) -> None:
     """Chains end with close(); the next one begins with number 1, and both are complete."""
-    handler = make_handler(chain=True, **spooled(mode, tmp_path))
+    handler = make_handler(chain=True, **spooled)
     for number in range(2):
         for _ in range(5):
             logger_to(handler).info("%d", number)
@@ -68,13 +58,10 @@ def test_each_time_is_an_instance_of_its_own(
     assert [name for name, _ in events(cluster.records("logs"))] == ["start", "end"] * 2
 
 
-@pytest.mark.parametrize("mode", ["overflow", "always"])
-def test_what_close_left_on_disk(
-    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, mode: str
-) -> None:
+def test_what_close_left_on_disk(cluster: FakeKafka, spooling: MakeHandler) -> None:
     """The handler that is opened again sends it, in front, and counts it as delivered."""
     stop_broker(cluster)
-    handler = make_handler(**{**spooled(mode, tmp_path), "close_timeout_ms": 20})
+    handler = spooling(close_timeout_ms=20)
     logger = logger_to(handler)
     for number in range(5):
         logger.info("%d", number)
@@ -93,7 +80,7 @@ def test_another_handler_may_send_what_close_left(
 ) -> None:
     """Then it is counted once, by that one; the ledger of each still adds up."""
     stop_broker(cluster)
-    options = {**spooled("always", tmp_path), "close_timeout_ms": 20}
+    options = {"spool_dir": tmp_path, "spool": "always", "close_timeout_ms": 20}
     first, second = make_handler(**options), make_handler(**options)
     logger_to(first).info("x")
     first.close()
@@ -131,13 +118,12 @@ def test_a_block_with_a_close_in_it(cluster: FakeKafka, make_handler: MakeHandle
     assert [(one.message, one.offset) for one in receipts] == [("before", 0), ("after", 1)]
 
 
-@MODES
 def test_threads_that_log_while_it_is_closed(
-    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, mode: str | None
+    cluster: FakeKafka, make_handler: MakeHandler, spooled: dict[str, Any]
 ) -> None:
     """Whatever a call was about to do when another thread closed the handler: no record is lost,
     none is counted twice."""
-    handler = make_handler(**spooled(mode, tmp_path))
+    handler = make_handler(**spooled)
     logger = logger_to(handler)
 
     def log(thread: int) -> None:

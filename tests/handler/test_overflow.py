@@ -106,10 +106,7 @@ def test_what_is_delivered_makes_room(cluster: FakeKafka, make_handler: MakeHand
     [("drop_oldest", ["0", "1", "9", "10", "11", "12", "13", "14"]), ("drop_lowest", None)],
 )
 def test_what_is_with_the_producer_is_not_shed(
-    cluster: FakeKafka,
-    make_handler: MakeHandler,
-    overflow: str,
-    arrive: list[str] | None,
+    cluster: FakeKafka, make_handler: MakeHandler, overflow: str, arrive: list[str] | None
 ) -> None:
     """A quarter of the buffer is on its way, DEBUG or not; the policy chooses among the rest."""
     stop_broker(cluster)

@@ -58,10 +58,7 @@ def counts(cluster: FakeKafka, topic: str = "logs", **how: Any) -> dict[str, int
 
 @every_kind
 def test_what_is_shipped_is_complete(
-    cluster: FakeKafka,
-    make_handler: MakeHandler,
-    options: dict[str, Any],
-    secret: bytes | None,
+    cluster: FakeKafka, make_handler: MakeHandler, options: dict[str, Any], secret: bytes | None
 ) -> None:
     """From many threads, over partitions and batches, with a leader that gives way."""
     cluster.add_topic("shop", 3)
@@ -309,10 +306,7 @@ def test_a_last_finish_ends_a_stream(cluster: FakeKafka, make_handler: MakeHandl
 
 @every_kind
 def test_drops_are_declared(
-    cluster: FakeKafka,
-    make_handler: MakeHandler,
-    options: dict[str, Any],
-    secret: bytes | None,
+    cluster: FakeKafka, make_handler: MakeHandler, options: dict[str, Any], secret: bytes | None
 ) -> None:
     """Records without room never had a number; a drops record counts them."""
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))

@@ -138,10 +138,7 @@ def test_a_partitioner_that_logs(
 
 @pytest.mark.parametrize("where", ["calling thread", "loop thread"])
 def test_an_on_error_that_logs(
-    cluster: FakeKafka,
-    make_handler: MakeHandler,
-    capsys: pytest.CaptureFixture[str],
-    where: str,
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
     """Its report of a record that failed would fail in turn."""
     refuse_everything(cluster)

@@ -64,17 +64,8 @@ def short_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "RENEW_LEAST", 0.0)
 
 
-@pytest.fixture(scope="session")
-def small_heap() -> Iterator[None]:
-    """Leaves what was imported out of garbage collections: they take a tenth of the time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture(autouse=True)
-def quiet_loop(io_loop: IOLoop, small_heap: None) -> Iterator[None]:
+def quiet_loop(io_loop: IOLoop) -> Iterator[None]:
     """Fails a test that leaves a task behind, or an exception that is never looked at."""
     complaints: list[dict[str, Any]] = []
     loop: asyncio.AbstractEventLoop = io_loop.asyncio_loop

@@ -76,8 +76,7 @@ async def test_a_rejected_topic_waits_and_others_continue() -> None:
 
 async def test_one_batch_is_tried_after_a_wait() -> None:
     """Of one partition of many; when it is rejected the topic waits again."""
-    async with FakeCluster(brokers=3) as cluster:
-        cluster.add_topic("bad", 6)
+    async with FakeCluster(brokers=3, bad=6) as cluster:
         forbid(cluster)
         async with engine_for(cluster, partitioner="round_robin") as (engine, owner):
             append(engine, "bad", *range(12))
@@ -95,8 +94,7 @@ async def test_one_batch_is_tried_after_a_wait() -> None:
 
 async def test_nothing_is_asked_or_looked_at_during_a_wait() -> None:
     """No request is sent, and the engine has no turn."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.add_topic("bad", 2)
+    async with FakeCluster(brokers=1, bad=2) as cluster:
         forbid(cluster)
         async with engine_for(cluster, partitioner="round_robin") as (engine, owner):
             append(engine, "bad", 1, 2, 3)

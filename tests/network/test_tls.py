@@ -297,9 +297,7 @@ async def test_verification_that_is_turned_off(
     assert warnings[0].getMessage().startswith(WARNINGS[option])
 
 
-def test_a_context_of_the_users_own_is_used_and_warned_of(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_context_of_the_users_own_is_used_and_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     """It is taken as it is, even where it verifies nothing."""
     context = ssl.create_default_context()
     context.check_hostname = False

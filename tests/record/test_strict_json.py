@@ -168,18 +168,18 @@ def nested(depth: int, wrap: Callable[[Any], Any], value: Any) -> Any:
 @pytest.mark.parametrize(
     "value",
     [
-        list(range(1_000_000)),
-        {str(n): n for n in range(1_000_000)},
-        "x" * 10_000_000,
-        '\0"\\é' * 2_000_000,
-        {"type": "ValueError", "message": "why", "traceback": "line\n" * 2_000_000},
-        nested(50, lambda v: {"a": v}, "x" * 10_000_000),
-        nested(50, lambda v: [v], "x" * 10_000_000),
+        list(range(100_000)),
+        {str(n): n for n in range(100_000)},
+        "x" * 1_000_000,
+        '\0"\\é' * 200_000,
+        {"type": "ValueError", "message": "why", "traceback": "line\n" * 200_000},
+        nested(50, lambda v: {"a": v}, "x" * 1_000_000),
+        nested(50, lambda v: [v], "x" * 1_000_000),
     ],
     ids=["ints", "keys", "text", "escapes", "traceback", "deep dict", "deep list"],
 )
-@pytest.mark.parametrize("budget", [1_000, 1_000_000])
-def test_ten_megabytes_are_cut(value: Any, budget: int) -> None:
+@pytest.mark.parametrize("budget", [1_000, 100_000])
+def test_a_megabyte_is_cut(value: Any, budget: int) -> None:
     """To nearly what is allowed, with our own fields whole."""
     kept, names = cut({**OURS, "v": value}, budget)
     assert kept.items() >= OURS.items()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kiel_logging.verify.window import Part, Retention, Window
+from tests.support.examples import examples
 from tests.support.stamper import Stamped, Stamper
 from tests.verify.topic import Partitions, audited, found
 
@@ -38,7 +39,7 @@ def an_order(partitions: Partitions, draw: Any) -> list[int]:
     return order
 
 
-@settings(max_examples=60, deadline=None)
+@examples(300)
 @given(st.data(), SECRETS)
 def test_whole_streams_are_clean(data: st.DataObject, secret: bytes | None) -> None:
     """However they are dealt out, and however partitions interleave."""
@@ -64,7 +65,7 @@ def windows(draw: st.DrawFn, count: int, *, running: bool) -> Window:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@examples(300)
 @given(st.data())
 def test_what_retention_deletes_is_no_failure(data: st.DataObject) -> None:
     """Of each partition any number of its oldest records, as long as they are old enough."""
@@ -88,7 +89,7 @@ def sequence(record: Stamped) -> int:
     return int(dict(record.headers)["kiel-sequence"] or 0)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(300)
 @given(st.integers(4, 80), st.integers(1, 3), st.data())
 def test_what_is_removed_behind_every_front_is_found(
     count: int, partitions: int, data: st.DataObject
@@ -149,7 +150,7 @@ def tamper(draw: Any, partitions: Partitions) -> None:
         records[at] = records[at]._replace(headers=renumbered)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(300)
 @given(st.data(), st.integers(0, 12), st.booleans())
 def test_no_interleaving_changes_the_verdict(
     data: st.DataObject, harms: int, running: bool
@@ -170,7 +171,7 @@ def numbered(number: int, variant: int) -> Stamped:
     return Stamped(None, b"%d" % variant, marks)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.lists(
         st.lists(st.builds(numbered, st.integers(1, 6), st.integers(0, 2)), max_size=8),
@@ -194,7 +195,7 @@ def test_no_interleaving_of_copies_changes_the_verdict(
     assert counts["conflict"] == len(set(copies)) - len(numbers)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(300)
 @given(st.data())
 def test_a_secret_leaves_nothing_to_do_unseen(data: st.DataObject) -> None:
     """Any one harm shows, except to records that have no chain."""
@@ -223,7 +224,7 @@ def _is_of(record: Stamped, instance: str) -> bool:
 
 
 @pytest.mark.parametrize("chain", [True, False])
-@settings(max_examples=50, deadline=None)
+@examples(300)
 @given(st.integers(2, 200), st.data())
 def test_each_number_that_is_taken_out_is_counted(
     chain: bool, count: int, data: st.DataObject

@@ -109,8 +109,8 @@ def test_a_record_on_its_way_has_a_grace(cluster: Cluster, topic: str) -> None:
     one, other = shipped(20, partitions=2, stamper=Stamper(topic=topic))
     produce(cluster.brokers, topic, one[:1], 0)
     produce(cluster.brokers, topic, other[:5], 1)
-    assert verify(cluster, topic, "--running", "--grace", "0.6") == 1
-    late = threading.Timer(1.0, produce, (cluster.brokers, topic, one[1:5], 0))
+    assert verify(cluster, topic, "--running", "--grace", "0.2") == 1
+    late = threading.Timer(0.5, produce, (cluster.brokers, topic, one[1:5], 0))
     late.start()
     assert verify(cluster, topic, "--running", "--grace", "60") == 0
     late.join()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kiel_logging.proof.chain import Chain
@@ -16,6 +16,7 @@ from kiel_logging.verify import state
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.pages import SIZE
 from tests.record.fast import needs_c
+from tests.support.examples import examples
 from tests.support.stamper import Stamped, Stamper
 from tests.verify.test_audit_laws import an_order, streams
 from tests.verify.topic import Message, shipped
@@ -75,7 +76,7 @@ def in_order(partitions: list[list[Stamped]], order: list[int]) -> list[Message]
     return messages
 
 
-@settings(max_examples=40, deadline=None)
+@examples(100)
 @given(st.data(), st.none() | st.just(KEY))
 def test_any_streams(tmp_path_factory: Any, data: st.DataObject, secret: bytes | None) -> None:
     """Whole, with repeats, records in another order, and records that were changed."""

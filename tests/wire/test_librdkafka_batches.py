@@ -49,7 +49,7 @@ def encoded_like(theirs: StoredBatch) -> bytes:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[FakeKafka]:
     """One broker that keeps what it is sent."""
-    with FakeKafka(brokers=1) as threaded:
+    with FakeKafka() as threaded:
         yield threaded
 
 

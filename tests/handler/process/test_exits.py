@@ -135,9 +135,7 @@ def test_brokers_that_do_not_answer(
     assert "Warning" not in child.stderr
 
 
-def test_brokers_that_do_not_answer_leave_no_complaints_of_asyncio(
-    cluster: FakeKafka,
-) -> None:
+def test_brokers_that_do_not_answer_leave_no_complaints_of_asyncio(cluster: FakeKafka) -> None:
     """Giving up is reported once, not once more for each task that was given up."""
     cluster.on_broker(0, lambda broker: broker.accept_and_ignore())
     child = run(THREE_CALLS, brokers=cluster.addresses, close_timeout_ms=200)
@@ -183,7 +181,7 @@ def test_ctrl_c_while_the_end_waits_for_brokers(
 ) -> None:
     """After a second it is reported that the program waits, and how to give the records up; that
     breaks off nothing that other handlers do at the end."""
-    with FakeKafka(brokers=1) as absent:
+    with FakeKafka() as absent:
         absent.on_broker(0, lambda broker: broker.accept_and_ignore())
         plain = tmp_path / "plain.log"
         code = f"""

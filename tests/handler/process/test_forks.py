@@ -328,9 +328,7 @@ log.info("fork")
     assert sorted(messages(cluster)) == ["child", "fork", "parent"]
 
 
-def test_nobody_else_has_loggings_lock_while_loops_are_held_still(
-    cluster: FakeKafka,
-) -> None:
+def test_nobody_else_has_loggings_lock_while_loops_are_held_still(cluster: FakeKafka) -> None:
     """Its holder may be waiting for a loop, as dictConfig does, and the fork would wait for it."""
     code = """
 handler = make()

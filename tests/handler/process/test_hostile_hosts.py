@@ -18,18 +18,8 @@ from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import messages, start_broker, stop_broker
 from tests.support.stamps import audited, harm
 
-MODES = pytest.mark.parametrize("mode", [None, "overflow", "always"])
 
-
-def spooled(mode: str | None, tmp_path: Path) -> dict[str, Any]:
-    """The options of a mode; None is a handler without a spool."""
-    return {} if mode is None else {"spool_dir": str(tmp_path / "spool"), "spool": mode}
-
-
-@MODES
-def test_a_program_may_close_all_descriptors(
-    cluster: FakeKafka, tmp_path: Path, mode: str | None
-) -> None:
+def test_a_program_may_close_all_descriptors(cluster: FakeKafka, spooled: dict[str, Any]) -> None:
     """The next logging call notices, reports it and replaces the thread; no record is lost."""
     code = """
 handler = make(close_timeout_ms=5_000)
@@ -42,7 +32,7 @@ stats = handler.stats()
 say(left=left, emitted=stats.emitted, delivered=stats.delivered, failed=stats.failed,
     measured=stats.delivery.latency.count >= 101)  # those of the old thread too
 """
-    done = run_by_hand(code, brokers=cluster.addresses, **spooled(mode, tmp_path))
+    done = run_by_hand(code, brokers=cluster.addresses, **spooled)
     told = said(done)
     assert (done.returncode, told) == (
         0,
@@ -53,9 +43,8 @@ say(left=left, emitted=stats.emitted, delivered=stats.delivered, failed=stats.fa
     assert harm(audited(cluster.records("logs"))) == {}
 
 
-@pytest.mark.parametrize("mode", ["overflow", "always"])
 def test_descriptors_of_the_program_are_left_alone(
-    cluster: FakeKafka, tmp_path: Path, mode: str
+    cluster: FakeKafka, spool: Path, mode: str, tmp_path: Path
 ) -> None:
     """The number of a closed descriptor may be the program's own file by now."""
     stop_broker(cluster)
@@ -69,14 +58,11 @@ handler.close()
 say(sizes=[os.stat(one.name).st_size for one in own])
 say(open=[os.fstat(one.fileno()).st_size for one in own])
 """
-    done = run_by_hand(code, brokers=cluster.addresses, **spooled(mode, tmp_path))
+    done = run_by_hand(code, brokers=cluster.addresses, spool_dir=str(spool), spool=mode)
     assert (done.returncode, said(done)) == (0, {"sizes": [0] * 60, "open": [0] * 60}), done.stderr
 
 
-@MODES
-def test_a_thread_that_fails_is_replaced(
-    cluster: FakeKafka, tmp_path: Path, mode: str | None
-) -> None:
+def test_a_thread_that_fails_is_replaced(cluster: FakeKafka, spooled: dict[str, Any]) -> None:
     """By the next logging call, which reports it; what it had not finished is sent."""
     code = """
 handler = make(close_timeout_ms=5_000)
@@ -94,7 +80,7 @@ thread.join(20)
 for number in range(100): log.info("%d", number)
 say(left=handler.flush(20.0), alive=loop.is_running())
 """
-    done = run_by_hand(code, brokers=cluster.addresses, **spooled(mode, tmp_path))
+    done = run_by_hand(code, brokers=cluster.addresses, **spooled)
     assert (done.returncode, said(done)) == (0, {"left": 0, "alive": False}), done.stderr
     assert Counter(messages(cluster)) == Counter(["before", *map(str, range(100))])
     assert "a selector that is broken" in done.stderr
@@ -114,10 +100,9 @@ def stop_the_clocks():
 """
 
 
-@MODES
 @pytest.mark.parametrize("when", ["before the first record", "while it ships"])
 def test_clocks_that_a_program_stops(
-    cluster: FakeKafka, tmp_path: Path, mode: str | None, when: str
+    cluster: FakeKafka, spooled: dict[str, Any], when: str
 ) -> None:
     """Its tests do so: records are sent after `linger_ms` all the same, waits end, retries come."""
     cluster.on_broker(0, lambda broker: broker.hang_up_mid_response("Produce", 3))
@@ -129,7 +114,7 @@ stop_the_clocks()
 for number in range(20): log.info("%d", number)
 while handler.stats().delivered < handler.stats().emitted: time.sleep(0.01)
 """
-    done = run_by_hand(code, brokers=cluster.addresses, **spooled(mode, tmp_path))
+    done = run_by_hand(code, brokers=cluster.addresses, **spooled)
     assert (done.returncode, done.stderr) == (0, "")
     found = [text for text in messages(cluster) if text != "first"]
     assert found == [str(number) for number in range(20)]
@@ -153,9 +138,8 @@ def fork_in_c(work, hook=None):
 """
 
 
-@MODES
 @pytest.mark.parametrize("hook", ["None", "ctypes.pythonapi.PyOS_AfterFork_Child"])
-def test_a_fork_in_c(cluster: FakeKafka, tmp_path: Path, mode: str | None, hook: str) -> None:
+def test_a_fork_in_c(cluster: FakeKafka, spooled: dict[str, Any], hook: str) -> None:
     """Without Python's hooks, or the child's half of them: the child delivers its own records."""
     code = f"""
 {FORK_IN_C}
@@ -170,7 +154,7 @@ def work():
 say(statuses=wait(fork_in_c(work, {hook})))
 log.info("later")
 """
-    done = run_by_hand(code, brokers=cluster.addresses, **spooled(mode, tmp_path))
+    done = run_by_hand(code, brokers=cluster.addresses, **spooled)
     told = said(done)
     assert (told["left"], told["emitted"], told["statuses"]) == (0, 21, [0]), done.stderr
     expected = ["parent", "later", *(f"child {number}" for number in range(20))]
@@ -179,10 +163,9 @@ log.info("later")
     assert len(audited(cluster.records("logs")).streams) == 2
 
 
-@MODES
 @pytest.mark.parametrize("pause", [0, 0.05, 0.1])
 def test_a_fork_in_c_while_the_network_loads(
-    cluster: FakeKafka, tmp_path: Path, mode: str | None, pause: float
+    cluster: FakeKafka, spooled: dict[str, Any], pause: float
 ) -> None:
     """With the child's half of Python's hooks, at whatever moment of the import: it delivers."""
     code = f"""
@@ -198,7 +181,7 @@ def work():
 
 say(statuses=wait(fork_in_c(work, ctypes.pythonapi.PyOS_AfterFork_Child)))
 """
-    done = run_by_hand(code, brokers=cluster.addresses, **spooled(mode, tmp_path))
+    done = run_by_hand(code, brokers=cluster.addresses, **spooled)
     told = said(done)
     assert (told["left"], told["statuses"]) == (0, [0]), done.stderr
     assert sorted(messages(cluster)) == ["child", "parent"]
@@ -235,9 +218,8 @@ log_in(**{state!r})
     assert len(messages(cluster)) == 5
 
 
-@MODES
 def test_a_fork_hook_that_was_there_first_may_log(
-    cluster: FakeKafka, tmp_path: Path, mode: str | None
+    cluster: FakeKafka, spooled: dict[str, Any]
 ) -> None:
     """The process id decides whose record it is, not whose hook runs first."""
     before = """
@@ -253,7 +235,7 @@ calls.append(lambda: log.info("hook"))
 say(statuses=wait(*(fork(lambda: log.info("child")) for _ in range(5))))
 say(stats=[handler.stats().in_flight, handler.stats().emitted])
 """
-    done = run_by_hand(code, brokers=cluster.addresses, before=before, **spooled(mode, tmp_path))
+    done = run_by_hand(code, brokers=cluster.addresses, before=before, **spooled)
     told = said(done)
     assert (told["statuses"], told["stats"]) == ([0] * 5, [0, 1]), done.stderr
     assert Counter(messages(cluster)) == Counter({"parent": 1, "hook": 5, "child": 5})
@@ -292,8 +274,7 @@ over.set()
 thread.join()
 say(statuses=statuses, left=handler.flush(30.0), **counts)
 """
-    options = spooled("always", tmp_path)
-    done = run_by_hand(code, brokers=cluster.addresses, **options)
+    done = run_by_hand(code, brokers=cluster.addresses, spool_dir=str(tmp_path), spool="always")
     told = said(done)
     assert (told["statuses"], told["left"]) == ([0] * 20, 0), done.stderr
     found = Counter(messages(cluster))
@@ -318,14 +299,13 @@ if child == 0:
 say(child=child)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    options = spooled("always", tmp_path)
-    done = run_by_hand(code, brokers=cluster.addresses, **options)
+    done = run_by_hand(code, brokers=cluster.addresses, spool_dir=str(tmp_path), spool="always")
     assert done.returncode == -signal.SIGKILL
     child = said(done)["child"]
     try:
         start_broker(cluster)
         heir = 'handler = make()\nlog.info("heir")\nsay(left=handler.flush(20.0))'
-        done = run_by_hand(heir, brokers=cluster.addresses, **options)
+        done = run_by_hand(heir, brokers=cluster.addresses, spool_dir=str(tmp_path), spool="always")
         assert said(done) == {"left": 0}, done.stderr
         assert messages(cluster) == [*map(str, range(10)), "heir"]
     finally:

@@ -7,7 +7,6 @@ of the process. Each test runs a program, against brokers in this process.
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,20 +45,13 @@ CLOSING = {
     "a dictConfig that fails": FAILING,
     "many": 3 * (DICT + "log.info('between')\n"),
 }
-MODES = pytest.mark.parametrize("mode", [None, "overflow", "always"])
 HELD_BACK: dict[str, Any] = {"linger_ms": 60_000}
 """Nothing is delivered but by a flush, or at the end."""
 
 
-def spooled(mode: str | None, tmp_path: Path) -> dict[str, Any]:
-    """The options of a mode; None is a handler without a spool."""
-    return {} if mode is None else {"spool_dir": str(tmp_path / "spool"), "spool": mode}
-
-
-@MODES
 @pytest.mark.parametrize("closing", CLOSING)
 def test_a_handler_that_is_still_in_use(
-    cluster: FakeKafka, tmp_path: Path, closing: str, mode: str | None
+    cluster: FakeKafka, closing: str, spooled: dict[str, Any]
 ) -> None:
     """Its records arrive, those of the end of the program too."""
     code = f"""
@@ -68,7 +60,7 @@ log.info("before")
 {CLOSING[closing]}
 for number in range(20): log.info("%d", number)
 """
-    options = {**HELD_BACK, **spooled(mode, tmp_path)}
+    options = {**HELD_BACK, **spooled}
     done = run_by_hand(code, *STRICT, brokers=cluster.addresses, **options)
     assert (done.returncode, done.stderr) == (0, "")
     found = [text for text in messages(cluster) if text != "between"]

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,6 @@ import pytest
 from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import ROOT, STRICT, run_by_hand, said
 from tests.handler.shipped import messages
-
-
-@pytest.fixture
-def cluster() -> Iterator[FakeKafka]:
-    """One broker on a thread, with a topic `logs` of one partition."""
-    with FakeKafka(brokers=1) as threaded:
-        threaded.add_topic("logs", 1)
-        yield threaded
-
 
 # -- what is loaded when -------------------------------------------------------------------------
 

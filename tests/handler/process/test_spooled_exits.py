@@ -113,12 +113,20 @@ def test_a_sigkill_in_a_long_silence_loses_nothing(
     """With "overflow", what the brokers have not taken for a while is on disk, all of it."""
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
     code = """
-import time
+import contextlib, io
+from kiel_logging.cli import main
 from kiel_logging.handler.spool import spool
 spool.QUIET = 0.1
-handler = make(chain=True)
+
+def on_disk():
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        main(["spool", options["spool_dir"], "--json"])
+    (instance,) = json.loads(shown.getvalue())["instances"] or [{"streams": []}]
+    return sum(stream["records"] for stream in instance["streams"])
+
+make(chain=True)
 for number in range(3000): log.info("%d", number)
-while handler._lifecycle.pipeline.ledger.disk.on_disk < 3001: time.sleep(0.01)
+while on_disk() < 3001: pass
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = run_by_hand(

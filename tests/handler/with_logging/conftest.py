@@ -1,46 +1,14 @@
-"""A broker, handlers for it, and logging put back as it was."""
+"""Logging is put back as it was."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from typing import Any, Final
+from collections.abc import Iterator
 
 import pytest
 
-from kiel_logging import KafkaHandler
 from kiel_logging.handler.process import live_handlers
 from kiel_logging.testing import FakeKafka
-
-MakeHandler = Callable[..., KafkaHandler]
-
-QUICK: Final[dict[str, Any]] = {
-    "linger_ms": 1,
-    "retry_backoff_ms": 5,
-    "retry_backoff_max_ms": 20,
-    "close_timeout_ms": 5_000,
-}
-
-
-@pytest.fixture
-def cluster() -> Iterator[FakeKafka]:
-    """One broker on a thread, with a topic `logs` of one partition."""
-    with FakeKafka(brokers=1) as threaded:
-        threaded.add_topic("logs", 1)
-        yield threaded
-
-
-@pytest.fixture
-def make_handler(cluster: FakeKafka) -> Iterator[MakeHandler]:
-    """Makes handlers for the cluster; they are closed when the test is over."""
-    with ExitStack() as handlers:
-
-        def make(topic: Any = "logs", **options: Any) -> KafkaHandler:
-            handler = KafkaHandler(cluster.addresses, topic, **{**QUICK, **options})
-            return handlers.enter_context(closing(handler))
-
-        yield make
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import pytest
 from kiel_logging import KafkaHandler
 from kiel_logging.testing import FakeKafka
 from kiel_logging.wire.error_codes import ErrorCode
-from tests.handler.with_logging.conftest import QUICK
+from tests.handler.shipped import QUICK
 from tests.handler.with_logging.topic import kafka_handler_of, messages, stored
 
 pytestmark = pytest.mark.usefixtures("logging_restored")

@@ -14,7 +14,7 @@ from tornado.log import app_log
 
 from kiel_logging import KafkaHandler
 from kiel_logging.testing import FakeKafka
-from tests.handler.with_logging.conftest import MakeHandler
+from tests.handler.shipped import MakeHandler
 from tests.handler.with_logging.topic import logger_to, messages, stored
 
 

@@ -18,7 +18,7 @@ import pytest
 from kiel_logging import KafkaHandler
 from kiel_logging.testing import FakeKafka
 from kiel_logging.wire.error_codes import ErrorCode
-from tests.handler.with_logging.conftest import QUICK, MakeHandler
+from tests.handler.shipped import QUICK, MakeHandler
 from tests.handler.with_logging.topic import logger_to, messages, stored
 
 

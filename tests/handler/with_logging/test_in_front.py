@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kiel_logging.testing import FakeKafka
-from tests.handler.with_logging.conftest import MakeHandler
+from tests.handler.shipped import MakeHandler
 from tests.handler.with_logging.topic import logger_to, messages, stored
 from tests.support.waiting import until
 

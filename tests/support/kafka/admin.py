@@ -281,10 +281,7 @@ class Admin(ABC):
                 return
 
     def _wait_until(
-        self,
-        condition: Callable[[ClusterMetadata], bool],
-        what: str,
-        timeout: float = TIMEOUT,
+        self, condition: Callable[[ClusterMetadata], bool], what: str, timeout: float = TIMEOUT
     ) -> ClusterMetadata:
         """Return the first metadata that satisfies `condition`."""
 
