@@ -41,6 +41,13 @@ OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     'format="text"': {"format": "text"},
     "serializer": {"serializer": repr},
     "key_maker": {"key_maker": lambda value: value["user_id"]},
+    "rate_limit, within it": {"rate_limit": "999999999/s"},
+    "rate_limit, beyond it": {"rate_limit": "1/h"},
+    "sample of another level": {"sample": {"DEBUG": 0.1}},
+    "sample by key, none out": {"sample": {"INFO": 1}},
+    "sample by key, all out": {"sample": {"INFO": 0}},
+    "dedupe, all the same": {"dedupe": 3600},
+    "before_send": {"before_send": lambda fields: fields},
 }
 
 Log = Callable[[logging.Logger], None]

@@ -31,9 +31,10 @@ _SECRETS: Final = (
 _LISTS: Final = ("exclude", "redact")
 _MAPPINGS: Final = ("fields", "headers", "rename")
 _FLAGS: Final = ("capture_uncaught", "capture_warnings", "idempotence", "flush_on_sigterm")
-_NUMBERS: Final = ("compression_level", "spool_max_bytes")
+_NUMBERS: Final = ("compression_level", "dedupe", "spool_max_bytes")
 _OBJECTS: Final = (
-    *("context", "key_maker", "on_error", "sasl_token_provider", "serializer", "ssl_context"),
+    *("before_send", "context", "key_maker", "on_error", "sasl_token_provider", "serializer"),
+    "ssl_context",
 )
 """Options whose values are objects of the program."""
 
@@ -181,6 +182,8 @@ def _reader(name: str) -> tuple[Callable[[str], Any], str]:
         return _number, "a number"
     if name in _MAPPINGS:
         return _pairs, "names and values, as in a=1,b=2"
+    if name == "sample":
+        return _shares, "levels and shares, as in DEBUG=0.01,INFO=0.1"
     return (_list if name in _LISTS else str), ""
 
 
@@ -203,6 +206,10 @@ def _pairs(text: str) -> dict[str, str]:
     """Read OpenTelemetry's form of a mapping, in which values are percent-encoded."""
     pairs = (one.split("=", 1) for one in _list(text))
     return {name.strip(): unquote(value.strip()) for name, value in pairs}
+
+
+def _shares(text: str) -> dict[str, float]:
+    return {name: float(share) for name, share in _pairs(text).items()}
 
 
 def _level(text: str) -> int | str:

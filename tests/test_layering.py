@@ -87,7 +87,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 HANDLER: list[set[str]] = [
     {"__init__", "spool/__init__"},
     {"audit_logger", "internal_log", "ledger", "loading", "recursion", "signing", "slices"},
-    {"events", "fallback", "health", "pausing_loop", "process", "receipts"},
+    {"events", "fallback", "health", "limits", "pausing_loop", "process", "receipts"},
     {"buffer", "checkpoints", "loop_thread", "spool/awaited", "spool/records"},
     {"outbox", "record_options", "spool/stream", "spool/writer"},
     {"options", "plan", "spool/orphans", "spool/spill"},

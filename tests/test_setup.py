@@ -163,7 +163,7 @@ def test_a_variable_that_can_t_be_used(variable: str, text: str, message: str) -
 
 
 SAMPLES = [
-    *("true", "-1", "5", "1048576", "a=b", "text"),
+    *("true", "-1", "5", "1048576", "a=b", "text", "100/s", "DEBUG=0.5"),
     *("INFO", "PLAIN", "SSL", "block", "always", "full"),
 ]
 

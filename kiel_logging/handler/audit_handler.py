@@ -19,6 +19,7 @@ _SAFE: Final[dict[str, Any]] = {
     "overflow": BLOCK,
     "chain": True,
     "level": logging.NOTSET,
+    **dict.fromkeys(("rate_limit", "sample", "dedupe", "before_send")),
 }
 """Options that can't be chosen."""
 
@@ -28,6 +29,9 @@ _WHY: Final = {
     "overflow": "callers wait for room, and then records go to disk, before any is dropped",
     "chain": "records that are taken out or changed later have to be found",
     "level": "a level would keep records out of the stream",
+    **dict.fromkeys(
+        ("rate_limit", "sample", "dedupe", "before_send"), "an audit stream leaves nothing out"
+    ),
 }
 
 

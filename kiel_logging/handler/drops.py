@@ -93,11 +93,7 @@ class Drops:
         Raises:
             MemoryError: the record is not counted.
         """
-        try:
-            topic = as_shipping(self._topic_of, record)
-        except Exception:  # such as a callable of the program's, which this may be about
-            topic = ""
-        self._pipeline().ledger.drop(reason, level_of(record), topic)
+        self._pipeline().ledger.drop(reason, level_of(record), self._topic(record))
         # From here on a MemoryError must not leave: the record would be counted again. ``with``
         # would make an object, and could raise one. Each step is taken even if another failed.
         try:
@@ -107,6 +103,31 @@ class Drops:
                 as_shipping(self._pass_on, record)
         except MemoryError:
             pass
+
+    def leave_out(self, record: logging.LogRecord, reason: str, pipeline: AnyPipeline) -> None:
+        """Count ``record`` as left out on purpose, which the stream alone reports, and settle its
+        waiter.
+
+        Raises:
+            MemoryError: the record is not counted.
+        """
+        ledger = pipeline.ledger
+        ledger.drop(reason, level_of(record), self._topic(record))
+        try:
+            try:
+                if self._blocks:
+                    self._settle(record, reason, None, None)
+            finally:
+                if ledger.has_news:
+                    as_shipping(pipeline.report_losses)
+        except MemoryError:  # the record is counted
+            return
+
+    def _topic(self, record: logging.LogRecord) -> str:
+        try:
+            return as_shipping(self._topic_of, record)
+        except Exception:  # such as a callable of the program's, which this may be about
+            return ""
 
     def _settle(
         self,

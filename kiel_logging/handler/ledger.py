@@ -520,10 +520,10 @@ class Ledger:
                 self.omitted_at = native.monotonic()
         if not losses:
             self.has_news = True
-        if topic not in losses and len(losses) >= _MOST_TOPICS:
-            topic = ""
         self._dropped.setdefault(key, 0)
-        loss = losses.setdefault(topic, Loss(now, now))
+        if (loss := losses.get(topic)) is None:
+            topic = topic if len(losses) < _MOST_TOPICS else ""
+            loss = losses.setdefault(topic, Loss(now, now))
         loss.begin, loss.end = min(loss.begin, now), max(loss.end, now)
         loss.counts.setdefault(key, 0)
         return loss

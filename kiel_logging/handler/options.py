@@ -42,6 +42,7 @@ from kiel_logging.config.table import (
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.buffer import DROP_NEWEST, OVERFLOW
 from kiel_logging.handler.fallback import fallback_target
+from kiel_logging.handler.limits import limit_options
 from kiel_logging.handler.record_options import (
     CLOSE_TIMEOUT_MS,
     CONVERSION,
@@ -219,6 +220,7 @@ def handler_options(**given: Any) -> HandlerOptions:
         "level": level_choice(values["level"]),
         "fallback": fallback_target(values["fallback"]),
         "internal_logger": logger_choice(values["internal_logger"]),
+        "limits": limit_options(values),
         "keyring": _keyring(values["chain"], values["chain_key"]),
         "signing": _signing(values),
         "spool": _spool(values),

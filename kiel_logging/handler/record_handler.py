@@ -1,9 +1,11 @@
 """What KafkaHandler and SpoolHandler have in common: all that runs on logging threads."""
 
+import copy
 import logging
 import sys
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -12,8 +14,9 @@ from kiel_logging.handler.drops import Drops
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.health import Health
 from kiel_logging.handler.internal_log import InternalLog, describe_failure, write_to_stderr
-from kiel_logging.handler.ledger import BUFFER_FULL, OUT_OF_MEMORY, Stats
+from kiel_logging.handler.ledger import BEFORE_SEND, BUFFER_FULL, OUT_OF_MEMORY, Stats
 from kiel_logging.handler.lifecycle import Lifecycle
+from kiel_logging.handler.limits import Limits
 from kiel_logging.handler.plan import AnyPipeline, Plan
 from kiel_logging.handler.receipts import (
     CUT_SHORT,
@@ -23,13 +26,15 @@ from kiel_logging.handler.receipts import (
 )
 from kiel_logging.handler.record_options import HandlerOptions
 from kiel_logging.handler.recursion import (
+    as_shipping,
     emit_aside,
     here,
     is_finalising,
     is_shipping,
 )
+from kiel_logging.native import monotonic
 from kiel_logging.proof.stamper import stamp_size
-from kiel_logging.record.conversion import Conversion
+from kiel_logging.record.conversion import Conversion, LeftOut
 from kiel_logging.record.fast_way import FastWay
 from kiel_logging.record.item import Item
 
@@ -55,6 +60,9 @@ class _ConvertOwn:
     def __call__(self, record: logging.LogRecord, topic: str, spare: int) -> Item:
         return self._conversions[0].convert(record, self._formatter(), topic, spare)
 
+
+REPEATS: Final = "repeats"
+"""The field that says how many records were left out that repeat this one."""
 
 _RETURNS_RECORDS: Final = sys.version_info >= (3, 12)
 """Whether ``handle()`` returns the record, and no bool."""
@@ -143,6 +151,8 @@ class RecordHandler(logging.Handler):
     def _use_pipeline(self) -> None:
         """Have the process know this handler, and compiled code use the pipeline where it can."""
         process.register(self, self._lifecycle)
+        limits = self._options.limits
+        self._limits = None if limits is None else Limits(limits)
         self._emit_fast: Callable[[logging.LogRecord], bool] = _never
         self._convert_fast: Callable[[logging.LogRecord], Item | None] | None = None
         options, pipeline = self._conversion.fast, self._lifecycle.pipeline
@@ -185,10 +195,41 @@ class RecordHandler(logging.Handler):
         try:
             # Nearly every record is done with the one compiled call. It looks at everything that
             # can change, except for the formatter, which a program may set on a copy as well.
-            if self.formatter is not None or not self._emit_fast(record):
+            if self._limits is not None:
+                self._emit_limited(record, self._limits)
+            elif self.formatter is not None or not self._emit_fast(record):
                 self._emit(record)
         except MemoryError as error:  # it is not queued, and not counted as dropped
             self._drops.fail_without_memory(record, error)
+
+    def _emit_limited(self, record: logging.LogRecord, limits: Limits) -> None:
+        # A closed pipeline could not report what is left out; the next one can. A record that
+        # can't be judged without its key is judged when that is known, in _put().
+        counts = self._lifecycle.now().buffer.counts
+        if here.depth or counts.closed or limits.need_key(record):
+            self._emit(record)
+        elif (allowed := self._judge(record, limits, None)) is not None and (
+            self.formatter is not None or not self._emit_fast(allowed)
+        ):
+            self._emit(allowed)
+
+    def _judge(
+        self, record: logging.LogRecord, limits: Limits, key: Any
+    ) -> logging.LogRecord | None:
+        """Return ``record``, or a copy that also says how many that repeat it were left out; None
+        if it is left out itself, and counted."""
+        reason, repeats = limits.judge(record, key, monotonic())
+        pipeline = self._lifecycle.pipeline
+        if reason is not None:
+            self._drops.leave_out(record, reason, pipeline)
+            return None
+        if pipeline.ledger.has_news:
+            as_shipping(pipeline.report_losses)
+        if repeats and REPEATS not in vars(record):
+            with suppress(Exception):  # of a record of the program's own kind
+                record = copy.copy(record)
+                setattr(record, REPEATS, repeats)
+        return record
 
     def _emit(self, record: logging.LogRecord) -> None:
         pipeline = self._lifecycle.now()
@@ -229,6 +270,10 @@ class RecordHandler(logging.Handler):
         depth, here.depth = here.depth, here.depth + 1
         try:
             item = self._conversion.convert(record, self._formatter)
+        except LeftOut:
+            here.depth = depth
+            self._drops.leave_out(record, BEFORE_SEND, self._lifecycle.pipeline)
+            return
         except Exception as error:
             here.depth = depth
             self._drops.fail(record, error)
@@ -238,6 +283,14 @@ class RecordHandler(logging.Handler):
         self._put(item, record)
 
     def _put(self, item: Item, record: logging.LogRecord) -> None:
+        limits = self._limits
+        if limits is not None and limits.need_key(record):
+            allowed = self._judge(record, limits, item.key)
+            if allowed is None:
+                return
+            if allowed is not record:
+                with suppress(Exception):  # of the program's code: the item is good as it is
+                    item = as_shipping(self._conversion.convert, allowed, self._formatter)
         if self._blocks and (waiter := self._blocks.waiter(record)) is not None:
             self._put_with_waiter(item, record, waiter)
         else:

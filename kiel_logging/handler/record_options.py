@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypedDict
 from kiel_logging.config.table import (
     FLAG,
     FUNCTION,
+    INT32,
     POSITIVE_MILLISECONDS,
     REQUIRED,
     TEXT,
@@ -30,6 +31,7 @@ from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.buffer import BLOCK, DROP_NEWEST
 from kiel_logging.handler.fallback import fallback_target
 from kiel_logging.handler.ledger import OnError
+from kiel_logging.handler.limits import LimitOptions, is_rate, limit_options
 from kiel_logging.journal.locks import CAN_LOCK
 from kiel_logging.proof.chain import SEALED_BY_SHIPPER, Keyring
 from kiel_logging.record.route import Topic
@@ -66,6 +68,21 @@ _MAPPING: Final = Kind("a mapping of names")
 _LOGGER: Final = or_none(
     "a logging.Logger, the name of one, or None for stderr",
     Kind("", lambda value: isinstance(value, logging.Logger) or TEXT.fits(value)),
+)
+_RATE: Final = or_none(
+    '"<records>/s", "/m" or "/h", perhaps followed by " burst <records>", such as "100/s" or '
+    '"6000/m burst 500"',
+    Kind("", is_rate),
+)
+_SHARES: Final = Kind('a mapping of levels to shares from 0 to 1, such as {"DEBUG": 0.01}')
+_SOME_SECONDS: Final = or_none(
+    "a number of seconds above 0",
+    Kind(
+        "",
+        lambda value: (
+            isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= INT32
+        ),
+    ),
 )
 SPOOL_SIZE: Final = or_none(
     f"a whole number, at least {_SMALLEST_SPOOL}, or None for no bound", Kind("", _is_size)
@@ -112,6 +129,20 @@ class RecordKeywords(TypedDict, total=False):
     """Names of fields whose values are hidden, at any depth, in everything that is made of a
     record: "password" also hides ``db_password`` and ``userPassword``. An object in which no names
     can be found is shown by its type alone."""
+    before_send: Annotated[
+        Callable[[dict[str, Any]], Mapping[str, Any] | None] | None, None, FUNCTION
+    ]
+    """Has the last look at a record: takes its fields, as a dict of plain JSON types that it may
+    change, and returns those to ship, or None to leave the record out. ``redact`` hides what it
+    adds. Not called for the handler's own records."""
+    rate_limit: Annotated[str | None, None, _RATE]
+    """How many records each call site may ship: "100/s" is 100 at once and 100 a second."""
+    sample: Annotated[Mapping[str, float] | None, None, _SHARES]
+    """By level, the share of records that is shipped: {"DEBUG": 0.01, "INFO": 0.1}. Levels that it
+    does not name are shipped whole. All records of one key are, or none."""
+    dedupe: Annotated[float | None, None, _SOME_SECONDS]
+    """Seconds for which records that repeat another one are left out: same call site, level and
+    message."""
     fallback: Annotated[
         logging.Handler | str | None, None, Kind("a logging.Handler or the name of one")
     ]
@@ -165,7 +196,7 @@ class TopicKeyword(TypedDict, total=False):
 SPOOLED: Final = rows(DirectoryKeyword, TopicKeyword, RecordKeywords, SpoolKeywords)
 CONVERSION: Final = (
     *("topic", "key_field", "key_maker", "headers", "format", "serializer"),
-    *("context", "fields", "rename", "exclude", "redact"),
+    *("context", "fields", "rename", "exclude", "redact", "before_send"),
 )
 """Those that say what is made of a record."""
 
@@ -209,6 +240,7 @@ class HandlerOptions:
     on_error: OnError | None
     internal_logger: logging.Logger | None
     flush_on_sigterm: bool | None
+    limits: LimitOptions | None
     keyring: Keyring | None = field(repr=False)
     chain_key: "Secret | None" = field(repr=False)
     signing: "Signing | None"
@@ -247,6 +279,7 @@ def spool_handler_options(**given: Any) -> HandlerOptions:
         on_error=values["on_error"],
         internal_logger=logger_choice(values["internal_logger"]),
         flush_on_sigterm=False,
+        limits=limit_options(values),
         keyring=Keyring(SEALED_BY_SHIPPER) if values["chain"] else None,
         chain_key=None,
         signing=None,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from kiel_logging.config.table import given_mapping, given_names
-from kiel_logging.errors import ConfigurationError
+from kiel_logging.errors import ConfigurationError, ValueTypeError
 from kiel_logging.record.fast_way import fast_options
 from kiel_logging.record.fields import (
     add_fields,
@@ -19,7 +19,7 @@ from kiel_logging.record.fields import (
     trace_ids,
 )
 from kiel_logging.record.item import Item, level_of, make_item
-from kiel_logging.record.plain import show
+from kiel_logging.record.plain import entries, make_plain, show
 from kiel_logging.record.redaction import Concealment, Redaction, redaction
 from kiel_logging.record.route import header_choice, is_name, key_choice, shortened, topic_choice
 from kiel_logging.record.strict_json import note_replaced
@@ -29,6 +29,10 @@ from kiel_logging.serializers import encode_key
 from kiel_logging.wire.sizes import BATCH_OVERHEAD, record_size
 
 Step: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class LeftOut(Exception):
+    """``before_send`` leaves the record out."""
 
 
 class Conversion:
@@ -63,6 +67,7 @@ class Conversion:
         redact: Any,
         max_size: int,
         keep_source: bool,
+        before_send: Any = None,
     ) -> None:
         self.topic = topic_choice(topic)
         self._key = key_choice(key_field, key_maker)
@@ -72,7 +77,9 @@ class Conversion:
         self._context = context_choice(context)
         most = max_size - BATCH_OVERHEAD
         hide = redaction(redact, most)
+        self._hide = hide
         self._conceal = None if hide is None else Concealment(hide, most)
+        self._before_send = before_send
         self._steps = _steps(fields, rename, exclude, hide, self._conceal)
         self._value = value_choice(format, serializer)
         self._most = most
@@ -81,7 +88,7 @@ class Conversion:
         if (
             isinstance(format, str)
             and format in FORMATS
-            and not any((serializer, key_maker))
+            and not any((serializer, key_maker, before_send))
             and _are_listed(exclude, redact)
         ):
             self.fast = fast_options(
@@ -111,8 +118,9 @@ class Conversion:
         ``spare`` is how many bytes fewer than else it may take in a request.
 
         Raises:
-            Exception: whatever the user's own topic, key maker, format or serializer raised, and
-                what encoding their results raises.
+            LeftOut: ``before_send`` returned None for it.
+            Exception: whatever the user's own topic, key maker, format, serializer or before_send
+                raised, and what encoding their results raises.
         """
         shown, fields = self._fields(record, formatter)
         if self._context is not None:
@@ -121,6 +129,8 @@ class Conversion:
             add_fields(fields, ids)
         for step in self._steps:
             fields = step(fields)
+        if self._before_send is not None and topic is None:  # else it is the handler's own
+            fields = self._look_last(fields)
         key = self._key(fields, shown)
         headers = self._headers(fields, shown)
         created = milliseconds(record.created)
@@ -143,6 +153,22 @@ class Conversion:
             level_of(record),
             record if self._keep_source else None,
         )
+
+    def _look_last(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return what ``before_send`` makes of the fields, without what ``redact`` hides."""
+        note_replaced(fields, make_plain(fields, self._most).replaced)
+        made = self._before_send(fields)
+        if made is None:
+            raise LeftOut
+        if not isinstance(made, Mapping):
+            raise ValueTypeError(
+                f"before_send returned {type(made).__name__}: it must return the fields, or None"
+            )
+        fields = {show(name): value for name, value in entries(made)}
+        if self._hide is None or self._conceal is None:
+            return fields
+        note_replaced(fields, self._conceal.make_plain(fields))
+        return self._hide(fields)
 
     def _fields(
         self, record: logging.LogRecord, formatter: logging.Formatter | None

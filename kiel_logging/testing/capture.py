@@ -17,6 +17,7 @@ from kiel_logging.config.options import Brokers
 from kiel_logging.handler.kafka_handler import KafkaHandler
 from kiel_logging.handler.record_handler import RecordHandler
 from kiel_logging.handler.recursion import here, is_shipping
+from kiel_logging.record.conversion import LeftOut
 from kiel_logging.record.route import Topic
 from kiel_logging.records import TopicPartition
 from kiel_logging.testing.sent import SentRecord
@@ -74,8 +75,10 @@ def captured_logs() -> Iterator[CapturedLogs]:
     The handlers (KafkaHandler, AuditHandler, SpoolHandler) may have been there before, or be made
     in the block. They convert each record as always: fields, redaction, topic, key and headers. An
     exception that the program's own ``format`` or ``topic`` raises comes out of the logging call,
-    where it would be counted and reported. Blocks of receipts get receipts. Numbers and digests are
-    given when records are shipped, and so are not in the headers.
+    where it would be counted and reported. A record that ``before_send`` leaves out is not there;
+    ``rate_limit``, ``sample`` and ``dedupe`` leave none out, so that a test sees all of them.
+    Blocks of receipts get receipts. Numbers and digests are given when records are shipped, and so
+    are not in the headers.
 
     Blocks may be nested: each gets all records.
     """
@@ -99,6 +102,8 @@ def _capture(handler: RecordHandler, record: logging.LogRecord) -> None:
     depth, here.depth = here.depth, here.depth + 1
     try:
         item = handler._conversion.convert(record, handler._formatter)
+    except LeftOut:
+        return
     finally:
         here.depth = depth
     with _lock:

@@ -79,7 +79,7 @@ def keys(cluster: FakeKafka, topic: str = "logs") -> list[bytes | None]:
 
 def total(stats: Stats) -> int:
     """What `emitted` must always be."""
-    ended = stats.delivered + stats.failed + stats.dropped_total
+    ended = stats.delivered + stats.failed + stats.dropped_total + stats.left_out_total
     return ended + stats.buffered + stats.in_flight + stats.spooled
 
 

@@ -69,6 +69,11 @@ EFFECTS: list[tuple[dict[str, Any], Callable[[StoredRecord], Any], Any]] = [
         lambda record: fields_of(record)["user"],
         {"id": 7, "name": "[redacted]"},
     ),
+    (
+        {"before_send": lambda fields: {"user": fields["user"]}},
+        lambda one: fields_of(one)["user"],
+        {"id": 7, "name": "ann"},
+    ),
 ]
 
 

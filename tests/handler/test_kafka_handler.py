@@ -477,7 +477,7 @@ def test_stats_are_numbers(cluster: FakeKafka, make_handler: MakeHandler) -> Non
     handler = make_handler(linger_ms=60_000)
     assert repr(handler.stats()) == (
         "Stats(emitted=0, delivered=0, dropped={}, failed=0, buffered=0, in_flight=0, memory=0,"
-        " fallback=0, diverted=0, spooled=0, recovered=0, troubles=())"
+        " fallback=0, diverted=0, spooled=0, recovered=0, troubles=(), left_out={})"
     )
     logger_to(handler).info("x" * 1000)
     assert handler.stats().buffered == 1
