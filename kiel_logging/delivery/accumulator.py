@@ -108,7 +108,11 @@ class Queue:
 class _Line(deque[Held]):
     """The records that are held for one topic, and the bytes of memory that they take."""
 
-    memory = 0
+    __slots__ = ("memory",)
+
+    def __init__(self, held: Iterable[Held] = ()) -> None:
+        super().__init__(held)
+        self.memory = 0
 
 
 class Accumulator:
@@ -183,23 +187,43 @@ class Accumulator:
 
         They are records, or objects that have a ``record`` and its ``size``; ``size`` is the sum of
         ``size_in_batch()``.
+
+        Raises:
+            MemoryError: none of them is queued.
         """
         first, deadline = self.arrivals + 1, now + self._delivery_timeout
-        self._arrive(len(records), size)
-        self._enqueue(topic_partition, records, size, tokens, first, deadline)
+        after = self._counts_with(len(records), size, now)
+        unsealed = len(self._unsealed)
         self._unsealed += tokens
-        return self._note_unsealed(now)
+        try:
+            self._enqueue(topic_partition, records, size, tokens, first, deadline)
+        except MemoryError:
+            del self._unsealed[unsealed:]
+            raise
+        self.arrivals, self.buffered, self.memory, self._seal_at = after
+        return self._seal_if_full()
 
     def hold(self, topic: str, key: Any, record: Record, token: Any, now: float) -> Sequence[Any]:
-        """Keep ``record`` until the partitions of ``topic`` are known; return as append does."""
+        """Keep ``record`` until the partitions of ``topic`` are known; return as append does.
+
+        Raises:
+            MemoryError: it is not kept.
+        """
         size = record_size(record)
-        self._arrive(1, size)
-        held = Held(key, record, token, size, self.arrivals, now + self._delivery_timeout)
-        line = self._held.setdefault(topic, _Line())
-        line.append(held)
-        line.memory += size + RECORD_MEMORY_OVERHEAD
+        after = self._counts_with(1, size, now)
+        line = self._held.get(topic) or _Line()
+        memory = line.memory + size + RECORD_MEMORY_OVERHEAD
+        held = Held(key, record, token, size, after[0], now + self._delivery_timeout)
         self._unsealed.append(token)
-        return self._note_unsealed(now)
+        try:
+            line.append(held)
+            self._held[topic] = line  # takes no memory if it is there
+        except MemoryError:
+            self._unsealed.pop()
+            raise
+        line.memory = memory
+        self.arrivals, self.buffered, self.memory, self._seal_at = after
+        return self._seal_if_full()
 
     def is_held(self, topic: str) -> bool:
         """Whether records of ``topic`` wait, so that new ones must wait behind them."""
@@ -258,10 +282,14 @@ class Accumulator:
             self._forget_held(held)
         return [Ended(held.token, error) for held in dropped]
 
-    def _arrive(self, records: int, size: int) -> None:
-        self.arrivals += records
-        self.buffered += records
-        self.memory += size + records * RECORD_MEMORY_OVERHEAD
+    def _counts_with(self, records: int, size: int, now: float) -> tuple[int, int, int, float]:
+        """Return what arrivals, buffered, memory and the time of the next seal will be."""
+        return (
+            self.arrivals + records,
+            self.buffered + records,
+            self.memory + size + records * RECORD_MEMORY_OVERHEAD,
+            now + self._linger if self._seal_at is None else self._seal_at,
+        )
 
     def _pop_held(self, line: _Line) -> Held:
         held = line.popleft()
@@ -282,11 +310,37 @@ class Accumulator:
         arrival: int,
         deadline: float,
     ) -> None:
+        """Queue all of them; none if there is a MemoryError."""
         queue = self._queues.get(topic_partition)
         if queue is None:
             queue = self._queues[topic_partition] = Queue()
-        queue.records += len(records)
-        queue.memory += size + len(records) * RECORD_MEMORY_OVERHEAD
+        counts = (
+            queue.records + len(records),
+            queue.memory + size + len(records) * RECORD_MEMORY_OVERHEAD,
+        )
+        batches, last = len(queue.batches), queue.batches[-1] if queue.batches else None
+        extent = None if last is None else last.extent
+        try:
+            self._fill(topic_partition, queue, records, size, tokens, arrival, deadline)
+        except MemoryError:
+            while len(queue.batches) > batches:
+                queue.batches.pop().withdraw()
+            if last is not None and extent is not None:
+                last.cut_back(extent)
+            self._note_due(topic_partition, queue)
+            raise
+        queue.records, queue.memory = counts
+
+    def _fill(
+        self,
+        topic_partition: TopicPartition,
+        queue: Queue,
+        records: Sequence[Any],
+        size: int,
+        tokens: Sequence[Any],
+        arrival: int,
+        deadline: float,
+    ) -> None:
         limit = self._batch_limits.get(topic_partition.topic, self._max_batch_bytes)
         batch = queue.batches[-1] if queue.batches else None
         if batch is None or deadline > batch.deadline + self._slack:
@@ -316,10 +370,11 @@ class Accumulator:
             self._note_due(topic_partition, queue)
         return batch
 
-    def _note_unsealed(self, now: float) -> Sequence[Any]:
-        if self._seal_at is None:
-            self._seal_at = now + self._linger
-        return self.seal() if len(self._unsealed) >= self._batch_size else ()
+    def _seal_if_full(self) -> Sequence[Any]:
+        try:
+            return self.seal() if len(self._unsealed) >= self._batch_size else ()
+        except MemoryError:  # then the linger does
+            return ()
 
     # Time passes.
 
@@ -331,8 +386,8 @@ class Accumulator:
                 batch.unsealed = 0
             self._note_due(topic_partition, queue)
         self._open.clear()
-        sealed, self._unsealed, self._seal_at = self._unsealed, [], None
-        self.seals += bool(sealed)
+        seals = self.seals + bool(self._unsealed)
+        sealed, self._unsealed, self._seal_at, self.seals = self._unsealed, [], None, seals
         return sealed
 
     def seal_if_lingered(self, now: float) -> None:

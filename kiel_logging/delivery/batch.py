@@ -135,6 +135,16 @@ class Batch:
         self.memory += size + len(records) * RECORD_MEMORY_OVERHEAD
         self.unsealed += len(records)
 
+    @property
+    def extent(self) -> tuple[int, int, int, int]:
+        """How far it is filled; see ``cut_back()``."""
+        return len(self.records), self.size, self.memory, self.unsealed
+
+    def cut_back(self, extent: tuple[int, int, int, int]) -> None:
+        """Take out what was added since it was filled so far."""
+        records, self.size, self.memory, self.unsealed = extent
+        del self.records[records:], self.tokens[records:]
+
     def become(self, state: State) -> None:
         """Enter ``state``, which the law allows after the present one."""
         assert state in _LAW.get(self.state, ())

@@ -16,7 +16,6 @@ from kiel_logging import native
 from kiel_logging.handler.events import EventItem
 from kiel_logging.handler.ledger import BUFFER_FULL, Counts, Ledger
 from kiel_logging.handler.process import is_forking
-from kiel_logging.handler.slices import take
 from kiel_logging.native import monotonic
 from kiel_logging.record.item import Item
 from kiel_logging.records import RECORD_MEMORY_OVERHEAD
@@ -60,9 +59,23 @@ class Fifo:
         return queued
 
     def take(self, most: int) -> list[Item]:
-        """Return up to ``most`` items, oldest first, no longer queued."""
-        taken = take(self.items.popleft, most)
-        self._taken += len(taken)
+        """Return up to ``most`` items, oldest first, no longer queued.
+
+        Raises:
+            MemoryError: there is none even for one; all are still queued.
+        """
+        taken: list[Item] = []
+        items, append, popleft = self.items, taken.append, self.items.popleft
+        try:
+            for number in range(self._taken + 1, self._taken + most + 1):
+                append(items[0])
+                popleft()  # takes no memory
+                self._taken = number
+        except IndexError:
+            pass
+        except MemoryError:
+            if not taken:
+                raise
         return taken
 
     def shed(
@@ -173,25 +186,38 @@ class SheddingQueue:
 
     def take(self, most: int) -> list[Item]:
         taken: list[Item] = []
-        while len(taken) < most:
-            place, lane = min(
-                ((lane.head, lane) for lane in self._lanes),
-                key=lambda pair: pair[0],
-                default=(_END, None),
-            )
-            if lane is None or place == _END:
-                break
-            try:
-                found = lane.entries.popleft()
-            except IndexError:
-                continue  # it was shed a moment ago
-            if found[0] != place and len(self._lanes) > 1:
-                # The head was shed; items of other lanes may come before its successor.
-                lane.entries.appendleft(found)
-                continue
-            lane.memory_out += found[1].memory
-            taken.append(found[1])
+        try:
+            while len(taken) < most and self._take_one(taken):
+                pass
+        except MemoryError:
+            if not taken:
+                raise
         return taken
+
+    def _take_one(self, taken: list[Item]) -> bool:
+        """Move the oldest item to ``taken``; return whether there is more to look at."""
+        place, lane = min(
+            ((lane.head, lane) for lane in self._lanes),
+            key=lambda pair: pair[0],
+            default=(_END, None),
+        )
+        if lane is None or place == _END:
+            return False
+        try:
+            found: list[Any] | None = lane.entries.popleft()
+            assert found is not None
+        except IndexError:
+            return True  # it was shed a moment ago
+        try:
+            # If the head was shed, items of other lanes may come before its successor.
+            if found[0] == place or len(self._lanes) == 1:
+                memory = lane.memory_out + found[1].memory
+                taken.append(found[1])
+                lane.memory_out, found = memory, None
+        finally:
+            if found is not None:
+                lane.entries.appendleft(found)
+        return True
 
     def shed(
         self, item: Item, records: int, memory: int, shed: list[Item], count: Callable[[Item], None]

@@ -537,15 +537,16 @@ class Ledger:
         self.counts.bytes_ended -= memory
 
     def delivered(self, records: int, memory: int) -> None:
-        """Count records that the brokers acknowledged."""
-        self._delivered += records
+        """Count records that the brokers acknowledged; none if there is a MemoryError."""
+        delivered = self._delivered + records
         self.leave(records, memory)
+        self._delivered = delivered
 
     def failed(self, records: int, memory: int) -> None:
-        """Count records that were given up."""
-        self._failed += records
-        self.lost_at = native.monotonic()
+        """Count records that were given up; none if there is a MemoryError."""
+        failed, self.lost_at = self._failed + records, native.monotonic()
         self.leave(records, memory)
+        self._failed = failed
 
     def failed_for_others(self, records: int) -> None:
         """Count records of processes that died, as if they had been logged here."""
@@ -561,9 +562,12 @@ class Ledger:
 
     def leave(self, records: int, memory: int) -> None:
         """Count records that leave memory; those that have not ended are on disk alone."""
-        self.counts.ended += records
-        self.counts.bytes_ended += memory
-        self._on_room()
+        ended, bytes_ended = self.counts.ended + records, self.counts.bytes_ended + memory
+        self.counts.ended, self.counts.bytes_ended = ended, bytes_ended
+        try:
+            self._on_room()
+        except MemoryError:  # the next end notifies
+            return
 
     def come_back(self, records: int, memory: int) -> None:
         """Count records that were on disk alone and are in memory as well."""

@@ -7,7 +7,9 @@ ledger. It runs on the loop thread.
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.config.options import ProducerOptions
@@ -98,7 +100,9 @@ class Outbox:
         self._keyless: dict[str, _Group] = {}
         self._revision = self._seals = 0
         """Of the topology and of the accumulator, when the three above were true."""
-        self._away: list[Item] = []
+        self._grouped: deque[tuple[TopicPartition, list[Item]]] = deque()
+        self._refused: deque[tuple[list[Item], Exception, object]] = deque()
+        """Of ``take()``: what is to be appended, and to be refused. Empty unless memory ran out."""
 
     def __repr__(self) -> str:
         return f"<Outbox {self.engine}>"
@@ -193,44 +197,85 @@ class Outbox:
 
     def unfinished(self) -> list[Item]:
         """Return all that has not ended, in order; for a successor of a broken engine."""
-        return self.engine.accumulator.tokens()
+        return [*self.engine.accumulator.tokens(), *self.rest()]
+
+    def rest(self) -> list[Item]:
+        """Return what ``take()`` had no memory to buffer, or to refuse."""
+        lists = [items for _, items in self._grouped] + [items for items, *_ in self._refused]
+        return list(chain.from_iterable(lists))
 
     def take(self, items: list[Item]) -> None:
-        """Buffer ``items``, in order; what can't be sent counts as failed."""
-        self._away = []
+        """Buffer ``items``, in order, and empty the list; what can't be sent counts as failed.
+
+        Raises:
+            MemoryError: what is not buffered is still in the list, or in ``unfinished()``: call
+                this again, with that list.
+        """
+        self._append_all()
+        if items:
+            self._group_all(items)
+            self._append_all()
+        self.engine.poke()
+
+    def _group_all(self, items: list[Item]) -> None:
+        grouped: deque[tuple[TopicPartition, list[Item]]] = deque()
         try:
             self._forget_old_ways()
             filled = group(items, self._routes, self._keyless, self._find_group)
-        except Exception as error:  # memory ran out
-            self._refuse_all(items, error)
-            return
-        for each in filled:
-            self._append(each)
-        self.engine.poke()
+            for each in filled:
+                where = each.topic_partition
+                if where.partition == UNKNOWN:
+                    grouped.extend((where, [item]) for item in each)
+                else:
+                    grouped.append((where, each[:]))
+            for each in filled:
+                each.clear()
+        except Exception as error:
+            self._revision = -1  # the groups are not used any more
+            self._refused.clear()
+            if isinstance(error, MemoryError):
+                raise
+            self._refused.append((items[:], error, items[0].topic))
+            grouped.clear()
+        self._grouped = grouped
+        items.clear()
 
-    def _refuse_all(self, items: list[Item], error: Exception) -> None:
-        """Give up all but those that were refused already."""
-        for each in self._groups.values():
-            each.clear()
-        away = set(map(id, self._away))
-        for item in items:
-            if id(item) not in away:
-                self.engine.refuse([item], error, item.topic)
+    def _append_all(self) -> None:
+        # That a deque becomes shorter takes no memory; a list may.
+        while self._grouped:
+            self._append(*self._grouped[0])
+            self._grouped.popleft()
+        while self._refused:
+            self.engine.refuse(*self._refused[0])
+            self._refused.popleft()
 
-    def _append(self, found: _Group) -> None:
-        items: list[Item] = found[:]
-        found.clear()
+    def _append(self, topic_partition: TopicPartition, items: list[Item]) -> None:
+        """Buffer items of one partition. If there is a MemoryError, the first of ``_grouped`` has
+        those that are not buffered: all that were not refused."""
         if totals(items).largest > self._most_bytes:
-            items = [item for item in items if self._is_small(item)]
-            if not items:
-                return  # a batch has at least one record
+            items = self._without_large(topic_partition, items)
         if self._many_stalled:
-            items = self._make_way(found.topic_partition, items)
-        if found.topic_partition.partition == UNKNOWN:
-            for item in items:
+            items = self._make_way(topic_partition, items)
+            self._grouped[0] = topic_partition, items
+        if topic_partition.partition == UNKNOWN:
+            for item in items:  # the only one
                 self.engine.hold(item.topic, item.key, item.record, item)
-        elif items:
-            self.engine.extend(found.topic_partition, items, totals(items).size, items)
+        elif items:  # a batch has at least one record
+            self.engine.extend(topic_partition, items, totals(items).size, items)
+
+    def _without_large(self, topic_partition: TopicPartition, items: list[Item]) -> list[Item]:
+        """Refuse those of ``items`` that fit into no request; return the others."""
+        small, refused = [], []
+        for item in items:
+            try:
+                self.engine.check_size(item.topic, item.size)
+                small.append(item)
+            except RecordTooLarge as error:
+                refused.append(([item], error, item.topic))
+        rest = topic_partition, small
+        self._refused += refused
+        self._grouped[0] = rest
+        return small
 
     def _make_way(self, topic_partition: TopicPartition, items: list[Item]) -> list[Item]:
         """Give up as many records for ``topic_partition``, if it is stalled, as ``items`` are.
@@ -250,30 +295,27 @@ class Outbox:
         missing = len(items) - len(oldest)
         if missing:
             oldest += items[:missing]
-        self.engine.refuse(oldest, full, topic_partition)
+        self._refused.append((oldest, full, topic_partition))
         return items[missing:]
 
     def _forget_old_ways(self) -> None:
         revision, seals = self.engine.topology.revision, self.engine.accumulator.seals
         if revision != self._revision:
-            self._revision, self._groups, self._routes = revision, {}, {}
-            self._keyless = {}
+            anew: tuple[Any, Any, Any] = {}, {}, {}
+            self._groups, self._routes, self._keyless = anew
+            self._revision = revision
         if seals != self._seals:
             self._seals, self._keyless = seals, {}
 
     def _find_group(self, item: Item) -> _Group | None:
         """Return where ``item`` goes; None when it is refused."""
-        found = self._place(item)
-        if found is None:
-            self._away.append(item)
-        return found
-
-    def _place(self, item: Item) -> _Group | None:
         topic, key = item.topic, item.key
         try:
             topic_partition = self.engine.where(topic, key) or TopicPartition(topic, UNKNOWN)
+        except MemoryError:
+            raise
         except Exception as error:  # a partitioner of the user's may raise anything
-            self.engine.refuse([item], error, topic)
+            self._refused.append(([item], error, topic))
             return None
         found = self._group(topic_partition)
         if isinstance(self._partitioner, BuiltIn) and topic_partition.partition != UNKNOWN:
@@ -290,15 +332,6 @@ class Outbox:
         if found is None:
             found = self._groups[topic_partition] = _Group(topic_partition)
         return found
-
-    def _is_small(self, item: Item) -> bool:
-        """Whether ``item`` fits into a request; it is refused when it does not."""
-        try:
-            self.engine.check_size(item.topic, item.size)
-        except RecordTooLarge as error:
-            self.engine.refuse([item], error, item.topic)
-            return False
-        return True
 
     def evict(self, want: Callable[[TopicPartition], bool]) -> list[Item]:
         """Take items out, in the order of each partition, as if they had not been taken.

@@ -50,7 +50,8 @@ _RETRY_ROTATION: Final = 1.0
 """Seconds until a rotation record that the disk did not take is appended again."""
 
 _AFTER_A_BUG: Final = 1.0
-"""Seconds until shipping is tried again after an exception that it should not have raised."""
+"""Seconds until shipping is tried again after an exception that it should not have raised, or
+without memory."""
 
 
 class Shipper:
@@ -107,6 +108,10 @@ class Shipper:
         self._deferred: dict[str, Exception] = {}
         self._progress: asyncio.Future[None] | None = None
         self._unfinished: list[Any] = []
+        self._hand: list[Any] = []
+        """Items between the buffer and the outbox."""
+        self._is_torn = False
+        """Whether memory ran out in the middle of a slice: the next one begins with its rest."""
         self.outbox = Outbox(
             self,
             options,
@@ -130,7 +135,7 @@ class Shipper:
             self.earlier.connections = 0
             self._ended = broken._ended
             self._rotated = broken._rotated
-            self._unfinished = broken._unfinished + broken.outbox.unfinished()
+            self._unfinished = [*broken._unfinished, *broken.outbox.unfinished(), *broken._hand]
             if spool is not None:
                 spool.restart()
 
@@ -174,14 +179,18 @@ class Shipper:
         if self._closing:
             return
         try:
-            moved = self._move(self._slice)
+            self._ship_slice()
+        except MemoryError:  # a slice moves whole, or its rest is moved later
+            self._buffer.counts.unwoken = True
+            self._later(_AFTER_A_BUG, self.ship_soon)
         except Exception as error:  # our bug: records wait, in memory or on disk, and are not lost
             self._plan.internal_log.complain(
                 "bug", f"shipping failed, a bug of kiel_logging: {error!r}"
             )
             self._later(_AFTER_A_BUG, self.ship_soon)
-            return
-        if moved == self._slice:
+
+    def _ship_slice(self) -> None:
+        if self._move(self._slice) == self._slice:
             asyncio.get_running_loop().call_soon(self._ship)
         else:
             waiting = len(self._buffer) > 0 if self._spool is None else self._spool.waiting
@@ -189,20 +198,25 @@ class Shipper:
             self.outbox.engine.send_now()
 
     def _move(self, most: int) -> int:
+        self._is_torn = True
+        self.outbox.take(self._hand)
         most = min(most, self.outbox.room)
         if self._spool is not None:
-            items: list[Any] = self._spool.take(most)
+            self._hand = self._spool.take(most)
         else:
-            items = self._stamp_all(self._buffer.take(most))
-        if items:
-            self.outbox.take(items)
+            self._hand = self._stamp_all(self._buffer.take(most))
+        moved = len(self._hand)
+        if moved:
             if self._deferred and self._plan.blocks:
-                self._explain_deferral(items)
+                self._explain_deferral(self._hand)
+            self.outbox.take(self._hand)
+        self._is_torn = False
+        if moved:
             if self._rotates:
                 self.rotate()
             if self._checkpoints is not None:
                 self._checkpoints.make_due(self._emit)
-        return len(items)
+        return moved
 
     def rotate(self) -> None:
         """Put a rotation record into each stream that is sealed with another key than those that
@@ -283,17 +297,24 @@ class Shipper:
 
         Items that the spool has on disk are not given up. Each step is taken even if memory runs
         out in another.
+
+        Raises:
+            MemoryError: they are not counted.
         """
         lost = items if self._spool is None else self._spool.failed(items, error)
+        if lost:
+            self._ledger.failed(len(lost), totals(list(lost)).memory)
         try:
-            if lost:
-                self._lose(lost, error)
-        finally:  # at the end: a thread that waits finds all of this done
-            if self._plan.blocks:
-                self._plan.blocks.lost(items, f"{type(error).__name__}: {error}", error)
+            try:
+                if lost:
+                    self._lose(lost, error)
+            finally:  # at the end: a thread that waits finds all of this done
+                if self._plan.blocks:
+                    self._plan.blocks.lost(items, f"{type(error).__name__}: {error}", error)
+        except MemoryError:  # they are counted
+            return
 
     def _lose(self, items: Sequence[Item], error: Exception) -> None:
-        self._ledger.failed(len(items), totals(list(items)).memory)
         self._is_well = False
         self.resume()
         try:
@@ -443,16 +464,22 @@ class Shipper:
             await self._ship_up_to(queue, mark, deadline)
             left = max(0.0, deadline - monotonic())
             done = await self.outbox.engine.flush(left) == 0 and queue.passed(mark)
+            done = done and not self._is_torn
             if self._defers_nothing():
                 return done
             if monotonic() >= deadline:
                 return False  # until then, a topic that was rejected meanwhile is sent again
 
     async def _ship_up_to(self, queue: Any, mark: Any, deadline: float) -> None:
-        while not (queue.passed(mark) and self._defers_nothing()):
+        while not (queue.passed(mark) and self._defers_nothing()) or self._is_torn:
             if (left := deadline - monotonic()) <= 0:
                 return
-            if self._move(self._slice):
+            try:
+                moved = self._move(self._slice)
+            except MemoryError:
+                await asyncio.sleep(min(left, _AFTER_A_BUG))
+                continue
+            if moved:
                 await asyncio.sleep(0)
             else:
                 self.outbox.engine.send_now()
@@ -549,6 +576,7 @@ class Shipper:
         self._closing = True
         await self.outbox.engine.close(max(0.0, deadline - monotonic()))
         left = self._buffer.take(_ALL) if self._spool is None else self._spool.rest()
+        left = [*self.outbox.rest(), *self._hand, *left]
         if left:
             self.failed(left, ProducerClosed("the handler was closed before these were sent"))
         if self._spool is not None:

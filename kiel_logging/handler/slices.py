@@ -13,18 +13,6 @@ from kiel_logging.record.item import Item
 Group = TypeVar("Group", bound=list[Any])
 
 
-def take(popleft: Callable[[], Item], most: int) -> list[Item]:
-    """Return up to ``most`` items, until there is an IndexError."""
-    taken: list[Item] = []
-    append = taken.append
-    try:
-        for _ in range(most):
-            append(popleft())
-    except IndexError:
-        pass
-    return taken
-
-
 class Totals(NamedTuple):
     """The most bytes that items take in a batch together, those of the largest, and the memory that
     all of them take."""

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.support.memory_short import HANDLERS
+from tests.support.memory_short import HANDLERS, SLICES
 
 can_fail = pytest.mark.skipif(
     importlib.util.find_spec("_testcapi") is None or (3, 12) <= sys.version_info < (3, 14),
@@ -17,10 +17,10 @@ can_fail = pytest.mark.skipif(
 can_be_limited = pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
 
 
-def printed(name: str) -> list[str]:
+def printed(*arguments: str) -> list[str]:
     """The lines that the program printed; it has to end by itself."""
     done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-m", "tests.support.memory_short", name],
+        [sys.executable, "-X", "faulthandler", "-m", "tests.support.memory_short", *arguments],
         capture_output=True,
         text=True,
         timeout=120,
@@ -37,6 +37,21 @@ def test_any_allocation_of_a_call_may_fail(name: str) -> None:
     (last,) = printed(name)
     assert last.startswith("dropped")
     assert name in ("fast", "always") or "out_of_memory" in last
+
+
+@can_fail
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(one, marks=[] if one == "one topic" else pytest.mark.slow, id=one)
+        for one in SLICES
+    ],
+)
+def test_any_allocation_of_a_slice_may_fail(name: str) -> None:
+    """The loop thread sends each record once, or gives it up: it is counted, and the fallback has
+    it. None stays in between."""
+    (last,) = printed("slice", name)
+    assert last.startswith("allocations")
 
 
 @can_fail

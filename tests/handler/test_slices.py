@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -62,23 +61,6 @@ def mixtures(draw: st.DrawFn) -> list[Any]:
             place = draw(st.integers(0, len(made)))
             made.insert(place, quick_item(draw(st.text(max_size=5)), key, draw(st.floats(0, 1e9))))
     return made
-
-
-# -- one by one -----------------------------------------------------------------------------------
-
-
-@given(st.lists(plain_items, max_size=5), st.integers(0, 7))
-def test_take(items: list[Item], most: int) -> None:
-    """As many as are asked for, or as there are; the rest stays."""
-    queue = deque(items)
-    assert slices.take(queue.popleft, most) == items[:most]
-    assert list(queue) == items[most:]
-
-
-def test_take_does_not_hide_what_is_wrong() -> None:
-    """Only an IndexError is an end."""
-    with pytest.raises(ZeroDivisionError):
-        slices.take(lambda: 1 // 0, 1)  # type: ignore[arg-type,return-value]
 
 
 class Named(list[Any]):

@@ -1,8 +1,9 @@
 """Emits records while memory is short; a separate program, as it may die.
 
 Prints a line for each record that raised, was not counted once or upset the ledger, then the drops.
-Usage: memory_short.py NAME, for allocations that fail one by one; memory_short.py shed, for those
-of a full buffer; or memory_short.py limit, for a process that gets no more memory.
+Usage: memory_short.py NAME, for allocations of a call that fail one by one; memory_short.py
+slice NAME, for those of the loop thread; memory_short.py shed, for those of a full buffer; or
+memory_short.py limit, for a process that gets no more memory.
 """
 
 import gc
@@ -18,6 +19,7 @@ from kiel_logging import KafkaHandler
 from kiel_logging.handler.loading import modules
 from kiel_logging.handler.loop_thread import State
 from kiel_logging.handler.pipeline import Pipeline
+from kiel_logging.testing import FakeKafka
 
 MOST_COSTLY = 3
 """Allocations that may cost the fallback more than one record; there are 300."""
@@ -125,6 +127,73 @@ def fail_one_by_one(name: str) -> None:
         print("never ended", after)
 
 
+SLICES: dict[str, dict[str, Any]] = {
+    "one topic": {},
+    "new topics": {"topic": "{n}"},
+    "oldest": {"overflow": "drop_oldest"},
+    "lowest": {"overflow": "drop_lowest"},
+    "too large": {"max_request_size": 5_000},
+}
+
+
+def fail_in_slices(name: str) -> None:
+    """Let the first allocation fail of what ships a slice, then the second ...
+
+    ``kiel_logging`` is the one thread that works meanwhile.
+    """
+    import _testcapi
+
+    taken, logging.raiseExceptions = Taken(), False
+    failing, has_failed = 0, True
+
+    def ship(shipper: Any) -> None:
+        nonlocal has_failed
+        gc.disable()
+        gc.collect()  # empties the free lists
+        _testcapi.set_nomemory(failing, failing + 1)
+        try:
+            shipper._ship()
+            has_failed = has_memory(failing + 1)
+        finally:
+            _testcapi.remove_mem_hooks()
+            gc.enable()
+
+    with FakeKafka(topics={"logs": 3}) as kafka:
+        options = {"topic": "logs", "buffer_records": 1_000, **SLICES[name]}
+        handler = KafkaHandler(kafka.addresses, **options, fallback=taken)
+        handler.handle(record(0, with_care=False))
+        handler.flush()
+        while has_failed:
+            pipeline: Any = handler._lifecycle.pipeline
+            pipeline._loop_thread.pause(60)
+            for number in range(9):
+                made = record(number, with_care=number % 3 == 0)
+                made.__dict__["n"] = f"logs-{failing % 100}" if number % 2 else "logs"
+                handler.handle(made)
+            pipeline._loop_thread.call(ship)
+            pipeline._loop_thread.resume()
+            for _ in range(10):  # the handler's own reports of losses may come between
+                if handler.flush() == (stats := handler.stats()).buffered + stats.in_flight == 0:
+                    break
+            if stats.emitted != stats.delivered + stats.failed or stats.dropped:
+                print("not ended once", failing, stats)
+            if stats.failed != taken.records:
+                print("no fallback", failing, taken.records, stats)
+            failing += 1
+        print("allocations", failing)
+        handler.close()
+
+
+def has_memory(times: int) -> bool:
+    """Return whether none of so many allocations fails."""
+    try:
+        for _ in range(times):
+            object()
+    except MemoryError:
+        return False
+    return True
+
+
 class Taken(logging.Handler):
     """A fallback that counts its records."""
 
@@ -219,6 +288,8 @@ def reach_a_limit() -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "limit":
         reach_a_limit()
+    elif sys.argv[1] == "slice":
+        fail_in_slices(sys.argv[2])
     elif sys.argv[1] == "shed":
         shed_one_by_one()
     else:
