@@ -1,99 +1,38 @@
-"""The handlers' stats for Prometheus, read when it scrapes.
+"""The handlers' stats for Prometheus, read when it scrapes, or written for other processes.
 
 Needs the extra ``prometheus``. Nothing is counted here, so logging calls cost no more with it.
 """
 
-import itertools
-import time
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
-from kiel_logging.handler.health import Health
-from kiel_logging.handler.kafka_handler import KafkaHandler
-from kiel_logging.handler.ledger import BUFFER_FULL, Stats
-from kiel_logging.handler.process import live_handlers
+from kiel_logging import metrics, native
+from kiel_logging.delivery.stats import Histogram
+from kiel_logging.errors import ConfigurationError
+from kiel_logging.handler import process
+from kiel_logging.handler.record_handler import RecordHandler
+from kiel_logging.metrics import COUNTER, GAUGE, HISTOGRAM, METRICS, Handlers, Readings, le
 
 try:
-    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client import values as prometheus_values
+    from prometheus_client.metrics_core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+        Metric,
+    )
     from prometheus_client.registry import Collector
 except ImportError as error:
     raise ImportError(
         "kiel_logging.prometheus needs prometheus_client: pip install 'kiel_logging[prometheus]'"
     ) from error
 
-_COUNTERS: Final[dict[str, tuple[str, Callable[[Stats], int]]]] = {
-    "kiel_logging_records_emitted": (
-        "Log records given to the handler: the sum of what became of them, and of what waits.",
-        lambda stats: stats.emitted,
-    ),
-    "kiel_logging_records_delivered": (
-        "Log records that the brokers acknowledged.",
-        lambda stats: stats.delivered,
-    ),
-    "kiel_logging_records_failed": (
-        "Log records that were sent for and given up, or were left when the handler was closed.",
-        lambda stats: stats.failed,
-    ),
-    "kiel_logging_records_fallback": (
-        "Log records, of those dropped or failed, that the fallback handler took.",
-        lambda stats: stats.fallback,
-    ),
-    "kiel_logging_records_recovered": (
-        "Log records of processes that died, found in spool_dir and delivered. Not emitted.",
-        lambda stats: stats.recovered,
-    ),
-    "kiel_logging_records_diverted": (
-        "Log records that were made while shipping others, and shown elsewhere. Not emitted.",
-        lambda stats: stats.diverted,
-    ),
+_FAMILIES: Final = {
+    COUNTER: CounterMetricFamily,
+    GAUGE: GaugeMetricFamily,
+    HISTOGRAM: HistogramMetricFamily,
 }
-_GAUGES: Final[dict[str, tuple[str, Callable[[Stats], int]]]] = {
-    "kiel_logging_records_buffered": (
-        "Log records that wait to be sent.",
-        lambda stats: stats.buffered,
-    ),
-    "kiel_logging_records_in_flight": (
-        "Log records that were sent and not yet acknowledged.",
-        lambda stats: stats.in_flight,
-    ),
-    "kiel_logging_records_spooled": (
-        "Log records that are on disk and not in memory.",
-        lambda stats: stats.spooled,
-    ),
-    "kiel_logging_memory_bytes": (
-        "Memory that the log records take that are buffered or in flight.",
-        lambda stats: stats.memory,
-    ),
-}
-_DROPPED: Final = "kiel_logging_records_dropped"
-_DROPPED_HELP: Final = (
-    "Log records that never reached the producer, by reason (buffer_full: more came than Kafka "
-    "took) and level."
-)
-_LEFT_OUT: Final = "kiel_logging_records_left_out"
-_LEFT_OUT_HELP: Final = (
-    "Log records that options left out on purpose, by reason (rate_limit, sample, dedupe, "
-    "before_send) and level. They are neither dropped nor lost."
-)
-_HEALTH: Final = "kiel_logging_health"
-_HEALTH_HELP: Final = (
-    "0: log records get to Kafka in time; 1: they wait for more than some seconds, or the disk "
-    "takes none; 2: some are lost, or were in the last minute."
-)
-_STATUSES: Final = ("ok", "degraded", "failing")
-_OLDEST: Final = "kiel_logging_oldest_record_seconds"
-_OLDEST_HELP: Final = "How long ago the oldest log record was made that is not delivered; else 0."
-_TROUBLES: Final = "kiel_logging_troubles"
-_TROUBLES_HELP: Final = (
-    "What keeps log records from being delivered, by kind of error: how many topics and brokers "
-    "have had it for some seconds. A handler without any has one series, 0, whose kind is empty."
-)
-_TROUBLE_SECONDS: Final = "kiel_logging_trouble_seconds"
-_TROUBLE_SECONDS_HELP: Final = "How long the longest of these lasts, by kind."
-_TROUBLE_RECORDS: Final = "kiel_logging_trouble_records"
-_TROUBLE_RECORDS_HELP: Final = "How many log records wait because of these, by kind."
-_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class KafkaHandlerCollector(Collector):
@@ -102,106 +41,145 @@ class KafkaHandlerCollector(Collector):
     The label ``handler`` has a handler's name, which dictConfig gives it, or "#" and a number. A
     handler that starts over, in a forked child, counts from 0 again, as Prometheus expects of
     counters. Where prometheus_client gathers from several processes (PROMETHEUS_MULTIPROC_DIR),
-    it asks no collectors: register this one with a registry that each process exposes.
+    it asks no collectors: see ``write_multiprocess()``.
 
     Args:
         handlers: whose stats these are, closed or not; by default those of all handlers that are
             there and not closed, whenever Prometheus asks.
     """
 
-    def __init__(self, handlers: Iterable[KafkaHandler] | None = None) -> None:
-        self._handlers = None if handlers is None else list(handlers)
-        self._numbers: WeakKeyDictionary[KafkaHandler, int] = WeakKeyDictionary()
-        self._count = itertools.count(1)
+    def __init__(self, handlers: Iterable[RecordHandler] | None = None) -> None:
+        self._handlers = Handlers(handlers)
 
     def describe(self) -> Iterator[Metric]:
         """Yield the metrics without values, by which a registry knows what is in it twice."""
-        yield from _metrics({})
-        yield from _health({})
+        yield from _families({})
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of now."""
-        handlers: list[Any] = live_handlers() if self._handlers is None else self._handlers
-        by_label = self._by_label(handlers)
-        yield from _metrics({label: one.stats() for label, one in by_label.items()})
-        yield from _health({label: one.health() for label, one in by_label.items()})
-
-    def _by_label(self, handlers: Iterable[KafkaHandler]) -> dict[str, KafkaHandler]:
-        found: dict[str, KafkaHandler] = {}
-        for handler in handlers:
-            label = handler.name or self._numbered("", handler)
-            while label in found:  # two handlers may have one name
-                label = self._numbered(label, handler)
-            found[label] = handler
-        return found
-
-    def _numbered(self, label: str, handler: KafkaHandler) -> str:
-        if handler not in self._numbers:
-            self._numbers[handler] = next(self._count)
-        return f"{label}#{self._numbers[handler]}"
+        yield from _families(self._handlers.readings())
 
 
-def _metrics(stats_by_label: dict[str, Stats]) -> Iterator[Metric]:
-    for name, (text, value_of) in _COUNTERS.items():
-        yield _filled(CounterMetricFamily(name, text, labels=["handler"]), value_of, stats_by_label)
-    yield _dropped(stats_by_label)
-    yield _left_out(stats_by_label)
-    for name, (text, value_of) in _GAUGES.items():
-        yield _filled(GaugeMetricFamily(name, text, labels=["handler"]), value_of, stats_by_label)
-    yield from _troubles(stats_by_label)
+def _families(readings: Readings) -> Iterator[Metric]:
+    for metric in METRICS:
+        family = _FAMILIES[metric.kind](
+            metric.full_name, metric.text, labels=["handler", *metric.labels]
+        )
+        for handler, reading in readings.items():
+            for key, value in metric.values(*reading).items():
+                if isinstance(value, Histogram):
+                    buckets = [(le(bound), count) for bound, count in value.cumulative()]
+                    family.add_metric([handler, *key], buckets, value.sum)
+                else:
+                    family.add_metric([handler, *key], value)
+        yield family
 
 
-def _health(health_by_label: dict[str, Health]) -> Iterator[Metric]:
-    status = GaugeMetricFamily(_HEALTH, _HEALTH_HELP, labels=["handler"])
-    oldest = GaugeMetricFamily(_OLDEST, _OLDEST_HELP, labels=["handler"])
-    for label, health in health_by_label.items():
-        status.add_metric([label], _STATUSES.index(health.status))
-        oldest.add_metric([label], health.oldest or 0.0)
-    yield from (status, oldest)
+_sleep: Final = native.original("time", "sleep")
+_EVERY: Final = 1.0
+_PATIENCE: Final = 1.0
+"""Seconds."""
 
 
-def _filled(
-    family: CounterMetricFamily | GaugeMetricFamily,
-    value_of: Callable[[Stats], int],
-    stats_by_label: dict[str, Stats],
-) -> Metric:
-    for label, stats in stats_by_label.items():
-        family.add_metric([label], value_of(stats))
-    return family
+def write_multiprocess() -> None:
+    """Have this process, and those that it forks, write the metrics of their handlers to files in
+    ``PROMETHEUS_MULTIPROC_DIR``, where ``MultiProcessCollector`` finds and adds them up.
+
+    A thread does so each second, and each closing of a handler; so a process that is killed leaves
+    the counts of at most a second before. Call it once, before or after forking.
+
+    Raises:
+        ConfigurationError: that variable was not set when prometheus_client was imported.
+    """
+    global _writer
+    if not getattr(prometheus_values.ValueClass, "_multiprocess", False):
+        raise ConfigurationError(
+            "write_multiprocess() needs the variable PROMETHEUS_MULTIPROC_DIR to be set, to a "
+            "directory, before prometheus_client is imported"
+        )
+    if _writer is None:
+        _writer = _Writer()
+        _writer.start()
+        process.at_ends.append(_writer.write)
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(
+                before=_writer.pause, after_in_parent=_writer.resume, after_in_child=_writer.start
+            )
 
 
-def _dropped(stats_by_label: dict[str, Stats]) -> Metric:
-    family = CounterMetricFamily(_DROPPED, _DROPPED_HELP, labels=["handler", "reason", "level"])
-    for label, stats in stats_by_label.items():
-        # A series that is not there before the first loss would hide it from rate().
-        full = {**dict.fromkeys(_LEVELS, 0), **stats.dropped.get(BUFFER_FULL, {})}
-        for reason, levels in {**stats.dropped, BUFFER_FULL: full}.items():
-            for level, count in levels.items():
-                family.add_metric([label, reason, level], count)
-    return family
+class _Writer:
+    """Writes the metrics of all handlers of this process."""
+
+    def __init__(self) -> None:
+        self._handlers = Handlers()
+        self._values: dict[tuple[str, ...], Any] = {}
+        self._gauges: dict[tuple[str, ...], Any] = {}
+
+    def start(self) -> None:
+        """Begin to write, on a thread of this process."""
+        self._lock = native.Lock()
+        native.Thread(self._run, "kiel_logging-metrics").start()
+
+    def pause(self) -> None:
+        """Write nothing until ``resume()``: a child would find locks of prometheus_client held."""
+        self._paused = native.acquire(self._lock, _PATIENCE)
+
+    def resume(self) -> None:
+        """Write again."""
+        if self._paused:
+            self._lock.release()
+
+    def _run(self) -> None:
+        while True:
+            _sleep(_EVERY)
+            self.write()
+
+    def write(self) -> None:
+        """Write all values, unless another thread is about to."""
+        if not native.acquire(self._lock, _PATIENCE):
+            return
+        try:
+            readings = self._handlers.readings()
+            passed = dict(self._gauges)  # unless they are written now
+            for metric in METRICS:
+                for handler, reading in readings.items():
+                    for labels, value in metric.values(*reading).items():
+                        for name, key, number in _parts(metric, (handler, *labels), value):
+                            self._value(metric, name, key).set(number)
+                            passed.pop((name, *key), None)
+            for gauge in passed.values():  # a handler is closed, or a trouble over
+                gauge.set(0)
+        finally:
+            self._lock.release()
+
+    def _value(self, metric: metrics.Metric, name: str, key: tuple[str, ...]) -> Any:
+        if (name, *key) not in self._values:
+            names = ("handler", *metric.labels, "le")[: len(key)]
+            self._values[name, *key] = value = prometheus_values.ValueClass(
+                metric.kind,
+                metric.full_name,
+                name,
+                names,
+                key,
+                metric.text,
+                multiprocess_mode=f"live{metric.total}",
+            )
+            if metric.kind == GAUGE:
+                self._gauges[name, *key] = value
+        return self._values[name, *key]
 
 
-def _left_out(stats_by_label: dict[str, Stats]) -> Metric:
-    family = CounterMetricFamily(_LEFT_OUT, _LEFT_OUT_HELP, labels=["handler", "reason", "level"])
-    for label, stats in stats_by_label.items():
-        for reason, levels in stats.left_out.items():
-            for level, count in levels.items():
-                family.add_metric([label, reason, level], count)
-    return family
+def _parts(
+    metric: metrics.Metric, key: tuple[str, ...], value: float | Histogram
+) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    """Yield the numbers of a value, each with its name and the values of its labels."""
+    if isinstance(value, Histogram):
+        bounds = (*value.bounds, float("inf"))
+        for bound, count in zip(bounds, value.counts, strict=True):  # not those below it
+            yield f"{metric.full_name}_bucket", (*key, le(bound)), count
+        yield f"{metric.full_name}_sum", key, value.sum
+    else:
+        yield metric.exposed_name, key, value
 
 
-def _troubles(stats_by_label: dict[str, Stats]) -> Iterator[Metric]:
-    labels = ["handler", "kind"]
-    number = GaugeMetricFamily(_TROUBLES, _TROUBLES_HELP, labels=labels)
-    seconds = GaugeMetricFamily(_TROUBLE_SECONDS, _TROUBLE_SECONDS_HELP, labels=labels)
-    records = GaugeMetricFamily(_TROUBLE_RECORDS, _TROUBLE_RECORDS_HELP, labels=labels)
-    now = time.time()
-    for label, stats in stats_by_label.items():
-        if not stats.troubles:
-            number.add_metric([label, ""], 0)
-        for kind in sorted({one.kind for one in stats.troubles}):
-            alike = [one for one in stats.troubles if one.kind == kind]
-            number.add_metric([label, kind], len(alike))
-            seconds.add_metric([label, kind], max(0.0, now - min(one.since for one in alike)))
-            records.add_metric([label, kind], sum(one.records for one in alike))
-    yield from (number, seconds, records)
+_writer: _Writer | None = None

@@ -90,10 +90,16 @@ def dropped(samples: Samples) -> dict[tuple[str, ...], float]:
 
 def test_what_was_delivered(make_handler: MakeHandler) -> None:
     """A handler that delivered all it was given."""
-    handler = make_handler("kafka")
+    handler = make_handler("kafka", linger_ms=60_000, compression=None)
     emit(handler, logging.INFO, logging.INFO, logging.ERROR)
     handler.flush()
-    assert of("kafka", scrape(KafkaHandlerCollector([handler]))) == {
+    found = scrape(KafkaHandlerCollector([handler]))
+    sent = found["sent_bytes_total", ("kafka",)]
+    assert found["batch_bytes_bucket", ("kafka", "256.0")] == (sent <= 256)
+    assert found["batch_records_bucket", ("kafka", "1.0")] == 0
+    assert found["batch_records_bucket", ("kafka", "3.0")] == 1
+    assert found["batch_records_bucket", ("kafka", "+Inf")] == 1
+    assert of("kafka", found) == {
         "records_emitted_total": 3,
         "records_delivered_total": 3,
         "records_failed_total": 0,
@@ -106,6 +112,18 @@ def test_what_was_delivered(make_handler: MakeHandler) -> None:
         "memory_bytes": 0,
         "health": 0,
         "oldest_record_seconds": 0,
+        "spool_bytes": 0,
+        "delivery_latency_seconds_count": 3,
+        "delivery_latency_seconds_sum": handler.stats().delivery.latency.sum,
+        "batch_records_count": 1,
+        "batch_records_sum": 3,
+        "batch_bytes_count": 1,
+        "batch_bytes_sum": sent,
+        "uncompressed_bytes_total": sent,
+        "sent_bytes_total": sent,
+        "batches_retried_total": 0,
+        "throttle_seconds_total": 0,
+        "connections": 1,
     }
 
 
@@ -151,6 +169,7 @@ def test_trouble_that_lasts(
     labels = ("kafka", kind)
     samples = scrape(KafkaHandlerCollector([handler]))
     assert samples["troubles", labels] == 1
+    assert samples["batch_errors_total", labels] >= 1
     assert samples["trouble_seconds", labels] >= 0
     assert samples["trouble_records", labels] >= 1
     assert ("troubles", ("kafka", "")) not in samples
@@ -325,7 +344,18 @@ def test_the_exposition_names_and_explains(make_handler: MakeHandler) -> None:
             f"kiel_logging_{what}": "gauge"
             for what in (
                 *("troubles", "trouble_seconds", "trouble_records"),
-                *("health", "oldest_record_seconds"),
+                *("health", "oldest_record_seconds", "spool_bytes", "connections"),
+            )
+        },
+        **{
+            f"kiel_logging_{what}": "histogram"
+            for what in ("delivery_latency_seconds", "batch_records", "batch_bytes")
+        },
+        **{
+            f"kiel_logging_{what}_total": "counter"
+            for what in (
+                *("uncompressed_bytes", "sent_bytes", "batches_retried", "throttle_seconds"),
+                *("batch_errors", "connection_errors"),
             )
         },
     }

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from kiel_logging.journal.directory import SHIPPER, streams_of
 from kiel_logging.journal.locks import holder
+from kiel_logging.metrics import METRICS
 from kiel_logging.testing import FakeKafka
 from kiel_logging.testing.batches import StoredRecord
 from kiel_logging.wire.error_codes import ErrorCode
@@ -466,6 +468,11 @@ def test_figures_and_health(
         assert values['kiel_ship_backlog_records{topic="logs"}'] == "0"
         assert values["kiel_ship_writers"] == values['kiel_ship_streams{topic="logs"}'] == "1"
         assert int(values["kiel_ship_connections"]) > 0
+        handler = '{handler="kiel-logging ship"}'
+        assert values[f"kiel_logging_delivery_latency_seconds_count{handler}"] >= "2"
+        assert int(values[f"kiel_logging_batch_records_count{handler}"]) >= batches
+        exposed = {family.name for family in text_string_to_metric_families(figures)}
+        assert {metric.full_name for metric in METRICS} <= exposed
         assert ask("/healthz") == (200, '{"alive": true, "troubles": []}\n')
         assert ask("/other")[0] == 404
         cluster.call(lambda c: c.produce_error(ErrorCode.invalid_record, 1))

@@ -12,6 +12,8 @@
     what the producer does upon each error of Kafka's.
 ``requests``
     the requests of Kafka's protocol that are spoken, and their versions.
+``metrics``
+    those of handlers, for Prometheus.
 ``command-help``
     what ``kiel-logging COMMAND --help`` prints.
 """
@@ -33,6 +35,7 @@ from kiel_logging.config.table import INT32, REQUIRED, Option, meanings
 from kiel_logging.delivery.retry import OUTCOMES
 from kiel_logging.handler.options import AUDIT, HANDLER
 from kiel_logging.handler.record_options import SPOOLED
+from kiel_logging.metrics import METRICS
 from kiel_logging.verify.names import FINDINGS
 from kiel_logging.verify.threats import COLUMNS, THREATS, unfound
 from kiel_logging.wire.versions import SUPPORTED
@@ -162,6 +165,24 @@ class RequestsDirective(FromTheCode):
         yield from _table(("request", "versions"), rows, (60, 40))
 
 
+class MetricsDirective(FromTheCode):
+    """The metrics of handlers."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of a table."""
+        rows = (
+            (
+                f"``{one.exposed_name}``",
+                one.kind,
+                f"{one.text} By {' and '.join(f'``{label}``' for label in one.labels)}."
+                if one.labels
+                else one.text,
+            )
+            for one in METRICS
+        )
+        yield from _table(("metric", "type", "meaning"), rows, (40, 10, 50))
+
+
 def _table(
     head: Iterable[str], rows: Iterable[Iterable[str]], widths: Iterable[int]
 ) -> Iterator[str]:
@@ -215,6 +236,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("unfound", UnfoundDirective)
     app.add_directive("answers", AnswersDirective)
     app.add_directive("requests", RequestsDirective)
+    app.add_directive("metrics", MetricsDirective)
     app.add_directive("command-help", CommandHelpDirective)
     app.connect("env-check-consistency", _check_that_all_are_shown)
     return {"parallel_read_safe": False}

@@ -45,6 +45,11 @@ class Histogram:
         """How many values there were."""
         return sum(self.counts)
 
+    @property
+    def mean(self) -> float:
+        """The mean of the values; 0 without any."""
+        return self.sum / max(1, self.count)
+
     def observe(self, value: float) -> None:
         """Count ``value``."""
         self.counts[bisect_left(self.bounds, value)] += 1

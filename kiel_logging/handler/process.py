@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -53,6 +54,17 @@ def live_handlers() -> list[Any]:
     """Return all handlers that were made and not closed, oldest first."""
     found = [reference() for reference, _ in list(_live.values())]
     return [handler for handler in found if handler is not None]
+
+
+at_ends: "Final[list[Callable[[], object]]]" = []
+"""Called by ``note_end()``."""
+
+
+def note_end() -> None:
+    """Report that a handler is closed, or delivered what it could at the end of its process."""
+    for function in at_ends:
+        with contextlib.suppress(Exception):  # there is no disk, or no memory, for figures
+            function()
 
 
 _PATIENCE: Final = 5.0
@@ -378,6 +390,7 @@ def _flush(lifecycles: "list[Lifecycle]", *, last: bool) -> None:
         if lifecycle.finish(last=last):
             lifecycle.report_undelivered()
     _wait_for_those_aside()
+    note_end()
 
 
 def flush_on_sigterm(asked: bool | None) -> None:

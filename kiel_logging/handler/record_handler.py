@@ -345,6 +345,7 @@ class RecordHandler(logging.Handler):
         records. The end of the process closes that as well.
         """
         if self._lifecycle.close():
+            process.note_end()
             process.unregister(self)
         super().close()
 

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.spool.orphans import Backlog
+from kiel_logging.metrics import METRICS, text_lines
 from kiel_logging.printable import printable
-from kiel_logging.ship.daemon import Daemon
+from kiel_logging.ship.daemon import NAME, Daemon
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost")
 _WIDTH: Final = 26
@@ -91,7 +92,7 @@ def _answer(path: str, daemon: Daemon) -> tuple[int, str]:
 
 
 def figures(daemon: Daemon) -> Iterator[str]:
-    """Yield the lines for Prometheus; those of streams are added up by topic."""
+    """Yield the lines for Prometheus: of streams, added up by topic, and those of any handler."""
     stats, backlogs, traffic = daemon.stats(), daemon.backlogs(), daemon.traffic()
     yield from _family("records_delivered_total", "counter", traffic.sent, "topic")
     yield from _family("batches_delivered_total", "counter", traffic.batches, "topic")
@@ -103,16 +104,17 @@ def figures(daemon: Daemon) -> Iterator[str]:
     for name, by_topic in _sums(backlogs).items():
         yield from _family(name, "gauge", by_topic, "topic")
     yield from _family("troubles", "gauge", Counter(one.kind for one in stats.troubles), "kind")
+    health = daemon.pipeline.health()
+    for metric in METRICS:
+        values = {(NAME, *key): value for key, value in metric.values(stats, health).items()}
+        labels = ("handler", *metric.labels)
+        yield from text_lines(metric.exposed_name, metric.kind, metric.text, labels, values)
 
 
 def _family(name: str, kind: str, values: Mapping[Any, float], *labels: str) -> Iterator[str]:
     """Yield the lines of a metric; the keys of ``values`` are one label, or a tuple of them."""
-    yield f"# TYPE kiel_ship_{name} {kind}\n"
-    for key, value in sorted(dict(values).items()):
-        texts = (key,) if isinstance(key, str) else key
-        pairs = [f'{label}="{text}"' for label, text in zip(labels, texts, strict=True)]
-        named = "{" + ",".join(pairs) + "}" if pairs else ""
-        yield f"kiel_ship_{name}{named} {value}\n"
+    by_key = {(key,) if isinstance(key, str) else key: values[key] for key in dict(values)}
+    return text_lines(f"kiel_ship_{name}", kind, "", labels, by_key)
 
 
 def _sums(backlogs: Iterable[Backlog]) -> dict[str, dict[str, float]]:
@@ -138,7 +140,12 @@ def table(daemon: Daemon, rows: int) -> Iterator[str]:
         f"{traffic.given_up.total():,} given up, {stats.in_flight:,} in flight, "
         f"{stats.delivery.connections} connections"
     )
-    yield f"{writers:,} writers, {len(backlogs):,} streams"
+    sent = stats.delivery
+    yield (
+        f"{writers:,} writers, {len(backlogs):,} streams; on average {sent.latency.mean:,.3f} s "
+        f"from call to acknowledgement, {sent.batch_records.mean:,.0f} records and "
+        f"{sent.batch_bytes.mean:,.0f} bytes a batch; {sent.retries:,} batches sent again"
+    )
     notes = [f"! {trouble.error}" for trouble in stats.troubles[:3]]
     for found, what in (
         (traffic.given_up, "records given up"),
