@@ -1,6 +1,6 @@
 """loguru with a KafkaHandler as its sink: bound values arrive as fields.
 
-KAFKA_BROKERS=localhost:9092 python examples/loguru_app.py
+KIEL_LOGGING_BROKERS=localhost:9092 python examples/loguru_app.py
 """
 
 import logging
@@ -31,10 +31,9 @@ def message_only(_record: Any) -> str:
 def main() -> None:
     """Log with bound and contextual values, and an exception."""
     kafka = KafkaHandler(
-        os.environ.get("KAFKA_BROKERS", "localhost:9092"),
+        os.environ.get("KIEL_LOGGING_BROKERS", "localhost:9092"),
         "shop.{levelname}",  # loguru's own levels, such as SUCCESS, among them
         key_field="user",
-        close_timeout_ms=2_000,
     )
     kafka.addFilter(lift_bound)
     logger.remove()

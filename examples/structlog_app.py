@@ -1,36 +1,24 @@
 """structlog through logging: its event dict arrives as fields, beside the records of libraries.
 
-KAFKA_BROKERS=localhost:9092 python examples/structlog_app.py
+KIEL_LOGGING_BROKERS=localhost:9092 python examples/structlog_app.py
 """
 
 import logging
-import logging.config
-import os
 
 import structlog
 
-CONFIG = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "handlers": {
-        "kafka": {
-            "class": "kiel_logging.KafkaHandler",
-            "brokers": os.environ.get("KAFKA_BROKERS", "localhost:9092"),
-            "topic": "shop.app",
-            "key_field": "request_id",
-            "close_timeout_ms": 2_000,
-            # Every record has the fields of bind_contextvars(), also those of libraries. With
-            # merge_contextvars among the processors only structlog's would have them.
-            "context": "ext://structlog.contextvars.get_contextvars",
-        },
-    },
-    "root": {"level": "INFO", "handlers": ["kafka"]},
-}
+import kiel_logging
 
 
 def configure() -> None:
     """Let structlog end in logging, and logging in Kafka."""
-    logging.config.dictConfig(CONFIG)
+    kiel_logging.setup(
+        topic="shop.app",
+        key_field="request_id",
+        # Every record has the fields of bind_contextvars(), also those of libraries. With
+        # merge_contextvars among the processors only structlog's would have them.
+        context=structlog.contextvars.get_contextvars,
+    )
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -13,7 +13,6 @@ NEEDED = (
     "confluent_kafka",
     "kiel_logging.clients",
     "kiel_logging.handler.audit_handler",
-    "loguru",
     "prometheus_client",
     "structlog",
     "yaml",

@@ -29,7 +29,9 @@ def cluster() -> Iterator[ThreadedFakeCluster]:
 
 def environment(cluster: ThreadedFakeCluster, **more: str) -> dict[str, str]:
     """Return the environment in which an example finds the brokers."""
-    return {**os.environ, "KAFKA_BROKERS": ",".join(cluster.addresses), **more}
+    brokers = ",".join(cluster.addresses)
+    known = {"KAFKA_BROKERS": brokers, "KIEL_LOGGING_BROKERS": brokers}
+    return {**os.environ, **known, **more}
 
 
 def run(
@@ -173,3 +175,13 @@ def test_formats_and_context(cluster: ThreadedFakeCluster) -> None:
 def request_of(number: str) -> dict[str, Any]:
     """What ECS has of a request with this id."""
     return {"request": {"id": number}}
+
+
+def test_otel_app(cluster: ThreadedFakeCluster) -> None:
+    """Records have the ids of the span that the SDK exports, and the name of the service."""
+    span = json.loads(run("otel_app.py", cluster, OTEL_SERVICE_NAME="shop").stdout)
+    started, paid = fields(cluster, "shop.app")
+    assert "trace_id" not in started
+    ids = [paid["trace_id"], paid["span_id"]]
+    assert ids == [span["context"][name].removeprefix("0x") for name in ("trace_id", "span_id")]
+    assert {one["service.name"] for one in (started, paid)} == {"shop"}
