@@ -44,9 +44,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--rate", type=_positive, metavar="N", help=rate)
     add("--seed", type=int, default=1, metavar="N", help="repeats the same visits (%(default)s)")
     add("--compression", choices=(*NAMES, "none"), default=NAMES[0], help="(%(default)s)")
-    add("--brokers", type=_addresses, metavar="HOST:PORT,...", help="a cluster of yours")
-    add("--view", action="store_true", help="stay open until Ctrl-C, and show a page of the shop")
-    add("--cluster", action="store_true", help="start the mock brokers alone, until Ctrl-C")
+    one_of = parser.add_mutually_exclusive_group().add_argument
+    one_of("--brokers", type=_addresses, metavar="HOST:PORT,...", help="a cluster of yours")
+    one_of("--view", action="store_true", help="keep the shop open until Ctrl-C, and show its page")
+    one_of("--cluster", action="store_true", help="start the mock brokers alone, until Ctrl-C")
     add("--keep-topics", action="store_true", help="with --brokers: don't delete the topics")
     add("--show-config", action="store_true", help="print the dictConfig dictionary, and end")
 
@@ -73,9 +74,9 @@ def run(options: argparse.Namespace) -> int:
     shop, phases = Shop(options.threads, options.seed), plan(options.records, options.rate or 1_000)
     try:
         if options.cluster:
-            keep_cluster(brokers)
+            keep_cluster()
         if options.view:
-            stay_open(shop, options.rate or 20, codec, brokers)
+            stay_open(shop, options.rate or 20, codec)
         day = spend_day(shop, phases, codec, brokers)
     except DemoError as error:
         sys.stderr.write(f"kiel-logging demo: {printable(error)}\n")

@@ -1,6 +1,5 @@
 """A day of the shop: its logging configured, its records logged, and read back."""
 
-import json
 import logging.config
 import sys
 import time
@@ -8,28 +7,25 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException
-from confluent_kafka import TopicPartition as Assignment
+from confluent_kafka import KafkaException
 
-from kiel_logging.confluent import READ_ALL, is_end, reason
+from kiel_logging.confluent import reason
 from kiel_logging.demo.cluster import Cluster, DemoError
 from kiel_logging.demo.reader import reading
 from kiel_logging.demo.shop import Phase, Shop, logging_config
 from kiel_logging.demo.tally import Tally
 from kiel_logging.output import count
-from kiel_logging.records import TopicPartition
 
 _PATIENCE_S: Final = 30.0
 
 
 class Day(NamedTuple):
-    """The result of a run: ``stats`` by handler; ``fetched`` in bytes, compressed."""
+    """The result of a run; ``stats`` are by handler."""
 
     cluster: Cluster
     phases: list[Phase]
     stats: Mapping[str, Any]
     tally: Tally
-    fetched: int
 
 
 def spend_day(
@@ -63,8 +59,7 @@ def _spend(shop: Shop, phases: list[Phase], codec: str | None, cluster: Cluster)
         say("reading the rest back")
         arrivals = finish()
     logged = ((cluster.prefix + name, number) for one in phases for name, number in one.logged)
-    tally = Tally(logged, arrivals)
-    return Day(cluster, phases, stats, tally, _fetched(cluster, partitions))
+    return Day(cluster, phases, stats, Tally(logged, arrivals))
 
 
 def configure(config: dict[str, Any]) -> dict[str, Any]:
@@ -88,21 +83,6 @@ def _log(phase: Phase, shop: Shop, handlers: Mapping[str, Any]) -> None:
     stats = [handler.stats() for handler in handlers.values()]
     if any(each.emitted for each in stats) and not any(each.delivered for each in stats):
         raise DemoError("the handlers could not deliver a single record, see above")
-
-
-def _fetched(cluster: Cluster, partitions: list[TopicPartition]) -> int:
-    """Read all partitions once more, and return how many bytes came over the network for that."""
-    statistics: list[str] = []
-    measured = {"statistics.interval.ms": 100, "stats_cb": statistics.append}
-    config = {**READ_ALL, **cluster.client_config, "group.id": "kiel-demo", **measured}
-    consumer, waiting = Consumer(config), len(partitions)
-    consumer.assign([Assignment(*each, OFFSET_BEGINNING) for each in partitions])
-    while waiting and (message := consumer.poll(_PATIENCE_S)) is not None:
-        waiting -= is_end(message)
-    consumer.poll(0.2)  # for the last statistics
-    consumer.close()
-    brokers = json.loads(statistics[-1])["brokers"].values() if statistics else []
-    return sum(broker["rxbytes"] for broker in brokers)
 
 
 def say(step: str) -> None:

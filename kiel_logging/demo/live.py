@@ -8,17 +8,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import IO, Final, NoReturn
 
 from confluent_kafka import KafkaException, Producer
 
 from kiel_logging.confluent import reason
-from kiel_logging.demo.cluster import Cluster, DemoError
+from kiel_logging.demo.cluster import Cluster, DemoError, mock_cluster
 from kiel_logging.demo.day import configure, say
 from kiel_logging.demo.report import ledger
 from kiel_logging.demo.shop import Phase, Shop, logging_config
-from kiel_logging.tail.filters import Filters
 from kiel_logging.tail.reader import TailOptions
 from kiel_logging.view.command import serve
 from kiel_logging.view.server import Site
@@ -28,25 +26,23 @@ _MINUTE: Final = 60
 _LINES: Final = 200
 
 
-def keep_cluster(brokers: AbstractContextManager[Cluster]) -> NoReturn:
-    """Print how programs find the brokers, and keep them until Ctrl-C."""
-    with brokers as cluster:
+def keep_cluster() -> NoReturn:
+    """Print how programs find mock brokers, and keep them until Ctrl-C."""
+    with mock_cluster() as cluster:
         sys.stdout.write(f"export KIEL_LOGGING_BROKERS={cluster.brokers}\n")
         sys.stdout.flush()
         while True:
             threading.Event().wait()
 
 
-def stay_open(
-    shop: Shop, rate: int, codec: str | None, brokers: AbstractContextManager[Cluster]
-) -> NoReturn:
+def stay_open(shop: Shop, rate: int, codec: str | None) -> NoReturn:
     """Log ``rate`` records a second, and serve the page, until Ctrl-C.
 
     Raises:
-        DemoError: the brokers don't answer, or the topics can't be read.
+        DemoError: the brokers don't start, or the topics can't be read.
     """
     try:
-        with brokers as cluster:
+        with mock_cluster() as cluster:
             raise DemoError(_stay_open(shop, rate, codec, cluster))
     except KafkaException as error:
         raise DemoError(reason(error)) from error
@@ -60,18 +56,11 @@ def _stay_open(shop: Shop, rate: int, codec: str | None, cluster: Cluster) -> st
     handlers = configure(config)
     site = Site(tuple(cluster.topics), time.monotonic)
     site.ledger = lambda: [_ledger({name: one.stats() for name, one in handlers.items()})]
-    if cluster.control is not None:
-        _broker_button(site.buttons, cluster.control)
+    assert cluster.control is not None
+    _broker_button(site.buttons, cluster.control)
     site.buttons["tamper with a record"] = _tampering(site, cluster)
     options = TailOptions(
-        topics=site.topics,
-        config=None,
-        brokers=cluster.brokers,
-        timeout=_PATIENCE_S,
-        since=None,
-        lines=_LINES,
-        follow=True,
-        filters=Filters(),
+        topics=site.topics, brokers=cluster.brokers, timeout=_PATIENCE_S, lines=_LINES
     )
     say(f"found {cluster.brokers}; the topics are {cluster.prefix}*")
     say("the shop is open until Ctrl-C; open this page in a browser on this host:")

@@ -55,11 +55,12 @@ def _records(day: Day) -> Iterator[str]:
         counts = [placed.get((topic, number), 0) for number in numbers]
         rows.append([topic.removeprefix(day.cluster.prefix), *counts, sum(counts)])
     size = sum(one.size for one in tally.arrivals)
+    sent = sum(one.delivery.bytes_sent for one in day.stats.values())
     keys = tally.keys.total()
     note = (
         f"{count(keys, 'key')}, {tally.split_keys:,} of them in more than one partition. "
-        f"{size / 1e6:,.1f} MB of JSON came over the network as {day.fetched / 1e6:,.1f} MB, "
-        f"a ratio of {size / (day.fetched or 1):.1f}."
+        f"{size / 1e6:,.1f} MB of JSON went over the network as {sent / 1e6:,.1f} MB, "
+        f"a ratio of {size / (sent or 1):.1f}."
     )
     head = ["topic", *(f"p{number}" for number in numbers), "records"]
     yield from _table("Records by topic and partition", head, rows, note)

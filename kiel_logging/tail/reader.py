@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -72,13 +72,13 @@ class TailOptions:
     """
 
     topics: tuple[str, ...]
-    config: str | None
+    config: str | None = None
     brokers: str | None
     timeout: float
-    since: int | None
+    since: int | None = None
     lines: int | None
-    follow: bool
-    filters: Filters
+    follow: bool = True
+    filters: Filters = field(default_factory=Filters)
 
 
 class Display(Protocol[T]):

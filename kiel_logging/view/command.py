@@ -13,7 +13,6 @@ from kiel_logging.errors import ConfigurationError
 from kiel_logging.extras import advice
 from kiel_logging.printable import printable
 from kiel_logging.tail.command import add_topics, lines_of, topics_of
-from kiel_logging.tail.filters import Filters
 from kiel_logging.tail.screen import Shown
 from kiel_logging.view.shelf import Finds, Found
 
@@ -78,8 +77,6 @@ def run(arguments: argparse.Namespace) -> int:
         timeout=arguments.timeout,
         since=arguments.since,
         lines=lines_of(arguments, _LINES),
-        follow=True,
-        filters=Filters(),
     )
     from kiel_logging.view.ledger import Ledger
     from kiel_logging.view.server import Site

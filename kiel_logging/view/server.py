@@ -198,7 +198,7 @@ class _State(_Guarded):
         site = self.site
         state = site.streams.document(site.clock())
         # A broker that is stopped before all partitions are found ends the reader.
-        buttons = list(site.buttons) if state["partitions"] else []
+        buttons = sorted(site.buttons) if state["partitions"] else []
         own = {"topics": site.topics, "trouble": site.trouble, "buttons": buttons}
         self.finish({**own, "ledger": site.ledger(), **state})
 

@@ -46,6 +46,7 @@ def test_options_are_taken():
         (["--brokers", "kafka-1:9092,:9092"], "not of the form host:port"),
         (["--brokers", "kafka-1:http"], "not of the form host:port"),
         (["--compression", "zip"], "invalid choice"),
+        (["--view", "--brokers", "kafka-1:9092"], "not allowed with"),
     ],
 )
 def test_wrong_options_are_refused(words, complaint, capsys):

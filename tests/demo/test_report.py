@@ -18,7 +18,7 @@ def _shown(logged, *arrivals):
     phases = plan(len(logged) * 20_000, rate=1_000)
     for phase in phases:
         phase.took += [12_345.6 + number % 10 for number in phase.ids]
-    day = Day(Cluster("a:1"), phases, {}, Tally(logged, arrivals), 100)
+    day = Day(Cluster("a:1"), phases, {}, Tally(logged, arrivals))
     return "\n".join(report(day))
 
 
