@@ -8,7 +8,9 @@ import re
 import pytest
 
 from kiel_logging.clients import Producer
+from kiel_logging.delivery import troubles
 from kiel_logging.errors import NoBrokersAvailable, UnsupportedBroker
+from kiel_logging.network import cluster as cluster_module
 from kiel_logging.testing.broker import FakeBroker
 from kiel_logging.testing.cluster import FakeCluster
 from kiel_logging.testing.replies import HANG_UP
@@ -117,8 +119,11 @@ async def test_the_bootstrap_list_is_asked_again_when_no_known_broker_answers() 
             assert "Produce" in {request.api for request in present.requests}
 
 
-async def test_trouble_in_the_background_is_logged(heard: asyncio.Queue[str]) -> None:
+async def test_trouble_in_the_background_is_logged(
+    heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A warning says what is wrong, and another one that it is over: perhaps no code waits."""
+    monkeypatch.setattr(troubles, "CALM", 0.05)
     async with FakeCluster(brokers=1, logs=1) as cluster, quick_producer(cluster) as producer:
         await producer.produce("logs", 1)
         cluster.brokers[0].stop()
@@ -131,8 +136,11 @@ async def test_trouble_in_the_background_is_logged(heard: asyncio.Queue[str]) ->
             pass
 
 
-async def test_a_stalled_broker_does_not_keep_others_from_being_asked() -> None:
+async def test_a_stalled_broker_does_not_keep_others_from_being_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Metadata that one broker owes us is got from another after a while."""
+    monkeypatch.setattr(cluster_module, "_PATIENCE", 0.05)
     async with FakeCluster(brokers=2) as cluster:
         cluster.add_topic("first", 1, leaders=[0])
         cluster.add_topic("second", 1, leaders=[1])

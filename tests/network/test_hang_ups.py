@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from kiel_logging.delivery import deferral
 from kiel_logging.errors import RecordTooLarge
 from kiel_logging.records import Record
 from kiel_logging.testing.cluster import FakeCluster
@@ -72,8 +73,9 @@ def by_number(key: int, partitions: list[int]) -> int:
     return partitions[key]
 
 
-async def test_a_single_record_costs_itself_only() -> None:
+async def test_a_single_record_costs_itself_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given up, for it can't be halved; those before and behind it arrive."""
+    monkeypatch.setattr(deferral, "FIRST", 0.02)
     async with FakeCluster(brokers=1, logs=1) as cluster:
         hang_up_above(cluster)
         async with engine_for(cluster, required_acks=-1) as (engine, owner):
