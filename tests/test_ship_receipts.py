@@ -252,7 +252,7 @@ def test_once_acknowledges_as_well(
     writer = start()
     writer.do(ENTER)
     writer.log(1)
-    assert ship_once(tmp_path, cluster).returncode == 0
+    assert ship_once(tmp_path, cluster).status == 0
     writer.do(LEAVE)
     writer.do(answers.of("outcome(receipts)"))
     assert answers.read() == stored(1)

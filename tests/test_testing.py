@@ -384,21 +384,14 @@ PAGE = "\n".join(
 )
 
 
-def run_pytest(pytester: pytest.Pytester, tests: str, *arguments: str) -> pytest.RunResult:
-    """Run pytest in another process, with the plugins that are installed."""
-    pytester.makepyfile(tests)
-    return pytester.runpytest_subprocess("-p", "no:tornado", "-W", "error", *arguments)
-
-
-@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "arguments", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)], ids=["alone", "xdist"]
+)
 def test_the_fixtures_are_found(pytester: pytest.Pytester, arguments: tuple[str, ...]) -> None:
-    """By the entry point, and in each process of pytest-xdist."""
-    run_pytest(pytester, TESTS, *arguments).assert_outcomes(passed=5)
-
-
-def test_the_examples_of_the_documentation_pass(pytester: pytest.Pytester) -> None:
-    """As a file of tests."""
-    run_pytest(pytester, PAGE).assert_outcomes(passed=2)
+    """By the entry point, in each process of pytest-xdist, and by the documentation's examples."""
+    pytester.makepyfile(test_fixtures=TESTS, test_page=PAGE)
+    run = pytester.runpytest_subprocess("-p", "no:tornado", "-W", "error", *arguments)
+    run.assert_outcomes(passed=5 + 2)
 
 
 def test_an_unused_plugin_imports_nothing() -> None:
