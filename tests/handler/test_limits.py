@@ -17,6 +17,7 @@ from kiel_logging import AuditHandler, SpoolHandler
 from kiel_logging.configuration import from_environment
 from kiel_logging.errors import ConfigurationError, NotAcknowledged
 from kiel_logging.handler import record_handler
+from kiel_logging.handler.ledger import PERIOD
 from kiel_logging.handler.limits import (
     MOST_KNOWN,
     Buckets,
@@ -26,6 +27,8 @@ from kiel_logging.handler.limits import (
     parse_rate,
 )
 from kiel_logging.handler.options import handler_options
+from kiel_logging.handler.spool import append_pipeline
+from kiel_logging.native import monotonic
 from tests.handler.shipped import (
     Collecting,
     MakeHandler,
@@ -310,16 +313,22 @@ def test_a_record_that_can_not_be_judged_is_shipped(
     assert not handler.stats().left_out
 
 
-def test_a_spool_handler_has_limits_too(tmp_path: Path) -> None:
-    """The stream on disk reports what is left out, at the latest when it ends."""
+def test_a_spool_handler_has_limits_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream on disk reports what is left out: with a later record, and when it ends."""
     handler = SpoolHandler(tmp_path, "logs", rate_limit="2/h", before_send=dict)
     for number in range(5):
         logger_to(handler).info(number)
     assert handler.stats().left_out == {"rate_limit": {"INFO": 3}}
     assert handler.health().status == "ok"
-    handler.close()
-    assert messages_in(tmp_path) == ["0", "1"]
+    assert events(tmp_path) == []
+    later = monotonic() + PERIOD
+    monkeypatch.setattr(append_pipeline, "monotonic", lambda: later)
+    for _ in range(4):
+        logger_to(handler).info("later")
     assert events(tmp_path) == ["omissions"]
+    handler.close()
+    assert messages_in(tmp_path) == ["0", "1", "later", "later"]
+    assert events(tmp_path) == ["omissions"] * 2
 
 
 # -- before_send ---------------------------------------------------------------------------------
