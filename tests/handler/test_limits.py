@@ -213,6 +213,7 @@ def test_compiled_code_and_python_leave_out_the_same(
         assert set(stats.left_out) <= {*options}
     assert shipped[0] == shipped[1]
     assert ("another site", "user-1", None) in shipped[0]
+    assert (("paid", "user-0", 39) in shipped[0]) is ("dedupe" in options)
     assert compiled.stats().left_out == careful.stats().left_out != {}
 
 
@@ -361,6 +362,22 @@ def test_before_send_has_the_last_look(
     assert sold["more"] == {"password": "[redacted]", "at": [1]}
     assert [record.key for record in cluster.records("logs")[0]] == [b"ADA", None]
     assert summary["left_out"] == {"before_send": {"ERROR": 1}} == handler.stats().left_out
+
+
+def test_before_send_changes_no_value_of_the_program(
+    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+) -> None:
+    """Values inside of others are copies."""
+
+    def look(fields: dict[str, Any]) -> dict[str, Any]:
+        fields["cart"]["items"].clear()
+        return fields
+
+    handler, cart = make_handler(before_send=look), {"items": ["tea"]}
+    logger_to(handler).info("sold", extra={"cart": cart})
+    handler.close()
+    assert cart == {"items": ["tea"]}
+    assert stored(cluster)[0]["cart"] == {"items": []}
 
 
 @pytest.mark.parametrize("look", [fail, lambda _fields: ["no", "mapping"]], ids=["raises", "list"])
