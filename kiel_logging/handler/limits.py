@@ -201,21 +201,21 @@ class Limits:
             share = self._shares.get(record.levelno) if self._shares else None
             if share is not None and not is_sampled(share, encode_key(key), self._draw):
                 return SAMPLE, 0
+            if self._buckets is None and self._duplicates is None:
+                return None, 0
             site = record.name, record.pathname, record.lineno
             identity = 0
             if self._duplicates is not None:
                 identity = hash((*site, record.levelno, as_shipping(record.getMessage)))
-            return self._judge(hash(site), identity, now)
+            place = hash(site)
         except MemoryError:
             raise
         except Exception:  # arguments that don't fit, a record of the program's own kind
             return None, 0
-
-    def _judge(self, site: int, identity: int, now: float) -> tuple[str | None, int]:
         duplicates = self._duplicates
         with self._lock:
             if duplicates is not None and duplicates.is_repeat(identity, now):
                 return DEDUPE, 0
-            if self._buckets is not None and not self._buckets.take(site, now):
+            if self._buckets is not None and not self._buckets.take(place, now):
                 return RATE_LIMIT, 0
             return None, 0 if duplicates is None else duplicates.ship(identity, now)

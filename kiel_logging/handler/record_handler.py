@@ -196,17 +196,19 @@ class RecordHandler(logging.Handler):
             # Nearly every record is done with the one compiled call. It looks at everything that
             # can change, except for the formatter, which a program may set on a copy as well.
             if self._limits is not None:
-                self._emit_limited(record, self._limits)
+                self._emit_limited(record)
             elif self.formatter is not None or not self._emit_fast(record):
                 self._emit(record)
         except MemoryError as error:  # it is not queued, and not counted as dropped
             self._drops.fail_without_memory(record, error)
 
-    def _emit_limited(self, record: logging.LogRecord, limits: Limits) -> None:
+    def _emit_limited(self, record: logging.LogRecord) -> None:
         # A closed pipeline could not report what is left out; the next one can. A record that
-        # can't be judged without its key is judged when that is known, in _put().
+        # can't be judged without its key is judged when that is known, in _put(). A forked child
+        # gets limits of its own with its pipeline: a thread of the parent may hold the others'.
         counts = self._lifecycle.now().buffer.counts
-        if here.depth or counts.closed or limits.need_key(record):
+        limits = self._limits
+        if limits is None or here.depth or counts.closed or limits.need_key(record):
             self._emit(record)
         elif (allowed := self._judge(record, limits, None)) is not None and (
             self.formatter is not None or not self._emit_fast(allowed)
