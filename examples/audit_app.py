@@ -79,7 +79,6 @@ def main() -> int:
         spool="always",
         key_field="account",
         chain_key=KEY,
-        close_timeout_ms=2_000,
     )
     audit.setLevel(logging.CRITICAL)  # as a careless dictConfig may; the stream gets all records
     with closing(stream):

@@ -22,7 +22,6 @@ CONFIG = {
             "key_field": "actor",  # the actions of one actor stay in order
             "spool_dir": os.environ.get("SPOOL_DIR", "audit-spool"),
             "compression": "gzip",
-            "close_timeout_ms": 2_000,
         },
     },
     "root": {"level": "ERROR"},

@@ -34,7 +34,6 @@ CONFIG = {
             "security_protocol": "SASL_SSL",
             "sasl_mechanism": "OAUTHBEARER",
             "sasl_token_provider": token,  # in a file: "ext://shop.logs.token"
-            "close_timeout_ms": 2_000,
         },
     },
     "root": {"level": "INFO", "handlers": ["kafka"]},

@@ -18,7 +18,6 @@ CONFIG = {
             "brokers": os.environ.get("KAFKA_BROKERS", "localhost:9092"),
             "topic": "shop.{levelname}",
             "key_field": "user_id",
-            "close_timeout_ms": 2_000,  # a program with Kafka far away keeps the default, 10 s
         },
         "console": {"class": "logging.StreamHandler"},
     },

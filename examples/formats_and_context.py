@@ -30,7 +30,6 @@ def config(brokers: str) -> dict[str, object]:
                 "context": {"http.request.id": request_id, "organization.id": tenant},
                 "fields": {"service.name": "shop", "service.environment": "production"},
                 "redact": ["password", "card_number"],  # at any depth
-                "close_timeout_ms": 2_000,
                 # A consumer can route records by their headers without reading the values.
                 "headers": {"level": "levelname", "tenant": "organization.id"},
             },

@@ -16,7 +16,6 @@ handler = KafkaHandler(
     os.environ.get("KAFKA_BROKERS", "localhost:9092"),
     "shop.payments",
     key_field="order",
-    close_timeout_ms=2_000,
 )
 
 

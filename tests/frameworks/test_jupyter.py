@@ -68,6 +68,7 @@ def notebook(fake_kafka: FakeKafka, tmp_path: Any) -> Iterator[Notebook]:
     notebook.kill()
 
 
+@pytest.mark.slow
 def test_cells_and_restarts(notebook: Notebook, fake_kafka: FakeKafka) -> None:
     """Each record arrives once: cells run twice, the loop is patched, the kernel restarts."""
 

@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 from typing import Any
 
+import pytest
+
 from kiel_logging.testing import FakeKafka
 from tests.docs.pages import ROOT
 from tests.support.waiting import PATIENCE, until
@@ -124,6 +126,7 @@ def test_records_arrive_before_the_answer(fake_kafka: FakeKafka) -> None:
         assert arrived(fake_kafka)[2:] == [("r-3", "order 18 paid")]
 
 
+@pytest.mark.slow
 def test_kafka_is_away(fake_kafka: FakeKafka) -> None:
     """An invocation answers in its time, and its records go with the next one."""
     fake_kafka.stall()

@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from kiel_logging.testing import FakeKafka, SentRecord
 from tests.frameworks.server import EXAMPLES
 
@@ -88,6 +90,7 @@ def shipped(kafka: FakeKafka, place: Path, topic: str, *program: str) -> list[Se
     return kafka.arrived(topic)
 
 
+@pytest.mark.slow
 def test_airflow(fake_kafka: FakeKafka, tmp_path: Path) -> None:
     """Records of tasks, and of the exceptions that end them, have the tasks' names."""
     (tmp_path / "airflow").mkdir()
