@@ -143,17 +143,13 @@ def test_records_that_the_brokers_refuse(cluster: FakeKafka, make_handler: MakeH
     assert health.reasons[0].startswith("records were lost")
 
 
-@pytest.mark.parametrize("spool", ["always", "overflow"])
-def test_records_on_disk(
-    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, spool: str
-) -> None:
+def test_records_on_disk(cluster: FakeKafka, spooling: MakeHandler) -> None:
     """They count like those in memory; also those that a handler before it left."""
     stop_broker(cluster)
-    options: dict[str, Any] = {"spool_dir": tmp_path, "spool": spool, "close_timeout_ms": 20}
-    before = make_handler(**options)
+    before = spooling(close_timeout_ms=20)
     log(before, ago=100.0)
     before.close()
-    handler = make_handler(**options)
+    handler = spooling(close_timeout_ms=20)
     log(handler, ago=50.0)
     until(lambda: (handler.health().oldest or 0.0) >= 100.0)
     start_broker(cluster)

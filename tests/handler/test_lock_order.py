@@ -139,14 +139,12 @@ def order(monkeypatch: pytest.MonkeyPatch) -> Iterator[Order]:
 
 
 @pytest.mark.usefixtures("logging_restored")
-@pytest.mark.parametrize("mode", [None, "overflow", "always"])
 def test_no_circle_of_locks(
-    cluster: FakeKafka, order: Order, tmp_path: Path, mode: str | None
+    cluster: FakeKafka, order: Order, tmp_path: Path, spooled: dict[str, Any]
 ) -> None:
     """Under load from all sides: threads log, flush, ask for loggers, and configure logging."""
-    spool = {} if mode is None else {"spool_dir": str(tmp_path / "spool"), "spool": mode}
     kafka = {"class": "kiel_logging.KafkaHandler", "brokers": cluster.addresses, "topic": "logs"}
-    options = {**QUICK, "internal_logger": "told", "fallback": "file", **spool}
+    options = {**QUICK, "internal_logger": "told", "fallback": "file", **spooled}
     config = {
         "version": 1,
         "disable_existing_loggers": False,

@@ -32,18 +32,6 @@ from tests.support.stamps import audited, harm, marks
 KEYS = ("the first of the keys", "the second of the keys", "the third of the keys")
 SECRETS = tuple(map(str.encode, KEYS))
 KEYED: dict[str, Any] = {"chain": True, "chain_key": KEYS[0]}
-SPOOLS: dict[str, dict[str, Any]] = {
-    "memory": {},
-    "overflow": {"spool": "overflow"},
-    "always": {"spool": "always"},
-}
-
-each_spool = pytest.mark.parametrize("spool", SPOOLS.values(), ids=SPOOLS)
-
-
-def options(spool: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Those of a handler with such a spool."""
-    return {**KEYED, **spool, **({"spool_dir": path} if spool else {})}
 
 
 def findings(cluster: FakeKafka, *secrets: bytes, topic: str = "logs") -> dict[str, int]:
@@ -51,14 +39,13 @@ def findings(cluster: FakeKafka, *secrets: bytes, topic: str = "logs") -> dict[s
     return harm(audited(cluster.records(topic), secret=secrets, topic=topic))
 
 
-@each_spool
 def test_a_stream_stays_one_over_rotations(
-    cluster: FakeKafka, make_handler: MakeHandler, spool: dict[str, Any], tmp_path: Path
+    cluster: FakeKafka, make_handler: MakeHandler, spooled: dict[str, Any]
 ) -> None:
     """With all keys it is complete. With some of them the records of the others are not checked,
     and nothing is held against it."""
     cluster.add_topic("shop", 3)
-    handler = make_handler("shop", key_field="user", **options(spool, tmp_path))
+    handler = make_handler("shop", key_field="user", **KEYED, **spooled)
     for turn, key in enumerate(KEYS):
         if turn:
             assert handler.rotate_key(key)
@@ -77,13 +64,12 @@ def test_a_stream_stays_one_over_rotations(
         assert partly.state(strict=True) is State.UNCHECKED
 
 
-@each_spool
 def test_topics_that_begin_later_begin_with_the_new_key(
-    cluster: FakeKafka, make_handler: MakeHandler, spool: dict[str, Any], tmp_path: Path
+    cluster: FakeKafka, make_handler: MakeHandler, spooled: dict[str, Any]
 ) -> None:
     """The others change to it, without a further record of the program."""
     cluster.add_topic("later", 1)
-    handler = make_handler("{topic}", **options(spool, tmp_path))
+    handler = make_handler("{topic}", **KEYED, **spooled)
     logger_to(handler).info("x", extra={"topic": "logs"})
     handler.flush()
     handler.rotate_key(KEYS[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -213,14 +212,12 @@ def test_a_topic_that_is_made_again_with_fewer_partitions(
         assert keys.count(user.encode()) == len(of_the_user)
 
 
-@pytest.mark.parametrize("mode", ["overflow", "always"])
 def test_records_are_found_behind_a_large_backlog_of_a_stalled_partition(
-    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, shared: str, mode: str
+    cluster: FakeKafka, spooling: MakeHandler, shared: str
 ) -> None:
     """However much waits on disk in front of them, and without any new records."""
     count = 10 * BUFFER
-    options: dict[str, Any] = {"spool_dir": tmp_path, "spool": mode, "overflow": "block"}
-    handler = keyed(make_handler, shared, **options, close_timeout_ms=50)
+    handler = keyed(spooling, shared, overflow="block", close_timeout_ms=50)
     logger = logger_to(handler)
     for number in range(count):
         logger.info("x", extra={"user": USERS[0], "number": number})
