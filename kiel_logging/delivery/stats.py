@@ -138,7 +138,13 @@ class DeliveryStats:
         self.retries += again
 
     def note_acknowledged(self, records: Sequence[Any], size: int, now: int) -> None:
-        """Count a batch of ``records`` that took ``size`` bytes; ``now`` in ms since 1970."""
+        """Count a batch of ``records`` that took ``size`` bytes; ``now`` in ms since 1970.
+
+        Without memory it is not counted: that must not keep its records from their end.
+        """
+        try:
+            self.latency.observe_ages([record.timestamp for record in records], now)
+        except MemoryError:
+            return
         self.batch_records.observe(len(records))
         self.batch_bytes.observe(size)
-        self.latency.observe_ages([record.timestamp for record in records], now)
