@@ -56,6 +56,7 @@ EXTRAS = {
         "orjson>=3.9",  # reads JSON more strictly than Python does
         "playwright>=1.49",  # drives the system's Chromium
         "prometheus-client>=0.20",
+        "promql-parser>=0.11",  # reads the queries in contrib/
         "pydantic>=2",
         "pytest>=8.2",
         "pytest-timeout>=2.3",
