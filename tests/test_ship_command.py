@@ -264,6 +264,36 @@ def test_living_and_dead_writers_are_followed(
     assert sorted(stamps(cluster).values())[0] == [1]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_appends_are_noticed(
+    cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
+) -> None:
+    """A new writer, a new stream and a writer that was quiet are found long before the next look at
+    all of them."""
+    seldom = "\n".join(
+        (
+            "from kiel_logging.handler.spool import orphans, spool",
+            "orphans.LOOK_AT_LIVING_EVERY, orphans._BUSY = 3600.0, 0.01",
+            "from kiel_logging.cli import main",
+            "main()",
+        )
+    )
+    arguments = ship(tmp_path, cluster)[3:]
+    with subprocess.Popen([sys.executable, "-c", seldom, *arguments]) as process:
+        try:
+            first, logged = writers("{user}"), list[str]()
+            for user in ("ada", "ada", "bob", "ada"):
+                logged.append(user)
+                first.do(f"logger.info('hello', extra={{'user': {user!r}}})")
+                until(lambda: len(messages(cluster, user)) == logged.count(user))  # noqa: B023
+            second = writers()
+            second.log(7)
+            until(lambda: messages(cluster) == ["7"])
+        finally:
+            process.kill()
+            process.wait()
+
+
 def test_sigterm_ends_it_soon_with_a_checkpoint(
     cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:

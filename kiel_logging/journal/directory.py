@@ -391,6 +391,7 @@ class Directory:
         report: takes sentences for people, each one once.
         living: whether those are wanted as well whose living writers leave it to others to send
             them. Then they may be other users', and those in directories below ``root``.
+        watch: called with each directory in which others may appear, before it is looked at.
     """
 
     def __init__(
@@ -399,10 +400,12 @@ class Directory:
         report: Callable[[str], object] = lambda _: None,
         *,
         living: bool = False,
+        watch: Callable[[Path], object] = lambda _: None,
     ) -> None:
         self.root: Final = root
         self._living: Final = living
         self._report: Final = report
+        self._watch: Final = watch
         self._reported: Final[set[str]] = set()
 
     def check(self, *, shared: bool = False) -> list[str]:
@@ -438,10 +441,12 @@ class Directory:
     def _instances(self) -> list[tuple[Path, int]]:
         """Return the directories of instances, and whose they are: this user's, unless those of
         living writers are wanted too."""
+        self._watch(self.root)
         found, below = _listed(self.root, self._report_once)
         if not self._living:
             return [one for one in found if one[1] == os.geteuid()]
         for path, owner in below:
+            self._watch(path)
             instances, _ = _listed(path, self._report_once)
             found += [one for one in instances if one[1] == owner]
         return found
@@ -458,6 +463,7 @@ class Directory:
             if path.name in besides:
                 continue
             access = Access(owner, group=True) if self._living else OWN
+            self._watch(path)
             try:
                 if (orphan := _claim(path, access, living=self._living)) is not None:
                     found.append(orphan)

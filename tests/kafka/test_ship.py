@@ -185,7 +185,8 @@ def test_a_fleet(kafka_4: KafkaCluster, topic: str, tmp_path: Path) -> None:
             ship.end()
         ship.send_once()
         assert list(root.iterdir()) == []
-    by_key = numbers_by_key(java_console_consumer(kafka_4, topic))
+    patience = 600_000 if FULL else 10_000
+    by_key = numbers_by_key(java_console_consumer(kafka_4, topic, timeout_ms=patience))
     names = [f"w{number}.{fork}" for number in range(PROGRAMS) for fork in range(FORKS - 1)]
     names += [f"w{number}.parent" for number in range(PROGRAMS)]
     short = [f"s{number}.parent" for number in range(SPAWNED)]

@@ -9,6 +9,7 @@ they grow, and looks every half second for new writers, new streams and deaths.
 """
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -27,6 +28,7 @@ from kiel_logging.handler.spool.records import (
 from kiel_logging.handler.spool.stream import ShippedStream
 from kiel_logging.journal.directory import Directory, Orphan
 from kiel_logging.journal.frames import Frame
+from kiel_logging.journal.notices import Notices
 from kiel_logging.journal.stream import Stream
 from kiel_logging.native import monotonic
 from kiel_logging.proof.chain import SEALED_BY_SHIPPER, Chain, Keyring
@@ -75,6 +77,7 @@ class Orphans:
 
     Args:
         directories: where they are.
+        notices: of what changes there.
         keyring: has the chains that this handler can seal with; None without any.
         living: whether it sends for living writers too. Then each stream is in another line, and
             none waits for another.
@@ -89,6 +92,7 @@ class Orphans:
     def __init__(
         self,
         directories: Sequence[Directory],
+        notices: Notices | None = None,
         *,
         keyring: Keyring | None,
         living: bool = False,
@@ -97,6 +101,8 @@ class Orphans:
         report: Callable[[str], None],
     ) -> None:
         self._directories = directories
+        self._notices = notices
+        self._watched: dict[int, ShippedStream] = {}
         self._keyring = keyring
         self._living = living
         self._most_bytes = most_bytes
@@ -152,15 +158,37 @@ class Orphans:
                 stream.note_end()
                 self._line_up(stream)
 
+    @property
+    def has_busy(self) -> bool:
+        """Whether writers appended in the last seconds, of whom all is read that was found."""
+        return any(stream not in self._lines for stream in self._busy)
+
     def poll(self) -> bool:
         """Look whether the writers that appended in the last seconds did so again."""
         return self._poll(list(self._busy))
 
+    def take_notices(self) -> tuple[bool, bool]:
+        """Return whether writers appended that were not busy, and whether there may be others."""
+        if self._notices is None:
+            return False, False
+        numbers, over = self._notices.take()
+        streams = [self._watched.pop(one) for one in numbers if one in self._watched]
+        for one in over:
+            self._watched.pop(one, None)
+        grown = self._poll(streams)
+        for stream in streams:  # of those that did not grow, the checkpoint was written
+            if not (stream.ended or stream in self._busy) and stream in self._instances:
+                grown = self._let_rest(stream) or grown
+        return grown, len(numbers) > len(streams)
+
     def _poll(self, streams: Iterable[ShippedStream]) -> bool:
         found, now = False, monotonic()
         for stream in streams:
-            if stream.ended or stream in self._lines:
+            if stream.ended:
                 self._busy.pop(stream, None)
+                continue
+            if stream in self._lines:
+                self._busy[stream] = now
                 continue
             try:
                 grown = stream.files.refresh()
@@ -170,8 +198,20 @@ class Orphans:
                 stream.exhausted, found, self._busy[stream] = False, True, now
                 self._line_up(stream)
             elif now - self._busy.get(stream, now) > _BUSY:
-                del self._busy[stream]
+                found = self._let_rest(stream) or found
         return found
+
+    def _let_rest(self, stream: ShippedStream) -> bool:
+        """Look at ``stream`` when there is a notice, or with all others; once more now, for an
+        append in between. Return whether there was one."""
+        number = None if self._notices is None else self._notices.watch_once(stream.files.path)
+        if number is not None:
+            self._watched[number] = stream
+        self._busy[stream] = math.inf
+        grown = self._poll([stream])
+        if not grown:
+            self._busy.pop(stream, None)
+        return grown
 
     def _may_seal(self, orphan: Orphan) -> bool:
         """Whether this handler can number and seal what the orphan has not numbered yet."""
@@ -225,6 +265,8 @@ class Orphans:
             )
             self._streams[orphan.instance].add(stream)
             self._instances[stream] = orphan.instance
+            if orphan.living:
+                self._busy[stream] = monotonic()
             self._line_up(stream)
         if not self._streams[orphan.instance] and not orphan.living:
             self._remove(orphan.instance)
@@ -350,6 +392,8 @@ class Orphans:
         for orphan in self._open.values():
             orphan.release()
         self._open.clear()
+        if self._notices is not None:
+            self._notices.close()
 
     def knows_end(self, stream: ShippedStream) -> bool:
         """Whether the writer of ``stream`` can't have sent more than its journal has.

@@ -36,6 +36,7 @@ from kiel_logging.handler.spool.stream import ADVICE, Run, ShippedStream, Taken
 from kiel_logging.handler.spool.writer import Writer
 from kiel_logging.journal.directory import Directory, Journal
 from kiel_logging.journal.frames import encode
+from kiel_logging.journal.notices import Notices
 from kiel_logging.journal.stream import DAMAGED
 from kiel_logging.native import monotonic
 from kiel_logging.proof.chain import Keyring
@@ -63,6 +64,9 @@ _SAVE_AT_MOST: Final = 10
 
 _POLL_AT_MOST: Final = 20
 """As many times as long as a look at busy writers took is the pause behind it, at least."""
+
+_SETTLING: Final = 0.02
+"""Seconds from the notice of a new directory to the look at it: its writer makes files there."""
 
 _MOST_OF_OTHERS: Final = 8 * 1024 * 1024
 """Bytes of a frame of another program's that are believed, and taken into memory."""
@@ -140,12 +144,15 @@ class Spool:
             about={CHAIN: chain_id(keyring), **end_facts(always=options.always)},
         )
         self._fleet = bool(options.fleet)
+        self._notices = Notices() if self._fleet else None
+        watch = (lambda _: None) if self._notices is None else self._notices.watch_names
         self._directories = [
-            Directory(path, self._say, living=self._fleet)
+            Directory(path, self._say, living=self._fleet, watch=watch)
             for path in options.fleet or (options.path,)
         ]
         self._orphans = Orphans(
             self._directories,
+            self._notices,
             keyring=keyring,
             living=self._fleet,
             most_bytes=_MOST_OF_OTHERS if self._fleet else None,
@@ -170,6 +177,7 @@ class Spool:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
         self._save_pause = _SAVE_EVERY
+        self._look_pause = _SETTLING
         buffer.ledger.disk.count_appended = self._count_appended
 
     def __repr__(self) -> str:
@@ -208,16 +216,17 @@ class Spool:
             import asyncio  # the loop thread alone needs it
 
             self._loop = asyncio.get_running_loop()
+            if self._notices is not None and self._notices.number is not None:
+                self._loop.add_reader(self._notices.number, self._take_notices)
             self._look_for_orphans()
             self._later("save", _SAVE_EVERY, self._save)
-            if self._fleet:
-                self._poll()
 
     def restart(self) -> None:
         """Forget the loop, whose thread failed; ``start()`` follows on another."""
         self._loop, self._timers = None, {}
 
     def _look_for_orphans(self) -> None:
+        began = monotonic()
         try:
             found = self._orphans.look()
         except SpoolError as error:
@@ -229,14 +238,29 @@ class Spool:
             self.changed()
         pause = orphans.LOOK_AT_LIVING_EVERY if self._fleet else orphans.LOOK_EVERY
         self._later("orphans", pause, self._look_for_orphans)
+        self._look_pause = max(_SETTLING, _POLL_AT_MOST * (monotonic() - began))
+        self._poll_soon()
+
+    def _take_notices(self) -> None:
+        grown, others = self._orphans.take_notices()
+        if grown:
+            self.changed()
+            self._poll_soon()
+        if others:
+            self._later("others", self._look_pause, self._look_for_orphans)
+
+    def _poll_soon(self) -> None:
+        if self._orphans.has_busy:
+            self._later("poll", self.outbox.linger, self._poll)
 
     def _poll(self) -> None:
         """Look at the living writers that are busy, in at most a part of the time."""
         began = monotonic()
         if self._orphans.poll():
             self.changed()
-        pause = max(self.outbox.linger, _POLL_AT_MOST * (monotonic() - began))
-        self._later("poll", pause, self._poll)
+        if self._orphans.has_busy:
+            pause = max(self.outbox.linger, _POLL_AT_MOST * (monotonic() - began))
+            self._later("poll", pause, self._poll)
 
     def _report_orphan(self, text: str) -> None:
         if self._internal_log.may_complain(text):
@@ -301,6 +325,7 @@ class Spool:
             fed = fed or stream.is_fed
             self._orphans.note_turn(stream)
         self._orphans.see_to_ends()
+        self._poll_soon()
         if fed:
             self._next_turn()
         elif streams and not items:  # they wait for the brokers, or for the disk
@@ -828,6 +853,12 @@ class Spool:
         for timer in self._timers.values():
             timer.cancel()
         self._save()
+        if (
+            self._loop is not None
+            and self._notices is not None
+            and self._notices.number is not None
+        ):
+            self._loop.remove_reader(self._notices.number)
         self._orphans.close()
         try:
             self.journal.close()
