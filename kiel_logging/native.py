@@ -152,6 +152,10 @@ class Thread:
         try:
             self._target()
         finally:
+            if self._shown is not None and is_patched():
+                # Since it started there was a patch: threading forgets it by another number.
+                active: dict[int, threading.Thread] = vars(threading).get("_active", {})
+                active[threading.get_ident()] = active.pop(self.ident, self._shown)
             self._over.release()
 
     def join(self, timeout: float) -> None:

@@ -69,6 +69,21 @@ log.info("at the end")
 
 
 @PATCHES
+def test_a_patch_while_the_thread_runs(cluster: ThreadedFakeCluster, patch: str) -> None:
+    """It ships on and ends in silence, as in gunicorn's gevent worker, which logs that it boots."""
+    code = f"""
+handler = make()
+log.info("before")
+assert handler.flush() == 0
+{patch}
+log.info("after")
+"""
+    done = run_by_hand(code, brokers=cluster.addresses, before=QUIET)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert messages(cluster) == ["before", "after"]
+
+
+@PATCHES
 @LATE
 @pytest.mark.parametrize("wait", ["handler.flush(60)", "full()", "receipts()"])
 def test_greenlets_continue_while_one_waits(
