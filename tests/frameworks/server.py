@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,16 +21,20 @@ ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "frameworks"
 EXAMPLES = ROOT / "examples"
 _ASSIGNMENT = re.compile(r"[A-Z_]+=")
-URL = r"https?://127\.0\.0\.1:[1-9]\d*"
+_NOTICED = r"restarting server|etected change|changed, reloading"
+_URL = r"(?:http://|TCP address )(127\.0\.0\.1:[1-9]\d*)"
 
 
-def command(page: str, start: str) -> list[str]:
-    """Return the command of a page that starts so, without the variables in front of it."""
+def command(page: str, pattern: str) -> list[str]:
+    """Return the command of a page whose start matches, on a port that the system chooses.
+
+    The variables in front of it are left out; ``serving()`` sets them.
+    """
     lines = (PAGES / f"{page}.rst").read_text(encoding="utf-8").splitlines()
     parts = (shlex.split(line, comments=True) for line in lines if line.startswith("    "))
     plain = ([one for one in found if not _ASSIGNMENT.match(one)] for found in parts)
-    [found] = (one for one in plain if " ".join(one).startswith(start))
-    return found
+    [found] = (one for one in plain if re.match(pattern, " ".join(one)))
+    return [part.replace("8000", "0") for part in found]
 
 
 class Server:
@@ -51,24 +56,35 @@ class Server:
         assert len(found) >= times, self.log.read_text(errors="replace")
         return found[times - 1]
 
-    def reload(self, source: Path, pattern: str, times: int) -> None:
-        """Change a source file until the server has written something ``times`` times.
+    def reload(self, source: Path) -> None:
+        """Change a source file until the server says that it noticed.
 
         Reloaders compare times of files with those that they saw first, some time after the start.
         """
 
-        def has_reloaded() -> bool:
+        def is_noticed() -> bool:
             source.touch()
-            return len(re.findall(pattern, self.log.read_text(errors="replace"))) >= times
+            return re.search(_NOTICED, self.log.read_text(errors="replace")) is not None
 
-        until(has_reloaded)
+        until(is_noticed)
 
     def get(self, path: str, request_id: str = "r-17", starts: int = 1) -> str:
-        """Return the answer to a request, at the address that it has written last."""
-        url = self.says(URL, starts)
+        """Return the answer to a request, at the address of its first or a later start."""
+        url = f"http://{self.says(_URL, starts)}"
         request = urllib.request.Request(url + path, headers={"X-Request-ID": request_id})
-        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-            return str(response.read().decode())
+        answers: list[bytes] = []
+
+        def is_answered() -> bool:
+            try:
+                with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+                    answers.append(response.read())
+            except urllib.error.URLError as error:
+                if not isinstance(error.reason, ConnectionRefusedError):
+                    raise
+            return bool(answers)
+
+        until(is_answered)  # some name their address before they listen
+        return answers[0].decode()
 
     def end(self, number: int) -> int:
         """Send a signal; return the status. The handler has complained of nothing."""

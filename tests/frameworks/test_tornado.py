@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from kiel_logging.testing import FakeKafka
-from tests.frameworks.server import EXAMPLES, URL, by_request, command, serving
+from tests.frameworks.server import EXAMPLES, by_request, command, serving
 
 
 def test_requests_a_reload_and_the_end(fake_kafka: FakeKafka, tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_requests_a_reload_and_the_end(fake_kafka: FakeKafka, tmp_path: Path) ->
     log = tmp_path / "log"
     with serving(run, fake_kafka, log, tmp_path, PORT="0", DEBUG="1") as server:
         assert server.get("/hello/ada") == "Hello, ada\n"
-        server.reload(app, URL, 2)
+        server.reload(app)
         server.get("/hello/bob", "r-18", starts=2)
         assert server.end(signal.SIGTERM) == 0
     greeted = [("r-17", "greeting ada"), ("r-18", "greeting bob")]

@@ -69,7 +69,7 @@ log.info("at the end")
 
 
 @PATCHES
-def test_a_patch_while_the_thread_runs(cluster: ThreadedFakeCluster, patch: str) -> None:
+def test_a_patch_while_the_thread_runs(cluster: FakeKafka, patch: str) -> None:
     """It ships on and ends in silence, as in gunicorn's gevent worker, which logs that it boots."""
     code = f"""
 handler = make()

@@ -1,0 +1,13 @@
+"""Django's command line for the shop.
+
+KIEL_LOGGING_BROKERS=localhost:9092 python manage.py runserver
+"""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+    execute_from_command_line(sys.argv)
