@@ -107,7 +107,7 @@ class DeliveryStats:
             error, or the class of the exception if there was no answer.
         connection_errors: how many attempts to connect had no success, by class of the exception.
         throttled: seconds for which brokers had this client wait, because of quotas.
-        connections: how many there are to brokers now.
+        connections: how many there are to brokers now; those that handlers share count for each.
     """
 
     latency: Histogram = field(default_factory=lambda: Histogram(_SECONDS))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @takes(HANDLER)
 class KafkaHandler(RecordHandler):
-    """Ships log records to Kafka from a dedicated thread.
+    """Ships log records to Kafka from a separate thread.
 
     Kafka need not be reachable when the handler is made, and may go down at any time: the first
     record connects it in the background, and records are buffered within bounds while it retries.

@@ -1,5 +1,8 @@
 """The thread that ships: a Tornado IOLoop with a Shipper on it, started when it is first needed.
 
+Handlers that reach brokers the same way, and don't hold each other up, share it: a Runner is the
+thread, a LoopThread is the part in it that one pipeline has.
+
 It is a daemon: a thread that Python waits for would keep the program from ending (logging flushes
 in ``atexit``, which comes after that wait). Where no thread can be started any more, because Python
 is about to exit, the loop runs on the thread that flushes.
@@ -12,6 +15,7 @@ come meanwhile wait until there is a loop.
 # record may come then.
 import concurrent.futures.thread  # noqa: F401
 import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
@@ -78,6 +82,7 @@ class Gate:
 if TYPE_CHECKING:
     from kiel_logging.handler.pausing_loop import PausingLoop
     from kiel_logging.handler.shipper import Shipper
+    from kiel_logging.network.pool import ConnectionPool
 
     Work: TypeAlias = Callable[[Shipper], Coroutine[Any, Any, Any]]
 
@@ -107,127 +112,90 @@ class State(Enum):
     STOPPED = "stopped"
 
 
-class LoopThread:
-    """Owns the thread and its IOLoop; all methods are for other threads.
+# -- the thread, and those that share it -----------------------------------------------------------
+
+
+class Runner:
+    """A thread, and the loop that it runs for one LoopThread or several: its members.
 
     Args:
-        make_shipper: makes what runs there, on the thread; called once.
-        on_start: called before the thread starts, once unless something is raised in it.
-        on_death: called on the thread when it ends by itself.
-        grace: seconds that another thread waits beyond a timeout for the loop to answer.
+        key: LoopThreads with an equal key may become members; None for one alone.
 
     Attributes:
-        shipper: what runs there; None until the thread has made it.
-        waits_long: called each second on a thread that waits, with the seconds that are left.
+        members: those that use it; the last one to leave ends it.
+        pool: the connections that they share; None for one alone, and until there is a loop.
+        loop: None until the thread has made it.
+        started: whether the thread was started.
+        runs: whether it works; it may be about to end.
+        waiting: the locks that threads wait for until the loop has done their work.
     """
 
-    def __init__(
-        self,
-        make_shipper: "Callable[[], Shipper]",
-        on_start: Callable[[], None],
-        on_death: Callable[[], None] = lambda: None,
-        grace: float = GRACE,
-    ) -> None:
-        self._grace = grace
-        self.shipper: Shipper | None = None
-        self._make_shipper = make_shipper
-        self._on_start = on_start
-        self._on_death = on_death
-        self._lock = native.RLock()
-        self.waits_long: Callable[[float], None] | None = None
-        self._prepared = self._starting = False
-        self._calls: deque[Callable[[Shipper], object]] = deque()
-        self._state = State.NEW
-        self._gate = Gate()
-        self._loop: PausingLoop | None = None
-        self._is_full = self._complained = False
-        self._waiting: dict[Any, bool] = {}
-        """The locks that threads wait for until the loop has done their work."""
+    def __init__(self, key: object = None) -> None:
+        self.key = key
+        self.members: dict[LoopThread, bool] = {}
+        self.pool: ConnectionPool | None = None
+        self.loop: PausingLoop | None = None
+        self.gate = Gate()
+        self.lock = native.RLock()
+        self.waiting: dict[Any, bool] = {}
+        self.started = self._starting = False
         # Not Thread.is_alive(): a hook that logs may start the thread in a forked child before
         # the module threading has run its own, which takes all threads for dead.
-        self._runs = False
-        self._thread = native.Thread(self._run, "kiel_logging")
+        self.runs = False
+        self._ended = self._given_up = self._complained = self._is_held = False
+        self._boarding: dict[LoopThread, bool] = {}
+        self._closing = 0
+        self._abandoned: dict[int, object] = {}
+        self.thread = native.Thread(self._run, "kiel_logging")
 
     def __repr__(self) -> str:
-        return f"<LoopThread {self._state.value}>"
-
-    @property
-    def state(self) -> State:
-        """The state of the thread."""
-        return self._state
-
-    @property
-    def runs(self) -> bool:
-        """Whether the thread works; it may be about to stop."""
-        return self._runs
-
-    @property
-    def works_for_others(self) -> bool:
-        """Whether it runs, and is another thread than the caller's."""
-        return self._state is State.RUNNING and not self._thread.is_current
+        return f"<Runner of {len(self.members)}>"
 
     @property
     def is_broken(self) -> bool:
         """Whether it should run and can't: its thread ended, or its descriptors were closed."""
-        if self._state is not State.RUNNING or self._loop is None:
+        if not self.started or self.loop is None:
             return False
-        return not self._runs or not self._loop.is_whole
+        return self._given_up or not self.runs or not self.loop.is_whole
 
-    def give_up(self) -> None:
-        """Treat the broken loop as ended: its thread may wait for ever."""
-        self._state = State.STOPPED
-        _dead.append(self._loop)
-        if self._loop is not None:
-            self._loop.give_up()
+    # Its members.
 
-    def wake(self, full: bool) -> None:
-        """Have the shipper look for records: soon, or now when a batch is ``full``."""
-        self._is_full |= full  # first: a loop that is made from now on looks at it
-        if self._state is State.NEW:
-            self._start_once()
-        if self.state is State.RUNNING and (loop := self._loop) is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and ships no more
-                loop.call_soon_threadsafe(self._look, full)
+    def join(self, member: "LoopThread") -> bool:
+        """Make ``member`` one of them; return False if it is too late for that."""
+        self.members[member] = True  # first: a signal handler may close the others from now on
+        if self._ended or self.is_broken:
+            self.members.pop(member, None)
+            return False
+        return True
 
-    def _look(self, full: bool) -> None:
-        assert self.shipper is not None
-        self.shipper.look(full)
+    def leave(self, member: "LoopThread") -> bool:
+        """Let ``member`` leave; return whether it was the last one, and none can join any more."""
+        if self.members.pop(member, None) is None or self.members:
+            return False
+        self._ended = True
+        if self.members:  # a signal handler on top of this made one
+            self._ended = False
+        return self._ended
 
-    def call(self, callback: "Callable[[Shipper], object]") -> None:
-        """Call ``callback`` soon on the thread, with the shipper, and don't wait for it."""
-        if self._state is State.STOPPED:
-            return
-        self._calls.append(callback)
-        if self._state is State.NEW:
-            self._start_once()
-        self._make_calls()
+    def take_up(self, member: "LoopThread") -> bool:
+        """Have the thread make the shipper of ``member``; start it if need be.
 
-    def _make_calls(self) -> None:
-        """Pass pending calls to the loop, if there is one; several threads may do so."""
-        loop, shipper = self._loop, self.shipper
-        if loop is None or shipper is None:
-            return  # its thread does so as soon as there is one
-        with contextlib.suppress(IndexError, RuntimeError):
-            while True:
-                loop.call_soon_threadsafe(self._calls.popleft(), shipper)
-
-    def _start_once(self) -> None:
-        """Start the thread, unless another one does so just now: it makes all calls that wait.
-
-        The calling thread may hold any lock of the program's, or logging's: it does not wait here
-        for a thread that may want it.
+        Returns:
+            Whether it was started. If not, another thread is about to do so, or none can be had.
+            The calling thread may hold any lock of the program's, or logging's: it does not wait
+            here for a thread that may want it.
         """
-        if not self._prepared:
-            as_shipping(self._on_start)
-            load_beside_greenlets()
-            self._prepared = True
-        if not self._lock.acquire(blocking=False):
-            return
-        try:
-            if self._state is State.NEW and not self._starting:
-                self._start_now()
-        finally:
-            self._lock.release()
+        self._boarding[member] = True  # first: a thread that starts looks there
+        if not self.started and self.lock.acquire(blocking=False):
+            try:
+                if not self.started and not self._starting:
+                    self._start_now()
+            finally:
+                self.lock.release()
+        if self.started and (loop := self.loop) is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed: its end was on top of this
+                loop.call_soon_threadsafe(self._board_all)
+        return self.started
 
     def _start_now(self) -> None:
         self._starting = True  # a signal handler on top of this must not start it again
@@ -239,90 +207,375 @@ class LoopThread:
     def _start(self) -> None:
         try:
             warn_before_forks_in_c()
-            if not self._runs:  # else an exception came in between the last time
-                self._runs = True
-                self._thread.start()
+            if not self.runs:  # else an exception came in between the last time
+                self.runs = True
+                self.thread.start()
         except (RuntimeError, OSError):
             # Python exits, or there are too many threads: flush() or the next call may do
-            self._runs = False
+            self.runs = False
             return
         except BaseException:  # a signal handler's, while the thread begins: give it time
             time.sleep(_A_MOMENT)
-            self._runs = self._thread.ident is not None
+            self.runs = self.thread.ident is not None
             raise
-        self._state = State.RUNNING
+        self.started = True
+
+    # On the thread.
 
     def _run(self) -> None:
         mark_this_thread_as_shipping()
-        with self._gate:
-            if (loop := self._begin_at_last()) is None:
-                self._runs = False
+        with self.gate:
+            if (loop := self._loop_at_last()) is None:
+                self.runs = False
                 return
-            self._make_calls()
-            if self._state is State.STOPPED:  # no thread waits for it any more
-                assert self.shipper is not None
-                loop.begin(self.shipper.close(0.0)).add_done_callback(lambda _: loop.stop())
+            loop.call_soon(self._board_all)
+            if self._ended:  # no thread waits for it any more
+                loop.call_soon(self._end)
             try:
                 loop.run()
             except Exception as error:  # the program closed its descriptors, for one
                 self._die(error)
                 return
             finally:
-                for done in list(self._waiting):  # it was stopped before it began their work
-                    self._release(done)
-            self._runs = False
+                for done in list(self.waiting):  # it was stopped before it began their work
+                    self.release(done)
+            self.runs = False
 
-    def _begin_at_last(self) -> "PausingLoop | None":
-        """Return the loop; try again while there are no files for it. None if stopped before."""
+    def _loop_at_last(self) -> "PausingLoop | None":
+        """Return the loop; try again while there are no files for it. None if ended before."""
         never = native.Lock()
         never.acquire()
         while True:
             try:
-                return self._begin()
+                return self.make_loop()
             except Exception as error:
-                self._note_delay(error)
-            if self._state is State.STOPPED:
+                self.note_delay(error)
+            if self._ended:
                 return None
-            self._gate.release()
+            self.gate.release()
             never.acquire(timeout=_AGAIN)  # a sleep that is no greenlet's
-            self._gate.acquire()
+            self.gate.acquire()
 
-    def _note_delay(self, error: Exception) -> None:
+    def note_delay(self, error: Exception) -> None:
         """Report, once, that there is no loop; not for a lack of files, which passes."""
         if not isinstance(error, OSError) and not self._complained:
             self._complained = True
             write_to_stderr(f"kiel_logging: log records can't be shipped now ({error!r})")
 
-    def _begin(self) -> "PausingLoop":
-        """Return the loop; make it, and the shipper on it, if they are not there.
+    def make_loop(self) -> "PausingLoop":
+        """Return the loop; make it if it is not there.
 
         Raises:
             OSError: there are no more files.
         """
-        if self._loop is None:
+        if self.loop is None:
             with modules():
                 from kiel_logging.handler.pausing_loop import PausingLoop
+                from kiel_logging.network.pool import ConnectionPool
 
-                loop = PausingLoop(self._gate)
-                try:
-                    self.shipper = self._make_shipper()
-                except BaseException:
-                    loop.close()
-                    raise
-                loop.call_soon(self.shipper.start)
-                loop.call_soon(lambda: self._look(self._is_full))
-                self._loop = loop
-        return self._loop
+                if self.key is not None:
+                    self.pool = ConnectionPool()
+                self.loop = PausingLoop(self.gate)
+        return self.loop
+
+    def board(self, member: "LoopThread") -> None:
+        """Make the shipper of ``member``, and start it with the loop's next turn.
+
+        Raises:
+            Exception: whatever prevents it.
+        """
+        loop = self.make_loop()
+        if member.shipper is None:
+            with modules():
+                shipper = member.make_shipper(self.pool)
+            loop.call_soon(shipper.start)
+            loop.call_soon(lambda: shipper.look(member.is_full))
+            member.shipper = shipper  # behind these: other threads make calls from now on
+        self._boarding.pop(member, None)
+        member.make_calls()
+
+    def _board_all(self) -> None:
+        for member in list(self._boarding):
+            try:
+                self.board(member)
+            except Exception as error:
+                self.note_delay(error)
+                if member.state is not State.STOPPED and self.loop is not None:
+                    self.loop.call_later(_AGAIN, self._board_all)
+                    continue
+                self._boarding.pop(member, None)
+            if member.state is State.STOPPED:  # no thread waits for it any more
+                member.close_unless_begun(0.0)
+
+    def close(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run ``work``, which closes a shipper that none waits for, before the loop ends."""
+        assert self.loop is not None
+        self._closing += 1
+        self.loop.begin(work).add_done_callback(self._closed)
+
+    def _closed(self, _work: object) -> None:
+        self._closing -= 1
+        if self._ended:
+            self._end()
+
+    def _end(self) -> None:
+        if not self._closing and self.loop is not None:
+            self.loop.stop()
 
     def _die(self, error: Exception) -> None:
         """Report that the thread ends. The loop is not closed: its descriptors may be the program's
         by now."""
-        self._runs = False
-        _dead.append(self._loop)
-        if self._state is State.STOPPED:  # after give_up()
+        self.runs = False
+        _dead.append(self.loop)
+        if self._ended or self._given_up:
             return
         write_to_stderr(f"kiel_logging: the thread that ships log records failed ({error!r})")
-        self._on_death()
+        for member in list(self.members):
+            member.on_death()
+
+    def release(self, done: Any) -> None:
+        """Release the thread that waits for ``done``; the loop and its end may both do so."""
+        if self.waiting.pop(done, False):
+            done.release()
+
+    # Its end; for other threads.
+
+    def give_up(self) -> None:
+        """Treat the broken loop as ended: its thread may wait for ever."""
+        self._given_up = True
+        _dead.append(self.loop)
+        if self.loop is not None:
+            self.loop.give_up()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread, which has no members any more; wait ``timeout`` seconds for that."""
+        loop = self.loop
+        if loop is None:
+            return
+        if self.started:
+            with contextlib.suppress(RuntimeError):  # it ended by itself
+                loop.call_soon_threadsafe(self._end)
+            if not self.thread.is_current:
+                self.thread.join(timeout)
+        elif not loop.is_closed():
+            with self.gate:
+                loop.end_tasks()
+            loop.close()
+
+    def pause(self, timeout: float) -> bool:
+        """Wait, at most ``timeout`` seconds, until the loop does nothing, and keep it so.
+
+        Returns:
+            Whether ``resume()`` has to be called: once, whichever of its members asked.
+
+        Raises:
+            TimeoutError: it works all the time.
+        """
+        if self._is_held:  # by this fork: one at a time is under way
+            return False
+        if not self.gate.acquire(timeout):
+            raise TimeoutError(f"the loop did not come to rest within {timeout} s")
+        self._is_held = True
+        return True
+
+    def resume(self) -> None:
+        """Let the loop work again."""
+        self._is_held = False
+        self.gate.release()
+
+    def abandon(self) -> None:
+        """Close the parent's files, in a forked child, once: later they may be others'."""
+        this_call = object()
+        if self._abandoned.setdefault(os.getpid(), this_call) is not this_call:
+            return
+        if self.loop is not None and not self.loop.is_closed():
+            self.loop.abandon()
+
+
+@contextlib.contextmanager
+def _held(lock: Any) -> Iterator[None]:
+    """Hold ``lock``, or continue without it if it can't be had for long: a thread may have it that
+    waits for this one, in a signal handler."""
+    held = lock.acquire(timeout=GRACE)
+    try:
+        yield
+    finally:
+        if held:
+            lock.release()
+
+
+class _Shared:
+    """The Runners of a process that others may join. A forked child has others, and another lock:
+    that of its parent may be held for ever."""
+
+    def __init__(self) -> None:
+        self.lock = native.RLock()
+        self.runners: list[Runner] = []
+
+
+_shared: dict[int, _Shared] = {}
+
+
+def _shared_here() -> _Shared:
+    pid = os.getpid()
+    return _shared.get(pid) or _shared.setdefault(pid, _Shared())
+
+
+class LoopThread:
+    """A shipper's place on a thread and its loop; all methods are for other threads.
+
+    Args:
+        make_shipper: makes what runs there, on the thread, from the connections that are shared
+            there, if any are; called once.
+        on_start: called before the thread starts, once unless something is raised in it.
+        on_death: called on the thread when it ends by itself.
+        grace: seconds that another thread waits beyond a timeout for the loop to answer.
+        key: those with an equal key share a thread; None for a thread that is not shared.
+        revive: called when another that had the same thread has found it broken.
+
+    Attributes:
+        shipper: what runs there; None until the thread has made it.
+        is_full: whether a batch was full before there was a shipper.
+        waits_long: called each second on a thread that waits, with the seconds that are left.
+    """
+
+    def __init__(
+        self,
+        make_shipper: "Callable[[ConnectionPool | None], Shipper]",
+        on_start: Callable[[], None],
+        on_death: Callable[[], None] = lambda: None,
+        grace: float = GRACE,
+        *,
+        key: object = None,
+        revive: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._grace = grace
+        self.shipper: Shipper | None = None
+        self.make_shipper = make_shipper
+        self._on_start = on_start
+        self.on_death = on_death
+        self._revive = revive
+        self._key = key
+        self.waits_long: Callable[[float], None] | None = None
+        self._prepared = self._started = self._stopped = False
+        self._close_began = self._closed = False
+        self._calls: deque[Callable[[Shipper], object]] = deque()
+        self.is_full = False
+        self._places: dict[str, Runner] = {}
+
+    def __repr__(self) -> str:
+        return f"<LoopThread {self.state.value}>"
+
+    @property
+    def state(self) -> State:
+        """The state of the thread, for this shipper."""
+        if self._stopped:
+            return State.STOPPED
+        runner = self.runner  # another thread may have been about to start it
+        was_taken_up = self.shipper is not None and runner is not None and runner.started
+        return State.RUNNING if self._started or was_taken_up else State.NEW
+
+    @property
+    def runner(self) -> Runner | None:
+        """The thread and its loop; None before the first record."""
+        return self._places.get("runner")
+
+    @property
+    def runs(self) -> bool:
+        """Whether the thread works for it; it may be about to stop."""
+        return (runner := self.runner) is not None and runner.runs and not self._closed
+
+    @property
+    def _is_current(self) -> bool:
+        return (runner := self.runner) is not None and runner.thread.is_current
+
+    @property
+    def works_for_others(self) -> bool:
+        """Whether it runs, and is another thread than the caller's."""
+        return self.state is State.RUNNING and not self._is_current
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it should run and can't: its thread ended, or its descriptors were closed."""
+        if self.state is not State.RUNNING or (runner := self.runner) is None:
+            return False
+        return runner.is_broken
+
+    def give_up(self) -> None:
+        """Treat the broken loop as ended; all others that had the same thread are revived."""
+        self._stopped = True
+        if (runner := self.runner) is not None:
+            runner.give_up()
+            self._leave(runner)
+            for other in list(runner.members):
+                other._revive()
+
+    def wake(self, full: bool) -> None:
+        """Have the shipper look for records: soon, or now when a batch is ``full``."""
+        self.is_full |= full  # first: a loop that is made from now on looks at it
+        if self.state is State.NEW:
+            self._start_once()
+        if self.state is State.RUNNING and (loop := self._loop) is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and ships no more
+                loop.call_soon_threadsafe(self._look, full)
+
+    @property
+    def _loop(self) -> "PausingLoop | None":
+        return None if (runner := self.runner) is None else runner.loop
+
+    def _look(self, full: bool) -> None:
+        if self.shipper is not None:  # else it looks as soon as it is made
+            self.shipper.look(full)
+
+    def call(self, callback: "Callable[[Shipper], object]") -> None:
+        """Call ``callback`` soon on the thread, with the shipper, and don't wait for it."""
+        if self._stopped:
+            return
+        self._calls.append(callback)
+        if self.state is State.NEW:
+            self._start_once()
+        self.make_calls()
+
+    def make_calls(self) -> None:
+        """Pass pending calls to the loop, if there is one; several threads may do so."""
+        loop, shipper = self._loop, self.shipper
+        if loop is None or shipper is None:
+            return  # its thread does so as soon as there is one
+        with contextlib.suppress(IndexError, RuntimeError):
+            while True:
+                loop.call_soon_threadsafe(self._calls.popleft(), shipper)
+
+    def _start_once(self) -> None:
+        """Start the thread, or join one that others have: it makes all calls that wait."""
+        if not self._prepared:
+            as_shipping(self._on_start)
+            load_beside_greenlets()
+            self._prepared = True
+        if self._join().take_up(self):
+            self._started = True
+
+    def _join(self) -> Runner:
+        if (runner := self.runner) is not None:
+            return runner
+        shared = _shared_here()
+        with shared.lock:
+            found = self._find(shared)
+            # A signal handler on top of this may have logged, and found another.
+            runner = self._places.setdefault("runner", found)
+            if runner is not found:
+                self._leave(found)
+        return runner
+
+    def _find(self, shared: _Shared) -> Runner:
+        if self._key is not None:
+            for runner in list(shared.runners):
+                if runner.key == self._key and runner.join(self):
+                    return runner
+        runner = Runner(self._key)
+        runner.join(self)
+        if self._key is not None:
+            shared.runners.append(runner)
+        return runner
 
     def flush(self, timeout: float) -> bool:
         """Wait, at most ``timeout`` seconds, until all that is in the buffer now has ended; return
@@ -337,72 +590,83 @@ class LoopThread:
 
     def start_flushing(self, timeout: float) -> None:
         """Flush within ``timeout`` seconds, without waiting for it."""
-        if self._state is State.RUNNING:
+        if self.state is State.RUNNING:
             self.call(partial(self._flush_in_background, timeout=timeout))
 
     def _flush_in_background(self, shipper: "Shipper", timeout: float) -> None:
-        assert self._loop is not None
-        self._loop.begin(shipper.flush(timeout))
+        if (loop := self._loop) is not None:
+            loop.begin(shipper.flush(timeout))
 
     def stop(self, timeout: float) -> None:
-        """Deliver what is there within ``timeout`` seconds, give up all else, end the thread."""
+        """Deliver what is there within ``timeout`` seconds, and give up all else; end the thread,
+        unless others have it too."""
         deadline = monotonic() + timeout
-        self._run_and_wait(lambda shipper: shipper.close(timeout), timeout)
-        with self._held():
-            running, self._state = self._state is State.RUNNING, State.STOPPED
-        loop = self._loop
-        if running and loop is not None:
-            with contextlib.suppress(RuntimeError):  # it ended by itself
-                loop.call_soon_threadsafe(loop.stop)
-            if not self._thread.is_current:
-                self._thread.join(max(0.0, deadline - monotonic()) + self._grace)
-        elif loop is not None and not loop.is_closed():
-            with self._gate:
-                loop.end_tasks()
-            loop.close()
+        self._run_and_wait(lambda shipper: self._close(shipper, timeout), timeout)
+        if (runner := self.runner) is None:
+            self._stopped = True
+            return
+        with _held(runner.lock):
+            self._stopped = True
+        if self._leave(runner):
+            runner.stop(max(0.0, deadline - monotonic()) + self._grace)
+        elif not self._close_began and (loop := runner.loop) is not None:
+            with contextlib.suppress(RuntimeError):
+                left = max(0.0, deadline - monotonic())
+                loop.call_soon_threadsafe(self.close_unless_begun, left)
 
-    @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
-        """Hold the lock, or continue without it if it can't be had for long."""
-        held = self._lock.acquire(timeout=self._grace)
-        try:
-            yield
-        finally:
-            if held:
-                self._lock.release()
+    def _leave(self, runner: Runner) -> bool:
+        shared = _shared_here()
+        with _held(shared.lock):
+            is_last = runner.leave(self)
+            if is_last and runner in shared.runners:
+                shared.runners.remove(runner)
+        return is_last
+
+    async def _close(self, shipper: "Shipper", timeout: float) -> None:
+        self._close_began = True
+        await shipper.close(timeout)
+        self._closed = True
+
+    def close_unless_begun(self, timeout: float) -> None:
+        """Close the shipper, on the thread, if no thread could wait for that."""
+        if self.shipper is not None and (runner := self.runner) and not self._close_began:
+            runner.close(self._close(self.shipper, timeout))
 
     def _run_and_wait(self, work: "Work", timeout: float) -> Any:
         """Return the result of ``work``; None when there was none in time."""
-        with self._held():  # another thread may be starting it
-            here = self._state is State.NEW and not self._runs
+        runner = self.runner
+        if runner is None or self._stopped:
+            return None
+        with _held(runner.lock):  # another thread may be starting it
+            here = not runner.started and not runner.runs
         if here:
-            return self._run_here(work, timeout)
-        if self._thread.is_current or not self._runs or is_forking():
+            return self._run_here(runner, work, timeout)
+        if runner.thread.is_current or not runner.runs or is_forking():
             return None  # the loop can't wait for itself, and a dead one never ends the wait
-        return self._run_there(work, timeout)
+        return self._run_there(runner, work, timeout)
 
-    def _run_there(self, work: "Work", timeout: float) -> Any:
+    def _run_there(self, runner: Runner, work: "Work", timeout: float) -> Any:
         deadline = monotonic() + timeout
         # The grace is for loading as well: only a loop can write the spool. There is no
         # threading.Event here: a signal handler that flushes may run on top of its methods.
         begun_by = deadline + self._grace
-        while self._loop is None and self._runs and (left := begun_by - monotonic()) > 0:
+        while self.shipper is None and runner.runs and (left := begun_by - monotonic()) > 0:
             wait_for_modules(left)
             time.sleep(_A_MOMENT)
-        loop, shipper = self._loop, self.shipper
+        loop, shipper = runner.loop, self.shipper
         if loop is None or shipper is None:
             return None
         timeout = max(0.0, deadline - monotonic())
         done = native.Lock()
         done.acquire()
-        self._waiting[done] = True
+        runner.waiting[done] = True
         results: list[Any] = []
 
         async def run() -> None:
             try:
                 results.append(await work(shipper))
             finally:
-                self._release(done)
+                runner.release(done)
 
         try:
             loop.call_soon_threadsafe(lambda: loop.begin(run()))
@@ -416,19 +680,15 @@ class LoopThread:
         native.acquire(done, timeout + self._grace)
         return results[0] if results else None
 
-    def _release(self, done: Any) -> None:
-        """Release the thread that waits for ``done``; the loop and its end may both do so."""
-        if self._waiting.pop(done, False):
-            done.release()
-
-    def _run_here(self, work: "Work", timeout: float) -> Any:
-        if not self._prepared or running_loop() is not None:
-            return None  # nothing was ever sent, or this thread runs another loop
-        with shipping, self._gate:
+    def _run_here(self, runner: Runner, work: "Work", timeout: float) -> Any:
+        if running_loop() is not None:
+            return None  # this thread runs another loop
+        with shipping, runner.gate:
             try:
-                loop = self._begin()
+                loop = runner.make_loop()
+                runner.board(self)
             except Exception as error:
-                self._note_delay(error)
+                runner.note_delay(error)
                 return None
             assert self.shipper is not None
             waiting = loop.begin(self._watch(timeout))
@@ -448,25 +708,18 @@ class LoopThread:
     # At a fork.
 
     def pause(self, timeout: float) -> bool:
-        """Wait, at most ``timeout`` seconds, until the loop does nothing, and keep it so.
-
-        Returns:
-            Whether ``resume()`` has to be called.
-
-        Raises:
-            TimeoutError: it works all the time.
-        """
-        if not self._prepared or self._thread.is_current:
+        """Hold the thread still; return whether ``resume()`` has to be called. See Runner."""
+        runner = self.runner
+        if not self._prepared or runner is None or runner.thread.is_current:
             return False
-        if not self._gate.acquire(timeout):
-            raise TimeoutError(f"the loop did not come to rest within {timeout} s")
-        return True
+        return runner.pause(timeout)
 
     def resume(self) -> None:
         """Let the loop work again."""
-        self._gate.release()
+        if (runner := self.runner) is not None:
+            runner.resume()
 
     def abandon(self) -> None:
         """Close the parent's files, in a forked child."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.abandon()
+        if (runner := self.runner) is not None:
+            runner.abandon()

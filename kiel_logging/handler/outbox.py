@@ -21,6 +21,7 @@ from kiel_logging.handler.buffer import BLOCK, DROP_OLDEST
 from kiel_logging.handler.ledger import Trouble
 from kiel_logging.handler.slices import group, totals
 from kiel_logging.network.engine import Engine
+from kiel_logging.network.pool import ConnectionPool
 from kiel_logging.network.resolver import Resolve
 from kiel_logging.network.tokens import RunAside
 from kiel_logging.partitioners import BuiltIn
@@ -63,6 +64,7 @@ class Outbox:
             the spool has them evicted.
         block_timeout: seconds that these may wait, with "block".
         keeps: whether items that are not sent when this is closed are on disk.
+        pool: connections that are shared with other handlers, if any are.
 
     Attributes:
         engine: delivers what is taken.
@@ -82,9 +84,10 @@ class Outbox:
         overflow: str | None = None,
         block_timeout: float = 0.0,
         keeps: bool = False,
+        pool: ConnectionPool | None = None,
     ) -> None:
         self.keeps = keeps
-        self.engine = Engine(options, self, resolve=resolve, run_aside=run_aside)
+        self.engine = Engine(options, self, resolve=resolve, run_aside=run_aside, pool=pool)
         self._shipper = shipper
         self._delivered_at = -math.inf
         self._overflow = overflow

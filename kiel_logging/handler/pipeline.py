@@ -23,6 +23,7 @@ from kiel_logging.handler.plan import Plan
 from kiel_logging.handler.process import flush_at_the_end_of_a_worker
 from kiel_logging.handler.record_options import SpoolOptions
 from kiel_logging.native import monotonic
+from kiel_logging.partitioners import BuiltIn
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from kiel_logging.handler.signing import Signing
     from kiel_logging.handler.spool.orphans import Backlog
     from kiel_logging.handler.spool.spool import Spool
+    from kiel_logging.network.pool import ConnectionPool
 
 _WRITING: Final = 5.0
 """Seconds that writing to disk may take at the end, beyond the time for delivery."""
@@ -123,7 +125,7 @@ class Pipeline:
             self.put = spool.writer.put
         return spool
 
-    def _make_shipper(self, broken: "Shipper | None" = None) -> "Shipper":
+    def _make_shipper(self, broken: "Shipper | None", pool: "ConnectionPool | None") -> "Shipper":
         """Return the shipper, which continues the work of a ``broken`` one; on the loop thread."""
         from kiel_logging.handler.shipper import Shipper
 
@@ -138,12 +140,43 @@ class Pipeline:
             self._spool,
             self._checkpoints,
             broken,
+            pool,
         )
 
     def _make_loop_thread(self, broken: "Shipper | None" = None) -> LoopThread:
         grace = GRACE if self._spool is None else GRACE + _WRITING
-        make_shipper = partial(self._make_shipper, broken)
-        return LoopThread(make_shipper, self._on_start, self._on_death, grace)
+        return LoopThread(
+            partial(self._make_shipper, broken),
+            self._on_start,
+            self._on_death,
+            grace,
+            key=self._sharing_key(),
+            revive=self.revive,
+        )
+
+    def _sharing_key(self) -> object:
+        """Return what handlers have in common that share a thread and connections; None for one
+        that may hold up others there: by a callback of the program, by a disk, or by requests
+        without answers."""
+        options, engine = self._plan.options, self._options
+        may_hold_up = (
+            options.on_error,
+            options.fallback,
+            options.internal_logger,
+            options.spool,
+            options.signing,
+            None if isinstance(engine.partitioner, BuiltIn) else engine.partitioner,
+        )
+        if any(one is not None for one in may_hold_up) or not engine.required_acks:
+            return None
+        return (
+            engine.brokers,
+            engine.security,
+            engine.client_id,
+            engine.connect_timeout,
+            engine.request_timeout,
+            engine.connections_max_idle,
+        )
 
     def __repr__(self) -> str:
         if not hasattr(self, "_loop_thread"):

@@ -24,6 +24,7 @@ from kiel_logging.handler.pausing_loop import resolve_on_a_daemon, run_on_a_daem
 from kiel_logging.handler.slices import plain, totals
 from kiel_logging.handler.spool.spool import Spool
 from kiel_logging.native import monotonic
+from kiel_logging.network.pool import ConnectionPool
 from kiel_logging.proof import headers
 from kiel_logging.proof.chain import NO_KEY
 from kiel_logging.proof.checkpoints import END, EVERY_RECORDS, OPEN
@@ -67,6 +68,7 @@ class Shipper:
         spool: stands between the buffer and the outbox; None for nothing.
         checkpoints: signs the numbered records; None for nothing.
         broken: the shipper of a thread that failed; this one continues its work.
+        pool: connections that are shared with other handlers; None for its own.
 
     Attributes:
         outbox: has the items that were shipped and have not ended.
@@ -84,6 +86,7 @@ class Shipper:
         spool: Spool | None = None,
         checkpoints: Checkpoints | None = None,
         broken: "Shipper | None" = None,
+        pool: ConnectionPool | None = None,
     ) -> None:
         self._plan = plan
         self._buffer = buffer
@@ -122,6 +125,7 @@ class Shipper:
             overflow=plan.options.overflow if spool is None else None,
             block_timeout=plan.options.block_timeout,
             keeps=spool is not None,
+            pool=pool,
         )
         if spool is not None:
             spool.outbox = self.outbox

@@ -28,7 +28,7 @@ from kiel_logging.errors import (
     UnsupportedBroker,
     UnsupportedMechanism,
 )
-from kiel_logging.network.connection import Connection
+from kiel_logging.network.pool import Link
 from kiel_logging.wire.error_codes import ErrorCode, error_name
 from kiel_logging.wire.metadata import Broker, metadata_request, read_metadata
 from kiel_logging.wire.producer_id import (
@@ -65,7 +65,7 @@ _REFUSALS: Final = (AuthenticationFailed, UnsupportedMechanism)
 _SECURITY_PATIENCE: Final = 10
 """How many times longer than after other errors it takes until the next attempt: 1 s to 10 s."""
 
-Connect: TypeAlias = Callable[[Address], Awaitable[Connection]]
+Connect: TypeAlias = Callable[[Address], Awaitable[Link]]
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], object]
 
 
@@ -74,8 +74,8 @@ class Node:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self.connection: Connection | None = None
-        self.opening: asyncio.Future[Connection] | None = None
+        self.connection: Link | None = None
+        self.opening: asyncio.Future[Link] | None = None
         self.failures = 0
         self.error: BrokerError | None = None
         self.retry_at = 0.0
@@ -83,7 +83,7 @@ class Node:
         self.in_flight = 0
         self.owes_since = 0.0
         self.limit = RequestLimit()
-        self.hung_up: Connection | None = None
+        self.hung_up: Link | None = None
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else f"failures={self.failures}"
@@ -281,7 +281,7 @@ class Cluster:
             self._in_vain = 0
             await self.bootstrap()
 
-    async def _ask_known(self, ask: Callable[[Connection], Awaitable[Any]]) -> Any:
+    async def _ask_known(self, ask: Callable[[Link], Awaitable[Any]]) -> Any:
         """Return the first answer of a known broker.
 
         Raises:
@@ -333,7 +333,7 @@ class Cluster:
             raise
         return answer
 
-    async def _ask_for_producer_id(self, connection: Connection) -> ProducerId:
+    async def _ask_for_producer_id(self, connection: Link) -> ProducerId:
         request = init_producer_id_request(connection.version(Api.INIT_PRODUCER_ID))
         timeout = self._options.request_timeout
         return read_producer_id(await connection.send(Api.INIT_PRODUCER_ID, request, timeout))
@@ -371,7 +371,7 @@ class Cluster:
         hint = " (is the option brokers right?)" if nowhere else ""
         raise NoBrokersAvailable(f"no bootstrap broker answered{hint}: {reasons}")
 
-    async def _ask(self, connection: Connection) -> None:
+    async def _ask(self, connection: Link) -> None:
         asked = frozenset(self._topics)
         request = metadata_request(connection.version(Api.METADATA), sorted(asked))
         timeout = self._options.request_timeout
@@ -435,7 +435,7 @@ class Cluster:
 
     # Connections.
 
-    async def _dial(self, address: Address) -> Connection:
+    async def _dial(self, address: Address) -> Link:
         """Connect, unless we were refused a moment ago."""
         if self._refusal is not None and self._clock() < self._refused_until:
             raise type(self._refusal)(*self._refusal.args)
@@ -501,7 +501,7 @@ class Cluster:
         finally:
             self._on_change()
 
-    async def _connected(self, node: Node) -> Connection:
+    async def _connected(self, node: Node) -> Link:
         if node.connected:
             assert node.connection is not None
             return node.connection
@@ -510,7 +510,7 @@ class Cluster:
             node.opening.add_done_callback(_look_at)
         return await asyncio.shield(node.opening)
 
-    async def _open(self, node: Node) -> Connection:
+    async def _open(self, node: Node) -> Link:
         what = (
             f"the brokers advertise {node.address} for broker {node.broker.node_id} "
             "(advertised.listeners)"
@@ -581,7 +581,7 @@ class Cluster:
                 node.connection.close()
 
 
-def _look_at(opening: "asyncio.Future[Connection]") -> None:
+def _look_at(opening: "asyncio.Future[Link]") -> None:
     """Retrieve the error of a failed attempt, which is noted already: asyncio would log it."""
     if not opening.cancelled():
         opening.exception()

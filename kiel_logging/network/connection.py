@@ -84,7 +84,11 @@ class Connection:
     Attributes:
         address: the broker's, as it was named.
         closed: why it was closed, None while it is open.
+        oldest: the response that was awaited for longest when it was closed; None if none was.
+        is_to_blame: whether its own requests may be the reason why it was lost; see Lease.
     """
+
+    is_to_blame = True
 
     def __init__(
         self, stream: IOStream, address: Address, client_id: str, *, max_idle: float = 0
@@ -96,6 +100,7 @@ class Connection:
         self._versions: versions.Versions = {}
         self.address = address
         self.closed: BrokerError | None = None
+        self.oldest: asyncio.Future[Any] | None = None
         self.on_close: Callable[[BrokerError], None] | None = None
         self._served = False
         self._authenticator: Authenticator | None = None
@@ -379,6 +384,7 @@ class Connection:
         if self._reading is not asyncio.current_task():
             self._reading.cancel()
         pending, self._pending = self._pending, {}
+        self.oldest = next((one.response for one in pending.values()), None)
         for request in pending.values():
             request.timer.cancel()
             if not request.response.done():

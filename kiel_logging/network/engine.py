@@ -21,6 +21,7 @@ from kiel_logging.delivery.troubles import Trouble
 from kiel_logging.errors import PartitionerError, ProducerClosed, RecordTooLarge
 from kiel_logging.native import monotonic
 from kiel_logging.network.opening import open_connection, secure
+from kiel_logging.network.pool import ConnectionPool
 from kiel_logging.network.resolver import Resolve
 from kiel_logging.network.sender import Sender
 from kiel_logging.network.tokens import RunAside
@@ -38,6 +39,8 @@ class Engine:
         resolve: looks host names up.
         run_aside: runs functions that may block beside the loop.
         clock: seconds, monotonic.
+        pool: has connections that other engines use too, which are opened by equal options; None
+            for connections of its own, without which no ``required_acks`` of 0 is possible.
 
     Attributes:
         options: as given.
@@ -55,6 +58,7 @@ class Engine:
         resolve: Resolve,
         run_aside: RunAside,
         clock: Callable[[], float] = monotonic,
+        pool: ConnectionPool | None = None,
     ) -> None:
         self.options = options
         self.state = "not connected"
@@ -68,17 +72,18 @@ class Engine:
             max_batch_bytes=options.max_request_size,
             delivery_timeout=options.delivery_timeout,
         )
+        connect = functools.partial(
+            open_connection,
+            resolve=resolve,
+            client_id=options.client_id,
+            timeout=options.connect_timeout,
+            max_idle=options.connections_max_idle,
+            security=secure(options.security, run_aside),
+        )
         self.sender = Sender(
             options,
             self.accumulator,
-            connect=functools.partial(
-                open_connection,
-                resolve=resolve,
-                client_id=options.client_id,
-                timeout=options.connect_timeout,
-                max_idle=options.connections_max_idle,
-                security=secure(options.security, run_aside),
-            ),
+            connect=connect if pool is None else functools.partial(pool.connect, connect),
             choose=self.choose,
             deliveries=deliveries,
             clock=clock,

@@ -35,6 +35,7 @@ from kiel_logging.errors import (
 )
 from kiel_logging.network.cluster import Cluster, Connect, Node
 from kiel_logging.network.connection import Connection
+from kiel_logging.network.pool import Link
 from kiel_logging.network.watch import Watch
 from kiel_logging.records import NO_OFFSET, TopicPartition
 from kiel_logging.wire.compression import NONE, Codec
@@ -322,12 +323,10 @@ class Sender:
             node.limit.most(self._clock()) or 0,
         )
 
-    def _note_hang_up(
-        self, node: Node, connection: Connection, batches: list[Batch], now: float
-    ) -> None:
+    def _note_hang_up(self, node: Node, connection: Link, batches: list[Batch], now: float) -> None:
         """A broker that finds a request too large may hang up: learn from it, and give up a single
         record that must be the reason."""
-        if node.hung_up is connection:
+        if node.hung_up is connection or not connection.is_to_blame:
             return  # it hung up upon the first of several requests
         node.hung_up = connection
         single = batches[0] if len(batches) == len(batches[0]) == 1 else None
@@ -389,7 +388,7 @@ class Sender:
         if topic not in self.settlement.limits:
             self.settlement.limits[topic] = await self.cluster.max_message_bytes(node, topic)
 
-    async def _produce(self, connection: Connection, batches: list[Batch]) -> ProduceResult:
+    async def _produce(self, connection: Link, batches: list[Batch]) -> ProduceResult:
         topics = {batch.topic_partition.topic for batch in batches}
         known = ((topic, self.cluster.topology.topic_id(topic)) for topic in topics)
         topic_ids = {topic: topic_id for topic, topic_id in known if topic_id is not None}
@@ -404,6 +403,7 @@ class Sender:
             topic_ids=topic_ids,
         )
         if self._options.required_acks == _NO_ACKS:
+            assert isinstance(connection, Connection)  # one that no other engine uses
             await connection.post(Api.PRODUCE, request, self._options.request_timeout)
             taken = PartitionResult(error=ErrorCode.none, base_offset=NO_OFFSET)
             return ProduceResult({batch.topic_partition: taken for batch in batches}, (), 0)

@@ -252,7 +252,7 @@ class Ship:
 
 def loop_thread(ship: Ship, on_start: Callable[[], None] = lambda: None) -> LoopThread:
     """One that runs the stand-in."""
-    return LoopThread(lambda: ship, on_start)  # type: ignore[arg-type, return-value]
+    return LoopThread(lambda _pool: ship, on_start)  # type: ignore[arg-type, return-value]
 
 
 def test_the_shipper_runs_on_the_thread() -> None:

@@ -68,8 +68,8 @@ def test_a_thread_that_fails_is_replaced(cluster: FakeKafka, spooled: dict[str, 
 handler = make(close_timeout_ms=5_000)
 log.info("before")
 assert handler.flush() == 0
-loop = handler._lifecycle.pipeline._loop_thread._loop
-thread = handler._lifecycle.pipeline._loop_thread._thread
+loop = handler._lifecycle.pipeline._loop_thread.runner.loop
+thread = handler._lifecycle.pipeline._loop_thread.runner.thread
 
 def fail(*_timeout):
     raise OSError("a selector that is broken")
