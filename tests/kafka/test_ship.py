@@ -6,6 +6,8 @@ With ``KIEL_FULL=1`` in the sizes of a host: 200 processes at once and 1,000 aft
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import random
 import signal
@@ -19,6 +21,7 @@ from typing import Any, Final
 
 import pytest
 
+from kiel_logging import SpoolHandler
 from kiel_logging.spool_command.survey import owner_of
 from tests.kafka.test_proof import verify
 from tests.kafka.test_spool import assert_stored, numbers_by_key
@@ -200,3 +203,24 @@ def test_a_fleet(kafka_4: KafkaCluster, topic: str, tmp_path: Path) -> None:
     print(f"{len(by_key)} processes, {total} records, {seconds:.0f} s, {verdict['counts']}")
     assert (status, verdict["verdict"]) == (0, "complete")
     assert set(verdict["counts"]) <= {"repeated"}
+
+
+def test_receipts(kafka_4: KafkaCluster, topic: str, tmp_path: Path) -> None:
+    """A block of a SpoolHandler ends when Kafka has acknowledged its records to a shipper, also to
+    one that takes the place of another that is killed."""
+    kafka_4.create_topic(topic, partitions=3)
+    root, key, logger = tmp_path / "spool", tmp_path / "key", logging.Logger("shop")
+    key.write_text(SECRET)
+    handler = SpoolHandler(root, topic, key_field="user")
+    logger.addHandler(handler)
+    with shippers(kafka_4, root, key) as ship, contextlib.closing(handler):
+        for block in range(3):
+            ship.start()
+            with handler.receipts(timeout=100.0) as receipts:
+                for number in range(block * 50, block * 50 + 50):
+                    logger.info("%d", number, extra={"user": "ada"})
+                if block:
+                    ship.kill()
+            assert len(receipts) == 50
+            stored = numbers_by_key(java_console_consumer(kafka_4, topic))
+            assert_stored(set(range(block * 50 + 50)), {b"ada": stored[b"ada"]})
