@@ -264,7 +264,7 @@ METRICS: Final = (
     ),
     _number(
         *("connections", GAUGE, ""),
-        "Connections to brokers.",
+        "Connections to brokers. Like handlers share them, and each counts those that it uses.",
         lambda stats: stats.delivery.connections,
     ),
 )
