@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.cluster import KAFKA, MOCK, cluster
 from benchmarks.documentation import document, write_json
 from benchmarks.load import Others, is_quotable
-from benchmarks.peers import PEERS
+from benchmarks.peers import BEST, GUARANTEES, NULL, OURS, PEERS
 from benchmarks.plan import ALIASES, FULL, MEASURES, QUICK, Plan, measures_named
 from benchmarks.report import as_text, errors, tables
 from benchmarks.results import Results, merged
@@ -105,7 +105,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--full", action="store_true", help="everything: three quarters of an hour")
     parser.add_argument("--rounds", type=int, help="how often each case is measured")
     parser.add_argument("--records", type=int, help="how many records a throughput case logs")
-    parser.add_argument("--only", type=_names(PEERS), help=f"some of {', '.join(PEERS)}")
+    known = [*PEERS, *GUARANTEES]
+    parser.add_argument("--only", type=_names(known), help=f"some of {', '.join(known)}")
+    parser.add_argument(
+        "--guarantees",
+        dest="only",
+        action="store_const",
+        const=[NULL, *BEST, OURS, *GUARANTEES],
+        help="what spool, chain and receipts cost: each beside the plain handler and the best peer",
+    )
     parser.add_argument(
         "--measure", type=_names([*MEASURES, *ALIASES]), help=f"some of {', '.join(MEASURES)}"
     )

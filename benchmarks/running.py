@@ -8,6 +8,7 @@ from typing import Final
 from benchmarks.case import Case, Figures
 from benchmarks.case_process import ERROR, run
 from benchmarks.cluster import Cluster
+from benchmarks.peers import OWN_RECORDS
 from benchmarks.plan import Plan, rounds_of
 from benchmarks.results import Found
 from benchmarks.side_by_side import without_broker
@@ -59,6 +60,7 @@ def _outage(cases: Sequence[Case], cluster: Cluster) -> Sequence[Figures]:
 
 
 def _checked(case: Case, figures: Figures, cluster: Cluster, before: int = 0) -> Figures:
+    before += OWN_RECORDS.get(case.peer, 0)
     return checked(figures, lambda: cluster.stored(case.topic_names, case.partitions) - before)
 
 

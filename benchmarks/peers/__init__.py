@@ -27,6 +27,16 @@ PEERS: Final[Mapping[str, str]] = {
 }
 """Name -> module and factory."""
 
+GUARANTEES: Final[Mapping[str, str]] = {
+    "ours-spool": "ours:WithSpool",
+    "ours-chain": "ours:WithChain",
+    "ours-receipts": "ours:WithReceipts",
+}
+"""The same for our handler with what it may guarantee besides, for ``--guarantees``."""
+
+OWN_RECORDS: Final = {"ours-chain": 1}
+"""Records of the handler's own, which are stored besides."""
+
 SPOOLED: Final[Mapping[str, str]] = {
     "file": "spooled:File",
     "file-fsync": "spooled:SyncedFile",
@@ -44,6 +54,6 @@ def factory(name: str) -> Callable[[Destination], Peer]:
     Raises:
         ImportError: its library is not installed, or does not fit the others.
     """
-    module, _, attribute = {**PEERS, **SPOOLED}[name].partition(":")
+    module, _, attribute = {**PEERS, **GUARANTEES, **SPOOLED}[name].partition(":")
     made: Callable[[Destination], Peer] = getattr(import_module(f"{__name__}.{module}"), attribute)
     return made

@@ -18,7 +18,7 @@ from benchmarks.__main__ import main, measured
 from benchmarks.case import Case
 from benchmarks.case_process import reason, result_of, run
 from benchmarks.cluster import cluster
-from benchmarks.peers import PEERS
+from benchmarks.peers import BEST, GUARANTEES, OURS, PEERS
 from benchmarks.peers.fields import with_json, with_orjson
 from benchmarks.peers.waiting import Waiting
 from benchmarks.plan import FULL, MEASURES, QUICK, SHAPED, Plan, measures_named, rounds_of
@@ -191,6 +191,17 @@ def test_a_run_has_every_figure_of_every_way_to_log(tiny: Results) -> None:
                 spread = tiny.figure(measure, peer, name)
                 assert spread is not None
                 assert spread.median > 0
+
+
+@pytest.mark.slow
+def test_guarantees_stand_beside_what_has_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each acknowledges as many records as were logged."""
+    size = ["--measure", "throughput", "--rounds", "1", "--records", "300"]
+    assert main(["--guarantees", "--loaded", "--brokers", "mock", *size]) == 0
+    shown = capsys.readouterr().out
+    assert "does not run" not in shown
+    for name in (*BEST, OURS, *GUARANTEES):
+        assert name in shown
 
 
 def test_the_memory_of_a_small_process_is_not_that_of_its_parent() -> None:
