@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kiel_logging.clients import Producer
     from kiel_logging.config.security import ClientCredentials, Token
     from kiel_logging.configuration import setup
-    from kiel_logging.delivery.stats import DeliveryStats
+    from kiel_logging.delivery_stats import DeliveryStats
     from kiel_logging.errors import KielError
     from kiel_logging.handler.audit_handler import AuditHandler
     from kiel_logging.handler.health import Health
@@ -47,7 +47,7 @@ __all__ = [
 _HOMES = {
     "AuditHandler": "kiel_logging.handler.audit_handler",
     "ClientCredentials": "kiel_logging.config.security",
-    "DeliveryStats": "kiel_logging.delivery.stats",
+    "DeliveryStats": "kiel_logging.delivery_stats",
     "Health": "kiel_logging.handler.health",
     "KafkaHandler": "kiel_logging.handler.kafka_handler",
     "KielError": "kiel_logging.errors",

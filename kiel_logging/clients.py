@@ -15,7 +15,7 @@ from kiel_logging.config.credentials import hidden
 from kiel_logging.config.properties import Properties, complete
 from kiel_logging.config.table import refuse_unknown, takes
 from kiel_logging.delivery.batch import Batch, memory_of
-from kiel_logging.delivery.stats import DeliveryStats
+from kiel_logging.delivery_stats import DeliveryStats
 from kiel_logging.network.engine import Engine
 from kiel_logging.network.resolver import resolve
 from kiel_logging.network.room import Room

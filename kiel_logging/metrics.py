@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
-from kiel_logging.delivery.stats import Histogram
+from kiel_logging.delivery_stats import Histogram
 from kiel_logging.handler.health import Health
 from kiel_logging.handler.ledger import BUFFER_FULL, Stats
 from kiel_logging.handler.process import live_handlers

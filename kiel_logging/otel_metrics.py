@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from kiel_logging.constants import VERSION
-from kiel_logging.delivery.stats import Histogram
+from kiel_logging.delivery_stats import Histogram
 from kiel_logging.metrics import COUNTER, GAUGE, METRICS, Handlers, Metric, Readings, le
 from kiel_logging.native import monotonic
 

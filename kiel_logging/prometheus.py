@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from kiel_logging import metrics, native
-from kiel_logging.delivery.stats import Histogram
+from kiel_logging.delivery_stats import Histogram
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler import process
 from kiel_logging.handler.record_handler import RecordHandler

@@ -19,6 +19,7 @@ PACKAGE = ROOT.name
 VALUES = {
     "_accelerator",
     "constants",
+    "delivery_stats",
     "diagnostics",
     "errors",
     "native",
@@ -48,6 +49,7 @@ COMMANDS: dict[str, set[str]] = {
 MAY_IMPORT: dict[str, set[str]] = {
     "_accelerator": set(),
     "constants": set(),
+    "delivery_stats": set(),
     "diagnostics": {"native", "printable"},
     "errors": {"printable", "records"},
     "native": {"_accelerator"},
@@ -76,9 +78,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "delivery",
         "network",
     },
-    "metrics": {"delivery", "handler"},
-    "otel_metrics": {*VALUES, "delivery", "metrics"},
-    "prometheus": {*VALUES, "delivery", "handler", "metrics"},
+    "metrics": {*VALUES, "handler"},
+    "otel_metrics": {*VALUES, "metrics"},
+    "prometheus": {*VALUES, "handler", "metrics"},
     "uncaught": set(),
     "configuration": {*VALUES, "config", "record", "handler", "uncaught"},
     "testing": {*VALUES, "config", "wire", "record", "handler"},

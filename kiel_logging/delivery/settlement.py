@@ -14,8 +14,8 @@ from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.deferral import Deferrals
 from kiel_logging.delivery.idempotence import Idempotence
 from kiel_logging.delivery.retry import Outcome, is_for_good, outcome_of
-from kiel_logging.delivery.stats import DeliveryStats
 from kiel_logging.delivery.topology import Topology
+from kiel_logging.delivery_stats import DeliveryStats
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import (
     BrokerRejected,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Final, TypeAlias
 
 from kiel_logging import native
-from kiel_logging.delivery.stats import DeliveryStats
+from kiel_logging.delivery_stats import DeliveryStats
 from kiel_logging.record.fields import rfc3339
 from kiel_logging.record.item import Item
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.config.options import ProducerOptions
-from kiel_logging.delivery.stats import DeliveryStats
+from kiel_logging.delivery_stats import DeliveryStats
 from kiel_logging.errors import BufferFull, DeliveryError, ProducerClosed, SpoolDamaged
 from kiel_logging.handler import events
 from kiel_logging.handler.buffer import Buffer

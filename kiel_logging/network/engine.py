@@ -15,9 +15,9 @@ from kiel_logging.config.options import ProducerOptions
 from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.settlement import Deliveries
 from kiel_logging.delivery.stalls import Stalls
-from kiel_logging.delivery.stats import DeliveryStats
 from kiel_logging.delivery.topology import Topology
 from kiel_logging.delivery.troubles import Trouble
+from kiel_logging.delivery_stats import DeliveryStats
 from kiel_logging.errors import PartitionerError, ProducerClosed, RecordTooLarge
 from kiel_logging.native import monotonic
 from kiel_logging.network.opening import open_connection, secure

@@ -365,7 +365,7 @@ def surroundings() -> dict[str, str]:
 @pytest.mark.parametrize(
     ("client", "base", "names"),
     [
-        (Producer, object, {"connect", "produce", "flush", "close", "from_properties"}),
+        (Producer, object, {"connect", "produce", "flush", "close", "from_properties", "stats"}),
         (
             KafkaHandler,
             logging.Handler,

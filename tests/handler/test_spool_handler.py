@@ -128,7 +128,7 @@ def test_no_network_and_no_thread(tmp_path: Path) -> None:
         tmp_path,
         "logger.info('hi'); handler.flush(); handler.close(); logger.info('again')\n"
         "heavy = 'tornado', 'asyncio', 'ssl', 'snappy', 'http'\n"
-        "ours = 'kiel_logging.network', 'kiel_logging.delivery', 'kiel_logging.clients'\n"
+        "ours = 'kiel_logging.network.', 'kiel_logging.delivery.', 'kiel_logging.clients'\n"
         "print([one for one in sys.modules if one.startswith((*heavy, *ours))])\n"
         "print(threading.active_count())",
     )

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiel_logging.delivery.stats import DeliveryStats, Histogram
+from kiel_logging.delivery_stats import DeliveryStats, Histogram
 
 BOUNDS = (0.0, 0.5, 2.0, 100.0)
 VALUES = st.lists(st.one_of(st.sampled_from(BOUNDS), st.floats(0, 1000)))
