@@ -1,5 +1,7 @@
 """The fallback: another handler of the program, for LogRecords that did not reach Kafka."""
 
+import contextlib
+import gc
 import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +27,19 @@ class Fallback:
         self._target = target
         self._internal_log = internal_log
         self._handler: logging.Handler | None = None
+        self._kept: logging.Handler | None = None
         self.taken = 0
+        if not self.keep():
+            _keep_before_collections(self)
+
+    def keep(self) -> bool:
+        """Keep the handler from being collected, if it has its name by now; return whether it has.
+
+        ``dictConfig`` leaves a handler that no logger has to the collector.
+        """
+        found = self.handler
+        self._kept = None if self._comes_back(found) else found
+        return found is not None
 
     def look_up(self) -> None:
         """Find the handler by its name while it has one.
@@ -60,7 +74,7 @@ class Fallback:
                     pass
 
     def _find(self) -> logging.Handler | None:
-        found = handler_named(self._target) if isinstance(self._target, str) else self._target
+        found = self.handler
         if found is None:
             self._complain("there is no handler of that name")
         elif self._comes_back(found):
@@ -84,7 +98,7 @@ class Fallback:
     def handler(self) -> logging.Handler | None:
         """The handler, None while there is none."""
         if self._handler is None and isinstance(self._target, str):
-            return handler_named(self._target)
+            return handler_named(self._target) or self._kept
         return self._handler or (
             self._target if isinstance(self._target, logging.Handler) else None
         )
@@ -93,6 +107,26 @@ class Fallback:
         self._internal_log.complain(
             "fallback", f"fallback={self._target!r} takes no records: {why}"
         )
+
+
+_unkept: list[weakref.ref[Fallback]] = []
+"""Those whose handlers are still to be made."""
+
+
+def _keep_before_collections(fallback: Fallback) -> None:
+    if _keep_all not in gc.callbacks:
+        gc.callbacks.append(_keep_all)
+    _unkept.append(weakref.ref(fallback))
+
+
+def _keep_all(phase: str, _info: object) -> None:
+    if phase != "start":
+        return
+    for reference in list(_unkept):
+        fallback = reference()
+        if fallback is None or fallback.keep():
+            with contextlib.suppress(ValueError):  # another thread was here
+                _unkept.remove(reference)
 
 
 def fallback_target(fallback: object) -> "logging.Handler | str | None":

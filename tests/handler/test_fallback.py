@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import logging.config
 from collections.abc import Iterator
@@ -337,9 +338,10 @@ def file_handler(path: Path) -> dict[str, Any]:
     ids=["reference", "name", "name of one that is made later"],
 )
 def test_in_a_dict_config(tmp_path: Path, name: str, fallback: str) -> None:
-    """By a reference to a handler, or by its name."""
+    """By a reference to a handler, or by its name; no logger need have it."""
     path = tmp_path / "lost.log"
     with closing(configure({name: file_handler(path)}, fallback=fallback)):
+        gc.collect()
         logging.getLogger("kiel_test.fallback").warning("x")
         assert path.read_text() == "x\n"
         logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
