@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,9 @@ def fail_in_slices(name: str) -> None:
     import _testcapi
 
     taken, logging.raiseExceptions = Taken(), False
-    failing, has_failed = 0, True
+    failing, has_failed, shipped = 0, True, threading.Lock()
+    shipped.acquire()
+    wait = shipped.acquire
 
     def ship(shipper: Any) -> None:
         nonlocal has_failed
@@ -157,6 +160,7 @@ def fail_in_slices(name: str) -> None:
         finally:
             _testcapi.remove_mem_hooks()
             gc.enable()
+            shipped.release()
 
     with FakeKafka(topics={"logs": 3}) as kafka:
         options = {"topic": "logs", "buffer_records": 1_000, **SLICES[name]}
@@ -172,6 +176,7 @@ def fail_in_slices(name: str) -> None:
                 handler.handle(made)
             pipeline._loop_thread.call(ship)
             pipeline._loop_thread.resume()
+            wait()  # this thread needs no memory meanwhile
             for _ in range(10):  # the handler's own reports of losses may come between
                 if handler.flush() == (stats := handler.stats()).buffered + stats.in_flight == 0:
                     break
