@@ -189,16 +189,24 @@ class Events:
 
     def make(self, event: Event, topic: str) -> EventItem | None:
         """Return the item of ``event`` for ``topic``; None if it can't be made, which is
-        reported."""
+        reported.
+
+        Where it gets no key, the instance is its key: without one it may go to another partition
+        when it is sent again, behind records that came later.
+        """
         marks = _marks(event)
+        instance = self._stamper.instance
         try:
-            made = self._convert(event.record, topic, sum(map(header_size, marks)))
+            made = self._convert(event.record, topic, sum(map(header_size, marks)) + len(instance))
         except Exception as error:  # such as a key maker that does not expect this record
             kind = "summary" if event.loss is not None else f"{event.name!r}"
             self._internal_log.complain(event.name, f"no {kind} for {topic!r}: {error!r}")
             return None
         record = made.record._replace(headers=made.record.headers + marks)
-        item = EventItem(*make_item(topic, made.key, record, made.level, made.source))
+        key = made.key
+        if record.key is None:
+            key, record = instance, record._replace(key=instance.encode())
+        item = EventItem(*make_item(topic, key, record, made.level, made.source))
         item.loss = event.loss
         return item
 

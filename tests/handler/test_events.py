@@ -109,25 +109,29 @@ def events(convert: ConvertOwn) -> Events:
     return Events(convert, InternalLog(None), str, Stamper(DEAD))
 
 
-def test_an_event_is_converted_as_other_records_and_marked() -> None:
-    """Its headers come behind those that are asked for; there is room for them."""
+@pytest.mark.parametrize(
+    ("given", "key"), [("k", "k"), (None, DEAD)], ids=["a key", "the instance for none"]
+)
+def test_an_event_is_converted_as_other_records_and_marked(given: str | None, key: str) -> None:
+    """It has a key, and its headers come behind those that are asked for; there is room for all."""
     spares = []
 
     def convert(record: logging.LogRecord, topic: str, spare: int) -> Item:
         spares.append(spare)
-        made = Record(b"k", record.getMessage().encode(), (("level", b"INFO"),), 9)
-        return make_item(topic, "k", made, record.levelno, record)
+        data = None if given is None else given.encode()
+        made = Record(data, record.getMessage().encode(), (("level", b"INFO"),), 9)
+        return make_item(topic, given, made, record.levelno, record)
 
     word = drops(loss())
     event = events(convert).make(word, "logs")
     assert isinstance(event, EventItem)
-    assert (event.topic, event.key, event.level, event.loss) == ("logs", "k", WARNING, word.loss)
+    assert (event.topic, event.key, event.level, event.loss) == ("logs", key, WARNING, word.loss)
     assert event.source is word.record
     headers = (("level", b"INFO"), ("kiel-event", b"drops"), ("kiel-details", b'{"records":3}'))
-    assert event.record == Record(b"k", str(loss()).encode(), headers, 9)
+    assert event.record == Record(key.encode(), str(loss()).encode(), headers, 9)
     assert event.size == record_size(event.record)
-    bare = event.record._replace(headers=headers[:1])
-    assert spares == [event.size - record_size(bare)]
+    bare = event.record._replace(key=given and given.encode(), headers=headers[:1])
+    assert spares[0] >= event.size - record_size(bare)
 
 
 @pytest.mark.parametrize(
