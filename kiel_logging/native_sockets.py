@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -42,3 +43,11 @@ def identity(number: int) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def is_socket(number: int) -> bool:
+    """Whether a descriptor is a socket's."""
+    try:
+        return stat.S_ISSOCK(os.fstat(number).st_mode)
+    except OSError:
+        return False

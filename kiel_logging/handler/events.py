@@ -161,6 +161,8 @@ class Events:
         name: returns the handler's name.
         stamper: knows the instance and the chain.
         facts: returns what the start of a topic's stream says of the key that signs it.
+        keyed: whether the instance is the key of those that would have none. Without a key they
+            may go to another partition when they are sent again, behind records that came later.
     """
 
     def __init__(
@@ -170,12 +172,15 @@ class Events:
         name: Callable[[], str | None],
         stamper: Stamper,
         facts: Callable[[str], Mapping[str, str]] = lambda _topic: {},
+        *,
+        keyed: bool = False,
     ) -> None:
         self._convert = convert
         self._internal_log = internal_log
         self._name = name
         self._stamper = stamper
         self._facts = facts
+        self._keyed = keyed
 
     def start(self, topic: str) -> EventItem | None:
         """Return the item that starts the stream of ``topic``; None without a chain, or if it
@@ -189,11 +194,7 @@ class Events:
 
     def make(self, event: Event, topic: str) -> EventItem | None:
         """Return the item of ``event`` for ``topic``; None if it can't be made, which is
-        reported.
-
-        Where it gets no key, the instance is its key: without one it may go to another partition
-        when it is sent again, behind records that came later.
-        """
+        reported."""
         marks = _marks(event)
         instance = self._stamper.instance
         try:
@@ -204,7 +205,7 @@ class Events:
             return None
         record = made.record._replace(headers=made.record.headers + marks)
         key = made.key
-        if record.key is None:
+        if record.key is None and self._keyed:
             key, record = instance, record._replace(key=instance.encode())
         item = EventItem(*make_item(topic, key, record, made.level, made.source))
         item.loss = event.loss

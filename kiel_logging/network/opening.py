@@ -28,7 +28,7 @@ from kiel_logging.errors import (
     ConnectionLost,
     SecurityError,
 )
-from kiel_logging.native_sockets import identity
+from kiel_logging.native_sockets import identity, is_socket
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.resolver import Resolve, SocketAddress
 from kiel_logging.network.sasl import Authenticator
@@ -213,7 +213,9 @@ class _Quiet(IOStream):
         self._file = identity(socket.fileno())
 
     def close_fd(self) -> None:
-        if identity(self.socket.fileno()) != self._file:
+        number = self.socket.fileno()
+        # The program may have been quicker than __init__().
+        if identity(number) != self._file or not is_socket(number):
             self.socket.detach()
         super().close_fd()
 

@@ -104,16 +104,20 @@ def test_words(word: Event, details: dict[str, Any], text: str, level: int) -> N
     assert (word.loss is None) == (word.name != "drops")
 
 
-def events(convert: ConvertOwn) -> Events:
+def events(convert: ConvertOwn, *, keyed: bool = False) -> Events:
     """A maker of events that complains on stderr."""
-    return Events(convert, InternalLog(None), str, Stamper(DEAD))
+    return Events(convert, InternalLog(None), str, Stamper(DEAD), keyed=keyed)
 
 
 @pytest.mark.parametrize(
-    ("given", "key"), [("k", "k"), (None, DEAD)], ids=["a key", "the instance for none"]
+    ("given", "keyed", "key"),
+    [("k", True, "k"), (None, True, DEAD), (None, False, None)],
+    ids=["a key", "the instance for none", "none"],
 )
-def test_an_event_is_converted_as_other_records_and_marked(given: str | None, key: str) -> None:
-    """It has a key, and its headers come behind those that are asked for; there is room for all."""
+def test_an_event_is_converted_as_other_records_and_marked(
+    given: str | None, keyed: bool, key: str | None
+) -> None:
+    """Its headers come behind those that are asked for; there is room for them, and for a key."""
     spares = []
 
     def convert(record: logging.LogRecord, topic: str, spare: int) -> Item:
@@ -123,12 +127,12 @@ def test_an_event_is_converted_as_other_records_and_marked(given: str | None, ke
         return make_item(topic, given, made, record.levelno, record)
 
     word = drops(loss())
-    event = events(convert).make(word, "logs")
+    event = events(convert, keyed=keyed).make(word, "logs")
     assert isinstance(event, EventItem)
     assert (event.topic, event.key, event.level, event.loss) == ("logs", key, WARNING, word.loss)
     assert event.source is word.record
     headers = (("level", b"INFO"), ("kiel-event", b"drops"), ("kiel-details", b'{"records":3}'))
-    assert event.record == Record(key.encode(), str(loss()).encode(), headers, 9)
+    assert event.record == Record(key and key.encode(), str(loss()).encode(), headers, 9)
     assert event.size == record_size(event.record)
     bare = event.record._replace(key=given and given.encode(), headers=headers[:1])
     assert spares[0] >= event.size - record_size(bare)

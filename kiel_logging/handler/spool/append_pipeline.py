@@ -77,7 +77,8 @@ class AppendPipeline:
         keyring = options.keyring
         chain = None if keyring is None else keyring.current
         stamper = Stamper(self.instance, chain)
-        self._events = Events(plan.convert_own, plan.internal_log, plan.name, stamper)
+        # Who ships them may be killed and followed by another, whatever becomes of this process.
+        self._events = Events(plan.convert_own, plan.internal_log, plan.name, stamper, keyed=True)
         self._report = LossReport(self.ledger)
         self._reporting = native.RLock()
         self._ended = False
