@@ -63,6 +63,7 @@ def test_the_changelog_begins_with_this_version() -> None:
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
 
 
+@pytest.mark.slow
 @pytest.mark.programs
 @pytest.mark.timeout(400)
 def test_the_source_distribution_is_whole_and_tests_itself(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_the_brokers_alone():
             running.kill()
 
 
+@pytest.mark.slow
 def test_brokers_that_do_not_answer(unused_port):
     """A cluster that is not there is one line on stderr and exit status 2."""
     done = _demo("--brokers", f"127.0.0.1:{unused_port}")
@@ -67,6 +68,7 @@ def test_brokers_that_do_not_answer(unused_port):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_host_name_that_does_not_resolve():
     """It is called that, by its name."""
     done = _demo("--brokers", "nowhere.invalid:9092")
