@@ -34,8 +34,8 @@ GUARANTEES: Final[Mapping[str, str]] = {
 }
 """The same for our handler with what it may guarantee besides, for ``--guarantees``."""
 
-OWN_RECORDS: Final = {"ours-chain": 1}
-"""Records of the handler's own, which are stored besides."""
+OWN_RECORDS: Final = {"ours-chain": 2}
+"""Records of the handler's own, which may be stored besides: of a chain its start and its end."""
 
 SPOOLED: Final[Mapping[str, str]] = {
     "file": "spooled:File",
