@@ -77,7 +77,7 @@ class AppendPipeline:
         keyring = options.keyring
         chain = None if keyring is None else keyring.current
         stamper = Stamper(self.instance, chain)
-        # Who ships them may be killed and followed by another, whatever becomes of this process.
+        # The process that ships them may be killed, and another one sends them again.
         self._events = Events(plan.convert_own, plan.internal_log, plan.name, stamper, keyed=True)
         self._report = LossReport(self.ledger)
         self._reporting = native.RLock()
