@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -116,9 +117,9 @@ def short(size: int) -> Callable[[Descriptor, bytes], int]:
 class JournalMachine(RuleBasedStateMachine):
     """One directory, the writer of the moment, and those that died."""
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Path) -> None:
         super().__init__()
-        self.root = Path(tempfile.mkdtemp())
+        self.root = Path(tempfile.mkdtemp(dir=parent))
         self.directory = Directory(self.root, self.report)
         self.lives: dict[str, Life] = {}
         self.values = itertools.count(1)
@@ -515,6 +516,10 @@ class SentByOthersMachine(JournalMachine):
 
 
 @pytest.mark.parametrize("machine", [JournalMachine, SentByOthersMachine])
-def test_no_record_is_lost_or_gets_a_second_number(machine: type[JournalMachine]) -> None:
+def test_no_record_is_lost_or_gets_a_second_number(
+    machine: type[JournalMachine], tmp_path: Path
+) -> None:
     """Whatever is appended, read, acknowledged, cut short, killed or damaged, in any order."""
-    run_state_machine_as_test(machine, settings=examples(500, stateful_step_count=40))
+    run_state_machine_as_test(
+        partial(machine, tmp_path), settings=examples(500, stateful_step_count=40)
+    )
