@@ -259,6 +259,11 @@ class Stream:
         return before != (self._segment, self._sizes.get(self._segment))
 
     @property
+    def appended(self) -> int:
+        """How many records this process has appended."""
+        return 0
+
+    @property
     def checkpoint_missing(self) -> bool:
         """Whether the number of the oldest record that is left is unknown."""
         if not self._sizes:

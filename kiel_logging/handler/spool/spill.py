@@ -76,6 +76,8 @@ class Spill:
         self._appended = appended
         self._failed = failed
         self.out: dict[str, dict[int, Item]] = {}
+        self._ahead: set[str] = set()
+        """Topics whose last numbers were given in memory: the journal does not know them."""
         self._backlog: dict[str, deque[Item]] = {}
         self._retry_at = 0.0
 
@@ -130,6 +132,7 @@ class Spill:
     def note_out(self, items: Iterable[Item]) -> None:
         """Note that these are out to the brokers."""
         for item in items:
+            self._ahead.add(item.topic)
             self.out.setdefault(item.topic, {})[id(item)] = item
 
     def note_end(self, item: Item) -> None:
@@ -149,8 +152,8 @@ class Spill:
             self._backlog.setdefault(topic, deque()).extend(remaining)
 
     def append_out(self, topic: str) -> bool:
-        """Append what is out to the brokers; return whether the disk took all of it."""
-        return self._may_write() and self._write_what_is_out(topic)
+        """Append what is out to the brokers; return whether all of it is on disk."""
+        return self._may_write() and self._write_out(topic)
 
     def append_all(self, *, at_once: bool = False) -> None:
         """Append all of it, for as long as the disk takes it; with ``at_once`` even if it failed a
@@ -178,13 +181,9 @@ class Spill:
         """Whether the disk did not fail a moment ago."""
         return time.monotonic() >= self._retry_at
 
-    def _write_what_is_out(self, topic: str) -> bool:
-        stream = self._stream(topic)
-        return not stream.is_fed or topic not in self._stamper or self._write_out(stream)
-
     def _write(self, topic: str, items: Sequence[Item]) -> int:
         """Append ``items``, behind what is out; return how many the disk took."""
-        if not self._write_what_is_out(topic):
+        if not self._write_out(topic):
             return 0
         stream, files = self._stream(topic), self._journal.stream(topic)
         if files.is_new and topic not in self._stamper:
@@ -205,14 +204,23 @@ class Spill:
             self._appended(stream)
         return written
 
-    def _write_out(self, stream: ShippedStream) -> bool:
+    def _write_out(self, topic: str) -> bool:
         """Append what is out, with its numbers; and behind it the stream's state, twice, for what
-        follows depends on it. Return whether the disk took all of it."""
-        copies = list(self.out.get(stream.topic, {}).values())
+        follows depends on it. Return whether all of it is on disk.
+
+        It is not while logging threads have appended what was not read: that would be passed over.
+        """
+        if topic not in self._ahead:
+            return True
+        stream = self._stream(topic)
+        if not stream.is_read:
+            return False
+        copies = list(self.out.get(topic, {}).values())
         done = all(self._write_copies(stream, some) for some in _batches(copies))
         states = [state_frame(stream.state)] * 2
         if done and self._write_copies(stream, (), states):
-            self.out.pop(stream.topic, None)
+            self.out.pop(topic, None)
+            self._ahead.remove(topic)
             return True
         return False
 

@@ -337,8 +337,7 @@ class Spool:
             self._loop.call_soon(self.changed)
 
     def _take_local(self, most: int) -> list[Item]:
-        for topic in () if self.writer is None else self.writer.take_unread():
-            self._read_on(self._stream(topic))
+        self._look_for_unread()
         items: list[Item] = []
         taken = -1
         while taken < len(items) < most:
@@ -353,6 +352,10 @@ class Spool:
             self.writer.fall_asleep()
         return items
 
+    def _look_for_unread(self) -> None:
+        for topic in () if self.writer is None else self.writer.take_unread():
+            self._read_on(self._stream(topic))
+
     def _take_turn(self, most: int) -> list[Item]:
         """Return what comes next of the stream whose turn it is; of many, each has a share."""
         stream = self._reading.popleft()
@@ -362,7 +365,7 @@ class Spool:
             items = self._take_from(stream, min(share, most))
         if stream.exhausted:
             self._correct_count(stream)
-        if not stream.is_fed:
+        if not (stream.exhausted and stream.is_fed):
             self._reading.append(stream)
         return items
 
@@ -713,12 +716,12 @@ class Spool:
         start = self._events.start(stream.topic) if files.is_new else None
         items = [item] if start is None else [start, item]
         appended = files.append_aside([encode(frame_of(one), files.seed) for one in items])
+        if appended.frames:
+            self._read_on(stream)
+            self._next_turn()
         if appended.error is not None:
             self.complain(appended.error)
-            return False
-        self._read_on(stream)
-        self._next_turn()
-        return True
+        return appended.frames == len(items)
 
     def _send_from_memory(self, item: EventItem, then: Callable[[], None] | None = None) -> None:
         numbered = self._number([item])
@@ -788,9 +791,8 @@ class Spool:
 
     def mark(self) -> Any:
         """Return a mark behind all that was logged until now."""
-        unread = [files.topic for files in self.journal.streams() if files.tail.unread]
-        streams = {*self._reading, *map(self._stream, unread)}
-        ends = [(stream, self.journal.stream(stream.topic).end) for stream in streams]
+        self._look_for_unread()
+        ends = [(one, self.journal.stream(one.topic).end) for one in self._reading]
         orphaned = [(stream, stream.files.end) for stream in self._orphans.streams]
         return self._buffer.mark(), ends, orphaned
 

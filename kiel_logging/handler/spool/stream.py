@@ -197,14 +197,20 @@ class ShippedStream:
         return self._anew is not None
 
     @property
+    def is_read(self) -> bool:
+        """Whether everything was found. Threads of this process count a record before they append
+        it, so that none is overlooked, not even one whose append is under way."""
+        return self.exhausted if self._is_others else self.found >= self.files.appended
+
+    @property
     def is_fed(self) -> bool:
-        """Whether everything that was found is out to the brokers, or done."""
-        return self.exhausted and not self.deferred
+        """Whether everything is out to the brokers, or done."""
+        return self.is_read and not self.deferred
 
     @property
     def is_done(self) -> bool:
-        """Whether the brokers have everything that was found."""
-        return self.exhausted and not self._runs
+        """Whether the brokers have everything."""
+        return self.is_read and not self._runs
 
     @property
     def has_ended(self) -> bool:
