@@ -383,12 +383,9 @@ class ShippedStream:
     def retake(self, most: int, places: Places) -> Taken:
         """Return up to ``most`` of the deferred records that can be sent now, in order."""
         items: list[Item] = []
-        if not self._may_retake(places):
-            return Taken(items)
-        waiting: set[int] = set()
-        for run in list(self._runs):
+        for run in list(self._runs) if self._may_retake(places) else ():
             if len(items) < most and 1 in run.deferred:
-                self._retake_from(run, most - len(items), places, waiting, items)
+                items += self._retake_from(run, most - len(items), places)
         if not self.deferred:
             self._deferred_at.clear()
         return Taken(items)
@@ -403,28 +400,20 @@ class ShippedStream:
             for partition, count in self._deferred_at.items()
         )
 
-    def _retake_from(
-        self,
-        run: Run,
-        most: int,
-        places: Places,
-        waiting: set[int],
-        items: list[Item],
-    ) -> None:
+    def _retake_from(self, run: Run, most: int, places: Places) -> list[Item]:
+        items: list[Item] = []
         for index, item in enumerate(self._reread(run)):
-            if not run.deferred[index] or item is None:
+            if len(items) == most:
+                break
+            if item is None or not run.deferred[index]:
                 continue
             partition = self._partition(item.key, places)
-            if not self._is_open(partition, places):
-                continue
-            if most <= 0 or partition in waiting:
-                waiting.add(partition)  # its later records must not overtake this one
-                continue
-            run.deferred[index] = 0
-            self.deferred -= 1
-            self._deferred_at[partition if self._deferred_at[partition] > 0 else _UNKNOWN] -= 1
-            items.append(item)
-            most -= 1
+            if self._is_open(partition, places):
+                run.deferred[index] = 0
+                self.deferred -= 1
+                self._deferred_at[partition if self._deferred_at[partition] > 0 else _UNKNOWN] -= 1
+                items.append(item)
+        return items
 
     def _reread(self, run: Run) -> Sequence[Item | None]:
         """Return the items of ``run`` once more, with the numbers that they had."""
