@@ -11,7 +11,7 @@ from typing import Final
 from kiel_logging.errors import InvalidTopic, KeyTypeError
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
-from kiel_logging.handler.ledger import BUFFER_FULL, CLOSED, OUT_OF_MEMORY, OnError
+from kiel_logging.handler.ledger import BUFFER_FULL, CLOSED, ON_PURPOSE, OUT_OF_MEMORY, OnError
 from kiel_logging.handler.plan import AnyPipeline
 from kiel_logging.handler.receipts import OpenBlocks
 from kiel_logging.handler.recursion import as_shipping, here
@@ -88,40 +88,26 @@ class Drops:
         error: Exception | None = None,
         waiter: Waiter | None = None,
     ) -> None:
-        """Count ``record`` as dropped, settle its ``waiter``, and give it to the fallback.
+        """Count ``record`` as dropped, settle its ``waiter``, and give it to the fallback; the
+        stream alone reports one that is left out on purpose.
 
         Raises:
             MemoryError: the record is not counted.
         """
-        self._pipeline().ledger.drop(reason, level_of(record), self._topic(record))
+        ledger = self._pipeline().ledger
+        ledger.drop(reason, level_of(record), self._topic(record))
         # From here on a MemoryError must not leave: the record would be counted again. ``with``
         # would make an object, and could raise one. Each step is taken even if another failed.
         try:
             try:
                 self._settle(record, reason, error, waiter)
             finally:
-                as_shipping(self._pass_on, record)
+                if reason not in ON_PURPOSE:
+                    as_shipping(self._pass_on, record)
+                elif ledger.has_news:
+                    as_shipping(self._pipeline().report_losses)
         except MemoryError:
             pass
-
-    def leave_out(self, record: logging.LogRecord, reason: str, pipeline: AnyPipeline) -> None:
-        """Count ``record`` as left out on purpose, which the stream alone reports, and settle its
-        waiter.
-
-        Raises:
-            MemoryError: the record is not counted.
-        """
-        ledger = pipeline.ledger
-        ledger.drop(reason, level_of(record), self._topic(record))
-        try:
-            try:
-                if self._blocks:
-                    self._settle(record, reason, None, None)
-            finally:
-                if ledger.has_news:
-                    as_shipping(pipeline.report_losses)
-        except MemoryError:  # the record is counted
-            return
 
     def _topic(self, record: logging.LogRecord) -> str:
         try:

@@ -223,7 +223,7 @@ class RecordHandler(logging.Handler):
         reason, repeats = limits.judge(record, key, monotonic())
         pipeline = self._lifecycle.pipeline
         if reason is not None:
-            self._drops.leave_out(record, reason, pipeline)
+            self._drops.drop(record, reason)
             return None
         if pipeline.ledger.has_news:
             as_shipping(pipeline.report_losses)
@@ -274,7 +274,7 @@ class RecordHandler(logging.Handler):
             item = self._conversion.convert(record, self._formatter)
         except LeftOut:
             here.depth = depth
-            self._drops.leave_out(record, BEFORE_SEND, self._lifecycle.pipeline)
+            self._drops.drop(record, BEFORE_SEND)
             return
         except Exception as error:
             here.depth = depth

@@ -260,23 +260,21 @@ class Shipper:
             items = plain(items)
         if self._stamper.chained:
             new = dict.fromkeys(item.topic for item in items if item.topic not in self._stamper)
-            starts = [self._count(self._events.start(topic)) for topic in new]
-            items = [*(item for item in starts if item is not None), *items]
+            starts = [item for topic in new if (item := self._events.start(topic)) is not None]
+            for item in starts:
+                self._ledger.count_own(item.memory)
+            items = [*starts, *items]
         return self._stamper.stamp(items)
-
-    def _count(self, item: EventItem | None) -> EventItem | None:
-        """Count an item of our own, which does not go through the buffer; return it."""
-        if item is not None:
-            self._ledger.count_own(item.memory)
-        return item
 
     def _emit(self, event: Event, topic: str) -> bool:
         """Put a record of the handler's own into the stream of ``topic``; return whether it is
         there."""
-        if self._spool is not None:
-            return self._spool.emit(event, topic)
-        if (item := self._count(self._events.make(event, topic))) is None:
+        item = self._events.make(event, topic)
+        if item is None:
             return False
+        if self._spool is not None:
+            return self._spool.emit(item)
+        self._ledger.count_own(item.memory)
         self.outbox.take(self.stamp([item]))
         return True
 
@@ -426,12 +424,11 @@ class Shipper:
         self.ship_soon()
 
     def _queue_summary(self, loss: Loss, topic: str) -> None:
-        if self._spool is not None:
-            self._spool.emit(events.drops(loss), topic)
-            return
         item = self._events.make(events.drops(loss), topic)
-        if item is not None and not self._buffer.put_own(item):
-            self._report.put_back(topic, loss)
+        if item is not None:
+            put = self._buffer.put_own if self._spool is None else self._spool.emit
+            if not put(item):
+                self._report.put_back(topic, loss)
 
     def put_back(self, item: EventItem) -> None:
         """Have the loss that ``item`` reports reported again: it had to make room, or failed."""
@@ -449,13 +446,11 @@ class Shipper:
     def report_recovery(self, topic: str, found: Recovered, then: Callable[[], None]) -> None:
         """Write into the stream of ``topic``, if it is a chain, which instance died and what was
         found of it; then call ``then``."""
-        if not self._stamper.chained:
+        item = self._events.make(events.recovery(found), topic) if self._stamper.chained else None
+        if item is None or self._spool is None:
             then()
-        elif self._spool is not None:
-            self._spool.emit(events.recovery(found), topic, then)
         else:
-            self._emit(events.recovery(found), topic)
-            then()
+            self._spool.emit(item, then)
 
     # The end.
 
@@ -547,7 +542,7 @@ class Shipper:
             event = events.end(evidence) if last_call else events.pause(evidence)
             if self._spool is None:
                 self._emit(event, topic)
-            elif not self._spool.end(event, topic):
+            elif (item := self._events.make(event, topic)) is None or not self._spool.end(item):
                 continue
             self._ended[topic] = name, last + 1
             if self._checkpoints is not None:
@@ -563,7 +558,9 @@ class Shipper:
         for topic in spool.unsettled():
             name, _ = self._ended.get(topic, ("", 0))
             if name != headers.END and not self._report.lacks(topic):
-                spool.end_on_disk(events.end(self._evidence(topic, END)), topic)
+                item = self._events.make(events.end(self._evidence(topic, END)), topic)
+                if item is not None:
+                    spool.end_on_disk(item)
 
     def _whole_streams(self) -> Mapping[str, int]:
         """Return the last number of each stream that the brokers have whole."""

@@ -396,7 +396,9 @@ def tell_of_recovery(handler: KafkaHandler, topic: str, *found: Any, complete: b
 
 
 @pytest.mark.parametrize("complete", [True, False])
-def test_a_recovery(cluster: FakeKafka, make_handler: MakeHandler, complete: bool) -> None:
+def test_a_recovery(
+    cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path, complete: bool
+) -> None:
     """The instance that took the spool of one that died reports how far that one came. It completes
     the stream if the dead one can't have sent more than it had on disk."""
     dead = make_handler(chain=True)
@@ -404,7 +406,7 @@ def test_a_recovery(cluster: FakeKafka, make_handler: MakeHandler, complete: boo
     dead.flush()
     (instance,) = {marks(record)["instance"] for record in stored_records(cluster)}
     assert counts(cluster) == {"unfinished": 1}
-    heir = make_handler(chain=True)
+    heir = make_handler(chain=True, spool_dir=tmp_path)
     tell_of_recovery(heir, "logs", instance, 1, 2, complete=complete)
     cluster.stored("logs", 4)
     heir.close()

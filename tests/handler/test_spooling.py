@@ -39,6 +39,7 @@ from tests.handler.shipped import (
     start_broker,
     stop_broker,
     stored,
+    summaries,
     total,
 )
 from tests.support.stamps import audited, events, harm
@@ -565,6 +566,29 @@ def test_a_recovery_that_the_disk_refuses_is_made_by_the_next(
     handler.close()
     assert list(spool.iterdir()) == []
     assert harm(audited(away.records("logs"))) == {}
+
+
+def test_a_summary_that_the_disk_refuses_is_made_again(
+    cluster: FakeKafka, make_handler: MakeHandler, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk does not keep a stream from saying what it lacks."""
+    tried = threading.Event()
+
+    def refuse(*_: Any, **__: Any) -> Appended:
+        tried.set()
+        return Appended(0, START, 0, SpoolFull("no room"))
+
+    def make_key(fields: dict[str, Any]) -> Any:
+        return [] if fields["message"] == "0" else None
+
+    handler = make_handler(spool_dir=spool, spool="always", key_maker=make_key)
+    with monkeypatch.context() as full:
+        full.setattr(LocalStream, "append_aside", refuse)
+        log(handler, 0, 1)
+        assert tried.wait(20.0)
+    handler.close()
+    assert [one["dropped"] for one in summaries(cluster)] == [{"invalid_key": {"INFO": 1}}]
+    assert numbers(cluster) == [1]
 
 
 def test_a_stream_that_is_left_on_disk_ends_there(

@@ -96,6 +96,8 @@ def test_a_partition_without_a_leader(
         assert waited == of_the_dead[-len(waited) :]
     else:
         assert waited == of_the_dead[: len(waited)]
+    # A summary of what was lost may still be under way.
+    until(lambda: outstanding(handler) == 0)
     assert handler._lifecycle.pipeline._loop_thread.shipper.outbox.engine.accumulator.memory == 0
 
 

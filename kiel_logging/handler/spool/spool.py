@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError, kind_of
 from kiel_logging.handler.buffer import Buffer
-from kiel_logging.handler.events import Event, EventItem, Events, Recovered
+from kiel_logging.handler.events import EventItem, Events, Recovered
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.ledger import Traffic
 from kiel_logging.handler.record_options import SpoolOptions
@@ -666,8 +666,8 @@ class Spool:
 
     # The handler's own records.
 
-    def emit(self, event: Event, topic: str, then: Callable[[], None] | None = None) -> bool:
-        """Put a record of the handler's own into the stream of ``topic``, behind what is there.
+    def emit(self, item: EventItem, then: Callable[[], None] | None = None) -> bool:
+        """Put a record of the handler's own into its stream, behind what is there.
 
         ``then`` is called when a crash can't lose it any more: on disk, or with the brokers. It is
         not called if the disk does not take the record.
@@ -675,22 +675,21 @@ class Spool:
         Returns:
             Whether it is in the stream now, in memory at least.
         """
-        item = self._events.make(event, topic)
-        if item is not None and self._is_direct(topic):
+        topic = item.topic
+        if self._is_direct(topic):
             if not self._append_directly(self._stream(topic), item):
                 return False
-        elif item is not None:
+        else:
             self._ledger.count_own(item.memory)
-            if self._spill.has_waiting(topic) or self._belongs_on_disk(topic):
-                self._spill.append(topic, [item])
-                if self._spill.has_waiting(topic):
-                    return True
-            else:
+            if not (self._spill.has_waiting(topic) or self._belongs_on_disk(topic)):
                 self._send_from_memory(item, then)
+                return True
+            self._spill.append(topic, [item])
+            if self._spill.has_waiting(topic):
                 return True
         if then is not None:
             then()
-        return item is not None
+        return True
 
     def note_rotation(self, key_id: str) -> None:
         """Write into the journal that its streams will change to another key, so that the next
@@ -729,29 +728,22 @@ class Spool:
             self._after[id(numbered[-1])] = then
         self.outbox.take(numbered)
 
-    def end(self, event: Event, topic: str) -> bool:
+    def end(self, item: EventItem) -> bool:
         """Put the record that ends a stream behind all that the brokers have. Returns False if
         something else was logged meanwhile."""
-        stream = self._stream(topic)
-        item = self._events.make(event, topic)
-        if item is None:
-            return False
-        if self._is_direct(topic):
-            return self._append_directly(stream, item, as_last=True)
+        if self._is_direct(item.topic):
+            return self._append_directly(self._stream(item.topic), item, as_last=True)
         self._ledger.count_own(item.memory)
         self._send_from_memory(item)
         return True
 
-    def end_on_disk(self, event: Event, topic: str) -> None:
+    def end_on_disk(self, item: EventItem) -> None:
         """Append the record that ends a stream; the next process sends it with the others."""
-        item = self._events.make(event, topic)
-        if item is None:
-            return
-        if self._is_direct(topic):
-            self._append_directly(self._stream(topic), item)
-            return
-        self._ledger.count_own(item.memory)
-        self._spill.append(topic, [item])
+        if self._is_direct(item.topic):
+            self._append_directly(self._stream(item.topic), item)
+        else:
+            self._ledger.count_own(item.memory)
+            self._spill.append(item.topic, [item])
 
     def unsettled(self) -> list[str]:
         """Return the topics of which the next process has to send records from disk."""
