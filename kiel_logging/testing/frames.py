@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kiel_logging.errors import ProtocolError
-from kiel_logging.wire.codec import Message, request_reader, response_writer, skip_tagged
+from kiel_logging.wire.codec import Message, request_codec, response_codec, skip_tagged
 from kiel_logging.wire.schemas import SCHEMAS
 from kiel_logging.wire.schemas import Api as ApiKey
 
@@ -106,7 +106,7 @@ def _decode(frame: bytes, api: ApiKey, version: int) -> tuple[str | None, Messag
         client_id = None if length < 0 else frame[start:offset].decode()
         if version >= SCHEMAS[api].flexible:
             offset = skip_tagged(frame, offset)
-        payload, end = request_reader(api, version).read(frame, offset)
+        payload, end = request_codec(api, version).read(frame, offset)
     except (ProtocolError, struct.error, IndexError, UnicodeDecodeError) as error:
         what = f"{_NAMES[api]} v{version}"
         raise UnreadableRequestError(f"{what} does not parse: {error!r}") from error
@@ -120,6 +120,6 @@ def encode_response(api_key: int, version: int, response: Message, correlation_i
     # ApiVersions alone has no tagged fields in its header: it comes before the versions do.
     if version >= SCHEMAS[api].flexible and api is not API_VERSIONS:
         parts.append(b"\x00")
-    response_writer(api, version)(response, parts.append)
+    response_codec(api, version).write(response, parts.append)
     body = b"".join(parts)
     return struct.pack(">i", len(body)) + body

@@ -12,7 +12,7 @@ an error and no memory. Tagged fields that the tables don't have are skipped, as
 import itertools
 import struct
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -29,6 +29,18 @@ Write: TypeAlias = Callable[[Any, _Put], None]
 _Read: TypeAlias = Callable[[bytes, int], tuple[Any, int]]
 _Step: TypeAlias = Callable[[bytes, int, Message], int]
 """Reads some fields of a message; returns the next offset."""
+
+
+class Codec(NamedTuple):
+    """A kind of values: how one is written, and ``read(buffer, offset) -> (value, next offset)``.
+
+    ``read`` raises ProtocolError, struct.error, IndexError or UnicodeDecodeError for other bytes.
+    ``least`` is the fewest bytes that a value takes; it limits the number of elements of an array.
+    """
+
+    write: Write
+    read: _Read
+    least: int
 
 
 class _Layout(NamedTuple):
@@ -57,44 +69,24 @@ def _layout(kind: Kind) -> _Layout | None:
 
 _INT16: Final = struct.Struct(">h")
 _INT32: Final = struct.Struct(">i")
-_NO_TAGGED_FIELDS: Final = b"\x00"
 
 
 @cache
-def request_writer(api: Api, version: int) -> Write:
-    """Return the function that writes requests of ``api`` in ``version``."""
+def request_codec(api: Api, version: int) -> Codec:
+    """Return the codec of requests of ``api`` in ``version``."""
     schema = SCHEMAS[api]
-    return _writer(schema.request, version, version >= schema.flexible, False)
+    return _codec(schema.request, version, version >= schema.flexible, False)
 
 
 @cache
-def response_writer(api: Api, version: int) -> Write:
-    """Return the function that writes responses to ``api`` in ``version``, as a broker does."""
-    schema = SCHEMAS[api]
-    return _writer(schema.response, version, version >= schema.flexible, False)
+def response_codec(api: Api, version: int, whole: bool = False) -> Codec:
+    """Return the codec of responses to ``api`` in ``version``.
 
-
-class Reader(NamedTuple):
-    """A kind of values: ``read(buffer, offset) -> (value, next offset)``.
-
-    ``least`` is the fewest bytes that a value takes; it limits the number of elements of an array.
-    """
-
-    read: _Read
-    least: int
-
-
-@cache
-def response_reader(api: Api, version: int, whole: bool = False) -> Reader:
-    """Return the reader of responses to ``api`` in ``version``.
-
-    With ``whole``, elements of which only some fields are kept become dicts of all fields.
-    It raises ProtocolError, struct.error, IndexError or UnicodeDecodeError for bytes that are no
-    such response.
+    With ``whole``, elements of which only some fields are kept are read as dicts of all fields.
     """
     schema = SCHEMAS[api]
     response = _with_all_fields(schema.response) if whole else schema.response
-    return _reader(response, version, version >= schema.flexible, False)
+    return _codec(response, version, version >= schema.flexible, False)
 
 
 def _with_all_fields(kind: Kind) -> Any:
@@ -105,41 +97,16 @@ def _with_all_fields(kind: Kind) -> Any:
     return kind
 
 
-@cache
-def request_reader(api: Api, version: int) -> Reader:
-    """Return the reader of requests of ``api`` in ``version``; it raises as responses' readers."""
-    schema = SCHEMAS[api]
-    return _reader(schema.request, version, version >= schema.flexible, False)
-
-
-# -- writing ---------------------------------------------------------------------------------------
-
-
-def _writer(kind: Kind, version: int, flexible: bool, nullable: bool) -> Write:
+def _codec(kind: Kind, version: int, flexible: bool, nullable: bool) -> Codec:
     if layout := _layout(kind):
-        return _write_fixed(layout)
+        return _fixed(layout)
+    length = _length(_INT16 if kind == "string" else _INT32, flexible, nullable)
     if isinstance(kind, Array):
-        element = _writer(kind.of, version, flexible, False)
-        return _write_array(element, _length_writer(_INT32, flexible, nullable))
+        keep = itemgetter(*kind.kept) if kind.kept else None
+        return _array(_codec(kind.of, version, flexible, False), length, keep)
     if isinstance(kind, tuple):
-        return _write_struct(kind, version, flexible)
-    length = _length_writer(_INT16 if kind == "string" else _INT32, flexible, nullable)
-    return _write_text(length) if kind == "string" else _write_bytes(length)
-
-
-def _length_writer(
-    layout: struct.Struct, flexible: bool, nullable: bool
-) -> Callable[[int | None], bytes]:
-    """Return the function that encodes a length; None is the length of a null."""
-
-    def encode(length: int | None) -> bytes:
-        if length is None:
-            if not nullable:
-                raise ValueError("a null where the protocol allows none")
-            length = -1
-        return unsigned_varint(length + 1) if flexible else layout.pack(length)
-
-    return encode
+        return _struct(kind, version, flexible)
+    return _text(length) if kind == "string" else _bytes(length)
 
 
 def unsigned_varint(value: int) -> bytes:
@@ -150,96 +117,6 @@ def unsigned_varint(value: int) -> bytes:
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
-
-
-def _write_fixed(layout: _Layout) -> Write:
-    pack, convert = struct.Struct(">" + layout.format).pack, layout.to_wire
-
-    def write(value: Any, put: _Put) -> None:
-        put(pack(value if convert is None else convert(value)))
-
-    return write
-
-
-def _write_bytes(length: Callable[[int | None], bytes]) -> Write:
-    def write(value: bytes | None, put: _Put) -> None:
-        if value is None:
-            put(length(None))
-        else:
-            put(length(len(value)))
-            put(value)
-
-    return write
-
-
-def _write_text(length: Callable[[int | None], bytes]) -> Write:
-    write_bytes = _write_bytes(length)
-
-    def write(value: str | None, put: _Put) -> None:
-        write_bytes(None if value is None else value.encode(), put)
-
-    return write
-
-
-def _write_array(element: Write, length: Callable[[int | None], bytes]) -> Write:
-    def write(values: Any, put: _Put) -> None:
-        put(length(None if values is None else len(values)))
-        for value in values or ():
-            element(value, put)
-
-    return write
-
-
-def _write_struct(fields: Struct, version: int, flexible: bool) -> Write:
-    present = [
-        (field, _writer(field.kind, version, flexible, field.is_nullable(version)))
-        for field in fields
-        if field.is_in(version)
-    ]
-    steps = [(field.name, field.default, write) for field, write in present if field.tag is None]
-    tagged = [(field, write) for field, write in present if field.tag is not None]
-
-    def write(message: Mapping[str, Any], put: _Put) -> None:
-        for name, default, write_field in steps:
-            write_field(message.get(name, default), put)
-        if tagged:
-            _write_tagged(tagged, message, put)
-        elif flexible:
-            put(_NO_TAGGED_FIELDS)
-
-    return write
-
-
-def _write_tagged(fields: list[tuple[Field, Write]], message: Mapping[str, Any], put: _Put) -> None:
-    """Only responses have these, and a field that has its default is left out."""
-    given = [
-        (field, write, value)
-        for field, write in fields
-        if (value := message.get(field.name, field.default)) != field.default
-    ]
-    put(unsigned_varint(len(given)))
-    for field, write, value in given:
-        parts: list[bytes] = []
-        write(value, parts.append)
-        put(unsigned_varint(field.tag or 0) + unsigned_varint(sum(map(len, parts))))
-        for part in parts:
-            put(part)
-
-
-# -- reading ---------------------------------------------------------------------------------------
-
-
-def _reader(kind: Kind, version: int, flexible: bool, nullable: bool) -> Reader:
-    if layout := _layout(kind):
-        return _read_fixed(layout)
-    if isinstance(kind, Array):
-        element = _reader(kind.of, version, flexible, False)
-        keep = itemgetter(*kind.kept) if kind.kept else None
-        return _read_array(element, _length_reader(_INT32, flexible, nullable), keep)
-    if isinstance(kind, tuple):
-        return _read_struct(kind, version, flexible)
-    length = _length_reader(_INT16 if kind == "string" else _INT32, flexible, nullable)
-    return _read_text(length) if kind == "string" else _read_bytes(length)
 
 
 def read_unsigned_varint(buffer: bytes, offset: int) -> tuple[int, int]:
@@ -257,9 +134,14 @@ def read_unsigned_varint(buffer: bytes, offset: int) -> tuple[int, int]:
     raise ProtocolError("a varint of more than five bytes")
 
 
-def _length_reader(layout: struct.Struct, flexible: bool, nullable: bool) -> Reader:
-    """Return the reader of a length; a negative one is that of a null."""
-    unpack, size = layout.unpack_from, layout.size
+def _length(layout: struct.Struct, flexible: bool, nullable: bool) -> Codec:
+    """Return the codec of a length; -1 is that of a null."""
+    pack, unpack, size = layout.pack, layout.unpack_from, layout.size
+
+    def write(length: int, put: _Put) -> None:
+        if length < 0 and not nullable:
+            raise ValueError("a null where the protocol allows none")
+        put(unsigned_varint(length + 1) if flexible else pack(length))
 
     def read(buffer: bytes, offset: int) -> tuple[int, int]:
         if flexible:
@@ -272,22 +154,29 @@ def _length_reader(layout: struct.Struct, flexible: bool, nullable: bool) -> Rea
             raise ProtocolError("a null where there can be none")
         return length, offset
 
-    return Reader(read, 1 if flexible else size)
+    return Codec(write, read, 1 if flexible else size)
 
 
-def _read_fixed(layout: _Layout) -> Reader:
-    structure, convert = struct.Struct(">" + layout.format), layout.from_wire
-    unpack, size = structure.unpack_from, structure.size
+def _fixed(layout: _Layout) -> Codec:
+    structure, from_wire, to_wire = struct.Struct(">" + layout.format), *layout[1:]
+    pack, unpack, size = structure.pack, structure.unpack_from, structure.size
+
+    def write(value: Any, put: _Put) -> None:
+        put(pack(value if to_wire is None else to_wire(value)))
 
     def read(buffer: bytes, offset: int) -> tuple[Any, int]:
         (value,) = unpack(buffer, offset)
-        return value if convert is None else convert(value), offset + size
+        return value if from_wire is None else from_wire(value), offset + size
 
-    return Reader(read, size)
+    return Codec(write, read, size)
 
 
-def _read_bytes(length: Reader) -> Reader:
-    read_length = length.read
+def _bytes(length: Codec) -> Codec:
+    write_length, read_length, least = length
+
+    def write(value: bytes | None, put: _Put) -> None:
+        write_length(-1 if value is None else len(value), put)
+        put(value or b"")
 
     def read(buffer: bytes, offset: int) -> tuple[bytes | None, int]:
         size, offset = read_length(buffer, offset)
@@ -298,29 +187,38 @@ def _read_bytes(length: Reader) -> Reader:
             raise ProtocolError(f"{size} bytes announced, {len(buffer) - offset} left")
         return buffer[offset:end], end
 
-    return Reader(read, length.least)
+    return Codec(write, read, least)
 
 
-def _read_text(length: Reader) -> Reader:
-    read_bytes = _read_bytes(length).read
+def _text(length: Codec) -> Codec:
+    write_bytes, read_bytes, least = _bytes(length)
+
+    def write(value: str | None, put: _Put) -> None:
+        write_bytes(None if value is None else value.encode(), put)
 
     def read(buffer: bytes, offset: int) -> tuple[str | None, int]:
         raw, offset = read_bytes(buffer, offset)
         return None if raw is None else raw.decode(), offset
 
-    return Reader(read, length.least)
+    return Codec(write, read, least)
 
 
-def _read_array(
-    element: Reader, length: Reader, keep: Callable[[Message], tuple[Any, ...]] | None
-) -> Reader:
-    read_length, read_element, least = length.read, element.read, element.least
+def _array(
+    element: Codec, length: Codec, keep: Callable[[Message], tuple[Any, ...]] | None
+) -> Codec:
+    write_length, read_length, least = length
+    write_element, read_element, least_of_element = element
+
+    def write(values: Any, put: _Put) -> None:
+        write_length(-1 if values is None else len(values), put)
+        for value in values or ():
+            write_element(value, put)
 
     def read(buffer: bytes, offset: int) -> tuple[tuple[Any, ...] | None, int]:
         count, offset = read_length(buffer, offset)
         if count < 0:
             return None, offset
-        if count * least > len(buffer) - offset:
+        if count * least_of_element > len(buffer) - offset:
             raise ProtocolError(f"{count} elements announced, {len(buffer) - offset} bytes left")
         values = []
         for _ in range(count):
@@ -328,29 +226,26 @@ def _read_array(
             values.append(value if keep is None else keep(value))
         return tuple(values), offset
 
-    return Reader(read, length.least)
+    return Codec(write, read, least)
 
 
-def _read_struct(fields: Struct, version: int, flexible: bool) -> Reader:
-    steps: list[_Step] = []
-    least = int(flexible)
-    present = [field for field in fields if field.is_in(version) and field.tag is None]
-    for is_fixed, run in itertools.groupby(present, lambda field: bool(_layout(field.kind))):
-        if is_fixed:
-            step, size = _read_together(run)
-            steps.append(step)
-            least += size
-            continue
-        for field in run:
-            reader = _reader(field.kind, version, flexible, field.is_nullable(version))
-            steps.append(_read_one(field.name, reader.read))
-            least += reader.least
-    tagged: dict[int | None, tuple[str, _Read]] = {
-        field.tag: (field.name, _reader(field.kind, version, flexible, False).read)
+def _struct(fields: Struct, version: int, flexible: bool) -> Codec:
+    present = [
+        (field, _codec(field.kind, version, flexible, field.is_nullable(version)))
         for field in fields
-        if field.tag is not None and field.is_in(version)
-    }
-    absent = {field.name: field.default for field in fields if field.tag in tagged}
+        if field.is_in(version)
+    ]
+    in_order = [(field, codec) for field, codec in present if field.tag is None]
+    tagged = {field.tag: (field, codec) for field, codec in present if field.tag is not None}
+    absent = {field.name: field.default for field, _ in tagged.values()}
+    writers = [(field.name, field.default, codec.write) for field, codec in in_order]
+    steps = list(_steps(in_order))
+
+    def write(message: Mapping[str, Any], put: _Put) -> None:
+        for name, default, write_field in writers:
+            write_field(message.get(name, default), put)
+        if flexible:
+            _write_tagged(tagged, message, put)
 
     def read(buffer: bytes, offset: int) -> tuple[Message, int]:
         message = absent.copy()
@@ -360,7 +255,15 @@ def _read_struct(fields: Struct, version: int, flexible: bool) -> Reader:
             offset = _read_tagged(buffer, offset, tagged, message)
         return message, offset
 
-    return Reader(read, least)
+    return Codec(write, read, int(flexible) + sum(codec.least for _, codec in in_order))
+
+
+def _steps(fields: list[tuple[Field, Codec]]) -> Iterator[_Step]:
+    for is_fixed, run in itertools.groupby(fields, lambda pair: bool(_layout(pair[0].kind))):
+        if is_fixed:
+            yield _read_together([field for field, _ in run])
+        else:
+            yield from (_read_one(field.name, codec.read) for field, codec in run)
 
 
 def _read_one(name: str, read: _Read) -> _Step:
@@ -371,8 +274,8 @@ def _read_one(name: str, read: _Read) -> _Step:
     return step
 
 
-def _read_together(fields: Iterable[Field]) -> tuple[_Step, int]:
-    """Return what reads adjoining fields of fixed size at once, and their size."""
+def _read_together(fields: Iterable[Field]) -> _Step:
+    """Return what reads adjoining fields of fixed size at once."""
     layouts = {field.name: layout for field in fields if (layout := _layout(field.kind))}
     structure = struct.Struct(">" + "".join(layout.format for layout in layouts.values()))
     unpack, size, names = structure.unpack_from, structure.size, tuple(layouts)
@@ -384,7 +287,28 @@ def _read_together(fields: Iterable[Field]) -> tuple[_Step, int]:
             message[name] = convert(message[name])
         return offset + size
 
-    return step, size
+    return step
+
+
+# -- tagged fields ---------------------------------------------------------------------------------
+
+_Tagged: TypeAlias = Mapping[int, tuple[Field, Codec]]
+
+
+def _write_tagged(tagged: _Tagged, message: Mapping[str, Any], put: _Put) -> None:
+    """Only responses have these, and a field that has its default is left out."""
+    given = [
+        (tag, codec, value)
+        for tag, (field, codec) in tagged.items()
+        if (value := message.get(field.name, field.default)) != field.default
+    ]
+    put(unsigned_varint(len(given)))
+    for tag, codec, value in given:
+        parts: list[bytes] = []
+        codec.write(value, parts.append)
+        put(unsigned_varint(tag) + unsigned_varint(sum(map(len, parts))))
+        for part in parts:
+            put(part)
 
 
 def skip_tagged(buffer: bytes, offset: int) -> int:
@@ -392,9 +316,7 @@ def skip_tagged(buffer: bytes, offset: int) -> int:
     return _read_tagged(buffer, offset, {}, {})
 
 
-def _read_tagged(
-    buffer: bytes, offset: int, known: Mapping[int | None, tuple[str, _Read]], message: Message
-) -> int:
+def _read_tagged(buffer: bytes, offset: int, known: _Tagged, message: Message) -> int:
     count, offset = read_unsigned_varint(buffer, offset)
     for _ in range(count):
         tag, offset = read_unsigned_varint(buffer, offset)
@@ -403,8 +325,8 @@ def _read_tagged(
         if end > len(buffer):
             raise ProtocolError(f"a tagged field of {size} bytes, {len(buffer) - offset} left")
         if tag in known:
-            name, read = known[tag]
-            message[name], used = read(buffer, offset)
+            field, codec = known[tag]
+            message[field.name], used = codec.read(buffer, offset)
             if used > end:
                 raise ProtocolError(f"a tagged field of {size} bytes takes {used - offset}")
         offset = end

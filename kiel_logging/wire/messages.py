@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from kiel_logging.errors import ProtocolError
-from kiel_logging.wire.codec import Message, request_writer, response_reader, skip_tagged
+from kiel_logging.wire.codec import Message, request_codec, response_codec, skip_tagged
 from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.schemas import SCHEMAS, Api
 
@@ -58,7 +58,7 @@ def encode_request(request: Request, correlation_id: int, client_id: str) -> byt
     parts = [b"", _REQUEST_HEADER.pack(api, version, correlation_id, len(name)), name]
     if version >= SCHEMAS[api].flexible:
         parts.append(b"\x00")  # no tagged fields
-    request_writer(api, version)(fields, parts.append)
+    request_codec(api, version).write(fields, parts.append)
     parts[0] = SIZE.pack(sum(map(len, parts)))
     return b"".join(parts)
 
@@ -107,7 +107,7 @@ def decode_response(frame: bytes, api: Api, version: int, whole: bool = False) -
         # ApiVersions alone has no tagged fields in its header: it comes before the versions do.
         if version >= SCHEMAS[api].flexible and api is not Api.API_VERSIONS:
             offset = skip_tagged(frame, offset)
-        response, _ = response_reader(api, version, whole).read(frame, offset)
+        response, _ = response_codec(api, version, whole).read(frame, offset)
     except (ProtocolError, struct.error, IndexError, UnicodeDecodeError) as cause:
         raise ProtocolError(
             f"a {api.name} v{version} response of {len(frame)} bytes can't be decoded ({cause}); "

@@ -14,10 +14,10 @@ from kio.serial import entity_reader as kio_reader
 
 from kiel_logging.errors import ProtocolError
 from kiel_logging.wire.codec import (
-    Reader,
+    Codec,
     read_unsigned_varint,
-    request_writer,
-    response_reader,
+    request_codec,
+    response_codec,
     unsigned_varint,
 )
 from kiel_logging.wire.error_codes import ErrorCode
@@ -25,9 +25,9 @@ from kiel_logging.wire.schemas import Api
 from tests.support.examples import examples
 from tests.wire.kio_messages import SPOKEN, as_ours, to_bytes
 
-PRODUCE_13 = response_reader(Api.PRODUCE, 13)
-METADATA_7, METADATA_9 = (response_reader(Api.METADATA, version) for version in (7, 9))
-SASL_AUTHENTICATE_0 = response_reader(Api.SASL_AUTHENTICATE, 0)
+PRODUCE_13 = response_codec(Api.PRODUCE, 13)
+METADATA_7, METADATA_9 = (response_codec(Api.METADATA, version) for version in (7, 9))
+SASL_AUTHENTICATE_0 = response_codec(Api.SASL_AUTHENTICATE, 0)
 
 # Errors of the reader before a frame's boundary translates it.
 BROKEN = (ProtocolError, IndexError, struct.error)
@@ -39,7 +39,7 @@ every_message = pytest.mark.parametrize(("api", "version"), SPOKEN)
 def written(api: Api, version: int, fields: Any) -> bytes:
     """A request's bytes, without header, as we write them."""
     parts: list[bytes] = []
-    request_writer(api, version)(fields, parts.append)
+    request_codec(api, version).write(fields, parts.append)
     return b"".join(parts)
 
 
@@ -80,7 +80,7 @@ def test_a_field_that_the_version_lacks_is_left_out() -> None:
 def test_any_message_is_read_as_kio_reads_it(api: Api, version: int) -> None:
     """Whatever the fields hold, and wherever in the bytes the message stands."""
     response_type: Any = load_response_schema(api, version)
-    theirs, ours = kio_reader(response_type), response_reader(api, version)
+    theirs, ours = kio_reader(response_type), response_codec(api, version)
 
     @examples(8)
     @given(st.from_type(response_type), st.binary(max_size=3))
@@ -160,7 +160,7 @@ def test_a_known_tagged_field_stays_within_its_size() -> None:
 HUGE_COMPACT = b"\xff\xff\xff\xff\x0f"
 """2**32 - 1, the largest length in the compact encoding."""
 
-HOSTILE: dict[str, tuple[Reader, bytes]] = {
+HOSTILE: dict[str, tuple[Codec, bytes]] = {
     "an array of 2**31 - 1 structs": (METADATA_7, bytes(4) + b"\x7f\xff\xff\xff"),
     "a compact array of 2**32 structs": (METADATA_9, bytes(4) + HUGE_COMPACT),
     "a string of 32767": (METADATA_7, bytes(4) + b"\x00\x00\x00\x01" + bytes(4) + b"\x7f\xff"),
