@@ -22,7 +22,7 @@ from kiel_logging.network.tls import Peer
 from kiel_logging.printable import counted, printable
 from kiel_logging.wire.error_codes import ErrorCode, error_name
 from kiel_logging.wire.metadata import Partition, TopicDescription
-from kiel_logging.wire.topic_configs import MAX_MESSAGE_BYTES
+from kiel_logging.wire.requests import MAX_MESSAGE_BYTES
 
 MIN_IN_SYNC: Final = "min.insync.replicas"
 COMPRESSION: Final = "compression.type"

@@ -33,7 +33,6 @@ from kiel_logging.network.resolver import resolve
 from kiel_logging.network.tls import peer_of
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.error_codes import ErrorCode
-from kiel_logging.wire.fetch import fetch_request, read_fetch
 from kiel_logging.wire.metadata import (
     Broker,
     Metadata,
@@ -44,11 +43,18 @@ from kiel_logging.wire.metadata import (
     read_metadata,
 )
 from kiel_logging.wire.produce import produce_request, read_produce
-from kiel_logging.wire.producer_id import init_producer_id_request, read_producer_id
-from kiel_logging.wire.quorum import quorum_request, read_controller_time
 from kiel_logging.wire.record_batch import encode_batch
+from kiel_logging.wire.requests import (
+    fetch_request,
+    init_producer_id_request,
+    quorum_request,
+    read_controller_time,
+    read_fetch,
+    read_producer_id,
+    read_topic_configs,
+    topic_configs_request,
+)
 from kiel_logging.wire.schemas import Api
-from kiel_logging.wire.topic_configs import read_topic_configs, topic_configs_request
 from kiel_logging.wire.versions import REQUIRED
 
 Report: TypeAlias = Callable[[Finding], None]

@@ -31,13 +31,14 @@ from kiel_logging.errors import (
 from kiel_logging.network.pool import Link
 from kiel_logging.wire.error_codes import ErrorCode, error_name
 from kiel_logging.wire.metadata import Broker, metadata_request, read_metadata
-from kiel_logging.wire.producer_id import (
+from kiel_logging.wire.requests import (
     ProducerId,
     init_producer_id_request,
+    max_message_bytes_request,
+    read_max_message_bytes,
     read_producer_id,
 )
 from kiel_logging.wire.schemas import Api
-from kiel_logging.wire.topic_configs import max_message_bytes_request, read_max_message_bytes
 
 MAX_REQUESTS_IN_FLIGHT: Final = 5
 """Produce requests that one broker may owe an answer for: the Java client's default."""

@@ -26,7 +26,7 @@ from kiel_logging.errors import (
 from kiel_logging.network.tokens import RunAside, Tokens
 from kiel_logging.wire.error_codes import ErrorCode, error_name
 from kiel_logging.wire.messages import Request
-from kiel_logging.wire.sasl import (
+from kiel_logging.wire.requests import (
     Authenticated,
     read_sasl_authenticate,
     read_sasl_handshake,

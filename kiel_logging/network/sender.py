@@ -47,13 +47,13 @@ from kiel_logging.wire.produce import (
     produce_request,
     read_produce,
 )
-from kiel_logging.wire.producer_id import ProducerId
 from kiel_logging.wire.record_batch import (
     NO_PRODUCER_EPOCH,
     NO_PRODUCER_ID,
     NO_SEQUENCE,
     encode_and_measure,
 )
+from kiel_logging.wire.requests import ProducerId
 from kiel_logging.wire.schemas import Api
 
 _NO_ACKS: Final = 0

@@ -24,11 +24,14 @@ from kiel_logging.wire.messages import (
 )
 from kiel_logging.wire.metadata import MOST_PARTITIONS, metadata_request
 from kiel_logging.wire.produce import produce_request
-from kiel_logging.wire.producer_id import init_producer_id_request
 from kiel_logging.wire.record_batch import encode_batch
-from kiel_logging.wire.sasl import sasl_authenticate_request, sasl_handshake_request
+from kiel_logging.wire.requests import (
+    init_producer_id_request,
+    max_message_bytes_request,
+    sasl_authenticate_request,
+    sasl_handshake_request,
+)
 from kiel_logging.wire.schemas import SCHEMAS, Api
-from kiel_logging.wire.topic_configs import max_message_bytes_request
 from kiel_logging.wire.versions import SUPPORTED, api_versions_request
 from tests.support.examples import examples
 from tests.wire.kio_messages import (

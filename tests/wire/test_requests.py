@@ -35,15 +35,17 @@ from kiel_logging.wire.produce import (
     produce_request,
     read_produce,
 )
-from kiel_logging.wire.producer_id import init_producer_id_request, read_producer_id
-from kiel_logging.wire.sasl import (
+from kiel_logging.wire.requests import (
     HANDSHAKE_VERSION,
+    init_producer_id_request,
+    max_message_bytes_request,
+    read_max_message_bytes,
+    read_producer_id,
     read_sasl_authenticate,
     sasl_authenticate_request,
     sasl_handshake_request,
 )
 from kiel_logging.wire.schemas import Api
-from kiel_logging.wire.topic_configs import max_message_bytes_request, read_max_message_bytes
 from kiel_logging.wire.versions import SUPPORTED, api_versions_request, read_api_versions
 from tests.wire.kio_messages import make, read_by_kio, response_module, to_frame
 
