@@ -20,7 +20,7 @@ from kiel_logging.record.fields import (
 )
 from kiel_logging.record.item import Item, level_of, make_item
 from kiel_logging.record.plain import entries, make_plain, show
-from kiel_logging.record.redaction import Concealment, Redaction, redaction
+from kiel_logging.record.redaction import Redaction, redaction
 from kiel_logging.record.route import header_choice, is_name, key_choice, shortened, topic_choice
 from kiel_logging.record.strict_json import note_replaced
 from kiel_logging.record.value import FORMATS, value_choice
@@ -72,15 +72,13 @@ class Conversion:
         self.topic = topic_choice(topic)
         self._key = key_choice(key_field, key_maker)
         self._headers = header_choice(headers)
-        for option, name in (("key_field", key_field), *_named("headers", headers)):
-            _check_is_shown(redact, rename, option, name)
-        self._context = context_choice(context)
         most = max_size - BATCH_OVERHEAD
-        hide = redaction(redact, most)
-        self._hide = hide
-        self._conceal = None if hide is None else Concealment(hide, most)
+        self._redact = redaction(redact, most)
+        for option, name in (("key_field", key_field), *_named("headers", headers)):
+            _check_is_shown(self._redact, rename, option, name)
+        self._context = context_choice(context)
         self._before_send = before_send
-        self._steps = _steps(fields, rename, exclude, hide, self._conceal)
+        self._steps = _steps(fields, rename, exclude, self._redact)
         self._value = value_choice(format, serializer)
         self._most = most
         self._keep_source = keep_source
@@ -99,7 +97,7 @@ class Conversion:
                 fields=given_mapping("fields", fields, "values"),
                 rename=given_mapping("rename", rename, "names"),
                 exclude=given_names("exclude", exclude, "names"),
-                redact=redact,
+                redact=self._redact,
                 more=self._more,
                 has_context=self._context is not None,
                 most=most,
@@ -165,18 +163,18 @@ class Conversion:
                 f"before_send returned {type(made).__name__}: it must return the fields, or None"
             )
         fields = {show(name): value for name, value in entries(made)}
-        if self._hide is None or self._conceal is None:
+        if self._redact is None:
             return fields
-        note_replaced(fields, self._conceal.make_plain(fields))
-        return self._hide(fields)
+        note_replaced(fields, self._redact.make_plain(fields))
+        return self._redact(fields)
 
     def _fields(
         self, record: logging.LogRecord, formatter: logging.Formatter | None
     ) -> tuple[logging.LogRecord, dict[str, Any]]:
         """Return the record as it may be seen, and its fields."""
-        if self._conceal is None:
+        if self._redact is None:
             return record, to_fields(record, formatter)
-        concealed = self._conceal(record)
+        concealed = self._redact.conceal(record)
         fields = to_fields(concealed.record, formatter)
         if concealed.exception is not None:
             fields["exception"] = concealed.exception
@@ -185,18 +183,18 @@ class Conversion:
 
     def _add(self, fields: dict[str, Any], more: Mapping[str, Any]) -> None:
         replaced = []
-        if self._conceal is not None:
+        if self._redact is not None:
             more = dict(more)
-            replaced = self._conceal.make_plain(more)
+            replaced = self._redact.make_plain(more)
         add_fields(fields, more)
         note_replaced(fields, replaced)
 
     def as_seen(self, record: logging.LogRecord) -> logging.LogRecord:
         """Return a copy of ``record`` without what ``redact`` hides; itself without that option."""
-        if self._conceal is None:
+        if self._redact is None:
             return record
         try:
-            return self._conceal(record).record
+            return self._redact.conceal(record).record
         except Exception as error:  # of a record of the program's own kind
             return logging.makeLogRecord({"msg": f"<a record that can't be shown: {show(error)}>"})
 
@@ -219,34 +217,27 @@ def _named(option: str, names: Any) -> list[tuple[str, Any]]:
     return [(option, name) for name in (names or {}).values()]
 
 
-def _steps(
-    fields: Any, rename: Any, exclude: Any, hide: Redaction | None, conceal: Concealment | None
-) -> tuple[Step, ...]:
+def _steps(fields: Any, rename: Any, exclude: Any, redact: Redaction | None) -> tuple[Step, ...]:
     change = field_changes(fields=fields, rename=rename, exclude=exclude)
-    if hide is None or conceal is None:
-        return () if change is None else (change,)
-    if change is None:
-        return (hide,)
+    if redact is None or change is None:
+        return tuple(step for step in (redact, change) if step is not None)
 
     def make_plain(fields: dict[str, Any]) -> dict[str, Any]:
-        note_replaced(fields, conceal.make_plain(fields))
+        note_replaced(fields, redact.make_plain(fields))
         return fields
 
     # A renamed field must not show a value that its old or its new name hides.
-    return (hide, change, make_plain, hide) if fields else (hide, change, hide)
+    return (redact, change, make_plain, redact) if fields else (redact, change, redact)
 
 
-def _check_is_shown(redact: Any, rename: Any, option: str, name: Any) -> None:
+def _check_is_shown(redact: Redaction | None, rename: Any, option: str, name: Any) -> None:
     """Refuse a key or a header that is looked up where nothing is hidden: in the LogRecord."""
-    hide = redaction(redact)
-    if hide is None or not isinstance(name, str):
+    if redact is None or not isinstance(name, str):
         return
-    renamed = (rename or {}).get(name, name)
-    for part in (name, *name.split("."), renamed):
-        if hide({part: ""}) != {part: ""}:
-            raise ConfigurationError(
-                f"{option} has {name!r}, which redact hides: a key or a header would show it"
-            )
+    if any(map(redact.hides, (name, *name.split("."), (rename or {}).get(name, name)))):
+        raise ConfigurationError(
+            f"{option} has {name!r}, which redact hides: a key or a header would show it"
+        )
 
 
 def milliseconds(created: float) -> int:

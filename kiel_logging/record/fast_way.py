@@ -10,7 +10,7 @@ that are taken, hidden, renamed or left out, or is too large.
 
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from logging import LogRecord, makeLogRecord
 from typing import Any, Final, TypeAlias
 
@@ -25,7 +25,7 @@ from kiel_logging.record.fields import (
 )
 from kiel_logging.record.formats import PLAIN, Layout
 from kiel_logging.record.plain import make_plain
-from kiel_logging.record.redaction import Redaction, hidden_names, hides, redaction
+from kiel_logging.record.redaction import Redaction
 from kiel_logging.record.strict_json import json_bytes
 
 try:
@@ -177,7 +177,7 @@ def fast_options(
     fields: Mapping[str, Any],
     rename: Mapping[str, str],
     exclude: Sequence[str],
-    redact: Iterable[str] | None,
+    redact: Redaction | None,
     more: Callable[[dict[str, Any]], dict[str, Any] | None],
     has_context: bool,
     most: int,
@@ -193,19 +193,19 @@ def fast_options(
         fields: static ones.
         rename: from the names of fields to those that they get.
         exclude: names of fields, and paths to them, that are left out.
-        redact: names whose values are hidden.
+        redact: hides values by name.
         more: returns the fields from the surroundings of a record with such attributes; None if
             they need care.
         has_context: whether ``more`` has any outside of a span.
         most: bytes of a record in a batch.
         keeps_source: whether items keep their LogRecord.
     """
-    static, hide, hidden = dict(fields), redaction(redact), hidden_names(redact)
+    static = dict(fields)
     if (
         FastWay is None
         or layout.style is None
         or make_plain(static).replaced
-        or (hide and hide(static) is not static)
+        or (redact and redact(static) is not static)
     ):
         return None
     names = {name: rename.get(name, name) for name in _WRITTEN if name not in exclude}
@@ -216,12 +216,12 @@ def fast_options(
         or not {"time", "message"} <= names.keys()
         or not OUR_FIELDS.isdisjoint(rename.values())
         or not changed.isdisjoint(static)
-        or (hidden and any(hides(hidden, name) for name in (*OUR_FIELDS, *names.values())))
+        or (redact and any(map(redact.hides, (*OUR_FIELDS, *names.values()))))
     ):
         return None
     others = {*static, *changed}
     try:
-        sites = CallSites(layout, names, static, hide)
+        sites = CallSites(layout, names, static, redact)
         key = None if key_field is None else _lookup(key_field, others)
         found = tuple(
             (name.encode("ascii"), _text(static.get(field)) or _lookup(field, others))
@@ -241,7 +241,7 @@ def fast_options(
         "task_name": current_task_name,
         "more": more,
         "taken": frozenset((*OUR_FIELDS, *others, *RESERVED, *sites.taken, *layout.places)),
-        "hidden": tuple(name for name in hidden if name.isascii()) if hidden else None,
+        "hidden": tuple(filter(str.isascii, redact.names)) if redact else None,
         "middle": sites.middle,
         "end": sites.end,
         "style": layout.style,

@@ -284,12 +284,15 @@ def field_changes(
     excluded = given_names("exclude", exclude, _EXCLUDE)
     renamed = given_mapping("rename", rename, _RENAME)
     _check_renames(renamed, excluded)
-    steps = [
-        *([_adding(static)] if static else []),
-        *([_excluding(excluded)] if excluded else []),
-        *([_renaming(renamed)] if renamed else []),
-    ]
-    return _one_after_another(steps) if steps else None
+
+    def change(fields: dict[str, Any]) -> dict[str, Any]:
+        for name, value in entries(static):
+            fields.setdefault(name, value)
+        for name in excluded:
+            _leave_out(fields, name)
+        return _renamed(fields, renamed) if renamed else fields
+
+    return change if static or excluded or renamed else None
 
 
 def check_names_are_free(option: str, names: Iterable[str]) -> None:
@@ -309,36 +312,11 @@ def check_names_are_free(option: str, names: Iterable[str]) -> None:
             )
 
 
-def _one_after_another(steps: list[Change]) -> Change:
-    def change(fields: dict[str, Any]) -> dict[str, Any]:
-        for step in steps:
-            fields = step(fields)
-        return fields
-
-    return change
-
-
-def _adding(static: dict[str, Any]) -> Change:
-    def add(fields: dict[str, Any]) -> dict[str, Any]:
-        for name, value in entries(static):
-            fields.setdefault(name, value)
-        return fields
-
-    return add
-
-
-def _excluding(names: tuple[str, ...]) -> Change:
-    paths = [(first, rest) for first, dot, rest in (name.partition(".") for name in names) if dot]
-
-    def exclude(fields: dict[str, Any]) -> dict[str, Any]:
-        for name in names:
-            fields.pop(name, None)
-        for first, rest in paths:
-            if isinstance(inner := fields.get(first), dict):
-                fields[first] = _without(inner, rest)
-        return fields
-
-    return exclude
+def _leave_out(fields: dict[str, Any], name: str) -> None:
+    fields.pop(name, None)
+    first, dot, rest = name.partition(".")
+    if dot and isinstance(inner := fields.get(first), dict):
+        fields[first] = _without(inner, rest)
 
 
 def _without(fields: dict[str, Any], name: str) -> dict[str, Any]:
@@ -367,18 +345,10 @@ def _check_renames(rename: dict[str, Any], excluded: tuple[str, ...]) -> None:
         targets.add(target)
 
 
-def _renaming(rename: dict[str, str]) -> Change:
+def _renamed(fields: dict[str, Any], rename: dict[str, str]) -> dict[str, Any]:
     # ``extra`` comes last: what the others move under it may be why a record has it.
-    pairs = sorted(rename.items(), key=lambda pair: pair[0] == EXTRA)
-
-    def change(fields: dict[str, Any]) -> dict[str, Any]:
-        for name, target in pairs:
-            if name in fields and target in fields and target not in rename:
-                _put_aside(fields, target)
-        return {rename.get(name, name): value for name, value in entries(fields)}
-
-    return change
-
-
-def _put_aside(fields: dict[str, Any], name: str) -> None:
-    fields[EXTRA] = beside(fields.get(EXTRA, {}), name, fields.pop(name))
+    for name in sorted(rename, key=EXTRA.__eq__):
+        target = rename[name]
+        if name in fields and target in fields and target not in rename:
+            fields[EXTRA] = beside(fields.get(EXTRA, {}), target, fields.pop(target))
+    return {rename.get(name, name): value for name, value in entries(fields)}

@@ -15,8 +15,8 @@ import logging
 import operator
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from kiel_logging.config.table import given_names
 from kiel_logging.errors import ConfigurationError
@@ -26,8 +26,6 @@ from kiel_logging.record.plain import MARK, entries, escape, is_text_or_number, 
 
 REDACTED: Final = "[redacted]"
 """The text that takes the place of such a value."""
-
-Redaction: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 _ATOMS: Final = frozenset({int, float, bool, type(None)})
 """Nothing can be nested in these."""
@@ -52,11 +50,9 @@ _KNOWN: Final = 1_024
 _LONGEST_KNOWN: Final = 100
 """How many names are remembered with the answer, and how long they may be."""
 
-# -- names -----------------------------------------------------------------------------------------
 
-
-def hidden_names(names: Iterable[str] | None) -> frozenset[str]:
-    """Return the letters and digits of each name, without case, as ``hides()`` compares them.
+def redaction(names: Iterable[str] | None, most: int = sys.maxsize) -> "Redaction | None":
+    """Return what hides the values under ``names``; None without names.
 
     Raises:
         ConfigurationError: it is no list, or a name is not a str or has no letter or digit.
@@ -67,48 +63,7 @@ def hidden_names(names: Iterable[str] | None) -> frozenset[str]:
             raise ConfigurationError(
                 f"redact has {name!r}: a name must have a letter or a digit, which are compared"
             )
-    return frozenset("".join(_WORD.findall(name)).casefold() for name in given)
-
-
-def hides(hidden: frozenset[str], name: str) -> bool:
-    """Whether ``name`` is one of ``hidden``, or ends in one that begins with a word of it.
-
-    Case, and characters that are no letters or digits, do not count: "api_key" hides "API-Key",
-    "apiKey", "user.api_key" and "('api_key',)", but not "api_keys".
-    """
-    if len(name) > _LONGEST:
-        return True
-    longest = max(map(len, hidden))
-    ending = ""
-    for word in reversed(_WORD.findall(name)):
-        ending = word.casefold() + ending
-        if ending in hidden:
-            return True
-        if len(ending) > longest:
-            return False
-    return False
-
-
-# -- fields ----------------------------------------------------------------------------------------
-
-
-def redaction(names: Iterable[str] | None, most: int = sys.maxsize) -> Redaction | None:
-    """Return a function that hides the values under ``names`` in a dict of plain JSON types.
-
-    A container under such a name is hidden as a whole. In a list of pairs the first of each is the
-    name. A text that is a JSON object or array is searched too, and is written anew if it hides
-    something. New containers are made only where something changed; with nothing to hide, the
-    dict itself is returned. None without names.
-
-    Args:
-        names: see ``hides()``.
-        most: characters of a text that is searched; a longer one that begins as JSON is hidden.
-
-    Raises:
-        ConfigurationError: see ``hidden_names()``.
-    """
-    hidden = hidden_names(names)
-    return _Hidden(hidden, most).in_dict if hidden else None
+    return Redaction(given, most) if given else None
 
 
 def begins_as_json(text: object, others: str = "") -> bool:
@@ -116,22 +71,67 @@ def begins_as_json(text: object, others: str = "") -> bool:
     return isinstance(text, str) and text.lstrip(_SPACE).startswith((*_OPENING, *others))
 
 
-class _Hidden:
-    """Hides values by name."""
+class Concealed(NamedTuple):
+    """A copy of a record, the names of what could not be shown in it, and its exception.
 
-    def __init__(self, hidden: frozenset[str], most: int) -> None:
-        self._hides = functools.partial(hides, hidden)
-        self._hides_known = functools.lru_cache(_KNOWN)(self._hides)
+    ``exception`` is None if the copy has the record's own, or none. Otherwise the copy has a
+    traceback as text.
+    """
+
+    record: logging.LogRecord
+    replaced: list[str]
+    exception: dict[str, str] | None
+
+
+class Redaction:
+    """Hides values by name, in dicts of plain JSON types and in records.
+
+    Args:
+        names: see ``hides()``.
+        most: bytes that a record may have; a longer text that begins as JSON is hidden unread.
+
+    Attributes:
+        names: the letters and digits of each name, without case.
+    """
+
+    def __init__(self, names: Iterable[str], most: int) -> None:
+        self.names: Final = frozenset("".join(_WORD.findall(name)).casefold() for name in names)
+        self._longest = max(map(len, self.names))
+        self._hides_known = functools.lru_cache(_KNOWN)(self._ends_in_one)
         self._most = most
 
-    def _is_hidden(self, name: str) -> bool:
-        return self._hides_known(name) if len(name) <= _LONGEST_KNOWN else self._hides(name)
+    def hides(self, name: str) -> bool:
+        """Whether ``name`` is one of the names, or ends in one that begins with a word of it.
 
-    def in_dict(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return ``fields`` without hidden values; itself if there are none."""
+        Case, and characters that are no letters or digits, do not count: "api_key" hides "API-Key",
+        "apiKey", "user.api_key" and "('api_key',)", but not "api_keys".
+        """
+        if len(name) <= _LONGEST_KNOWN:
+            return self._hides_known(name)
+        return len(name) > _LONGEST or self._ends_in_one(name)
+
+    def _ends_in_one(self, name: str) -> bool:
+        ending = ""
+        for word in reversed(_WORD.findall(name)):
+            ending = word.casefold() + ending
+            if ending in self.names:
+                return True
+            if len(ending) > self._longest:
+                return False
+        return False
+
+    # Fields.
+
+    def __call__(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return ``fields`` without hidden values; itself if there are none.
+
+        A container under a hidden name is hidden as a whole. In a list of pairs the first of each
+        is the name. A text that is a JSON object or array is searched too, and is written anew if
+        it hides something. New containers are made only where something changed.
+        """
         redacted = fields
         for name, value in entries(fields):
-            safe = REDACTED if self._is_hidden(name) else self._in_value(value)
+            safe = REDACTED if self.hides(name) else self._in_value(value)
             if safe is not value:
                 redacted = fields.copy() if redacted is fields else redacted
                 redacted[name] = safe
@@ -141,7 +141,7 @@ class _Hidden:
         if isinstance(value, str):
             return self._in_text(value) if begins_as_json(value) else value
         if isinstance(value, dict):
-            return self.in_dict(value)
+            return self(value)
         if isinstance(value, list | tuple):
             safe = [item if type(item) in _ATOMS else self._in_item(item) for item in value]
             return value if all(map(operator.is_, safe, value)) else safe
@@ -151,7 +151,7 @@ class _Hidden:
         """Return an item of a list without hidden values; it may be a pair of name and value."""
         if isinstance(item, list | tuple) and len(item) == 2:
             name, value = item
-            if isinstance(name, str) and self._is_hidden(name):
+            if isinstance(name, str) and self.hides(name):
                 return item if value == REDACTED else [name, REDACTED]
         return self._in_value(item)
 
@@ -180,35 +180,9 @@ class _Hidden:
         except (ValueError, RecursionError):  # an integer of too many digits; too deep
             return REDACTED
 
+    # Records.
 
-# -- records ---------------------------------------------------------------------------------------
-
-
-class Concealed(NamedTuple):
-    """A copy of a record, the names of what could not be shown in it, and its exception.
-
-    ``exception`` is None if the copy has the record's own, or none. Otherwise the copy has a
-    traceback as text.
-    """
-
-    record: logging.LogRecord
-    replaced: list[str]
-    exception: dict[str, str] | None
-
-
-class Concealment:
-    """Makes copies of records without hidden values.
-
-    Args:
-        hide: hides values in a dict of plain ones.
-        most: bytes that a record may have.
-    """
-
-    def __init__(self, hide: Redaction, most: int) -> None:
-        self._hide = hide
-        self._most = most
-
-    def __call__(self, record: logging.LogRecord) -> Concealed:
+    def conceal(self, record: logging.LogRecord) -> Concealed:
         """Return a copy of ``record``; the record is not changed."""
         made = copy.copy(record)
         own, extras = made.__dict__, {}
@@ -219,7 +193,7 @@ class Concealment:
             elif name not in _ELSEWHERE and not (name == "msg" and record.args):
                 own[name] = self._argument(value)
         replaced = self.make_plain(extras)
-        own.update(self._hide(extras))
+        own.update(self(extras))
         made.args = self._arguments(record.args)
         self._search_message(made)
         # Another handler's Formatter made these texts of the record itself.
@@ -250,7 +224,7 @@ class Concealment:
         return self._argument(arguments)
 
     def _named(self, name: object, value: Any) -> Any:
-        return self._hide({name: value})[name] if isinstance(name, str) else value
+        return self({name: value})[name] if isinstance(name, str) else value
 
     def _argument(self, value: Any) -> Any:
         """Return a message, or an argument of one, without hidden values."""
@@ -259,7 +233,7 @@ class Concealment:
         fields = {"": value}
         self.make_plain(fields)
         made = fields[""]
-        safe = self._hide(fields)[""]
+        safe = self(fields)[""]
         return value if safe is made and is_text_or_number(value) else safe
 
     def _search_message(self, made: logging.LogRecord) -> None:

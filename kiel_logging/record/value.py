@@ -27,10 +27,6 @@ JSON: Final = "json"
 TEXT: Final = "text"
 
 
-def _json_layout() -> Layout:
-    return Layout(lambda fields, _record: fields, style=PLAIN)
-
-
 def _ecs() -> Layout:
     from kiel_logging.record.formats.ecs import LAYOUT
 
@@ -49,8 +45,10 @@ def _gelf() -> Layout:
     return LAYOUT
 
 
+_AS_THEY_ARE: Final = Layout(lambda fields, _record: fields, style=PLAIN)
+
 FORMATS: Final[Mapping[str, Callable[[], Layout]]] = MappingProxyType(
-    {JSON: _json_layout, "ecs": _ecs, "otel": _otel, "gelf": _gelf}
+    {JSON: lambda: _AS_THEY_ARE, "ecs": _ecs, "otel": _otel, "gelf": _gelf}
 )
 """The formats that are JSON, by name; a handler loads the one that it uses."""
 
@@ -69,66 +67,44 @@ def value_choice(format: str | Format, serializer: Serializer | None) -> ValueCh
     Raises:
         ConfigurationError: one is neither, or they contradict each other.
     """
-    if isinstance(format, str):
-        return _named(format, FUNCTION.check("serializer", serializer))
-    if not callable(format):
+    if not isinstance(format, str) and not callable(format):
         raise ConfigurationError(
             f"format={format!r} must be one of {_names()}, or a callable that takes the fields "
             "and the LogRecord"
         )
-    return _by_callable(format, FUNCTION.check("serializer", serializer))
-
-
-def _named(name: str, serializer: Serializer | None) -> ValueChoice:
-    if name == TEXT:
+    FUNCTION.check("serializer", serializer)
+    if not isinstance(format, str):
+        return _by_callable(format, serializer)
+    if format == TEXT:
         if serializer is not None:
             raise ConfigurationError(
                 "format='text' and serializer are both given: a text is no dict to serialize"
             )
-        return _text
-    if name not in FORMATS:
-        hint = did_you_mean(name, [TEXT, *FORMATS])
-        raise ConfigurationError(f"format={name!r} must be one of {_names()}{hint}")
-    if serializer is not None:
-        return _serialized(serializer, None if name == JSON else FORMATS[name]().lay_out)
-    return _json if name == JSON else _laid_out(FORMATS[name]().lay_out)
+        return lambda fields, record, formatter, most: _cut(
+            text_value(fields, record, formatter), most
+        )
+    if format not in FORMATS:
+        hint = did_you_mean(format, [TEXT, *FORMATS])
+        raise ConfigurationError(f"format={format!r} must be one of {_names()}{hint}")
+    return _laid_out(None if format == JSON else FORMATS[format]().lay_out, serializer)
 
 
 def _names() -> str:
     return ", ".join(repr(name) for name in sorted([TEXT, *FORMATS]))
 
 
-def _json(
-    fields: Fields, _record: logging.LogRecord, _formatter: logging.Formatter | None, most: int
-) -> bytes:
-    return log_json(fields, None, most)
-
-
-def _laid_out(lay_out: LayOut) -> ValueChoice:
+def _laid_out(lay_out: LayOut | None, serializer: Serializer | None) -> ValueChoice:
     def make(
         fields: Fields, record: logging.LogRecord, _formatter: logging.Formatter | None, most: int
     ) -> bytes:
-        return log_json(fields, lambda plain: lay_out(plain, record), most)
-
-    return make
-
-
-def _serialized(serializer: Serializer, lay_out: LayOut | None) -> ValueChoice:
-    def make(
-        fields: Fields, record: logging.LogRecord, _formatter: logging.Formatter | None, _most: int
-    ) -> bytes:
+        if serializer is None:
+            return log_json(fields, lay_out and (lambda plain: lay_out(plain, record)), most)
         if lay_out is None:
             return encode_value(serializer(fields))
         make_plain(fields)
         return encode_value(serializer(lay_out(fields, record)))
 
     return make
-
-
-def _text(
-    fields: Fields, record: logging.LogRecord, formatter: logging.Formatter | None, most: int
-) -> bytes:
-    return _cut(text_value(fields, record, formatter), most)
 
 
 def _by_callable(format: Format, serializer: Serializer | None) -> ValueChoice:  # noqa: A002

@@ -44,24 +44,11 @@ _OTHER_CHARACTERS: Final = re.compile(r"[^\w.\-]", re.ASCII)  # Java's \w, too, 
 # Graylog drops an additional field with these names: its own fields without the underscore, and
 # Elasticsearch's with one.
 _RESERVED: Final = frozenset(
-    {
-        "_id",
-        "_message",
-        "_short_message",
-        "_full_message",
-        "_host",
-        "_source",
-        "_timestamp",
-        "_level",
-        "_streams",
-        "__id",
-        "__ttl",
-        "__source",
-        "__all",
-        "__index",
-        "__type",
+    (
+        *("_id", "_message", "_short_message", "_full_message", "_host", "_source", "_timestamp"),
+        *("_level", "_streams", "__id", "__ttl", "__source", "__all", "__index", "__type"),
         "__score",
-    }
+    )
 )
 
 _SYSLOG: Final = ((50, 2), (40, 3), (30, 4), (25, 5), (20, 6))
