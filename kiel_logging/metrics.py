@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from kiel_logging.delivery_stats import Histogram
 from kiel_logging.handler.health import Health
-from kiel_logging.handler.ledger import BUFFER_FULL, Stats
+from kiel_logging.handler.ledger import BUFFER_FULL, Stats, Trouble
 from kiel_logging.handler.process import live_handlers
 from kiel_logging.handler.record_handler import RecordHandler
 
@@ -26,6 +26,9 @@ _STATUSES: Final = ("ok", "degraded", "failing")
 Values: TypeAlias = "Mapping[tuple[str, ...], float | Histogram]"
 """The values of the labels -> the value."""
 
+Read: TypeAlias = "Callable[[Stats, Health], float | Histogram | Mapping[Any, float]]"
+"""Returns a metric's value, or its values by those of its labels."""
+
 
 class Metric(NamedTuple):
     """One metric.
@@ -35,7 +38,7 @@ class Metric(NamedTuple):
         kind: COUNTER, GAUGE or HISTOGRAM.
         unit: "seconds", "bytes" or "".
         text: its meaning.
-        values: returns its values.
+        read: returns its value, or its values by those of its labels.
         labels: their names.
         total: "sum" or "max", how values of several processes make one.
     """
@@ -44,9 +47,16 @@ class Metric(NamedTuple):
     kind: str
     unit: str
     text: str
-    values: "Callable[[Stats, Health], Values]"
+    read: Read
     labels: tuple[str, ...] = ()
     total: str = "sum"
+
+    def values(self, stats: Stats, health: Health) -> Values:
+        """Return its values."""
+        read = self.read(stats, health)
+        if not isinstance(read, Mapping):
+            return {(): read}
+        return {key if isinstance(key, tuple) else (key,): value for key, value in read.items()}
 
     @property
     def full_name(self) -> str:
@@ -59,22 +69,7 @@ class Metric(NamedTuple):
         return f"{self.full_name}_total" if self.kind == COUNTER else self.full_name
 
 
-def _number(name: str, kind: str, unit: str, text: str, of: Callable[[Stats], float]) -> Metric:
-    return Metric(name, kind, unit, text, lambda stats, _health: {(): of(stats)})
-
-
-def _histogram(name: str, unit: str, text: str, of: Callable[[Stats], Histogram]) -> Metric:
-    return Metric(name, HISTOGRAM, unit, text, lambda stats, _health: {(): of(stats)})
-
-
-def _errors(name: str, text: str, of: Callable[[Stats], Mapping[str, int]]) -> Metric:
-    def values(stats: Stats, _health: Health) -> Values:
-        return {(kind,): count for kind, count in of(stats).items()}
-
-    return Metric(name, COUNTER, "", text, values, ("kind",))
-
-
-def _by_level(counts: Mapping[str, Mapping[str, int]]) -> dict[tuple[str, ...], int]:
+def _by_level(counts: Mapping[str, Mapping[str, int]]) -> dict[tuple[str, str], int]:
     return {
         (reason, level): count
         for reason, levels in counts.items()
@@ -82,55 +77,42 @@ def _by_level(counts: Mapping[str, Mapping[str, int]]) -> dict[tuple[str, ...], 
     }
 
 
-def _dropped(stats: Stats, _health: Health) -> Values:
-    # A series that is not there before the first loss would hide it from rate().
-    found: dict[tuple[str, ...], int] = {(BUFFER_FULL, level): 0 for level in _LEVELS}
-    found.update(_by_level(stats.dropped))
-    return found
+# A series that is not there before the first loss would hide it from rate().
+_NO_DROPS: Final = dict.fromkeys(((BUFFER_FULL, level) for level in _LEVELS), 0)
 
 
-def _troubles(stats: Stats, _health: Health) -> Values:
-    found: dict[tuple[str, ...], int] = {} if stats.troubles else {("",): 0}
+def _by_kind(
+    stats: Stats,
+    of: Callable[[Trouble], float],
+    total: Callable[[list[float]], float] = sum,
+) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
     for one in stats.troubles:
-        found[one.kind,] = found.get((one.kind,), 0) + 1
-    return found
-
-
-def _trouble_seconds(stats: Stats, _health: Health) -> Values:
-    now, found = time.time(), dict[tuple[str, ...], float]()
-    for one in stats.troubles:
-        found[one.kind,] = max(found.get((one.kind,), 0.0), now - one.since)
-    return found
-
-
-def _trouble_records(stats: Stats, _health: Health) -> Values:
-    found: dict[tuple[str, ...], int] = {}
-    for one in stats.troubles:
-        found[one.kind,] = found.get((one.kind,), 0) + one.records
-    return found
+        found.setdefault(one.kind, []).append(of(one))
+    return {kind: total(values) for kind, values in found.items()}
 
 
 METRICS: Final = (
-    _number(
+    Metric(
         *("records_emitted", COUNTER, ""),
         "Log records given to the handler: the sum of what became of them, and of what waits.",
-        lambda stats: stats.emitted,
+        lambda stats, _health: stats.emitted,
     ),
-    _number(
+    Metric(
         *("records_delivered", COUNTER, ""),
         "Log records that the brokers acknowledged.",
-        lambda stats: stats.delivered,
+        lambda stats, _health: stats.delivered,
     ),
-    _number(
+    Metric(
         *("records_failed", COUNTER, ""),
         "Log records that were sent for and given up, or were left when the handler was closed.",
-        lambda stats: stats.failed,
+        lambda stats, _health: stats.failed,
     ),
     Metric(
         *("records_dropped", COUNTER, ""),
         "Log records that never reached the producer, by reason (buffer_full: more came than Kafka "
         "took) and level.",
-        _dropped,
+        lambda stats, _health: _NO_DROPS | _by_level(stats.dropped),
         ("reason", "level"),
     ),
     Metric(
@@ -140,58 +122,58 @@ METRICS: Final = (
         lambda stats, _health: _by_level(stats.left_out),
         ("reason", "level"),
     ),
-    _number(
+    Metric(
         *("records_fallback", COUNTER, ""),
         "Log records, of those dropped or failed, that the fallback handler took.",
-        lambda stats: stats.fallback,
+        lambda stats, _health: stats.fallback,
     ),
-    _number(
+    Metric(
         *("records_recovered", COUNTER, ""),
         "Log records of processes that died, found in spool_dir and delivered. Not emitted.",
-        lambda stats: stats.recovered,
+        lambda stats, _health: stats.recovered,
     ),
-    _number(
+    Metric(
         *("records_diverted", COUNTER, ""),
         "Log records that were made while shipping others, and shown elsewhere. Not emitted.",
-        lambda stats: stats.diverted,
+        lambda stats, _health: stats.diverted,
     ),
-    _number(
+    Metric(
         *("records_buffered", GAUGE, ""),
         "Log records that wait to be sent.",
-        lambda stats: stats.buffered,
+        lambda stats, _health: stats.buffered,
     ),
-    _number(
+    Metric(
         *("records_in_flight", GAUGE, ""),
         "Log records that were sent and not yet acknowledged.",
-        lambda stats: stats.in_flight,
+        lambda stats, _health: stats.in_flight,
     ),
-    _number(
+    Metric(
         *("records_spooled", GAUGE, ""),
         "Log records that are on disk and not in memory.",
-        lambda stats: stats.spooled,
+        lambda stats, _health: stats.spooled,
     ),
-    _number(
+    Metric(
         *("memory", GAUGE, "bytes"),
         "Memory that the log records take that are buffered or in flight.",
-        lambda stats: stats.memory,
+        lambda stats, _health: stats.memory,
     ),
-    _number(
+    Metric(
         *("spool", GAUGE, "bytes"),
         "Log records on disk that are not acknowledged, those of dead processes included.",
-        lambda stats: stats.spool_bytes,
+        lambda stats, _health: stats.spool_bytes,
     ),
     Metric(
         *("health", GAUGE, ""),
         "0: log records get to Kafka in time; 1: they wait for more than some seconds, or the disk "
         "takes none; 2: some are lost, or were in the last minute.",
-        lambda _stats, health: {(): _STATUSES.index(health.status)},
+        lambda _stats, health: _STATUSES.index(health.status),
         total="max",
     ),
     Metric(
         *("oldest_record", GAUGE, "seconds"),
         "How long ago the oldest log record was made that is not delivered, in memory or on disk; "
         "else 0.",
-        lambda _stats, health: {(): health.oldest or 0.0},
+        lambda _stats, health: health.oldest or 0.0,
         total="max",
     ),
     Metric(
@@ -199,73 +181,75 @@ METRICS: Final = (
         "What keeps log records from being delivered, by kind of error: how many topics and "
         "brokers have had it for some seconds. A handler without any has one series, 0, whose kind "
         "is empty.",
-        _troubles,
+        lambda stats, _health: _by_kind(stats, lambda _one: 1) or {"": 0},
         ("kind",),
     ),
     Metric(
         *("trouble", GAUGE, "seconds"),
         "How long the longest of these lasts, by kind.",
-        _trouble_seconds,
+        lambda stats, _health: _by_kind(stats, lambda one: time.time() - one.since, max),
         ("kind",),
         "max",
     ),
     Metric(
         *("trouble_records", GAUGE, ""),
         "How many log records wait because of these, by kind.",
-        _trouble_records,
+        lambda stats, _health: _by_kind(stats, lambda one: one.records),
         ("kind",),
     ),
-    _histogram(
-        *("delivery_latency", "seconds"),
+    Metric(
+        *("delivery_latency", HISTOGRAM, "seconds"),
         "From the logging call to the acknowledgement, one value for each log record that is "
         "acknowledged, by the clock of the system. Time on disk counts.",
-        lambda stats: stats.delivery.latency,
+        lambda stats, _health: stats.delivery.latency,
     ),
-    _histogram(
-        *("batch_records", ""),
+    Metric(
+        *("batch_records", HISTOGRAM, ""),
         "Log records in each batch that is acknowledged.",
-        lambda stats: stats.delivery.batch_records,
+        lambda stats, _health: stats.delivery.batch_records,
     ),
-    _histogram(
-        *("batch", "bytes"),
+    Metric(
+        *("batch", HISTOGRAM, "bytes"),
         "The size of each batch that is acknowledged, as it was sent: compressed.",
-        lambda stats: stats.delivery.batch_bytes,
+        lambda stats, _health: stats.delivery.batch_bytes,
     ),
-    _number(
+    Metric(
         *("uncompressed", COUNTER, "bytes"),
         "All batches that were sent, those sent again included, as they are before compression.",
-        lambda stats: stats.delivery.bytes_uncompressed,
+        lambda stats, _health: stats.delivery.bytes_uncompressed,
     ),
-    _number(
+    Metric(
         *("sent", COUNTER, "bytes"),
         "The same batches as they were sent.",
-        lambda stats: stats.delivery.bytes_sent,
+        lambda stats, _health: stats.delivery.bytes_sent,
     ),
-    _number(
+    Metric(
         *("batches_retried", COUNTER, ""),
         "Batches that were sent again.",
-        lambda stats: stats.delivery.retries,
+        lambda stats, _health: stats.delivery.retries,
     ),
-    _errors(
-        "batch_errors",
+    Metric(
+        *("batch_errors", COUNTER, ""),
         "Attempts to send a batch that had no success, by kind: Kafka's name of the error, or the "
         "class of the exception if there was no answer.",
-        lambda stats: stats.delivery.errors,
+        lambda stats, _health: stats.delivery.errors,
+        ("kind",),
     ),
-    _errors(
-        "connection_errors",
+    Metric(
+        *("connection_errors", COUNTER, ""),
         "Attempts to connect to a broker that had no success, by class of the exception.",
-        lambda stats: stats.delivery.connection_errors,
+        lambda stats, _health: stats.delivery.connection_errors,
+        ("kind",),
     ),
-    _number(
+    Metric(
         *("throttle", COUNTER, "seconds"),
         "For how long brokers had this client wait, because of quotas.",
-        lambda stats: stats.delivery.throttled,
+        lambda stats, _health: stats.delivery.throttled,
     ),
-    _number(
+    Metric(
         *("connections", GAUGE, ""),
         "Connections to brokers. Like handlers share them, and each counts those that it uses.",
-        lambda stats: stats.delivery.connections,
+        lambda stats, _health: stats.delivery.connections,
     ),
 )
 
