@@ -55,12 +55,6 @@ def checked(**changes: Any) -> ProducerOptions:
 # -- what is taken ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MILLISECONDS)
-def test_milliseconds_become_seconds(name: str) -> None:
-    """Under the name without its unit."""
-    assert getattr(checked(), name.removesuffix("_ms")) == GIVEN[name] / 1000
-
-
 def test_defaults_are_filled_in() -> None:
     """No key, JSON, no compression."""
     options = checked()
@@ -74,12 +68,6 @@ def test_callables_are_taken_as_they_are() -> None:
     options = checked(key_maker=repr, partitioner=max, serializer=text_serializer)
     assert (options.key_maker, options.partitioner) == (repr, max)
     assert options.serializer is text_serializer
-
-
-@pytest.mark.parametrize("acks", [-1, 0, 1])
-def test_required_acks(acks: int) -> None:
-    """The three that Kafka knows."""
-    assert checked(required_acks=acks).required_acks == acks
 
 
 @pytest.mark.parametrize(

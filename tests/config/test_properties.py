@@ -224,12 +224,6 @@ def test_unknown_keys_are_named_in_one_warning(caplog: pytest.LogCaptureFixture)
     assert text.endswith(": 7, error_cb, key.serializer, ssl.truststore.password")
 
 
-def test_known_keys_are_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    """Silence means that all of it counts."""
-    options_from({"bootstrap.servers": "a", "acks": "all"})
-    assert caplog.records == []
-
-
 @pytest.mark.parametrize("key", ["ssl.ca.pem", "ssl.truststore.certificates", "ssl.key.pem"])
 def test_certificates_and_keys_themselves(key: str, caplog: pytest.LogCaptureFixture) -> None:
     """Only files are read; the property's value is not shown, for it may be a key."""

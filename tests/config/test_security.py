@@ -81,14 +81,6 @@ def test_paths() -> None:
     assert (tls.cafile, tls.certfile, tls.keyfile) == ("/ca.pem", "own.pem", None)
 
 
-def test_a_context_of_the_users_own() -> None:
-    """In place of the files."""
-    context = ssl.create_default_context()
-    tls = security_options(**TLS, ssl_context=context).tls
-    assert tls is not None
-    assert tls.context is context
-
-
 @pytest.mark.parametrize("mechanism", MECHANISMS[:3])
 def test_mechanisms_with_a_password(mechanism: str) -> None:
     """Upper and lower case are the same."""
@@ -98,24 +90,6 @@ def test_mechanisms_with_a_password(mechanism: str) -> None:
     assert sasl.password is not None
     assert sasl.mechanism == mechanism
     assert (sasl.username.read(), sasl.password.read()) == ("alice", SECRET)
-
-
-def test_oauthbearer_has_a_provider() -> None:
-    """It has no name and no password."""
-    sasl = security_options(**BEARER).sasl
-    assert sasl is not None
-    assert sasl.token_provider is not None
-    assert sasl.token_provider.reveal() is token
-    assert (sasl.username, sasl.password) == (None, None)
-
-
-def test_oauthbearer_by_the_client_credentials_grant() -> None:
-    """In place of a function."""
-    grant = ClientCredentials("https://idp/token", "shop", SECRET)
-    sasl = security_options(**{**BEARER, "sasl_token_provider": grant}).sasl
-    assert sasl is not None
-    assert sasl.token_provider is not None
-    assert sasl.token_provider.reveal() is grant
 
 
 @pytest.mark.gen_test

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiel_logging.delivery.accumulator import UNKNOWN, Accumulator, Ended
-from kiel_logging.delivery.batch import Batch, Identity, Stamp, State, memory_of
+from kiel_logging.delivery.accumulator import UNKNOWN, Accumulator
+from kiel_logging.delivery.batch import Batch, Identity, Stamp, memory_of
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.sizes import BATCH_OVERHEAD, record_size
 
@@ -199,23 +199,6 @@ def test_what_comes_next_for_the_topic_is_no_larger() -> None:
 # -- records of topics that aren't known yet -------------------------------------------------------
 
 
-def test_a_record_that_no_partition_can_be_chosen_for_ends_alone() -> None:
-    """With what the partitioner raised; those before and behind it are queued."""
-    bad_key = ValueError("no such partition")
-
-    def choose(key: Any) -> int:
-        if key == "bad":
-            raise bad_key
-        return 0
-
-    acc = accumulator()
-    for token, key in enumerate(["good", "bad", "good"]):
-        acc.hold("logs", key, record(), token, 0.0)
-    assert acc.release("logs", choose) == [Ended(1, bad_key)]
-    assert drained(acc).tokens == [0, 2]
-    assert acc.outstanding == 2
-
-
 # -- time ------------------------------------------------------------------------------------------
 
 
@@ -236,38 +219,6 @@ def test_the_next_deadline_is_the_nearest() -> None:
     assert acc.next_deadline(33.0) == 10.0 + TIMEOUT
 
 
-def test_deadlines_behind_an_overdue_batch_in_flight_count() -> None:
-    """It is left to its request's timeout; the others must expire in time."""
-    acc = accumulator(max_batch_bytes=full_after(1))
-    append(acc, "a", now=0.0)
-    append(acc, "b", now=50.0)
-    acc.seal()
-    drained(acc)
-    assert acc.expire(TIMEOUT + 1) == []
-    assert acc.next_deadline(TIMEOUT + 1) == 50.0 + TIMEOUT
-
-
-def test_a_deadline_is_always_ahead() -> None:
-    """Work that is due was done already, or is done now: a timer for it would spin."""
-    acc = accumulator()
-    append(acc, "a", now=0.0)
-    assert acc.next_deadline(LINGER) == TIMEOUT
-    assert acc.next_deadline(TIMEOUT) is None
-
-
-def test_a_queued_batch_expires_at_its_deadline() -> None:
-    """Not before; then it is no longer queued, and fail() is the caller's."""
-    acc = accumulator()
-    append(acc, "a", "b", now=10.0)
-    assert acc.expire(10.0 + TIMEOUT - 0.001) == []
-    (expired,) = acc.expire(10.0 + TIMEOUT)
-    assert (expired.tokens, expired.state) == (["a", "b"], State.QUEUED)
-    acc.fail(expired)
-    assert counters(acc) == (0, 0, 0)
-    acc.seal()
-    assert acc.ready(1e9) == []
-
-
 def test_batches_expire_oldest_first_over_all_partitions() -> None:
     """And only those whose time is over."""
     acc = accumulator(max_batch_bytes=full_after(1))
@@ -278,30 +229,6 @@ def test_batches_expire_oldest_first_over_all_partitions() -> None:
     expired = acc.expire(TIMEOUT + 2.0)
     assert [batch.tokens for batch in expired] == [["a"], ["b"], ["c"]]
     assert acc.expire(TIMEOUT + 2.0) == []
-
-
-def test_a_batch_in_flight_does_not_expire() -> None:
-    """Its fate is unknown; when it comes back it does."""
-    acc = accumulator()
-    append(acc, "a")
-    acc.seal()
-    batch = drained(acc)
-    assert acc.expire(TIMEOUT * 2) == []
-    acc.reenqueue(batch, ERROR, retry_at=TIMEOUT * 2)
-    assert acc.expire(TIMEOUT * 2) == [batch]
-
-
-def test_held_records_expire_one_by_one() -> None:
-    """Each at its own deadline."""
-    acc = accumulator()
-    acc.hold("new", None, record(), "a", 0.0)
-    acc.hold("new", None, record(), "b", 1.0)
-    assert acc.expire_held("new", TIMEOUT - 0.001, ERROR) == []
-    assert acc.expire_held("new", TIMEOUT, ERROR) == [Ended("a", ERROR)]
-    assert acc.is_held("new")
-    assert acc.expire_held("new", TIMEOUT + 1, ERROR) == [Ended("b", ERROR)]
-    assert not acc.is_held("new")
-    assert counters(acc) == (0, 0, 0)
 
 
 # -- the end ---------------------------------------------------------------------------------------
@@ -339,22 +266,6 @@ def test_what_was_sent_does_not_make_way(numbered: bool, ambiguous: bool) -> Non
     stays = numbered or ambiguous
     assert acc.shed(LOGS_0, 3) == (["b", "c"] if stays else ["a", "b", "c"])
     assert acc.ready(0.0) == ([LOGS_0] if stays else [])
-
-
-def test_delivered_up_to_a_moment() -> None:
-    """A flush waits for all that came before it, in whatever order batches end."""
-    acc = accumulator()
-    append(acc, "a", to=LOGS_0)
-    append(acc, "b", to=LOGS_1)
-    flushed = acc.arrivals
-    acc.seal()
-    first, second = drained(acc, LOGS_0), drained(acc, LOGS_1)
-    append(acc, "later", to=LOGS_0)
-    acc.complete(second)
-    assert not acc.delivered_up_to(flushed)
-    acc.complete(first)
-    assert acc.delivered_up_to(flushed)
-    assert not acc.delivered_up_to(acc.arrivals)
 
 
 def test_a_late_record_has_its_own_time() -> None:

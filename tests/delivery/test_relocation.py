@@ -64,16 +64,6 @@ class Case(Parts):
         assert self.accumulator.release("logs", lambda _key: 0) == []
 
 
-def test_queued_records_go_to_a_partition_that_is_there() -> None:
-    """In the order of their batches."""
-    case = Case()
-    case.append("a", to=TopicPartition("logs", 0))
-    case.append("b", "c", to=LOGS_2)
-    case.shrink()
-    case.release()
-    assert case.send(now=1.0).tokens == ["a", "b", "c"]
-
-
 def test_a_batch_in_flight_is_waited_for() -> None:
     """New records are held behind it; it gets new numbers when it comes back."""
     case = Case()

@@ -45,20 +45,6 @@ async def test_a_moved_leader_is_found_by_a_refresh(version: int) -> None:
             assert values(cluster, "logs") == [b"1", b"2"]
 
 
-async def test_a_partition_without_a_leader_is_waited_for() -> None:
-    """Between two leaders there is a moment without one; messages wait for its end."""
-    async with FakeCluster(brokers=2) as cluster:
-        cluster.add_topic("logs", 1, leaders=[0])
-        cluster.move_leader("logs", 0, None)
-        async with quick_producer(cluster) as producer:
-            message = asyncio.ensure_future(producer.produce("logs", 1))
-            await cluster.received("Metadata", 4)
-            assert not message.done()
-            cluster.move_leader("logs", 0, 1)
-            await message
-            assert values(cluster, "logs") == [b"1"]
-
-
 async def test_a_leader_that_comes_back_gets_what_waited() -> None:
     """While the only leader is down messages wait, and they arrive in order when it is up again."""
     async with FakeCluster(brokers=2) as cluster:

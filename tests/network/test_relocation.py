@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from kiel_logging.testing.cluster import FakeCluster
-from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.owner import append, engine_for, pass_time
 from tests.network.quick import quick_producer, send_all
 
@@ -93,52 +91,6 @@ async def test_a_batch_in_flight_comes_back_in_front() -> None:
             cluster.brokers[1].hang_up()
             await owner.until_delivered(2, 3, 4)
         assert numbers(cluster) == [2, 3, 4]
-        assert owner.errors == {}
-
-
-async def test_a_batch_in_flight_that_was_stored_holds_up_nothing() -> None:
-    """Its answer comes after the news that its partition is gone."""
-    answered = asyncio.Event()
-
-    async def late(_request: Any, default: Callable[[], Any]) -> Any:
-        answer = default()
-        await answered.wait()
-        return answer
-
-    async with FakeCluster(brokers=2) as cluster:
-        cluster.add_topic("logs", 2, leaders=[0, 1])
-        async with engine_for(cluster, partitioner=by_number) as (engine, owner):
-            append(engine, "logs", 0, key=0)
-            await owner.until_delivered(0)
-            cluster.brokers[1].on("Produce", late)
-            append(engine, "logs", 1, key=1)
-            await cluster.received("Produce", 2)
-            shrink(cluster)
-            engine.sender.cluster.want_refresh()
-            pass_time(engine, owner, 1.0)
-            await owner.until_looked(lambda: engine.accumulator.blocked)
-            append(engine, "logs", 2, key=1)
-            answered.set()
-            await owner.until_delivered(1, 2)
-        assert numbers(cluster) == [2]
-
-
-async def test_a_batch_of_a_partition_that_is_gone_gets_new_numbers() -> None:
-    """Its old ones would leave a hole in those of the partition that it goes to."""
-    async with FakeCluster(brokers=1, logs=2) as cluster:
-        options: dict[str, Any] = {"partitioner": by_number, "required_acks": -1}
-        async with engine_for(cluster, **options) as (engine, owner):
-            append(engine, "logs", 0, 1, 2, key=1)
-            await owner.until_delivered(0, 1, 2)
-            cluster.produce_error(ErrorCode.not_enough_replicas, times=10**6, only=("logs", 1))
-            append(engine, "logs", 3, key=1)
-            await cluster.received("Produce", 3)
-            shrink(cluster)
-            cluster.brokers[0].node.produce_faults.clear()
-            append(engine, "logs", 4, key=1)
-            await owner.until_delivered(3, 4)
-        assert numbers(cluster) == [3, 4]
-        assert [batch.base_sequence for batch in cluster.batches("logs")[0]][:1] == [0]
         assert owner.errors == {}
 
 

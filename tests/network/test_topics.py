@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
@@ -19,20 +18,6 @@ from kiel_logging.testing.cluster import FakeCluster
 from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.owner import Owner, append, engine_for, pass_time
 from tests.network.quick import quick_producer, send_all, to_partition, values
-
-
-async def test_an_unknown_topic_is_created() -> None:
-    """Asking for a topic's metadata creates it, and the messages wait until that is done."""
-    async with FakeCluster(brokers=3) as cluster:
-        async with quick_producer(cluster, batch_size=4) as producer:
-            messages = await send_all(producer, "new", range(4))
-            assert {(await message).topic for message in messages} == {"new"}
-        assert sorted(r.value for part in cluster.records("new").values() for r in part) == [
-            b"0",
-            b"1",
-            b"2",
-            b"3",
-        ]
 
 
 async def test_an_unknown_topic_that_is_not_created() -> None:
@@ -59,19 +44,6 @@ async def test_a_topic_that_comes_late() -> None:
                 await producer.produce("late", 1)
             cluster.add_topic("late", 1)
             assert (await (await producer.produce("late", 2))).offset == 0
-
-
-async def test_an_unknown_topic_harms_no_other() -> None:
-    """While one topic is waited for, messages for others go out."""
-    async with FakeCluster(brokers=1) as cluster:
-        cluster.state.auto_create = False
-        cluster.add_topic("logs", 1)
-        async with quick_producer(cluster, topic_creation_timeout_ms=60_000) as producer:
-            waiting = asyncio.ensure_future(producer.produce("new", 1))
-            await producer.produce("logs", 2)
-            assert not waiting.done()
-            cluster.add_topic("new", 1)
-            await waiting
 
 
 def _topic_error(code: ErrorCode) -> Callable[[Any, Callable[[], Any]], Any]:
@@ -105,24 +77,11 @@ async def test_a_topic_that_the_brokers_refuse(
 
 @pytest.mark.parametrize(("metadata", "produce"), [(13, 13), (12, 12), (9, 9)])
 async def test_a_topic_that_is_deleted_and_created_again(metadata: int, produce: int) -> None:
-    """The messages go to the new topic, whether or not the brokers have ids for topics."""
+    """The messages go to the new topic, whether or not the brokers have ids for topics. Its leader
+    is believed, though the epochs of a topic start again with it."""
     async with FakeCluster(brokers=2) as cluster:
         cluster.set_versions("Metadata", 0, metadata)
         cluster.set_versions("Produce", 0, produce)
-        cluster.add_topic("logs", 1, leaders=[0])
-        async with quick_producer(cluster) as producer:
-            await producer.produce("logs", 1)
-            cluster.delete_topic("logs")
-            cluster.add_topic("logs", 1, leaders=[1])
-            await producer.produce("logs", 2)
-            assert values(cluster, "logs") == [b"2"]
-
-
-@pytest.mark.parametrize("metadata", [13, 9], ids=["topic ids", "no topic ids"])
-async def test_leader_epochs_start_again_with_a_new_topic(metadata: int) -> None:
-    """The leader of a topic that was created again is believed, its lower epoch notwithstanding."""
-    async with FakeCluster(brokers=2) as cluster:
-        cluster.set_versions("Metadata", 0, metadata)
         cluster.add_topic("logs", 1, leaders=[1])
         for leader in (0, 1, 0):
             cluster.move_leader("logs", 0, leader)

@@ -44,19 +44,6 @@ def test_a_value_of_any_type_is_hidden(value: Any) -> None:
     assert redacted(fields, "password") == {"password": HIDDEN, "user": "ann"}
 
 
-@pytest.mark.parametrize("name", ["api_key", "API_KEY", "Api-Key", "X_Api-key", "x-api_KEY"])
-@pytest.mark.parametrize("option", ["api_key", "Api-Key", "API-KEY"])
-def test_spelling_does_not_count(name: str, option: str) -> None:
-    """HTTP headers are written in any case, with '-' or '_'."""
-    assert redacted({name: "s3cret"}, option, f"x-{option}") == {name: HIDDEN}
-
-
-@pytest.mark.parametrize(("option", "name"), [("straße", "STRASSE"), ("ΚΩΔΙΚΟΣ", "κωδικος")])
-def test_case_does_not_count_in_any_script(option: str, name: str) -> None:
-    """Names are compared as Unicode compares without case."""
-    assert redacted({name: "s3cret"}, option) == {name: HIDDEN}
-
-
 HIDES = {
     "password": [
         *("db_password", "user.password", "user-password", "user/password", "userPassword"),
@@ -65,8 +52,10 @@ HIDES = {
         *("5Password", "mot_de_pa\u017f\u017fword", "été_password", "x" * 991 + "_password"),
     ],
     "api_key": ["apikey", "apiKey", "APIKey", "x-api-key", "XApiKey", "X-API-KEY", "api key"],
-    "ApiKey": ["api_key", "api-key", "apikey"],
+    "ApiKey": ["api_key", "API_KEY", "Api-Key", "X_Api-key", "api-key", "apikey"],
     "größe": ["GRÖSSE", "groesse_größe", "kopfGRÖSSE"],
+    "straße": ["STRASSE"],
+    "ΚΩΔΙΚΟΣ": ["κωδικος"],
     "card 2": ["card2", "card_2", "oldCard2"],
 }
 SHOWS = {
@@ -159,23 +148,6 @@ def test_a_text_that_is_too_large_to_be_searched_is_hidden() -> None:
     for text in ('{"password": "s3cret', '[{"a": 1}]'):
         item = conversion(redact=["password"], max_size=1_000).convert(record(x=text * 99), None)
         assert json.loads(item.record.value or b"")["x"] == HIDDEN
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ({"a": {"key": 1, "b": 2}}, {"a": {"key": HIDDEN, "b": 2}}),
-        ({"a": [[{"key": 1}], {"b": 2}]}, {"a": [[{"key": HIDDEN}], {"b": 2}]}),
-        ({"a": {"b": {"c": {"key": 1}}}}, {"a": {"b": {"c": {"key": HIDDEN}}}}),
-        ({"a": {"key": {"key": 1}}}, {"a": {"key": HIDDEN}}),
-        ({"a": ({"key": 1}, 2)}, {"a": [{"key": HIDDEN}, 2]}),
-        ({"a": "key", "b": ["key"]}, {"a": "key", "b": ["key"]}),
-    ],
-    ids=str,
-)
-def test_a_name_is_found_at_any_depth(before: dict[str, Any], after: dict[str, Any]) -> None:
-    """In dicts and lists."""
-    assert redacted(before, "key") == after
 
 
 def test_only_changed_containers_are_made_anew() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -43,14 +42,6 @@ OURS = {
 
 
 # -- what loses ------------------------------------------------------------------------------------
-
-
-def test_what_fits_is_not_cut() -> None:
-    """To the byte; the dict is a new one."""
-    kept, names = cut(OURS, size(OURS))
-    assert kept == OURS
-    assert kept is not OURS
-    assert names == []
 
 
 def test_the_longest_loses() -> None:
@@ -301,11 +292,6 @@ def strictly_read(data: bytes) -> Any:
     return json.loads(data.decode(), parse_constant=refuse, object_pairs_hook=no_name_twice)
 
 
-def shipped(value: object) -> Any:
-    """Return the value as a consumer finds it."""
-    return strictly_read(log_json({"value": value}))["value"]
-
-
 # -- what is written -------------------------------------------------------------------------------
 
 
@@ -375,12 +361,6 @@ def test_a_layout_makes_what_is_written() -> None:
     """Of plain fields, the notes included."""
     data = log_json({"value": {1: math.nan}}, lambda fields: {"laid": fields})
     assert strictly_read(data) == {"laid": {"value": {"1": None}, NOTES: {"replaced": ["value.1"]}}}
-
-
-@pytest.mark.parametrize("value", ["\ud800", 2**64, [10**5000]])
-def test_a_layout_that_can_not_take_a_value_is_given_another(value: Any) -> None:
-    """It may write JSON itself, or join texts."""
-    assert strictly_read(log_json({"value": value}, in_text)).keys() >= {"version", "_value"}
 
 
 def test_a_layout_that_is_wrong_is_told() -> None:
@@ -472,19 +452,6 @@ def test_anything_at_all_is_strict_json(fields: dict[Any, Any], lay_out: Any) ->
     extra = {"version"} if lay_out else set()
     notes = NOTES if lay_out is None else f"_{NOTES}"
     assert len(read.keys() - {*extra, notes}) == count
-
-
-@examples(200)
-@given(st.floats())
-def test_floats_are_read_back(value: float) -> None:
-    """To the bit, where they are numbers, also when something else is refused."""
-    expected = value if math.isfinite(value) else None
-    assert shipped(value) == expected
-    assert shipped([value, 2**70, OrderedDict(a="\ud800")]) == [
-        expected,
-        str(2**70),
-        {"a": "\\ud800"},
-    ]
 
 
 @examples(300)
