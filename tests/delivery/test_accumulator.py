@@ -219,6 +219,17 @@ def test_the_next_deadline_is_the_nearest() -> None:
     assert acc.next_deadline(33.0) == 10.0 + TIMEOUT
 
 
+def test_deadlines_behind_an_overdue_batch_in_flight_count() -> None:
+    """It is left to its request's timeout; the others must expire in time."""
+    acc = accumulator(max_batch_bytes=full_after(1))
+    append(acc, "a", now=0.0)
+    append(acc, "b", now=50.0)
+    acc.seal()
+    drained(acc)
+    assert acc.expire(TIMEOUT + 1) == []
+    assert acc.next_deadline(TIMEOUT + 1) == 50.0 + TIMEOUT
+
+
 def test_batches_expire_oldest_first_over_all_partitions() -> None:
     """And only those whose time is over."""
     acc = accumulator(max_batch_bytes=full_after(1))
