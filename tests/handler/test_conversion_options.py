@@ -142,16 +142,6 @@ def test_the_context_is_that_of_the_call(cluster: FakeKafka, make_handler: MakeH
     assert found == {str(n): f"request-{n}" for n in range(4)}
 
 
-def test_a_format_that_returns_something_else(
-    make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Its record is dropped, counted and reported."""
-    handler = make_handler(format=lambda _fields, _record: 7)
-    logger_to(handler).info("x")
-    assert handler.stats().dropped == {"unserialisable": {"INFO": 1}}
-    assert "the format returned int" in capsys.readouterr().err
-
-
 def test_what_json_can_not_show_is_named(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """NaN and infinity become null, a cycle a mark; the record names their places."""
     cycle: list[Any] = []
@@ -221,16 +211,3 @@ def test_topics_by_record(
     logger_to(handler).info("x", extra={"tenant": "acme"})
     assert handler.flush() == 0
     assert (messages(cluster, arrives_in), keys(cluster, arrives_in)) == (["x"], [None])
-
-
-@pytest.mark.parametrize(
-    "topic", ["{tenant}", "{missing}", lambda record: None], ids=["no name", "no field", "None"]
-)
-def test_topics_that_turn_out_to_be_wrong(
-    make_handler: MakeHandler, capsys: pytest.CaptureFixture[str], topic: Any
-) -> None:
-    """They are counted and reported; the program does not notice."""
-    handler = make_handler(topic)
-    logger_to(handler).info("x", extra={"tenant": "a/b"})
-    assert handler.stats().dropped == {"invalid_topic": {"INFO": 1}}
-    assert "--- Logging error ---" in capsys.readouterr().err

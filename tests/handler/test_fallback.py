@@ -14,8 +14,7 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.handler.fallback import Fallback, fallback_target, handler_named
-from kiel_logging.handler.internal_log import InternalLog
+from kiel_logging.handler.fallback import fallback_target
 from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import (
     HELD_BACK,
@@ -40,30 +39,6 @@ def _no_names_are_left() -> Iterator[None]:
 
 
 # -- which records it gets -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"serializer": fail}, "unserialisable"),
-        ({"format": fail}, "unserialisable"),
-        ({"key_maker": fail}, "unserialisable"),
-        ({"key_maker": lambda _fields: [1]}, "invalid_key"),
-        ({"topic": "{nothing}"}, "invalid_topic"),
-    ],
-    ids=["serializer", "format", "key_maker", "key", "topic"],
-)
-def test_what_could_not_be_converted(
-    make_handler: MakeHandler, options: dict[str, Any], reason: str
-) -> None:
-    """The fallback gets the very LogRecord, at once."""
-    fallback = Collecting()
-    handler = make_handler(fallback=fallback, **options)
-    record = logging.makeLogRecord({"msg": "x", "levelno": logging.INFO})
-    handler.handle(record)
-    assert len(fallback.records) == 1
-    assert fallback.records[0] is record
-    assert (list(handler.stats().dropped), handler.stats().fallback) == ([reason], 1)
 
 
 @pytest.mark.parametrize(
@@ -145,17 +120,11 @@ def test_the_fallbacks_own_level_and_filters_hold(make_handler: MakeHandler) -> 
     handler = make_handler(fallback=fallback, serializer=fail)
     logger = logger_to(handler)
     logger.info("low")
+    assert handler.stats().fallback == 0
     logger.warning("secret")
     logger.warning("high")
     assert fallback.messages == ["high"]
     assert handler.stats().dropped == {"unserialisable": {"INFO": 1, "WARNING": 2}}
-
-
-def test_what_the_fallback_did_not_want_is_not_counted(make_handler: MakeHandler) -> None:
-    """A record below its level did not go there."""
-    handler = make_handler(fallback=Collecting(logging.WARNING), serializer=fail)
-    logger_to(handler).info("low")
-    assert handler.stats().fallback == 0
 
 
 @pytest.fixture
@@ -172,17 +141,6 @@ def second(other: FakeKafka) -> Iterator[KafkaHandler]:
         yield second
 
 
-def test_another_kafka_handler(
-    make_handler: MakeHandler, other: FakeKafka, second: KafkaHandler
-) -> None:
-    """The records of a cluster that is away go to another one."""
-    first = make_handler(fallback=second, serializer=fail)
-    logger_to(first).info("x")
-    assert second.flush() == 0
-    assert messages(other, "rescued") == ["x"]
-    assert first.stats().fallback == 1
-
-
 def test_another_kafka_handler_from_the_loop_thread(
     cluster: FakeKafka, make_handler: MakeHandler, other: FakeKafka, second: KafkaHandler
 ) -> None:
@@ -193,70 +151,50 @@ def test_another_kafka_handler_from_the_loop_thread(
     first.close()
     assert second.flush() == 0
     assert messages(other, "rescued") == ["x"]
-    assert second.stats().diverted == 0
+    assert (first.stats().fallback, second.stats().diverted) == (1, 0)
 
 
 # -- a fallback that does not work ---------------------------------------------------------------
 
 
+@pytest.mark.parametrize("where", ["calling thread", "loop thread"])
 def test_a_fallback_that_raises(
-    make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
-    """The program does not notice; it is reported once, and the records are counted as dropped."""
-
-    class Broken(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            fail()
-
-    handler = make_handler(fallback=Broken(), topic="{nothing}")
-    for _ in range(3):
-        logger_to(handler).info("x")
-    stats = handler.stats()
-    assert (stats.dropped, stats.fallback) == ({"invalid_topic": {"INFO": 3}}, 0)
-    assert capsys.readouterr().err.count("raised RuntimeError('no way')") == 1
-
-
-def test_a_fallback_that_raises_on_the_loop_thread(
-    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The loop thread continues."""
+    """Neither the program nor the loop thread notices; it is reported once, and records count as
+    lost."""
 
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             fail()
 
     refuse_everything(cluster)
-    handler = make_handler(fallback=Broken())
-    for _ in range(2):
+    handler = make_handler("logs" if where == "loop thread" else "{nothing}", fallback=Broken())
+    for _ in range(3):
         logger_to(handler).info("x")
         assert handler.flush() == 0
-    assert (handler.stats().failed, handler.stats().fallback) == (2, 0)
+    stats = handler.stats()
+    assert (stats.failed + stats.dropped_total, stats.fallback) == (3, 0)
     assert capsys.readouterr().err.count("raised RuntimeError('no way')") == 1
 
 
-def test_itself_as_fallback(make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is refused when it is first needed, and reported: nothing loops."""
-    handler = make_handler(fallback="kafka", topic="{nothing}")
-    handler.name = "kafka"
-    for _ in range(3):
-        logger_to(handler).info("x")
-    assert (handler.stats().emitted, handler.stats().fallback) == (3, 0)
-    told = capsys.readouterr().err
-    assert told.count("fallback='kafka' takes no records: its own fallbacks lead back here") == 1
-
-
+@pytest.mark.parametrize("size", [1, 3])
 def test_fallbacks_in_a_circle(
-    make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+    make_handler: MakeHandler, capsys: pytest.CaptureFixture[str], size: int
 ) -> None:
-    """Each of a ring of three refuses its own: a record is dropped, and reported, once."""
+    """Each of a ring, or of one, refuses its own: records are dropped, and it is reported once."""
     ring = []
-    for number in range(3):
-        handler = make_handler(fallback=f"ring-{(number + 1) % 3}", topic="{nothing}")
+    for number in range(size):
+        handler = make_handler(fallback=f"ring-{(number + 1) % size}", topic="{nothing}")
         handler.name = f"ring-{number}"
         ring.append(handler)
-    logger_to(ring[0]).info("x")
-    assert [handler.stats().emitted for handler in ring] == [1, 0, 0]
-    assert "lead back here" in capsys.readouterr().err
+    for _ in range(3):
+        logger_to(ring[0]).info("x")
+    assert [handler.stats().emitted for handler in ring] == [3, *[0] * (size - 1)]
+    assert ring[0].stats().fallback == 0
+    told = capsys.readouterr().err
+    text = f"fallback='ring-{1 % size}' takes no records: its own fallbacks lead back here"
+    assert told.count(text) == 1
 
 
 def test_a_chain_of_fallbacks(make_handler: MakeHandler) -> None:
@@ -360,20 +298,3 @@ def test_what_can_not_be_a_fallback(bad: Any) -> None:
     """It is refused, with what is allowed."""
     with pytest.raises(ConfigurationError, match=r"must be a logging\.Handler or the name of one"):
         fallback_target(bad)
-
-
-def test_handler_named() -> None:
-    """logging.getHandlerByName, on every Python."""
-    handler = Collecting()
-    handler.name = "by name"
-    assert handler_named("by name") is handler
-    assert handler_named("nobody") is None
-
-
-def test_take_counts_what_was_taken() -> None:
-    """By itself, without a KafkaHandler."""
-    target = Collecting(logging.WARNING)
-    fallback = Fallback(Collecting(), target, InternalLog())
-    for level in (logging.INFO, logging.WARNING, logging.ERROR):
-        fallback.take(logging.makeLogRecord({"levelno": level}))
-    assert (fallback.taken, len(target.records)) == (2, 2)

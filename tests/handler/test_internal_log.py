@@ -72,22 +72,14 @@ def test_arguments_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.startswith("WARNING shop: '%d' (TypeError(")
 
 
-@pytest.mark.usefixtures("clock")
-def test_few_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """So that there is room for what is lost; the others are counted."""
-    log = InternalLog()
-    for number in range(25):
-        log.divert(record(number))
-    assert capsys.readouterr().err == "".join(f"WARNING shop: {n}\n" for n in range(MOST_DIVERTED))
-    assert log.diverted == 25
-
-
 def test_the_next_period(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    """After ten seconds the number of those that were not shown is reported, and more are shown."""
+    """Few are shown, so that there is room for what is lost; after ten seconds the number of the
+    others is reported, and more are shown."""
     log = InternalLog()
     for number in range(25):
         log.divert(record(number))
-    capsys.readouterr()
+    assert log.diverted == 25
+    assert capsys.readouterr().err == "".join(f"WARNING shop: {n}\n" for n in range(MOST_DIVERTED))
     clock.now += PERIOD - 0.001
     log.divert(record())
     assert capsys.readouterr().err == ""
@@ -183,38 +175,6 @@ def test_the_record_goes_to_the_logger(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err == ""
 
 
-def test_words_of_its_own_go_to_the_logger() -> None:
-    """As records of the logger's."""
-    collecting = Collecting()
-    InternalLog(logger_to(collecting, "internal")).say(logging.WARNING, "100% full")
-    (told,) = collecting.records
-    assert (told.name, told.levelname, told.getMessage()) == ("internal", "WARNING", "100% full")
-
-
-class Back(logging.Handler):
-    """A handler of the internal logger's that leads back, as a KafkaHandler's would."""
-
-    log: InternalLog
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Divert it, and complain."""
-        self.log.divert(record)
-        self.log.say(logging.ERROR, "and so on")
-
-
-@pytest.mark.parametrize("say", [True, False], ids=["own words", "diverted"])
-def test_a_logger_that_leads_back(capsys: pytest.CaptureFixture[str], say: bool) -> None:
-    """Records that come back are written to stderr: there is no loop."""
-    back = Back()
-    back.log = log = InternalLog(logger_to(back, "internal"))
-    if say:
-        log.say(logging.WARNING, "0")
-    else:
-        log.divert(record())
-    name = "internal" if say else "shop"
-    assert capsys.readouterr().err == f"WARNING {name}: 0\nkiel_logging: and so on\n"
-
-
 class Broken(logging.Handler):
     """A handler that raises what it should not."""
 
@@ -240,8 +200,8 @@ def test_a_complaint_is_made_once(clock: Clock, capsys: pytest.CaptureFixture[st
     log = InternalLog()
     for _ in range(4):
         log.complain("fallback", "it raised")
-        log.complain("closed", "it is closed")
-    told = "kiel_logging: it raised\nkiel_logging: it is closed\n"
+        log.complain("closed", "100% closed")
+    told = "kiel_logging: it raised\nkiel_logging: 100% closed\n"
     assert capsys.readouterr().err == told
     clock.now += PERIOD
     log.complain("fallback", "it raised again")
@@ -250,16 +210,11 @@ def test_a_complaint_is_made_once(clock: Clock, capsys: pytest.CaptureFixture[st
     )
 
 
-def test_may_complain(clock: Clock) -> None:
-    """A caller that writes by itself gets a yes once in ten seconds."""
-    log = InternalLog()
-    answers = [log.may_complain("x"), log.may_complain("x"), log.may_complain("y")]
-    clock.now += PERIOD
-    answers.append(log.may_complain("x"))
-    assert answers == [True, False, True, True]
-
-
 # -- stderr --------------------------------------------------------------------------------------
+
+
+CLOSED = io.StringIO()
+CLOSED.close()
 
 
 class Raising(io.StringIO):
@@ -271,7 +226,9 @@ class Raising(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    "stream", [None, Raising(), object()], ids=["none", "full", "no stream at all"]
+    "stream",
+    [None, Raising(), object(), CLOSED],
+    ids=["none", "full", "no stream at all", "closed"],
 )
 def test_a_stderr_that_takes_nothing(monkeypatch: pytest.MonkeyPatch, stream: object) -> None:
     """Nothing can be reported, and nothing is raised."""
@@ -282,20 +239,15 @@ def test_a_stderr_that_takes_nothing(monkeypatch: pytest.MonkeyPatch, stream: ob
     assert log.diverted == 1
 
 
-def test_write_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line at a time."""
-    write_to_stderr("one")
-    assert capsys.readouterr().err == "one\n"
-
-
 FORGED = "ok\n2026-01-01 CRITICAL forged\x1b[2J\x1b]0;title\x07\u202e\x9b31m"
 
 
 def test_nothing_on_stderr_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever is in a text of others; its lines can't pass for ours."""
     write_to_stderr(FORGED)
+    write_to_stderr("one")
     assert capsys.readouterr().err == (
-        "ok\n    2026-01-01 CRITICAL forged\\x1b[2J\\x1b]0;title\\x07\\u202e\\x9b31m\n"
+        "ok\n    2026-01-01 CRITICAL forged\\x1b[2J\\x1b]0;title\\x07\\u202e\\x9b31m\none\n"
     )
 
 

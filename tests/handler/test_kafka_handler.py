@@ -12,7 +12,6 @@ import pytest
 from kiel_logging import KafkaHandler, Stats
 from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import (
-    QUICK,
     Collecting,
     MakeHandler,
     fail,
@@ -114,20 +113,6 @@ def test_the_record_is_left_as_it_was(cluster: FakeKafka, make_handler: MakeHand
 # -- without a broker ---------------------------------------------------------------------------
 
 
-def test_records_wait_for_the_broker(cluster: FakeKafka, make_handler: MakeHandler) -> None:
-    """Making the handler does not need Kafka: what was logged meanwhile arrives later, in order."""
-    stop_broker(cluster)
-    handler = make_handler()
-    logger = logger_to(handler)
-    for number in range(20):
-        logger.info("%d", number)
-    assert handler.flush(timeout=0.02) == 20
-    start_broker(cluster)
-    logger.info("20")
-    assert handler.flush() == 0
-    assert messages(cluster) == [str(number) for number in range(21)]
-
-
 def test_a_broker_that_goes_and_comes_back(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Nothing is lost or repeated over an outage."""
     handler = make_handler()
@@ -143,30 +128,6 @@ def test_a_broker_that_goes_and_comes_back(cluster: FakeKafka, make_handler: Mak
 
 
 # -- what goes wrong ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"serializer": fail}, "unserialisable"),
-        ({"serializer": lambda _fields: 7}, "unserialisable"),
-        ({"key_maker": fail}, "unserialisable"),
-        ({"key_maker": lambda _fields: [1]}, "invalid_key"),
-    ],
-)
-def test_what_the_users_code_does_wrong(
-    cluster: FakeKafka,
-    make_handler: MakeHandler,
-    capsys: pytest.CaptureFixture[str],
-    options: dict[str, Any],
-    reason: str,
-) -> None:
-    """The record is dropped and counted, logging's own error report goes to stderr, no more."""
-    handler = make_handler(**options)
-    logger_to(handler).info("x")
-    stats = handler.stats()
-    assert (stats.dropped, total(stats)) == ({reason: {"INFO": 1}}, 1)
-    assert "--- Logging error ---" in capsys.readouterr().err
 
 
 def test_logging_s_own_report_comes_once(
@@ -236,36 +197,23 @@ def test_a_record_that_is_too_large(cluster: FakeKafka, make_handler: MakeHandle
     assert (stats.delivered, stats.failed, total(stats)) == (3, 0, 3)
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["a new topic", "a topic that is known"])
 def test_a_value_of_the_users_that_is_too_large(
-    cluster: FakeKafka, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler, known: bool
 ) -> None:
-    """A serializer's value is not cut: the record fails, those around it arrive."""
+    """A serializer's value is not cut: the record fails, and leaves no batch without a record."""
     handler = make_handler(
         max_request_size=4096, serializer=lambda fields: fields["message"], fallback=Collecting()
     )
     logger = logger_to(handler)
-    for message in ("before", "x" * 10_000, "after"):
+    for message in ("x" * 10_000, "small") if not known else ("small", "x" * 10_000, "small"):
         logger.info(message)
-    handler.close()
-    values = [record.value for record in cluster.records("logs")[0]]
-    assert values[:2] == [b"before", b"after"]
+        assert handler.flush() == 0
     assert (handler.stats().failed, handler.stats().fallback) == (1, 1)
-
-
-def test_a_partitioner_that_raises(cluster: FakeKafka, make_handler: MakeHandler) -> None:
-    """Its records fail and are counted; the loop thread continues."""
-
-    def choose(key: Any, partitions: Any) -> Any:
-        return partitions[0] if key != 0 else fail()
-
-    handler = make_handler(key_field="n", partitioner=choose)
-    logger = logger_to(handler)
-    for n in (1, 0, 2):
-        logger.info("%d", n, extra={"n": n})
     handler.close()
-    stats = handler.stats()
-    assert messages(cluster) == ["1", "2"]
-    assert (stats.failed, total(stats)) == (1, stats.emitted)
+    batches = [[record.value for record in batch.records] for batch in cluster.batches("logs")[0]]
+    assert batches[: 1 + known] == [[b"small"]] * (1 + known)
+    assert len(cluster.requests("Produce")) == len(batches)
 
 
 def test_records_that_the_broker_refuses(
@@ -283,27 +231,6 @@ def test_records_that_the_broker_refuses(
 
 
 # -- flush, close, stats ------------------------------------------------------------------------
-
-
-def test_flush_ends_with_its_timeout(cluster: FakeKafka, make_handler: MakeHandler) -> None:
-    """It returns how many records are undelivered; they are delivered later."""
-    handler = make_handler()
-    logger = logger_to(handler)
-    cluster.on_broker(0, lambda broker: broker.stall("Produce"))
-    for number in range(3):
-        logger.info("%d", number)
-    assert handler.flush(timeout=0.02) == 3
-    cluster.on_broker(0, lambda broker: broker.resume())
-    assert handler.flush() == 0
-    assert messages(cluster) == ["0", "1", "2"]
-
-
-def test_flush_does_not_wait_for_the_linger(cluster: FakeKafka, make_handler: MakeHandler) -> None:
-    """Buffered records are sent at once."""
-    handler = make_handler(linger_ms=20_000)
-    logger_to(handler).info("x")
-    assert handler.flush() == 0
-    assert messages(cluster) == ["x"]
 
 
 def test_a_full_batch_does_not_wait_for_the_linger(
@@ -324,39 +251,6 @@ def test_close_delivers_what_is_buffered(cluster: FakeKafka) -> None:
     handler.close()
     assert messages(cluster) == ["x"]
     cluster.wait(lambda c: c.until(lambda: c.brokers[0].open_connections == 0))
-
-
-def test_close_twice(cluster: FakeKafka) -> None:
-    """The second time there is nothing to do; flush() has nothing to do either."""
-    handler = KafkaHandler(cluster.addresses, "logs", **QUICK)
-    logger_to(handler).info("x")
-    handler.close()
-    before = handler.stats()
-    handler.close()
-    assert handler.flush() == 0
-    assert handler.stats() == before
-
-
-def test_a_handler_that_was_never_used_needs_no_thread(cluster: FakeKafka) -> None:
-    """The thread and the connections come with the first record; flush() and close() need none."""
-    before = threading.active_count()
-    handler = KafkaHandler(cluster.addresses, "logs", **QUICK)
-    assert handler.flush() == 0
-    assert threading.active_count() == before
-    handler.close()
-    assert cluster.requests() == []
-
-
-def test_close_tells_what_is_lost(cluster: FakeKafka, capsys: pytest.CaptureFixture[str]) -> None:
-    """Records that are undelivered in time are reported on stderr, and counted."""
-    stop_broker(cluster)
-    handler = KafkaHandler(cluster.addresses, "logs", **{**QUICK, "close_timeout_ms": 30})
-    for number in range(3):
-        logger_to(handler).info("%d", number)
-    handler.close()
-    stats = handler.stats()
-    assert (stats.failed, total(stats)) == (3, 3)
-    assert "3 log records did not reach Kafka" in capsys.readouterr().err
 
 
 def test_logging_shutdown_while_others_log(

@@ -23,6 +23,7 @@ from tests.handler.shipped import (
     stop_broker,
     stored,
     summaries,
+    total,
 )
 
 MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
@@ -41,7 +42,7 @@ def lose_some(cluster: FakeKafka, logger: logging.Logger) -> None:
 
 
 def test_the_summary_in_the_stream(cluster: FakeKafka, make_handler: MakeHandler) -> None:
-    """Once records are delivered again, one record says what the topic lacks."""
+    """Once records are delivered again, one record says what the topic lacks; it counts itself."""
     handler = make_handler(**HELD_BACK, buffer_records=2)
     lose_some(cluster, logger_to(handler))
     handler.flush()
@@ -51,15 +52,8 @@ def test_the_summary_in_the_stream(cluster: FakeKafka, make_handler: MakeHandler
     assert (summary["level"], summary["logger"]) == ("WARNING", "kiel_logging")
     assert re.fullmatch(f"dropped 3: DEBUG 2, ERROR 1, buffer_full, {SPAN}", summary["message"])
     assert summary["dropped"] == {"buffer_full": {"DEBUG": 2, "ERROR": 1}}
-
-
-def test_the_summary_counts_as_any_record(cluster: FakeKafka, make_handler: MakeHandler) -> None:
-    """It is emitted and delivered, so that the ledger fits what is stored."""
-    handler = make_handler(**HELD_BACK, buffer_records=2)
-    lose_some(cluster, logger_to(handler))
     handler.close()
-    assert (handler.stats().emitted, handler.stats().delivered) == (6, 3)
-    assert cluster.call(lambda c: c.count("logs")) == 3
+    assert (handler.stats().emitted, handler.stats().delivered) == (6, 3)  # as what is stored
 
 
 @pytest.mark.parametrize(
@@ -285,17 +279,6 @@ def test_drops_are_told_to_the_internal_logger(
     assert "dropped 3:" not in capsys.readouterr().err
 
 
-def test_what_close_gives_up_is_told_on_stderr(
-    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """How many records did not reach Kafka, and what became of them."""
-    stop_broker(cluster)
-    handler = make_handler(close_timeout_ms=20)
-    logger_to(handler).info("x")
-    handler.close()
-    assert "kiel_logging: 1 log record did not reach Kafka" in capsys.readouterr().err
-
-
 # -- on_error ------------------------------------------------------------------------------------
 
 
@@ -317,26 +300,43 @@ class Listener:
         return [(type(error).__name__, records) for error, records in self.calls]
 
 
+NOT_CONVERTED: dict[str, tuple[dict[str, Any], str, type[Exception]]] = {
+    "serializer": ({"serializer": fail}, "unserialisable", RuntimeError),
+    "value": ({"serializer": lambda _fields: 7}, "unserialisable", TypeError),
+    "key_maker": ({"key_maker": fail}, "unserialisable", RuntimeError),
+    "key": ({"key_maker": lambda _fields: [1]}, "invalid_key", TypeError),
+    "format": ({"format": fail}, "unserialisable", RuntimeError),
+    "text": ({"format": lambda _fields, _record: 7}, "unserialisable", TypeError),
+    "no field": ({"topic": "{nothing}"}, "invalid_topic", InvalidTopic),
+    "no name": ({"topic": lambda _record: "a/b"}, "invalid_topic", InvalidTopic),
+    "None": ({"topic": lambda _record: None}, "invalid_topic", InvalidTopic),
+}
+
+
 @pytest.mark.parametrize(
-    ("options", "kind"),
-    [
-        ({"topic": "{nothing}"}, InvalidTopic),
-        ({"serializer": fail}, RuntimeError),
-        ({"key_maker": fail}, RuntimeError),
-        ({"key_maker": lambda _fields: [1]}, TypeError),
-        ({"format": fail}, RuntimeError),
-    ],
-    ids=["topic", "serializer", "key_maker", "key", "format"],
+    ("options", "reason", "kind"), NOT_CONVERTED.values(), ids=NOT_CONVERTED.keys()
 )
-def test_on_error_for_a_record_that_can_not_be_converted(
-    make_handler: MakeHandler, options: dict[str, Any], kind: type[Exception]
+def test_a_record_that_can_not_be_converted(
+    make_handler: MakeHandler,
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, Any],
+    reason: str,
+    kind: type[Exception],
 ) -> None:
-    """It is called at once, on the thread that logs, with the error itself."""
-    listener = Listener()
-    logger_to(make_handler(on_error=listener, **options)).info("x")
+    """It is dropped and counted. At once, on the thread that logs, the fallback gets the very
+    record, on_error the error itself, and stderr logging's own report."""
+    listener, fallback = Listener(), Collecting()
+    handler = make_handler(on_error=listener, fallback=fallback, **options)
+    record = logging.makeLogRecord({"msg": "x", "levelno": logging.INFO})
+    handler.handle(record)
+    stats = handler.stats()
+    assert (stats.dropped, stats.fallback, total(stats)) == ({reason: {"INFO": 1}}, 1, 1)
+    assert "--- Logging error ---" in capsys.readouterr().err
     ((error, records),) = listener.calls
     assert isinstance(error, kind)
     assert (records, listener.threads) == (1, ["MainThread"])
+    assert len(fallback.records) == 1
+    assert fallback.records[0] is record
 
 
 def test_on_error_for_a_full_buffer(cluster: FakeKafka, make_handler: MakeHandler) -> None:
@@ -379,7 +379,9 @@ def test_on_error_for_what_the_broker_refuses(
     assert listener.threads == ["kiel_logging"] * 3
 
 
-def test_on_error_for_what_close_gives_up(cluster: FakeKafka, make_handler: MakeHandler) -> None:
+def test_what_close_gives_up_is_told(
+    cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
     """All records that were left are reported, those with the producer included."""
     stop_broker(cluster)
     listener = Listener()
@@ -389,6 +391,8 @@ def test_on_error_for_what_close_gives_up(cluster: FakeKafka, make_handler: Make
     handler.close()
     assert sum(records for _, records in listener.calls) == 5
     assert all(isinstance(error, ProducerClosed) for error, _ in listener.calls)
+    assert "kiel_logging: 5 log records did not reach Kafka" in capsys.readouterr().err
+    assert (handler.stats().failed, total(handler.stats())) == (5, 5)
 
 
 @pytest.mark.parametrize("options", [{"serializer": fail}, {}], ids=["calling", "loop thread"])

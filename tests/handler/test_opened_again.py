@@ -147,10 +147,12 @@ def test_threads_that_log_while_it_is_closed(
 def test_a_handler_is_closed_once_only(
     cluster: FakeKafka, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The second close() reports no loss again."""
+    """The second close() reports no loss again; it and flush() have nothing to do."""
     stop_broker(cluster)
     handler = KafkaHandler(cluster.addresses, "logs", **{**QUICK, "close_timeout_ms": 1})
     logger_to(handler).info("x")
     handler.close()
+    before = handler.stats()
     handler.close()
+    assert (handler.flush(), handler.stats()) == (0, before)
     assert capsys.readouterr().err.count("did not reach Kafka") == 1

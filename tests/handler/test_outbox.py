@@ -90,25 +90,6 @@ def test_a_partitioner_that_raises_costs_only_its_record(
     assert "no partition for this one" in errors[0][0]
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["a new topic", "a topic that is known"])
-def test_a_record_too_large_leaves_nothing_behind(
-    cluster: FakeKafka, make_handler: MakeHandler, known: bool
-) -> None:
-    """No batch either, which would be sent without a record as soon as another stands behind it."""
-    handler = make_handler(serializer=lambda fields: fields["message"], max_request_size=10_000)
-    logger = logger_to(handler)
-    if known:
-        logger.info("small")
-        handler.flush()
-    logger.info("x" * 20_000)
-    handler.flush()
-    assert handler.stats().failed == 1
-    assert (
-        handler._lifecycle.pipeline._loop_thread.shipper.outbox.engine.accumulator.take_queued()
-        == []
-    )
-
-
 def test_long_keys_are_not_remembered(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Where a key goes is remembered; keys may be of any length, and each may come only once."""
     handler = make_handler(key_field="user")

@@ -6,6 +6,7 @@ import contextvars
 import json
 import logging
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -26,6 +27,9 @@ from kiel_logging.errors import (
     ProducerClosed,
     ProducerStateError,
 )
+from kiel_logging.handler.receipts import Block, OpenBlocks, ReceiptWaiter, with_waiter
+from kiel_logging.record.item import make_item
+from kiel_logging.records import Record, TopicPartition
 from kiel_logging.testing import FakeKafka
 from kiel_logging.testing.broker import FakeBroker
 from kiel_logging.wire.error_codes import ErrorCode
@@ -352,6 +356,40 @@ def begin_to_leave(handler: KafkaHandler, settled: threading.Event) -> None:
     (block,) = handler._blocks
     block.close(settled.set)
     handler._lifecycle.flush_soon()
+
+
+def test_blocks_leave_nothing_in_their_context() -> None:
+    """However many there were, nested or not: a server's task may have a million."""
+    blocks, outer = OpenBlocks(), Block()
+    record = logging.makeLogRecord({"msg": "paid"})
+    blocks.begin(outer)
+    for _ in range(3):
+        blocks.begin(inner := Block())
+        assert blocks.waiter(record)._blocks == [outer, inner]  # type: ignore[union-attr]
+        blocks.end(inner)
+    assert blocks.waiter(record)._blocks == [outer]  # type: ignore[union-attr]
+    blocks.end(outer)
+    blocks[outer] = None
+    assert blocks.waiter(record) is None
+
+
+def test_the_bound_on_memory_holds_for_what_is_awaited() -> None:
+    """The memory of an item includes its waiter and that one's text."""
+    block = Block()
+    records = [logging.makeLogRecord({"msg": "%s", "args": (f"{n}" * 20,)}) for n in range(1000)]
+    tracemalloc.start()
+    try:
+        kept = [ReceiptWaiter(record, (block,)) for record in records]
+        for offset, one in enumerate(kept, 1000):
+            one.begin()
+            one.delivered(TopicPartition("logs", 3), offset)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    told = sum(one.memory for one in kept)
+    assert told / 2 < taken <= told
+    plain = make_item("logs", None, Record(None, b"v", (), 0))
+    assert with_waiter(plain, kept[0]).memory == plain.memory + kept[0].memory
 
 
 # -- what is not acknowledged ---------------------------------------------------------------------

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import io
 import logging
 import signal
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -16,7 +14,6 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler
-from kiel_logging.handler.internal_log import MOST_DIVERTED
 from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import (
     HELD_BACK,
@@ -327,6 +324,20 @@ def test_a_signal_handler_on_top_of_a_signal_handler(
     assert handler.stats().diverted == 0
 
 
+def test_a_conversion_on_top_of_a_signal_handler(
+    cluster: FakeKafka, make_handler: MakeHandler, on_usr1: Callable[[Any], None]
+) -> None:
+    """The record of a signal handler arrives; code that makes it works for the handler."""
+    handler = make_handler()
+    logger = logger_to(handler)
+    chatty = ChattyArgument(lambda: logger.warning("I was called"))
+    on_usr1(lambda *_: logger.info("%s", chatty))
+    logger.info("%s", ChattyArgument(lambda: signal.raise_signal(signal.SIGUSR1)))
+    assert handler.flush() == 0
+    assert messages(cluster) == ["shown"] * 2
+    assert handler.stats().diverted == 1
+
+
 def test_a_finaliser_that_makes_more_of_itself(
     cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
@@ -363,9 +374,9 @@ def root_handler(make_handler: MakeHandler) -> Iterator[KafkaHandler]:
 
 
 def test_the_loop_threads_logs_are_not_shipped(
-    cluster: FakeKafka, root_handler: KafkaHandler
+    cluster: FakeKafka, root_handler: KafkaHandler, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Records about records that failed would fail in turn, without an end."""
+    """Records about records that failed would fail in turn, without an end; warnings are shown."""
     refuse_everything(cluster)
     for number in range(3):
         logging.getLogger("shop").info("x")
@@ -374,6 +385,9 @@ def test_the_loop_threads_logs_are_not_shipped(
     stats = root_handler.stats()
     assert (stats.buffered, stats.in_flight) == (0, 0)
     assert stats.diverted >= 3
+    told = capsys.readouterr().err
+    assert "ERROR kiel_logging: " in told
+    assert "were not delivered: the broker answered POLICY_VIOLATION" in told
 
 
 def test_starting_the_loop_thread_is_not_shipped(
@@ -384,18 +398,6 @@ def test_starting_the_loop_thread_is_not_shipped(
     root_handler.flush()
     assert messages(cluster) == ["x"]
     assert root_handler.stats().emitted == 1
-
-
-def test_the_loop_threads_warnings_go_to_stderr(
-    cluster: FakeKafka, root_handler: KafkaHandler, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Records that can't be shipped are not hidden."""
-    refuse_everything(cluster)
-    logging.getLogger("shop").info("x")
-    root_handler.flush()
-    told = capsys.readouterr().err
-    assert "ERROR kiel_logging: " in told
-    assert "were not delivered: the broker answered POLICY_VIOLATION" in told
 
 
 @pytest.mark.parametrize("how", ["__del__", "reference", "finalize"])
@@ -516,52 +518,6 @@ def divert(make_handler: MakeHandler, times: int = 1, **options: Any) -> KafkaHa
     return handler
 
 
-def test_only_so_many_are_shown(
-    make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Few in ten seconds; all are counted."""
-    handler = divert(make_handler, times=25)
-    assert capsys.readouterr().err.splitlines() == [SHOWN] * MOST_DIVERTED
-    assert handler.stats().diverted == 25
-
-
-def test_what_is_not_a_warning_is_not_shown(
-    make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """On stderr: asyncio's and tornado's DEBUG would drown the program's own words."""
-
-    def quiet(_fields: Any) -> str:
-        logger.info("I was called")
-        return "value"
-
-    handler = make_handler(serializer=quiet)
-    logger = logger_to(handler)
-    logger.info("x")
-    assert handler.stats().diverted == 1
-    assert capsys.readouterr().err == ""
-
-
-def test_it_is_not_shown_twice(
-    make_handler: MakeHandler, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Where another handler of its logger shows it on the console anyway."""
-    name = "kiel_test.console"
-    logger = logging.getLogger(name)
-    chatty = Chatty("value")
-    chatty.logger = logger
-    handler, console = make_handler(serializer=chatty), logging.StreamHandler(sys.stderr)
-    logger.propagate = False
-    for one in (handler, console):
-        logger.addHandler(one)
-    try:
-        logger.warning("x")
-    finally:
-        for one in (handler, console):
-            logger.removeHandler(one)
-    assert sorted(capsys.readouterr().err.splitlines()) == ["I was called", "x"]
-    assert handler.stats().diverted == 1
-
-
 @pytest.mark.parametrize("by", ["object", "name"])
 def test_an_internal_logger(
     make_handler: MakeHandler, capsys: pytest.CaptureFixture[str], by: str
@@ -615,19 +571,3 @@ def test_an_internal_logger_that_leads_back_and_complains(
     handler.close()
     assert handler.stats().emitted == 3
     assert "dropped 2: INFO 2, buffer_full" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("stream", [None, io.StringIO()], ids=["none", "closed"])
-def test_without_a_stderr(
-    cluster: FakeKafka,
-    make_handler: MakeHandler,
-    monkeypatch: pytest.MonkeyPatch,
-    stream: io.StringIO | None,
-) -> None:
-    """A daemon may have none, which does no harm."""
-    if stream is not None:
-        stream.close()
-    monkeypatch.setattr(sys, "stderr", stream)
-    handler = divert(make_handler)
-    assert handler.flush() == 0
-    assert len(stored_records(cluster)) == 1
