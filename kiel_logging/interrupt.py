@@ -38,7 +38,8 @@ class Interrupt:
         os.set_blocking(self._writing, False)
         self._wakeup_before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         self._is_watching = True
-        threading.Thread(target=self._watch, name="Ctrl-C", daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, name="Ctrl-C", daemon=True)
+        self._thread.start()
         signal.signal(signal.SIGINT, self._handle)
 
     def stop(self, afterwards: signal.Handlers | None = None) -> None:
@@ -50,6 +51,7 @@ class Interrupt:
         signal.set_wakeup_fd(self._wakeup_before)
         signal.signal(signal.SIGINT, afterwards or signal.default_int_handler)
         os.close(self._writing)  # and so the thread ends
+        self._thread.join()
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -1073,33 +1072,6 @@ def test_a_reader_that_goes_away(spool: Path) -> None:
     assert showing.returncode == 141
 
 
-def test_a_reader_that_was_never_there(spool: Path) -> None:
-    """All of a short list is written at the end, when Python would complain by itself."""
-    leave_frames(spool, frame())
-    reading, writing = os.pipe()
-    os.close(reading)
-    try:
-        done = subprocess.run(
-            [*_SHOW, spool],
-            cwd=_ROOT,
-            env=_BUFFERED,
-            stdout=writing,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
-    finally:
-        os.close(writing)
-    assert (done.returncode, done.stderr) == (141, b"")
-
-
-def test_ctrl_c(spool: Path) -> None:
-    """One line on stderr, and the status that shells give it."""
-    with much_is_shown(spool) as showing:
-        showing.send_signal(signal.SIGINT)
-        _, told = showing.communicate(timeout=PATIENCE)
-    assert (showing.returncode, told) == (130, "\ninterrupted\n")
-
-
 _INTERRUPTED: Final = """
 import logging, sys
 from kiel_logging.cli import main
@@ -1127,23 +1099,6 @@ def test_ctrl_c_that_ends_the_reader_as_well(spool: Path) -> None:
         showing.stdout.close()
         _, told = showing.communicate("\n", timeout=PATIENCE)
     assert (showing.returncode, told) == (130, "\ninterrupted\n")
-
-
-@pytest.mark.parametrize("words", [(), ("--show",), ("--json",)], ids=str)
-@pytest.mark.parametrize(
-    ("where", "why"),
-    [
-        (">&-", "standard output is closed"),
-        (">/dev/full", "standard output can't be written: No space left on device"),
-    ],
-)
-def test_an_output_that_can_not_be_written(
-    spool: Path, words: tuple[str, ...], where: str, why: str
-) -> None:
-    """Status 2, and why: half a list must not look like a whole one."""
-    leave_frames(spool, frame())
-    told = run("sh", "-c", f'"$@" {where}', "sh", *_SHOW, spool, *words)
-    assert told == Output(2, "", f"kiel-logging spool: {why}\n")
 
 
 def test_an_export_needs_no_standard_output(spool: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
     "run",
     [
         pytest.param(SYNC, id="sync"),
+        pytest.param([*SYNC, "--preload"], id="sync, preloaded"),
         pytest.param(GTHREAD, id="gthread"),
         pytest.param(GEVENT, id="gevent"),
         pytest.param([*GEVENT, "--preload"], id="gevent, preloaded"),

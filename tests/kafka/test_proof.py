@@ -16,10 +16,9 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.cli import main
-from tests.handler.process.child import run_by_hand, said
+from tests.handler.process.child import run_by_hand
 from tests.handler.shipped import logger_to
 from tests.support.kafka import KafkaCluster
-from tests.support.waiting import complaints
 
 _PATIENCE_S = 60.0
 _SECRET = "s3cret-of-the-chain"
@@ -92,64 +91,6 @@ def test_what_is_shipped_is_complete(
     assert (status, report["verdict"], harm(report)) == (0, "complete", {})
     assert (instance["records"], instance["first"], instance["last"]) == (count, 1, count)
     assert instance["chained"] == bool(options)
-
-
-@pytest.mark.parametrize("secret", [None, "another key of sixteen"], ids=["no key", "a wrong key"])
-def test_a_key_that_does_not_fit(kafka_4: KafkaCluster, topic: str, secret: str | None) -> None:
-    """The report says so: the topic was not checked."""
-    kafka_4.create_topic(topic)
-    handler = KafkaHandler(kafka_4.bootstrap, topic, chain=True, chain_key=_SECRET)
-    with closing(handler):
-        logger_to(handler).info("x")
-    status, report = verify(kafka_4, topic, secret)
-    assert (status, report["wrong_key"]) == (2, True)
-    assert verify(kafka_4, topic, _SECRET)[0] == 0
-
-
-@pytest.mark.parametrize("chain", [False, True])
-def test_drops_are_declared(kafka_4: KafkaCluster, topic: str, chain: bool) -> None:
-    """The records that found no room while the brokers stood still; all others are stored."""
-    kafka_4.create_topic(topic)
-    handler = KafkaHandler(kafka_4.bootstrap, topic, buffer_records=100, chain=chain)
-    logger = logger_to(handler)
-    with closing(handler):
-        logger.info("x")
-        assert handler.flush() == 0
-        try:
-            kafka_4.each(kafka_4.pause)
-            for _ in range(150):
-                logger.info("x")
-            dropped = handler.stats().dropped_total
-        finally:
-            kafka_4.each(kafka_4.resume)
-    assert dropped == 50
-    status, report = verify(kafka_4, topic)
-    assert (status, harm(report)) == (1, {"dropped": dropped})
-
-
-def test_forked_children_have_streams_of_their_own(
-    kafka_4: KafkaCluster, topic: str, tmp_path: Path
-) -> None:
-    """Each has a start and an end record, and is complete."""
-    key = tmp_path / "key"
-    key.write_text(_SECRET)
-    kafka_4.create_topic(topic, partitions=3)
-    code = """
-handler = make(chain=True, topic=topic, chain_key=key)
-def work():
-    for number in range(100): log.info("child %d", number)
-log.info("parent")
-children = [fork(work) for _ in range(4)]
-log.info("parent")
-say(statuses=wait(*children))
-"""
-    before = f"topic, key = {topic!r}, { ({'file': str(key)})!r}\n"
-    program = run_by_hand(code, brokers=kafka_4.bootstrap, before=before)
-    assert (said(program), complaints(program.stderr)) == ({"statuses": [0] * 4}, [])
-    status, report = verify(kafka_4, topic, _SECRET)
-    assert (status, harm(report)) == (0, {})
-    assert sorted(one["last"] for one in report["instances"]) == [4, 102, 102, 102, 102]
-    assert len({one["process"] for one in report["instances"]}) == 5
 
 
 def test_a_stream_whose_key_changes(

@@ -1,7 +1,4 @@
-"""Producer and handler on secured listeners: which clients get in, and the errors of the others.
-
-``test_secured_cluster.py`` proves the listeners themselves, with librdkafka.
-"""
+"""Producer and handler on secured listeners: which clients get in, and the errors of the others."""
 
 from __future__ import annotations
 
@@ -11,11 +8,14 @@ import logging
 import queue
 import re
 import secrets
+import socket
+import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import confluent_kafka
 import pytest
 
 from kiel_logging import KafkaHandler, Producer
@@ -34,6 +34,7 @@ from kiel_logging.errors import (
 from kiel_logging.network.connection import Connection
 from tests.support.console_consumer import confluent_consume
 from tests.support.kafka import LISTENERS, MECHANISMS, KafkaCluster, Security, unsecured_token
+from tests.support.waiting import until
 from tests.support.what_is_shown import all_of, object_of
 
 [ONLY] = LISTENERS["ONE_MECHANISM"].mechanisms
@@ -416,6 +417,59 @@ async def test_a_topic_that_an_acl_refuses(
         await producer.produce(topic, "allowed")
     [stored] = confluent_consume(secured_kafka.bootstrap, topic)
     assert stored.value == b'"allowed"'
+
+
+# -- the listeners themselves ----------------------------------------------------------------------
+
+OPENSSL_REASONS = {
+    **dict.fromkeys(("SSL", "MTLS", "SASL_SSL", "SHORT", "ONE_MECHANISM")),
+    "EXPIRED": "certificate has expired",
+    "WRONG_HOST": "IP address mismatch, certificate is not valid for '127.0.0.1'.",
+}
+
+
+@pytest.mark.parametrize("listener", OPENSSL_REASONS)
+def test_a_broker_s_certificate_is_at_fault_for_one_reason(
+    secured_kafka: KafkaCluster, listener: str
+) -> None:
+    """By OpenSSL's strictest rules there is no other."""
+    security = secured_kafka.security
+    context = ssl.create_default_context(cafile=security.ca_file)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    host, _, port = security.bootstrap(listener)[0].rpartition(":")
+    reason = None
+    with socket.create_connection((host, int(port)), 30.0) as connection:
+        try:
+            context.wrap_socket(connection, server_hostname=host).close()
+        except ssl.SSLCertVerificationError as error:
+            reason = error.verify_message
+    assert reason == OPENSSL_REASONS[listener]
+
+
+def test_a_session_ends_that_is_not_renewed(secured_kafka: KafkaCluster, topic: str) -> None:
+    """On SHORT librdkafka is asked for its password again, which isn't one any more."""
+    security, errors = secured_kafka.security, list[Any]()
+    secured_kafka.create_topic(topic)
+    producer = confluent_kafka.Producer(
+        {
+            "bootstrap.servers": ",".join(security.bootstrap("SHORT")),
+            "security.protocol": LISTENERS["SHORT"].protocol,
+            "ssl.ca.location": str(security.ca_file),
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": "carol",
+            "sasl.password": security.users["carol"],
+            "log_level": 0,
+            "error_cb": errors.append,
+        }
+    )
+    producer.produce(topic, b"before")
+    assert producer.flush(30.0) == 0
+    secured_kafka.change_password("carol", secrets.token_hex(16))
+    try:
+        refused = confluent_kafka.KafkaError._AUTHENTICATION
+        until(lambda: producer.poll(0.1) >= 0 and refused in [error.code() for error in errors])
+    finally:
+        secured_kafka.change_password("carol", security.users["carol"])
 
 
 # -- over time -------------------------------------------------------------------------------------

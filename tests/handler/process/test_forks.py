@@ -383,13 +383,23 @@ wait(child)
     assert messages(cluster) == ["parent"]
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_children_of_multiprocessing(cluster: FakeKafka, tmp_path: object, method: str) -> None:
+@pytest.mark.parametrize(
+    ("package", "method"),
+    [
+        ("multiprocessing", "fork"),
+        ("multiprocessing", "spawn"),
+        ("multiprocessing", "forkserver"),
+        ("billiard", "spawn"),
+    ],
+)
+def test_children_of_multiprocessing(
+    cluster: FakeKafka, tmp_path: object, package: str, method: str
+) -> None:
     """They run no atexit: their records are delivered all the same, whatever starts them."""
     program_file = f"{tmp_path}/program.py"
     code = f"""
 import importlib.util
-import multiprocessing
+import {package}
 text = '''
 import logging
 from kiel_logging import KafkaHandler
@@ -405,7 +415,7 @@ sys.path.insert(0, {str(tmp_path)!r})
 from program import work
 handler = make()
 log.info("parent")
-context = multiprocessing.get_context({method!r})
+context = {package}.get_context({method!r})
 workers = [context.Process(target=work, args=(options, number)) for number in range(2)]
 for worker in workers: worker.start()
 for worker in workers: worker.join()

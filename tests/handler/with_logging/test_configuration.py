@@ -20,9 +20,7 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.testing import FakeKafka
-from kiel_logging.wire.error_codes import ErrorCode
-from tests.handler.shipped import QUICK
-from tests.handler.with_logging.topic import kafka_handler_of, messages, stored
+from tests.handler.shipped import QUICK, messages, refuse_everything, stored
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -45,9 +43,10 @@ def configuration(cluster: FakeKafka, **options: Any) -> dict[str, Any]:
     }
 
 
-def refuse_everything(cluster: FakeKafka) -> None:
-    """From now on no record is stored, and none is worth a retry."""
-    cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=10**6))
+def kafka_handler_of(name: str | None = None) -> KafkaHandler:
+    """The one KafkaHandler of a logger, of the root logger by default."""
+    [handler] = [h for h in logging.getLogger(name).handlers if isinstance(h, KafkaHandler)]
+    return handler
 
 
 def loop_threads() -> set[threading.Thread]:

@@ -14,8 +14,7 @@ from tornado.log import app_log
 
 from kiel_logging import KafkaHandler
 from kiel_logging.testing import FakeKafka
-from tests.handler.shipped import MakeHandler
-from tests.handler.with_logging.topic import logger_to, messages, stored
+from tests.handler.shipped import MakeHandler, logger_to, messages, stored
 
 
 @contextmanager

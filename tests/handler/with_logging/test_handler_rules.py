@@ -17,9 +17,7 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.testing import FakeKafka
-from kiel_logging.wire.error_codes import ErrorCode
-from tests.handler.shipped import QUICK, MakeHandler
-from tests.handler.with_logging.topic import logger_to, messages, stored
+from tests.handler.shipped import QUICK, MakeHandler, logger_to, messages, refuse_everything, stored
 
 
 class Plain(logging.Handler):
@@ -89,7 +87,8 @@ def test_the_level(cluster: FakeKafka, make_handler: MakeHandler, level: Any) ->
     """Is an argument or set later, a number or a name; the logger asks for it."""
     given, later, plain = make_handler("given", level=level), make_handler("later"), Plain(level)
     later.setLevel(level)
-    logger = logger_to(given, later, plain)
+    logger = logger_to(given)
+    logger.handlers += [later, plain]
     for number in (logging.DEBUG, logging.WARNING, 35, logging.ERROR):
         logger.log(number, "%d", number)
     assert (given.flush(), later.flush()) == (0, 0)
@@ -407,11 +406,6 @@ def test_a_fallback_is_closed_after_the_handler_before_it(
     logger_to(handler).info("x")
     shut_down(fallback, handler)
     assert (tmp_path / "lost.log").read_text() == "x\n"
-
-
-def refuse_everything(cluster: FakeKafka) -> None:
-    """From now on no record is stored, and none is worth a retry."""
-    cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=10**6))
 
 
 class Failing(logging.Handler):

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from kiel_logging.testing import FakeKafka
-from tests.handler.shipped import MakeHandler
-from tests.handler.with_logging.topic import logger_to, messages, stored
+from tests.handler.shipped import MakeHandler, logger_to, messages, stored
 from tests.support.waiting import until
 
 _request: ContextVar[str] = ContextVar("request", default="none")

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from kiel_logging.testing import FakeKafka
-from tests.handler.shipped import QUICK, MakeHandler
+from tests.handler.shipped import QUICK, MakeHandler, stored
 from tests.handler.with_logging import child
-from tests.handler.with_logging.topic import stored
 
 
 @pytest.fixture
