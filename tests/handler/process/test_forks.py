@@ -388,8 +388,8 @@ wait(child)
     [
         ("multiprocessing", "fork"),
         ("multiprocessing", "spawn"),
-        ("multiprocessing", "forkserver"),
-        ("billiard", "spawn"),
+        pytest.param("multiprocessing", "forkserver", marks=pytest.mark.slow),
+        pytest.param("billiard", "spawn", marks=pytest.mark.slow),
     ],
 )
 def test_children_of_multiprocessing(

@@ -14,6 +14,7 @@ import pytest
 from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import run_by_hand, said
 from tests.handler.shipped import messages, stop_broker
+from tests.support.examples import combinations
 
 GEVENT = """
 import gevent.monkey
@@ -29,8 +30,8 @@ spawn, pause, joined = eventlet.spawn, eventlet.sleep, lambda one: one.wait()
 QUIET = "import warnings; warnings.simplefilter('ignore')\n"
 """eventlet warns that it is old, gevent that what is imported early was patched late."""
 
-PATCHES = pytest.mark.parametrize("patch", [GEVENT, EVENTLET], ids=["gevent", "eventlet"])
-LATE = pytest.mark.parametrize("late", [False, True], ids=["patched before", "patched after"])
+PATCHES = {"gevent": GEVENT, "eventlet": EVENTLET}
+LATE = {"patched before": False, "patched after": True}
 
 
 def run_patched(code: str, patch: str, late: bool, cluster: FakeKafka, **options: Any) -> Any:
@@ -42,9 +43,7 @@ def run_patched(code: str, patch: str, late: bool, cluster: FakeKafka, **options
     )
 
 
-@PATCHES
-@LATE
-@pytest.mark.parametrize("mode", [None, "always"])
+@combinations(patch=PATCHES, late=LATE, mode={"memory": None, "always": "always"})
 def test_greenlets_continue(
     cluster: FakeKafka, tmp_path: Path, patch: str, late: bool, mode: str | None
 ) -> None:
@@ -68,7 +67,7 @@ log.info("at the end")
     assert messages(cluster) == [*map(str, range(100)), "in asyncio", "at the end"]
 
 
-@PATCHES
+@pytest.mark.parametrize("patch", PATCHES.values(), ids=PATCHES)
 def test_a_patch_while_the_thread_runs(cluster: FakeKafka, patch: str) -> None:
     """It ships on and ends in silence, as in gunicorn's gevent worker, which logs that it boots."""
     code = f"""
@@ -83,9 +82,11 @@ log.info("after")
     assert messages(cluster) == ["before", "after"]
 
 
-@PATCHES
-@LATE
-@pytest.mark.parametrize("wait", ["handler.flush(60)", "full()", "receipts()"])
+@combinations(
+    patch=PATCHES,
+    late=LATE,
+    wait={"flush": "handler.flush(60)", "room": "full()", "receipts": "receipts()"},
+)
 def test_greenlets_continue_while_one_waits(
     cluster: FakeKafka, patch: str, late: bool, wait: str
 ) -> None:
@@ -115,8 +116,7 @@ say(turns=turns, waits=handler.stats().delivered == 0)
     assert said(done) == {"turns": 50, "waits": True}, done.stderr
 
 
-@LATE
-@pytest.mark.parametrize("how", ["os.fork()", "gevent.fork()"])
+@combinations(late=LATE, how={"os": "os.fork()", "gevent": "gevent.fork()"})
 def test_children_of_a_program_of_gevent_s(cluster: FakeKafka, late: bool, how: str) -> None:
     """Each delivers its own records; a subprocess prints no message of the package."""
     code = f"""

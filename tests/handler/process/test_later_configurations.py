@@ -14,6 +14,7 @@ import pytest
 from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import STRICT, run_by_hand, said
 from tests.handler.shipped import messages
+from tests.support.examples import combinations
 from tests.support.stamps import audited, harm
 
 DICT = """
@@ -49,7 +50,11 @@ HELD_BACK: dict[str, Any] = {"linger_ms": 60_000}
 """Nothing is delivered but by a flush, or at the end."""
 
 
-@pytest.mark.parametrize("closing", CLOSING)
+@combinations(
+    indirect=("spooled",),
+    closing=CLOSING,
+    spooled={"memory": None, "overflow": "overflow", "always": "always"},
+)
 def test_a_handler_that_is_still_in_use(
     cluster: FakeKafka, closing: str, spooled: dict[str, Any]
 ) -> None:
@@ -57,7 +62,7 @@ def test_a_handler_that_is_still_in_use(
     code = f"""
 make(chain=True)
 log.info("before")
-{CLOSING[closing]}
+{closing}
 for number in range(20): log.info("%d", number)
 """
     options = {**HELD_BACK, **spooled}

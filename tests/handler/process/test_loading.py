@@ -13,6 +13,7 @@ import pytest
 from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import ROOT, STRICT, run_by_hand, said
 from tests.handler.shipped import messages
+from tests.support.examples import combinations
 
 # -- what is loaded when -------------------------------------------------------------------------
 
@@ -39,8 +40,10 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("compression", [None, "snappy", "gzip"])
-@pytest.mark.parametrize("spool", [None, "overflow", "always"])
+@combinations(
+    compression={"plain": None, "snappy": "snappy", "gzip": "gzip"},
+    spool={"memory": None, "overflow": "overflow", "always": "always"},
+)
 def test_a_handler_loads_nothing_of_the_network(
     tmp_path: Path, spool: str | None, compression: str | None
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from kiel_logging.testing import FakeKafka
 from tests.handler.process.child import STRICT, run_by_hand, said
 from tests.handler.shipped import messages, stop_broker
+from tests.support.examples import combinations
 from tests.support.stamps import events
 
 HELD_BACK = {"linger_ms": 60_000, "flush_on_sigterm": True}
@@ -101,6 +102,7 @@ log.info("never")
     assert messages(cluster) == ["in time"]
 
 
+PACKAGES = {"multiprocessing": "multiprocessing", "billiard": "billiard"}
 POOL = """
 import multiprocessing
 
@@ -113,8 +115,7 @@ def fill(context, *initializer):
 """
 
 
-@pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
-@pytest.mark.parametrize("handled", [False, True], ids=["", "the parent handles SIGTERM"])
+@combinations(package=PACKAGES, handled={"": False, "the parent handles SIGTERM": True})
 def test_the_workers_of_a_pool(cluster: FakeKafka, package: str, handled: bool) -> None:
     """All that they log arrives, though leaving the block ends them by SIGTERM.
 
@@ -170,8 +171,7 @@ for worker in workers: worker.join()
     assert messages(cluster) == ["a record"] * 4
 
 
-@pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
-@pytest.mark.parametrize("logs", [True, False])
+@combinations(package=PACKAGES, logs={"logs": True, "does not log": False})
 def test_a_worker_that_is_about_to_wait(cluster: FakeKafka, package: str, logs: bool) -> None:
     """SIGTERM ends a worker whose main thread begins to wait before Python calls the handler."""
     code = f"""
@@ -491,12 +491,12 @@ INSIDE = {
 }
 
 
-@pytest.mark.parametrize(("module", "kind", "method"), INSIDE.values(), ids=INSIDE)
-@pytest.mark.parametrize("record", ["first", "second"])
+@combinations(inside=INSIDE, record={"first": "first", "second": "second"})
 def test_on_top_of_a_logging_call(
-    cluster: FakeKafka, module: str, kind: str, method: str, record: str
+    cluster: FakeKafka, inside: tuple[str, str, str], record: str
 ) -> None:
     """The interrupted call ends after the signal's handler: neither waits for the other."""
+    module, kind, method = inside
     code = f"""
 from {module} import {kind}
 inner = {kind}.{method}
