@@ -16,7 +16,7 @@ from kiel_logging.handler import loading, process
 from kiel_logging.handler.internal_log import write_to_stderr
 from kiel_logging.handler.ledger import Stats
 from kiel_logging.handler.plan import AnyPipeline, Plan
-from kiel_logging.handler.recursion import as_shipping, forget_aside, settle_aside
+from kiel_logging.handler.recursion import as_shipping, forget_aside, is_shipping, settle_aside
 from kiel_logging.native import monotonic
 
 
@@ -106,9 +106,9 @@ class Lifecycle:
                 raise
             process.give_up()
             undelivered, until = pipeline.ledger.undelivered, 0.0
-        if undelivered or monotonic() >= until:
+        if (undelivered or monotonic() >= until) and not is_shipping():
             # logging.shutdown() flushes and then closes. After a flush that gave up, with nothing
-            # logged since, close() must not wait as long again.
+            # logged since, close() must not wait as long again. Code on the loop thread can't wait.
             self._patience = _Patience(pipeline, emitted, monotonic())
         return undelivered
 

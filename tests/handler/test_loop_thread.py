@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import queue
 import socket
 import threading
 from contextlib import closing
@@ -268,18 +269,21 @@ def test_logging_goes_on_while_the_loop_thread_is_held_up(cluster: FakeKafka) ->
 
 
 def test_flush_on_the_loop_thread_itself(cluster: FakeKafka) -> None:
-    """Code on that thread can't wait for the loop: a flush returns immediately instead of never."""
-    told: list[int] = []
+    """Code on that thread can't wait for the loop: a flush returns immediately instead of never,
+    and others wait as long as ever."""
+    told: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def partitioner(_key: Any, partitions: Any) -> int:
-        told.append(handler.flush())
+        told.put(handler.flush())
         return partitions[0]
 
+    cluster.on_broker(0, lambda broker: broker.stall("Produce"))
     handler = KafkaHandler(cluster.addresses, "logs", partitioner=partitioner, **QUICK)
     with closing(handler):
         logger_to(handler).info("x")
+        assert told.get(timeout=20) == 1
+        cluster.on_broker(0, lambda broker: broker.resume())
         assert handler.flush() == 0
-    assert told == [1]
     assert messages(cluster) == ["x"]
 
 
