@@ -311,6 +311,7 @@ def test_sigterm_ends_it_soon_with_a_checkpoint(
     assert messages(cluster) == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_a_killed_shipper_is_followed_by_another(
     cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
@@ -374,6 +375,7 @@ def test_a_handler_with_a_spool_sends_its_own_records(
     assert is_empty(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_rejected_topic_waits_by_itself(
     cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
@@ -387,6 +389,7 @@ def test_a_rejected_topic_waits_by_itself(
         until(lambda: messages(cluster, "closed") == ["1", "2"])
 
 
+@pytest.mark.slow
 def test_a_noisy_writer_holds_up_no_other(
     cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
@@ -489,7 +492,7 @@ def test_sighup_has_it_read_its_configuration_again(
         process.communicate()
 
 
-@pytest.mark.parametrize("kind", ["port", "socket"])
+@pytest.mark.parametrize("kind", ["port", pytest.param("socket", marks=pytest.mark.slow)])
 def test_figures_and_health(
     cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer], kind: str, unused_port: int
 ) -> None:
@@ -540,6 +543,7 @@ def test_figures_and_health(
         assert 'kiel_ship_backlog_bytes{topic="logs"} 0\n' not in ask("/metrics")[1]
 
 
+@pytest.mark.slow
 def test_a_table_of_streams(
     cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:
@@ -577,6 +581,7 @@ def test_wrong_options_are_refused(options: list[str], text: str) -> None:
     assert text in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
 def test_a_shipper_of_another_user(cluster: FakeKafka) -> None:
     """It is in the users' groups, whose directories are theirs, and has what it needs there."""

@@ -182,6 +182,7 @@ def test_without_a_shipper_the_block_says_so(
         assert "kiel-logging ship or the brokers are slow, or away" in reason
 
 
+@pytest.mark.slow
 def test_a_shipper_that_is_killed_is_followed_by_another(
     cluster: FakeKafka, tmp_path: Path, start: Callable[..., Writer], answers: Answers
 ) -> None:

@@ -244,7 +244,13 @@ def test_a_full_buffer_and_a_call_cut_short(make_handler: MakeHandler, overflow:
     assert handler.stats().diverted == 0
 
 
-@pytest.mark.parametrize(("options", "least"), [({}, 20), (WITH_CARE, 50)], ids=["short", "long"])
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [
+        pytest.param({}, 20, id="short"),
+        pytest.param(WITH_CARE, 50, id="long", marks=pytest.mark.slow),
+    ],
+)
 def test_the_first_call_cut_short(
     cluster: FakeKafka, make_handler: MakeHandler, options: dict[str, Any], least: int
 ) -> None:

@@ -16,6 +16,9 @@ can_fail = pytest.mark.skipif(
 )
 can_be_limited = pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
 
+IN_SHORT = ("fast", "careful", "choices", "full, oldest", "always, carefully")
+"""Handlers that have between them all that the others have, but for formats."""
+
 
 def printed(*arguments: str) -> list[str]:
     """The lines that the program printed; it has to end by itself."""
@@ -31,7 +34,13 @@ def printed(*arguments: str) -> list[str]:
 
 
 @can_fail
-@pytest.mark.parametrize("name", HANDLERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(one, marks=[] if one in IN_SHORT else pytest.mark.slow, id=one)
+        for one in HANDLERS
+    ],
+)
 def test_any_allocation_of_a_call_may_fail(name: str) -> None:
     """Nothing is raised; the record is kept, or it is dropped and the ledger has a reason."""
     (last,) = printed(name)

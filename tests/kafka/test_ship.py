@@ -167,8 +167,7 @@ def test_a_fleet(kafka_4: KafkaCluster, topic: str, tmp_path: Path) -> None:
         ]
         for number in range(KILLS):
             (tmp_path / f"spool.{number}").touch()
-            while not any(ship.connections()):
-                time.sleep(0.05)
+            until(lambda: any(ship.connections()))
             time.sleep(chance.uniform(0.2, 1.0))  # by the clock: at a random moment
             assert max(ship.connections()) <= 2
             if FULL and number % 5 == 4:

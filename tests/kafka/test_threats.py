@@ -10,6 +10,7 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from tests.support.signer import Signer
 from tests.support.stamped_topics import produce
 from tests.support.stamper import Stamped, Stamper
 from tests.support.timestamp_authority import TimestampAuthority, timestamp_authority
+from tests.support.waiting import until
 
 SECRET = b"s3cret of the chain"
 HOST = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -384,10 +386,8 @@ def rewrite(path: Path, found: list[bytearray]) -> None:
 
 def wait_until_served(story: Story) -> None:
     """Wait until another client reads what the broker has on disk."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while len(confluent_consume(story.cluster.bootstrap, story.topic)) != story.left:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    served = partial(confluent_consume, story.cluster.bootstrap, story.topic)
+    until(lambda: len(served()) == story.left, _PATIENCE_S)
 
 
 def edit_values(story: Story, found: list[bytearray]) -> list[bytearray]:
