@@ -20,8 +20,8 @@ from prometheus_client.registry import REGISTRY
 
 from kiel_logging import KafkaHandler
 from kiel_logging.prometheus import KafkaHandlerCollector
-from tests.support.fake_cluster import ErrorCode
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from kiel_logging.testing import FakeKafka
+from kiel_logging.wire.error_codes import ErrorCode
 from tests.support.waiting import until
 
 MakeHandler = Callable[..., KafkaHandler]
@@ -30,15 +30,15 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 @pytest.fixture
-def cluster() -> Iterator[ThreadedFakeCluster]:
+def cluster() -> Iterator[FakeKafka]:
     """One broker on a thread, with a topic `logs` of one partition."""
-    with ThreadedFakeCluster(brokers=1) as threaded:
+    with FakeKafka(brokers=1) as threaded:
         threaded.add_topic("logs", 1)
         yield threaded
 
 
 @pytest.fixture
-def make_handler(cluster: ThreadedFakeCluster) -> Iterator[MakeHandler]:
+def make_handler(cluster: FakeKafka) -> Iterator[MakeHandler]:
     """Makes handlers with a name; they are closed when the test is over."""
     with ExitStack() as handlers:
 
@@ -127,7 +127,7 @@ def test_what_was_delivered(make_handler: MakeHandler) -> None:
     }
 
 
-def test_what_waits(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_what_waits(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """Records that are sent and that wait are gauges, with the memory that they take."""
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
     handler = make_handler("kafka")
@@ -141,7 +141,7 @@ def test_what_waits(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> 
     cluster.on_broker(0, lambda broker: broker.resume())
 
 
-def test_what_was_dropped(cluster: ThreadedFakeCluster, make_handler: MakeHandler) -> None:
+def test_what_was_dropped(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """By reason and level."""
     cluster.on_broker(0, lambda broker: broker.stop())
     handler = make_handler("kafka", buffer_records=2, close_timeout_ms=20)
@@ -156,7 +156,7 @@ def test_what_was_dropped(cluster: ThreadedFakeCluster, make_handler: MakeHandle
 
 
 def test_trouble_that_lasts(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
+    cluster: FakeKafka, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By kind, with how many subjects have it, for how long, and how many records wait."""
     monkeypatch.setattr("kiel_logging.delivery.troubles.PATIENCE", 0.0)
@@ -184,7 +184,7 @@ def test_a_full_buffer_is_seen_the_first_time(make_handler: MakeHandler) -> None
 
 
 def test_what_failed_and_what_the_fallback_took(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Records that the brokers refuse are failed; with a fallback they are not lost."""
     cluster.call(lambda c: c.produce_error(ErrorCode.policy_violation, times=10**6))
@@ -211,9 +211,7 @@ def test_what_was_diverted(make_handler: MakeHandler) -> None:
     assert (found["records_emitted_total"], found["records_diverted_total"]) == (1, 1)
 
 
-def test_the_ledger_adds_up_in_every_scrape(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_the_ledger_adds_up_in_every_scrape(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """All values of a handler are of one moment: emitted is the sum of the others."""
     handler = make_handler("kafka", buffer_records=20, batch_size=5)
     collector = KafkaHandlerCollector([handler])
@@ -289,7 +287,7 @@ def test_a_name_that_is_hard_to_write(make_handler: MakeHandler) -> None:
     assert labels_of(KafkaHandlerCollector([make_handler(name)])) == {name}
 
 
-def test_a_handler_is_not_kept_alive(cluster: ThreadedFakeCluster) -> None:
+def test_a_handler_is_not_kept_alive(cluster: FakeKafka) -> None:
     """By a collector of all handlers."""
     collector = KafkaHandlerCollector()
     handler = KafkaHandler(cluster.addresses, "logs")

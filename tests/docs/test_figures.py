@@ -9,17 +9,17 @@ import pytest
 
 from kiel_logging import KafkaHandler
 from kiel_logging.proof.headers import NAMES
+from kiel_logging.testing import FakeKafka
 from kiel_logging.wire.compression import codec
 from kiel_logging.wire.record_batch import Record, encode_batch
 from tests.docs.pages import ROOT
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 RECORDS = 1_000
 
 
 def shipped(**options: object) -> list[Record]:
     """A thousand short records, as the handler ships them."""
-    with ThreadedFakeCluster(1) as cluster:
+    with FakeKafka(1) as cluster:
         cluster.add_topic("t")
         handler = KafkaHandler(cluster.addresses, "t", **options)
         logger = logging.Logger("shop")

@@ -13,30 +13,28 @@ from typing import Any
 import pytest
 
 from kiel_logging.demo.cluster import mock_cluster
+from kiel_logging.testing import FakeKafka
 from tests.support.stamps import without_stamp
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 from tests.support.waiting import complaints
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
-def cluster() -> Iterator[ThreadedFakeCluster]:
+def cluster() -> Iterator[FakeKafka]:
     """Three brokers for a child process to log to."""
-    with ThreadedFakeCluster(brokers=3) as cluster:
+    with FakeKafka(brokers=3) as cluster:
         yield cluster
 
 
-def environment(cluster: ThreadedFakeCluster, **more: str) -> dict[str, str]:
+def environment(cluster: FakeKafka, **more: str) -> dict[str, str]:
     """Return the environment in which an example finds the brokers."""
     brokers = ",".join(cluster.addresses)
     known = {"KAFKA_BROKERS": brokers, "KIEL_LOGGING_BROKERS": brokers}
     return {**os.environ, **known, **more}
 
 
-def run(
-    example: str, cluster: ThreadedFakeCluster, **more: str
-) -> subprocess.CompletedProcess[str]:
+def run(example: str, cluster: FakeKafka, **more: str) -> subprocess.CompletedProcess[str]:
     """Run an example to its end; it must end well."""
     return subprocess.run(
         [sys.executable, str(EXAMPLES / example)],
@@ -48,20 +46,20 @@ def run(
     )
 
 
-def fields(cluster: ThreadedFakeCluster, topic: str) -> list[dict[str, Any]]:
+def fields(cluster: FakeKafka, topic: str) -> list[dict[str, Any]]:
     """Return the log records of a topic as dicts, oldest first."""
     stored = [record for records in cluster.records(topic).values() for record in records]
     decoded = [json.loads(record.value or b"") for record in stored]
     return sorted(decoded, key=lambda record: str(record["time"]))
 
 
-def keys(cluster: ThreadedFakeCluster, topic: str) -> list[bytes | None]:
+def keys(cluster: FakeKafka, topic: str) -> list[bytes | None]:
     """Return the keys of a topic's records, sorted."""
     stored = [record for records in cluster.records(topic).values() for record in records]
     return sorted((record.key for record in stored), key=str)
 
 
-def test_dictconfig(cluster: ThreadedFakeCluster) -> None:
+def test_dictconfig(cluster: FakeKafka) -> None:
     """One dictConfig entry ships by level, keyed by user, with the exception's parts."""
     done = run("dictconfig.py", cluster)
     assert "delivered=3" in done.stdout
@@ -73,7 +71,7 @@ def test_dictconfig(cluster: ThreadedFakeCluster) -> None:
     assert failure["exception"]["message"] == "card declined"
 
 
-def test_dictconfig_yaml(cluster: ThreadedFakeCluster) -> None:
+def test_dictconfig_yaml(cluster: FakeKafka) -> None:
     """The same works from a YAML file, with a key from a nested extra."""
     run("dictconfig_yaml.py", cluster)
     assert [record["message"] for record in fields(cluster, "shop.app")] == [
@@ -83,7 +81,7 @@ def test_dictconfig_yaml(cluster: ThreadedFakeCluster) -> None:
     assert keys(cluster, "shop.app") == [b"17", b"17"]
 
 
-def test_audit_stream(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
+def test_audit_stream(cluster: FakeKafka, tmp_path: Path) -> None:
     """The audit stream's entries are acknowledged by the time the program ends."""
     finished = run("audit_stream.py", cluster, SPOOL_DIR=str(tmp_path))
     assert "delivered=4" in finished.stdout  # with the start record
@@ -91,7 +89,7 @@ def test_audit_stream(cluster: ThreadedFakeCluster, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_receipts(cluster: ThreadedFakeCluster) -> None:
+def test_receipts(cluster: FakeKafka) -> None:
     """Each order gets the receipts of its records alone, which are stored where these say."""
     told = run("receipts.py", cluster).stdout.splitlines()
     stored = {
@@ -122,7 +120,7 @@ def test_audit_examples_do_not_disturb_each_other(tmp_path: Path) -> None:
     assert "shop.transfers is complete" in finished.stdout
 
 
-def test_structlog_app(cluster: ThreadedFakeCluster) -> None:
+def test_structlog_app(cluster: FakeKafka) -> None:
     """The event dict arrives as fields, and what is bound to the context on every record."""
     run("structlog_app.py", cluster)
     placed, library, failed = fields(cluster, "shop.app")
@@ -136,7 +134,7 @@ def test_structlog_app(cluster: ThreadedFakeCluster) -> None:
     assert "extra" not in placed
 
 
-def test_loguru_app(cluster: ThreadedFakeCluster) -> None:
+def test_loguru_app(cluster: FakeKafka) -> None:
     """Bound values arrive as fields; loguru's levels and tracebacks arrive too."""
     run("loguru_app.py", cluster)
     [placed] = fields(cluster, "shop.INFO")
@@ -152,7 +150,7 @@ def test_loguru_app(cluster: ThreadedFakeCluster) -> None:
     assert "extra" not in placed
 
 
-def test_formats_and_context(cluster: ThreadedFakeCluster) -> None:
+def test_formats_and_context(cluster: FakeKafka) -> None:
     """Each record is an ECS document that knows its request; no card number is in any."""
     run("formats_and_context.py", cluster)
     stored = [record for part in cluster.records("shop.ecs").values() for record in part]
@@ -177,7 +175,7 @@ def request_of(number: str) -> dict[str, Any]:
     return {"request": {"id": number}}
 
 
-def test_otel_app(cluster: ThreadedFakeCluster) -> None:
+def test_otel_app(cluster: FakeKafka) -> None:
     """Records have the ids of the span that the SDK exports, and the name of the service."""
     span = json.loads(run("otel_app.py", cluster, OTEL_SERVICE_NAME="shop").stdout)
     started, paid = fields(cluster, "shop.app")

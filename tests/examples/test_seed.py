@@ -16,7 +16,7 @@ import pytest
 from tornado.gen import convert_yielded
 
 from kiel_logging.errors import ProducerClosed
-from tests.support.fake_cluster import FakeCluster
+from kiel_logging.testing.cluster import FakeCluster
 
 SEED = Path(__file__).parents[2] / "examples" / "seed"
 SEED_BROKERS = ("kafka01", "kafka02", "broker01")

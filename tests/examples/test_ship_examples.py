@@ -17,7 +17,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
+from kiel_logging.testing import FakeKafka
 from tests.support.waiting import until
 from tests.test_ship_command import cluster, messages, write
 
@@ -71,7 +71,7 @@ def program(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", [of_the_unit, of_the_image, of_the_pod])
 def test_its_command_ships(
-    cluster: ThreadedFakeCluster, tmp_path: Path, program: Path, command: Callable[[], list[str]]
+    cluster: FakeKafka, tmp_path: Path, program: Path, command: Callable[[], list[str]]
 ) -> None:
     """With other paths; SIGHUP, which reloads, leaves it running, and SIGTERM ends it well."""
     brokers, spool, config = ",".join(cluster.addresses), tmp_path / "spool", tmp_path / "config"

@@ -29,6 +29,7 @@ from kiel_logging.handler.limits import (
 from kiel_logging.handler.options import handler_options
 from kiel_logging.handler.spool import append_pipeline
 from kiel_logging.native import monotonic
+from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import (
     Collecting,
     MakeHandler,
@@ -41,7 +42,6 @@ from tests.handler.shipped import (
 )
 from tests.handler.test_spool_handler import events
 from tests.handler.test_spool_handler import messages as messages_in
-from tests.support.threaded_fake_cluster import ThreadedFakeCluster
 
 # -- the logic -----------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ LIMITS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("options", LIMITS.values(), ids=LIMITS)
 def test_compiled_code_and_python_leave_out_the_same(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     clock: list[float],
     options: dict[str, Any],
@@ -218,7 +218,7 @@ def test_compiled_code_and_python_leave_out_the_same(
 
 
 def test_each_call_site_has_its_own_rate(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler, clock: list[float]
+    cluster: FakeKafka, make_handler: MakeHandler, clock: list[float]
 ) -> None:
     """Tokens come back with time."""
     handler = make_handler(rate_limit="2/m")
@@ -232,9 +232,7 @@ def test_each_call_site_has_its_own_rate(
     assert len(messages(cluster)) == 6
 
 
-def test_records_of_one_key_stay_together(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_records_of_one_key_stay_together(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """They are all shipped, or none."""
     handler = make_handler(sample={"INFO": 0.5}, key_field="user")
     logger = logger_to(handler)
@@ -248,7 +246,7 @@ def test_records_of_one_key_stay_together(
 
 
 def test_an_omission_is_no_loss(
-    cluster: ThreadedFakeCluster,
+    cluster: FakeKafka,
     make_handler: MakeHandler,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -273,7 +271,7 @@ def test_an_omission_is_no_loss(
 
 
 def test_the_stream_reports_omissions_while_it_runs(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Also if no record is shipped any more."""
     handler = make_handler(rate_limit="1/h")
@@ -301,7 +299,7 @@ def test_receipts_name_what_was_left_out(make_handler: MakeHandler) -> None:
 
 
 def test_a_record_that_can_not_be_judged_is_shipped(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Such as one whose arguments don't fit; an extra of the program's own name keeps its value."""
     handler = make_handler(dedupe=3600, rate_limit="9/h")
@@ -335,9 +333,7 @@ def test_a_spool_handler_has_limits_too(tmp_path: Path, monkeypatch: pytest.Monk
 # -- before_send ---------------------------------------------------------------------------------
 
 
-def test_before_send_has_the_last_look(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
-) -> None:
+def test_before_send_has_the_last_look(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """It sees plain fields without what is hidden, which are no part of the LogRecord; what it
     returns is redacted again, and has the key. The handler's own records don't come to it."""
     seen: list[dict[str, Any]] = []
@@ -365,7 +361,7 @@ def test_before_send_has_the_last_look(
 
 
 def test_before_send_changes_no_value_of_the_program(
-    cluster: ThreadedFakeCluster, make_handler: MakeHandler
+    cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
     """Values inside of others are copies."""
 
