@@ -94,19 +94,6 @@ def test_one_with_a_key_says_which(
     assert (verdict.counts(), verdict.proof) == ({}, Proof.KEY)
 
 
-def test_all_that_is_logged_is_stored_as_a_chain(make: MakeAudit, cluster: FakeKafka) -> None:
-    """It begins with a start record and ends with an end record."""
-    handler = make()
-    handler.logger.info("paid")
-    handler.close()
-    said = [(each["logger"], each["function"]) for each in stored(cluster)]
-    assert said[0] == ("kiel_logging", "start")
-    assert said[-1] == ("kiel_logging", "end")
-    assert messages(cluster) == ["paid"]
-    for parts in cluster.records("logs").values():
-        assert all("kiel-chain" in dict(record.headers) for record in parts)
-
-
 @pytest.mark.parametrize(
     ("option", "value"),
     [

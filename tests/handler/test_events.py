@@ -138,21 +138,6 @@ def test_an_event_is_converted_as_other_records_and_marked(
     assert spares[0] >= event.size - record_size(bare)
 
 
-@pytest.mark.parametrize(
-    ("word", "what"), [(drops(loss()), "no summary"), (end({}), "no 'end'")], ids=["drops", "end"]
-)
-def test_one_that_can_not_be_made_is_told(
-    word: Event, what: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Whatever of the user's raised; it is not there then."""
-
-    def convert(record: logging.LogRecord, topic: str, spare: int) -> Item:
-        raise KeyError("user")
-
-    assert events(convert).make(word, "logs") is None
-    assert f"{what} for 'logs': KeyError('user')" in capsys.readouterr().err
-
-
 def test_details_are_compact_json() -> None:
     """In ASCII, whatever the handler is called."""
     word = start("prüfung", *NAMES, {})

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 import enum
-import gc
 import json
 import logging
 import sys
 import threading
-import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -157,14 +154,6 @@ def test_filters_are_asked(handler: KafkaHandler) -> None:
     assert is_fast(handler)
 
 
-def test_a_receipt_that_is_waited_for(make_handler: MakeHandler) -> None:
-    """The item of a record in a receipts block has its waiter."""
-    handler = make_handler()
-    with handler.receipts(20) as receipts:
-        logger_to(handler).info("paid")
-    assert [receipt.message for receipt in receipts] == ["paid"]
-
-
 @pytest.mark.parametrize("log", [lambda logger: logger.info("x"), None], ids=["direct", "context"])
 def test_a_record_that_shipping_logs_is_diverted(make_handler: MakeHandler, log: Any) -> None:
     """Also one that the context of another record logs."""
@@ -208,31 +197,6 @@ def test_a_record_that_needs_care(handler: KafkaHandler, attributes: dict[str, A
     handler.handle(plain_record(**attributes))
     assert len(queued(handler)) == 1
     assert not is_fast(handler)
-
-
-@pytest.mark.parametrize("records", [8, 9, 16])
-def test_no_more_are_queued_than_there_is_room_for(
-    make_handler: MakeHandler, records: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Where the buffer is nearly full, Python counts closely."""
-    handler = make_handler(buffer_records=8, **HELD_BACK)
-    logger = logger_to(handler)
-    for _ in range(records):
-        logger.info("x")
-    stats = handler.stats()
-    assert (stats.buffered, stats.dropped_total) == (8, records - 8)
-    assert ("dropped" in capsys.readouterr().err) <= (records > 8)
-
-
-def test_memory_is_bounded_as_well(make_handler: MakeHandler) -> None:
-    """By the bytes that the records take."""
-    handler = make_handler(buffer_memory=8_000, **HELD_BACK)
-    logger = logger_to(handler)
-    for _ in range(100):
-        logger.info("x" * 1_000)
-    stats = handler.stats()
-    assert stats.emitted == 100 == stats.buffered + stats.dropped_total
-    assert 0 < stats.memory <= 8_000
 
 
 @pytest.mark.parametrize("overflow", OVERFLOW)
@@ -335,25 +299,6 @@ def test_a_copy_has_its_own_formatter(handler: KafkaHandler) -> None:
 
 
 # -- its life -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def collected() -> Iterator[None]:
-    """Collect the garbage of other tests."""
-    gc.collect()
-    yield
-    gc.collect()
-
-
-@pytest.mark.usefixtures("collected")
-def test_a_handler_without_references_goes(cluster: FakeKafka) -> None:
-    """The garbage collector finds cycles through compiled code."""
-    handler = KafkaHandler(cluster.addresses, "logs")
-    handler.close()
-    gone = weakref.ref(handler)
-    del handler
-    gc.collect()
-    assert gone() is None
 
 
 def test_a_forked_child_has_its_own(cluster: FakeKafka) -> None:

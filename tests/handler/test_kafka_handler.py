@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kiel_logging import KafkaHandler, Stats
+from kiel_logging import KafkaHandler
 from kiel_logging.testing import FakeKafka
 from tests.handler.shipped import (
     Collecting,
@@ -21,7 +21,6 @@ from tests.handler.shipped import (
     start_broker,
     stop_broker,
     stored,
-    summaries,
     total,
 )
 
@@ -270,44 +269,6 @@ def test_logging_shutdown_while_others_log(
     handler.close()
     assert messages(cluster) == ["early", "late"]
     assert capsys.readouterr().err == ""
-
-
-def test_the_ledger_holds_whenever_it_is_read(
-    cluster: FakeKafka, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While eight threads log, every record is counted once, in one place."""
-    monkeypatch.setattr(logging, "raiseExceptions", False)
-    handler = make_handler(buffer_records=100, batch_size=50, topic="{tenant}")
-    logger = logger_to(handler)
-    finished = threading.Event()
-    samples: list[Stats] = []
-
-    def sample() -> None:
-        while not finished.is_set():
-            samples.append(handler.stats())
-
-    def log() -> None:
-        for n in range(100):
-            logger.info("%d", n, extra={"tenant": "logs" if n % 10 else "logs/"})
-
-    sampler = threading.Thread(target=sample)
-    threads = [threading.Thread(target=log) for _ in range(8)]
-    sampler.start()
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        handler.close()
-    finally:
-        finished.set()
-        sampler.join()
-    assert all(stats.emitted == total(stats) for stats in samples)
-    final = handler.stats()
-    assert (total(final), final.buffered, final.in_flight) == (final.emitted, 0, 0)
-    assert final.emitted == 800 + len(summaries(cluster))
-    assert len(messages(cluster)) == 800 - final.dropped_total
-    assert final.delivered == cluster.call(lambda c: c.count("logs"))
 
 
 def test_threads_keep_their_order(cluster: FakeKafka, make_handler: MakeHandler) -> None:

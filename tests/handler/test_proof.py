@@ -119,16 +119,6 @@ def test_headers_that_the_program_asked_for_stay(
     ]
 
 
-def test_two_handlers_in_one_topic(cluster: FakeKafka, make_handler: MakeHandler) -> None:
-    """Two handlers are two instances, each complete."""
-    for _ in range(2):
-        handler = make_handler(chain=True)
-        logger_to(handler).info("x")
-        handler.close()
-    verdict = audited(cluster.records("logs"))
-    assert (len(verdict.streams), harm(verdict)) == (2, {})
-
-
 def test_what_is_removed_is_found(cluster: FakeKafka, make_handler: MakeHandler) -> None:
     """A record that is missing from a topic would fail the tests above."""
     handler = make_handler(chain=True)
@@ -464,18 +454,6 @@ say(status=worker.exitcode)
     program = run_by_hand(code, brokers=cluster.addresses, chain=True)
     assert (said(program), program.stderr) == ({"status": 0}, "")
     assert Counter(messages(cluster)) == {"parent": 1, "child": 1}
-    assert counts(cluster) == {}
-
-
-def test_sigterm_has_the_last_word_said(cluster: FakeKafka) -> None:
-    """SIGTERM with flush_on_sigterm completes the stream; SIGKILL leaves it unfinished."""
-    code = """
-make()
-log.info("x")
-terminate()
-"""
-    program = run_by_hand(code, brokers=cluster.addresses, chain=True, flush_on_sigterm=True)
-    assert (program.returncode, program.stderr) == (-15, "")
     assert counts(cluster) == {}
 
 

@@ -27,6 +27,7 @@ from tests.handler.shipped import (
     stop_broker,
     stored_records,
 )
+from tests.support.examples import combinations
 from tests.support.stamps import audited, harm, marks
 
 KEYS = ("the first of the keys", "the second of the keys", "the third of the keys")
@@ -127,12 +128,12 @@ CRASHES: dict[str, tuple[str, Sequence[str]]] = {
 """The acts of a program before it is killed, and the keys of the next one."""
 
 
-@pytest.mark.parametrize("brokers", ["there", "away"])
-@pytest.mark.parametrize(("code", "keys"), CRASHES.values(), ids=CRASHES)
+@combinations(crash=CRASHES, brokers={"there": "there", "away": "away"})
 def test_a_crash_around_a_rotation(
-    cluster: FakeKafka, tmp_path: Path, code: str, keys: Sequence[str], brokers: str
+    cluster: FakeKafka, tmp_path: Path, crash: tuple[str, Sequence[str]], brokers: str
 ) -> None:
     """The next process seals each record with the key that the first one had for it."""
+    code, keys = crash
     if brokers == "away":
         stop_broker(cluster)
     code = code.format(new=KEYS[1]).replace("flush()", "handler.flush(); log.info('z')")

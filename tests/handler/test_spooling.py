@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import multiprocessing
@@ -28,7 +27,6 @@ from kiel_logging.journal.local_stream import Appended, LocalStream
 from kiel_logging.journal.stream import START
 from kiel_logging.testing import FakeKafka
 from kiel_logging.wire.error_codes import ErrorCode
-from tests.handler.interruption import interrupt
 from tests.handler.shipped import (
     QUICK,
     MakeHandler,
@@ -190,15 +188,21 @@ def test_what_is_not_taken_at_once_goes_to_disk(
     assert numbers(cluster) == list(range(391))
 
 
-def test_the_ledger_always_holds(cluster: FakeKafka, spooling: MakeHandler) -> None:
-    """On any thread, while others log, and brokers come and go."""
-    handler = spooling(buffer_records=200, overflow="drop_oldest")
+def test_the_ledger_always_holds(
+    cluster: FakeKafka,
+    make_handler: MakeHandler,
+    spooled: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On any thread, while others log, and brokers come and go; with and without a spool."""
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    handler = make_handler("{tenant}", **spooled, buffer_records=200, overflow="drop_oldest")
     over = threading.Event()
 
     def log_on() -> None:
         logger = logger_to(handler)
         for number in range(3000):
-            logger.info("%d", number)
+            logger.info("%d", number, extra={"tenant": "logs" if number % 10 else "logs/"})
 
     def ask() -> list[Stats]:
         wrong = []
@@ -225,54 +229,8 @@ def test_the_ledger_always_holds(cluster: FakeKafka, spooling: MakeHandler) -> N
     stats = handler.stats()
     assert (stats.spooled, stats.buffered, stats.failed) == (0, 0, 0)
     assert stats.delivered + stats.dropped_total == stats.emitted >= 6000
-
-
-class Interrupt(BaseException):
-    """Raised by a signal handler, which Ctrl-C and time limits are."""
-
-
-def interrupted(handler: KafkaHandler, moment: int) -> bool:
-    """Log, and raise as a signal handler does at the given moment; return whether it came."""
-
-    def raise_interrupt() -> None:
-        raise Interrupt
-
-    logger = logger_to(handler)
-    with contextlib.suppress(Interrupt):
-        interrupt(lambda: logger.info("2"), raise_interrupt, moment, within="kiel_logging")
-        return False
-    return True
-
-
-@pytest.mark.parametrize("chain", [False, True], ids=["numbers", "chain"])
-@pytest.mark.parametrize("in_python", [True, False], ids=["in Python", "in C"])
-def test_a_call_that_an_exception_tears_away(
-    cluster: FakeKafka,
-    make_handler: MakeHandler,
-    spool: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    chain: bool,
-    in_python: bool,
-) -> None:
-    """Wherever it comes, the record arrives once or not at all, and the ledger holds."""
-    if in_python:
-        monkeypatch.setattr(LocalStream, "publish", lambda _: None)
-    handler = make_handler(spool_dir=spool, spool="always", chain=chain)
-    log(handler, 1)
-    torn = 1
-    while interrupted(handler, torn):
-        torn += 1
-    log(handler, 3)
-    assert handler.flush() == 0
-    stats = handler.stats()
-    assert torn > (20 if in_python else 3)
-    assert (stats.failed, stats.spooled, total(stats)) == (0, 0, stats.emitted)
-    found = numbers(cluster)
-    assert (found[0], found[-1]) == (1, 3)
-    assert 1 <= found.count(2) <= torn + 1
-    assert stats.delivered == len(found) + chain
-    handler.close()
-    assert is_complete(cluster)
+    assert stats.delivered == cluster.call(lambda c: c.count("logs"))
+    assert stats.dropped["invalid_topic"] == {"INFO": 600}
 
 
 # -- receipts ------------------------------------------------------------------------------------
@@ -390,59 +348,6 @@ def test_a_file_that_vanishes_while_it_is_in_use(
     assert numbers(away) == list(range(520))
 
 
-def damaged(spool: Path) -> None:
-    """Overwrite the middle of the only segment."""
-    path = only_segment(spool)
-    with path.open("r+b") as file:
-        file.seek(path.stat().st_size // 2)
-        file.write(bytes(2000))
-
-
-def only_segment(spool: Path) -> Path:
-    """The one file with records."""
-    (path,) = spool.rglob("*.log")
-    return path
-
-
-def test_a_segment_that_was_overwritten(
-    away: FakeKafka,
-    spooling: MakeHandler,
-    spool: Path,
-    mode: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Records that can be read are sent; the rest is set aside and reported."""
-    leave(away, spool, *range(800), spool=mode)
-    damaged(spool)
-    start_broker(away)
-    handler = spooling()
-    log(handler, 800)
-    assert handler.flush(20.0) == 0
-    found = numbers(away)
-    assert found == sorted(found)
-    assert found[-1] == 800
-    assert 1 < len(found) < 800
-    assert "damaged" in files(spool)
-    assert "see to the disk" in capsys.readouterr().err
-
-
-def test_a_directory_of_another_version(
-    away: FakeKafka, make_handler: MakeHandler, spool: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A journal of another release stays where it is, is named, and holds up no other."""
-    leave(away, spool, 0)
-    (owner,) = spool.rglob("owner.lock")
-    owner.write_text(owner.read_text().replace('"format": 1', '"format": 99'))
-    start_broker(away)
-    handler = make_handler(spool_dir=spool)
-    log(handler, 1)
-    assert handler.flush() == 0
-    handler.close()
-    assert numbers(away) == [1]
-    assert "00000001.log" in files(spool)
-    assert "format 99" in capsys.readouterr().err
-
-
 def test_what_the_brokers_refuse_is_given_up(
     away: FakeKafka, spooling: MakeHandler, spool: Path, mode: str
 ) -> None:
@@ -496,26 +401,6 @@ def test_what_somebody_may_put_right_is_waited_for(
     handler.close()
     assert numbers(away) == list(range(21))
     assert files(spool) == []
-
-
-def test_what_is_refused_until_the_end_stays_on_disk(
-    cluster: FakeKafka, spooling: MakeHandler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For the next start, which may have the right to."""
-    monkeypatch.setattr("kiel_logging.delivery.deferral.FIRST", 0.05)
-    code = ErrorCode.topic_authorization_failed
-    cluster.call(lambda c: c.produce_error(code, times=10**6))
-    with closing(spooling(**IMPATIENT)) as handler:
-        log(handler, *range(10))
-        assert handler.flush(0.3) == 10
-    stats = handler.stats()
-    assert (stats.spooled, stats.failed, total(stats)) == (10, 0, 10)
-    cluster.on_broker(0, lambda broker: broker.node.produce_faults.clear())
-    second = spooling()
-    log(second, 10)
-    assert second.flush(20.0) == 0
-    # A request of the first one may have been under way when the broker began to take them.
-    assert list(dict.fromkeys(numbers(cluster))) == list(range(11))
 
 
 # -- events in the streams -------------------------------------------------------------------------

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from kiel_logging.journal.directory import OWNER, SHIPPER, Journal
+from kiel_logging.journal.directory import OWNER, Journal
 from kiel_logging.journal.frames import MAGIC
 from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.locks import birth, holder
 from kiel_logging.journal.segments import segment_path, segments_in
-from tests.journal.sample import INSTANCE, TOPIC, fill, loaded, program, said, values
+from tests.journal.sample import INSTANCE, TOPIC, fill, loaded, program, values
 
 
 @pytest.fixture
@@ -28,35 +26,6 @@ def stream(tmp_path: Path) -> Iterator[LocalStream]:
         fill(journal.stream(TOPIC), 1)
         yield journal.stream(TOPIC)
         journal.abandon()
-
-
-def test_a_lock_has_a_holder_as_long_as_its_process_has_it(tmp_path: Path) -> None:
-    """Only to look does not take it, and makes no file."""
-    code = f"fill(Journal(Path({str(tmp_path)!r}), INSTANCE).stream(TOPIC), 1)\n"
-    code += "print('written', flush=True); input()"
-    path = tmp_path / INSTANCE
-    with program(code) as running:
-        assert said(running) == "written"
-        assert [holder(path / name) for name in (OWNER, SHIPPER)] == [running.pid] * 2
-        running.kill()
-        running.wait()
-    assert [holder(path / name) for name in (OWNER, SHIPPER, "other.lock")] == [None] * 3
-    assert not (path / "other.lock").exists()
-
-
-def test_to_look_at_ones_own_lock_does_not_give_it_up(stream: LocalStream) -> None:
-    """To close any descriptor of its file would."""
-    path = stream.path.parent / OWNER
-    assert holder(path) == os.getpid()
-    ask = "import json, sys; from pathlib import Path; from kiel_logging.journal.locks import *; "
-    ask += "print(json.dumps(holder(Path(sys.argv[1]))))"
-    done = subprocess.run(
-        [sys.executable, "-c", ask, path],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        check=True,
-    )
-    assert json.loads(done.stdout) == os.getpid()
 
 
 def test_a_link_is_no_lock(stream: LocalStream) -> None:

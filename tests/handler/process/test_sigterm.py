@@ -25,7 +25,8 @@ KILLED = -signal.SIGTERM
 # -- what there was before ------------------------------------------------------------------------
 
 
-def test_the_default_action(cluster: FakeKafka) -> None:
+@pytest.mark.parametrize("asked", [{}, {"flush_on_sigterm": True}], ids=["by default", "asked"])
+def test_the_default_action(cluster: FakeKafka, asked: dict[str, bool]) -> None:
     """The records arrive, and the process dies of the signal as it would have."""
     code = """
 make()
@@ -33,21 +34,9 @@ for number in range(100): log.info("%d", number)
 terminate()
 log.info("never")
 """
-    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, **HELD_BACK)
+    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, linger_ms=60_000, **asked)
     assert (program.returncode, program.stderr) == (KILLED, "")
     assert messages(cluster) == [str(number) for number in range(100)]
-
-
-def test_without_being_asked(cluster: FakeKafka) -> None:
-    """Where SIGTERM would end the process at once, the default is the same."""
-    code = """
-make()
-log.info("in time")
-terminate()
-"""
-    program = run_by_hand(code, *STRICT, brokers=cluster.addresses, linger_ms=60_000)
-    assert (program.returncode, program.stderr) == (KILLED, "")
-    assert messages(cluster) == ["in time"]
 
 
 def test_a_program_that_handles_it(cluster: FakeKafka) -> None:
@@ -353,25 +342,24 @@ terminate()
     assert said(program) == {"calls": 1, "delivered": [1, 1, 0]}
 
 
-@pytest.mark.parametrize("times", [1, 2, 50])
-def test_a_configuration_that_is_loaded_again(cluster: FakeKafka, times: int) -> None:
+def test_a_configuration_that_is_loaded_again(cluster: FakeKafka) -> None:
     """However often dictConfig makes the handler, what there was before is called once."""
-    code = f"""
+    code = """
 import logging.config
 def on_sigterm(number, frame):
     say(calls=calls.append(number) or len(calls))
 
 calls = []
 signal.signal(signal.SIGTERM, on_sigterm)
-for number in range({times}):
-    logging.config.dictConfig({{
+for number in range(50):
+    logging.config.dictConfig({
         "version": 1,
         "disable_existing_loggers": False,
-        "handlers": {{
-            "kafka": {{"class": "kiel_logging.KafkaHandler", "topic": "logs", **options}}
-        }},
-        "root": {{"handlers": ["kafka"], "level": "INFO"}},
-    }})
+        "handlers": {
+            "kafka": {"class": "kiel_logging.KafkaHandler", "topic": "logs", **options}
+        },
+        "root": {"handlers": ["kafka"], "level": "INFO"},
+    })
 log.info("a record")
 terminate()
 """
@@ -607,12 +595,11 @@ say(status=worker.exitcode)
 # -- no broker is there ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("handlers", [1, 3])
-def test_the_broker_is_down(cluster: FakeKafka, handlers: int) -> None:
+def test_the_broker_is_down(cluster: FakeKafka) -> None:
     """The process dies of the signal all the same, and says how many records it lost."""
     stop_broker(cluster)
-    code = f"""
-for number in range({handlers}): make()
+    code = """
+for number in range(3): make()
 for number in range(7): log.info("%d", number)
 terminate()
 """
@@ -620,5 +607,5 @@ terminate()
         code, brokers=cluster.addresses, flush_on_sigterm=True, close_timeout_ms=100
     )
     assert program.returncode == KILLED
-    assert program.stderr.count("kiel_logging: 7 log records did not reach Kafka") == handlers
+    assert program.stderr.count("kiel_logging: 7 log records did not reach Kafka") == 3
     assert "Traceback" not in program.stderr

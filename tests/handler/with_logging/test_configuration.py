@@ -109,17 +109,6 @@ def test_the_same_configuration_again(cluster: FakeKafka) -> None:
     assert (first.stats().delivered, second.stats().delivered) == (10, 1)
 
 
-def test_many_times_again(cluster: FakeKafka) -> None:
-    """Each handler delivers its own records; no thread is left behind."""
-    before = loop_threads()
-    for number in range(5):
-        logging.config.dictConfig(configuration(cluster, linger_ms=60_000))
-        logging.info("%d", number)
-    logging.config.dictConfig({"version": 1})
-    assert messages(cluster) == ["0", "1", "2", "3", "4"]
-    assert loop_threads() == before
-
-
 def test_the_loop_thread_may_report_while_dict_config_holds_the_lock(
     cluster: FakeKafka, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,18 +189,6 @@ def test_a_configuration_that_fails(cluster: FakeKafka) -> None:
 
 
 # -- its options ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("disable", [True, False])
-def test_disable_existing_loggers(cluster: FakeKafka, disable: bool) -> None:
-    """Holds for the program's loggers."""
-    early = logging.getLogger("shop.early")
-    config = {**configuration(cluster), "disable_existing_loggers": disable}
-    logging.config.dictConfig(config)
-    early.info("early")
-    logging.getLogger("shop.late").info("late")
-    kafka_handler_of().flush()
-    assert messages(cluster) == (["late"] if disable else ["early", "late"])
 
 
 def test_losses_are_told_though_existing_loggers_are_disabled(
@@ -321,20 +298,13 @@ def file_config(cluster: FakeKafka, tmp_path: Path) -> Path:
 
 
 def test_file_config(cluster: FakeKafka, file_config: Path) -> None:
-    """The brokers and the topic are the arguments, all else are keywords."""
+    """The brokers and the topic are the arguments, all else are keywords; a second one closes the
+    handler of the first, as dictConfig does."""
     logging.config.fileConfig(file_config, disable_existing_loggers=False)
     logging.info("too low")
     logging.warning("x")
-    assert kafka_handler_of().name == "kafka"
-    kafka_handler_of().flush()
-    assert messages(cluster) == ["x!"]
-
-
-def test_file_config_again(cluster: FakeKafka, file_config: Path) -> None:
-    """As dictConfig does, it closes the handler of before."""
-    logging.config.fileConfig(file_config, disable_existing_loggers=False)
     first = kafka_handler_of()
-    logging.warning("x")
+    assert first.name == "kafka"
     logging.config.fileConfig(file_config, disable_existing_loggers=False)
     assert messages(cluster) == ["x!"]
     assert "closed" in repr(first)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import json
 import logging
@@ -144,33 +143,6 @@ def test_one_handler_on_a_logger_and_its_parent(
     child.info("x")
     handler.flush()
     assert messages(cluster) == ["x"] * times
-
-
-def test_one_handler_on_several_loggers(cluster: FakeKafka, make_handler: MakeHandler) -> None:
-    """Keeps the order in which they logged."""
-    handler = make_handler()
-    loggers = [logger_to(handler) for _ in range(3)]
-    for number in range(12):
-        loggers[number % 3].info("%d", number)
-    handler.flush()
-    assert messages(cluster) == [str(number) for number in range(12)]
-
-
-def test_a_handler_may_be_taken_off_and_put_back(
-    cluster: FakeKafka, make_handler: MakeHandler
-) -> None:
-    """As long as it is not closed."""
-    handler = make_handler()
-    logger = logger_to(handler)
-    logger.info("before")
-    logger.removeHandler(handler)
-    logger.propagate = False
-    logger.addHandler(logging.NullHandler())
-    logger.info("meanwhile")
-    logger.addHandler(handler)
-    logger.info("after")
-    handler.flush()
-    assert messages(cluster) == ["before", "after"]
 
 
 # -- handle() and filters -------------------------------------------------------------------------
@@ -387,15 +359,6 @@ def test_shutdown_begins_with_the_youngest(cluster: FakeKafka) -> None:
     assert messages(cluster) == ["younger", "older"]
 
 
-def test_shutdown_twice(cluster: FakeKafka, make_handler: MakeHandler) -> None:
-    """The second time there is nothing to do."""
-    handler = make_handler()
-    logger_to(handler).info("x")
-    shut_down(handler)
-    shut_down(handler)
-    assert messages(cluster) == ["x"]
-
-
 def test_a_fallback_is_closed_after_the_handler_before_it(
     cluster: FakeKafka, make_handler: MakeHandler, tmp_path: Path
 ) -> None:
@@ -447,15 +410,3 @@ def test_errors_at_the_end_stay_inside(
     monkeypatch.setattr(sys, "stderr", stderr)
     shut_down(handler)
     assert handler.stats().failed == 1
-
-
-def test_a_handler_that_is_let_go_without_close(cluster: FakeKafka) -> None:
-    """logging's list of handlers has only a weak reference, and says nothing of it."""
-    handler = KafkaHandler(cluster.addresses, "logs", **QUICK)
-    reference = weakref.ref(handler)
-    assert reference in logging._handlerList  # type: ignore[attr-defined]
-    handler.close()
-    del handler
-    gc.collect()
-    assert reference() is None
-    assert reference not in logging._handlerList  # type: ignore[attr-defined]
