@@ -165,7 +165,7 @@ def test_memory_goes_to_disk_when_nothing_is_acknowledged(
     cluster.on_broker(0, lambda broker: broker.stall("Produce"))
     handler = make_handler(spool_dir=spool, buffer_records=100)
     log(handler, *range(40))
-    until(lambda: handler.stats().spooled == 15)
+    until(lambda: handler.stats().spooled >= 15)  # all but a window
     assert total(handler.stats()) == 40
     cluster.on_broker(0, lambda broker: broker.resume())
     assert handler.flush() == 0
@@ -182,7 +182,7 @@ def test_what_is_not_taken_at_once_goes_to_disk(
     assert handler.flush() == 0
     stop_broker(cluster)
     log(handler, *range(1, 391))
-    until(lambda: handler.stats().spooled == 290)
+    until(lambda: handler.stats().spooled >= 290)
     start_broker(cluster)
     assert handler.flush(20.0) == 0
     assert numbers(cluster) == list(range(391))
