@@ -105,15 +105,21 @@ get_header(const char *at, Blob *name, Blob *content)
     return content->data + Py_MAX(content->size, 0);
 }
 
-/* Put the digits of a number at the end of 24 bytes; return the first. */
+enum { DIGITS = 24 };
+
+/* Put a number at the end of DIGITS bytes, in decimal; return where it begins. */
 static inline char *
 digits_of(char *room, long long number)
 {
-    char *at = room + 24;
+    char *at = room + DIGITS;
+    unsigned long long left = number < 0 ? 0 - (unsigned long long)number : (unsigned long long)number;
     do {
-        *--at = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
+        *--at = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (number < 0) {
+        *--at = '-';
+    }
     return at;
 }
 

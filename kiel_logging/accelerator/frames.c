@@ -201,15 +201,15 @@ key_of(int kind, Blob data)
     if (kind == KEY_BYTES) {
         return PyBytes_FromStringAndSize(data.data, data.size);
     }
-    char text[24], digits[24]; /* what int() reads may be written in more ways than one */
+    char text[DIGITS], digits[DIGITS]; /* what int() reads may be written in more ways than one */
     if (kind != KEY_NUMBER || (size_t)data.size >= sizeof(text)) {
         return NULL;
     }
     memcpy(text, data.data, (size_t)data.size);
     text[data.size] = 0;
     long long number = strtoll(text, NULL, 10);
-    int size = PyOS_snprintf(digits, sizeof(digits), "%lld", number);
-    int same = size == data.size && memcmp(digits, text, (size_t)size) == 0;
+    char *first = digits_of(digits, number);
+    int same = digits + DIGITS - first == data.size && memcmp(first, text, (size_t)data.size) == 0;
     return same ? PyLong_FromLongLong(number) : NULL;
 }
 

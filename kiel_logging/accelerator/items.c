@@ -96,7 +96,7 @@ item_headers(const QuickItem *item)
                                                     bytes_or_null(content), content.size));
     }
     if (made != NULL && item->number > 0) {
-        char room[24], *digits = digits_of(room, item->number);
+        char room[DIGITS], *digits = digits_of(room, item->number);
         PyTuple_SET_ITEM(made, count, Py_NewRef(item->instance));
         PyTuple_SET_ITEM(made, count + 1,
                          Py_BuildValue("(Oy#)", item->name, digits,

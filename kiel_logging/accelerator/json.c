@@ -15,6 +15,9 @@ enum { LONGEST_NAME = 1000 };
 /* Characters for which room is reserved at a time: six bytes each. */
 enum { PIECE = 256, WIDEST = 6 };
 
+/* Bytes that are looked at together. */
+enum { EIGHT = 8 };
+
 static const char HEX[] = "0123456789abcdef";
 
 static int
@@ -30,7 +33,7 @@ any_to_escape(const char *eight)
 {
     const uint64_t each = UINT64_C(0x0101010101010101), high = each << 7;
     uint64_t bytes, quotes, slashes;
-    memcpy(&bytes, eight, 8);
+    memcpy(&bytes, eight, EIGHT);
     quotes = bytes ^ (each * '"');
     slashes = bytes ^ (each * '\\');
     return (((bytes - each * 0x20) & ~bytes) | ((quotes - each) & ~quotes) |
@@ -59,24 +62,31 @@ write_escaped(char *at, unsigned char character)
     }
 }
 
+/* Write text, and up to EIGHT bytes of anything behind it. */
 static char *
 write_escaping(char *at, const char *data, Py_ssize_t size)
 {
-    Py_ssize_t index = 0;
-    while (index < size) {
-        if (size - index >= 8 && !any_to_escape(data + index)) {
-            memcpy(at, data + index, 8);
-            at += 8;
-            index += 8;
+    for (const char *end = data + size; data < end; data += EIGHT) {
+        char eight[EIGHT + 1] = "        ";
+        int count = EIGHT;
+        if (end - data >= EIGHT) {
+            memcpy(eight, data, EIGHT);
+        }
+        else {
+            count = (int)(end - data);
+            memcpy(eight, data, (size_t)count);
+        }
+        if (!any_to_escape(eight)) {
+            memcpy(at, eight, EIGHT);
+            at += count;
             continue;
         }
-        for (Py_ssize_t end = Py_MIN(index + 8, size); index < end; index++) {
-            unsigned char character = (unsigned char)data[index];
-            if (must_escape(character)) {
-                at = write_escaped(at, character);
+        for (int index = 0; index < count; index++) {
+            if (must_escape((unsigned char)eight[index])) {
+                at = write_escaped(at, (unsigned char)eight[index]);
             }
             else {
-                *at++ = (char)character;
+                *at++ = eight[index];
             }
         }
     }
@@ -93,17 +103,27 @@ has_room(const Json *json, Py_ssize_t more)
 static int
 write_utf8(Json *json, const char *data, Py_ssize_t size)
 {
-    int result = has_room(json, size) ? buffer_write(json->buffer, "\"", 1) : NEEDS_CARE;
-    for (Py_ssize_t from = 0; result == WRITTEN && from < size; from += PIECE) {
+    Py_ssize_t from = 0;
+    do {
+        if (!has_room(json, size - from)) {
+            return NEEDS_CARE;
+        }
         Py_ssize_t count = Py_MIN(PIECE, size - from);
-        char *at = buffer_reserve(json->buffer, (size_t)count * WIDEST);
-        if (at == NULL) {
+        char *begin = buffer_reserve(json->buffer, (size_t)count * WIDEST + 2 + EIGHT), *at = begin;
+        if (begin == NULL) {
             return FAILED;
         }
-        json->buffer->size += (size_t)(write_escaping(at, data + from, count) - at);
-        result = has_room(json, size - from - count) ? WRITTEN : NEEDS_CARE;
-    }
-    return result == WRITTEN ? buffer_write(json->buffer, "\"", 1) : result;
+        if (from == 0) {
+            *at++ = '"';
+        }
+        at = write_escaping(at, data + from, count);
+        from += count;
+        if (from == size) {
+            *at++ = '"';
+        }
+        json->buffer->size += (size_t)(at - begin);
+    } while (from < size);
+    return WRITTEN;
 }
 
 static int
@@ -174,9 +194,8 @@ write_int(Json *json, PyObject *number)
     if (overflow) {
         return NEEDS_CARE;
     }
-    char digits[24];
-    int size = PyOS_snprintf(digits, sizeof(digits), "%lld", value);
-    return buffer_write(json->buffer, digits, (size_t)size);
+    char digits[DIGITS], *first = digits_of(digits, value);
+    return buffer_write(json->buffer, first, (size_t)(digits + DIGITS - first));
 }
 
 static int
@@ -295,7 +314,7 @@ is_dotted(PyObject *name)
            PyUnicode_FindChar(name, '.', 0, size, 1) >= 0;
 }
 
-static int
+static inline int
 write_constant(Json *json, const char *text)
 {
     return buffer_write(json->buffer, text, strlen(text));
@@ -409,14 +428,10 @@ write_field(Json *json, PyObject *name, PyObject *value)
 }
 
 int
-write_fields(Json *json, PyObject *fields, Py_ssize_t skipped, PyObject *taken)
+write_fields(Json *json, PyObject *fields, Py_ssize_t place, PyObject *taken)
 {
     PyObject *name, *value;
-    Py_ssize_t place = 0;
-    for (Py_ssize_t index = 0; PyDict_Next(fields, &place, &name, &value); index++) {
-        if (index < skipped) {
-            continue;
-        }
+    while (PyDict_Next(fields, &place, &name, &value)) {
         int known = PyUnicode_CheckExact(name) ? PySet_Contains(taken, name) : 1;
         if (known != 0) {
             return known < 0 ? FAILED : NEEDS_CARE;
@@ -449,14 +464,12 @@ write_time(Buffer *buffer, double created, Clock *clock)
             return data == NULL ? FAILED : NEEDS_CARE;
         }
     }
-    char *at = buffer_reserve(buffer, SECOND_SIZE + 8);
-    if (at == NULL) {
-        return FAILED;
-    }
-    memcpy(at, clock->text, SECOND_SIZE);
-    PyOS_snprintf(at + SECOND_SIZE, 8, "%06dZ", (int)(all % 1000000));
-    buffer->size += SECOND_SIZE + 7;
-    return WRITTEN;
+    char digits[DIGITS];
+    digits_of(digits, 1000000 + all % 1000000); /* six digits behind a 1 */
+    int failed = buffer_write(buffer, clock->text, SECOND_SIZE) < 0 ||
+                 buffer_write(buffer, digits + DIGITS - 6, 6) < 0 ||
+                 buffer_write(buffer, "Z", 1) < 0;
+    return failed ? FAILED : WRITTEN;
 }
 
 int
@@ -466,9 +479,9 @@ write_nanos(Buffer *buffer, double created)
     if (!(micros > 0 && micros < 9.2e15)) { /* such nanoseconds are no long long */
         return NEEDS_CARE;
     }
-    char digits[24];
-    int size = PyOS_snprintf(digits, sizeof(digits), "\"%lld", (long long)micros * 1000);
-    return buffer_write(buffer, digits, (size_t)size);
+    char digits[DIGITS], *first = digits_of(digits, (long long)micros * 1000);
+    *--first = '"';
+    return buffer_write(buffer, first, (size_t)(digits + DIGITS - first));
 }
 
 /* -- bytes --------------------------------------------------------------------------------------- */

@@ -58,8 +58,8 @@ int write_text(Json *json, PyObject *text);
 /* Write `,"name":value`, as `style` has it. */
 int write_field(Json *json, PyObject *name, PyObject *value);
 
-/* Write fields for the items behind the first `skipped`; none may be named as one in
- * `taken`. Runs no Python code. */
-int write_fields(Json *json, PyObject *fields, Py_ssize_t skipped, PyObject *taken);
+/* Write fields for the items from `place` on, which is one of PyDict_Next(); none may be named as one
+ * in `taken`. Runs no Python code. */
+int write_fields(Json *json, PyObject *fields, Py_ssize_t place, PyObject *taken);
 
 #endif

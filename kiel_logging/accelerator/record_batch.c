@@ -133,7 +133,7 @@ write_item_headers(char *at, const QuickItem *item)
         at = write_blob(write_blob(at, name), content);
     }
     if (item->number > 0) {
-        char room[24], *digits = digits_of(room, item->number);
+        char room[DIGITS], *digits = digits_of(room, item->number);
         at = write_name(write_header(at, item->instance), item->name);
         at = write_blob(at, (Blob){digits, room + sizeof(room) - digits});
     }
