@@ -1,7 +1,9 @@
-"""Options that several commands have, and the types of their values."""
+"""What several commands have: options, the types of their values, and packages that they need."""
 
 import argparse
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from importlib.util import find_spec
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
@@ -44,3 +46,14 @@ def moment(text: str) -> int:
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
     return round(when.timestamp() * 1000)
+
+
+def advice(command: str, extra: str, needs: Iterable[str]) -> str | None:
+    """Return advice if one of the modules in ``needs`` is not installed, else None."""
+    missing = [name for name in needs if find_spec(name) is None]
+    if not missing:
+        return None
+    return (
+        f"kiel-logging {command}: {' and '.join(missing)} not installed; "
+        f"pip install 'kiel_logging[{extra}]'\n"
+    )

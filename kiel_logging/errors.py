@@ -1,50 +1,5 @@
 """Every error this package raises, in one tree.
 
-::
-
-    KielError
-    ├── ConfigurationError (ValueError)    an option is wrong
-    ├── MessageError                       this one message can't be sent
-    │   ├── KeyTypeError (TypeError)           the key maker's value can't be stored as bytes
-    │   ├── ValueTypeError (TypeError)         not str or bytes from the serializer
-    │   ├── HeaderTypeError (TypeError)        a record header is not a pair of str and bytes
-    │   ├── TimestampError (ValueError)        no whole number of milliseconds since 1970
-    │   ├── PartitionerError (ValueError)      the partitioner chose a partition that isn't there
-    │   ├── InvalidTopic (ValueError)          a topic name that Kafka refuses
-    │   └── RecordTooLarge (ValueError)        larger than max_request_size, or than the topic takes
-    ├── ProducerStateError (RuntimeError)  produce() at the wrong time: the program
-    │   └── ProducerClosed                     after close()
-    ├── BufferFull                         buffer_memory is used up: the brokers are too slow
-    ├── SpoolError                         the disk, the rights, or the file system of spool_dir
-    │   ├── SpoolFull                          spool_max_bytes is used up: the brokers are too slow
-    │   │   └── NoRoom                             its file system is full
-    │   └── SpoolDamaged                       bytes in a spool file are not what was written to it
-    ├── BrokerError                        a broker or the way to it; retried where that may help
-    │   ├── BrokerUnreachable                  no connection could be made
-    │   ├── ConnectionLost                     it was cut
-    │   ├── RequestTimedOut                    the broker did not answer in time
-    │   ├── ProtocolError                      what came back is not Kafka's protocol
-    │   ├── UnsupportedBroker                  older than Kafka 2.1, or newer than we know
-    │   ├── NoBrokersAvailable                 none of the bootstrap brokers answered
-    │   ├── NoLeader                           no broker leads the partition, or none that is known
-    │   ├── Throttled                          it makes this client wait: a quota is used up
-    │   └── SecurityError                      who we are, or who they are, is not accepted
-    │       ├── AuthenticationFailed               a wrong password, an unknown user, an old token
-    │       ├── UnsupportedMechanism               the broker's listener does not offer it
-    │       ├── ListenerMismatch                   TLS to a plaintext port, or the other way round
-    │       ├── ClientCertificateRefused           the broker does not accept ours, or wants one
-    │       └── CertificateRejected                we do not accept the broker's
-    │           ├── CertificateExpired
-    │           ├── UnknownAuthority
-    │           └── WrongHostName
-    └── DeliveryError                      a message was accepted and not delivered
-        ├── NotAcknowledged                    some that were logged in a block of receipts()
-        ├── DeliveryTimeout                    not within delivery_timeout_ms
-        ├── UnknownTopic                       it does not exist and was not created
-        ├── ProducerFenced                     another producer uses our producer id
-        └── BrokerRejected                     the broker said no, with this error code
-            └── TopicAuthorizationFailed           this user may not write to the topic
-
 A message says what is wrong, whose fault it is and what to do about it. No module but
 ``network/connection.py`` translates foreign errors of the network, none but
 ``journal/segments.py`` those of the disk.

@@ -124,60 +124,53 @@ class RoundRobin(BuiltIn):
         return partitions[next(self._turn) % len(partitions)]
 
 
-class _Sticky(BuiltIn):
-    """Messages without a key stay together until the batch is sealed."""
+class _Hashed(BuiltIn):
+    """A key has its partition. Messages without one stay together until the batch is sealed."""
 
     sticks = True
 
     def __init__(self) -> None:
         self._where = random.random()
 
+    def __call__(self, key: Any, partitions: Sequence[int]) -> int:
+        """Return the key's partition; this batch's, where the key leaves the choice free."""
+        if self.wants_leader(key):
+            return partitions[int(self._where * len(partitions))]
+        return self.place(encode_key(key) or b"", partitions)
+
+    def place(self, data: bytes, partitions: Sequence[int]) -> int:
+        """Return the partition of a key that is stored like that."""
+        assert self.hash is not None
+        return partitions[self.hash(data) % len(partitions)]
+
     def next_batch(self) -> None:
         """Choose anew."""
         self._where = random.random()
 
-    def stick(self, partitions: Sequence[int]) -> int:
-        """Return this batch's partition."""
-        return partitions[int(self._where * len(partitions))]
 
-
-class Murmur2(_Sticky):
+class Murmur2(_Hashed):
     """The partition that the Java client would choose for the key."""
 
     hash = staticmethod(murmur2_hash)
 
-    def __call__(self, key: Any, partitions: Sequence[int]) -> int:
-        """Return the key's partition, or this batch's without a key."""
-        data = encode_key(key)
-        if data is None:
-            return self.stick(partitions)
-        return partitions[self.hash(data) % len(partitions)]
 
-
-class Crc32(_Sticky):
+class Crc32(_Hashed):
     """The partition that librdkafka chooses by default: its ``consistent_random``."""
 
     hash = staticmethod(zlib.crc32)
-
-    def __call__(self, key: Any, partitions: Sequence[int]) -> int:
-        """Return the key's partition, or this batch's for an empty key or none."""
-        data = encode_key(key)
-        if not data:
-            return self.stick(partitions)
-        return partitions[self.hash(data) % len(partitions)]
 
     def wants_leader(self, key: Any) -> bool:
         """For an empty key too."""
         return not encode_key(key)
 
 
-class Fnv1a(Murmur2):
+class Fnv1a(_Hashed):
     """The partition that librdkafka's ``fnv1a_random`` chooses, and Sarama."""
 
     hash = staticmethod(fnv1a_hash)
 
 
-class Consistent(_Sticky):
+class Consistent(_Hashed):
     """Consistent hashing: when partitions are added, few keys move. Needs the extra `consistent`.
 
     Raises:
@@ -194,11 +187,8 @@ class Consistent(_Sticky):
             ) from None
         self._ring = lru_cache(maxsize=128)(lambda partitions: HashRing(nodes=list(partitions)))
 
-    def __call__(self, key: Any, partitions: Sequence[int]) -> int:
-        """Return the key's partition, or this batch's without a key."""
-        data = encode_key(key)
-        if data is None:
-            return self.stick(partitions)
+    def place(self, data: bytes, partitions: Sequence[int]) -> int:
+        """Return the nearest partition on the ring."""
         return int(self._ring(tuple(partitions)).get_node(data.decode("latin-1")))
 
 

@@ -32,16 +32,15 @@ COMMANDS: dict[str, set[str]] = {
     "arguments": set(),
     "confluent": {*VALUES, "config"},
     "about": {"constants", "_accelerator"},
-    "extras": set(),
     "interrupt": set(),
     "output": set(),
     "check": {*VALUES, *CHOICES, "wire", "network", "record", "journal", "handler"},
-    "demo": {*VALUES, "wire", "confluent", "extras", "output", "tail", "view"},
+    "demo": {*VALUES, "wire", "arguments", "confluent", "output", "tail", "view"},
     "spool_command": {*VALUES, "journal", "output"},
     "ship": {*VALUES, *CHOICES, "proof", "record", "handler", "metrics"},
-    "tail": {*VALUES, "proof", "arguments", "confluent", "extras", "output"},
-    "view": {*VALUES, "wire", "proof", "extras", "tail"},
-    "verify": {*VALUES, "config", "wire", "proof", "arguments", "confluent", "extras"},
+    "tail": {*VALUES, "proof", "arguments", "confluent", "output"},
+    "view": {*VALUES, "wire", "proof", "arguments", "tail"},
+    "verify": {*VALUES, "config", "wire", "proof", "arguments", "confluent"},
 }
 """These are imported by the command line alone."""
 

@@ -14,6 +14,8 @@
     the requests of Kafka's protocol that are spoken, and their versions.
 ``metrics``
     those of handlers, for Prometheus.
+``error-tree``
+    every error, below those that it is one of.
 ``command-help``
     what ``kiel-logging COMMAND --help`` prints.
 """
@@ -29,7 +31,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.logging import getLogger
 
-from kiel_logging import cli
+from kiel_logging import cli, errors
 from kiel_logging.config.options import PRODUCER
 from kiel_logging.config.table import INT32, REQUIRED, Option, meanings
 from kiel_logging.delivery.retry import OUTCOMES
@@ -211,6 +213,22 @@ class CommandHelpDirective(Directive):
         return [nodes.literal_block(text, text, language="text")]
 
 
+class ErrorTreeDirective(Directive):
+    """Every error, indented below its kind."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a literal block."""
+        text = "\n".join(_tree(errors.KielError, ""))
+        return [nodes.literal_block(text, text, language="text")]
+
+
+def _tree(error: type[errors.KielError], indent: str) -> Iterator[str]:
+    yield f"{indent}{error.__name__}"
+    for one in vars(errors).values():
+        if isinstance(one, type) and error in one.__bases__:
+            yield from _tree(one, f"{indent}    ")
+
+
 def _help(command: list[str]) -> str:
     parser = cli._parser(command)
     if not command:
@@ -238,5 +256,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("requests", RequestsDirective)
     app.add_directive("metrics", MetricsDirective)
     app.add_directive("command-help", CommandHelpDirective)
+    app.add_directive("error-tree", ErrorTreeDirective)
     app.connect("env-check-consistency", _check_that_all_are_shown)
     return {"parallel_read_safe": False}

@@ -100,12 +100,7 @@ class ClientCredentials:
     """
 
     __slots__ = (
-        "cafile",
-        "client_id",
-        "client_secret",
-        "endpoint",
-        "extensions",
-        "scope",
+        *("cafile", "client_id", "client_secret", "endpoint", "extensions", "scope"),
         "urlencode",
     )
 
@@ -303,8 +298,8 @@ def _refuse_without_use(protocol: str, given: list[str]) -> None:
 
 
 def _tls(options: Mapping[str, Any]) -> TlsOptions:
-    check_hostname = _flag("ssl_check_hostname", options["ssl_check_hostname"])
-    verify = _flag("ssl_verify_certificate", options["ssl_verify_certificate"])
+    for name in ("ssl_check_hostname", "ssl_verify_certificate"):
+        FLAG.check(name, options[name])
     context, password = options["ssl_context"], options["ssl_password"]
     if context is not None:
         _check_context(context, options)
@@ -324,14 +319,9 @@ def _tls(options: Mapping[str, Any]) -> TlsOptions:
         certfile=certfile,
         keyfile=keyfile,
         password=None if password is None else password.check(),
-        check_hostname=check_hostname,
-        verify_certificate=verify,
+        check_hostname=options["ssl_check_hostname"],
+        verify_certificate=options["ssl_verify_certificate"],
     )
-
-
-def _flag(name: str, value: object) -> bool:
-    flag: bool = FLAG.check(name, value)
-    return flag
 
 
 def _check_context(context: object, options: Mapping[str, Any]) -> None:

@@ -5,8 +5,8 @@ import json
 import sys
 from typing import Final
 
+from kiel_logging.arguments import advice
 from kiel_logging.demo.shop import Shop, logging_config, plan
-from kiel_logging.extras import advice
 from kiel_logging.printable import printable
 from kiel_logging.wire.compression import NAMES
 

@@ -324,14 +324,12 @@ class Cluster:
         """
         try:
             answer: ProducerId = await self._ask_known(self._ask_for_producer_id)
-        except NoBrokersAvailable as nobody:
-            self.want_refresh()
-            why = self.trouble or nobody
-            raise type(why)(*why.args) from None  # a copy: each raise adds to a traceback
         except BrokerError as error:
-            self.trouble = error
             self.want_refresh()  # there may be others by now
-            raise
+            if not isinstance(error, NoBrokersAvailable):
+                self.trouble = error
+            why = self.trouble or error
+            raise type(why)(*why.args) from None  # a copy: each raise adds to a traceback
         return answer
 
     async def _ask_for_producer_id(self, connection: Link) -> ProducerId:

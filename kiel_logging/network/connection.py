@@ -171,15 +171,22 @@ class Connection:
     def _transmit(
         self, api: Api, request: Request, timeout: float, response: "asyncio.Future[Any]"
     ) -> None:
-        correlation_id = next(self._correlation_ids) & 0x7FFFFFFF
-        frame = messages.encode_request(request, correlation_id, self._client_id)
+        correlation_id, frame = self._encode(request)
         timer = self._loop.call_later(timeout, self._time_out, api, timeout)
         most = messages.most_bytes(request)
         self._pending[correlation_id] = _Pending(
             api, request.version, most, len(frame), request.whole, response, timer
         )
+        try:
+            self._stream.write(frame)
+        except StreamClosedError as cause:
+            self.close(self._lost(cause))
+
+    def _encode(self, request: Request) -> tuple[int, bytes]:
+        """Return the next correlation id, and the frame that is about to be written."""
+        correlation_id = next(self._correlation_ids) & 0x7FFFFFFF
         self._used_at = self._loop.time()
-        self._write(frame)
+        return correlation_id, messages.encode_request(request, correlation_id, self._client_id)
 
     async def post(self, api: Api, request: Request, timeout: float) -> None:
         """Send a request that gets no response (Produce with acks 0); return when it is written.
@@ -193,10 +200,8 @@ class Connection:
             await asyncio.wait([self._holding])
         if self.closed is not None:
             raise _again(self.closed)
-        correlation_id = next(self._correlation_ids) & 0x7FFFFFFF
-        frame = messages.encode_request(request, correlation_id, self._client_id)
+        _, frame = self._encode(request)
         try:
-            self._used_at = self._loop.time()
             async with asyncio.timeout(timeout):
                 await self._stream.write(frame)
         except StreamClosedError as cause:
@@ -215,12 +220,6 @@ class Connection:
         response = self._loop.create_future()
         self._transmit(api, request, timeout, response)
         return await response
-
-    def _write(self, frame: bytes) -> None:
-        try:
-            self._stream.write(frame)
-        except StreamClosedError as cause:
-            self.close(self._lost(cause))
 
     # Authentication.
 

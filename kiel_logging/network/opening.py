@@ -20,7 +20,7 @@ from tornado.log import gen_log
 from kiel_logging import native_sockets
 from kiel_logging.config.credentials import Secret
 from kiel_logging.config.options import MOST_HOST, Address
-from kiel_logging.config.security import ClientCredentials, SaslOptions, SecurityOptions
+from kiel_logging.config.security import ClientCredentials, SecurityOptions
 from kiel_logging.errors import (
     BrokerError,
     BrokerUnreachable,
@@ -59,18 +59,16 @@ def secure(options: SecurityOptions, run_aside: RunAside) -> Security:
 
     The files that they name are read when the first connection is made.
     """
-    tls, sasl = options.tls, options.sasl
-    return Security(
-        tls=None if tls is None else Tls(tls),
-        authenticator=None if sasl is None else _authenticator(sasl, tls is not None, run_aside),
-    )
-
-
-def _authenticator(options: SaslOptions, encrypted: bool, run_aside: RunAside) -> Authenticator:
+    tls = None if options.tls is None else Tls(options.tls)
+    if (sasl := options.sasl) is None:
+        return Security(tls)
     tokens = None
-    if (provider := options.token_provider) is not None:
+    if (provider := sasl.token_provider) is not None:
         tokens = Tokens(lambda: _ask(provider), run_aside, time.time)
-    return Authenticator(options, encrypted=encrypted, tokens=tokens, run_aside=run_aside)
+    encrypted = tls is not None
+    return Security(
+        tls, Authenticator(sasl, encrypted=encrypted, tokens=tokens, run_aside=run_aside)
+    )
 
 
 def _ask(provider: Secret) -> Any:

@@ -54,23 +54,24 @@ class _Line:
         self.leases: list[Lease] = []
         opening.add_done_callback(self._opened)
 
-    def _opened(self, opening: "asyncio.Future[Connection]") -> None:
-        if opening.cancelled() or opening.exception() is not None:
-            return
-        connection = opening.result()
-        connection.on_close = functools.partial(self._lost, connection)
-        if not self.leases:
-            connection.close()
+    def _opened(self, _opening: "asyncio.Future[Connection]") -> None:
+        if (connection := self._connection()) is not None:
+            connection.on_close = functools.partial(self._lost, connection)
+            if not self.leases:
+                connection.close()
+
+    def _connection(self) -> Connection | None:
+        """Return the connection if it was opened; it may be closed by now."""
+        opening = self.opening
+        failed = not opening.done() or opening.cancelled() or opening.exception() is not None
+        return None if failed else opening.result()
 
     @property
     def is_over(self) -> bool:
         """Whether the connection could not be opened, or is closed."""
-        if not self.leases:
-            return True
-        if not self.opening.done():
-            return False
-        failed = self.opening.cancelled() or self.opening.exception() is not None
-        return failed or self.opening.result().closed is not None
+        connection = self._connection()
+        gone = self.opening.done() and (connection is None or connection.closed is not None)
+        return gone or not self.leases
 
     def _lost(self, connection: Connection, why: BrokerError) -> None:
         for lease in list(self.leases):
@@ -83,8 +84,8 @@ class _Line:
             return
         if not self.opening.done():
             self.opening.cancel()
-        elif not self.opening.cancelled() and self.opening.exception() is None:
-            self.opening.result().close()
+        elif (connection := self._connection()) is not None:
+            connection.close()
 
 
 class Lease:

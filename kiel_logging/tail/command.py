@@ -7,9 +7,8 @@ import sys
 import time
 from typing import Final
 
-from kiel_logging.arguments import add_connection, moment
+from kiel_logging.arguments import add_connection, advice, moment
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.extras import advice
 from kiel_logging.printable import printable
 from kiel_logging.tail.entries import LEVELS, severity_of
 from kiel_logging.tail.filters import Filters

@@ -8,10 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from kiel_logging.arguments import add_connection, moment, seconds
+from kiel_logging.arguments import add_connection, advice, moment, seconds
 from kiel_logging.config.credentials import Secret
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.extras import advice
 from kiel_logging.printable import printable
 from kiel_logging.proof.chain import SHORTEST_KEY, Chain
 from kiel_logging.proof.timestamps import PACKAGE, Authority

@@ -12,8 +12,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from kiel_logging.arguments import add_connection
-from kiel_logging.extras import advice
+from kiel_logging.arguments import add_connection, advice
 from kiel_logging.printable import printable
 from kiel_logging.proof import headers as names
 from kiel_logging.proof import tree

@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from kiel_logging.arguments import advice
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.extras import advice
 from kiel_logging.printable import printable
 from kiel_logging.tail.command import add_topics, lines_of, topics_of
 from kiel_logging.tail.screen import Shown

@@ -327,8 +327,8 @@ def test_words_that_make_no_sense(
 
 _WITHOUT_THE_EXTRA = """
 import sys
-import kiel_logging.extras as extras
-extras.find_spec = lambda name: None
+import kiel_logging.arguments as arguments
+arguments.find_spec = lambda name: None
 from kiel_logging.cli import main
 status = main(["verify", "--topic", "t"])
 assert not {"confluent_kafka", "rich"} & set(sys.modules)
