@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from kiel_logging.config.table import FUNCTION, check_name, given_mapping
 from kiel_logging.errors import ConfigurationError, HeaderTypeError, InvalidTopic
 from kiel_logging.proof.headers import NAMES
-from kiel_logging.record.plain import show
+from kiel_logging.record.plain import escape, show
 from kiel_logging.records import Header
 from kiel_logging.serializers import encode_headers
 from kiel_logging.topics import LEGAL_CHARACTERS, check_topic
@@ -118,7 +118,7 @@ def key_choice(key_field: str | None, key_maker: Callable[[Any], Any] | None) ->
         # Ids come in many types (UUID, Decimal, enums); readers compare their texts.
         if value is None or type(value) in (bytes, int):
             return value
-        return show(value).encode("utf-8", "backslashreplace").decode()
+        return escape(show(value))
 
     return choose
 

@@ -60,11 +60,6 @@ def created_text(record: logging.LogRecord) -> str | None:
     return None if created_micros(record) is None else rfc3339(record.created)
 
 
-def level_number(record: logging.LogRecord) -> int:
-    """Return the record's ``levelno``; 0 (NOTSET) when it is no integer."""
-    return record.levelno if isinstance(record.levelno, int) else 0
-
-
 def split_exception(fields: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
     """Return the parts of an exception in the field ``exception``, and its other contents.
 

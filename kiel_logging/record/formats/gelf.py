@@ -15,9 +15,9 @@ from kiel_logging.record.formats import (
     created_micros,
     created_text,
     free_name,
-    level_number,
     split_exception,
 )
+from kiel_logging.record.item import level_of
 from kiel_logging.record.plain import entries
 from kiel_logging.record.strict_json import json_text
 
@@ -80,7 +80,7 @@ def lay_out(fields: dict[str, Any], record: logging.LogRecord) -> dict[str, Any]
         message["timestamp"] = micros / 1_000_000
         if left.get("time") == created_text(record):
             del left["time"]
-    return {**message, "level": severity(level_number(record)), **_additional(left, told)}
+    return {**message, "level": severity(level_of(record)), **_additional(left, told)}
 
 
 def severity(level: int) -> int:

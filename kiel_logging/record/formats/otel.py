@@ -18,9 +18,9 @@ from kiel_logging.record.formats import (
     created_micros,
     created_text,
     free_name,
-    level_number,
     split_exception,
 )
+from kiel_logging.record.item import level_of
 from kiel_logging.record.plain import entries
 from kiel_logging.record.strict_json import json_text
 
@@ -97,7 +97,7 @@ def _times(left: dict[str, Any], record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _severity(left: dict[str, Any], record: logging.LogRecord) -> dict[str, Any]:
-    severity: dict[str, Any] = {"severityNumber": severity_number(level_number(record))}
+    severity: dict[str, Any] = {"severityNumber": severity_number(level_of(record))}
     if type(left.get("level")) is str:
         level = left.pop("level")
         severity["severityText"] = _SEVERITY_TEXTS.get(level, level)
