@@ -70,7 +70,14 @@ class Parts:
     """The parts, put together as the Producer does it; two partitions, led by broker 1."""
 
     def __init__(
-        self, batch_size: int = 100, max_batch_bytes: int = 1_000_000, *, defers: bool = False
+        self,
+        batch_size: int = 100,
+        max_batch_bytes: int = 1_000_000,
+        *,
+        defers: bool = False,
+        linger: float = 5.0,
+        timeout: float = TIMEOUT,
+        backoff: float = BACKOFF,
     ) -> None:
         self.ends = Ends(defers=defers)
         self.idempotence = Idempotence()
@@ -91,17 +98,17 @@ class Parts:
         )
         self.accumulator = Accumulator(
             batch_size=batch_size,
-            linger=5.0,
+            linger=linger,
             max_batch_bytes=max_batch_bytes,
-            delivery_timeout=TIMEOUT,
+            delivery_timeout=timeout,
         )
         self.settlement = Settlement(
             accumulator=self.accumulator,
             idempotence=self.idempotence,
             topology=self.topology,
             deliveries=self.ends,
-            backoff=lambda attempts: BACKOFF * attempts,
-            delivery_timeout=TIMEOUT,
+            backoff=lambda attempts: backoff * attempts,
+            delivery_timeout=timeout,
             wall_clock=lambda: 0.0,
         )
 

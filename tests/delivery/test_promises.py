@@ -10,27 +10,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from kiel_logging.delivery.accumulator import Accumulator
-from kiel_logging.delivery.batch import Batch, Identity, Stamp
-from kiel_logging.delivery.idempotence import Idempotence
-from kiel_logging.delivery.settlement import Settlement
-from kiel_logging.delivery.topology import Topology
+from kiel_logging.delivery.batch import Batch, Stamp
 from kiel_logging.errors import ConnectionLost
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.produce import PartitionResult
+from tests.delivery.settling import Parts
 from tests.support.examples import examples
 
 PARTITIONS = [TopicPartition("t", n) for n in range(2)]
 MOST_RECORDS = 3
 """The model's max.message.bytes: batches of more records are too large."""
 
-DELIVERY_TIMEOUT = 10.0
 REFUSED_FOR_NOW = [
     ErrorCode.not_leader_or_follower,
     ErrorCode.not_enough_replicas,
@@ -78,37 +73,6 @@ class Request:
     tokens: tuple[int, ...]
 
 
-class Ends:
-    """Notes every end, so that one that is reported twice is found."""
-
-    keeps = False
-
-    def __init__(self, *, defers: bool) -> None:
-        self.defers = defers
-        self.delivered_tokens: list[int] = []
-        self.failed_tokens: list[int] = []
-
-    def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
-        """Note the tokens."""
-        del base_offset, log_append_time
-        self.delivered_tokens += batch.tokens
-
-    def key_of(self, token: Any) -> Any:
-        """Keys are of no interest."""
-        return None
-
-    def deferred(self, topic: str, error: Exception) -> None:
-        """No end."""
-
-    def resume(self) -> None:
-        """Nothing waits outside of the engine."""
-
-    def failed(self, tokens: Sequence[Any], error: Exception) -> None:
-        """Note the tokens."""
-        del error
-        self.failed_tokens += tokens
-
-
 class Promises(RuleBasedStateMachine):
     """Appends, sends and answers in any order, over a network that may do anything."""
 
@@ -117,30 +81,14 @@ class Promises(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.accumulator = Accumulator(
-            batch_size=4, linger=1.0, max_batch_bytes=700, delivery_timeout=DELIVERY_TIMEOUT
-        )
-        self.idempotence = Idempotence()
-        self.idempotence.identity = Identity(7, 0)
-        self.ends = Ends(defers=self.defers)
-        self.settlement = self.make_settlement()
+        parts = Parts(4, 700, defers=self.defers, linger=1.0, timeout=10.0, backoff=0.5)
+        self.accumulator, self.settlement = parts.accumulator, parts.settlement
+        self.idempotence, self.ends = parts.idempotence, parts.ends
         self.brokers = {partition: ModelPartition() for partition in PARTITIONS}
         self.in_flight: list[Request] = []
         self.late: list[Request] = []
         self.produced: dict[TopicPartition, list[int]] = {name: [] for name in PARTITIONS}
         self.tokens = 0
-
-    def make_settlement(self) -> Settlement:
-        """Return the settlement under test."""
-        return Settlement(
-            accumulator=self.accumulator,
-            idempotence=self.idempotence,
-            topology=Topology(),
-            deliveries=self.ends,
-            backoff=lambda _attempts: 0.5,
-            delivery_timeout=DELIVERY_TIMEOUT,
-            wall_clock=lambda: 0.0,
-        )
 
     # The program.
 
@@ -258,8 +206,7 @@ class Promises(RuleBasedStateMachine):
     @invariant()
     def every_message_ends_at_most_once(self) -> None:
         """No token is reported as delivered or failed twice, or as both."""
-        ended = self.ends.delivered_tokens + self.ends.failed_tokens
-        assert len(ended) == len(set(ended))
+        assert len(self.ends.ended) == len(set(self.ends.ended))
 
     @invariant()
     def nothing_is_stored_twice_or_out_of_order(self) -> None:
@@ -271,13 +218,12 @@ class Promises(RuleBasedStateMachine):
     def what_was_told_delivered_is_stored(self) -> None:
         """Delivered means that it is in the log."""
         stored = {token for broker in self.brokers.values() for token in broker.log}
-        assert stored.issuperset(self.ends.delivered_tokens)
+        assert stored.issuperset(self.ends.delivered_at)
 
     @invariant()
     def the_counters_tell_what_is_outstanding(self) -> None:
         """Records that have not ended are buffered or in flight."""
-        ended = len(self.ends.delivered_tokens) + len(self.ends.failed_tokens)
-        assert self.accumulator.outstanding == self.tokens - ended
+        assert self.accumulator.outstanding == self.tokens - len(self.ends.ended)
         assert self.accumulator.in_flight == sum(len(sent.tokens) for sent in self.in_flight)
 
     def teardown(self) -> None:
@@ -295,7 +241,7 @@ class Promises(RuleBasedStateMachine):
         assert self.accumulator.outstanding == 0
         assert self.accumulator.memory == 0
         for partition, broker in self.brokers.items():
-            failed = set(self.ends.failed_tokens)
+            failed = self.ends.errors
             kept = [token for token in self.produced[partition] if token not in failed]
             assert [token for token in broker.log if token not in failed] == kept
 

@@ -9,16 +9,12 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kiel_logging.delivery.accumulator import Accumulator
 from kiel_logging.delivery.batch import Batch, Identity
-from kiel_logging.delivery.idempotence import Idempotence
-from kiel_logging.delivery.settlement import Settlement
-from kiel_logging.delivery.topology import Topology
 from kiel_logging.records import Record, TopicPartition
 from kiel_logging.wire.error_codes import ErrorCode
 from kiel_logging.wire.metadata import Broker, Leader, Metadata, Topic
 from kiel_logging.wire.produce import PartitionResult
-from tests.delivery.settling import Ends, Parts
+from tests.delivery.settling import Parts
 from tests.support.examples import examples
 
 LOST = ConnectionError("the request was lost")
@@ -36,14 +32,6 @@ def made(partitions: int, number: int) -> Metadata:
         leaders={partition: Leader(1, 0) for partition in range(partitions)},
     )
     return Metadata(brokers={1: Broker(1, "kafka", 9092)}, topics={"logs": topic})
-
-
-class Keyed(Ends):
-    """Tokens are (key, number)."""
-
-    def key_of(self, token: tuple[int, int]) -> int:
-        """The first part."""
-        return token[0]
 
 
 class Case(Parts):
@@ -124,21 +112,12 @@ class AnyPartitions(RuleBasedStateMachine):
     def start(self, partitions: int) -> None:
         """Small batches, so that there are many."""
         self.now, self.times = 0.0, 0
-        self.accumulator = Accumulator(
-            batch_size=4, linger=1.0, max_batch_bytes=300, delivery_timeout=10.0**6
-        )
-        self.idempotence = Idempotence()
-        self.idempotence.identity = Identity(7, 0)
-        self.topology, self.ends = Topology(), Keyed()
-        self.settlement = Settlement(
-            accumulator=self.accumulator,
-            idempotence=self.idempotence,
-            topology=self.topology,
-            deliveries=self.ends,
-            backoff=lambda _attempts: 0.5,
-            delivery_timeout=10.0**6,
-            wall_clock=lambda: 0.0,
-        )
+        parts = Parts(4, 300, linger=1.0, timeout=10.0**6, backoff=0.5)
+        parts.ends.key_of = lambda token: token[0]  # type: ignore[method-assign]
+        self.accumulator, self.settlement = parts.accumulator, parts.settlement
+        self.idempotence, self.topology = parts.idempotence, parts.topology
+        self.ends = parts.ends
+        self.topology.forget_topic("logs")
         self.sent: list[Batch] = []
         self.counts = [0] * 5
         self.make_again(partitions)
