@@ -7,10 +7,11 @@ single one.
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kiel_logging import interrupt
+from kiel_logging.constants import VERSION
 from kiel_logging.output import CannotWrite, ReaderGone, standard_output
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _PROGRAM: Final = "kiel-logging"
 _FAILED: Final = 2
+_EXTRAS_FOR_DEVELOPERS: Final = {"bench", "dev", "docs", "lint", "test"}
 _READER_GONE: Final = 141
 """The status that a shell reports for a program that SIGPIPE ended."""
 
@@ -133,9 +135,7 @@ def _parser(words: Sequence[str]) -> "argparse.ArgumentParser":
         """Prints what a bug report needs."""
 
         def __call__(self, parser: argparse.ArgumentParser, *_arguments: Any) -> None:
-            from kiel_logging.about import about
-
-            print("\n".join(about()))
+            print("\n".join(_about()))
             parser.exit()
 
     parser = argparse.ArgumentParser(
@@ -159,3 +159,44 @@ def _parser(words: Sequence[str]) -> "argparse.ArgumentParser":
             subparser.epilog = (subparser.epilog or "") + _STATUSES
             subparser.set_defaults(run=subcommand.run)
     return parser
+
+
+def _about() -> Iterator[str]:
+    """Yield all that a bug report needs: the version, whether compiled code is in use, Python, the
+    dependencies."""
+    import platform
+    from importlib import metadata
+
+    try:
+        import kiel_logging._accelerator  # noqa: F401
+    except ImportError:
+        in_use = "not in use, Python does its work"
+    else:
+        in_use = "in use"
+    yield f"{_PROGRAM} {VERSION}"
+    yield f"compiled code: {in_use}"
+    system = f"{platform.system()} {platform.machine()}"
+    yield f"{platform.python_implementation()} {platform.python_version()} on {system}"
+    for name, is_required in sorted(_dependencies().items()):
+        try:
+            yield f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            yield f"{name} is {'MISSING' if is_required else 'not installed (optional)'}"
+
+
+def _dependencies() -> dict[str, bool]:
+    """Return the names of all dependencies, and whether the package needs them."""
+    import re
+    from importlib import metadata
+
+    found: dict[str, bool] = {}
+    try:
+        requirements = metadata.requires("kiel_logging") or []
+    except metadata.PackageNotFoundError:  # a source tree that was not installed
+        requirements = []
+    for requirement in requirements:
+        name = re.match(r"[\w.-]+", requirement)
+        extra = re.search(r"extra == ['\"](\w+)", requirement)
+        if name and not (extra and extra[1] in _EXTRAS_FOR_DEVELOPERS):
+            found[name[0]] = found.get(name[0], False) or extra is None
+    return found

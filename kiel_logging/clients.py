@@ -24,11 +24,11 @@ from kiel_logging.records import NO_OFFSET, Headers, Record, RecordMetadata
 from kiel_logging.serializers import (
     Serializer,
     check_timestamp,
+    check_topic,
     encode_headers,
     encode_key,
     encode_value,
 )
-from kiel_logging.topics import check_topic
 from kiel_logging.wire.sizes import record_size
 
 

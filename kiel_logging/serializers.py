@@ -1,14 +1,16 @@
-"""How messages and keys become the bytes that Kafka stores.
+"""How messages and keys become the bytes that Kafka stores, and which names of topics it allows.
 
 A serializer is any callable that takes the message and returns str (stored as UTF-8) or bytes.
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from kiel_logging.errors import (
     HeaderTypeError,
+    InvalidTopic,
     KeyTypeError,
     MessageError,
     TimestampError,
@@ -112,3 +114,40 @@ def check_timestamp(timestamp: object) -> int:
     raise TimestampError(
         f"timestamp={timestamp!r} must be a whole number of milliseconds since 1970, 0 or more"
     )
+
+
+MAX_LENGTH: Final = 249
+"""Characters of a topic's name; the source is org.apache.kafka.common.internals.Topic."""
+
+LEGAL_CHARACTERS: Final = re.compile(r"[a-zA-Z0-9._-]*")
+
+
+def is_topic(name: object) -> bool:
+    """Whether ``name`` is one that Kafka allows for a topic."""
+    try:
+        check_topic(name)
+    except InvalidTopic:
+        return False
+    return True
+
+
+def check_topic(name: object) -> str:
+    """Return ``name`` if it is one that Kafka allows for a topic.
+
+    Raises:
+        InvalidTopic: it is not; says why.
+    """
+    if not isinstance(name, str):
+        raise InvalidTopic(f"a topic name must be str, not {type(name).__name__}")
+    if not name:
+        raise InvalidTopic("a topic name can't be empty")
+    if name in (".", ".."):
+        raise InvalidTopic(f"{name!r} is not allowed as a topic name")
+    if len(name) > MAX_LENGTH:
+        raise InvalidTopic(f"topic {name!r} has {len(name)} characters: Kafka allows {MAX_LENGTH}")
+    if not LEGAL_CHARACTERS.fullmatch(name):
+        raise InvalidTopic(
+            f"topic {name!r} has characters that Kafka refuses: "
+            "use ASCII letters, digits, '.', '_' and '-'"
+        )
+    return name

@@ -26,12 +26,11 @@ VALUES = {
     "printable",
     "records",
 }
-CHOICES = {"config", "partitioners", "serializers", "topics"}
+CHOICES = {"config", "partitioners", "serializers"}
 
 COMMANDS: dict[str, set[str]] = {
     "arguments": set(),
     "confluent": {*VALUES, "config"},
-    "about": {"constants", "_accelerator"},
     "interrupt": set(),
     "output": set(),
     "check": {*VALUES, *CHOICES, "wire", "network", "record", "journal", "handler"},
@@ -55,10 +54,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "native_sockets": {"native"},
     "printable": set(),
     "records": set(),
-    "topics": {*VALUES},
     "serializers": {*VALUES},
     "partitioners": {*VALUES, "serializers"},
-    "config": {*VALUES, "partitioners", "serializers", "topics", "wire"},
+    "config": {*VALUES, "partitioners", "serializers", "wire"},
     "wire": {*VALUES},
     "proof": {*VALUES, "wire"},
     "journal": {*VALUES},

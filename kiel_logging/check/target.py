@@ -18,7 +18,7 @@ from kiel_logging.handler.record_handler import RecordHandler
 from kiel_logging.handler.record_options import HandlerOptions, SpoolOptions
 from kiel_logging.handler.spool_handler import SpoolHandler
 from kiel_logging.record.route import is_name
-from kiel_logging.topics import check_topic
+from kiel_logging.serializers import check_topic
 
 _ANY: Final = "any"
 """Stands for a topic that is not named."""

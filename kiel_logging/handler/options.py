@@ -61,7 +61,7 @@ from kiel_logging.handler.record_options import (
 )
 from kiel_logging.partitioners import Partitioner
 from kiel_logging.proof.chain import SHORTEST_KEY, Chain, Keyring
-from kiel_logging.topics import is_topic
+from kiel_logging.serializers import is_topic
 
 if TYPE_CHECKING:
     from kiel_logging.handler.signing import Signing

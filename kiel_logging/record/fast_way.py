@@ -187,12 +187,7 @@ def fast_options(
 
     Args:
         layout: makes the JSON.
-        topic: of all records, or of each.
-        key_field: the field that has the key.
-        headers: names of headers -> the fields that have them.
-        fields: static ones.
-        rename: from the names of fields to those that they get.
-        exclude: names of fields, and paths to them, that are left out.
+        topic: of all records, or of each; the options that are not named here are KafkaHandler's.
         redact: hides values by name.
         more: returns the fields from the surroundings of a record with such attributes; None if
             they need care.

@@ -14,8 +14,7 @@ from kiel_logging.errors import ConfigurationError, HeaderTypeError, InvalidTopi
 from kiel_logging.proof.headers import NAMES
 from kiel_logging.record.plain import escape, show
 from kiel_logging.records import Header
-from kiel_logging.serializers import encode_headers
-from kiel_logging.topics import LEGAL_CHARACTERS, check_topic
+from kiel_logging.serializers import LEGAL_CHARACTERS, check_topic, encode_headers
 
 Topic: TypeAlias = str | Callable[[logging.LogRecord], str]
 TopicChoice: TypeAlias = Callable[[logging.LogRecord], str]

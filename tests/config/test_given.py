@@ -35,18 +35,11 @@ def configured(value: Any) -> Any:
     "value", [{"a": 1}, MappingProxyType({"a": 1}), configured({"a": 1})], ids=lambda v: type(v)
 )
 def test_a_mapping_is_taken_as_a_dict(value: Mapping[str, int]) -> None:
-    """Of whichever kind it is."""
+    """Of whichever kind it is; later changes by its owner change nothing."""
     taken = given_mapping("fields", value, "")
     assert taken == {"a": 1}
     assert type(taken) is dict
-
-
-def test_a_mapping_is_copied() -> None:
-    """Later changes by its owner change nothing."""
-    value = {"a": 1}
-    taken = given_mapping("fields", value, "")
-    value["b"] = 2
-    assert taken == {"a": 1}
+    assert taken is not value
 
 
 def test_nothing_given_is_empty() -> None:

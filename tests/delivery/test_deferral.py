@@ -127,31 +127,6 @@ def test_a_rejected_batch_waits_with_its_whole_topic() -> None:
     assert isinstance(error, TopicAuthorizationFailed)
 
 
-def test_a_rejected_batch_comes_first_again() -> None:
-    """Later records do not overtake it, and take the numbers behind it."""
-    parts = deferring()
-    batch = rejected(parts, "a", "b")
-    parts.append("c")
-    assert parts.send(now=10.0 + FIRST) is batch
-    parts.settlement.answered(batch, answer(ErrorCode.none), 13.0)
-    following = parts.send(now=13.0)
-    assert following.tokens == ["c"]
-    assert batch.stamp is not None
-    assert following.stamp is not None
-    assert (batch.stamp.base_sequence, following.stamp.base_sequence) == (0, 2)
-
-
-def test_one_batch_is_tried_and_the_others_follow() -> None:
-    """A delivery of one partition opens all."""
-    parts = deferring()
-    batch = rejected(parts, "a")
-    parts.append("b", to=LOGS_1)
-    parts.send(now=20.0)
-    assert parts.sendable(20.0) == []
-    parts.settlement.answered(batch, answer(ErrorCode.none), 20.0)
-    assert parts.sendable(20.0) == [LOGS_1]
-
-
 def test_the_owner_hears_of_each_wait() -> None:
     """Of one for all batches that were in flight, and of the next."""
     parts = deferring()
@@ -256,15 +231,6 @@ def test_a_client_that_is_rejected_waits_with_all_topics() -> None:
     parts.settlement.refuse_all(FORBIDDEN, 1.0)
     assert sorted(topic for topic, _ in parts.ends.deferred_topics) == ["logs", "new"]
     assert parts.ends.ended == []
-
-
-def test_a_client_that_is_rejected_fails_what_does_not_wait() -> None:
-    """Its owner does not defer."""
-    parts = Parts()
-    parts.append("a")
-    parts.accumulator.hold("new", None, Record(None, b"", (), 0), "held", 0.0)
-    parts.settlement.refuse_all(FORBIDDEN, 1.0)
-    assert parts.ends.errors == {"held": FORBIDDEN, "a": FORBIDDEN}
 
 
 def test_all_tokens_of_a_topic_are_found() -> None:

@@ -17,28 +17,13 @@ from kiel_logging.wire.error_codes import ErrorCode
 from tests.network.owner import Owner, append, engine_for, pass_time
 from tests.network.quick import quick_producer, send_all, to_partition, values
 
+# One for each outcome; tests/delivery/test_retry.py has those of all errors.
 RETRIABLE = [
-    ErrorCode.corrupt_message,
-    ErrorCode.unknown_topic_or_partition,
-    ErrorCode.leader_not_available,
-    ErrorCode.not_leader_or_follower,
-    ErrorCode.request_timed_out,
-    ErrorCode.network_exception,
-    ErrorCode.not_enough_replicas,
-    ErrorCode.not_enough_replicas_after_append,
-    ErrorCode.kafka_storage_error,
-    ErrorCode.fenced_leader_epoch,
-    ErrorCode.unknown_topic_id,
-    ErrorCode.throttling_quota_exceeded,
+    *(ErrorCode.corrupt_message, ErrorCode.request_timed_out, ErrorCode.not_leader_or_follower),
+    *(ErrorCode.unknown_topic_or_partition, ErrorCode.kafka_storage_error),
 ]
 FINAL = [
-    ErrorCode.topic_authorization_failed,
-    ErrorCode.invalid_topic_exception,
-    ErrorCode.invalid_required_acks,
-    ErrorCode.invalid_record,
-    ErrorCode.invalid_timestamp,
-    ErrorCode.policy_violation,
-    ErrorCode.unsupported_for_message_format,
+    *(ErrorCode.topic_authorization_failed, ErrorCode.invalid_record),
     ErrorCode.unknown_server_error,
 ]
 

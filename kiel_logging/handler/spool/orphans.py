@@ -33,7 +33,7 @@ from kiel_logging.journal.stream import Stream
 from kiel_logging.native import monotonic
 from kiel_logging.proof.chain import SEALED_BY_SHIPPER, Chain, Keyring
 from kiel_logging.proof.stamper import Stamper, key_text
-from kiel_logging.topics import is_topic
+from kiel_logging.serializers import is_topic
 
 LOOK_EVERY: Final = 5.0
 """Seconds between two looks for processes that died meanwhile."""
