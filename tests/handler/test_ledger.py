@@ -194,55 +194,6 @@ def test_losses_are_counted_by_topic_and_taken_once(clock: list[float]) -> None:
     assert (ledger.has_losses, ledger.take_losses()) == (False, {})
 
 
-def test_the_first_loss_is_news() -> None:
-    """One loss since the last collection is worth a call of the loop thread, others are not."""
-    ledger, news = new_ledger(), []
-    for take in (False, False, True):
-        if take:
-            ledger.take_losses()
-        drop(ledger)
-        news.append(ledger.has_news)
-        ledger.has_news = False
-    assert news == [True, False, True]
-
-
-class Held(str):
-    """A reason that holds up the thread that counts it."""
-
-    def __new__(cls) -> Held:
-        made = super().__new__(cls, "held")
-        made.reached, made.released = threading.Event(), threading.Event()
-        return made
-
-    reached: threading.Event
-    released: threading.Event
-
-    def __hash__(self) -> int:
-        self.reached.set()
-        assert self.released.wait(20)
-        return super().__hash__()
-
-    def __eq__(self, other: object) -> bool:
-        return super().__eq__(other)
-
-
-def test_losses_that_are_being_counted_are_reported_later() -> None:
-    """The loop thread does not wait for the count, and asks again by itself."""
-    ledger, reason = new_ledger(), Held()
-    report = LossReport(ledger)
-    drop(ledger)
-    counting = threading.Thread(target=ledger.drop, args=(reason, INFO, "logs"))
-    counting.start()
-    assert reason.reached.wait(20)
-    taken, due, moment = ledger.take_losses(), report.due(NOW), report.due_at()
-    reason.released.set()
-    counting.join()
-    assert (taken, due) == ({}, None)
-    assert moment is not None
-    report.due(NOW)
-    assert records(report.due(NOW + 1)) == 2
-
-
 def test_threads_lose_no_loss() -> None:
     """While four threads drop, the loop thread takes each of their losses once."""
     ledger = new_ledger()

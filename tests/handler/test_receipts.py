@@ -136,13 +136,14 @@ def test_a_text_that_nothing_can_show(cluster: FakeKafka, make_handler: MakeHand
 def test_a_repeat_whose_offset_the_broker_forgot(
     cluster: FakeKafka, make_handler: MakeHandler
 ) -> None:
-    """It is acknowledged; its offset is -1."""
-    handler = make_handler()
+    """It is acknowledged; the offset of each record is -1."""
+    handler = make_handler(**HELD_BACK)
     cluster.on_broker(0, store_and_forget)
     with handler.receipts(LONG) as receipts:
         logger_to(handler).info("paid")
-    assert receipts[0][:3] == ("logs", 0, -1)
-    assert messages(cluster) == ["paid"]
+        logger_to(handler).info("shipped")
+    assert [receipt[:3] for receipt in receipts] == [("logs", 0, -1)] * 2
+    assert messages(cluster) == ["paid", "shipped"]
 
 
 def store_and_forget(broker: FakeBroker) -> None:

@@ -15,13 +15,11 @@ import pytest
 from kiel_logging.errors import SpoolError, SpoolFull
 from kiel_logging.journal.directory import OWNER, SHIPPER, Directory, Journal, Orphan
 from kiel_logging.journal.frames import encode
-from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.journal.segments import Descriptor, segment_path
 from kiel_logging.journal.stream import CHECKPOINT, START, Stream
 from tests.journal.sample import (
     INSTANCE,
     TOPIC,
-    append,
     fill,
     frame,
     loaded,
@@ -315,13 +313,3 @@ def test_strange_claims_of_an_owner_do_no_harm(hostile: Orphan, about: bytes) ->
     (hostile.path / OWNER).write_bytes(about)
     (orphan,) = Directory(hostile.path.parent, living=True).orphans()
     orphan.release()
-
-
-def test_an_append_fails_where_the_disk_does(tmp_path: Path) -> None:
-    """And the next one is made anew."""
-    stream: LocalStream = unshipped(tmp_path).stream(TOPIC)
-    append(stream, encode(numbered(1), stream.seed))
-    with patch.object(Descriptor, "append", side_effect=OSError(5, "Input/output error")):
-        assert stream.append(encode(numbered(2), stream.seed)).error is not None
-    fill(stream, 3)
-    assert numbers(loaded(stream)) == [1, 3]

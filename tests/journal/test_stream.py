@@ -39,7 +39,6 @@ from tests.journal.sample import (
     TOPIC,
     append,
     fill,
-    frame,
     loaded,
     numbered,
     numbers,
@@ -137,23 +136,6 @@ def test_a_stream_is_the_same_for_all_threads(journal: Journal) -> None:
 
 
 # -- reading --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("most_bytes", [1, SIZE, 10 * SIZE])
-def test_a_large_frame_is_read_whole(stream: LocalStream, most_bytes: int) -> None:
-    """However little is asked for."""
-    large = frame(bytes(100_000))
-    append(stream, encode(large, stream.seed))
-    assert stream.read(START, most_bytes).entries == [large]
-
-
-def test_damage_at_the_end_of_a_finished_segment_takes_its_number(stream: LocalStream) -> None:
-    """No write is going on there, though the stream has not ended."""
-    fill_segments(stream, 2)
-    damage(segment_path(stream.path, 1), 2 * SIZE - 1)
-    run = stream.read(START)
-    assert values(run.entries) == [b"record 1", b"?"]
-    assert values(stream.read(run.position).entries) == [b"record 3", b"record 4"]
 
 
 def test_a_missing_segment_is_skipped_and_told(stream: LocalStream) -> None:
@@ -310,17 +292,6 @@ def test_segments_before_the_checkpoint_are_removed(stream: LocalStream) -> None
     assert numbers(loaded(stream), stream.position) == [6]
 
 
-@pytest.mark.parametrize("slot", SLOTS)
-def test_no_slot_points_to_what_was_removed(stream: LocalStream, slot: int) -> None:
-    """For the other one may be damaged later."""
-    fill_segments(stream, 3)
-    stream.release(Checkpoint(2, 2 * SIZE, 4, bytes(32)))
-    damage(stream.path / CHECKPOINT, slot + 20)
-    found = loaded(stream)
-    assert not found.checkpoint_missing
-    assert numbers(found, found.position) == [5, 6]
-
-
 def test_nothing_is_removed_if_the_checkpoint_can_not_be_written(stream: LocalStream) -> None:
     """The records might be numbered again from the start."""
     fill_segments(stream, 2)
@@ -448,22 +419,6 @@ def test_an_error_of_the_disk_has_advice(
     fill(stream, 3)
     assert numbers(stream) == [1, 3]
     assert (stream.appended, stream._journal.bytes) == (2, 2 * SIZE)
-
-
-@pytest.mark.parametrize(("room", "whole"), [(5, 0), (SIZE, 1), (SIZE + 5, 1), (2 * SIZE - 1, 1)])
-def test_a_write_cut_short_leaves_whole_frames(stream: LocalStream, room: int, whole: int) -> None:
-    """They are counted; readers skip the front of the next one, and later frames come behind it."""
-    fill(stream, 1)
-    several = [encode(numbered(number), stream.seed) for number in (2, 3)]
-    ordinary = Descriptor.append
-    with patch.object(Descriptor, "append", lambda file, data: ordinary(file, data[:room])):
-        appended = stream.append(*several)
-    assert isinstance(appended.error, SpoolFull)
-    assert (appended.frames, appended.begin) == (whole, (1, SIZE))
-    assert stream.appended == 1 + whole
-    assert stream._journal.bytes == stream.size(START) == SIZE + room
-    fill(stream, 4)
-    assert numbers(stream) == [1, *range(2, 2 + whole), 4]
 
 
 def test_a_front_that_nothing_follows_is_skipped(stream: LocalStream) -> None:
@@ -670,62 +625,6 @@ def test_threads_append_whole_frames(stream: LocalStream) -> None:
         own = [number for number in found if first <= number < first + count]
         assert own == list(range(first, first + count))
     assert (stream.appended, stream._journal.bytes) == (8 * count, 0)
-
-
-def test_signal_handlers_append_anywhere(stream: LocalStream) -> None:
-    """On top of an append as well; no record is lost, doubled or uncounted."""
-    appended = iter(range(1_000_000))
-    fill(stream, next(appended))  # while the journal is made, signal handlers are refused
-    on_top: list[int] = []
-
-    def on_signal(*_: object) -> None:
-        number = next(appended)
-        fill(stream, number)
-        on_top.append(number)
-
-    old = signal.signal(signal.SIGALRM, on_signal)
-    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
-    try:
-        while len(on_top) < 100:
-            fill(stream, next(appended))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
-    found = numbers(stream)
-    assert sorted(found) == list(range(next(appended)))
-    assert (stream.appended, stream._journal.bytes) == (len(found), stream.size(START))
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a __del__
-def test_an_exception_of_a_signal_handler_leaves_right_counts(stream: LocalStream) -> None:
-    """Wherever it tears the call away, the thread that ships finds how many were not written."""
-    came = False
-
-    def on_signal(*_: object) -> None:
-        nonlocal came
-        came = True
-        raise KeyboardInterrupt
-
-    fill(stream, 0)
-    old = signal.signal(signal.SIGALRM, on_signal)
-    torn = 0
-    try:
-        while torn < 100:
-            came = False
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0.0002)
-                while not came:  # where Python ignores the exception as well
-                    fill(stream, 1)
-            except KeyboardInterrupt:
-                torn += 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
-    found = len(numbers(stream))
-    assert found <= stream.appended <= found + torn
-    assert stream.excess(found) == stream.appended - found
-    stream._journal.count_bytes()
-    assert stream._journal.bytes == segment_path(stream.path, 1).stat().st_size
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a __del__
