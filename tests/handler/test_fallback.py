@@ -161,7 +161,7 @@ def test_another_kafka_handler_from_the_loop_thread(
 def test_a_fallback_that_raises(
     cluster: FakeKafka, make_handler: MakeHandler, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
-    """Neither the program nor the loop thread notices; it is reported once, and records count as
+    """The program and the loop thread notice nothing; it is reported once, and records count as
     lost."""
 
     class Broken(logging.Handler):

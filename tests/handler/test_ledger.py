@@ -274,8 +274,8 @@ def test_a_report_waits_for_more_losses_and_the_next_one_for_ten_seconds() -> No
 
 
 def test_omissions_are_no_losses() -> None:
-    """What options leave out on purpose has a column of its own, stays off stderr and out of the
-    handler's health; the stream alone reports it, apart from losses, and waits for more."""
+    """Records that options leave out have their own column, and stay off stderr and out of the
+    handler's health; the stream alone reports them, apart from losses, and waits for more."""
     ledger = new_ledger()
     report = LossReport(ledger)
     ledger.drop("rate_limit", DEBUG, "logs")

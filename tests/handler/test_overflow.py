@@ -23,7 +23,7 @@ from tests.handler.shipped import (
     summaries,
     total,
 )
-from tests.support.waiting import until
+from tests.support.waiting import in_threads, until
 
 LEVELS = ["DEBUG", "INFO", "WARNING", "DEBUG", "INFO", "ERROR", "INFO", "ERROR"]
 """Eight records, numbered, of these levels; there is room for four."""
@@ -214,11 +214,7 @@ def test_many_threads_on_a_full_buffer(cluster: FakeKafka, make_handler: MakeHan
         for number in range(200):
             logger.info("%d", number, extra={"who": who})
 
-    threads = [threading.Thread(target=log, args=(who,)) for who in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(log, range(4))
     handler.close()
     arrived: dict[Any, list[int]] = {}
     for fields in stored(cluster):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -34,6 +33,7 @@ from tests.handler.shipped import (
     total,
 )
 from tests.support.stamps import audited, events, harm, marks, without_stamp
+from tests.support.waiting import in_threads
 from tests.support.what_is_shown import all_of, object_of
 
 SECRET = "s3cret-of-the-chain"
@@ -70,11 +70,7 @@ def test_what_is_shipped_is_complete(
         for number in range(100):
             logger.info("%d", number, extra={"user": user})
 
-    threads = [threading.Thread(target=log, args=(user,)) for user in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(log, range(8))
     handler.close()
     verdict = audited(cluster.records("shop"), secret=secret, topic="shop")
     (stream,) = verdict.streams

@@ -46,6 +46,7 @@ from tests.handler.shipped import (
     stop_broker,
     total,
 )
+from tests.support.waiting import in_threads
 
 LONG: Final = 60.0
 """Seconds that no test waits."""
@@ -289,11 +290,7 @@ def test_blocks_of_many_threads_at_once(cluster: FakeKafka, make_handler: MakeHa
             own += receipts
         found[thread] = own
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, range(8))
     assert {t: [r.message for r in own] for t, own in found.items()} == {
         thread: [f"{thread}.{number}" for number in range(20)] for thread in range(8)
     }

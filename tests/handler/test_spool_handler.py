@@ -8,7 +8,6 @@ import logging.config
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +24,7 @@ from kiel_logging.journal.segments import Descriptor
 from kiel_logging.journal.stream import START
 from tests.handler.shipped import logger_to
 from tests.support.small_disk import on_small_disk
+from tests.support.waiting import in_threads
 
 PROGRAM = """
 import logging, os, signal, sys, threading, time
@@ -196,11 +196,7 @@ def test_threads_lose_nothing_as_segments_follow_each_other(tmp_path: Path) -> N
             for number in range(300):
                 logger.info("%d %d", thread, number)
 
-        threads = [threading.Thread(target=log, args=(thread,)) for thread in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(log, range(4))
         log(4)  # alone, so that each segment ends where it is full
     found = [tuple(map(int, one.split())) for one in messages(tmp_path)]
     assert sorted(found) == [(thread, number) for thread in range(5) for number in range(300)]

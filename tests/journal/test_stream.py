@@ -47,6 +47,7 @@ from tests.journal.sample import (
     values,
 )
 from tests.support.small_disk import FILL_UP, NEEDS_SMALL_DISK, on_small_disk
+from tests.support.waiting import in_threads
 
 SIZE = len(encode(numbered(1), 0))
 SLOTS = (0, 4096)
@@ -260,11 +261,7 @@ def test_the_place_of_a_record_beside_other_threads(stream: LocalStream) -> None
             places[number] = appended.begin, end
             stream.append(data)
 
-    threads = [threading.Thread(target=fill_fast, args=(first,)) for first in (1000, 2000, 3000)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(fill_fast, (1000, 2000, 3000))
     begin, found = START, dict[Position, bytes]()
     for run in stream.runs():
         for entry, end in zip(run.entries, run.ends, strict=True):

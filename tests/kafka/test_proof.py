@@ -7,7 +7,6 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from kiel_logging.cli import main
 from tests.handler.process.child import run_by_hand
 from tests.handler.shipped import logger_to
 from tests.support.kafka import KafkaCluster
+from tests.support.waiting import in_threads
 
 _PATIENCE_S = 60.0
 _SECRET = "s3cret-of-the-chain"
@@ -55,11 +55,7 @@ def log_from_threads(logger: logging.Logger) -> None:
         for number in range(_EACH):
             logger.info("%d", number, extra={"user": f"{thread}-{number % 25}"})
 
-    threads = [threading.Thread(target=log, args=(thread,)) for thread in range(_THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(log, range(_THREADS))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
-"""Waiting for other threads and processes, which notify no one; and how long programs may take."""
+"""Work in threads, waits for other threads and processes, and how long programs may take."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 PATIENCE = 30.0
 """Seconds: far more than anything that is waited for takes."""
@@ -17,6 +18,15 @@ def until(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.001)
+
+
+def in_threads(work: Callable[[int], object], each: Iterable[int]) -> None:
+    """Call ``work`` with each of these at once, and return when all calls have ended."""
+    threads = [threading.Thread(target=work, args=(one,)) for one in each]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def complaints(stderr: str) -> list[str]:
