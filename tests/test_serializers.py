@@ -138,18 +138,10 @@ def test_no_headers(headers: Any) -> None:
     assert encode_headers(headers) == ()
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"trace": b"\x00", "name": "grüße", "none": None},
-        MappingProxyType({"trace": b"\x00", "name": "grüße", "none": None}),
-        [("trace", b"\x00"), ("name", "grüße"), ("none", None)],
-        iter([("trace", b"\x00"), ("name", "grüße"), ("none", None)]),
-    ],
-    ids=["dict", "mapping", "pairs", "iterator"],
-)
-def test_headers_are_a_mapping_or_pairs(headers: Any) -> None:
+@pytest.mark.parametrize("kind", [dict, lambda pairs: MappingProxyType(dict(pairs)), list, iter])
+def test_headers_are_a_mapping_or_pairs(kind: Any) -> None:
     """In order; str values as UTF-8."""
+    headers = kind([("trace", b"\x00"), ("name", "grüße"), ("none", None)])
     expected = (("trace", b"\x00"), ("name", "grüße".encode()), ("none", None))
     assert encode_headers(headers) == expected
 
