@@ -270,11 +270,11 @@ class Pipeline:
         """Send, within ``timeout`` seconds, what other writers have on disk now; return whether all
         of it was acknowledged or given up, and none stays that this process can't send."""
         done = self._loop_thread.flush(timeout)
-        return done and (self._spool is None or not self._spool.has_left)
+        return done and (self._spool is None or not self._spool.orphans.left)
 
     def backlogs(self) -> "list[Backlog]":
         """Return what waits of each stream of other writers; any thread may ask."""
-        return [] if self._spool is None else self._spool.backlogs()
+        return [] if self._spool is None else self._spool.orphans.backlogs()
 
     def traffic(self) -> Traffic:
         """Return what was sent, by topic; any thread may read it."""

@@ -128,11 +128,7 @@ class Shipper:
             pool=pool,
         )
         if spool is not None:
-            spool.outbox = self.outbox
-            spool.stamp = self.stamp
-            spool.changed = self.ship_soon
-            spool.recovered = self.report_recovery
-            spool.damaged = self.note_damage
+            spool.shipper = self
         self.earlier = DeliveryStats()
         if broken is not None:
             self.earlier = broken.earlier + broken.outbox.engine.stats()

@@ -10,7 +10,7 @@ All of it runs on the loop thread, but for ``put`` with ``spool="always"``, see 
 import contextlib
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +22,7 @@ from kiel_logging.handler.ledger import Traffic
 from kiel_logging.handler.record_options import SpoolOptions
 from kiel_logging.handler.slices import totals
 from kiel_logging.handler.spool import orphans
-from kiel_logging.handler.spool.orphans import Backlog, Orphans
+from kiel_logging.handler.spool.orphans import Orphans
 from kiel_logging.handler.spool.records import (
     CHAIN,
     ROTATED,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from kiel_logging.handler.outbox import Outbox
+    from kiel_logging.handler.shipper import Shipper
 
 QUIET: Final = 5.0
 """Seconds without an acknowledgement after which memory is written to disk."""
@@ -98,21 +99,11 @@ class Spool:
     Attributes:
         traffic: what was sent, and what was not.
         writer: what logging threads append with; None in ``overflow`` mode. To be set.
-        outbox: what is out to the brokers. To be set.
-        stamp: numbers records that were never on disk, with the record that starts a stream in
-            front. To be set.
-        changed: called when there may be more to send. To be set.
-        recovered: called for a stream of a dead process when all of it is sent. To be set.
-        damaged: called with a topic, how many of its records can't be read, and which numbers of
-            its stream they had. To be set.
+        shipper: takes records from here. To be set.
+        orphans: the journals of other writers.
     """
 
-    writer: Writer | None
-    outbox: "Outbox"
-    stamp: Callable[[list[Item]], list[Item]]
-    changed: Callable[[], None]
-    recovered: Callable[[str, Recovered, Callable[[], None]], None]
-    damaged: Callable[[str, int, Iterable[int]], None]
+    shipper: "Shipper"
 
     def __init__(
         self,
@@ -129,7 +120,7 @@ class Spool:
         self.path = options.path
         self.waiters = Waiters(on_disk=options.always)
         self.traffic = Traffic()
-        self.writer = None
+        self.writer: Writer | None = None
         self._buffer = buffer
         self._stamper = stamper
         self._events = events
@@ -150,7 +141,7 @@ class Spool:
             Directory(path, self._say, living=self._fleet, watch=watch)
             for path in options.fleet or (options.path,)
         ]
-        self._orphans = Orphans(
+        self.orphans = Orphans(
             self._directories,
             self._notices,
             keyring=keyring,
@@ -182,6 +173,10 @@ class Spool:
 
     def __repr__(self) -> str:
         return f"<Spool {self.path} {self._ledger.disk}>"
+
+    @property
+    def _outbox(self) -> "Outbox":
+        return self.shipper.outbox
 
     # Reports.
 
@@ -228,38 +223,38 @@ class Spool:
     def _look_for_orphans(self) -> None:
         began = monotonic()
         try:
-            found = self._orphans.look()
+            found = self.orphans.look()
         except SpoolError as error:
             self.complain(error)
             found = False
         if self._fleet:
-            found = self._orphans.look_at_living() or found
+            found = self.orphans.look_at_living() or found
         if found:
-            self.changed()
+            self.shipper.ship_soon()
         pause = orphans.LOOK_AT_LIVING_EVERY if self._fleet else orphans.LOOK_EVERY
         self._later("orphans", pause, self._look_for_orphans)
         self._look_pause = max(_SETTLING, _POLL_AT_MOST * (monotonic() - began))
         self._poll_soon()
 
     def _take_notices(self) -> None:
-        grown, others = self._orphans.take_notices()
+        grown, others = self.orphans.take_notices()
         if grown:
-            self.changed()
+            self.shipper.ship_soon()
             self._poll_soon()
         if others:
             self._later("others", self._look_pause, self._look_for_orphans)
 
     def _poll_soon(self) -> None:
-        if self._orphans.has_busy:
-            self._later("poll", self.outbox.linger, self._poll)
+        if self.orphans.has_busy:
+            self._later("poll", self._outbox.linger, self._poll)
 
     def _poll(self) -> None:
         """Look at the living writers that are busy, in at most a part of the time."""
         began = monotonic()
-        if self._orphans.poll():
-            self.changed()
-        if self._orphans.has_busy:
-            pause = max(self.outbox.linger, _POLL_AT_MOST * (monotonic() - began))
+        if self.orphans.poll():
+            self.shipper.ship_soon()
+        if self.orphans.has_busy:
+            pause = max(self._outbox.linger, _POLL_AT_MOST * (monotonic() - began))
             self._later("poll", pause, self._poll)
 
     def _report_orphan(self, text: str) -> None:
@@ -291,7 +286,7 @@ class Spool:
     def waiting(self) -> bool:
         """Whether anything is not out to the brokers yet."""
         return (
-            self._orphans.waiting
+            self.orphans.waiting
             or bool(self._reading)
             or self._spill.waiting > 0
             or len(self._buffer) > 0
@@ -315,7 +310,7 @@ class Spool:
 
     def _take_orphaned(self, most: int) -> list[Item]:
         items: list[Item] = []
-        streams = self._orphans.next_streams()
+        streams = self.orphans.next_streams()
         share = max(_LEAST, most // max(1, len(streams)))
         fed = False
         for stream in streams:
@@ -323,18 +318,18 @@ class Spool:
                 break
             items += self._take_from(stream, min(share, most - len(items)))
             fed = fed or stream.is_fed
-            self._orphans.note_turn(stream)
-        self._orphans.see_to_ends()
+            self.orphans.note_turn(stream)
+        self.orphans.see_to_ends()
         self._poll_soon()
         if fed:
             self._next_turn()
         elif streams and not items:  # they wait for the brokers, or for the disk
-            self._later("reading", _LONG_STALLED, self.changed)
+            self._later("reading", _LONG_STALLED, self.shipper.ship_soon)
         return items
 
     def _next_turn(self) -> None:
         if self._loop is not None and not self._closed:
-            self._loop.call_soon(self.changed)
+            self._loop.call_soon(self.shipper.ship_soon)
 
     def _take_local(self, most: int) -> list[Item]:
         self._look_for_unread()
@@ -347,7 +342,7 @@ class Spool:
         if len(items) >= most:
             return items
         if self._reading:  # all that is left waits for the brokers, or for its turn
-            self._later("reading", _LONG_STALLED, self.changed)
+            self._later("reading", _LONG_STALLED, self.shipper.ship_soon)
         if self.writer is not None:
             self.writer.fall_asleep()
         return items
@@ -361,7 +356,7 @@ class Spool:
         stream = self._reading.popleft()
         share = max(_LEAST, most // (len(self._reading) + 1))
         items: list[Item] = []
-        if not self._orphans.holds_up(stream.topic):
+        if not self.orphans.holds_up(stream.topic):
             items = self._take_from(stream, min(share, most))
         if stream.exhausted:
             self._correct_count(stream)
@@ -375,22 +370,22 @@ class Spool:
             self._reading.append(stream)
 
     def _take_from(self, stream: ShippedStream, most: int) -> list[Item]:
-        if most <= 0 or self.outbox.is_deferred(stream.topic):
+        if most <= 0 or self._outbox.is_deferred(stream.topic):
             return []
         items: list[Item] = []
         fruitless = 0
         try:
             if stream.deferred:
-                items += self._note_out(stream, stream.retake(most, self.outbox))
+                items += self._note_out(stream, stream.retake(most, self._outbox))
             while not stream.exhausted and len(items) < most and fruitless < _MOST_FRUITLESS:
-                taken = stream.take(most - len(items), self.outbox)
+                taken = stream.take(most - len(items), self._outbox)
                 items += self._note_out(stream, taken)
                 fruitless += not taken.items
             if fruitless == _MOST_FRUITLESS:  # other streams have their turn first
                 self._next_turn()
         except SpoolError as error:
             self.complain(error)
-            self._later("disk", RETRY_DISK, self.changed)
+            self._later("disk", RETRY_DISK, self.shipper.ship_soon)
         return items
 
     def _note_out(self, stream: ShippedStream, taken: Taken) -> list[Item]:
@@ -420,10 +415,12 @@ class Spool:
         )
         if self._is_local(stream):
             self._ledger.lost_on_disk(records)
-            self.damaged(stream.topic, records, stream.lost.pop(self.journal.instance, ()))
+            self.shipper.note_damage(
+                stream.topic, records, stream.lost.pop(self.journal.instance, ())
+            )
         else:
             self._ledger.failed_for_others(records)
-            self.damaged(stream.topic, records, ())
+            self.shipper.note_damage(stream.topic, records, ())
             self._later("save", self._save_pause, self._save)
 
     def _note_trouble(self, stream: ShippedStream, trouble: SpoolError, missing: int) -> None:
@@ -432,7 +429,7 @@ class Spool:
         self.complain(trouble, f"trouble in {stream.files.path}")
         if missing:
             self._ledger.failed_for_others(missing)
-            self.damaged(stream.topic, missing, ())
+            self.shipper.note_damage(stream.topic, missing, ())
 
     # Memory.
 
@@ -442,19 +439,19 @@ class Spool:
 
     def _number(self, items: list[Item]) -> list[Item]:
         """Number records that are to be sent, and note that they are in memory alone."""
-        numbered = self.stamp(items)
+        numbered = self.shipper.stamp(items)
         self._spill.note_out(numbered)
         return numbered
 
     def _belongs_on_disk(self, topic: str) -> bool:
-        if self._orphans.holds_up(topic) or self.outbox.is_deferred(topic):
+        if self.orphans.holds_up(topic) or self._outbox.is_deferred(topic):
             return True
         stream = self._local.get(topic)
         return stream is not None and not stream.is_fed
 
     def _note_failure(self, error: SpoolError) -> None:
         self.complain(error)
-        self._later("disk", RETRY_DISK, self.changed)
+        self._later("disk", RETRY_DISK, self.shipper.ship_soon)
 
     # When memory goes to disk.
 
@@ -485,11 +482,11 @@ class Spool:
             if not self._spill.has_waiting(topic) and self._spill.append_out(topic):
                 writer.end_detour(topic)
         if writer.in_memory:
-            self._later("disk", RETRY_DISK, self.changed)
+            self._later("disk", RETRY_DISK, self.shipper.ship_soon)
 
     def _evict_stalled(self) -> None:
         """Leave on disk alone what waits for partitions that take nothing for long."""
-        stalled = self.outbox.long_stalled(_LONG_STALLED)
+        stalled = self._outbox.long_stalled(_LONG_STALLED)
         if stalled:
             for topic in {place.topic for place in stalled} & set(self._spill.out):
                 self._spill.append_out(topic)
@@ -498,21 +495,21 @@ class Spool:
     def _evict(self, want: Callable[[TopicPartition], bool]) -> None:
         """Take what was never sent out of memory, as far as it is on disk."""
         back: list[Item] = []
-        for item in self.outbox.evict(want):
+        for item in self._outbox.evict(want):
             if item.run is None:
                 back.append(item)
                 continue
             stream: ShippedStream = item.run.stream
-            stream.defer([item], self.outbox)
+            stream.defer([item], self._outbox)
             if self._is_local(stream):
                 self._ledger.leave(1, item.memory)
                 self._ledger.disk.copies -= 1
                 if stream not in self._reading:
                     self._reading.append(stream)
             else:
-                self._orphans.return_to_line(stream)
+                self.orphans.return_to_line(stream)
         if back:
-            self.outbox.take(back)
+            self._outbox.take(back)
 
     def deferred(self, topic: str, error: Exception) -> None:
         """The brokers reject ``topic`` for now: its records wait on disk, other topics continue."""
@@ -606,7 +603,7 @@ class Spool:
                 if (then := self._after.pop(id(item), None)) is not None:
                     then()
         self.waiters.forget_ended(items)
-        self._orphans.see_to_ends()
+        self.orphans.see_to_ends()
 
     def _leave(self, items: Sequence[Item]) -> list[Item]:
         """Leave on disk what is there; return this process's own that is not."""
@@ -622,7 +619,7 @@ class Spool:
     def _save(self) -> None:
         """Write the checkpoints, and give segments back that the brokers have whole."""
         began = monotonic()
-        for stream in (*self._local.values(), *self._orphans.streams):
+        for stream in (*self._local.values(), *self.orphans.streams):
             if stream.is_dirty:
                 self._save_one(stream)
         for stream in self._local.values():
@@ -726,7 +723,7 @@ class Spool:
         numbered = self._number([item])
         if then is not None:
             self._after[id(numbered[-1])] = then
-        self.outbox.take(numbered)
+        self._outbox.take(numbered)
 
     def end(self, item: EventItem) -> bool:
         """Put the record that ends a stream behind all that the brokers have. Returns False if
@@ -765,7 +762,7 @@ class Spool:
         """All of a dead process's stream is sent: say so in a chain, then remove it."""
         is_whole = stream.has_ended and not stream.lost
         is_over = is_whole or stream.foreign is not None
-        if is_over or not self._orphans.is_chained(stream):
+        if is_over or not self.orphans.is_chained(stream):
             remove()
             return
         found = stream.found
@@ -774,10 +771,10 @@ class Spool:
             is_writer = instance == stream.files.instance
             records, then = (found, remove) if is_writer else (last, _nothing)
             found -= records
-            complete = not is_writer or self._orphans.knows_end(stream)
+            complete = not is_writer or self.orphans.knows_end(stream)
             lost = stream.lost.get(instance, ())
             recovered = Recovered(instance, records, last, complete, lost)
-            self.recovered(stream.topic, recovered, then)
+            self.shipper.report_recovery(stream.topic, recovered, then)
 
     # The end.
 
@@ -785,14 +782,14 @@ class Spool:
         """Return a mark behind all that was logged until now."""
         self._look_for_unread()
         ends = [(one, self.journal.stream(one.topic).end) for one in self._reading]
-        orphaned = [(stream, stream.files.end) for stream in self._orphans.streams]
+        orphaned = [(stream, stream.files.end) for stream in self.orphans.streams]
         return self._buffer.mark(), ends, orphaned
 
     def passed(self, mark: Any) -> bool:
         """Whether all that was logged before ``mark`` is out to the brokers, or done."""
         in_buffer, ends, orphaned = mark
         return (
-            self._orphans.looked
+            self.orphans.looked
             and self._buffer.passed(in_buffer)
             and not self._spill.waiting
             and all(
@@ -801,29 +798,20 @@ class Spool:
             )
         )
 
-    def backlogs(self) -> list[Backlog]:
-        """Return what waits of each stream of other writers; any thread may ask."""
-        return self._orphans.backlogs()
-
     def bytes(self) -> int:
         """Return how many on disk are not acknowledged; any thread may ask."""
-        return self.journal.counts.bytes + self._orphans.bytes()
+        return self.journal.counts.bytes + self.orphans.bytes()
 
     def oldest(self) -> float | None:
         """Return when the oldest record was logged that waits on disk or for the disk, this
         process's or a dead one's, in seconds since 1970; None without any; any thread may ask."""
-        found = [one.oldest for one in self.backlogs()]
+        found = [one.oldest for one in self.orphans.backlogs()]
         found += [one.record.timestamp / 1000 for one in self._spill.first()]
         for stream in list(self._local.values()):
             files = stream.files
             with contextlib.suppress(SpoolError):
                 found.append(orphans.oldest_of(files) if files.size(files.position) else None)
         return min((time for time in found if time is not None), default=None)
-
-    @property
-    def has_left(self) -> bool:
-        """Whether records of dead processes stay here that this process can't send."""
-        return self._orphans.left
 
     @property
     def has_refused(self) -> bool:
@@ -853,7 +841,7 @@ class Spool:
             and self._notices.number is not None
         ):
             self._loop.remove_reader(self._notices.number)
-        self._orphans.close()
+        self.orphans.close()
         try:
             self.journal.close()
         except SpoolError as error:
@@ -862,7 +850,7 @@ class Spool:
     def abandon(self) -> None:
         """Leave it all to the parent, of which this process is a forked child."""
         self.journal.abandon()
-        self._orphans.close()
+        self.orphans.close()
 
 
 def _nothing() -> None:
