@@ -584,25 +584,19 @@ class Ledger:
         """Whether records were left out on purpose that the loop thread has not taken."""
         return bool(self._omissions)
 
-    def take_losses(self) -> dict[str, Loss]:
-        """Return drops by topic and forget them; nothing while a logging thread counts one."""
+    def take_losses(self, *, on_purpose: bool = False) -> dict[str, Loss]:
+        """Return drops by topic, or what was left out ``on_purpose``, and forget them; nothing
+        while a logging thread counts one."""
         if not self.lock.acquire(blocking=False):
             return {}
         try:
-            losses, self._losses = self._losses, {}
+            if on_purpose:
+                taken, self._omissions = self._omissions, {}
+            else:
+                taken, self._losses = self._losses, {}
         finally:
             self.lock.release()
-        return losses
-
-    def take_omissions(self) -> dict[str, Loss]:
-        """Return by topic what was left out on purpose, as ``take_losses()`` does with drops."""
-        if not self.lock.acquire(blocking=False):
-            return {}
-        try:
-            omissions, self._omissions = self._omissions, {}
-        finally:
-            self.lock.release()
-        return omissions
+        return taken
 
     # On any thread.
 
@@ -720,7 +714,7 @@ class LossReport:
         moment = self.summary_at()
         if moment is None or (now < moment and not at_once):
             return []
-        add_all(self._omitted, self._ledger.take_omissions())
+        add_all(self._omitted, self._ledger.take_losses(on_purpose=True))
         taken = [*self._omitted.items(), *self._missing.items()]
         if taken:
             self._omitted, self._missing = {}, {}

@@ -1,20 +1,18 @@
 """The outbox: items that are in the engine, at most a window of what the handler may buffer.
 
 The rest waits in the buffer, where the overflow policy can still choose among it. The outbox
-groups items by partition before they are appended, and reports the end of each to the handler's
-ledger. It runs on the loop thread.
+groups items by partition before they are appended. It runs on the loop thread.
 """
 
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.config.options import ProducerOptions
 from kiel_logging.delivery.accumulator import UNKNOWN
-from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery.stalls import Stall
 from kiel_logging.errors import BufferFull, RecordTooLarge
 from kiel_logging.handler.buffer import BLOCK, DROP_OLDEST
@@ -51,10 +49,10 @@ class _Group(list[Item]):
 
 
 class Outbox:
-    """Appends items to an engine, and reports the end of each to the shipper.
+    """Appends items to an engine.
 
     Args:
-        shipper: gets every item's end.
+        shipper: owns the engine, and so gets every item's end.
         options: the engine's.
         resolve: looks host names up.
         run_aside: runs functions that may block beside the loop.
@@ -63,14 +61,12 @@ class Outbox:
         overflow: the handler's policy, if records for stalled partitions make way by it; None if
             the spool has them evicted.
         block_timeout: seconds that these may wait, with "block".
-        keeps: whether items that are not sent when this is closed are on disk.
         pool: connections that are shared with other handlers, if any are.
 
     Attributes:
         engine: delivers what is taken.
+        delivered_at: when it last delivered any, by its clock. To be set.
     """
-
-    defers = True
 
     def __init__(
         self,
@@ -83,13 +79,10 @@ class Outbox:
         max_bytes: int,
         overflow: str | None = None,
         block_timeout: float = 0.0,
-        keeps: bool = False,
         pool: ConnectionPool | None = None,
     ) -> None:
-        self.keeps = keeps
-        self.engine = Engine(options, self, resolve=resolve, run_aside=run_aside, pool=pool)
-        self._shipper = shipper
-        self._delivered_at = -math.inf
+        self.engine = Engine(options, shipper, resolve=resolve, run_aside=run_aside, pool=pool)
+        self.delivered_at = -math.inf
         self._overflow = overflow
         self._patience = block_timeout if overflow == BLOCK else 0.0
         self._stalled_records = max(1, max_records // STALLED)
@@ -144,7 +137,7 @@ class Outbox:
         Only while others are delivered. When nothing is, the policy chooses among all that is
         buffered.
         """
-        return self._overflow is not None and self._delivered_at > stall.since + self._patience
+        return self._overflow is not None and self.delivered_at > stall.since + self._patience
 
     def troubles(self) -> tuple[Trouble, ...]:
         """Return what keeps records from being delivered now; any thread may ask."""
@@ -168,23 +161,6 @@ class Outbox:
         return min((one.record.timestamp for one in items), default=None)
 
     # For the spool.
-
-    @property
-    def has_stalls(self) -> bool:
-        """Whether records wait for a partition that can't be sent to, while others can."""
-        return self.engine.stalled.records > 0
-
-    def is_stalled(self, topic_partition: TopicPartition) -> bool:
-        """Whether records wait for ``topic_partition``, which can't be sent to now."""
-        return self.engine.is_stalled(topic_partition)
-
-    def is_deferred(self, topic: str) -> bool:
-        """Whether the brokers reject ``topic`` for now."""
-        return self.engine.is_deferred(topic)
-
-    def where(self, topic: str, key: Any) -> TopicPartition | None:
-        """Return where a record would go; None while that is not known."""
-        return self.engine.where(topic, key)
 
     def long_stalled(self, seconds: float) -> set[TopicPartition]:
         """Return the partitions that could not be sent to for ``seconds``, while others could."""
@@ -335,47 +311,3 @@ class Outbox:
         if found is None:
             found = self._groups[topic_partition] = _Group(topic_partition)
         return found
-
-    def evict(self, want: Callable[[TopicPartition], bool]) -> list[Item]:
-        """Take items out, in the order of each partition, as if they had not been taken.
-
-        See ``Engine.evict()``. Their end is not reported.
-        """
-        return self.engine.evict(want)
-
-    # The engine's owner.
-
-    def key_of(self, token: Item) -> Any:
-        """Return the key of an item; see ``Deliveries``."""
-        return token.key
-
-    def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
-        """Pass on the end of a batch; see ``Deliveries``."""
-        del log_append_time
-        self._delivered_at = self.engine.clock()
-        self._shipper.delivered(batch.tokens, batch.topic_partition, base_offset)
-
-    def failed(self, tokens: Sequence[Item], error: Exception) -> None:
-        """Pass on the end of items; see ``Deliveries``."""
-        self._shipper.failed(tokens, error)
-
-    def deferred(self, topic: str, error: Exception) -> None:
-        """Pass on that a topic waits; see ``Deliveries``."""
-        self._shipper.deferred(topic, error)
-
-    def present_time(self) -> int:
-        """Return the time in ms; see ``Deliveries``. Values keep the time of the logging call."""
-        return time.time_ns() // 1_000_000
-
-    def troubled(self, error: Exception) -> None:
-        """Pass on that trouble is logged; see ``Deliveries``."""
-        self._shipper.troubled(error)
-
-    @property
-    def backlog(self) -> int:
-        """How many items are still to be appended; see ``Deliveries``."""
-        return max(0, self._shipper.outstanding - self.engine.accumulator.outstanding)
-
-    def resume(self) -> None:
-        """Pass on that there may be more room; see ``Deliveries``."""
-        self._shipper.resume()

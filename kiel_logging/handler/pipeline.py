@@ -117,7 +117,7 @@ class Pipeline:
                 spool.journal,
                 self.buffer,
                 spool.waiters,
-                start=self._events.start if self._plan.options.keyring is not None else None,
+                start=self._events.start,
                 wake=self._wake,
                 batch_size=self._plan.options.batch_size,
                 report=spool.complain,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.config.options import ProducerOptions
+from kiel_logging.delivery.batch import Batch
 from kiel_logging.delivery_stats import DeliveryStats
 from kiel_logging.errors import BufferFull, DeliveryError, ProducerClosed, SpoolDamaged
 from kiel_logging.handler import events
@@ -30,7 +31,6 @@ from kiel_logging.proof.chain import NO_KEY
 from kiel_logging.proof.checkpoints import END, EVERY_RECORDS, OPEN
 from kiel_logging.proof.stamper import Stamper, sequence_of
 from kiel_logging.record.item import Item
-from kiel_logging.records import TopicPartition
 
 if TYPE_CHECKING:
     from kiel_logging.handler.plan import Plan
@@ -71,9 +71,12 @@ class Shipper:
         pool: connections that are shared with other handlers; None for its own.
 
     Attributes:
+        keeps: whether items that are not sent when this is closed are on disk.
         outbox: has the items that were shipped and have not ended.
         earlier: what became of the batches of broken shippers before it.
     """
+
+    defers = True
 
     def __init__(
         self,
@@ -88,6 +91,7 @@ class Shipper:
         broken: "Shipper | None" = None,
         pool: ConnectionPool | None = None,
     ) -> None:
+        self.keeps = spool is not None
         self._plan = plan
         self._buffer = buffer
         self._ledger = buffer.ledger
@@ -124,7 +128,6 @@ class Shipper:
             max_bytes=plan.options.buffer_memory,
             overflow=plan.options.overflow if spool is None else None,
             block_timeout=plan.options.block_timeout,
-            keeps=spool is not None,
             pool=pool,
         )
         if spool is not None:
@@ -274,12 +277,17 @@ class Shipper:
         self.outbox.take(self.stamp([item]))
         return True
 
-    # The ends of items: this is the outbox's owner.
+    # The ends of items: this is the engine's owner, see ``Deliveries``.
 
-    def delivered(
-        self, items: list[Item], topic_partition: TopicPartition, base_offset: int
-    ) -> None:
+    def key_of(self, token: Item) -> Any:
+        """Return the key of an item."""
+        return token.key
+
+    def delivered(self, batch: Batch, base_offset: int, log_append_time: int | None) -> None:
         """Count what the brokers acknowledged, and settle its receipts."""
+        del log_append_time
+        items, topic_partition = batch.tokens, batch.topic_partition
+        self.outbox.delivered_at = self.outbox.engine.clock()
         ours: list[Any] = items if self._spool is None else self._spool.delivered(items)
         self._ledger.delivered(len(ours), totals(ours).memory)
         if self._plan.blocks:
@@ -366,10 +374,14 @@ class Shipper:
         if isinstance(error, DeliveryError):
             self._plan.on_error(error, 0)
 
+    def present_time(self) -> int:
+        """Return the time in ms. Values keep the time of the logging call."""
+        return time.time_ns() // 1_000_000
+
     @property
-    def outstanding(self) -> int:
-        """How many records have not been delivered or given up, those on disk included."""
-        return self._ledger.undelivered
+    def backlog(self) -> int:
+        """How many items are still to be appended, those on disk included."""
+        return max(0, self._ledger.undelivered - self.outbox.engine.accumulator.outstanding)
 
     def resume(self) -> None:
         """Continue, as there may be more room in the outbox."""

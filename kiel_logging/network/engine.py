@@ -228,6 +228,11 @@ class Engine:
         """
         return self.sender.stalls
 
+    @property
+    def has_stalls(self) -> bool:
+        """Whether records wait for a partition that can't be sent to, while others can."""
+        return self.sender.stalls.records > 0
+
     def is_stalled(self, topic_partition: TopicPartition) -> bool:
         """Whether records wait for a partition that can't be sent to now."""
         return topic_partition in self.sender.stalls.partitions

@@ -20,7 +20,14 @@ from kiel_logging.handler.plan import Plan
 from kiel_logging.handler.process import flush_at_the_end_of_a_worker
 from kiel_logging.handler.receipts import ReceiptWaiter
 from kiel_logging.handler.spool.awaited import AwaitedFile, AwaitedRecord
-from kiel_logging.handler.spool.records import CHAIN, chain_id, end_facts, frame_bytes, frame_of
+from kiel_logging.handler.spool.records import (
+    CHAIN,
+    chain_id,
+    end_facts,
+    first_frame,
+    frame_bytes,
+    frame_of,
+)
 from kiel_logging.journal.directory import Directory, Journal
 from kiel_logging.journal.frames import encode
 from kiel_logging.journal.local_stream import Appended, LocalStream
@@ -137,7 +144,9 @@ class AppendPipeline:
         stream, waiter = self._journal.stream(item.topic), item.waiter
         try:
             data = frame_bytes(item, _NONE if waiter is None else _ANY, stream.seed)
-            first = self._first(stream)
+            if self._chained and stream.is_new:
+                flush_at_the_end_of_a_worker()
+            first = first_frame(stream, self._events.start)
             with self._journal.lock:
                 if self.closed:
                     return SpoolError("the handler was closed by another thread: log again")
@@ -174,14 +183,6 @@ class AppendPipeline:
         except SpoolError as error:  # it is in the file, and will be sent
             self._plan.internal_log.complain("spool", str(error))
             self._plan.on_error(error, 0)
-
-    def _first(self, stream: LocalStream) -> tuple[bytes, ...]:
-        """Return the frame that starts a chain, if the stream is new."""
-        if not self._chained or not stream.is_new:
-            return ()
-        flush_at_the_end_of_a_worker()
-        event = self._events.start(stream.topic)
-        return () if event is None else (encode(frame_of(event), stream.seed),)
 
     def _append_event(self, event: Event, topic: str) -> bool:
         """Append a record of the handler's own; return whether the disk took it."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 from kiel_logging.handler.events import EventItem
 from kiel_logging.journal import frames
 from kiel_logging.journal.frames import EVENT, RECORD, STATE, Frame, Scan
+from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.proof import headers
 from kiel_logging.proof.chain import DIGEST_SIZE, FIRST, SEALED_BY_SHIPPER, Keyring
 from kiel_logging.proof.stamper import State
@@ -199,6 +200,13 @@ def frame_bytes(item: Item, waiter: int, seed: int) -> bytes:
     """
     packed = _pack_in_c(item, waiter, seed) if IN_C else None
     return frames.encode(frame_of(item, waiter), seed) if packed is None else packed
+
+
+def first_frame(files: LocalStream, start: Callable[[str], Item | None]) -> tuple[bytes, ...]:
+    """Return the frame of the record that starts a stream, if nothing was appended to it yet and
+    ``start`` makes one for its topic."""
+    item = start(files.topic) if files.is_new else None
+    return () if item is None else (frames.encode(frame_of(item), files.seed),)
 
 
 def scan_items(block: bytes, seed: int, *, ended: bool, most: int, topic: str | None) -> Scan:

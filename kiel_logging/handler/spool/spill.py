@@ -135,9 +135,11 @@ class Spill:
             self._ahead.add(item.topic)
             self.out.setdefault(item.topic, {})[id(item)] = item
 
-    def note_end(self, item: Item) -> None:
-        """Note that one of these is done."""
-        self.out.get(item.topic, {}).pop(id(item), None)
+    def note_ends(self, items: Iterable[Item]) -> None:
+        """Note that those of ``items`` that are in memory alone are done."""
+        for item in items:
+            if item.run is None:
+                self.out.get(item.topic, {}).pop(id(item), None)
 
     # To disk.
 

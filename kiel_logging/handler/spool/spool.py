@@ -29,6 +29,7 @@ from kiel_logging.handler.spool.records import (
     Waiters,
     chain_id,
     end_facts,
+    first_frame,
     frame_of,
 )
 from kiel_logging.handler.spool.spill import RETRY_DISK, Spill
@@ -47,8 +48,8 @@ from kiel_logging.records import TopicPartition
 if TYPE_CHECKING:
     import asyncio
 
-    from kiel_logging.handler.outbox import Outbox
     from kiel_logging.handler.shipper import Shipper
+    from kiel_logging.network.engine import Engine
 
 QUIET: Final = 5.0
 """Seconds without an acknowledgement after which memory is written to disk."""
@@ -148,7 +149,7 @@ class Spool:
             living=self._fleet,
             most_bytes=_MOST_OF_OTHERS if self._fleet else None,
             recovered=self._on_sent,
-            report=self._report_orphan,
+            report=lambda text: internal_log.complain(text, text),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._local: dict[str, ShippedStream] = {}
@@ -175,8 +176,8 @@ class Spool:
         return f"<Spool {self.path} {self._ledger.disk}>"
 
     @property
-    def _outbox(self) -> "Outbox":
-        return self.shipper.outbox
+    def _engine(self) -> "Engine":
+        return self.shipper.outbox.engine
 
     # Reports.
 
@@ -246,7 +247,7 @@ class Spool:
 
     def _poll_soon(self) -> None:
         if self.orphans.has_busy:
-            self._later("poll", self._outbox.linger, self._poll)
+            self._later("poll", self.shipper.outbox.linger, self._poll)
 
     def _poll(self) -> None:
         """Look at the living writers that are busy, in at most a part of the time."""
@@ -254,12 +255,8 @@ class Spool:
         if self.orphans.poll():
             self.shipper.ship_soon()
         if self.orphans.has_busy:
-            pause = max(self._outbox.linger, _POLL_AT_MOST * (monotonic() - began))
+            pause = max(self.shipper.outbox.linger, _POLL_AT_MOST * (monotonic() - began))
             self._later("poll", pause, self._poll)
-
-    def _report_orphan(self, text: str) -> None:
-        if self._internal_log.may_complain(text):
-            self._say(text)
 
     def _later(self, what: str, delay: float, callback: Callable[[], None]) -> None:
         """Call back after ``delay`` seconds, unless that is arranged already."""
@@ -370,15 +367,15 @@ class Spool:
             self._reading.append(stream)
 
     def _take_from(self, stream: ShippedStream, most: int) -> list[Item]:
-        if most <= 0 or self._outbox.is_deferred(stream.topic):
+        if most <= 0 or self._engine.is_deferred(stream.topic):
             return []
         items: list[Item] = []
         fruitless = 0
         try:
             if stream.deferred:
-                items += self._note_out(stream, stream.retake(most, self._outbox))
+                items += self._note_out(stream, stream.retake(most, self._engine))
             while not stream.exhausted and len(items) < most and fruitless < _MOST_FRUITLESS:
-                taken = stream.take(most - len(items), self._outbox)
+                taken = stream.take(most - len(items), self._engine)
                 items += self._note_out(stream, taken)
                 fruitless += not taken.items
             if fruitless == _MOST_FRUITLESS:  # other streams have their turn first
@@ -444,7 +441,7 @@ class Spool:
         return numbered
 
     def _belongs_on_disk(self, topic: str) -> bool:
-        if self.orphans.holds_up(topic) or self._outbox.is_deferred(topic):
+        if self.orphans.holds_up(topic) or self._engine.is_deferred(topic):
             return True
         stream = self._local.get(topic)
         return stream is not None and not stream.is_fed
@@ -486,7 +483,7 @@ class Spool:
 
     def _evict_stalled(self) -> None:
         """Leave on disk alone what waits for partitions that take nothing for long."""
-        stalled = self._outbox.long_stalled(_LONG_STALLED)
+        stalled = self.shipper.outbox.long_stalled(_LONG_STALLED)
         if stalled:
             for topic in {place.topic for place in stalled} & set(self._spill.out):
                 self._spill.append_out(topic)
@@ -495,12 +492,12 @@ class Spool:
     def _evict(self, want: Callable[[TopicPartition], bool]) -> None:
         """Take what was never sent out of memory, as far as it is on disk."""
         back: list[Item] = []
-        for item in self._outbox.evict(want):
+        for item in self._engine.evict(want):
             if item.run is None:
                 back.append(item)
                 continue
             stream: ShippedStream = item.run.stream
-            stream.defer([item], self._outbox)
+            stream.defer([item], self._engine)
             if self._is_local(stream):
                 self._ledger.leave(1, item.memory)
                 self._ledger.disk.copies -= 1
@@ -509,7 +506,7 @@ class Spool:
             else:
                 self.orphans.return_to_line(stream)
         if back:
-            self._outbox.take(back)
+            self.shipper.outbox.take(back)
 
     def deferred(self, topic: str, error: Exception) -> None:
         """The brokers reject ``topic`` for now: its records wait on disk, other topics continue."""
@@ -531,7 +528,7 @@ class Spool:
             self.waiters.refused.pop(items[0].topic, None)
             self.traffic.delivered(items[0].topic, len(items))
         own, orphaned = self._settle(items)
-        self._ledger.disk.recovered += len(orphaned)
+        self._ledger.disk.recovered += orphaned
         self._tend()
         return own
 
@@ -547,9 +544,9 @@ class Spool:
             self.traffic.failed(topic, kind_of(error), records)
         own, orphaned = self._settle(items)
         if orphaned:
-            self._ledger.failed_for_others(len(orphaned))
-            self._say(f"{len(orphaned)} records of dead processes were refused: {error}")
-            self._on_error(error, len(orphaned))
+            self._ledger.failed_for_others(orphaned)
+            self._say(f"{orphaned} records of dead processes were refused: {error}")
+            self._on_error(error, orphaned)
         return own
 
     def _note_refusals(self, items: Sequence[Item], reason: str) -> None:
@@ -561,22 +558,14 @@ class Spool:
         for stream, refused in streams.items():
             stream.refuse(refused, reason)
 
-    def _settle(self, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-        """Note that ``items`` have ended; return this process's own, and those of dead ones."""
+    def _settle(self, items: Sequence[Item]) -> tuple[list[Item], int]:
+        """Note that ``items`` have ended; return this process's own, and how many others there are.
+
+        Nearly always all are from disk, and of one process; then little is done for each of them.
+        """
         runs: Counter[Run] = Counter(map(_run_of, items))
         if runs.pop(_IN_MEMORY, 0):
-            for item in items:
-                if item.run is None:
-                    self._spill.note_end(item)
-        own, orphaned = self._settle_runs(items, runs)
-        self._see_to_ends(items)
-        return own, orphaned
-
-    def _settle_runs(
-        self, items: Sequence[Item], runs: Counter[Run]
-    ) -> tuple[list[Item], list[Item]]:
-        """Settle what is on disk; return this process's own items, and those of dead ones. Nearly
-        always all are of one process; then nothing in here is done for each of them."""
+            self._spill.note_ends(items)
         for run, records in runs.items():
             run.stream.settle(run, records)
         for stream in {run.stream for run in runs}:
@@ -584,18 +573,15 @@ class Spool:
             if stream.is_awaited:
                 self._save_one(stream)
             self._later("save", self._save_pause, self._save)
-        local = {run for run in runs if self._is_local(run.stream)}
-        on_disk = sum(runs[run] for run in local)
-        self._ledger.disk.removed += on_disk
-        self._ledger.disk.copies -= on_disk
-        if len(local) == len(runs):
-            return list(items), []
-        own, orphaned = list[Item](), list[Item]()
-        if not local and runs.total() == len(items):
-            return own, list(items)
-        for item in items:
-            (own if item.run is None or item.run in local else orphaned).append(item)
-        return own, orphaned
+        others = {run for run in runs if not self._is_local(run.stream)}
+        orphaned = sum(runs[run] for run in others)
+        local = runs.total() - orphaned
+        self._ledger.disk.removed += local
+        self._ledger.disk.copies -= local
+        self._see_to_ends(items)
+        if orphaned in (0, len(items)):
+            return [] if orphaned else list(items), orphaned
+        return [item for item in items if item.run not in others], orphaned
 
     def _see_to_ends(self, items: Sequence[Item]) -> None:
         if self._after:
@@ -709,21 +695,20 @@ class Spool:
         if as_last and files.size(stream.position):
             self._tidy(stream)
             return False
-        start = self._events.start(stream.topic) if files.is_new else None
-        items = [item] if start is None else [start, item]
-        appended = files.append_aside([encode(frame_of(one), files.seed) for one in items])
+        frames = [*first_frame(files, self._events.start), encode(frame_of(item), files.seed)]
+        appended = files.append_aside(frames)
         if appended.frames:
             self._read_on(stream)
             self._next_turn()
         if appended.error is not None:
             self.complain(appended.error)
-        return appended.frames == len(items)
+        return appended.frames == len(frames)
 
     def _send_from_memory(self, item: EventItem, then: Callable[[], None] | None = None) -> None:
         numbered = self._number([item])
         if then is not None:
             self._after[id(numbered[-1])] = then
-        self._outbox.take(numbered)
+        self.shipper.outbox.take(numbered)
 
     def end(self, item: EventItem) -> bool:
         """Put the record that ends a stream behind all that the brokers have. Returns False if

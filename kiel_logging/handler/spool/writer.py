@@ -16,9 +16,8 @@ from collections.abc import Callable
 
 from kiel_logging.errors import SpoolError
 from kiel_logging.handler.buffer import Buffer
-from kiel_logging.handler.spool.records import Waiters, frame_bytes, frame_of
+from kiel_logging.handler.spool.records import Waiters, first_frame, frame_bytes
 from kiel_logging.journal.directory import Journal
-from kiel_logging.journal.frames import encode
 from kiel_logging.journal.local_stream import LocalStream
 from kiel_logging.record.item import Item
 
@@ -45,7 +44,7 @@ class Writer:
         buffer: Buffer,
         waiters: Waiters,
         *,
-        start: Callable[[str], Item | None] | None,
+        start: Callable[[str], Item | None],
         wake: Callable[[bool], None],
         batch_size: int,
         report: Callable[[Exception], None],
@@ -72,7 +71,7 @@ class Writer:
             return self._put_into_memory(item, dropped)
         stream = self._journal.stream(topic)
         data = frame_bytes(item, self._waiters.add(item), stream.seed)
-        first = self._first(stream)
+        first = first_frame(stream, self._start)
         try:
             appended = self._append(stream, data, first)
         except BaseException:  # of a signal handler: the record may be there, and is not counted
@@ -90,13 +89,6 @@ class Writer:
             stream.sync(appended)
         except SpoolError as error:  # it is in the file, and will be sent
             self._report(error)
-
-    def _first(self, stream: LocalStream) -> tuple[bytes, ...]:
-        """Return the frame that starts a stream; none when it has started, or has no start."""
-        if self._start is None or not stream.is_new:
-            return ()
-        event = self._start(stream.topic)
-        return () if event is None else (encode(frame_of(event), stream.seed),)
 
     def _append(self, stream: LocalStream, data: bytes, first: tuple[bytes, ...]) -> int | None:
         """Return the number of the append; None if its topic goes through memory from now on."""
