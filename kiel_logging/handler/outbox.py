@@ -17,11 +17,10 @@ from kiel_logging.delivery.stalls import Stall
 from kiel_logging.errors import BufferFull, RecordTooLarge
 from kiel_logging.handler.buffer import BLOCK, DROP_OLDEST
 from kiel_logging.handler.ledger import Trouble
+from kiel_logging.handler.pausing_loop import resolve_on_a_daemon, run_on_a_daemon
 from kiel_logging.handler.slices import group, totals
 from kiel_logging.network.engine import Engine
 from kiel_logging.network.pool import ConnectionPool
-from kiel_logging.network.resolver import Resolve
-from kiel_logging.network.tokens import RunAside
 from kiel_logging.partitioners import BuiltIn
 from kiel_logging.printable import printable
 from kiel_logging.record.item import Item
@@ -29,6 +28,7 @@ from kiel_logging.records import TopicPartition
 from kiel_logging.wire.sizes import BATCH_OVERHEAD
 
 if TYPE_CHECKING:
+    from kiel_logging.handler.record_options import HandlerOptions
     from kiel_logging.handler.shipper import Shipper
 
 WINDOW: Final = 4
@@ -53,14 +53,9 @@ class Outbox:
 
     Args:
         shipper: owns the engine, and so gets every item's end.
-        options: the engine's.
-        resolve: looks host names up.
-        run_aside: runs functions that may block beside the loop.
-        max_records: most records of the handler, of which the window is a part.
-        max_bytes: most memory of the handler.
-        overflow: the handler's policy, if records for stalled partitions make way by it; None if
-            the spool has them evicted.
-        block_timeout: seconds that these may wait, with "block".
+        options: the handler's. The window is a part of its buffer. Records for stalled partitions
+            make way by its overflow policy; with a spool that has them evicted.
+        engine_options: the engine's.
         pool: connections that are shared with other handlers, if any are.
 
     Attributes:
@@ -71,26 +66,27 @@ class Outbox:
     def __init__(
         self,
         shipper: "Shipper",
-        options: ProducerOptions,
-        resolve: Resolve,
-        run_aside: RunAside,
-        *,
-        max_records: int,
-        max_bytes: int,
-        overflow: str | None = None,
-        block_timeout: float = 0.0,
+        options: "HandlerOptions",
+        engine_options: ProducerOptions,
         pool: ConnectionPool | None = None,
     ) -> None:
-        self.engine = Engine(options, shipper, resolve=resolve, run_aside=run_aside, pool=pool)
+        self.engine = Engine(
+            engine_options,
+            shipper,
+            resolve=resolve_on_a_daemon,
+            run_aside=run_on_a_daemon,
+            pool=pool,
+        )
         self.delivered_at = -math.inf
-        self._overflow = overflow
-        self._patience = block_timeout if overflow == BLOCK else 0.0
+        self._overflow = options.overflow if options.spool is None else None
+        self._patience = options.block_timeout if options.overflow == BLOCK else 0.0
+        max_records, max_bytes = options.buffer_records, options.buffer_memory
         self._stalled_records = max(1, max_records // STALLED)
         self._stalled_bytes = max(1, max_bytes // STALLED)
         self._window_records = max(1, max_records // WINDOW)
         self._window_bytes = max(1, max_bytes // WINDOW)
-        self._most_bytes = options.max_request_size - BATCH_OVERHEAD
-        self._partitioner = options.partitioner
+        self._most_bytes = engine_options.max_request_size - BATCH_OVERHEAD
+        self._partitioner = engine_options.partitioner
         self._groups: dict[TopicPartition, _Group] = {}
         self._routes: dict[str, tuple[Callable[[bytes], int], list[_Group]]] = {}
         self._keyless: dict[str, _Group] = {}

@@ -21,7 +21,6 @@ from kiel_logging.handler.ledger import LossReport, Stats, Traffic
 from kiel_logging.handler.loop_thread import GRACE, LoopThread, State
 from kiel_logging.handler.plan import Plan
 from kiel_logging.handler.process import flush_at_the_end_of_a_worker
-from kiel_logging.handler.record_options import SpoolOptions
 from kiel_logging.native import monotonic
 from kiel_logging.partitioners import BuiltIn
 from kiel_logging.proof.stamper import Stamper
@@ -86,7 +85,7 @@ class Pipeline:
         facts = _no_facts if self._checkpoints is None else self._checkpoints.facts
         self._events = Events(plan.convert_own, plan.internal_log, plan.name, self._stamper, facts)
         self._report = LossReport(self.ledger)
-        self._spool = None if options.spool is None else self._make_spool(options.spool)
+        self._spool = None if options.spool is None else self._make_spool()
         self._reviving = threading.Lock()
         self._loop_thread = self._make_loop_thread()
 
@@ -98,30 +97,11 @@ class Pipeline:
         anchor = None if signing.put is None else Anchor(signing.put, log)
         return Checkpoints(signer, self._stamper, signing.topic, anchor)
 
-    def _make_spool(self, options: SpoolOptions) -> "Spool":
+    def _make_spool(self) -> "Spool":
         from kiel_logging.handler.spool.spool import Spool  # few need it
-        from kiel_logging.handler.spool.writer import Writer
 
-        spool = Spool(
-            options,
-            self.buffer,
-            self._stamper,
-            self._events,
-            keyring=self._plan.options.keyring,
-            instance=self.instance,
-            internal_log=self._plan.internal_log,
-            on_error=self._plan.on_error,
-        )
-        if options.always:
-            spool.writer = Writer(
-                spool.journal,
-                self.buffer,
-                spool.waiters,
-                start=self._events.start,
-                wake=self._wake,
-                batch_size=self._plan.options.batch_size,
-                report=spool.complain,
-            )
+        spool = Spool(self._plan, self.buffer, self._stamper, self._events, self._wake)
+        if spool.writer is not None:
             self.put = spool.writer.put
         return spool
 

@@ -21,7 +21,6 @@ from kiel_logging.handler.checkpoints import LOOK_EVERY, Checkpoints
 from kiel_logging.handler.events import Event, EventItem, Events, Recovered
 from kiel_logging.handler.ledger import BUFFER_FULL, Loss, LossReport
 from kiel_logging.handler.outbox import Outbox
-from kiel_logging.handler.pausing_loop import resolve_on_a_daemon, run_on_a_daemon
 from kiel_logging.handler.slices import plain, totals
 from kiel_logging.handler.spool.spool import Spool
 from kiel_logging.native import monotonic
@@ -119,17 +118,7 @@ class Shipper:
         """Items between the buffer and the outbox."""
         self._is_torn = False
         """Whether memory ran out in the middle of a slice: the next one begins with its rest."""
-        self.outbox = Outbox(
-            self,
-            options,
-            resolve_on_a_daemon,
-            run_on_a_daemon,
-            max_records=plan.options.buffer_records,
-            max_bytes=plan.options.buffer_memory,
-            overflow=plan.options.overflow if spool is None else None,
-            block_timeout=plan.options.block_timeout,
-            pool=pool,
-        )
+        self.outbox = Outbox(self, plan.options, options, pool)
         if spool is not None:
             spool.shipper = self
         self.earlier = DeliveryStats()

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError, kind_of
 from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.events import EventItem, Events, Recovered
-from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.ledger import Traffic
-from kiel_logging.handler.record_options import SpoolOptions
+from kiel_logging.handler.plan import Plan
 from kiel_logging.handler.slices import totals
 from kiel_logging.handler.spool import orphans
 from kiel_logging.handler.spool.orphans import Orphans
@@ -40,7 +39,6 @@ from kiel_logging.journal.frames import encode
 from kiel_logging.journal.notices import Notices
 from kiel_logging.journal.stream import DAMAGED
 from kiel_logging.native import monotonic
-from kiel_logging.proof.chain import Keyring
 from kiel_logging.proof.stamper import Stamper
 from kiel_logging.record.item import Item
 from kiel_logging.records import TopicPartition
@@ -89,17 +87,15 @@ class Spool:
     """Keeps on disk what memory can't hold, or with ``always`` everything.
 
     Args:
-        options: where, and how.
+        plan: the handler's options, callbacks and reports.
         buffer: what waits in memory, and the counts.
         stamper: numbers this process's own records.
         events: makes the handler's own records.
-        keyring: has the chains that seal them; None without any.
-        internal_log: where trouble is reported.
-        on_error: called with an error and 0 records: none is lost by it.
+        wake: wakes the loop thread: with False soon, with True now.
 
     Attributes:
         traffic: what was sent, and what was not.
-        writer: what logging threads append with; None in ``overflow`` mode. To be set.
+        writer: what logging threads append with; None in ``overflow`` mode.
         shipper: takes records from here. To be set.
         orphans: the journals of other writers.
     """
@@ -108,33 +104,41 @@ class Spool:
 
     def __init__(
         self,
-        options: SpoolOptions,
+        plan: Plan,
         buffer: Buffer,
         stamper: Stamper,
         events: Events,
-        *,
-        keyring: Keyring | None,
-        instance: str,
-        internal_log: InternalLog,
-        on_error: Callable[[Exception, int], object],
+        wake: Callable[[bool], None],
     ) -> None:
+        options, keyring, internal_log = plan.options.spool, plan.options.keyring, plan.internal_log
+        assert options is not None
         self.path = options.path
         self.waiters = Waiters(on_disk=options.always)
         self.traffic = Traffic()
-        self.writer: Writer | None = None
         self._buffer = buffer
         self._stamper = stamper
         self._events = events
         self._ledger = buffer.ledger
         self._internal_log = internal_log
-        self._on_error = on_error
+        self._on_error = plan.on_error
         self.journal = Journal(
             options.path,
-            instance,
+            stamper.instance,
             max_bytes=options.max_bytes,
             synchronous=options.full,
             about={CHAIN: chain_id(keyring), **end_facts(always=options.always)},
         )
+        self.writer: Writer | None = None
+        if options.always:
+            self.writer = Writer(
+                self.journal,
+                buffer,
+                self.waiters,
+                start=events.start,
+                wake=wake,
+                batch_size=plan.options.batch_size,
+                report=self.complain,
+            )
         self._fleet = bool(options.fleet)
         self._notices = Notices() if self._fleet else None
         watch = (lambda _: None) if self._notices is None else self._notices.watch_names
