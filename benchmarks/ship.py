@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cluster", choices=(KAFKA, MOCK), default=KAFKA)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--records", type=int, default=20_000, help="logged by a case")
-    parser.add_argument("--backlog", type=int, default=200_000, help="records that are shipped")
+    parser.add_argument("--backlog", type=int, default=400_000, help="records that are shipped")
     parser.add_argument("--streams", type=int, default=1_000)
     parser.add_argument("--path", help="a directory on the disk to be measured")
     options = parser.parse_args(argv)
@@ -144,6 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         cluster(options.cluster) as found,
         tempfile.TemporaryDirectory(dir=options.path) as scratch,
     ):
+        os.environ["PYTHONPYCACHEPREFIX"] = f"{scratch}/bytecode"
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # no case compiles what an earlier one had
         figures: dict[str, Any] = {
             **_calls(found, Path(scratch), options.rounds, options.records),
             **_imports(options.rounds),
@@ -160,11 +162,10 @@ def _python(code: str, *arguments: object) -> str:
     return _output([sys.executable, "-c", code, *map(str, arguments)])
 
 
-def _output(command: list[str], environment: Mapping[str, str] | None = None) -> str:
-    done = subprocess.run(  # noqa: S603
-        command, check=True, stdout=subprocess.PIPE, env=environment, text=True
-    )
-    return done.stdout
+def _output(command: list[str]) -> str:
+    return subprocess.run(  # noqa: S603
+        command, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 @contextlib.contextmanager
@@ -239,14 +240,11 @@ def _times_in(found: Cluster, topic: str, records: int) -> list[float]:
 def _imports(rounds: int) -> dict[str, Any]:
     statements = ("from kiel_logging import SpoolHandler", "import confluent_kafka")
     found: dict[str, list[float]] = {statement: [] for statement in statements}
-    with tempfile.TemporaryDirectory() as cache:
-        environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        for _ in range(rounds * 2 + 1):
-            for statement in statements:
-                command = [sys.executable, "-c", _IMPORT, statement]
-                found[statement].append(float(_output(command, environment)))
-    # The first round compiles.
+    for _ in range(rounds * 2 + 1):
+        for statement in statements:
+            command = [sys.executable, "-c", _IMPORT, statement]
+            found[statement].append(float(_output(command)))
+    # The first round may compile.
     return {"import, ms": {name: round(median(times[1:]), 1) for name, times in found.items()}}
 
 
