@@ -1,8 +1,9 @@
 """The ``kiel-logging`` command: which subcommands there are, and how they end.
 
-A subcommand is a module with ``configure(parser)`` and ``run(arguments) -> exit status``. It is
-imported when it is asked for: ``kiel-logging --help`` must not pay for, or fail on, the needs of a
-single one.
+A subcommand is a module with ``DESCRIPTION``, ``EPILOG`` (its exit statuses), ``configure(parser)``
+and ``run(arguments) -> exit status``. It raises CannotRun or KielError where it has to give up. It
+is imported when it is asked for: ``kiel-logging --help`` must not pay for, or fail on, the needs of
+a single one.
 """
 
 import signal
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kiel_logging import interrupt
 from kiel_logging.constants import VERSION
-from kiel_logging.output import CannotWrite, ReaderGone, standard_output
+from kiel_logging.errors import KielError
+from kiel_logging.output import CannotRun, ReaderGone, standard_output
+from kiel_logging.printable import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -109,8 +112,8 @@ def _run(words: Sequence[str]) -> int:
                 raise
     except ReaderGone:
         return _READER_GONE
-    except CannotWrite as error:
-        _write_error(f"{program}: {error}\n")
+    except (CannotRun, KielError) as error:
+        _write_error(f"{program}: {printable(error)}\n")
         return _FAILED
 
 
@@ -155,8 +158,10 @@ def _parser(words: Sequence[str]) -> "argparse.ArgumentParser":
         subparser = subparsers.add_parser(name, help=summary)
         if name in words:
             subcommand = import_module(module)
+            subparser.formatter_class = argparse.RawDescriptionHelpFormatter
+            subparser.description = subcommand.DESCRIPTION
+            subparser.epilog = subcommand.EPILOG + _STATUSES
             subcommand.configure(subparser)
-            subparser.epilog = (subparser.epilog or "") + _STATUSES
             subparser.set_defaults(run=subcommand.run)
     return parser
 

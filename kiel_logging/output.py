@@ -22,8 +22,8 @@ class ReaderGone(Exception):
     """The reader of standard output went away, as ``head`` does."""
 
 
-class CannotWrite(Exception):
-    """Standard output can't be written; users see the message as it is."""
+class CannotRun(Exception):
+    """A command can't do its work; users see the message as it is, and the exit status is 2."""
 
 
 class Output(io.RawIOBase):
@@ -56,7 +56,7 @@ class Output(io.RawIOBase):
 
         Raises:
             ReaderGone: it is a pipe that is read no more.
-            CannotWrite: it is closed, the disk is full, or the like.
+            CannotRun: it is closed, the disk is full, or the like.
         """
         if self._is_discarding:
             return memoryview(data).nbytes
@@ -70,8 +70,8 @@ class Output(io.RawIOBase):
         if isinstance(error, BrokenPipeError):
             return ReaderGone("the reader of standard output went away")
         if self._descriptor is None:
-            return CannotWrite("standard output is closed")
-        return CannotWrite(f"standard output can't be written: {error.strerror}")
+            return CannotRun("standard output is closed")
+        return CannotRun(f"standard output can't be written: {error.strerror}")
 
 
 class ErrorOutput(Output):
@@ -81,7 +81,7 @@ class ErrorOutput(Output):
         """Write some of ``data``; return how many bytes."""
         try:
             return super().write(data)
-        except (ReaderGone, CannotWrite):
+        except (ReaderGone, CannotRun):
             return super().write(data)  # which discards it
 
 
@@ -93,7 +93,7 @@ def standard_output() -> Iterator[Output]:
     is written that was not discarded.
 
     Raises:
-        ReaderGone, CannotWrite: standard output failed.
+        ReaderGone, CannotRun: standard output failed.
     """
     before, errors_before = sys.stdout, sys.stderr
     output, errors = Output(_descriptor(before)), ErrorOutput(_descriptor(errors_before))
@@ -140,8 +140,3 @@ def _text(raw: Output, before: TextIO | None, *, line_buffering: bool = False) -
         errors="backslashreplace",
         line_buffering=line_buffering or raw.isatty(),
     )
-
-
-def count(number: int, noun: str) -> str:
-    """Return ``1 record`` or ``2 records``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -13,7 +13,6 @@ import pytest
 
 from kiel_logging.cli import SUBCOMMANDS, main
 from kiel_logging.constants import VERSION
-from kiel_logging.output import count
 
 PATIENCE = 60.0
 COMMAND = [sys.executable, "-m", "kiel_logging"]
@@ -63,11 +62,6 @@ def test_no_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
         main([])
     assert ended.value.code == 2
     assert "COMMAND" in capsys.readouterr().err
-
-
-def test_one_is_no_plural() -> None:
-    """1 record, but 0 records and 2,000 records."""
-    assert [count(n, "record") for n in (0, 1, 2_000)] == ["0 records", "1 record", "2,000 records"]
 
 
 # Each writes to standard output, and all but the last before it ends.
@@ -142,6 +136,7 @@ def run(arguments):
 
 module = types.ModuleType("stubborn")
 module.configure, module.run = lambda parser: None, run
+module.DESCRIPTION = module.EPILOG = ""
 sys.modules["stubborn"] = module
 cli.SUBCOMMANDS["demo"] = cli.Subcommand("stubborn", "waits for ever")
 sys.argv[1:] = ["demo"]

@@ -29,17 +29,17 @@ VALUES = {
 CHOICES = {"config", "partitioners", "serializers"}
 
 COMMANDS: dict[str, set[str]] = {
-    "arguments": set(),
+    "arguments": {"output"},
     "confluent": {*VALUES, "config"},
     "interrupt": set(),
     "output": set(),
-    "check": {*VALUES, *CHOICES, "wire", "network", "record", "journal", "handler"},
+    "check": {*VALUES, *CHOICES, "wire", "network", "record", "journal", "handler", "arguments"},
     "demo": {*VALUES, "wire", "arguments", "confluent", "output", "tail", "view"},
     "spool_command": {*VALUES, "journal", "output"},
-    "ship": {*VALUES, *CHOICES, "proof", "record", "handler", "metrics"},
+    "ship": {*VALUES, *CHOICES, "proof", "record", "handler", "metrics", "arguments", "output"},
     "tail": {*VALUES, "proof", "arguments", "confluent", "output"},
-    "view": {*VALUES, "wire", "proof", "arguments", "tail"},
-    "verify": {*VALUES, "config", "wire", "proof", "arguments", "confluent"},
+    "view": {*VALUES, "wire", "proof", "arguments", "output", "tail"},
+    "verify": {*VALUES, "config", "wire", "proof", "arguments", "confluent", "output"},
 }
 """These are imported by the command line alone."""
 

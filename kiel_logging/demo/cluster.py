@@ -23,14 +23,11 @@ from confluent_kafka.cimpl import NewTopic
 
 from kiel_logging.confluent import no_answer, reason
 from kiel_logging.demo.shop import TOPICS
+from kiel_logging.output import CannotRun
 from kiel_logging.printable import printable
 from kiel_logging.records import TopicPartition
 
 _PATIENCE_S: Final = 30.0
-
-
-class DemoError(Exception):
-    """The demo can't run, or can't continue; users see the message as it is."""
 
 
 class Cluster(NamedTuple):
@@ -86,11 +83,11 @@ def child(module: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
 
 @contextmanager
 def mock_cluster() -> Iterator[Cluster]:
-    """Yield a mock cluster in a separate process; raise DemoError if it does not start."""
+    """Yield a mock cluster in a separate process; raise CannotRun if it does not start."""
     with child("cluster") as process:
         assert process.stdout is not None
         if not (brokers := process.stdout.readline().decode().strip()):
-            raise DemoError("the mock cluster did not start, see above")
+            raise CannotRun("the mock cluster did not start, see above")
         yield Cluster(brokers, control=process.stdin)
 
 
@@ -99,7 +96,7 @@ def real_cluster(brokers: str, *, keep: bool) -> Iterator[Cluster]:
     """Yield the cluster at ``brokers``, with new topics, which are deleted unless ``keep``.
 
     Raises:
-        DemoError: no broker answers, or they refuse to create the topics.
+        CannotRun: no broker answers, or they refuse to create the topics.
     """
     cluster = Cluster(brokers, f"kiel-demo-{token_hex(4)}.")
     client = AdminClient(cluster.client_config)
@@ -109,7 +106,7 @@ def real_cluster(brokers: str, *, keep: bool) -> Iterator[Cluster]:
         for created in client.create_topics(new).values():
             created.result(_PATIENCE_S)
     except (KafkaException, TimeoutError) as cause:
-        raise DemoError(no_answer(brokers, cause)) from cause
+        raise CannotRun(no_answer(brokers, cause)) from cause
     try:
         yield cluster
     finally:

@@ -5,14 +5,14 @@ import json
 import sys
 from typing import Final
 
-from kiel_logging.arguments import advice
+from kiel_logging.arguments import require, whole
 from kiel_logging.demo.shop import Shop, logging_config, plan
-from kiel_logging.printable import printable
 from kiel_logging.wire.compression import NAMES
 
-_EXACTLY_ONCE, _LOST_OR_REPEATED, _CANNOT_RUN = range(3)
+_EXACTLY_ONCE, _LOST_OR_REPEATED = range(2)
+_positive: Final = whole(1, 100_000_000)
 
-_DESCRIPTION: Final = """\
+DESCRIPTION: Final = """\
 Logs a small web shop's traffic (visitors, carts, checkouts, payments that fail) through
 kiel_logging.KafkaHandler, from several threads into several topics, while an independent client
 reads everything back. Then it shows a few records, where all of them are, how well they were
@@ -25,7 +25,7 @@ with buttons that stop a broker and tamper with a record. With --cluster only th
 records of yours.
 """
 
-_EPILOG: Final = """\
+EPILOG: Final = """\
 exit status:
   0    every record arrived exactly once
   1    a record was lost or repeated
@@ -35,8 +35,6 @@ exit status:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the demo's options to ``parser``."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     add = parser.add_argument
     add("--records", type=_positive, default=20_000, metavar="N", help="log records (%(default)s)")
     add("--threads", type=_positive, default=4, metavar="N", help="that log (%(default)s)")
@@ -59,10 +57,8 @@ def run(options: argparse.Namespace) -> int:
         config = logging_config(options.brokers or "localhost:9092", codec, "shop.")
         sys.stdout.write(json.dumps(config, indent=2) + "\n")
         return _EXACTLY_ONCE
-    if lacking := advice("demo", "demo", ["confluent_kafka"]):
-        sys.stderr.write(lacking)
-        return _CANNOT_RUN
-    from kiel_logging.demo.cluster import DemoError, mock_cluster, real_cluster
+    require("demo", "confluent_kafka")
+    from kiel_logging.demo.cluster import mock_cluster, real_cluster
     from kiel_logging.demo.day import spend_day
     from kiel_logging.demo.live import keep_cluster, stay_open
     from kiel_logging.demo.report import report
@@ -72,24 +68,14 @@ def run(options: argparse.Namespace) -> int:
     else:
         brokers = real_cluster(options.brokers, keep=options.keep_topics)
     shop, phases = Shop(options.threads, options.seed), plan(options.records, options.rate or 1_000)
-    try:
-        if options.cluster:
-            keep_cluster()
-        if options.view:
-            stay_open(shop, options.rate or 20, codec)
-        day = spend_day(shop, phases, codec, brokers)
-    except DemoError as error:
-        sys.stderr.write(f"kiel-logging demo: {printable(error)}\n")
-        return _CANNOT_RUN
+    if options.cluster:
+        keep_cluster()
+    if options.view:
+        stay_open(shop, options.rate or 20, codec)
+    day = spend_day(shop, phases, codec, brokers)
     for line in report(day):
         sys.stdout.write(line + "\n")
     return _EXACTLY_ONCE if day.tally.is_exactly_once else _LOST_OR_REPEATED
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def _addresses(text: str) -> str:

@@ -10,11 +10,12 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import KafkaException
 
 from kiel_logging.confluent import reason
-from kiel_logging.demo.cluster import Cluster, DemoError
+from kiel_logging.demo.cluster import Cluster
 from kiel_logging.demo.reader import reading
 from kiel_logging.demo.shop import Phase, Shop, logging_config
 from kiel_logging.demo.tally import Tally
-from kiel_logging.output import count
+from kiel_logging.output import CannotRun
+from kiel_logging.printable import counted
 
 _PATIENCE_S: Final = 30.0
 
@@ -34,14 +35,14 @@ def spend_day(
     """Log all phases and read them back; report each step on standard output.
 
     Raises:
-        DemoError: the brokers don't answer, or the handlers can't deliver anything.
+        CannotRun: the brokers don't answer, or the handlers can't deliver anything.
     """
     try:
         say("looking for the brokers")
         with brokers as cluster:
             return _spend(shop, phases, codec, cluster)
     except KafkaException as error:
-        raise DemoError(reason(error)) from error
+        raise CannotRun(reason(error)) from error
 
 
 def _spend(shop: Shop, phases: list[Phase], codec: str | None, cluster: Cluster) -> Day:
@@ -67,14 +68,14 @@ def configure(config: dict[str, Any]) -> dict[str, Any]:
     try:
         logging.config.dictConfig(config)
     except ValueError as error:  # of the handler's options; dictConfig hides the cause
-        raise DemoError(str(error.__cause__ or error)) from error
+        raise CannotRun(str(error.__cause__ or error)) from error
     loggers = [logging.getLogger(name) for name in config["loggers"]]
     return {str(handler.name): handler for logger in loggers for handler in logger.handlers}
 
 
 def _log(phase: Phase, shop: Shop, handlers: Mapping[str, Any]) -> None:
     pace = f"at {phase.rate:,} a second" if phase.rate else "flat out"
-    say(f"logging {count(len(phase.ids), 'record')} {pace}")
+    say(f"logging {counted(len(phase.ids), 'records')} {pace}")
     shop.open(phase, lambda number: say(f"    {number:,} logged"))
     start = time.monotonic()
     for handler in handlers.values():
@@ -82,7 +83,7 @@ def _log(phase: Phase, shop: Shop, handlers: Mapping[str, Any]) -> None:
     phase.flush_seconds = time.monotonic() - start
     stats = [handler.stats() for handler in handlers.values()]
     if any(each.emitted for each in stats) and not any(each.delivered for each in stats):
-        raise DemoError("the handlers could not deliver a single record, see above")
+        raise CannotRun("the handlers could not deliver a single record, see above")
 
 
 def say(step: str) -> None:

@@ -13,11 +13,12 @@ from typing import IO, Final, NoReturn
 from confluent_kafka import KafkaException, Producer
 
 from kiel_logging.confluent import reason
-from kiel_logging.demo.cluster import Cluster, DemoError, mock_cluster
+from kiel_logging.demo.cluster import Cluster, mock_cluster
 from kiel_logging.demo.day import configure, say
 from kiel_logging.demo.report import ledger
 from kiel_logging.demo.shop import Phase, Shop, logging_config
-from kiel_logging.tail.reader import TailOptions
+from kiel_logging.output import CannotRun
+from kiel_logging.tail.filters import TailOptions
 from kiel_logging.view.command import serve
 from kiel_logging.view.server import Site
 
@@ -39,16 +40,16 @@ def stay_open(shop: Shop, rate: int, codec: str | None) -> NoReturn:
     """Log ``rate`` records a second, and serve the page, until Ctrl-C.
 
     Raises:
-        DemoError: the brokers don't start, or the topics can't be read.
+        CannotRun: the brokers don't start, or the topics can't be read.
     """
     try:
         with mock_cluster() as cluster:
-            raise DemoError(_stay_open(shop, rate, codec, cluster))
+            _stay_open(shop, rate, codec, cluster)
     except KafkaException as error:
-        raise DemoError(reason(error)) from error
+        raise CannotRun(reason(error)) from error
 
 
-def _stay_open(shop: Shop, rate: int, codec: str | None, cluster: Cluster) -> str:
+def _stay_open(shop: Shop, rate: int, codec: str | None, cluster: Cluster) -> NoReturn:
     cluster.partitions()
     config = logging_config(cluster.brokers, codec, cluster.prefix)
     for handler in config["handlers"].values():
@@ -65,7 +66,7 @@ def _stay_open(shop: Shop, rate: int, codec: str | None, cluster: Cluster) -> st
     say(f"found {cluster.brokers}; the topics are {cluster.prefix}*")
     say("the shop is open until Ctrl-C; open this page in a browser on this host:")
     try:
-        return asyncio.run(serve(site, options, 0, _open(shop, rate)))
+        asyncio.run(serve(site, options, 0, _open(shop, rate)))
     finally:
         for handler in handlers.values():
             handler.close()

@@ -20,8 +20,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message
 from confluent_kafka import TopicPartition as Assignment
 
 from kiel_logging.confluent import READ_ALL, is_end, watermarks
-from kiel_logging.demo.cluster import Cluster, DemoError, child
+from kiel_logging.demo.cluster import Cluster, child
 from kiel_logging.demo.tally import Arrival
+from kiel_logging.output import CannotRun
 from kiel_logging.records import TopicPartition
 
 _PATIENCE_S: Final = 30.0
@@ -36,20 +37,20 @@ def reading(
     Yield a function to call when all has been logged: it returns the records that came back.
 
     Raises:
-        DemoError: the reader died.
+        CannotRun: the reader died.
     """
     with child("reader", json.dumps([cluster.brokers, partitions])) as process:
 
         def finish() -> list[Arrival]:
             written, _ = process.communicate(b"finish\n")
             if process.returncode:
-                raise DemoError("the reader died, see above")
+                raise CannotRun("the reader died, see above")
             arrivals: list[Arrival] = pickle.loads(written)  # noqa: S301 - by our own process
             return arrivals
 
         assert process.stdout is not None
         if not process.stdout.readline():
-            raise DemoError("the reader did not start, see above")
+            raise CannotRun("the reader did not start, see above")
         yield finish
 
 

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from kiel_logging.demo.day import Day
 from kiel_logging.demo.tally import Arrival, percentile
-from kiel_logging.output import count
-from kiel_logging.printable import printable, printable_lines
+from kiel_logging.printable import counted, printable, printable_lines
 
 _WIDTH: Final = 60
 
@@ -58,7 +57,7 @@ def _records(day: Day) -> Iterator[str]:
     sent = sum(one.delivery.bytes_sent for one in day.stats.values())
     keys = tally.keys.total()
     note = (
-        f"{count(keys, 'key')}, {tally.split_keys:,} of them in more than one partition. "
+        f"{counted(keys, 'keys')}, {tally.split_keys:,} of them in more than one partition. "
         f"{size / 1e6:,.1f} MB of JSON went over the network as {sent / 1e6:,.1f} MB, "
         f"a ratio of {size / (sent or 1):.1f}."
     )
@@ -109,6 +108,6 @@ def _verdict(day: Day) -> Iterator[str]:
     )
     if tally.skipped:
         yield (
-            f"The brokers removed {count(tally.skipped, 'record')} early: the mock cluster keeps "
-            "5 MB of a partition. Try fewer --records."
+            f"The brokers removed {counted(tally.skipped, 'records')} early: the mock cluster "
+            "keeps 5 MB of a partition. Try fewer --records."
         )

@@ -15,7 +15,6 @@ COMMANDS = (
     "cli",
     "confluent",
     "demo",
-    "extras",
     "interrupt",
     "output",
     "pyinstaller",

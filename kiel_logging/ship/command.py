@@ -8,15 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from kiel_logging.arguments import add_connection
 from kiel_logging.config.properties import complete
 from kiel_logging.errors import ConfigurationError, KielError
 from kiel_logging.handler.options import HANDLER
+from kiel_logging.output import CannotRun
 from kiel_logging.printable import printable
 from kiel_logging.ship.daemon import Daemon, Signals
 
-_ALL_SENT, _NOT_ALL_SENT, _CANNOT_RUN = range(3)
+_ALL_SENT, _NOT_ALL_SENT = range(2)
 
-_DESCRIPTION: Final = """\
+DESCRIPTION: Final = """\
 Sends the records that kiel_logging.SpoolHandlers append to their spool_dir, for all programs of a
 host, living and dead, with one connection to each broker. It stays in the foreground, until
 SIGTERM or Ctrl-C; SIGHUP has it read its configuration and credentials again.
@@ -25,7 +27,7 @@ Any number of them may run: by locks they agree who sends whose records. So it c
 killed and started at any time; another one, or the next one, continues where it was.
 """
 
-_EPILOG: Final = """\
+EPILOG: Final = """\
 exit status:
   0    stopped by SIGTERM; with --once: all that was there is sent
   1    with --once: something is not sent
@@ -35,8 +37,6 @@ exit status:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to ``parser``."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     add = parser.add_argument
     add(
         "--spool-dir",
@@ -46,13 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a spool_dir of SpoolHandlers, or a directory that has one for each user; may be "
         "repeated",
     )
-    add("--brokers", metavar="HOST:PORT,...", help="the cluster")
-    add(
-        "--config",
-        metavar="FILE",
-        help="properties of a librdkafka or Java client: brokers, TLS, SASL, linger.ms, "
-        "compression.type ...",
-    )
+    add_connection(parser, timeout=60.0, meaning="with --once: for how long at most")
     add(
         "--chain-key",
         action="append",
@@ -69,13 +63,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     once = parser.add_mutually_exclusive_group().add_argument
     once("--once", action="store_true", help="send what is there, and end")
     once("--top", action="store_true", help="show the streams with the most bytes, each second")
-    add(
-        "--timeout",
-        type=_seconds,
-        default=60.0,
-        metavar="SECONDS",
-        help="with --once: for how long at most (%(default)g)",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -90,11 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
 
             serve(arguments.http, daemon)
     except OSError as error:
-        _report(f"{error.filename} can't be read: {error.strerror}: make it, or choose another")
-        return _CANNOT_RUN
-    except KielError as error:
-        _report(str(error))
-        return _CANNOT_RUN
+        raise CannotRun(
+            f"{error.filename} can't be read: {error.strerror}: make it, or choose another"
+        ) from error
     if arguments.once:
         return _send_once(daemon, arguments.timeout)
     return _serve(daemon, shows=arguments.top)
@@ -159,16 +144,6 @@ def _show(daemon: Daemon) -> None:
 _FOR_LONG: Final = 3600.0
 _SHOWN_EVERY: Final = 1.0
 _CLEAR: Final = "\x1b[H\x1b[2J"
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds
 
 
 def _report(text: str) -> None:

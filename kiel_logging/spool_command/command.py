@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO
 
 from kiel_logging.journal.frames import Damage, Frame
-from kiel_logging.output import count
-from kiel_logging.printable import printable
+from kiel_logging.output import CannotRun
+from kiel_logging.printable import counted, printable
 from kiel_logging.spool_command.survey import (
     Backlog,
-    CannotLook,
     Instance,
     Owner,
     State,
@@ -205,10 +204,10 @@ def _stream(backlog: Backlog, now: float) -> Iterator[str]:
 def _last_line(survey: Survey) -> str:
     records = sum(backlog.records for backlog in survey.backlogs)
     waits = "waits" if records == 1 else "wait"
-    line = f"{count(records, 'record')} of {count(len(survey.instances), 'instance')} {waits}"
+    line = f"{counted(records, 'records')} of {counted(len(survey.instances), 'instances')} {waits}"
     line += f", {size(sum(backlog.bytes for backlog in survey.backlogs))}"
     problems = len(list(survey.problems))
-    return f"{line}; {count(problems, 'problem')}, see above" if problems else line
+    return f"{line}; {counted(problems, 'problems')}, see above" if problems else line
 
 
 def age(seconds: float) -> str:
@@ -233,9 +232,9 @@ def plain(text: str) -> str:
     return printable(text).encode("ascii", "backslashreplace").decode("ascii")
 
 
-_WHOLE, _DAMAGED, _CANNOT_LOOK = range(3)
+_WHOLE, _DAMAGED = range(2)
 
-_DESCRIPTION: Final = """\
+DESCRIPTION: Final = """\
 Shows the records in the spool_dir of a kiel_logging.KafkaHandler that the brokers have not
 acknowledged yet: which process wrote them, whether it is alive, which process ships them, and
 with --show or --export the records themselves. It changes nothing and takes no lock, so you can
@@ -247,7 +246,7 @@ and headers. Keys and values that are not text are in base64, as key_base64 and 
 A damaged record has damaged_bytes instead.
 """
 
-_EPILOG: Final = """\
+EPILOG: Final = """\
 exit status:
   0    listed; nothing is wrong
   1    listed; something is damaged, unreadable, of another format, or not kiel_logging's
@@ -257,9 +256,6 @@ exit status:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to ``parser``."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = _DESCRIPTION
-    parser.epilog = _EPILOG
     parser.add_argument("directory", metavar="DIR", help="the spool_dir of the handlers")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="the list as one JSON document")
@@ -279,17 +275,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the records that wait in the directory, and return the exit status."""
-    try:
-        found = survey(Path(arguments.directory), arguments.topic, arguments.instance)
-        if arguments.export is not None:
-            _export(found, Path(arguments.export))
-        elif arguments.show:
-            sys.stdout.writelines(_records(found))
-        else:
-            _list(found, as_json=arguments.json)
-    except CannotLook as error:
-        _report(str(error))
-        return _CANNOT_LOOK
+    found = survey(Path(arguments.directory), arguments.topic, arguments.instance)
+    if arguments.export is not None:
+        _export(found, Path(arguments.export))
+    elif arguments.show:
+        sys.stdout.writelines(_records(found))
+    else:
+        _list(found, as_json=arguments.json)
     problems = list(found.problems)
     if arguments.show or arguments.export is not None:
         for where, problem in problems:
@@ -313,7 +305,7 @@ def _list(found: Survey, *, as_json: bool) -> None:
 def _export(found: Survey, path: Path) -> None:
     """Write all records to a new file; remove it if not all of them can be written."""
     if path.resolve().is_relative_to(found.root.resolve()):
-        raise CannotLook(f"{path} is in the directory to be shown: choose another place")
+        raise CannotRun(f"{path} is in the directory to be shown: choose another place")
     try:
         with _new_file(path) as file:
             number = 0
@@ -321,10 +313,10 @@ def _export(found: Survey, path: Path) -> None:
                 file.write(line)
                 number += 1
     except FileExistsError:
-        raise CannotLook(f"{path} exists, and is not overwritten: choose another name") from None
+        raise CannotRun(f"{path} exists, and is not overwritten: choose another name") from None
     except OSError as error:
-        raise CannotLook(f"{path} can't be written: {reason_of(error)}") from error
-    _report(f"{count(number, 'record')} exported to {path}")
+        raise CannotRun(f"{path} can't be written: {reason_of(error)}") from error
+    _report(f"{counted(number, 'records')} exported to {path}")
 
 
 @contextlib.contextmanager

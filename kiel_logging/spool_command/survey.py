@@ -19,7 +19,8 @@ from kiel_logging.journal.directory import LOCKS, OWNER, SHIPPER
 from kiel_logging.journal.frames import EVENT, FORMAT, STATE, Damage, Frame
 from kiel_logging.journal.locks import birth, holder
 from kiel_logging.journal.stream import DAMAGED, FIRST, Read, Stream
-from kiel_logging.output import count
+from kiel_logging.output import CannotRun
+from kiel_logging.printable import counted
 
 _MOST: Final = 64 * 1024
 _PIDS: Final = range(1, 2**31)
@@ -103,10 +104,6 @@ _SHOWN: Final = 5
 """Most missing segments that are listed by their numbers."""
 
 
-class CannotLook(Exception):
-    """Nothing can be shown; users see the message as it is."""
-
-
 class Entry(NamedTuple):
     """A record, or the place of one that is damaged; ``sequence`` is None if it is unknown."""
 
@@ -142,9 +139,9 @@ class Backlog:
         """Sentences about all faults that ``entries()`` has met so far."""
         found = list(self._problems)
         if self.damaged:
-            found.append(f"{count(self.damaged, 'record')} damaged")
+            found.append(f"{counted(self.damaged, 'records')} damaged")
         if self.set_aside:
-            size = count(self.set_aside, "byte")
+            size = counted(self.set_aside, "bytes")
             found.append(f"{size} of records that could not be read are in its file {DAMAGED!r}")
         return found
 
@@ -351,7 +348,7 @@ def survey(root: Path, topics: list[str] | None, instances: list[str] | None) ->
         instances: the only ones that are wanted, each by the beginning of its name.
 
     Raises:
-        CannotLook: there is no such directory, or it can't be read.
+        CannotRun: there is no such directory, or it can't be read.
     """
     found: list[Instance] = []
     strangers: dict[str, str] = {}
@@ -359,7 +356,7 @@ def survey(root: Path, topics: list[str] | None, instances: list[str] | None) ->
         with os.scandir(root) as several:
             entries = [one for one in several if one.name[0] != "." and one.name not in _EXPECTED]
         if any(one.name == OWNER for one in entries):
-            raise CannotLook(f"{root} is a single instance: give the directory that it is in")
+            raise CannotRun(f"{root} is a single instance: give the directory that it is in")
         for one in entries:
             if (problem := _strange(one)) is not None:
                 if instances is None:
@@ -369,7 +366,7 @@ def survey(root: Path, topics: list[str] | None, instances: list[str] | None) ->
                     Instance(Path(one.path), lambda topic: topics is None or topic in topics)
                 )
     except OSError as error:
-        raise CannotLook(f"{root} can't be read: {reason_of(error)}") from error
+        raise CannotRun(f"{root} can't be read: {reason_of(error)}") from error
     found.sort(key=lambda one: ((one.owner and one.owner.started) or 0.0, one.name))
     return Survey(root, found, dict(sorted(strangers.items())))
 

@@ -5,27 +5,24 @@ import os
 import re
 import sys
 import time
-from typing import Final
+from typing import Any, Final
 
-from kiel_logging.arguments import add_connection, advice, moment
-from kiel_logging.errors import ConfigurationError
-from kiel_logging.printable import printable
+from kiel_logging.arguments import add_connection, moment, require, whole
 from kiel_logging.tail.entries import LEVELS, severity_of
-from kiel_logging.tail.filters import Filters
+from kiel_logging.tail.filters import Filters, TailOptions
 from kiel_logging.tail.lines import Documents, Lines
 
-_CANNOT_READ: Final = 2
 _DEFAULT_LINES: Final = 10
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
-_DESCRIPTION: Final = """\
+DESCRIPTION: Final = """\
 Shows the log records in some topics, and those that come: time, level, logger, message, fields,
 traceback. It reads the formats of kiel_logging (JSON, ECS, OTLP, GELF, text), and other JSON and
 text. Losses that handlers report, records that come again, and numbers that did not come are shown
 as well, whatever is filtered. It writes nothing and commits no offsets.
 """
 
-_EPILOG: Final = """\
+EPILOG: Final = """\
 exit status:
   0  all records were shown (--no-follow)
   2  the topics could not be read
@@ -34,9 +31,6 @@ exit status:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to ``parser``."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = _DESCRIPTION
-    parser.epilog = _EPILOG
     add_topics(parser, _DEFAULT_LINES)
     add = parser.add_argument_group("which records").add_argument
     add(
@@ -86,54 +80,40 @@ def add_topics(parser: argparse.ArgumentParser, lines: int) -> None:
     )
     add(
         "--lines",
-        type=_lines,
+        type=whole(0, 100_000),
         metavar="N",
         help=f"at most N of those that are there already ({lines}; all with --since)",
     )
 
 
-def topics_of(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """Return the topics, each once."""
-    return tuple(dict.fromkeys(arguments.topics))
-
-
-def lines_of(arguments: argparse.Namespace, default: int) -> int | None:
-    """Return how many of the records that are there already are shown; None for all."""
-    if arguments.lines is None and arguments.since is None:
-        return default
-    lines: int | None = arguments.lines
-    return lines
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Show the records and return the exit status."""
-    if lacking := advice("tail", "tail", ("confluent_kafka",)):
-        sys.stderr.write(lacking)
-        return _CANNOT_READ
-    from kiel_logging.tail.reader import CannotRead, TailOptions, Terminal, tail
-
-    topics = topics_of(arguments)
-    options = TailOptions(
-        topics=topics,
+def options_of(arguments: argparse.Namespace, lines: int, **more: Any) -> TailOptions:
+    """Return the options; ``lines`` is how many records are shown by default."""
+    is_default = arguments.lines is None and arguments.since is None
+    return TailOptions(
+        topics=tuple(dict.fromkeys(arguments.topics)),
         config=arguments.config,
         brokers=arguments.brokers,
         timeout=arguments.timeout,
         since=arguments.since,
-        lines=lines_of(arguments, _DEFAULT_LINES),
-        follow=arguments.follow,
-        filters=Filters(
-            level=arguments.level,
-            where=tuple(arguments.where),
-            grep=arguments.grep,
-            trace=arguments.trace,
-        ),
+        lines=lines if is_default else arguments.lines,
+        **more,
     )
-    for_people = Lines(is_coloured=_is_coloured(), names_topics=len(topics) > 1)
-    try:
-        tail(options, Documents() if arguments.json else for_people, Terminal())
-    except (CannotRead, ConfigurationError) as error:
-        sys.stderr.write(f"kiel-logging tail: {printable(error)}\n")
-        return _CANNOT_READ
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the records and return the exit status."""
+    require("tail", "confluent_kafka")
+    from kiel_logging.tail.reader import Terminal, tail
+
+    filters = Filters(
+        level=arguments.level,
+        where=tuple(arguments.where),
+        grep=arguments.grep,
+        trace=arguments.trace,
+    )
+    options = options_of(arguments, _DEFAULT_LINES, follow=arguments.follow, filters=filters)
+    for_people = Lines(is_coloured=_is_coloured(), names_topics=len(options.topics) > 1)
+    tail(options, Documents() if arguments.json else for_people, Terminal())
     return 0
 
 
@@ -171,13 +151,3 @@ def _since(text: str) -> int:
     if unit in _UNITS and number.isdecimal() and number.isascii() and len(number) < 10:
         return max(0, round((time.time() - int(number) * _UNITS[unit]) * 1000))
     return moment(text)
-
-
-def _lines(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if not 0 <= number <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100000")
-    return number

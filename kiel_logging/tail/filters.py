@@ -1,7 +1,7 @@
 """Which records are shown: by level, fields, text and trace. Pure."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kiel_logging.tail.entries import Arrival, Entry, text_of
@@ -42,6 +42,24 @@ class Filters:
         if grep.search(entry.message) or grep.search(entry.logger):
             return True
         return any(grep.search(f"{name}={text_of(it)}") for name, it in entry.fields.items())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TailOptions:
+    """The options of one run.
+
+    ``since`` is in milliseconds since the epoch, ``timeout`` in seconds. ``lines`` is the most
+    records that are shown of those that are there already; None for all since ``since``.
+    """
+
+    topics: tuple[str, ...]
+    config: str | None = None
+    brokers: str | None
+    timeout: float
+    since: int | None = None
+    lines: int | None
+    follow: bool = True
+    filters: Filters = field(default_factory=Filters)
 
 
 def _reaches(entry: Entry, least: int) -> bool:

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -26,11 +25,11 @@ from kiel_logging.confluent import (
     reason,
     watermarks,
 )
-from kiel_logging.output import check_reader
+from kiel_logging.output import CannotRun, check_reader
 from kiel_logging.printable import printable
 from kiel_logging.records import TopicPartition
 from kiel_logging.tail.entries import Arrival
-from kiel_logging.tail.filters import Filters
+from kiel_logging.tail.filters import TailOptions
 from kiel_logging.tail.merge import Merge
 from kiel_logging.tail.screen import Screen, Shown, T, Writer
 
@@ -56,29 +55,7 @@ _CONSUMER: Final = {
 }
 
 
-class CannotRead(Exception):
-    """The topics can't be read; the message is shown to the user as it is."""
-
-
 Progress: TypeAlias = Callable[[], dict[TopicPartition, tuple[int, int]]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TailOptions:
-    """The options of one run.
-
-    ``since`` is in milliseconds since the epoch, ``timeout`` in seconds. ``lines`` is the most
-    records that are shown of those that are there already; None for all since ``since``.
-    """
-
-    topics: tuple[str, ...]
-    config: str | None = None
-    brokers: str | None
-    timeout: float
-    since: int | None = None
-    lines: int | None
-    follow: bool = True
-    filters: Filters = field(default_factory=Filters)
 
 
 class Display(Protocol[T]):
@@ -119,7 +96,7 @@ def tail(options: TailOptions, writer: Writer[T], display: Display[T]) -> None:
     """Show records; return when all are shown, or never.
 
     Raises:
-        CannotRead: no broker answers, or a topic is not there.
+        CannotRun: no broker answers, or a topic is not there.
         ConfigurationError: the options of the connection make no sense.
     """
     theirs = client_config(options.config, options.brokers)
@@ -136,7 +113,7 @@ def tail(options: TailOptions, writer: Writer[T], display: Display[T]) -> None:
     except KafkaException as error:
         is_silent = reading is None and error.args and isinstance(error.args[0], KafkaError)
         cause = no_answer(str(theirs["bootstrap.servers"]), error) if is_silent else reason(error)
-        raise CannotRead("; ".join(dict.fromkeys([cause, *troubles.texts]))) from error
+        raise CannotRun("; ".join(dict.fromkeys([cause, *troubles.texts]))) from error
 
 
 class _Troubles:
@@ -227,7 +204,7 @@ class _Reading(Generic[T]):
                 last_news = time.monotonic()
             elif time.monotonic() > last_news + self._timeout:
                 at = min(merge.unfinished)
-                raise CannotRead(f"nothing came of {at} for {self._timeout:g} s")
+                raise CannotRun(f"nothing came of {at} for {self._timeout:g} s")
         yield from self._released(merge, horizons)
         yield from self._screen.due(time.time())
         self._resume(waiting)

@@ -8,22 +8,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from kiel_logging.arguments import add_connection, advice, moment, seconds
+from kiel_logging.arguments import add_connection, moment, require, seconds, whole
 from kiel_logging.config.credentials import Secret
 from kiel_logging.errors import ConfigurationError
+from kiel_logging.output import CannotRun
 from kiel_logging.printable import printable
 from kiel_logging.proof.chain import SHORTEST_KEY, Chain
 from kiel_logging.proof.timestamps import PACKAGE, Authority
 from kiel_logging.verify import pages
-from kiel_logging.verify.options import CannotVerify, VerifyOptions
+from kiel_logging.verify.options import VerifyOptions
 from kiel_logging.verify.threats import table
 
 _DOES_NOT_HOLD: Final = 1
-_CANNOT_VERIFY: Final = 2
+_NOT_CHECKED: Final = 2
 _MIB: Final = 1024 * 1024
-_NEEDS: Final = ("confluent_kafka", "cryptography", "rich")
 
-_DESCRIPTION: Final = """\
+DESCRIPTION: Final = """\
 Reads topics that were written by kiel_logging.KafkaHandler from end to end and reports whether
 every record is there, once, in order and as it was sent. It goes by the numbers, and where the
 handler has chain=True by the digests, that the records bear in their headers. It writes nothing
@@ -35,7 +35,7 @@ without it, and signed checkpoints against everybody who can't change the place 
 as far as the table at the end goes.
 """
 
-_EPILOG: Final = f"""\
+EPILOG: Final = f"""\
 exit status:
   0  complete: nothing speaks against it that each record which was sent is
      there, as it was sent. The last line says what that stands on, and the
@@ -50,9 +50,6 @@ who can do what, and what is found of it:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to ``parser``."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = _DESCRIPTION
-    parser.epilog = _EPILOG
     add = parser.add_argument
     subject = parser.add_mutually_exclusive_group(required=True).add_argument
     subject("--topic", action="append", metavar="NAME", help="may be given repeatedly")
@@ -118,11 +115,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="the whole verdict as one JSON document")
     add(
         "--memory",
-        type=_mebibytes,
-        default=pages.DEFAULT,
+        type=whole(1, 1_000_000),
+        default=pages.DEFAULT // _MIB,
         metavar="MIB",
-        help="most memory for notes on records; about 40 MiB for a million "
-        f"({pages.DEFAULT // _MIB})",
+        help="most memory for notes on records; about 40 MiB for a million (%(default)s)",
     )
 
 
@@ -174,19 +170,13 @@ def _add_watch_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify the topics and return the exit status."""
-    needs = _NEEDS if arguments.proof is None else ("cryptography",)
-    if lacking := advice("verify", "verify", needs):
-        sys.stderr.write(lacking)
-        return _CANNOT_VERIFY
-    try:
-        if arguments.proof is not None:
-            return _check_proof(arguments)
-        from kiel_logging.verify.verification import verify
+    if arguments.proof is not None:
+        require("verify", "cryptography")
+        return _check_proof(arguments)
+    require("verify", "confluent_kafka", "cryptography", "rich")
+    from kiel_logging.verify.verification import verify
 
-        return verify(options_of(arguments))
-    except CannotVerify as error:
-        sys.stderr.write(f"kiel-logging verify: {printable(error)}\n")
-        return _CANNOT_VERIFY
+    return verify(options_of(arguments))
 
 
 def _check_proof(arguments: argparse.Namespace) -> int:
@@ -199,7 +189,7 @@ def _check_proof(arguments: argparse.Namespace) -> int:
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
-        raise CannotVerify(f"--proof: {path} can't be read: {error.strerror}") from error
+        raise CannotRun(f"--proof: {path} can't be read: {error.strerror}") from error
     except (ValueError, RecursionError):
         content = None
     try:
@@ -220,17 +210,17 @@ def _check_proof(arguments: argparse.Namespace) -> int:
         "NOT checked: whose key it is. Nothing in --trust has endorsed the key "
         f"{proved.public.hex()}\n"
     )
-    return _CANNOT_VERIFY
+    return _NOT_CHECKED
 
 
 def options_of(arguments: argparse.Namespace) -> VerifyOptions:
     """Return the parsed arguments with their types.
 
     Raises:
-        CannotVerify: the key can't be read.
+        CannotRun: the key can't be read.
     """
     if (arguments.state or arguments.watch) and (arguments.since or arguments.until):
-        raise CannotVerify("--state and --watch read all that is new: leave --since, --until out")
+        raise CannotRun("--state and --watch read all that is new: leave --since, --until out")
     given = vars(arguments)
     options = {one.name: given[one.name] for one in fields(VerifyOptions) if one.name in given}
     options |= {
@@ -240,6 +230,7 @@ def options_of(arguments: argparse.Namespace) -> VerifyOptions:
         "checkpoints": tuple(dict.fromkeys(arguments.checkpoints)),
         "authority": _authority(arguments.tsa) if arguments.tsa else None,
         "running": arguments.running or arguments.watch,
+        "memory": arguments.memory * _MIB,
     }
     return VerifyOptions(**options)
 
@@ -255,12 +246,12 @@ def _chain(option: str, source: dict[str, str]) -> Chain:
     try:
         key = Secret(option, source).read_bytes()
     except ConfigurationError as error:
-        raise CannotVerify(str(error)) from error
+        raise CannotRun(str(error)) from error
     if len(key) >= SHORTEST_KEY:
         return Chain.of(key)
     size = len(key)
     del key
-    raise CannotVerify(
+    raise CannotRun(
         f"{option}: a key of {size} bytes; the shortest that a handler takes has {SHORTEST_KEY}"
     )
 
@@ -272,11 +263,11 @@ def _public_key(path: str) -> bytes:
     try:
         key = load_pem_public_key(Path(path).read_bytes())
     except OSError as error:
-        raise CannotVerify(f"--trust: {path} can't be read: {error.strerror}") from error
+        raise CannotRun(f"--trust: {path} can't be read: {error.strerror}") from error
     except Exception:  # what is no key makes it raise errors of many kinds
         key = None
     if not isinstance(key, Ed25519PublicKey):
-        raise CannotVerify(
+        raise CannotRun(
             f"--trust: {path} is no Ed25519 public key in PEM form: "
             "`openssl pkey -in KEY.pem -pubout` makes one of a private key"
         )
@@ -285,7 +276,7 @@ def _public_key(path: str) -> bytes:
 
 def _authority(paths: list[str]) -> Authority:
     if find_spec(PACKAGE) is None:
-        raise CannotVerify(
+        raise CannotRun(
             "--tsa needs the package rfc3161-client: pip install 'kiel_logging[verify]'"
         )
     pems = []
@@ -293,23 +284,13 @@ def _authority(paths: list[str]) -> Authority:
         try:
             pems.append(Path(path).read_bytes())
         except OSError as error:
-            raise CannotVerify(f"--tsa: {path} can't be read: {error.strerror}") from error
+            raise CannotRun(f"--tsa: {path} can't be read: {error.strerror}") from error
     try:
         return Authority.of(pems)
     except ValueError as error:
-        raise CannotVerify(
+        raise CannotRun(
             f"--tsa: {', '.join(paths)}: no root certificate in PEM form: {error}"
         ) from error
-
-
-def _mebibytes(text: str) -> int:
-    try:
-        size = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of MiB") from None
-    if not 1 <= size <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and a million MiB")
-    return size * _MIB
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -1,14 +1,10 @@
-"""The options of the command line, as values; and the one error of the command."""
+"""The options of the command line, as values."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from kiel_logging.proof.chain import Chain
 from kiel_logging.proof.timestamps import Authority
-
-
-class CannotVerify(Exception):
-    """The topics can't be checked; the message is shown to the user as it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,15 +12,14 @@ from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from kiel_logging.arguments import add_connection, advice
-from kiel_logging.printable import printable
+from kiel_logging.arguments import add_connection, require
+from kiel_logging.output import CannotRun
 from kiel_logging.proof import headers as names
 from kiel_logging.proof import tree
 from kiel_logging.proof.chain import DIGEST_SIZE, LINK_SIZE, ROTATION_SIZE, Chain
 from kiel_logging.proof.checkpoints import Checkpoint, Evidence
 from kiel_logging.records import Header, Record
 from kiel_logging.verify.events import details_of, evidence
-from kiel_logging.verify.options import CannotVerify
 from kiel_logging.wire.record_body import encode_body
 
 FORMAT: Final = "kiel-proof-1"
@@ -139,18 +138,16 @@ def _decoded(text: str | None) -> bytes | None:
     return None if text is None else b64decode(text, validate=True)
 
 
-_CANNOT_PROVE: Final = 2
-_NEEDS: Final = ("confluent_kafka", "cryptography")
 _AROUND_MS: Final = 3_600_000
 """Records and checkpoints are looked for so long before and after the record: clocks differ."""
 
-_DESCRIPTION: Final = """\
+DESCRIPTION: Final = """\
 Writes the proof of one record to standard output: the record, a path to the next signed checkpoint
 of its stream, and that checkpoint. `kiel-logging verify --proof FILE --trust KEY.pub` checks it,
 without Kafka. It shows no other record.
 """
 
-_EPILOG: Final = """\
+EPILOG: Final = """\
 exit status:
   0  the proof was written
   2  there is none: no record, no signed checkpoint that covers it, or no
@@ -160,9 +157,6 @@ exit status:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to ``parser``."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = _DESCRIPTION
-    parser.epilog = _EPILOG
     add = parser.add_argument
     add("--topic", required=True, metavar="NAME")
     add("--partition", required=True, type=int, metavar="N", help="where the record is")
@@ -172,15 +166,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the proof and return the exit status."""
-    if lacking := advice("prove", "verify", _NEEDS):
-        sys.stderr.write(lacking)
-        return _CANNOT_PROVE
-    try:
-        proof = _proof(arguments)
-    except CannotVerify as error:
-        sys.stderr.write(f"kiel-logging prove: {printable(error)}\n")
-        return _CANNOT_PROVE
-    sys.stdout.write(json.dumps(proof, separators=(",", ":")) + "\n")
+    require("verify", "confluent_kafka", "cryptography")
+    sys.stdout.write(json.dumps(_proof(arguments), separators=(",", ":")) + "\n")
     return 0
 
 
@@ -239,7 +226,7 @@ def _proof(arguments: argparse.Namespace) -> dict[str, Any]:
             break
     record = collected.record
     if record is None or record.place is None or record.link is None:
-        raise CannotVerify("the record bears no number or no digest")
+        raise CannotRun("the record bears no number or no digest")
     instance, number = record.place
     for one, details in collected.evidence:
         checkpoint = one.checkpoint
@@ -247,7 +234,7 @@ def _proof(arguments: argparse.Namespace) -> dict[str, Any]:
         if (checkpoint.topic, checkpoint.instance) == (arguments.topic, instance) and covers:
             for proof in _proofs(record, number, checkpoint, collected, details_of(details)):
                 return proof
-    raise CannotVerify(
+    raise CannotRun(
         "no signed checkpoint within an hour covers the record, with all records that it covers"
     )
 

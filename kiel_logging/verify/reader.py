@@ -29,9 +29,8 @@ from kiel_logging.confluent import (
     reason,
     watermarks,
 )
-from kiel_logging.errors import ConfigurationError
+from kiel_logging.output import CannotRun
 from kiel_logging.records import Record, TopicPartition
-from kiel_logging.verify.options import CannotVerify
 from kiel_logging.verify.window import Retention
 
 _MESSAGES: Final = 500
@@ -67,13 +66,9 @@ def consumer_config(
     """Return the configuration of a consumer; ``brokers`` win over those of the file ``config``.
 
     Raises:
-        CannotVerify: the file can't be read or makes no sense, or no brokers are named.
+        ConfigurationError: the file can't be read or makes no sense, or no brokers are named.
     """
-    try:
-        theirs = client_config(config, brokers)
-    except ConfigurationError as error:
-        raise CannotVerify(str(error)) from error
-    return {**_CONSUMER, **theirs, **isolation(uncommitted=uncommitted)}
+    return {**_CONSUMER, **client_config(config, brokers), **isolation(uncommitted=uncommitted)}
 
 
 _MOST_S: Final = 10.0
@@ -200,7 +195,7 @@ def read_topics(
         grace: seconds to read on for as long as ``waits()`` returns True.
 
     Raises:
-        CannotVerify: no broker answers, a topic is not there, or nothing comes for ``timeout``
+        CannotRun: no broker answers, a topic is not there, or nothing comes for ``timeout``
             seconds.
     """
     troubles: list[str] = []
@@ -226,7 +221,7 @@ def read_topics(
                 if at in read:
                     read[at] = read[at]._replace(end=one.end)
     except KafkaException as error:
-        raise CannotVerify("; ".join(dict.fromkeys([reason(error), *troubles[-2:]]))) from error
+        raise CannotRun("; ".join(dict.fromkeys([reason(error), *troubles[-2:]]))) from error
     return extents
 
 
@@ -283,7 +278,7 @@ def _messages_at(
     while missing := offsets.keys() - found.keys():
         if time.monotonic() > deadline:
             at = min(missing)
-            raise CannotVerify(f"nothing came of {at} at {offsets[at]} for {timeout:g} s")
+            raise CannotRun(f"nothing came of {at} at {offsets[at]} for {timeout:g} s")
         messages: list[Any] = consumer.consume(_MESSAGES, _WAIT_S)
         for message in messages:
             at = TopicPartition(message.topic(), message.partition())
@@ -296,7 +291,7 @@ def time_of(config: Mapping[str, Any], place: tuple[str, int, int], timeout: flo
     """Return the timestamp of the record at a topic, partition and offset.
 
     Raises:
-        CannotVerify: there is none, or no broker answers.
+        CannotRun: there is none, or no broker answers.
     """
     at, offset = TopicPartition(*place[:2]), place[2]
     try:
@@ -308,8 +303,8 @@ def time_of(config: Mapping[str, Any], place: tuple[str, int, int], timeout: flo
                     timestamp: int = message.timestamp()[1]
                     return timestamp
     except KafkaException as error:
-        raise CannotVerify(reason(error)) from error
-    raise CannotVerify(
+        raise CannotRun(reason(error)) from error
+    raise CannotRun(
         f"there is no record at offset {offset} of partition {at.partition} of {at.topic}"
     )
 
@@ -383,7 +378,7 @@ class _Reading:
             if messages:
                 last_news = time.monotonic()
             elif time.monotonic() > last_news + self._timeout:
-                raise CannotVerify(self._stuck())
+                raise CannotRun(self._stuck())
 
     def _take(self, messages: list[Any]) -> None:
         # Untyped messages: what may be None by their type are the offsets of those not yet sent.

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, Final
 
+from kiel_logging.output import CannotRun
 from kiel_logging.records import TopicPartition
 from kiel_logging.verify import pages
 from kiel_logging.verify.audit import Audit, Unverified
 from kiel_logging.verify.events import Claim
 from kiel_logging.verify.evidence import Registry, Signed
-from kiel_logging.verify.options import CannotVerify
 from kiel_logging.verify.pages import Page
 from kiel_logging.verify.reader import Newest, Read
 from kiel_logging.verify.stream import Course, Recovery, Span, Start, Stream
@@ -30,7 +30,7 @@ def save(path: Path, audits: Mapping[str, Audit], registry: Registry, read: Read
     """Write the state, in place of what is there.
 
     Raises:
-        CannotVerify: the file can't be written.
+        CannotRun: the file can't be written.
     """
     content = {
         "format": _FORMAT,
@@ -46,29 +46,29 @@ def save(path: Path, audits: Mapping[str, Audit], registry: Registry, read: Read
             os.fsync(file.fileno())
         new.replace(path)
     except OSError as error:
-        raise CannotVerify(f"--state: {path} can't be written: {error.strerror}") from error
+        raise CannotRun(f"--state: {path} can't be written: {error.strerror}") from error
 
 
 def load(path: Path, audits: Mapping[str, Audit], registry: Registry, read: Read) -> None:
     """Continue with the state in ``path``, if there is any.
 
     Raises:
-        CannotVerify: it can't be read, is no state, or is one of other topics or keys.
+        CannotRun: it can't be read, is no state, or is one of other topics or keys.
     """
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return
     except OSError as error:
-        raise CannotVerify(f"--state: {path} can't be read: {error.strerror}") from error
+        raise CannotRun(f"--state: {path} can't be read: {error.strerror}") from error
     except ValueError:
         content = None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise CannotVerify(f"--state: {path} is no state of this release: remove it to read all")
+        raise CannotRun(f"--state: {path} is no state of this release: remove it to read all")
     if content["audits"].keys() != audits.keys() or not all(
         _fits(one, audits[name].key_ids) for name, one in content["audits"].items()
     ):
-        raise CannotVerify(
+        raise CannotRun(
             f"--state: {path} is of other topics, checkpoints or keys: name another file for these"
         )
     for topic, partition, *newest in content["read"]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from kiel_logging.output import CannotRun
 from kiel_logging.printable import counted, printable
 from kiel_logging.proof.checkpoints import Evidence
 from kiel_logging.proof.timestamps import Authority
@@ -24,7 +25,7 @@ from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.evidence import Registry
 from kiel_logging.verify.judge import judge, waits
 from kiel_logging.verify.names import State, TopicVerdict
-from kiel_logging.verify.options import CannotVerify, VerifyOptions
+from kiel_logging.verify.options import VerifyOptions
 from kiel_logging.verify.report import document, report
 from kiel_logging.verify.window import Part, Window
 
@@ -40,7 +41,7 @@ def verify(options: VerifyOptions) -> int:
     """Verify the topics, report what was found, and return the exit status.
 
     Raises:
-        CannotVerify: they can't be read.
+        CannotRun: they can't be read.
     """
     run = _Run(options)
     if not options.watch:
@@ -86,7 +87,7 @@ def read_anchors(path: Path, registry: Registry, authority: Authority | None = N
     that it has stamped within an hour of their time.
 
     Raises:
-        CannotVerify: it can't be read.
+        CannotRun: it can't be read.
     """
     wrong = unstamped = 0
     try:
@@ -103,7 +104,7 @@ def read_anchors(path: Path, registry: Registry, authority: Authority | None = N
                 else:
                     unstamped += 1
     except OSError as error:
-        raise CannotVerify(f"--checkpoints: {path} can't be read: {error.strerror}") from error
+        raise CannotRun(f"--checkpoints: {path} can't be read: {error.strerror}") from error
     if wrong:
         sys.stderr.write(
             f"kiel-logging verify: {printable(path)} has {counted(wrong, 'lines')} without a "
@@ -162,7 +163,7 @@ class _Run:
         """Read what is new, and return what all that was read comes to.
 
         Raises:
-            CannotVerify: it can't be read.
+            CannotRun: it can't be read.
         """
         options, self._horizons = self._options, {}
         for path in self._files:
@@ -293,7 +294,7 @@ class Watched:
             server = ThreadingHTTPServer(address, Page)
         except OSError as error:
             host, port = address
-            raise CannotVerify(f"--metrics: {host}:{port} can't be had: {error}") from error
+            raise CannotRun(f"--metrics: {host}:{port} can't be had: {error}") from error
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def note(self, verdicts: Iterable[TopicVerdict], *, strict: bool) -> None:

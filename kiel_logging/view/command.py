@@ -6,34 +6,33 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import urlsplit
 
-from kiel_logging.arguments import advice
-from kiel_logging.errors import ConfigurationError
-from kiel_logging.printable import printable
-from kiel_logging.tail.command import add_topics, lines_of, topics_of
+from kiel_logging.arguments import require, whole
+from kiel_logging.output import CannotRun
+from kiel_logging.tail.command import add_topics, options_of
+from kiel_logging.tail.filters import TailOptions
 from kiel_logging.tail.screen import Shown
 from kiel_logging.view.shelf import Finds, Found
 
 if TYPE_CHECKING:
-    from kiel_logging.tail.reader import Progress, TailOptions
+    from kiel_logging.tail.reader import Progress
     from kiel_logging.view.server import Site
 
-_CANNOT_VIEW: Final = 2
 _LINES: Final = 200
 _SLICE: Final = 200
 _PROGRESS_EVERY_S: Final = 1.0
 _CLOSED_WITHIN_S: Final = 0.5
 
-_DESCRIPTION: Final = """\
+DESCRIPTION: Final = """\
 Shows the records of topics in a browser on this host: live, with filters; a page for each record;
 rates and lag of partitions; numbers and digests of streams; ledgers of handlers. It prints the
 address to open, which has a token in it: without the token nothing is answered, and from other
 hosts nothing can be asked. It writes nothing to Kafka and commits no offsets.
 """
 
-_EPILOG: Final = """\
+EPILOG: Final = """\
 exit status:
   2  the topics could not be read, or the port is taken
 """
@@ -41,13 +40,10 @@ exit status:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to ``parser``."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = _DESCRIPTION
-    parser.epilog = _EPILOG
     add_topics(parser, _LINES)
     parser.add_argument(
         "--port",
-        type=_port,
+        type=whole(0, 65_535),
         default=0,
         metavar="N",
         help="of the loopback interface, the only one that is served (any free one)",
@@ -63,51 +59,39 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Serve until Ctrl-C, or until the topics can't be read; return the exit status."""
-    if lacking := advice("view", "tail", ("confluent_kafka",)):
-        sys.stderr.write(lacking)
-        return _CANNOT_VIEW
-    from kiel_logging.tail.reader import TailOptions
-
-    options = TailOptions(
-        topics=topics_of(arguments),
-        config=arguments.config,
-        brokers=arguments.brokers,
-        timeout=arguments.timeout,
-        since=arguments.since,
-        lines=lines_of(arguments, _LINES),
-    )
+def run(arguments: argparse.Namespace) -> NoReturn:
+    """Serve until Ctrl-C, or until the topics can't be read."""
+    require("tail", "confluent_kafka")
     from kiel_logging.view.ledger import Ledger
     from kiel_logging.view.server import Site
 
+    options = options_of(arguments, _LINES)
     site, ledger = Site(options.topics, time.monotonic), Ledger(arguments.metrics)
     site.ledger = ledger.document
     try:
-        error = asyncio.run(serve(site, options, arguments.port, ledger.watch()))
-    except OSError as failure:
-        error = f"port {arguments.port} can't be had: {failure.strerror}"
-    sys.stderr.write(f"kiel-logging view: {printable(error)}\n")
-    return _CANNOT_VIEW
+        asyncio.run(serve(site, options, arguments.port, ledger.watch()))
+    except OSError as error:
+        raise CannotRun(f"port {arguments.port} can't be had: {error.strerror}") from error
 
 
 async def serve(
-    site: "Site", options: "TailOptions", port: int, beside: Coroutine[Any, Any, None]
-) -> str:
-    """Answer requests while a thread reads, and run ``beside``; return why it ended.
+    site: "Site", options: TailOptions, port: int, beside: Coroutine[Any, Any, None]
+) -> NoReturn:
+    """Answer requests while a thread reads, and run ``beside``.
 
     Raises:
         OSError: the port can't be had.
+        CannotRun, ConfigurationError: the topics can't be read.
     """
     side = asyncio.ensure_future(beside)
     bound = site.listen(port)
-    failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    failure: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
     reader = _Reader(site, options, failure)
     reader.start()
     try:
         sys.stdout.write(f"{site.url(bound)}\n")
         sys.stdout.flush()
-        return await failure
+        await failure
     finally:
         side.cancel()
         reader.stop()
@@ -117,7 +101,9 @@ async def serve(
 class _Reader:
     """A thread that reads, and hands what it reads to the loop of the server."""
 
-    def __init__(self, site: "Site", options: "TailOptions", failure: asyncio.Future[str]) -> None:
+    def __init__(
+        self, site: "Site", options: TailOptions, failure: asyncio.Future[NoReturn]
+    ) -> None:
         self._site = site
         self._options = options
         self._failure = failure
@@ -137,12 +123,10 @@ class _Reader:
 
     def _run(self) -> None:
         """Read until the topics can't be read."""
-        from kiel_logging.tail.reader import CannotRead, tail
+        from kiel_logging.tail.reader import tail
 
         try:
             tail(self._options, Finds(), self)
-        except (CannotRead, ConfigurationError) as error:
-            self._call(self._failure.set_result, str(error))
         except Exception as error:
             self._call(self._failure.set_exception, error)
 
@@ -198,9 +182,3 @@ def _metrics(text: str) -> str:
             f"{text!r} is neither http://HOST:PORT/PATH (or https) nor the path of a socket"
         )
     return text if url.path else f"{text}/metrics"
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not text.isascii() or not 0 <= int(text[:6]) <= 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port")
-    return int(text)

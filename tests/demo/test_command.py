@@ -40,8 +40,8 @@ def test_options_are_taken():
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--records", "0"], "'0' is not a whole number of at least 1"),
-        (["--threads", "two"], "'two' is not a whole number of at least 1"),
+        (["--records", "0"], "'0' is not a whole number from 1 to"),
+        (["--threads", "two"], "'two' is not a whole number from 1 to"),
         (["--brokers", "kafka-1"], "not of the form host:port"),
         (["--brokers", "kafka-1:9092,:9092"], "not of the form host:port"),
         (["--brokers", "kafka-1:http"], "not of the form host:port"),

@@ -80,7 +80,7 @@ def test_gaps_and_repeats(cluster: Cluster, topic: str, capsys: pytest.CaptureFi
         (["--where", "ada"], "'ada' is not FIELD=VALUE"),
         (["--grep", "("], "'(' is no regular expression"),
         (["--since", "lately"], "'lately' is not a time like"),
-        (["--lines", "-1"], "-1 is not between 0 and"),
+        (["--lines", "-1"], "'-1' is not a whole number from 0 to"),
         (["--lines", "all"], "'all' is not a whole number"),
     ],
 )

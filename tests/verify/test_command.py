@@ -309,9 +309,9 @@ def test_wrong_options(
         (["--brokers", "b:1"], "--topic"),
         (["--topic", "t", "--since", "yesterday"], "is not a time"),
         (["--topic", "t", "--timeout", "soon"], "is not a number of seconds"),
-        (["--topic", "t", "--timeout", "0"], "is not between"),
+        (["--topic", "t", "--timeout", "0"], "is not a number of seconds"),
         (["--topic", "t", "--memory", "much"], "is not a whole number"),
-        (["--topic", "t", "--memory", "0"], "is not between"),
+        (["--topic", "t", "--memory", "0"], "is not a whole number from 1 to"),
     ],
     ids=str,
 )

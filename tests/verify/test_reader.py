@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer
 
-from kiel_logging.verify.options import CannotVerify
+from kiel_logging.errors import ConfigurationError
 from kiel_logging.verify.reader import consumer_config
 
 JAAS = 'org.apache.kafka.common.security.plain.PlainLoginModule required username="u" password="p";'
@@ -86,5 +86,5 @@ def test_a_java_key_store_is_refused(tmp_path: Path) -> None:
     """With what to do about it."""
     path = tmp_path / "client.properties"
     path.write_text("bootstrap.servers=b:1\nssl.truststore.location=/t.jks\n")
-    with pytest.raises(CannotVerify, match="export it as PEM"):
+    with pytest.raises(ConfigurationError, match="export it as PEM"):
         consumer_config(str(path), None)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from kiel_logging.output import CannotRun
 from kiel_logging.proof.chain import Chain
 from kiel_logging.records import Record
 from kiel_logging.verify import state
 from kiel_logging.verify.audit import Audit
 from kiel_logging.verify.evidence import Registry
 from kiel_logging.verify.judge import judge
-from kiel_logging.verify.options import CannotVerify
 from tests.support.stamper import Stamped, Stamper
 from tests.verify.topic import audited, found, harm
 
@@ -137,7 +137,7 @@ def test_a_later_run_may_have_a_further_key(tmp_path: Path) -> None:
     assert harm(judge(now, "t")) == {}
     now = continued(tmp_path / "forged", foreign(RECORDS[:AT], NEW), AT, KEYS[:1])
     assert harm(judge(now, "t")) == {"forked": 3}
-    with pytest.raises(CannotVerify, match="of other topics, checkpoints or keys"):
+    with pytest.raises(CannotRun, match="of other topics, checkpoints or keys"):
         continued(tmp_path / "late", RECORDS, AT + 5, KEYS[:1])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from kiel_logging.demo.cluster import Cluster
+from kiel_logging.output import CannotRun
 from kiel_logging.proof.chain import Chain
 from kiel_logging.records import Record
 from kiel_logging.verify import names, state
@@ -169,7 +170,7 @@ WRONG = {
 def test_another_file_is_no_state(tmp_path: Path, content: str, message: str) -> None:
     """It is left alone."""
     (tmp_path / "state").write_text(content)
-    with pytest.raises(state.CannotVerify, match=message):
+    with pytest.raises(CannotRun, match=message):
         state.load(tmp_path / "state", {"t": Audit("t")}, Registry(), {})
 
 
