@@ -59,19 +59,16 @@ def run(options: argparse.Namespace) -> int:
         return _EXACTLY_ONCE
     require("demo", "confluent_kafka")
     from kiel_logging.demo.cluster import mock_cluster, real_cluster
-    from kiel_logging.demo.day import spend_day
-    from kiel_logging.demo.live import keep_cluster, stay_open
+    from kiel_logging.demo.day import keep_cluster, spend_day, stay_open
     from kiel_logging.demo.report import report
 
-    if options.brokers is None:
-        brokers = mock_cluster()
-    else:
-        brokers = real_cluster(options.brokers, keep=options.keep_topics)
     shop, phases = Shop(options.threads, options.seed), plan(options.records, options.rate or 1_000)
     if options.cluster:
         keep_cluster()
     if options.view:
         stay_open(shop, options.rate or 20, codec)
+    own = options.brokers
+    brokers = real_cluster(own, keep=options.keep_topics) if own else mock_cluster()
     day = spend_day(shop, phases, codec, brokers)
     for line in report(day):
         sys.stdout.write(line + "\n")

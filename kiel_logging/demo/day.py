@@ -1,23 +1,32 @@
-"""A day of the shop: its logging configured, its records logged, and read back."""
+"""A day of the shop: its logging configured, its records logged, and read back. With ``--view`` it
+stays open until Ctrl-C, and the page of ``kiel-logging view`` shows it, with two buttons."""
 
+import asyncio
+import itertools
+import json
 import logging.config
 import sys
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import IO, Any, Final, NamedTuple, NoReturn
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Producer
 
 from kiel_logging.confluent import reason
-from kiel_logging.demo.cluster import Cluster
-from kiel_logging.demo.reader import reading
+from kiel_logging.demo.cluster import Cluster, mock_cluster
+from kiel_logging.demo.reader import Tally, reading
 from kiel_logging.demo.shop import Phase, Shop, logging_config
-from kiel_logging.demo.tally import Tally
 from kiel_logging.output import CannotRun
 from kiel_logging.printable import counted
+from kiel_logging.tail.filters import TailOptions
+from kiel_logging.view.command import serve
+from kiel_logging.view.server import Site
 
 _PATIENCE_S: Final = 30.0
+_LINES: Final = 200
+_MINUTE: Final = 60
 
 
 class Day(NamedTuple):
@@ -29,6 +38,42 @@ class Day(NamedTuple):
     tally: Tally
 
 
+@contextmanager
+def _found(brokers: AbstractContextManager[Cluster]) -> Iterator[Cluster]:
+    """Yield the cluster, with its topics; raise CannotRun if its brokers don't answer."""
+    try:
+        say("looking for the brokers")
+        with brokers as cluster:
+            cluster.partitions()
+            say(f"found {cluster.brokers}; the topics are {cluster.prefix}*")
+            yield cluster
+    except KafkaException as error:
+        raise CannotRun(reason(error)) from error
+
+
+@contextmanager
+def _configured(cluster: Cluster, codec: str | None, **options: Any) -> Iterator[dict[str, Any]]:
+    """Yield the shop's handlers by name, which are closed at the end.
+
+    Raises:
+        CannotRun: an option of theirs is wrong.
+    """
+    config = logging_config(cluster.brokers, codec, cluster.prefix)
+    for one in config["handlers"].values():
+        one.update(options)
+    try:
+        logging.config.dictConfig(config)
+    except ValueError as error:  # dictConfig hides the cause
+        raise CannotRun(str(error.__cause__ or error)) from error
+    loggers = map(logging.getLogger, config["loggers"])
+    handlers = {str(one.name): one for logger in loggers for one in logger.handlers}
+    try:
+        yield handlers
+    finally:
+        for handler in handlers.values():
+            handler.close()
+
+
 def spend_day(
     shop: Shop, phases: list[Phase], codec: str | None, brokers: AbstractContextManager[Cluster]
 ) -> Day:
@@ -37,40 +82,15 @@ def spend_day(
     Raises:
         CannotRun: the brokers don't answer, or the handlers can't deliver anything.
     """
-    try:
-        say("looking for the brokers")
-        with brokers as cluster:
-            return _spend(shop, phases, codec, cluster)
-    except KafkaException as error:
-        raise CannotRun(reason(error)) from error
-
-
-def _spend(shop: Shop, phases: list[Phase], codec: str | None, cluster: Cluster) -> Day:
-    partitions = cluster.partitions()
-    say(f"found {cluster.brokers}; the topics are {cluster.prefix}*")
-    with reading(cluster, partitions) as finish:
-        handlers = configure(logging_config(cluster.brokers, codec, cluster.prefix))
-        try:
+    with _found(brokers) as cluster, reading(cluster, cluster.partitions()) as finish:
+        with _configured(cluster, codec) as handlers:
             for phase in phases:
                 _log(phase, shop, handlers)
             stats = {name: handler.stats() for name, handler in handlers.items()}
-        finally:
-            for handler in handlers.values():
-                handler.close()
         say("reading the rest back")
         arrivals = finish()
-    logged = ((cluster.prefix + name, number) for one in phases for name, number in one.logged)
-    return Day(cluster, phases, stats, Tally(logged, arrivals))
-
-
-def configure(config: dict[str, Any]) -> dict[str, Any]:
-    """Apply a configuration and return its handlers by name."""
-    try:
-        logging.config.dictConfig(config)
-    except ValueError as error:  # of the handler's options; dictConfig hides the cause
-        raise CannotRun(str(error.__cause__ or error)) from error
-    loggers = [logging.getLogger(name) for name in config["loggers"]]
-    return {str(handler.name): handler for logger in loggers for handler in logger.handlers}
+        logged = ((cluster.prefix + name, number) for one in phases for name, number in one.logged)
+        return Day(cluster, phases, stats, Tally(logged, arrivals))
 
 
 def _log(phase: Phase, shop: Shop, handlers: Mapping[str, Any]) -> None:
@@ -89,3 +109,99 @@ def _log(phase: Phase, shop: Shop, handlers: Mapping[str, Any]) -> None:
 def say(step: str) -> None:
     sys.stdout.write(f"{time.strftime('%H:%M:%S')}  {step}\n")
     sys.stdout.flush()
+
+
+def keep_cluster() -> NoReturn:
+    """Print how programs find mock brokers, and keep them until Ctrl-C."""
+    with mock_cluster() as cluster:
+        sys.stdout.write(f"export KIEL_LOGGING_BROKERS={cluster.brokers}\n")
+        sys.stdout.flush()
+        while True:
+            threading.Event().wait()
+
+
+def stay_open(shop: Shop, rate: int, codec: str | None) -> NoReturn:
+    """Log ``rate`` records a second, and serve the page, until Ctrl-C.
+
+    Raises:
+        CannotRun: the brokers don't start, or the topics can't be read.
+    """
+    # With a chain, so that the page can show what was tampered with.
+    with _found(mock_cluster()) as cluster, _configured(cluster, codec, chain=True) as handlers:
+        site = Site(tuple(cluster.topics), time.monotonic)
+
+        def figures() -> list[dict[str, Any]]:
+            heads, rows = ledger({name: one.stats() for name, one in handlers.items()})
+            tables = [{"heads": heads, "rows": rows}]
+            return [{"place": "this shop", "error": "", "tables": tables}]
+
+        site.ledger = figures
+        assert cluster.control is not None
+        _broker_button(site.buttons, cluster.control)
+        site.buttons["tamper with a record"] = _tampering(site, cluster)
+        options = TailOptions(
+            topics=site.topics, brokers=cluster.brokers, timeout=_PATIENCE_S, lines=_LINES
+        )
+        say("the shop is open until Ctrl-C; open this page in a browser on this host:")
+        asyncio.run(serve(site, options, 0, _open(shop, rate)))
+
+
+async def _open(shop: Shop, rate: int) -> None:
+    """Log until this is cancelled."""
+
+    def visits() -> None:
+        for minute in itertools.count():
+            if shop.is_closing.is_set():
+                return
+            ids = range(minute * _MINUTE * rate, (minute + 1) * _MINUTE * rate)
+            shop.open(Phase("open", ids, rate), lambda _: None)
+
+    try:
+        await asyncio.to_thread(visits)
+    finally:
+        shop.is_closing.set()
+
+
+def ledger(stats: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
+    """Return the heads and the rows of a table of the handlers' stats, by their names."""
+    heads = ["handler", "emitted", "delivered", "dropped", "failed", "waiting"]
+    rows = []
+    for name, one in stats.items():
+        waiting = one.buffered + one.in_flight
+        rows.append([name, one.emitted, one.delivered, one.dropped_total, one.failed, waiting])
+    return heads, rows
+
+
+def _broker_button(buttons: dict[str, Callable[[], None]], control: IO[bytes]) -> None:
+    """Add a button that stops broker 1, and in its place one that starts it again."""
+    states = itertools.cycle([("down", "stop broker 1"), ("up", "start broker 1")])
+
+    def put() -> None:
+        state, label = next(states)
+
+        def press() -> None:
+            control.write(f"{state} 1\n".encode())
+            control.flush()
+            del buttons[label]
+            put()
+
+        buttons[label] = press
+
+    put()
+
+
+def _tampering(site: Site, cluster: Cluster) -> Callable[[], None]:
+    """Return a function that writes the newest record again, with another message."""
+    producer = Producer(cluster.client_config)
+
+    def tamper() -> None:
+        for one in site.shelf.arrivals():
+            if one.mark is not None and not one.mark.event:
+                fields = json.loads(one.value or b"")
+                fields["message"] += " (tampered with)"
+                headers: list[tuple[str, str | bytes | None]] = list(one.headers)
+                at, value = one.at, json.dumps(fields)
+                producer.produce(at.topic, value, one.key, at.partition, headers=headers)
+                return
+
+    return tamper

@@ -1,12 +1,12 @@
 """The text that shows a day of the shop: some records, tables of at most 60 columns, a verdict."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from textwrap import wrap
-from typing import Any, Final
+from typing import Final
 
-from kiel_logging.demo.day import Day
-from kiel_logging.demo.tally import Arrival, percentile
+from kiel_logging.demo.day import Day, ledger
+from kiel_logging.demo.reader import Arrival, percentile
 from kiel_logging.printable import counted, printable, printable_lines
 
 _WIDTH: Final = 60
@@ -23,16 +23,6 @@ def report(day: Day) -> Iterator[str]:
     title = "The handlers' own ledgers, KafkaHandler.stats()"
     yield from _table(title, *ledger(day.stats), "")
     yield from ("", *(line for text in _verdict(day) for line in wrap(text, _WIDTH)))
-
-
-def ledger(stats: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
-    """Return the heads and the rows of a table of the handlers' stats, by their names."""
-    heads = ["handler", "emitted", "delivered", "dropped", "failed", "waiting"]
-    rows = []
-    for name, one in stats.items():
-        waiting = one.buffered + one.in_flight
-        rows.append([name, one.emitted, one.delivered, one.dropped_total, one.failed, waiting])
-    return heads, rows
 
 
 def _record(arrival: Arrival) -> Iterator[str]:

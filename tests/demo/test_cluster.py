@@ -7,9 +7,8 @@ import sys
 from confluent_kafka import Producer
 
 from kiel_logging.demo.cluster import mock_cluster
-from kiel_logging.demo.reader import reading
+from kiel_logging.demo.reader import Tally, reading
 from kiel_logging.demo.shop import TOPICS
-from kiel_logging.demo.tally import Tally
 from tests.support.waiting import until
 
 _PATIENCE_S = 30.0

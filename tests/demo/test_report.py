@@ -6,9 +6,9 @@ import pytest
 
 from kiel_logging.demo.cluster import Cluster
 from kiel_logging.demo.day import Day
+from kiel_logging.demo.reader import Arrival, Tally
 from kiel_logging.demo.report import report
 from kiel_logging.demo.shop import plan
-from kiel_logging.demo.tally import Arrival, Tally
 from kiel_logging.records import TopicPartition
 
 EVIL = "\x1b]0;title\x07\x1b[2J\u202e\x9b31m"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from kiel_logging.demo.tally import Arrival, Tally, percentile
+from kiel_logging.demo.reader import Arrival, Tally, percentile
 from kiel_logging.records import TopicPartition
 
 _P0, _P1 = TopicPartition("shop.app", 0), TopicPartition("shop.app", 1)
