@@ -1,4 +1,4 @@
-"""What the commands share: options, the types of their values, and the packages that they need."""
+"""Pieces that several commands have: options, the types of their values, the packages needed."""
 
 import argparse
 from collections.abc import Callable

@@ -42,7 +42,6 @@ class Day(NamedTuple):
 def _found(brokers: AbstractContextManager[Cluster]) -> Iterator[Cluster]:
     """Yield the cluster, with its topics; raise CannotRun if its brokers don't answer."""
     try:
-        say("looking for the brokers")
         with brokers as cluster:
             cluster.partitions()
             say(f"found {cluster.brokers}; the topics are {cluster.prefix}*")
@@ -56,7 +55,7 @@ def _configured(cluster: Cluster, codec: str | None, **options: Any) -> Iterator
     """Yield the shop's handlers by name, which are closed at the end.
 
     Raises:
-        CannotRun: an option of theirs is wrong.
+        CannotRun: an option is wrong.
     """
     config = logging_config(cluster.brokers, codec, cluster.prefix)
     for one in config["handlers"].values():
@@ -82,6 +81,7 @@ def spend_day(
     Raises:
         CannotRun: the brokers don't answer, or the handlers can't deliver anything.
     """
+    say("looking for the brokers")
     with _found(brokers) as cluster, reading(cluster, cluster.partitions()) as finish:
         with _configured(cluster, codec) as handlers:
             for phase in phases:

@@ -164,9 +164,13 @@ class _Reader:
                 self._site.streams.miss(found.gap)
 
     def _call(self, function: Callable[[Any], object], argument: object) -> None:
-        if self._is_over.is_set():
-            sys.exit()
-        self._loop.call_soon_threadsafe(function, argument)
+        try:
+            if not self._is_over.is_set():
+                self._loop.call_soon_threadsafe(function, argument)
+                return
+        except RuntimeError:  # the loop is closed
+            pass
+        sys.exit()
 
 
 def _metrics(text: str) -> str:
