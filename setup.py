@@ -128,7 +128,7 @@ setup(
         )
     ],
     install_requires=[
-        "crc32c>=2.3",
+        "crc32c>=2.5",
         "python-snappy>=0.7",
         "scramp>=1.4.18",
         "tornado>=6.4",
