@@ -62,8 +62,8 @@ def encode_and_measure(
 ) -> tuple[bytes, int]:
     """Return what ``encode_batch()`` does, and how many bytes it would be uncompressed.
 
-    C gives up the GIL while it encodes many records, and so do codecs, and the checksum of many bytes:
-    of few it takes less time than to get the GIL back from threads that log, which may be 5 ms.
+    C gives up the GIL while it encodes many records, and so do codecs, and the checksum of many
+    bytes: that of few takes less time than to get the GIL back from threads that log, up to 5 ms.
     """
     first = records[0].timestamp
     encoded, last = encode_records(records, first, 0)
