@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from kiel_logging.delivery_stats import Histogram
+from kiel_logging.handler.exits import live_handlers
 from kiel_logging.handler.health import Health
 from kiel_logging.handler.ledger import BUFFER_FULL, Stats, Trouble
-from kiel_logging.handler.process import live_handlers
 from kiel_logging.handler.record_handler import RecordHandler
 
 COUNTER: Final = "counter"

@@ -10,7 +10,7 @@ from typing import Any, Final
 from kiel_logging import metrics, native
 from kiel_logging.delivery_stats import Histogram
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.handler import process
+from kiel_logging.handler import exits
 from kiel_logging.handler.record_handler import RecordHandler
 from kiel_logging.metrics import COUNTER, GAUGE, HISTOGRAM, METRICS, Handlers, Readings, le
 
@@ -100,7 +100,7 @@ def write_multiprocess() -> None:
     if _writer is None:
         _writer = _Writer()
         _writer.start()
-        process.at_ends.append(_writer.write)
+        exits.at_ends.append(_writer.write)
         if hasattr(os, "register_at_fork"):  # not on Windows
             os.register_at_fork(
                 before=_writer.pause, after_in_parent=_writer.resume, after_in_child=_writer.start

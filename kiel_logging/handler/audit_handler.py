@@ -140,6 +140,6 @@ def _refuse_less(options: dict[str, Any]) -> None:
 
 def _keep_from_dict_config(handler: AuditHandler) -> None:
     """Take ``handler`` off the list of those that ``logging.shutdown()`` closes, as every
-    ``dictConfig`` does. ``handler/process.py`` puts it back at the end of the process."""
+    ``dictConfig`` does. ``handler/exits.py`` puts it back at the end of the process."""
     handlers: list[Any] = logging._handlerList  # type: ignore[attr-defined]
     handlers[:] = [reference for reference in handlers if reference() is not handler]

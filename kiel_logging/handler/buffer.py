@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from kiel_logging import native
 from kiel_logging.handler.events import EventItem
+from kiel_logging.handler.forks import is_forking
 from kiel_logging.handler.ledger import BUFFER_FULL, Counts, Ledger
-from kiel_logging.handler.process import is_forking
 from kiel_logging.native import monotonic
 from kiel_logging.record.item import Item
 from kiel_logging.records import RECORD_MEMORY_OVERHEAD

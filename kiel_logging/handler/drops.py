@@ -12,7 +12,7 @@ from kiel_logging.errors import InvalidTopic, KeyTypeError
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.ledger import BUFFER_FULL, CLOSED, ON_PURPOSE, OUT_OF_MEMORY, OnError
-from kiel_logging.handler.plan import AnyPipeline
+from kiel_logging.handler.lifecycle import AnyPipeline
 from kiel_logging.handler.receipts import OpenBlocks
 from kiel_logging.handler.recursion import as_shipping, here
 from kiel_logging.record.item import Item, Waiter, level_of

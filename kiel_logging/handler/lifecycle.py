@@ -9,15 +9,37 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from kiel_logging.diagnostics import settle_levels
-from kiel_logging.handler import loading, process
-from kiel_logging.handler.internal_log import write_to_stderr
-from kiel_logging.handler.ledger import Stats
-from kiel_logging.handler.plan import AnyPipeline, Plan
+from kiel_logging.handler import exits, forks, loading
+from kiel_logging.handler.events import ConvertOwn
+from kiel_logging.handler.fallback import Fallback
+from kiel_logging.handler.internal_log import InternalLog, write_to_stderr
+from kiel_logging.handler.ledger import OnError, Stats
+from kiel_logging.handler.receipts import OpenBlocks
+from kiel_logging.handler.record_options import HandlerOptions
 from kiel_logging.handler.recursion import as_shipping, forget_aside, is_shipping, settle_aside
 from kiel_logging.native import monotonic
+
+if TYPE_CHECKING:
+    from kiel_logging.handler.pipeline import Pipeline
+    from kiel_logging.handler.spool.append_pipeline import AppendPipeline
+
+AnyPipeline: TypeAlias = "Pipeline | AppendPipeline"
+"""Where a handler's items go."""
+
+
+class Plan(NamedTuple):
+    """Everything that the pipelines of a handler are made from, one after another."""
+
+    options: HandlerOptions
+    name: Callable[[], str | None]
+    blocks: OpenBlocks
+    convert_own: ConvertOwn
+    internal_log: InternalLog
+    fallback: Fallback | None
+    on_error: OnError
 
 
 class _Patience(NamedTuple):
@@ -39,12 +61,14 @@ class Lifecycle:
 
     Attributes:
         pipeline: the newest. Use ``now()`` wherever this may be a forked child.
+        flushes_on_sigterm: whether SIGTERM delivers what is buffered.
     """
 
     def __init__(
         self, plan: Plan, changed: Callable[[], None], make: Callable[[Plan], AnyPipeline]
     ) -> None:
         self.pipeline = make(plan)
+        self.flushes_on_sigterm = plan.options.flush_on_sigterm is not False
         self._plan = plan
         self._close_timeout = plan.options.close_timeout
         self._changed = changed
@@ -69,7 +93,7 @@ class Lifecycle:
         Returns:
             False at the end of the process, when nothing more can be delivered.
         """
-        if process.is_over():
+        if exits.is_over():
             return False
         while (closed := self.pipeline).closed:
             follow: Callable[[], AnyPipeline] = closed.successor
@@ -104,7 +128,7 @@ class Lifecycle:
         except KeyboardInterrupt:
             if not ending:
                 raise
-            process.give_up()
+            exits.give_up()
             undelivered, until = pipeline.ledger.undelivered, 0.0
         if (undelivered or monotonic() >= until) and not is_shipping():
             # logging.shutdown() flushes and then closes. After a flush that gave up, with nothing
@@ -139,7 +163,7 @@ class Lifecycle:
 
     def _time_left(self) -> float:
         now = monotonic()
-        deadline = min(now + self._close_timeout, process.deadline())
+        deadline = min(now + self._close_timeout, exits.deadline())
         if self._patience is not None and self._is_ending:
             deadline = min(self._patience.deadline, deadline)
         return max(0.0, deadline - now)
@@ -181,7 +205,7 @@ class Lifecycle:
         except KeyboardInterrupt:
             if not ending:
                 raise
-            process.give_up()
+            exits.give_up()
             is_first = True
         if is_first:
             pipeline.report_undelivered()
@@ -194,25 +218,9 @@ class Lifecycle:
         """
         pipeline = self.pipeline
         if pipeline.process == os.getpid() and pipeline.is_used and not pipeline.closed:
-            process.close_aside(pipeline, self._close_timeout)
-
-    def report_undelivered(self) -> None:
-        """Write to stderr how many records did not reach Kafka, if any."""
-        self.now().report_undelivered()
+            exits.close_aside(pipeline, self._close_timeout)
 
     # A fork.
-
-    def pause(self, timeout: float) -> bool:
-        """Hold the loop thread still for a fork; return whether ``resume()`` has to be called.
-
-        Raises:
-            TimeoutError: the loop thread worked all the time.
-        """
-        return self.pipeline.pause(timeout)
-
-    def resume(self) -> None:
-        """Let the loop thread work again, in the parent."""
-        self.pipeline.resume()
 
     def reset(self) -> None:
         """Begin with an empty buffer and nothing counted, in a forked child that did not yet.
@@ -224,6 +232,7 @@ class Lifecycle:
             return
         loading.reset()
         forget_aside()
+        forks.abandon_runners()
         if parents.abandon():  # else another thread, or a signal handler on top of this, did so
             self._plan.blocks.reset()
             self._patience = None

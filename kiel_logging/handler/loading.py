@@ -3,7 +3,7 @@
 Loading on a thread beside others has two dangers.
 
 A fork in the middle leaves the child a module that is half there, and a lock on it that never
-opens. So the loop thread holds its gate meanwhile, and a fork waits for that (``process.py``).
+opens. So the loop thread holds its gate meanwhile, and a fork waits for that (``forks.py``).
 
 Modules call ``logging.getLogger()`` when they are imported: asyncio and Tornado do. That takes
 logging's lock while the thread has the locks of these modules. ``dictConfig()`` takes the same

@@ -19,19 +19,13 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from enum import Enum
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import kiel_logging.native_sockets  # noqa: F401 # before the program may patch them
 from kiel_logging import native
+from kiel_logging.handler import forks
 from kiel_logging.handler.internal_log import write_to_stderr
-from kiel_logging.handler.loading import (
-    load_beside_greenlets,
-    modules,
-    wait_for_modules,
-)
-from kiel_logging.handler.process import is_forking, warn_before_forks_in_c
+from kiel_logging.handler.loading import load_beside_greenlets, modules, wait_for_modules
 from kiel_logging.handler.recursion import as_shipping, mark_this_thread_as_shipping, shipping
 from kiel_logging.native import monotonic
 from kiel_logging.record.fields import running_loop
@@ -80,6 +74,8 @@ class Gate:
 
 
 if TYPE_CHECKING:
+    import asyncio
+
     from kiel_logging.handler.pausing_loop import PausingLoop
     from kiel_logging.handler.shipper import Shipper
     from kiel_logging.network.pool import ConnectionPool
@@ -100,16 +96,9 @@ _AGAIN: Final = 0.5
 """Seconds until another attempt to make a loop, for which there were no files."""
 
 
-_dead: list[Any] = []
-"""Loops of threads that failed, so that they are never finalised."""
-
-
-class State(Enum):
-    """NEW ──start──▶ RUNNING ──stop──▶ STOPPED; NEW ──stop──▶ STOPPED."""
-
-    NEW = "new"
-    RUNNING = "running"
-    STOPPED = "stopped"
+_dead: "list[Runner]" = []
+"""Those that failed, or are a parent's. They are never finalised: their tasks would wake up, and
+their files be closed, which may be the program's by now."""
 
 
 # -- the thread, and those that share it -----------------------------------------------------------
@@ -126,7 +115,7 @@ class Runner:
         pool: the connections that they share; None for one alone, and until there is a loop.
         loop: None until the thread has made it.
         started: whether the thread was started.
-        runs: whether it works; it may be about to end.
+        runs: whether it works; it may be about to start, or to end.
         waiting: the locks that threads wait for until the loop has done their work.
     """
 
@@ -138,15 +127,15 @@ class Runner:
         self.gate = Gate()
         self.lock = native.RLock()
         self.waiting: dict[Any, bool] = {}
-        self.started = self._starting = False
+        self.started = False
         # Not Thread.is_alive(): a hook that logs may start the thread in a forked child before
         # the module threading has run its own, which takes all threads for dead.
         self.runs = False
-        self._ended = self._given_up = self._complained = self._is_held = False
+        self._ended = self._given_up = self._complained = False
         self._boarding: dict[LoopThread, bool] = {}
         self._closing = 0
-        self._abandoned: dict[int, object] = {}
         self.thread = native.Thread(self._run, "kiel_logging")
+        forks.register(self)
 
     def __repr__(self) -> str:
         return f"<Runner of {len(self.members)}>"
@@ -177,53 +166,42 @@ class Runner:
             self._ended = False
         return self._ended
 
-    def take_up(self, member: "LoopThread") -> bool:
-        """Have the thread make the shipper of ``member``; start it if need be.
+    def take_up(self, member: "LoopThread") -> None:
+        """Have the thread make the shipper of ``member``; start it if need be, and can be.
 
-        Returns:
-            Whether it was started. If not, another thread is about to do so, or none can be had.
-            The calling thread may hold any lock of the program's, or logging's: it does not wait
-            here for a thread that may want it.
+        The calling thread may hold any lock of the program's, or logging's: it does not wait here
+        for a thread that may want it.
         """
         self._boarding[member] = True  # first: a thread that starts looks there
-        if not self.started and self.lock.acquire(blocking=False):
+        if not (self.started or self.runs) and self.lock.acquire(blocking=False):
             try:
-                if not self.started and not self._starting:
-                    self._start_now()
+                if not (self.started or self.runs):  # by a signal handler on top of this
+                    as_shipping(self._start)
             finally:
                 self.lock.release()
-        if self.started and (loop := self.loop) is not None:
+        if (loop := self.loop) is not None:
             with contextlib.suppress(RuntimeError):  # it is closed: its end was on top of this
                 loop.call_soon_threadsafe(self._board_all)
-        return self.started
-
-    def _start_now(self) -> None:
-        self._starting = True  # a signal handler on top of this must not start it again
-        try:
-            as_shipping(self._start)
-        finally:
-            self._starting = False
 
     def _start(self) -> None:
         try:
-            warn_before_forks_in_c()
-            if not self.runs:  # else an exception came in between the last time
-                self.runs = True
-                self.thread.start()
+            forks.warn_before_forks_in_c()
+            self.runs = True
+            self.thread.start()
+            self.started = True
         except (RuntimeError, OSError):
             # Python exits, or there are too many threads: flush() or the next call may do
             self.runs = False
-            return
         except BaseException:  # a signal handler's, while the thread begins: give it time
             time.sleep(_A_MOMENT)
-            self.runs = self.thread.ident is not None
+            self.started = self.runs = self.thread.ident is not None
             raise
-        self.started = True
 
     # On the thread.
 
     def _run(self) -> None:
         mark_this_thread_as_shipping()
+        self.started = self.runs = True
         with self.gate:
             if (loop := self._loop_at_last()) is None:
                 self.runs = False
@@ -300,18 +278,22 @@ class Runner:
                 self.board(member)
             except Exception as error:
                 self.note_delay(error)
-                if member.state is not State.STOPPED and self.loop is not None:
+                if not member.stopped and self.loop is not None:
                     self.loop.call_later(_AGAIN, self._board_all)
                     continue
                 self._boarding.pop(member, None)
-            if member.state is State.STOPPED:  # no thread waits for it any more
+            if member.stopped:  # no thread waits for it any more
                 member.close_unless_begun(0.0)
 
     def close(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run ``work``, which closes a shipper that none waits for, before the loop ends."""
-        assert self.loop is not None
         self._closing += 1
-        self.loop.begin(work).add_done_callback(self._closed)
+        self.begin(work).add_done_callback(self._closed)
+
+    def begin(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """Start ``work``, on the thread."""
+        assert self.loop is not None
+        return self.loop.begin(work)
 
     def _closed(self, _work: object) -> None:
         self._closing -= 1
@@ -326,7 +308,7 @@ class Runner:
         """Report that the thread ends. The loop is not closed: its descriptors may be the program's
         by now."""
         self.runs = False
-        _dead.append(self.loop)
+        _dead.append(self)
         if self._ended or self._given_up:
             return
         write_to_stderr(f"kiel_logging: the thread that ships log records failed ({error!r})")
@@ -343,7 +325,7 @@ class Runner:
     def give_up(self) -> None:
         """Treat the broken loop as ended: its thread may wait for ever."""
         self._given_up = True
-        _dead.append(self.loop)
+        _dead.append(self)
         if self.loop is not None:
             self.loop.give_up()
 
@@ -362,33 +344,11 @@ class Runner:
                 loop.end_tasks()
             loop.close()
 
-    def pause(self, timeout: float) -> bool:
-        """Wait, at most ``timeout`` seconds, until the loop does nothing, and keep it so.
-
-        Returns:
-            Whether ``resume()`` has to be called: once, whichever of its members asked.
-
-        Raises:
-            TimeoutError: it works all the time.
-        """
-        if self._is_held:  # by this fork: one at a time is under way
-            return False
-        if not self.gate.acquire(timeout):
-            raise TimeoutError(f"the loop did not come to rest within {timeout} s")
-        self._is_held = True
-        return True
-
-    def resume(self) -> None:
-        """Let the loop work again."""
-        self._is_held = False
-        self.gate.release()
-
     def abandon(self) -> None:
-        """Close the parent's files, in a forked child, once: later they may be others'."""
-        this_call = object()
-        if self._abandoned.setdefault(os.getpid(), this_call) is not this_call:
-            return
-        if self.loop is not None and not self.loop.is_closed():
+        """Leave the loop to the parent, in a forked child, and close its files there; not if the
+        program has closed them, for they may be its own by now."""
+        _dead.append(self)
+        if self.loop is not None and self.loop.is_whole:
             self.loop.abandon()
 
 
@@ -404,13 +364,12 @@ def _held(lock: Any) -> Iterator[None]:
             lock.release()
 
 
-class _Shared:
+class _Shared(NamedTuple):
     """The Runners of a process that others may join. A forked child has others, and another lock:
     that of its parent may be held for ever."""
 
-    def __init__(self) -> None:
-        self.lock = native.RLock()
-        self.runners: list[Runner] = []
+    lock: Any
+    runners: list[Runner]
 
 
 _shared: dict[int, _Shared] = {}
@@ -418,7 +377,7 @@ _shared: dict[int, _Shared] = {}
 
 def _shared_here() -> _Shared:
     pid = os.getpid()
-    return _shared.get(pid) or _shared.setdefault(pid, _Shared())
+    return _shared.get(pid) or _shared.setdefault(pid, _Shared(native.RLock(), []))
 
 
 class LoopThread:
@@ -435,8 +394,9 @@ class LoopThread:
 
     Attributes:
         shipper: what runs there; None until the thread has made it.
+        stopped: whether it takes no more work.
         is_full: whether a batch was full before there was a shipper.
-        waits_long: called each second on a thread that waits, with the seconds that are left.
+        waits_long: called each second while a thread waits, with the seconds that are left.
     """
 
     def __init__(
@@ -457,23 +417,14 @@ class LoopThread:
         self._revive = revive
         self._key = key
         self.waits_long: Callable[[float], None] | None = None
-        self._prepared = self._started = self._stopped = False
+        self._prepared = self.stopped = False
         self._close_began = self._closed = False
         self._calls: deque[Callable[[Shipper], object]] = deque()
         self.is_full = False
         self._places: dict[str, Runner] = {}
 
     def __repr__(self) -> str:
-        return f"<LoopThread {self.state.value}>"
-
-    @property
-    def state(self) -> State:
-        """The state of the thread, for this shipper."""
-        if self._stopped:
-            return State.STOPPED
-        runner = self.runner  # another thread may have been about to start it
-        was_taken_up = self.shipper is not None and runner is not None and runner.started
-        return State.RUNNING if self._started or was_taken_up else State.NEW
+        return f"<LoopThread {'stopped' if self.stopped else self.runner}>"
 
     @property
     def runner(self) -> Runner | None:
@@ -486,24 +437,24 @@ class LoopThread:
         return (runner := self.runner) is not None and runner.runs and not self._closed
 
     @property
-    def _is_current(self) -> bool:
-        return (runner := self.runner) is not None and runner.thread.is_current
-
-    @property
     def works_for_others(self) -> bool:
         """Whether it runs, and is another thread than the caller's."""
-        return self.state is State.RUNNING and not self._is_current
+        runner = self.runner
+        return (
+            not self.stopped
+            and runner is not None
+            and runner.started
+            and not runner.thread.is_current
+        )
 
     @property
     def is_broken(self) -> bool:
         """Whether it should run and can't: its thread ended, or its descriptors were closed."""
-        if self.state is not State.RUNNING or (runner := self.runner) is None:
-            return False
-        return runner.is_broken
+        return not self.stopped and (runner := self.runner) is not None and runner.is_broken
 
     def give_up(self) -> None:
         """Treat the broken loop as ended; all others that had the same thread are revived."""
-        self._stopped = True
+        self.stopped = True
         if (runner := self.runner) is not None:
             runner.give_up()
             self._leave(runner)
@@ -513,33 +464,24 @@ class LoopThread:
     def wake(self, full: bool) -> None:
         """Have the shipper look for records: soon, or now when a batch is ``full``."""
         self.is_full |= full  # first: a loop that is made from now on looks at it
-        if self.state is State.NEW:
+        if self.shipper is not None:
+            self.call(lambda shipper: shipper.look(full))
+        elif not self.stopped:
             self._start_once()
-        if self.state is State.RUNNING and (loop := self._loop) is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and ships no more
-                loop.call_soon_threadsafe(self._look, full)
-
-    @property
-    def _loop(self) -> "PausingLoop | None":
-        return None if (runner := self.runner) is None else runner.loop
-
-    def _look(self, full: bool) -> None:
-        if self.shipper is not None:  # else it looks as soon as it is made
-            self.shipper.look(full)
 
     def call(self, callback: "Callable[[Shipper], object]") -> None:
         """Call ``callback`` soon on the thread, with the shipper, and don't wait for it."""
-        if self._stopped:
+        if self.stopped:
             return
         self._calls.append(callback)
-        if self.state is State.NEW:
+        if self.shipper is None or (runner := self.runner) is None or not runner.started:
             self._start_once()
         self.make_calls()
 
     def make_calls(self) -> None:
         """Pass pending calls to the loop, if there is one; several threads may do so."""
-        loop, shipper = self._loop, self.shipper
-        if loop is None or shipper is None:
+        runner, shipper = self.runner, self.shipper
+        if runner is None or shipper is None or (loop := runner.loop) is None:
             return  # its thread does so as soon as there is one
         with contextlib.suppress(IndexError, RuntimeError):
             while True:
@@ -551,8 +493,7 @@ class LoopThread:
             as_shipping(self._on_start)
             load_beside_greenlets()
             self._prepared = True
-        if self._join().take_up(self):
-            self._started = True
+        self._join().take_up(self)
 
     def _join(self) -> Runner:
         if (runner := self.runner) is not None:
@@ -590,12 +531,8 @@ class LoopThread:
 
     def start_flushing(self, timeout: float) -> None:
         """Flush within ``timeout`` seconds, without waiting for it."""
-        if self.state is State.RUNNING:
-            self.call(partial(self._flush_in_background, timeout=timeout))
-
-    def _flush_in_background(self, shipper: "Shipper", timeout: float) -> None:
-        if (loop := self._loop) is not None:
-            loop.begin(shipper.flush(timeout))
+        if (runner := self.runner) is not None and runner.started:
+            self.call(lambda shipper: runner.begin(shipper.flush(timeout)))
 
     def stop(self, timeout: float) -> None:
         """Deliver what is there within ``timeout`` seconds, and give up all else; end the thread,
@@ -603,10 +540,10 @@ class LoopThread:
         deadline = monotonic() + timeout
         self._run_and_wait(lambda shipper: self._close(shipper, timeout), timeout)
         if (runner := self.runner) is None:
-            self._stopped = True
+            self.stopped = True
             return
         with _held(runner.lock):
-            self._stopped = True
+            self.stopped = True
         if self._leave(runner):
             runner.stop(max(0.0, deadline - monotonic()) + self._grace)
         elif not self._close_began and (loop := runner.loop) is not None:
@@ -635,13 +572,13 @@ class LoopThread:
     def _run_and_wait(self, work: "Work", timeout: float) -> Any:
         """Return the result of ``work``; None when there was none in time."""
         runner = self.runner
-        if runner is None or self._stopped:
+        if runner is None or self.stopped:
             return None
         with _held(runner.lock):  # another thread may be starting it
             here = not runner.started and not runner.runs
         if here:
             return self._run_here(runner, work, timeout)
-        if runner.thread.is_current or not runner.runs or is_forking():
+        if runner.thread.is_current or not runner.runs or forks.is_forking():
             return None  # the loop can't wait for itself, and a dead one never ends the wait
         return self._run_there(runner, work, timeout)
 
@@ -664,7 +601,7 @@ class LoopThread:
 
         async def run() -> None:
             try:
-                results.append(await work(shipper))
+                results.append(await self._watched(work(shipper), timeout))
             finally:
                 runner.release(done)
 
@@ -672,11 +609,6 @@ class LoopThread:
             loop.call_soon_threadsafe(lambda: loop.begin(run()))
         except RuntimeError:  # it is closed
             return None
-        while self.waits_long is not None and timeout > LONG:
-            if native.acquire(done, LONG):
-                return results[0] if results else None
-            timeout -= LONG
-            self.waits_long(timeout)
         native.acquire(done, timeout + self._grace)
         return results[0] if results else None
 
@@ -691,35 +623,21 @@ class LoopThread:
                 runner.note_delay(error)
                 return None
             assert self.shipper is not None
-            waiting = loop.begin(self._watch(timeout))
-            try:
-                return loop.run_until_complete(work(self.shipper))
-            finally:
-                waiting.cancel()
+            return loop.run_until_complete(self._watched(work(self.shipper), timeout))
 
-    async def _watch(self, left: float) -> None:
+    async def _watched(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
+        """Return the result of ``work``; call ``waits_long`` each second meanwhile."""
         import asyncio  # it is there: this runs on a loop
 
-        while self.waits_long is not None and left > LONG:
-            await asyncio.sleep(LONG)
-            left -= LONG
-            self.waits_long(left)
+        async def watch() -> None:
+            left = timeout
+            while self.waits_long is not None and left > LONG:
+                await asyncio.sleep(LONG)
+                left -= LONG
+                self.waits_long(left)
 
-    # At a fork.
-
-    def pause(self, timeout: float) -> bool:
-        """Hold the thread still; return whether ``resume()`` has to be called. See Runner."""
-        runner = self.runner
-        if not self._prepared or runner is None or runner.thread.is_current:
-            return False
-        return runner.pause(timeout)
-
-    def resume(self) -> None:
-        """Let the loop work again."""
-        if (runner := self.runner) is not None:
-            runner.resume()
-
-    def abandon(self) -> None:
-        """Close the parent's files, in a forked child."""
-        if (runner := self.runner) is not None:
-            runner.abandon()
+        watching = asyncio.ensure_future(watch())
+        try:
+            return await work
+        finally:
+            watching.cancel()

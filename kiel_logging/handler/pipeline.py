@@ -18,9 +18,9 @@ from kiel_logging.handler.events import EventItem, Events, instance_now
 from kiel_logging.handler.health import Health, Signs, health_of
 from kiel_logging.handler.internal_log import write_to_stderr
 from kiel_logging.handler.ledger import LossReport, Stats, Traffic
-from kiel_logging.handler.loop_thread import GRACE, LoopThread, State
-from kiel_logging.handler.plan import Plan
-from kiel_logging.handler.process import flush_at_the_end_of_a_worker
+from kiel_logging.handler.lifecycle import Plan
+from kiel_logging.handler.loop_thread import GRACE, LoopThread
+from kiel_logging.handler.workers import flush_at_the_end_of_a_worker
 from kiel_logging.native import monotonic
 from kiel_logging.partitioners import BuiltIn
 from kiel_logging.proof.stamper import Stamper
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
 _WRITING: Final = 5.0
 """Seconds that writing to disk may take at the end, beyond the time for delivery."""
-
-_inherited: list["Pipeline"] = []
-"""Pipelines of parents. They are never finalised here: their tasks would wake up."""
 
 
 class Pipeline:
@@ -299,7 +296,7 @@ class Pipeline:
     @property
     def is_used(self) -> bool:
         """Whether any record was ever put into it."""
-        return self._loop_thread.state is not State.NEW or len(self.buffer) > 0
+        return self._loop_thread.runner is not None or len(self.buffer) > 0
 
     @property
     def closed(self) -> bool:
@@ -403,14 +400,6 @@ class Pipeline:
             pid, Pipeline(self._plan, before)
         )
 
-    def pause(self, timeout: float) -> bool:
-        """Hold the loop thread still for a fork; return whether ``resume()`` has to be called."""
-        return self._loop_thread.pause(timeout)
-
-    def resume(self) -> None:
-        """Let the loop thread work again."""
-        self._loop_thread.resume()
-
     def abandon(self) -> bool:
         """Leave the pipeline to the parent, of which this process is a forked child.
 
@@ -421,8 +410,6 @@ class Pipeline:
         this_call = object()
         if self._abandoned.setdefault(os.getpid(), this_call) is not this_call:
             return False
-        _inherited.append(self)
-        self._loop_thread.abandon()
         if self._checkpoints is not None:
             self._checkpoints.forget()
         if self._spool is not None:

@@ -9,15 +9,14 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from kiel_logging.handler import process
+from kiel_logging.handler import exits
 from kiel_logging.handler.drops import Drops
 from kiel_logging.handler.fallback import Fallback
 from kiel_logging.handler.health import Health
 from kiel_logging.handler.internal_log import InternalLog, describe_failure, write_to_stderr
 from kiel_logging.handler.ledger import BEFORE_SEND, BUFFER_FULL, OUT_OF_MEMORY, Stats
-from kiel_logging.handler.lifecycle import Lifecycle
+from kiel_logging.handler.lifecycle import AnyPipeline, Lifecycle, Plan
 from kiel_logging.handler.limits import Limits
-from kiel_logging.handler.plan import AnyPipeline, Plan
 from kiel_logging.handler.receipts import (
     CUT_SHORT,
     OpenBlocks,
@@ -32,6 +31,7 @@ from kiel_logging.handler.recursion import (
     is_finalising,
     is_shipping,
 )
+from kiel_logging.handler.sigterm import flush_on_sigterm
 from kiel_logging.native import monotonic
 from kiel_logging.proof.stamper import stamp_size
 from kiel_logging.record.conversion import Conversion, LeftOut
@@ -100,7 +100,6 @@ class RecordHandler(logging.Handler):
         """
         self._options = options
         self._internal_log = InternalLog(self._options.internal_logger)
-        self._flushes_on_sigterm = self._options.flush_on_sigterm
         target = self._options.fallback
         self._fallback = None if target is None else Fallback(self, target, self._internal_log)
         self._blocks = OpenBlocks()
@@ -144,13 +143,13 @@ class RecordHandler(logging.Handler):
         weakref.finalize(self, self._lifecycle.close_aside).atexit = False
         self._use_pipeline()
         self._lifecycle.pipeline.recover()
-        process.flush_on_sigterm(self._flushes_on_sigterm)
+        flush_on_sigterm(options.flush_on_sigterm)
 
     # On the threads that log.
 
     def _use_pipeline(self) -> None:
         """Have the process know this handler, and compiled code use the pipeline where it can."""
-        process.register(self, self._lifecycle)
+        exits.register(self, self._lifecycle)
         limits = self._options.limits
         self._limits = None if limits is None else Limits(limits)
         self._emit_fast: Callable[[logging.LogRecord], bool] = _never
@@ -347,8 +346,7 @@ class RecordHandler(logging.Handler):
         records. The end of the process closes that as well.
         """
         if self._lifecycle.close():
-            process.note_end()
-            process.unregister(self)
+            exits.unregister(self)
         super().close()
 
     def stats(self) -> Stats:

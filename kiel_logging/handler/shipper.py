@@ -32,7 +32,7 @@ from kiel_logging.proof.stamper import Stamper, sequence_of
 from kiel_logging.record.item import Item
 
 if TYPE_CHECKING:
-    from kiel_logging.handler.plan import Plan
+    from kiel_logging.handler.lifecycle import Plan
 
 SLICE: Final = 4096
 """Most records that are shipped before the GIL is released: about a millisecond.

@@ -20,9 +20,9 @@ with contextlib.suppress(ImportError):  # Windows, where there is no journal
 
 from kiel_logging.handler.internal_log import InternalLog
 from kiel_logging.handler.ledger import Stats, Traffic
+from kiel_logging.handler.lifecycle import Plan
 from kiel_logging.handler.options import handler_options
 from kiel_logging.handler.pipeline import Pipeline
-from kiel_logging.handler.plan import Plan
 from kiel_logging.handler.receipts import OpenBlocks
 from kiel_logging.handler.record_options import HandlerOptions
 from kiel_logging.handler.spool.orphans import Backlog

@@ -90,13 +90,11 @@ def test_a_flush_ends_although_the_loop_thread_is_held_up(make_handler: MakeHand
     assert handler.flush(LONG) == 0
     logger.info("the thread runs")
     assert handler.flush(LONG) == 0
-    assert handler._lifecycle.pause(LONG)
-    try:
+    runner = handler._lifecycle.pipeline._loop_thread.runner
+    with runner.gate:
         for _ in range(3):
             logger.info("queued")
         assert handler.flush(0) == 3
-    finally:
-        handler._lifecycle.resume()
     assert handler.flush(LONG) == 0
 
 
@@ -151,11 +149,10 @@ log.info("the thread runs")
 assert handler.flush(60.0) == 0
 begun = threading.Event()
 flushing = threading.Thread(target=lambda: (begun.set(), handler.flush(600.0)), daemon=True)
-assert handler._lifecycle.pause(60.0)
-flushing.start()
-begun.wait()
-handler.close()  # it gives up the loop, which is held, and has it stop before all else
-handler._lifecycle.resume()
+with handler._lifecycle.pipeline._loop_thread.runner.gate:
+    flushing.start()
+    begun.wait()
+    handler.close()  # it gives up the loop, which is held, and has it stop before all else
 flushing.join(60.0)
 say(ended=not flushing.is_alive())
 """

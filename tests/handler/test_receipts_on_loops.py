@@ -22,11 +22,9 @@ from tests.handler.test_receipts import LONG, SHORT, resume_when_asked, stalled,
 @contextmanager
 def held_still(handler: KafkaHandler) -> Iterator[None]:
     """Nothing happens on the handler's own thread."""
-    assert handler._lifecycle.pause(LONG)
-    try:
+    runner = handler._lifecycle.pipeline._loop_thread.runner
+    with runner.gate:
         yield
-    finally:
-        handler._lifecycle.resume()
 
 
 # -- asyncio --------------------------------------------------------------------------------------

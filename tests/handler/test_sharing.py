@@ -263,17 +263,6 @@ def test_a_handler_that_is_dropped(
 # -- processes ------------------------------------------------------------------------------------
 
 
-def test_a_fork_holds_the_thread_still_once(make: Callable[..., KafkaHandler]) -> None:
-    """Whichever handlers have it: the fork does not wait for what it holds already."""
-    handlers = [make("logs"), make("orders")]
-    for handler in handlers:
-        log(handler)
-    held = [handler._lifecycle.pause(20) for handler in handlers]
-    assert held == [True, False]
-    handlers[0]._lifecycle.resume()
-    assert [handler.flush() for handler in handlers] == [0, 0]
-
-
 TWO = """
 def both():
     first, second = make(), make(topic="orders")

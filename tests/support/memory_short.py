@@ -18,8 +18,6 @@ from typing import Any
 
 from kiel_logging import KafkaHandler
 from kiel_logging.handler.loading import modules
-from kiel_logging.handler.loop_thread import State
-from kiel_logging.handler.pipeline import Pipeline
 from kiel_logging.testing import FakeKafka
 
 MOST_COSTLY = 3
@@ -100,10 +98,9 @@ def fail_one_by_one(name: str) -> None:
         made, before, raised = record(failed, name in WITH_CARE), handler.stats(), ""
         gc.disable()
         window = failed, failed + 1
-        pipeline = handler._lifecycle.pipeline
-        assert isinstance(pipeline, Pipeline)
+        pipeline: Any = handler._lifecycle.pipeline
         loop_thread = pipeline._loop_thread  # another one, after an error in it
-        loop_thread.pause(60)
+        loop_thread.runner.gate.acquire()
         gc.collect()  # empties the free lists
         _testcapi.set_nomemory(*window)
         try:
@@ -112,7 +109,7 @@ def fail_one_by_one(name: str) -> None:
             raised = repr(error)
         finally:
             _testcapi.remove_mem_hooks()
-            loop_thread.resume()
+            loop_thread.runner.gate.release()
             gc.enable()
         after = handler.stats()
         ends = after.delivered + after.failed + after.buffered + after.in_flight + after.spooled
@@ -169,13 +166,14 @@ def fail_in_slices(name: str) -> None:
         handler.flush()
         while has_failed:
             pipeline: Any = handler._lifecycle.pipeline
-            pipeline._loop_thread.pause(60)
+            gate = pipeline._loop_thread.runner.gate
+            gate.acquire()
             for number in range(9):
                 made = record(number, with_care=number % 3 == 0)
                 made.__dict__["n"] = f"logs-{failing % 100}" if number % 2 else "logs"
                 handler.handle(made)
             pipeline._loop_thread.call(ship)
-            pipeline._loop_thread.resume()
+            gate.release()
             wait()  # this thread needs no memory meanwhile
             for _ in range(10):  # the handler's own reports of losses may come between
                 if handler.flush() == (stats := handler.stats()).buffered + stats.in_flight == 0:
@@ -211,20 +209,13 @@ class Taken(logging.Handler):
 class NoThread:
     """In place of the loop thread, which would take records, and meet the failures itself."""
 
-    is_broken, shipper, state = False, None, State.NEW
+    is_broken, shipper, runner = False, None, None
 
     def wake(self, full: bool) -> None:
         """Ship nothing."""
 
     def call(self, function: object) -> None:
         """Report nothing."""
-
-    def pause(self, _timeout: float) -> bool:
-        """Return whether it is still."""
-        return True
-
-    def resume(self) -> None:
-        """Go on doing nothing."""
 
 
 def shed_one_by_one() -> None:

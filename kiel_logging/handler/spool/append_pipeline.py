@@ -16,8 +16,7 @@ from kiel_logging.handler.buffer import BLOCK, Buffer
 from kiel_logging.handler.events import Event, Events, drops, end, instance_now
 from kiel_logging.handler.health import Health, Signs, health_of
 from kiel_logging.handler.ledger import BUFFER_FULL, LossReport, Stats
-from kiel_logging.handler.plan import Plan
-from kiel_logging.handler.process import flush_at_the_end_of_a_worker
+from kiel_logging.handler.lifecycle import Plan
 from kiel_logging.handler.receipts import ReceiptWaiter
 from kiel_logging.handler.spool.awaited import AwaitedFile, AwaitedRecord
 from kiel_logging.handler.spool.records import (
@@ -28,6 +27,7 @@ from kiel_logging.handler.spool.records import (
     frame_bytes,
     frame_of,
 )
+from kiel_logging.handler.workers import flush_at_the_end_of_a_worker
 from kiel_logging.journal.directory import Directory, Journal
 from kiel_logging.journal.frames import encode
 from kiel_logging.journal.local_stream import Appended, LocalStream
@@ -302,14 +302,6 @@ class AppendPipeline:
         return self._successors.get(pid) or self._successors.setdefault(
             pid, AppendPipeline(self._plan, before)
         )
-
-    def pause(self, timeout: float) -> bool:
-        """Return False: no thread has to rest for a fork."""
-        del timeout
-        return False
-
-    def resume(self) -> None:
-        """Do nothing."""
 
     def abandon(self) -> bool:
         """Leave the files to the parent, of which this process is a forked child; return whether

@@ -18,7 +18,7 @@ from kiel_logging.errors import ProducerClosed, SpoolDamaged, SpoolError, kind_o
 from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.events import EventItem, Events, Recovered
 from kiel_logging.handler.ledger import Traffic
-from kiel_logging.handler.plan import Plan
+from kiel_logging.handler.lifecycle import Plan
 from kiel_logging.handler.slices import totals
 from kiel_logging.handler.spool import orphans
 from kiel_logging.handler.spool.orphans import Orphans

@@ -270,8 +270,8 @@ for number in range(20):
 def test_a_loop_thread_that_is_busy_for_long(cluster: FakeKafka) -> None:
     """The fork continues without it after five seconds; the child works all the same."""
     code = """
-from kiel_logging.handler import process
-process._PATIENCE = 0.1
+from kiel_logging.handler import forks
+forks._PATIENCE = 0.1
 busy, go_on = threading.Event(), threading.Event()
 
 def partitioner(key, partitions):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kiel_logging.handler.process import live_handlers
+from kiel_logging.handler.exits import live_handlers
 from kiel_logging.testing import FakeKafka
 
 
