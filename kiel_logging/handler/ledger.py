@@ -381,37 +381,6 @@ except ImportError:  # there was no C compiler
     Counts = CountsInPython  # type: ignore[assignment,misc]
 
 
-class DiskCounts:
-    """How many records a handler has on disk.
-
-    Attributes:
-        count_appended: returns how many records logging threads appended themselves.
-        written: records that the loop thread appended.
-        removed: of both, those that are there no more, or soon will not be.
-        copies: of both, those that are in memory as well.
-        recovered: records of dead processes that were delivered here.
-    """
-
-    __slots__ = ("copies", "count_appended", "recovered", "removed", "written")
-
-    def __init__(self) -> None:
-        self.count_appended: Callable[[], int] = int
-        self.written = self.removed = self.copies = self.recovered = 0
-
-    def __repr__(self) -> str:
-        return f"<DiskCounts on_disk={self.on_disk} spooled={self.spooled}>"
-
-    @property
-    def on_disk(self) -> int:
-        """How many of this process's records are on disk."""
-        return self.count_appended() + self.written - self.removed
-
-    @property
-    def spooled(self) -> int:
-        """How many of these are on disk alone."""
-        return self.on_disk - self.copies
-
-
 class Ledger:
     """Counts what became of the records of one pipeline.
 
@@ -422,7 +391,9 @@ class Ledger:
     Attributes:
         lock: held by logging threads for a few instructions.
         counts: see CountsInPython.
-        disk: what is on disk.
+        count_appended: returns how many records logging threads appended to files.
+        copies: records that are on disk and in memory.
+        recovered: records of dead processes that were delivered here.
         has_news: whether losses or omissions came that the loop thread was not called for yet.
         lost_at: when a record was dropped or given up, in monotonic seconds; minus infinity before.
         omitted_at: when the first of the omissions was counted that were not taken yet.
@@ -431,7 +402,7 @@ class Ledger:
     def __init__(self, counts: Counts, on_room: Callable[[], None] = lambda: None) -> None:
         self.lock = native.RLock()
         self.counts = counts
-        self.disk = DiskCounts()
+        self.count_appended: Callable[[], int] = int
         self.has_news = False
         self.lost_at = self.omitted_at = -math.inf
         self._on_room = on_room
@@ -443,6 +414,7 @@ class Ledger:
         self._delivered = 0
         self._failed = 0
         self._own = 0
+        self._spilled = self._removed = self.copies = self.recovered = 0
 
     def __repr__(self) -> str:
         return f"<Ledger outstanding={self.outstanding} bytes={self.memory}>"
@@ -460,12 +432,22 @@ class Ledger:
     @property
     def emitted(self) -> int:
         """How many records the handler was given, or made and queued itself."""
-        return self.counts.emitted + self.counts.out_of_memory + self.disk.count_appended()
+        return self.counts.emitted + self.counts.out_of_memory + self.count_appended()
 
     @property
     def undelivered(self) -> int:
         """How many records the brokers do not have yet."""
-        return self.outstanding + self.disk.spooled
+        return self.outstanding + self.spooled
+
+    @property
+    def on_disk(self) -> int:
+        """How many of this process's records are on disk."""
+        return self.count_appended() + self._spilled - self._removed
+
+    @property
+    def spooled(self) -> int:
+        """How many of these are on disk alone."""
+        return self.on_disk - self.copies
 
     # On logging threads.
 
@@ -558,7 +540,7 @@ class Ledger:
         """Count records that were on disk alone and can't be read any more."""
         self._failed += records
         self.lost_at = native.monotonic()
-        self.disk.removed += records
+        self._removed += records
 
     def leave(self, records: int, memory: int) -> None:
         """Count records that leave memory; those that have not ended are on disk alone."""
@@ -569,10 +551,25 @@ class Ledger:
         except MemoryError:  # the next end notifies
             return
 
-    def come_back(self, records: int, memory: int) -> None:
+    def spill(self, records: int) -> None:
+        """Count records that were appended to files from memory, which they may leave now."""
+        self._spilled += records
+
+    def read_back(self, records: int, memory: int) -> None:
         """Count records that were on disk alone and are in memory as well."""
+        self.copies += records
         self.counts.ended -= records
         self.counts.bytes_ended -= memory
+
+    def forget_copy(self, memory: int) -> None:
+        """Count a record that was in memory as well and is on disk alone."""
+        self.copies -= 1
+        self.leave(1, memory)
+
+    def end_on_disk(self, records: int) -> None:
+        """Count records that ended and were in memory and on disk, which they leave."""
+        self._removed += records
+        self.copies -= records
 
     @property
     def has_losses(self) -> bool:
@@ -610,7 +607,7 @@ class Ledger:
             while emitted != self.counts.emitted:  # again, if a signal handler logged on top
                 emitted, dropped = self.counts.emitted, self._dropped.copy()
                 kept = self.counts.kept
-            appended, spooled = self.disk.count_appended(), self.disk.spooled
+            appended, spooled = self.count_appended(), self.spooled
             uncounted = self.counts.out_of_memory
             if uncounted:
                 key = (OUT_OF_MEMORY, logging.NOTSET)
@@ -628,7 +625,7 @@ class Ledger:
                 buffered=outstanding - in_flight - spooled,
                 in_flight=in_flight,
                 spooled=spooled,
-                recovered=self.disk.recovered,
+                recovered=self.recovered,
                 memory=memory,
             )
 

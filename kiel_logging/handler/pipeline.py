@@ -324,7 +324,7 @@ class Pipeline:
     def report_undelivered(self) -> None:
         """Write to stderr how many records did not reach Kafka, if any, and how many are on disk
         for the next start."""
-        stats, on_disk = self.stats(), self.ledger.disk.on_disk
+        stats, on_disk = self.stats(), self.ledger.on_disk
         spool = self._plan.options.spool
         if on_disk and spool is not None:
             them = "1 log record is" if on_disk == 1 else f"{on_disk} log records are"
@@ -383,7 +383,7 @@ class Pipeline:
     def _add_up(self) -> tuple[Stats, int]:
         """Return the ledger of this pipeline and those before it, and how many records that these
         left on disk are still there."""
-        stats, on_disk, before = self.stats(), self.ledger.disk.on_disk, self._before
+        stats, on_disk, before = self.stats(), self.ledger.on_disk, self._before
         if before is None:
             return stats, on_disk
         earlier, left = before._add_up() if isinstance(before, Pipeline) else before

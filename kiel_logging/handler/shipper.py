@@ -521,7 +521,7 @@ class Shipper:
         return None if self._checkpoints is None else self._checkpoints.topic
 
     def _has_nothing(self) -> bool:
-        return not self._ledger.outstanding and not self._ledger.disk.on_disk
+        return not self._ledger.outstanding and not self._ledger.on_disk
 
     def _end_streams(self, last_call: bool, of_checkpoints: bool) -> bool:
         """End or pause the streams that the brokers have whole, and that lack nothing unreported;

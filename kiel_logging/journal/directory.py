@@ -105,6 +105,10 @@ class Journal:
         """How many bytes are appended and not acknowledged."""
         return self.counts.bytes
 
+    def count_appended(self) -> int:
+        """Return how many records logging threads have appended."""
+        return sum([stream.tail.appended for stream in self.streams()])
+
     def count_bytes(self) -> None:
         """Look how many they are."""
         self.counts.bytes = sum(stream.size(stream.position) for stream in self.streams())

@@ -74,7 +74,6 @@ class AppendPipeline:
             spools_all=True,
         )
         self.ledger = self.buffer.ledger
-        self.ledger.disk.count_appended = self._count_appended
         self._plan = plan
         self._before = before
         self._successors: dict[int, AppendPipeline] = {}
@@ -99,12 +98,10 @@ class AppendPipeline:
             about={CHAIN: chain_id(keyring), **end_facts(always=True)},
             ships=False,
         )
+        self.ledger.count_appended = self._journal.count_appended
 
     def __repr__(self) -> str:
         return f"<AppendPipeline {self._journal.path} {self.ledger!r}>"
-
-    def _count_appended(self) -> int:
-        return sum([one.tail.appended for one in self._journal.streams()])
 
     def health(self) -> Health:
         """Return how it is; it does not know what was sent, so there is no oldest record."""
@@ -261,7 +258,7 @@ class AppendPipeline:
     @property
     def is_used(self) -> bool:
         """Whether any record was ever put into it."""
-        return bool(self._count_appended())
+        return bool(self._journal.count_appended())
 
     @property
     def closed(self) -> bool:

@@ -231,23 +231,18 @@ class Orphans:
     def _has(self, key_id: str) -> bool:
         return self._keyring is not None and key_id in self._keyring
 
-    def _stamper(self, orphan: Orphan) -> Stamper:
+    def _stamper(self, orphan: Orphan, *, anew: bool = False) -> Stamper:
+        """Return what numbers the orphan's records; with ``anew`` as those of a new instance, whose
+        streams begin with the key of now."""
+        instance = instance_now() if anew else orphan.instance
         chain = str(orphan.about.get(CHAIN, NO_CHAIN))
         if chain == NO_CHAIN:
-            return Stamper(orphan.instance)
+            return Stamper(instance)
         if chain == WITHOUT_KEY or self._keyring is None:
-            return Stamper(orphan.instance, Chain.of())
-        first = self._keyring[chain] if self._has(chain) else self._keyring.current
-        return Stamper(orphan.instance, first, keyring=self._keyring)
-
-    def _anew(self, orphan: Orphan) -> tuple[str, Stamper]:
-        """Return a new instance, whose streams begin with the key of now."""
-        instance, chain = instance_now(), str(orphan.about.get(CHAIN, NO_CHAIN))
-        if chain == NO_CHAIN:
-            return instance, Stamper(instance)
-        if chain == WITHOUT_KEY or self._keyring is None:
-            return instance, Stamper(instance, Chain.of())
-        return instance, Stamper(instance, self._keyring.current)
+            return Stamper(instance, Chain.of())
+        if anew or not self._has(chain):
+            return Stamper(instance, self._keyring.current, keyring=self._keyring)
+        return Stamper(instance, self._keyring[chain], keyring=self._keyring)
 
     def _add(self, orphan: Orphan, found: Iterable[Stream]) -> None:
         for files in found:
@@ -260,7 +255,7 @@ class Orphans:
                 files,
                 self._stampers[orphan.instance],
                 _no_waiter,
-                anew=partial(self._anew, orphan),
+                anew=partial(self._stamper, orphan, anew=True),
                 living=orphan.living,
             )
             self._streams[orphan.instance].add(stream)
@@ -404,10 +399,6 @@ class Orphans:
         about = self._open[self._instances[stream]].about
         facts = end_facts(always=True)
         return bool(facts[BOOT]) and not stream.in_doubt and facts.items() <= about.items()
-
-    def is_chained(self, stream: ShippedStream) -> bool:
-        """Whether the records of ``stream`` are a chain."""
-        return stream.stamper.chained
 
 
 def oldest_of(files: Stream) -> float | None:

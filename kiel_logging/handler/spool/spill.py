@@ -238,7 +238,7 @@ class Spill:
             mark_items(list(written), run)
         for item in written:
             del self.out[stream.topic][id(item)]
-        self._ledger.disk.copies += len(written)
+        self._ledger.copies += len(written)
         return landed == len(frames)
 
     def _append_frames(
@@ -250,7 +250,7 @@ class Spill:
         if appended.error is not None:
             self._retry_at = time.monotonic() + RETRY_DISK
             self._failed(appended.error)
-        self._ledger.disk.written += min(appended.frames, records)
+        self._ledger.spill(min(appended.frames, records))
         number, offset = appended.begin
         end = Position(number, offset + sum(map(len, data[: appended.frames])))
         return appended.frames, (appended.begin, end)

@@ -174,10 +174,10 @@ class Spool:
         self._closed = False
         self._save_pause = _SAVE_EVERY
         self._look_pause = _SETTLING
-        buffer.ledger.disk.count_appended = self._count_appended
+        buffer.ledger.count_appended = self.journal.count_appended
 
     def __repr__(self) -> str:
-        return f"<Spool {self.path} {self._ledger.disk}>"
+        return f"<Spool {self.path} spooled={self._ledger.spooled}>"
 
     @property
     def _engine(self) -> "Engine":
@@ -392,8 +392,7 @@ class Spool:
     def _note_out(self, stream: ShippedStream, taken: Taken) -> list[Item]:
         items = taken.items
         if self._is_local(stream):
-            self._ledger.come_back(len(items), totals(items).memory)
-            self._ledger.disk.copies += len(items)
+            self._ledger.read_back(len(items), totals(items).memory)
         if taken.damaged:
             self._note_damage(stream, taken.damaged)
         if taken.trouble is not None:
@@ -503,8 +502,7 @@ class Spool:
             stream: ShippedStream = item.run.stream
             stream.defer([item], self._engine)
             if self._is_local(stream):
-                self._ledger.leave(1, item.memory)
-                self._ledger.disk.copies -= 1
+                self._ledger.forget_copy(item.memory)
                 if stream not in self._reading:
                     self._reading.append(stream)
             else:
@@ -532,7 +530,7 @@ class Spool:
             self.waiters.refused.pop(items[0].topic, None)
             self.traffic.delivered(items[0].topic, len(items))
         own, orphaned = self._settle(items)
-        self._ledger.disk.recovered += orphaned
+        self._ledger.recovered += orphaned
         self._tend()
         return own
 
@@ -579,9 +577,7 @@ class Spool:
             self._later("save", self._save_pause, self._save)
         others = {run for run in runs if not self._is_local(run.stream)}
         orphaned = sum(runs[run] for run in others)
-        local = runs.total() - orphaned
-        self._ledger.disk.removed += local
-        self._ledger.disk.copies -= local
+        self._ledger.end_on_disk(runs.total() - orphaned)
         self._see_to_ends(items)
         if orphaned in (0, len(items)):
             return [] if orphaned else list(items), orphaned
@@ -602,8 +598,7 @@ class Spool:
             if item.run is None:
                 lost.append(item)
             elif self._is_local(item.run.stream):
-                self._ledger.leave(1, item.memory)
-                self._ledger.disk.copies -= 1
+                self._ledger.forget_copy(item.memory)
         return lost
 
     def _save(self) -> None:
@@ -646,10 +641,6 @@ class Spool:
         elif excess:
             files.tail.appended -= excess
             self.journal.count_bytes()
-
-    def _count_appended(self) -> int:
-        """Return how many records logging threads appended by themselves."""
-        return sum([one.tail.appended for one in self.journal.streams()])
 
     # The handler's own records.
 
@@ -751,7 +742,7 @@ class Spool:
         """All of a dead process's stream is sent: say so in a chain, then remove it."""
         is_whole = stream.has_ended and not stream.lost
         is_over = is_whole or stream.foreign is not None
-        if is_over or not self.orphans.is_chained(stream):
+        if is_over or not stream.stamper.chained:
             remove()
             return
         found = stream.found

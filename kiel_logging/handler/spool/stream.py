@@ -126,7 +126,7 @@ class ShippedStream:
         files: its segments and its checkpoint.
         stamper: numbers the records of its instance.
         waiter: number of a waiter -> the waiter.
-        anew: makes a new instance, and what numbers its records; None for a stream of this process.
+        anew: makes what numbers the records of a new instance; None for a stream of this process.
         living: whether the writer is another process that may still append.
 
     Attributes:
@@ -148,7 +148,7 @@ class ShippedStream:
         stamper: Stamper,
         waiter: Callable[[int], Any],
         *,
-        anew: Callable[[], tuple[str, Stamper]] | None = None,
+        anew: Callable[[], Stamper] | None = None,
         living: bool = False,
     ) -> None:
         self.files = files
@@ -306,8 +306,8 @@ class ShippedStream:
     def _number_anew(self) -> None:
         self.in_doubt = True
         if self._anew is not None:
-            instance, self.stamper = self._anew()
-            self.instances[instance] = self.stamper
+            self.stamper = self._anew()
+            self.instances[self.stamper.instance] = self.stamper
 
     @property
     def _standing(self) -> Standing:
