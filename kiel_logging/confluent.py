@@ -23,6 +23,10 @@ READ_ALL: Final = {
     "enable.auto.offset.store": False,
     # Reports the end of each partition, even of an empty one.
     "enable.partition.eof": True,
+    "allow.auto.create.topics": False,
+    "queued.max.messages.kbytes": 16 * 1024,
+    # When that much is there, the next records are asked for after so long; by default a second.
+    "fetch.queue.backoff.ms": 10,
     "log_level": 0,
 }
 """Options to read whole partitions. A ``group.id`` is required too, and used for nothing."""
@@ -54,9 +58,15 @@ _NAMES: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
 }
 
 
-def client_config(config: str | None, brokers: str | None) -> dict[str, Any]:
-    """Return what the file ``config``, of a librdkafka or Java client, says of how to connect;
-    ``brokers`` win over those of the file.
+def consumer_config(
+    config: str | None, brokers: str | None, *, uncommitted: bool = False
+) -> dict[str, Any]:
+    """Return the configuration of a consumer that reads whole partitions.
+
+    Args:
+        config: a file of a librdkafka or Java client that says how to connect.
+        brokers: they win over those of the file.
+        uncommitted: whether records of open transactions are shown.
 
     Raises:
         ConfigurationError: the file can't be read or makes no sense, or no brokers are named.
@@ -68,14 +78,11 @@ def client_config(config: str | None, brokers: str | None) -> dict[str, Any]:
         raise ConfigurationError("no brokers: give --brokers, or bootstrap.servers in --config")
     if "ssl_certfile" in options:
         options.setdefault("ssl_keyfile", options["ssl_certfile"])  # Java's stores hold both
-    return {
+    theirs = {
         name: convert(options[ours]) for ours, (name, convert) in _NAMES.items() if ours in options
     }
-
-
-def isolation(*, uncommitted: bool) -> dict[str, str]:
-    """Return the property that leaves records of open transactions out, or shows them."""
-    return {"isolation.level": "read_uncommitted" if uncommitted else "read_committed"}
+    level = "read_uncommitted" if uncommitted else "read_committed"
+    return {**READ_ALL, **theirs, "isolation.level": level}
 
 
 def connection_config(consumer: Mapping[str, Any]) -> dict[str, Any]:

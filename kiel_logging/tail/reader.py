@@ -15,10 +15,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Assignment
 
 from kiel_logging.confluent import (
-    READ_ALL,
-    client_config,
+    consumer_config,
     is_end,
-    isolation,
     no_answer,
     offsets_at,
     partitions_of,
@@ -44,14 +42,10 @@ _SAY_AGAIN_S: Final = 60.0
 _LOOK_AGAIN_S: Final = 30.0
 
 _CONSUMER: Final = {
-    **READ_ALL,
     "group.id": "kiel-tail",
     "client.id": "kiel-tail",
-    "allow.auto.create.topics": False,
     "auto.offset.reset": "earliest",  # retention may overtake a slow terminal
     "fetch.wait.max.ms": 100,
-    "queued.max.messages.kbytes": 16 * 1024,
-    "fetch.queue.backoff.ms": 10,
 }
 
 
@@ -99,8 +93,7 @@ def tail(options: TailOptions, writer: Writer[T], display: Display[T]) -> None:
         CannotRun: no broker answers, or a topic is not there.
         ConfigurationError: the options of the connection make no sense.
     """
-    theirs = client_config(options.config, options.brokers)
-    config = {**_CONSUMER, **theirs, **isolation(uncommitted=False)}
+    config = {**consumer_config(options.config, options.brokers), **_CONSUMER}
     troubles = _Troubles(display.report)
     reading = None
     try:
@@ -112,7 +105,7 @@ def tail(options: TailOptions, writer: Writer[T], display: Display[T]) -> None:
                 reading.follow(display)
     except KafkaException as error:
         is_silent = reading is None and error.args and isinstance(error.args[0], KafkaError)
-        cause = no_answer(str(theirs["bootstrap.servers"]), error) if is_silent else reason(error)
+        cause = no_answer(config["bootstrap.servers"], error) if is_silent else reason(error)
         raise CannotRun("; ".join(dict.fromkeys([cause, *troubles.texts]))) from error
 
 

@@ -13,25 +13,72 @@ import ssl
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Self
 
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.tcpserver import TCPServer
 
-from kiel_logging.testing.faults import Answer, DefaultReply, Faults
 from kiel_logging.testing.frames import (
     PRODUCE,
+    Api,
     ReceivedRequest,
     UnreadableRequestError,
+    api_key_of,
     decode_request,
 )
 from kiel_logging.testing.happenings import Happenings, Observed
 from kiel_logging.testing.replies import HANG_UP, STALL, default_reply
 from kiel_logging.testing.sasl import SASL_VERSIONS, Sasl
-from kiel_logging.testing.state import ClusterState, Node
+from kiel_logging.testing.state import ClusterState, Node, ProduceFault
 
 _LARGEST_REQUEST = 100 * 1024 * 1024
+
+
+class DefaultReply:
+    """Calls the healthy broker's answer at most once, so that its effects happen once."""
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._build = build
+        self._built: list[Any] = []
+
+    def __call__(self) -> Any:
+        """The fields of the response; the records of a Produce request are stored now."""
+        if not self._built:
+            self._built.append(self._build())
+        return self._built[0]
+
+
+Reply = Any
+"""What `on` takes: an answer, or a callable (fields of the request, DefaultReply) -> answer.
+
+An answer is a dict of the response's fields, an `Answer`, bytes (written as they are), None (no
+response), HANG_UP, STALL, or an awaitable of one of these.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A response whose bytes go out damaged."""
+
+    response: Any
+    correlation_shift: int = 0
+    cut_at: int | None = None
+    """Hang up behind so many bytes of the frame, its length included."""
+
+    def encode(self, request: ReceivedRequest) -> bytes:
+        """The bytes to send; a sender of cut ones hangs up."""
+        if self.response in (None, HANG_UP):
+            return b""
+        frame = request.encode(self.response, self.correlation_shift)
+        return frame if self.cut_at is None else frame[: self.cut_at]
+
+
+def stall_after_effect(_request: Any, default: DefaultReply) -> Any:
+    """The request takes effect, but its response is held back."""
+    default()
+    return STALL
 
 
 class _Listener(TCPServer):
@@ -45,7 +92,7 @@ class _Listener(TCPServer):
         self._accepted(stream)
 
 
-class FakeBroker(Observed, Faults):
+class FakeBroker(Observed):
     """One broker; alone it is a cluster of one, otherwise its cluster creates it."""
 
     def __init__(
@@ -55,8 +102,10 @@ class FakeBroker(Observed, Faults):
         state: ClusterState | None = None,
         happenings: Happenings | None = None,
     ) -> None:
-        Observed.__init__(self, happenings or Happenings(), node_id)
-        Faults.__init__(self, Node(node_id))
+        super().__init__(happenings or Happenings(), node_id)
+        self.node = Node(node_id)
+        self._once: list[tuple[int | None, Reply]] = []
+        self._standing: dict[int | None, Reply] = {}
         self.state = state or ClusterState()
         self.state.nodes[node_id] = self.node
         self._is_alone = happenings is None
@@ -154,7 +203,53 @@ class FakeBroker(Observed, Faults):
     async def __aexit__(self, *_error: object) -> None:
         await self.close()
 
-    # -- faults on connections; those on requests are in Faults -------------------------------
+    # -- replies and faults ----------------------------------------------------------------------
+    # Those for one request come first, in order, then the standing ones; api None means any API.
+
+    def on(self, api: Api | None, reply: Reply) -> None:
+        """Replies so to every request of that API; see Reply."""
+        self._standing[_key(api)] = reply
+
+    def on_next(self, api: Api | None, reply: Reply) -> None:
+        """Replies so to one request; several queue up."""
+        self._once.append((_key(api), reply))
+
+    def set_versions(self, api: Api, lowest: int, highest: int) -> None:
+        """Advertises and serves these versions; hangs up on requests in others."""
+        self.node.versions[api_key_of(api)] = (lowest, highest)
+
+    def produce_error(
+        self,
+        error_code: int,
+        times: float = 1,
+        only: str | tuple[str, int] | None = None,
+        *,
+        stored: bool = False,
+    ) -> None:
+        """Fails the next Produce requests (that touch `only`, a topic or a partition); `stored`
+        appends all the same."""
+        fault = ProduceFault(error_code, times, only, stored)
+        self.node.produce_faults.append(fault)
+
+    def hang_up_mid_response(self, api: Api | None, after_bytes: int = 0) -> None:
+        """The next request takes effect, but only so many bytes of its response arrive."""
+        self.on_next(api, lambda _, default: Answer(response=default(), cut_at=after_bytes))
+
+    def stall(self, api: Api | None = None, *, after_effect: bool = False) -> None:
+        """Answers nothing until resume(); `after_effect` stores the records before that."""
+        self.on(api, stall_after_effect if after_effect else STALL)
+
+    def send_garbage(self, data: bytes, api: Api | None = None) -> None:
+        """Answers the next request with exactly these bytes."""
+        self.on_next(api, data)
+
+    def announce_frame(self, size: int, api: Api | None = None) -> None:
+        """Answers the next request with the length of a frame, and with nothing behind it."""
+        self.on_next(api, struct.pack(">i", size))
+
+    def wrong_correlation_id(self, api: Api | None = None, shift: int = 1) -> None:
+        """Answers the next request as if it were another one."""
+        self.on_next(api, lambda _, default: Answer(response=default(), correlation_shift=shift))
 
     def hang_up(self) -> None:
         """Closes all open connections now."""
@@ -173,14 +268,17 @@ class FakeBroker(Observed, Faults):
 
     def resume(self) -> None:
         """Ends stall() and accept_and_ignore(); all requests that wait are answered now."""
-        self._end_stalls()
+        stalls = STALL, stall_after_effect
+        self._standing = {key: one for key, one in self._standing.items() if one not in stalls}
         self._ignoring = False
         self._resumed.set()
         self._resumed = asyncio.Event()
 
     def clear_faults(self) -> None:
         """Back to a healthy broker."""
-        self._clear()
+        self._once.clear()
+        self._standing.clear()
+        self.node.produce_faults.clear()
         self.delay = 0.0
         self.resume()
 
@@ -236,6 +334,14 @@ class FakeBroker(Observed, Faults):
         answer = await self._settled(stream, reply, default, delay)
         self.happenings.happened()
         await _send(stream, answer, request)
+
+    def _take(self, api_key: int) -> Reply | None:
+        """Return the reply for a request that has just come in; None for the default."""
+        for position, (key, reply) in enumerate(self._once):
+            if key in (None, api_key):
+                del self._once[position]
+                return reply
+        return self._standing.get(api_key, self._standing.get(None))
 
     def _complain(self, what: str) -> None:
         self.happenings.complaints.append(f"broker {self.node_id}: {what}")
@@ -296,3 +402,7 @@ async def _send(stream: IOStream, answer: Any, request: ReceivedRequest) -> None
             raise StreamClosedError
     else:
         await stream.write(request.encode(answer))
+
+
+def _key(api: Api | None) -> int | None:
+    return None if api is None else api_key_of(api)

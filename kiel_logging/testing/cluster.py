@@ -6,8 +6,7 @@ import asyncio
 from typing import Self
 
 from kiel_logging.testing.batches import StoredBatch, StoredRecord
-from kiel_logging.testing.broker import FakeBroker
-from kiel_logging.testing.faults import Reply
+from kiel_logging.testing.broker import FakeBroker, Reply
 from kiel_logging.testing.frames import Api
 from kiel_logging.testing.happenings import Happenings, Observed
 from kiel_logging.testing.state import ClusterState, ProduceFault, Topic

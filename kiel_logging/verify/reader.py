@@ -18,12 +18,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
+from kiel_logging import confluent
 from kiel_logging.confluent import (
-    READ_ALL,
-    client_config,
     connection_config,
     is_end,
-    isolation,
     offsets_at,
     partitions_of,
     reason,
@@ -43,18 +41,13 @@ _COMMITTED: Final = "read_committed"
 
 
 _CONSUMER: Final = {
-    **READ_ALL,
     "group.id": "kiel-verify",
     "client.id": "kiel-verify",
-    "allow.auto.create.topics": False,
     # Records that are deleted while they are read must not be skipped in silence.
     "auto.offset.reset": "error",
     "check.crcs": True,
     # Ahead of the checker, for each partition; by default it would be 100,000 records of each.
     "queued.min.messages": 10_000,
-    "queued.max.messages.kbytes": 16 * 1024,
-    # When that much is there, the next records are asked for after so long; by default a second.
-    "fetch.queue.backoff.ms": 10,
     # Other partitions are asked for when this answer is there; by default that may take 500.
     "fetch.wait.max.ms": 50,
 }
@@ -68,7 +61,7 @@ def consumer_config(
     Raises:
         ConfigurationError: the file can't be read or makes no sense, or no brokers are named.
     """
-    return {**_CONSUMER, **client_config(config, brokers), **isolation(uncommitted=uncommitted)}
+    return {**confluent.consumer_config(config, brokers, uncommitted=uncommitted), **_CONSUMER}
 
 
 _MOST_S: Final = 10.0
@@ -199,6 +192,17 @@ def read_topics(
             seconds.
     """
     troubles: list[str] = []
+
+    def take(extents: Extents) -> None:
+        for topic, audit in audits.items():
+            reading = _Reading(consumer, topic, audit, extents, timeout, progress)
+            with _seldom_collected():
+                reading.run()
+            for partition, message in reading.newest.items():
+                at = TopicPartition(topic, partition)
+                start = read[at].start if at in read else extents[at].start
+                read[at] = Newest(start, 0, message.offset(), hash_of(message))
+
     try:
         # Messages of librdkafka while it waits are the cause of the error that it raises later.
         consumer = Consumer({**config, "error_cb": lambda error: troubles.append(error.str())})
@@ -207,12 +211,12 @@ def read_topics(
             written = _written(config, partitions, timeout)
             extents = _extents(consumer, partitions, span, timeout, written)
             extents = _continued(consumer, extents, read, timeout)
-            _read(consumer, audits, extents, timeout, progress, read)
+            take(extents)
             deadline = time.monotonic() + grace
             while waits(extents) and (left := deadline - time.monotonic()) > 0:
                 time.sleep(min(left, _LOOK_AGAIN_S))
                 news = _grown(consumer, extents, timeout)
-                _read(consumer, audits, news, timeout, progress, read)
+                take(news)
                 extents = {
                     at: replace(one, end=news[at].end, high=news[at].end)
                     for at, one in extents.items()
@@ -421,25 +425,6 @@ class _Reading:
             f"{self._total} offsets are left, from {at} at {self._at[partition]} on; is its leader "
             "away, or a transaction open (then --uncommitted reads on)?"
         )
-
-
-def _read(
-    consumer: Consumer,
-    audits: Mapping[str, Sink],
-    extents: Extents,
-    timeout: float,
-    progress: Progress,
-    read: Read,
-) -> None:
-    """Read the extents of each topic, and note the last record of each partition in ``read``."""
-    for topic, audit in audits.items():
-        reading = _Reading(consumer, topic, audit, extents, timeout, progress)
-        with _seldom_collected():
-            reading.run()
-        for partition, message in reading.newest.items():
-            at = TopicPartition(topic, partition)
-            start = read[at].start if at in read else extents[at].start
-            read[at] = Newest(start, 0, message.offset(), hash_of(message))
 
 
 @contextmanager
