@@ -31,11 +31,6 @@ def json_serializer(message: Any) -> str:
     return json.dumps(message, allow_nan=False)
 
 
-def text_serializer(message: Any) -> str:
-    """Return ``str(message)``."""
-    return str(message)
-
-
 def encode_value(value: object) -> bytes:
     """Return what a serializer returned as bytes.
 

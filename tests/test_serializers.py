@@ -26,7 +26,6 @@ from kiel_logging.serializers import (
     encode_key,
     encode_value,
     json_serializer,
-    text_serializer,
 )
 from tests.support.examples import examples
 
@@ -69,15 +68,6 @@ def test_what_has_no_json_form_is_a_type_error(message: Any) -> None:
     """Nothing is guessed: another serializer can be set."""
     with pytest.raises(TypeError, match="not JSON serializable"):
         json_serializer(message)
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [("text", "text"), (17, "17"), (None, "None"), (Decimal("1.50"), "1.50")],
-)
-def test_text_is_str(message: Any, expected: str) -> None:
-    """Whatever it is given."""
-    assert text_serializer(message) == expected
 
 
 # -- values ----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from kiel_logging.config.options import (
     producer_options,
 )
 from kiel_logging.errors import ConfigurationError
-from kiel_logging.serializers import json_serializer, text_serializer
+from kiel_logging.serializers import json_serializer
 from tests.support.examples import examples
 
 GIVEN: dict[str, Any] = {
@@ -65,9 +65,9 @@ def test_defaults_are_filled_in() -> None:
 
 def test_callables_are_taken_as_they_are() -> None:
     """Key maker, partitioner and serializer."""
-    options = checked(key_maker=repr, partitioner=max, serializer=text_serializer)
+    options = checked(key_maker=repr, partitioner=max, serializer=str)
     assert (options.key_maker, options.partitioner) == (repr, max)
-    assert options.serializer is text_serializer
+    assert options.serializer is str
 
 
 @pytest.mark.parametrize(
