@@ -4,7 +4,7 @@ import os
 import socket
 import stat
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kiel_logging.native import is_patched, original
 
@@ -32,7 +32,15 @@ def sockets() -> Any:
     return _originals if is_patched() else socket
 
 
-def identity(number: int) -> tuple[int, int] | None:
+class File(NamedTuple):
+    """Which file a descriptor stands for, and of which kind it is."""
+
+    device: int
+    inode: int
+    mode: int
+
+
+def identity(number: int) -> File | None:
     """Return which file a descriptor stands for; None when it is closed.
 
     Programs close descriptors that they don't know, as daemons do. The number may then be that of a
@@ -42,12 +50,4 @@ def identity(number: int) -> tuple[int, int] | None:
         status = os.fstat(number)
     except OSError:
         return None
-    return status.st_dev, status.st_ino
-
-
-def is_socket(number: int) -> bool:
-    """Whether a descriptor is a socket's."""
-    try:
-        return stat.S_ISSOCK(os.fstat(number).st_mode)
-    except OSError:
-        return False
+    return File(status.st_dev, status.st_ino, stat.S_IFMT(status.st_mode))

@@ -14,9 +14,10 @@ from kiel_logging.record.item import Item, level_of
 
 
 class Fallback:
-    """Hands records to ``target``: a handler, or the name of one, looked up when first needed.
+    """Hands records to ``target``: a handler, or the name of one.
 
     Attributes:
+        handler: None while there is none of that name.
         taken: how many records it took.
     """
 
@@ -26,34 +27,46 @@ class Fallback:
         self._owner = weakref.ref(owner)  # the loop thread has a reference to this
         self._target = target
         self._internal_log = internal_log
-        self._handler: logging.Handler | None = None
-        self._kept: logging.Handler | None = None
+        self.handler: logging.Handler | None = None
         self.taken = 0
-        if not self.keep():
-            _keep_before_collections(self)
+        if self.look_up() is not None:
+            if _look_up_all not in gc.callbacks:
+                gc.callbacks.append(_look_up_all)
+            _missing.append(weakref.ref(self))
 
-    def keep(self) -> bool:
-        """Keep the handler from being collected, if it has its name by now; return whether it has.
+    def look_up(self) -> str | None:
+        """Find the handler, while it has its name, and keep it; return why that can't be done.
 
-        ``dictConfig`` leaves a handler that no logger has to the collector.
+        ``dictConfig`` leaves a handler that no logger has to the collector. It also takes all names
+        away before it closes the handlers that were there before, which is when a fallback may be
+        needed most.
         """
-        found = self.handler
-        self._kept = None if self._comes_back(found) else found
-        return found is not None
+        if self.handler is not None:
+            return None
+        if (found := self._found()) is None:
+            return "there is no handler of that name"
+        seen: list[logging.Handler] = []
+        following: logging.Handler | None = found
+        while following is not None and following not in seen:
+            if following is self._owner():
+                return "its own fallbacks lead back here"
+            seen.append(following)
+            next_one = getattr(following, "_fallback", None)
+            following = next_one._found() if isinstance(next_one, Fallback) else None
+        self.handler = found
+        return None
 
-    def look_up(self) -> None:
-        """Find the handler by its name while it has one.
-
-        ``dictConfig`` takes all names away before it closes the handlers that were there before,
-        which is when a fallback may be needed most.
-        """
-        if self._handler is None and self.handler is not None:
-            self._find()
+    def _found(self) -> logging.Handler | None:
+        target = self._target if self.handler is None else self.handler
+        return handler_named(target) if isinstance(target, str) else target
 
     def take(self, record: logging.LogRecord) -> None:
         """Pass ``record`` to the handler; if that fails, it is reported, and the record is lost."""
-        handler = self._handler or self._find()
-        if handler is None:
+        why_not = self.look_up()
+        if (handler := self.handler) is None:
+            self._internal_log.complain(
+                "fallback", f"fallback={self._target!r} takes no records: {why_not}"
+            )
             return
         try:
             with not_shipping():
@@ -73,60 +86,20 @@ class Fallback:
                 except MemoryError:
                     pass
 
-    def _find(self) -> logging.Handler | None:
-        found = self.handler
-        if found is None:
-            self._complain("there is no handler of that name")
-        elif self._comes_back(found):
-            self._complain("its own fallbacks lead back here")
-        else:
-            self._handler = found
-            return found
-        return None
 
-    def _comes_back(self, handler: logging.Handler | None) -> bool:
-        seen: set[int] = set()
-        while handler is not None and id(handler) not in seen:
-            if handler is self._owner():
-                return True
-            seen.add(id(handler))
-            fallback = getattr(handler, "_fallback", None)
-            handler = fallback.handler if isinstance(fallback, Fallback) else None
-        return False
-
-    @property
-    def handler(self) -> logging.Handler | None:
-        """The handler, None while there is none."""
-        if self._handler is None and isinstance(self._target, str):
-            return handler_named(self._target) or self._kept
-        return self._handler or (
-            self._target if isinstance(self._target, logging.Handler) else None
-        )
-
-    def _complain(self, why: str) -> None:
-        self._internal_log.complain(
-            "fallback", f"fallback={self._target!r} takes no records: {why}"
-        )
-
-
-_unkept: list[weakref.ref[Fallback]] = []
+_missing: list[weakref.ref[Fallback]] = []
 """Those whose handlers are still to be made."""
 
 
-def _keep_before_collections(fallback: Fallback) -> None:
-    if _keep_all not in gc.callbacks:
-        gc.callbacks.append(_keep_all)
-    _unkept.append(weakref.ref(fallback))
-
-
-def _keep_all(phase: str, _info: object) -> None:
+def _look_up_all(phase: str, _info: object) -> None:
+    """Look them up before a collection."""
     if phase != "start":
         return
-    for reference in list(_unkept):
+    for reference in list(_missing):
         fallback = reference()
-        if fallback is None or fallback.keep():
+        if fallback is None or fallback.look_up() is None:
             with contextlib.suppress(ValueError):  # another thread was here
-                _unkept.remove(reference)
+                _missing.remove(reference)
 
 
 def fallback_target(fallback: object) -> "logging.Handler | str | None":

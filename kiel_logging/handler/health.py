@@ -1,7 +1,7 @@
 """The health of a handler in one word, and why. Pure: ``now`` is an argument."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -29,11 +29,20 @@ class Health:
     oldest: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signs:
-    """The facts by which a handler is judged.
+def health_of(
+    now: float,
+    *,
+    is_alive: bool = True,
+    is_full: bool = False,
+    lost_at: float = -math.inf,
+    disk_fails: bool = False,
+    troubles: Sequence[Trouble] = (),
+    oldest: float | None = None,
+) -> Health:
+    """Judge a handler.
 
-    Attributes:
+    Args:
+        now: by the clock of ``lost_at``.
         is_alive: whether the thread that ships works, if it was started.
         is_full: whether the next record would be dropped.
         lost_at: when a record was lost, in seconds of a monotonic clock; minus infinity for never.
@@ -41,39 +50,27 @@ class Signs:
         troubles: what keeps records from being delivered.
         oldest: as of Health.
     """
-
-    is_alive: bool = True
-    is_full: bool = False
-    lost_at: float = -math.inf
-    disk_fails: bool = False
-    troubles: Sequence[Trouble] = ()
-    oldest: float | None = None
-
-
-def health_of(signs: Signs, now: float) -> Health:
-    """Return the judgement; ``now`` by the clock of ``lost_at``."""
-    failing, degraded = tuple(_failing(signs, now)), tuple(_degraded(signs))
-    return Health(
-        status="failing" if failing else "degraded" if degraded else "ok",
-        reasons=failing + degraded,
-        oldest=signs.oldest,
-    )
-
-
-def _failing(signs: Signs, now: float) -> Iterator[str]:
-    if not signs.is_alive:
-        yield "the thread that ships log records has ended; the next record starts another one"
-    if signs.is_full:
-        yield (
+    failing, degraded = [], []
+    if not is_alive:
+        failing.append(
+            "the thread that ships log records has ended; the next record starts another one"
+        )
+    if is_full:
+        failing.append(
             "the buffer is full, and records are dropped: bring the brokers back, log less, or set "
             "spool_dir"
         )
-    if (ago := now - signs.lost_at) < RECENT:
-        yield f"records were lost {ago:.0f} s ago: stats() counts them, by reason"
-
-
-def _degraded(signs: Signs) -> Iterator[str]:
-    if signs.disk_fails:
-        yield "the disk of spool_dir takes no records: make room on it, or see to its rights"
-    for one in signs.troubles:
-        yield f"{one.subject}: {one.error} ({counted(one.records, 'records')} wait)"
+    if (ago := now - lost_at) < RECENT:
+        failing.append(f"records were lost {ago:.0f} s ago: stats() counts them, by reason")
+    if disk_fails:
+        degraded.append(
+            "the disk of spool_dir takes no records: make room on it, or see to its rights"
+        )
+    degraded += [
+        f"{one.subject}: {one.error} ({counted(one.records, 'records')} wait)" for one in troubles
+    ]
+    return Health(
+        status="failing" if failing else "degraded" if degraded else "ok",
+        reasons=(*failing, *degraded),
+        oldest=oldest,
+    )

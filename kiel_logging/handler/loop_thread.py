@@ -119,7 +119,7 @@ class Runner:
         waiting: the locks that threads wait for until the loop has done their work.
     """
 
-    def __init__(self, key: object = None) -> None:
+    def __init__(self, key: object) -> None:
         self.key = key
         self.members: dict[LoopThread, bool] = {}
         self.pool: ConnectionPool | None = None
@@ -403,11 +403,11 @@ class LoopThread:
         self,
         make_shipper: "Callable[[ConnectionPool | None], Shipper]",
         on_start: Callable[[], None],
-        on_death: Callable[[], None] = lambda: None,
-        grace: float = GRACE,
+        on_death: Callable[[], None],
+        grace: float,
         *,
-        key: object = None,
-        revive: Callable[[], None] = lambda: None,
+        key: object,
+        revive: Callable[[], None],
     ) -> None:
         self._grace = grace
         self.shipper: Shipper | None = None

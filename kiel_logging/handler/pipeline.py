@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kiel_logging.config.options import producer_options
 from kiel_logging.handler.buffer import Buffer
 from kiel_logging.handler.events import EventItem, Events, instance_now
-from kiel_logging.handler.health import Health, Signs, health_of
+from kiel_logging.handler.health import Health, health_of
 from kiel_logging.handler.internal_log import write_to_stderr
 from kiel_logging.handler.ledger import LossReport, Stats, Traffic
 from kiel_logging.handler.lifecycle import Plan
@@ -353,7 +353,8 @@ class Pipeline:
     def health(self) -> Health:
         """Return how it is; any thread may ask."""
         shipper, spool = self._loop_thread.shipper, self._spool
-        signs = Signs(
+        return health_of(
+            monotonic(),
             is_alive=self.is_alive,
             is_full=not self.closed and self.buffer.will_drop(),
             lost_at=self.ledger.lost_at,
@@ -361,7 +362,6 @@ class Pipeline:
             troubles=() if shipper is None else shipper.outbox.troubles(),
             oldest=self._age(),
         )
-        return health_of(signs, monotonic())
 
     def _age(self) -> float | None:
         """Return how many seconds ago the oldest undelivered record was logged."""

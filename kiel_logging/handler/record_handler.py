@@ -38,29 +38,6 @@ from kiel_logging.record.conversion import Conversion, LeftOut
 from kiel_logging.record.fast_way import FastWay
 from kiel_logging.record.item import Item
 
-
-class _WeakAttribute:
-    """Reads an attribute of a handler; None when the handler is gone."""
-
-    def __init__(self, owner: logging.Handler, name: str) -> None:
-        self._owner = weakref.ref(owner)
-        self._name = name
-
-    def __call__(self) -> Any:
-        return getattr(self._owner(), self._name, None)
-
-
-class _ConvertOwn:
-    """Makes items of a handler's own records, for the loop thread."""
-
-    def __init__(self, conversions: list[Conversion], formatter: _WeakAttribute) -> None:
-        self._conversions = conversions
-        self._formatter = formatter
-
-    def __call__(self, record: logging.LogRecord, topic: str, spare: int) -> Item:
-        return self._conversions[0].convert(record, self._formatter(), topic, spare)
-
-
 REPEATS: Final = "repeats"
 """The field that says how many records were left out that repeat this one."""
 
@@ -103,9 +80,20 @@ class RecordHandler(logging.Handler):
         target = self._options.fallback
         self._fallback = None if target is None else Fallback(self, target, self._internal_log)
         self._blocks = OpenBlocks()
+        self._conversion = conversion = Conversion(
+            **self._options.conversion,
+            max_size=self._options.max_request_size
+            - stamp_size(chain=self._options.keyring is not None),
+            keep_source=self._fallback is not None,
+        )
         # The loop thread refers to these objects. It must not keep a dropped handler alive.
+        reference: weakref.ref[RecordHandler] = weakref.ref(self)
         own: RecordHandler = weakref.proxy(self)
-        conversions: list[Conversion] = []
+
+        def convert_own(record: logging.LogRecord, topic: str, spare: int) -> Item:
+            formatter = getattr(reference(), "formatter", None)
+            return conversion.convert(record, formatter, topic, spare)
+
         self._drops = Drops(
             own,
             pipeline=lambda: own._lifecycle.now(),
@@ -118,23 +106,16 @@ class RecordHandler(logging.Handler):
         self._lifecycle = Lifecycle(
             Plan(
                 options=self._options,
-                name=_WeakAttribute(self, "name"),
+                name=lambda: getattr(reference(), "name", None),
                 blocks=self._blocks,
-                convert_own=_ConvertOwn(conversions, _WeakAttribute(self, "formatter")),
+                convert_own=convert_own,
                 internal_log=self._internal_log,
                 fallback=self._fallback,
                 on_error=self._drops.notify,
             ),
-            partial(_update, weakref.ref(self)),
+            partial(_update, reference),
             make,
         )
-        self._conversion = Conversion(
-            **self._options.conversion,
-            max_size=self._options.max_request_size
-            - stamp_size(chain=self._options.keyring is not None),
-            keep_source=self._fallback is not None,
-        )
-        conversions.append(self._conversion)
         self._lifecycle.pipeline.check_spool()
         super().__init__(self._options.level)
         kind = type(self)

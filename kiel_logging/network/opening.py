@@ -9,6 +9,7 @@ import logging
 import re
 import socket
 import ssl
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -28,7 +29,7 @@ from kiel_logging.errors import (
     ConnectionLost,
     SecurityError,
 )
-from kiel_logging.native_sockets import identity, is_socket
+from kiel_logging.native_sockets import identity
 from kiel_logging.network.connection import Connection
 from kiel_logging.network.resolver import Resolve, SocketAddress
 from kiel_logging.network.sasl import Authenticator
@@ -211,9 +212,9 @@ class _Quiet(IOStream):
         self._file = identity(socket.fileno())
 
     def close_fd(self) -> None:
-        number = self.socket.fileno()
+        file = identity(self.socket.fileno())
         # The program may have been quicker than __init__().
-        if identity(number) != self._file or not is_socket(number):
+        if file is None or file != self._file or not stat.S_ISSOCK(file.mode):
             self.socket.detach()
         super().close_fd()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kiel_logging import KafkaHandler, SpoolHandler
-from kiel_logging.handler.health import RECENT, Health, Signs, health_of
+from kiel_logging.handler.health import RECENT, Health, health_of
 from kiel_logging.handler.ledger import Trouble
 from kiel_logging.testing import FakeKafka
 from kiel_logging.wire.error_codes import ErrorCode
@@ -48,7 +48,7 @@ NOW = 1_000.0
 )
 def test_the_judgement(signs: dict[str, Any], status: str, reasons: tuple[str, ...]) -> None:
     """Losses make it failing, waiting makes it degraded; the worst comes first."""
-    health = health_of(Signs(**signs), NOW)
+    health = health_of(NOW, **signs)
     assert health.status == status
     assert len(health.reasons) == len(reasons)
     assert all(want in one for want, one in zip(reasons, health.reasons, strict=True))

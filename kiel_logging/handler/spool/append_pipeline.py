@@ -14,7 +14,7 @@ from kiel_logging import native
 from kiel_logging.errors import SpoolError
 from kiel_logging.handler.buffer import BLOCK, Buffer
 from kiel_logging.handler.events import Event, Events, drops, end, instance_now
-from kiel_logging.handler.health import Health, Signs, health_of
+from kiel_logging.handler.health import Health, health_of
 from kiel_logging.handler.ledger import BUFFER_FULL, LossReport, Stats
 from kiel_logging.handler.lifecycle import Plan
 from kiel_logging.handler.receipts import ReceiptWaiter
@@ -105,8 +105,7 @@ class AppendPipeline:
 
     def health(self) -> Health:
         """Return how it is; it does not know what was sent, so there is no oldest record."""
-        signs = Signs(lost_at=self.ledger.lost_at, disk_fails=self._journal.failing)
-        return health_of(signs, monotonic())
+        return health_of(monotonic(), lost_at=self.ledger.lost_at, disk_fails=self._journal.failing)
 
     # On logging threads.
 
