@@ -36,27 +36,22 @@ class AuditLogger(logging.Logger):
     @property
     def handlers(self) -> list[logging.Handler]:
         """The audit handlers, and in the logger's own list, which is behind it, the others."""
-        return [*self.audits, *self._other_handlers]
+        return [*self.audits, *vars(self)["handlers"]]
 
     @handlers.setter
     def handlers(self, value: list[logging.Handler]) -> None:
         # assertLogs, for one, puts back what it has read here
-        self.__dict__["handlers"] = [one for one in value if one not in self.audits]
-
-    @property
-    def _other_handlers(self) -> list[logging.Handler]:
-        found: list[logging.Handler] = self.__dict__["handlers"]
-        return found
+        vars(self)["handlers"] = [one for one in value if one not in self.audits]
 
     def addHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802 # logging's name
         """Add another handler."""
         if hdlr not in self.handlers:
-            self._other_handlers.append(hdlr)
+            vars(self)["handlers"].append(hdlr)
 
     def removeHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802 # logging's name
         """Remove another handler; the audit handlers stay until they are closed."""
-        if hdlr in self._other_handlers:
-            self._other_handlers.remove(hdlr)
+        if hdlr in vars(self)["handlers"]:
+            vars(self)["handlers"].remove(hdlr)
 
     @property
     def level(self) -> int:
@@ -65,24 +60,20 @@ class AuditLogger(logging.Logger):
 
     @level.setter
     def level(self, value: int) -> None:
-        self.__dict__["level"] = value
+        vars(self)["level"] = value
 
     @property
     def _level_for_others(self) -> int:
-        return int(self.__dict__.get("level", logging.NOTSET))
+        return int(vars(self).get("level", logging.NOTSET))
 
     @property
     def disabled(self) -> bool:
         """False while there is an audit handler."""
-        return not self.audits and self._disabled_for_others
+        return not self.audits and bool(vars(self).get("disabled", False))
 
     @disabled.setter
     def disabled(self, value: bool) -> None:
-        self.__dict__["disabled"] = value
-
-    @property
-    def _disabled_for_others(self) -> bool:
-        return bool(self.__dict__.get("disabled", False))
+        vars(self)["disabled"] = value
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 # logging's name
         """True while there is an audit handler: every record is made."""
@@ -111,9 +102,10 @@ class AuditLogger(logging.Logger):
             logging.Logger.callHandlers(_Others(self._others()), record)  # type: ignore[arg-type]
 
     def _is_for_others(self, level: int) -> bool:
-        if self._disabled_for_others or self.manager.disable >= level:
+        if vars(self).get("disabled", False) or self.manager.disable >= level:
             return False
-        return level >= (self._level_for_others or _effective_level(self.parent))
+        inherited = logging.NOTSET if self.parent is None else self.parent.getEffectiveLevel()
+        return level >= (self._level_for_others or inherited)
 
     def _others(self) -> Iterator[logging.Handler]:
         logger: logging.Logger | None = self
@@ -135,10 +127,6 @@ class _Others:
         self.handlers = [_NO_LEVEL, *handlers]
 
 
-def _effective_level(logger: logging.Logger | None) -> int:
-    return logging.NOTSET if logger is None else logger.getEffectiveLevel()
-
-
 def install(name: str, audit: logging.Handler) -> AuditLogger:
     """Return the logger ``name``, whose records ``audit`` gets from now on.
 
@@ -150,18 +138,10 @@ def install(name: str, audit: logging.Handler) -> AuditLogger:
             f"logger={name!r} must be the name of a logger that is the audit stream's own, and so "
             "not the root"
         )
-    for child in _children_of(name):
-        _add(child, audit)
+    for known, logger in list(logging.Logger.manager.loggerDict.items()):
+        if known.startswith(f"{name}.") and isinstance(logger, logging.Logger):
+            _add(logger, audit)
     return _add(logging.getLogger(name), audit)
-
-
-def _children_of(name: str) -> list[logging.Logger]:
-    known = list(logging.Logger.manager.loggerDict.items())
-    return [
-        logger
-        for each, logger in known
-        if each.startswith(f"{name}.") and isinstance(logger, logging.Logger)
-    ]
 
 
 def _add(logger: logging.Logger, audit: logging.Handler) -> AuditLogger:

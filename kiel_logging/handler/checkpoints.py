@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from kiel_logging.handler import events
@@ -30,57 +31,6 @@ _MOST_WAITING: Final = 1_000
 Emit: TypeAlias = Callable[[Event, str], bool]
 
 
-class Anchor:
-    """Puts checkpoints into a place outside of Kafka, in order, and tries again if that fails.
-
-    Args:
-        put: does it.
-        internal_log: where failures are reported.
-    """
-
-    def __init__(self, put: Put, internal_log: InternalLog) -> None:
-        self._put = put
-        self._internal_log = internal_log
-        self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
-        self._task: asyncio.Task[None] | None = None
-
-    def add(self, content: bytes) -> None:
-        """Put a checkpoint behind those that wait."""
-        self._waiting.append(content)
-        self.work()
-
-    def work(self) -> None:
-        """Begin to write what waits, unless that has begun."""
-        if self._waiting and (self._task is None or self._task.done()):
-            self._task = asyncio.get_running_loop().create_task(self._write())
-
-    async def _write(self) -> None:
-        from kiel_logging.handler.pausing_loop import run_on_a_daemon
-
-        while self._waiting:
-            content = self._waiting[0]
-            try:
-                await run_on_a_daemon(lambda: self._put(content))  # noqa: B023 # it ends in here
-            except Exception as error:
-                self._internal_log.complain(
-                    "anchor", f"a checkpoint could not be anchored, and will be again: {error!r}"
-                )
-                return
-            if self._waiting and self._waiting[0] is content:
-                self._waiting.popleft()
-
-    async def drain(self, timeout: float) -> None:
-        """Wait until all is written, one attempt failed, or ``timeout`` seconds have passed."""
-        self.work()
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=timeout)
-        if self._waiting:
-            waiting = len(self._waiting)
-            self._internal_log.say(
-                logging.WARNING, f"{waiting} checkpoints were not anchored before the end"
-            )
-
-
 class Checkpoints:
     """Makes the checkpoints of one instance's streams.
 
@@ -88,16 +38,25 @@ class Checkpoints:
         signer: signs them.
         stamper: knows how far the streams have come.
         topic: where they go as well; None for no other topic.
-        anchor: the same outside of Kafka.
+        put: puts one into a place outside of Kafka; None for no such place.
+        internal_log: where failures of ``put`` are reported.
     """
 
     def __init__(
-        self, signer: Signer, stamper: Stamper, topic: str | None, anchor: Anchor | None
+        self,
+        signer: Signer,
+        stamper: Stamper,
+        topic: str | None,
+        put: Put | None,
+        internal_log: InternalLog,
     ) -> None:
         self.topic = topic
-        self.anchor = anchor
         self._signer = signer
         self._stamper = stamper
+        self._put = put
+        self._internal_log = internal_log
+        self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
+        self._writing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Checkpoints {self._signer!r}>"
@@ -134,16 +93,6 @@ class Checkpoints:
             )
         )
 
-    def retry(self) -> None:
-        """Have the anchor try again what failed."""
-        if self.anchor is not None:
-            self.anchor.work()
-
-    async def drain(self, timeout: float) -> None:
-        """Wait up to ``timeout`` seconds for the anchor."""
-        if self.anchor is not None:
-            await self.anchor.drain(timeout)
-
     def forget(self) -> None:
         """Forget the private key: nothing is signed any more."""
         self._signer.forget()
@@ -154,5 +103,40 @@ class Checkpoints:
             return
         if self.topic is not None:
             emit(events.checkpoint(evidence), self.topic)
-        if self.anchor is not None:
-            self.anchor.add(line(evidence).encode())
+        if self._put is not None:
+            self._waiting.append(line(evidence).encode())
+            self.anchor()
+
+    # Outside of Kafka: in order, and again if it fails.
+
+    def anchor(self) -> None:
+        """Begin to write what waits for the anchor, unless that has begun."""
+        if self._waiting and (self._writing is None or self._writing.done()):
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        from kiel_logging.handler.pausing_loop import run_on_a_daemon
+
+        assert self._put is not None
+        while self._waiting:
+            content = self._waiting[0]
+            try:
+                await run_on_a_daemon(partial(self._put, content))
+            except Exception as error:
+                self._internal_log.complain(
+                    "anchor", f"a checkpoint could not be anchored, and will be again: {error!r}"
+                )
+                return
+            if self._waiting and self._waiting[0] is content:
+                self._waiting.popleft()
+
+    async def drain(self, timeout: float) -> None:
+        """Wait until the anchor has all, one attempt failed, or ``timeout`` seconds have passed."""
+        self.anchor()
+        if self._writing is not None:
+            await asyncio.wait([self._writing], timeout=timeout)
+        if self._waiting:
+            waiting = len(self._waiting)
+            self._internal_log.say(
+                logging.WARNING, f"{waiting} checkpoints were not anchored before the end"
+            )

@@ -9,6 +9,7 @@ import reprlib
 import sys
 import threading
 import traceback
+from collections import Counter
 from typing import Any, Final
 
 from kiel_logging import diagnostics
@@ -36,16 +37,6 @@ class _Here(threading.local):
 _here = _Here()
 
 
-class _Complaint:
-    """When a kind of complaint may be made again, and how many were not made since."""
-
-    __slots__ = ("hidden", "next_at")
-
-    def __init__(self) -> None:
-        self.next_at = 0.0
-        self.hidden = 0
-
-
 class InternalLog:
     """Writes a handler's reports to ``logger`` if there is one, else to stderr.
 
@@ -55,7 +46,8 @@ class InternalLog:
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._logger = logger
-        self._complaints: dict[str, _Complaint] = {}
+        self._next_at: dict[str, float] = {}
+        self._hidden: Counter[str] = Counter()
         self.diverted = 0
 
     def complain(self, kind: str, message: str) -> None:
@@ -66,12 +58,11 @@ class InternalLog:
     def may_complain(self, kind: str) -> bool:
         """Return whether a complaint of this ``kind`` may be made now; if so it counts as made."""
         now = monotonic()
-        complaint = self._complaints.setdefault(kind, _Complaint())
-        if now < complaint.next_at:
-            complaint.hidden += 1
+        if now < self._next_at.get(kind, 0.0):
+            self._hidden[kind] += 1
             return False
-        hidden, complaint.hidden, complaint.next_at = complaint.hidden, 0, now + PERIOD
-        if hidden:
+        self._next_at[kind] = now + PERIOD
+        if hidden := self._hidden.pop(kind, 0):
             self.say(logging.ERROR, f"{hidden} more since then: {kind}")
         return True
 

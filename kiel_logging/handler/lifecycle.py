@@ -72,6 +72,7 @@ class Lifecycle:
         self._plan = plan
         self._close_timeout = plan.options.close_timeout
         self._changed = changed
+        self._abandoned: dict[AnyPipeline, object] = {}
         self._patience: _Patience | None = None
         self._waiting_for: int | None = None
 
@@ -233,7 +234,10 @@ class Lifecycle:
         loading.reset()
         forget_aside()
         forks.abandon_runners()
-        if parents.abandon():  # else another thread, or a signal handler on top of this, did so
+        this_call = object()
+        if self._abandoned.setdefault(parents, this_call) is this_call:
+            # Else another thread does so, or did, or a signal handler on top of this.
+            parents.abandon()
             self._plan.blocks.reset()
             self._patience = None
             self._plan.internal_log.diverted = 0

@@ -26,7 +26,7 @@ from kiel_logging import native
 from kiel_logging.handler import forks
 from kiel_logging.handler.internal_log import write_to_stderr
 from kiel_logging.handler.loading import load_beside_greenlets, modules, wait_for_modules
-from kiel_logging.handler.recursion import as_shipping, mark_this_thread_as_shipping, shipping
+from kiel_logging.handler.recursion import as_shipping, mark_this_thread_as_shipping
 from kiel_logging.native import monotonic
 from kiel_logging.record.fields import running_loop
 
@@ -577,7 +577,7 @@ class LoopThread:
         with _held(runner.lock):  # another thread may be starting it
             here = not runner.started and not runner.runs
         if here:
-            return self._run_here(runner, work, timeout)
+            return as_shipping(self._run_here, runner, work, timeout)
         if runner.thread.is_current or not runner.runs or forks.is_forking():
             return None  # the loop can't wait for itself, and a dead one never ends the wait
         return self._run_there(runner, work, timeout)
@@ -615,7 +615,7 @@ class LoopThread:
     def _run_here(self, runner: Runner, work: "Work", timeout: float) -> Any:
         if running_loop() is not None:
             return None  # this thread runs another loop
-        with shipping, runner.gate:
+        with runner.gate:
             try:
                 loop = runner.make_loop()
                 runner.board(self)

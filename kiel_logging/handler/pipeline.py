@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.config.options import producer_options
@@ -72,14 +73,13 @@ class Pipeline:
         self._plan = plan
         self._before: Pipeline | tuple[Stats, int] | None = before
         self._successors: dict[int, Pipeline] = {}
-        self._abandoned: dict[int, object] = {}
         signs = options.signing is not None
         keyring = options.keyring
         chain = None if keyring is None else keyring.current
         self._stamper = Stamper(self.instance, chain, keyring=keyring, keeps_leaves=signs)
         self._options = producer_options(**options.engine)
         self._checkpoints = None if options.signing is None else self._checkpoint(options.signing)
-        facts = _no_facts if self._checkpoints is None else self._checkpoints.facts
+        facts = (lambda _topic: {}) if self._checkpoints is None else self._checkpoints.facts
         self._events = Events(plan.convert_own, plan.internal_log, plan.name, self._stamper, facts)
         self._report = LossReport(self.ledger)
         self._spool = None if options.spool is None else self._make_spool()
@@ -87,12 +87,11 @@ class Pipeline:
         self._loop_thread = self._make_loop_thread()
 
     def _checkpoint(self, signing: "Signing") -> "Checkpoints":
-        from kiel_logging.handler.checkpoints import Anchor, Checkpoints  # few need it
+        from kiel_logging.handler.checkpoints import Checkpoints  # few need it
 
         log = self._plan.internal_log
         signer = signing.signer(self.instance, partial(log.complain, "endorsement"))
-        anchor = None if signing.put is None else Anchor(signing.put, log)
-        return Checkpoints(signer, self._stamper, signing.topic, anchor)
+        return Checkpoints(signer, self._stamper, signing.topic, signing.put, log)
 
     def _make_spool(self) -> "Spool":
         from kiel_logging.handler.spool.spool import Spool  # few need it
@@ -213,7 +212,7 @@ class Pipeline:
         again."""
         for item in items:
             if isinstance(item, EventItem):
-                self._loop_thread.call(partial(_put_back, item=item))
+                self._loop_thread.call(methodcaller("put_back", item))
         self.report_losses()
 
     # Its key.
@@ -400,21 +399,13 @@ class Pipeline:
             pid, Pipeline(self._plan, before)
         )
 
-    def abandon(self) -> bool:
-        """Leave the pipeline to the parent, of which this process is a forked child.
-
-        Returns:
-            Whether this is the first call here. Only one may close the parent's descriptors: by
-            the time of a second call other files may have these numbers.
-        """
-        this_call = object()
-        if self._abandoned.setdefault(os.getpid(), this_call) is not this_call:
-            return False
+    def abandon(self) -> None:
+        """Leave the pipeline to the parent, of which this process is a forked child: once, for
+        later other files may have the numbers of the parent's."""
         if self._checkpoints is not None:
             self._checkpoints.forget()
         if self._spool is not None:
             self._spool.abandon()
-        return True
 
     # The spool.
 
@@ -437,11 +428,3 @@ class Pipeline:
         if self._spool is None or self._spool.writer is None:
             return None
         return self._spool.journal.stream(topic).tail
-
-
-def _no_facts(_topic: str) -> dict[str, str]:
-    return {}
-
-
-def _put_back(shipper: "Shipper", item: EventItem) -> None:
-    shipper.put_back(item)

@@ -21,7 +21,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType
 from typing import Any, Final, TypeVar
 
 from kiel_logging import native
@@ -65,25 +65,6 @@ def as_shipping(work: Callable[..., T], *arguments: Any) -> T:
         return work(*arguments)
     finally:
         here.depth = depth
-
-
-class _Shipping:
-    """A block that works for a handler; for threads on which no signal handlers run."""
-
-    def __enter__(self) -> None:
-        here.depth += 1
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if here.depth > 0:  # not_shipping() may have been cut short
-            here.depth -= 1
-
-
-shipping: Final = _Shipping()
 
 
 @contextmanager

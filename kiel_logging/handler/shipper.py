@@ -232,7 +232,7 @@ class Shipper:
         if self._acknowledged and self._checkpoints.make_due(self._emit):
             self._acknowledged = False
             self.outbox.engine.send_now()
-        self._checkpoints.retry()
+        self._checkpoints.anchor()
         self._checking = self._later(LOOK_EVERY, self._look_for_checkpoints)
 
     def _stamp_all(self, items: list[Item]) -> list[Item]:

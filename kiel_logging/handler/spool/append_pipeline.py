@@ -77,7 +77,6 @@ class AppendPipeline:
         self._plan = plan
         self._before = before
         self._successors: dict[int, AppendPipeline] = {}
-        self._abandoned: dict[int, object] = {}
         self._chained = options.keyring is not None
         self._patience = options.block_timeout if options.overflow == BLOCK else 0.0
         keyring = options.keyring
@@ -299,14 +298,9 @@ class AppendPipeline:
             pid, AppendPipeline(self._plan, before)
         )
 
-    def abandon(self) -> bool:
-        """Leave the files to the parent, of which this process is a forked child; return whether
-        this is the first call."""
-        this_call = object()
-        if self._abandoned.setdefault(os.getpid(), this_call) is not this_call:
-            return False
+    def abandon(self) -> None:
+        """Leave the files to the parent, of which this process is a forked child."""
         self._journal.abandon()
-        return True
 
     # The spool.
 
