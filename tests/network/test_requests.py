@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from kiel_logging.testing.cluster import FakeCluster
 from kiel_logging.testing.frames import ReceivedRequest
+from tests.network.owner import append, engine_for, pass_time, requests
 from tests.network.quick import quick_producer, round_trip, send_all, to_partition, values
 
 TOPIC_NAMES = 12
@@ -143,17 +143,17 @@ async def test_without_acknowledgement_an_error_costs_the_connection_only() -> N
 
 async def test_a_throttled_broker_is_left_alone_for_a_while() -> None:
     """A throttle time in a response is kept on our side (KIP-219)."""
-    async with FakeCluster(brokers=1, logs=1) as cluster, quick_producer(cluster) as producer:
-
-        def slow_down(_request: Any, default: Any) -> Any:
-            return default() | {"throttle_time_ms": 60}
-
-        cluster.brokers[0].on_next("Produce", slow_down)
-        await producer.produce("logs", 1)
-        loop = asyncio.get_running_loop()
-        answered = loop.time()
-        await producer.produce("logs", 2)
-        assert loop.time() - answered >= 0.05
+    async with FakeCluster(brokers=1, logs=1) as cluster, engine_for(cluster) as (engine, owner):
+        cluster.brokers[0].on_next(
+            "Produce", lambda _, answer: answer() | {"throttle_time_ms": 60_000}
+        )
+        append(engine, "logs", 1)
+        await owner.until_delivered(1)
+        append(engine, "logs", 2)
+        await round_trip(cluster)
+        assert requests(cluster, "Produce") == 1
+        pass_time(engine, owner, 60.0)
+        await owner.until_delivered(2)
 
 
 async def test_one_connection_to_each_broker_that_is_needed() -> None:
