@@ -92,9 +92,6 @@ class Account(NamedTuple):
             before = one
 
 
-NOTHING: Final = Account(frozenset(), (), proves=False)
-
-
 def _follows(before: Signed, one: Signed) -> bool:
     if one.counter == before.counter or one.sequence < before.sequence:
         return False

@@ -24,7 +24,7 @@ from kiel_logging.proof.chain import NO_KEY
 from kiel_logging.proof.instances import began_at
 from kiel_logging.verify import looking, names
 from kiel_logging.verify.audit import Audit, Unverified
-from kiel_logging.verify.evidence import NOTHING, Account
+from kiel_logging.verify.evidence import Account
 from kiel_logging.verify.names import Example, Found, StreamVerdict, TopicVerdict
 from kiel_logging.verify.pages import PLACE_BITS
 from kiel_logging.verify.stream import EXAMPLES, Range, Recovery, Stream
@@ -36,12 +36,19 @@ _OFFSET_MASK: Final = (1 << PLACE_BITS) - 1
 
 def judge(audit: Audit, topic: str = "", window: Window = WHOLE) -> TopicVerdict:
     """Return what ``audit`` comes to."""
-    streams = tuple(_judge_all(audit, window))
+    recoveries = _recoveries(audit)
+    instances = sorted(audit.instances | set(map(str.encode, recoveries)))
+    key_fits = any(stream.keyed or not audit.keyed for stream in audit.sealed())
+    named = {key for one in audit.sealed() for keys in one.rotations.values() for key in keys}
+    judgements = (
+        _Judgement(audit, instance, window, recoveries, key_fits=key_fits, named=named)
+        for instance in instances
+    )
     return TopicVerdict(
         topic=topic,
         records=audit.records,
         keyed=audit.keyed or audit.registry.vouches,
-        streams=streams,
+        streams=tuple(one.verdict() for one in judgements),
         findings=_found_of_nobody(audit, window),
     )
 
@@ -49,15 +56,8 @@ def judge(audit: Audit, topic: str = "", window: Window = WHOLE) -> TopicVerdict
 def waits(audit: Audit, window: Window) -> bool:
     """Whether anything is absent that a program which still writes may yet send."""
     recoveries = _recoveries(audit)
-    for instance in audit.instances:
-        streams, unverified = audit.streams_of(instance), audit.unverified.get(instance)
-        reports = _trusted(recoveries.get(streams[0].instance, ()), streams[0])
-        numbers = unverified.numbers if unverified else ()
-        account = audit.account(streams[0])
-        absent = _Absent(streams, window, reports, numbers, account, key_ids=audit.key_ids)
-        if _ON_THEIR_WAY & absent.parts.keys():
-            return True
-    return False
+    judgements = (_Judgement(audit, one, window, recoveries) for one in audit.instances)
+    return any(_ON_THEIR_WAY & one.absent.parts.keys() for one in judgements)
 
 
 def _found_of_nobody(audit: Audit, window: Window) -> dict[str, Found]:
@@ -76,20 +76,6 @@ def _found_of_nobody(audit: Audit, window: Window) -> dict[str, Found]:
     }
 
 
-def _judge_all(audit: Audit, window: Window) -> Iterator[StreamVerdict]:
-    recoveries = _recoveries(audit)
-    key_fits = any(stream.keyed or not audit.keyed for stream in audit.sealed())
-    named = {key for one in audit.sealed() for keys in one.rotations.values() for key in keys}
-    for instance in sorted(audit.instances | set(map(str.encode, recoveries))):
-        name = instance.decode("ascii")
-        streams, unverified = audit.streams_of(instance), audit.unverified.get(instance)
-        reports = _trusted(recoveries.get(name, ()), streams[0])
-        judgement = _Judgement(
-            audit, streams, unverified, window, reports, key_fits=key_fits, named=named
-        )
-        yield judgement.verdict()
-
-
 _Report = tuple[Stream, Recovery]
 
 
@@ -102,11 +88,6 @@ def _recoveries(audit: Audit) -> dict[str, list[_Report]]:
     return recoveries
 
 
-def _trusted(reports: Iterable[_Report], stream: Stream) -> list[Recovery]:
-    """Return the reports that are sealed as well as what they are about."""
-    return [recovery for reporter, recovery in reports if reporter.keyed or not stream.keyed]
-
-
 class _Absent:
     """The numbers of a stream that are not there, divided up by name."""
 
@@ -115,10 +96,9 @@ class _Absent:
         streams: list[Stream],
         window: Window,
         reports: Iterable[Recovery],
-        numbers: Collection[int] = (),
-        account: Account = NOTHING,
-        *,
-        key_ids: Collection[str] = (),
+        numbers: Collection[int],
+        account: Account,
+        key_ids: Collection[str],
     ) -> None:
         self._stream = stream = streams[0]
         self._first, self._last = looking.known(stream, key_ids)
@@ -241,31 +221,38 @@ def _named(gaps: list[Range], named: list[Range]) -> tuple[list[Range], list[Ran
 
 
 class _Judgement:
-    """Of one instance; each method makes some of the findings."""
+    """Of one instance; each method makes some of the findings.
+
+    Args:
+        audit: of its topic.
+        instance: its id.
+        window: how much was read.
+        recoveries: reports on instances that died; those count that are sealed as well as what
+            they are about.
+        key_fits: whether a key that was given fits any stream of the topic.
+        named: the ids of keys that rotations of the topic name.
+    """
 
     def __init__(
         self,
         audit: Audit,
-        streams: list[Stream],
-        unverified: Unverified | None,
+        instance: bytes,
         window: Window,
-        reports: Collection[Recovery],
+        recoveries: dict[str, list[_Report]],
         *,
-        key_fits: bool,
-        named: Collection[str],
+        key_fits: bool = True,
+        named: Collection[str] = (),
     ) -> None:
+        self._key_fits, self._named = key_fits, named
         self._audit = audit
-        self._stream, self._others = streams[0], streams[1:]
-        self._unverified = unverified or Unverified()
+        self._stream, *self._others = streams = audit.streams_of(instance)
+        self._unverified = audit.unverified.get(instance) or Unverified()
         self._window = window
-        self._reports = reports
-        self._key_fits = key_fits
-        self._named = named
+        reports = recoveries.get(self._stream.instance, ())
+        self._reports = [one for by, one in reports if by.keyed or not self._stream.keyed]
         self._account = audit.account(self._stream)
         numbers = self._unverified.numbers
-        self._absent = _Absent(
-            streams, window, reports, numbers, self._account, key_ids=audit.key_ids
-        )
+        self.absent = _Absent(streams, window, self._reports, numbers, self._account, audit.key_ids)
         self._findings: dict[str, Found] = {}
 
     def verdict(self) -> StreamVerdict:
@@ -285,7 +272,7 @@ class _Judgement:
             signed=self._account.proves,
             records=looking.count_intact(stream),
             first=stream.first,
-            last=self._absent.last,
+            last=self.absent.last,
             start=stream.start,
             findings={
                 name: self._findings[name] for name in names.FINDINGS if name in self._findings
@@ -312,7 +299,7 @@ class _Judgement:
     # Absent numbers.
 
     def _find_absent(self) -> None:
-        absent, stream = self._absent, self._stream
+        absent, stream = self.absent, self._stream
         for name, ranges in absent.parts.items():
             count = sum(last - first + 1 for first, last in ranges)
             self._add(name, count, map(self._around, sorted(ranges)))
@@ -334,7 +321,7 @@ class _Judgement:
             len(forks) + sum(span.records for span in spans),
             (*map(self._at, sorted(forks)), *(Example(one.low, one.high) for one in spans)),
         )
-        if self._absent.running and self._account.is_silent(self._window.now):
+        if self.absent.running and self._account.is_silent(self._window.now):
             self._add(names.SILENT, 1, [self._at(self._stream.last)])
 
     # Records that are not as they were sent.
@@ -404,7 +391,7 @@ class _Judgement:
             return
         if unproved != names.UNSIGNED or not self._account.proves:
             self._add(unproved, stream.intact, [self._at(stream.first)])
-        elif not self._absent.running:
+        elif not self.absent.running:
             self._add_numbers(unproved, looking.present(stream, self._account.last + 1))
 
     # The reports of the instance itself.
