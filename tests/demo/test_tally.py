@@ -18,30 +18,21 @@ def _logged(*ids, topic="shop.app"):
     return [(topic, number) for number in ids]
 
 
-def test_exactly_once():
-    """Records that were logged and came once are not lost, and not too many."""
-    tally = Tally(_logged(*range(10)), [_arrival(number, offset=number) for number in range(10)])
-    assert tally.is_exactly_once
-    assert (tally.expected, tally.records[_P0]) == (10, 10)
-
-
-def test_planted_losses_are_found():
-    """Three records that never came are three lost ones."""
-    came = [_arrival(number) for number in range(10) if number not in {0, 5, 9}]
-    tally = Tally(_logged(*range(10)), came)
-    assert (tally.lost, tally.extra, tally.is_exactly_once) == (3, 0, False)
-
-
-def test_planted_duplicates_are_found():
-    """A record that came three times is two too many."""
-    tally = Tally(_logged(0, 1, 2), [_arrival(number) for number in (0, 1, 1, 1, 2)])
-    assert (tally.lost, tally.extra, tally.is_exactly_once) == (0, 2, False)
-
-
-def test_a_loss_does_not_cancel_a_duplicate():
-    """With as many read as were logged, one lost and one too many are still both found."""
-    tally = Tally(_logged(1, 2), [_arrival(1), _arrival(1)])
-    assert (tally.lost, tally.extra) == (1, 1)
+@pytest.mark.parametrize(
+    ("logged", "came", "lost", "extra"),
+    [
+        (range(10), range(10), 0, 0),
+        (range(10), [1, 2, 3, 4, 6, 7, 8], 3, 0),
+        (range(3), [0, 1, 1, 1, 2], 0, 2),
+        ([1, 2], [1, 1], 1, 1),  # as many as were logged
+    ],
+    ids=["exactly once", "losses", "repeats", "a loss and a repeat"],
+)
+def test_what_is_planted_is_found(logged, came, lost, extra):
+    """Records that never came are lost, those that came again are too many; neither cancels."""
+    tally = Tally(_logged(*logged), [_arrival(number) for number in came])
+    assert (tally.lost, tally.extra, tally.is_exactly_once) == (lost, extra, not lost + extra)
+    assert (tally.expected, tally.records[_P0]) == (len(logged), len(came))
 
 
 def test_the_wrong_topic_is_noticed():
