@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from kiel_logging.config.credentials import hidden
 from kiel_logging.config.options import Brokers
-from kiel_logging.config.table import OTHER_NAMES, did_you_mean
+from kiel_logging.config.table import AUTOMATIC, OTHER_NAMES, did_you_mean
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.kafka_handler import KafkaHandler
 from kiel_logging.handler.options import HANDLER, HandlerKeywords
@@ -178,7 +178,7 @@ def _reader(name: str) -> tuple[Callable[[str], Any], str]:
         return _flag, "true or false"
     if name == "level":
         return _level, ""
-    if name in _NUMBERS or isinstance(default, int | float):
+    if name in _NUMBERS or default == AUTOMATIC or isinstance(default, int | float):
         return _number, "a number"
     if name in _MAPPINGS:
         return _pairs, "names and values, as in a=1,b=2"
@@ -191,7 +191,9 @@ def _flag(text: str) -> bool:
     return _IN_WORDS[text.strip().lower()]
 
 
-def _number(text: str) -> int | float:
+def _number(text: str) -> int | float | str:
+    if text == AUTOMATIC:
+        return text
     try:
         return int(text)
     except ValueError:

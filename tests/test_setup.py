@@ -120,7 +120,8 @@ def test_what_is_not_given_comes_from_variables(environment: pytest.MonkeyPatch)
 
 
 TEXTS: dict[str, tuple[str, Any]] = {
-    "BATCH_SIZE": ("500", 500),
+    "BATCH_SIZE": ("automatic", "automatic"),
+    "BUFFER_RECORDS": ("500", 500),
     "LINGER_MS": ("2.5", 2.5),
     "COMPRESSION_LEVEL": ("9", 9),
     "CHAIN": ("true", True),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 LINGER_MS: Final = 50
-"""The same for all: ours by default."""
+"""The same for all: ours waits as long at most, by default."""
 
 MOST_RECORDS: Final = 1_000_000
 """More than any case logs: what bounds the buffer is memory."""

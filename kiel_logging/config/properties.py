@@ -19,7 +19,7 @@ from kiel_logging.config.oauth_properties import KEYS as OAUTH_KEYS
 from kiel_logging.config.oauth_properties import provider_from
 from kiel_logging.config.options import PRODUCER
 from kiel_logging.config.security import OAUTHBEARER, PLAINTEXT, without_use
-from kiel_logging.config.table import INT32, Option
+from kiel_logging.config.table import AUTOMATIC, AUTOMATIC_LINGER_MS, INT32, Option
 from kiel_logging.diagnostics import report
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.wire.compression import LEVELS
@@ -438,6 +438,8 @@ def _fitting(
     """Return ``found``, so that it goes with ``own``, the defaults and itself."""
     fitting = dict(found)
     times = {name: {**found, **own}.get(name, table[name].default) for name in _TIMES}
+    if times["linger_ms"] == AUTOMATIC:
+        times["linger_ms"] = AUTOMATIC_LINGER_MS
     if all(isinstance(time, int | float) for time in times.values()):  # or it is refused later
         _fit_attempts(fitting, own, times)
         _fit_backoff(fitting, own, times)

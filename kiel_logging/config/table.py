@@ -272,6 +272,20 @@ def or_none(description: str, kind: Kind) -> Kind:
 POSITIVE_MILLISECONDS: Final = Kind(
     "a number of milliseconds above 0", lambda value: _is_number(value) and 0 < value <= INT32
 )
+AUTOMATIC: Final = "automatic"
+AUTOMATIC_LINGER_MS: Final = 50.0
+"""The most that records wait: twenty requests a second cost little."""
+
+
+def or_automatic(kind: Kind) -> Kind:
+    """Another kind of values, or "automatic"."""
+    return Kind(
+        f'{kind.description}, or "{AUTOMATIC}"',
+        lambda value: value == AUTOMATIC or kind.fits(value),
+        (AUTOMATIC,),
+    )
+
+
 FLAG: Final = Kind("True or False", lambda value: isinstance(value, bool))
 FLAG_OR_NONE: Final = or_none("True, False or None", FLAG)
 TEXT: Final = Kind("a str that is not empty", lambda value: isinstance(value, str) and value != "")

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict
 
 from kiel_logging.config.credentials import FORMS, Secret, Secretive, hidden
 from kiel_logging.config.options import (
@@ -24,6 +24,8 @@ from kiel_logging.config.options import (
 )
 from kiel_logging.config.security import SecurityKeywords
 from kiel_logging.config.table import (
+    AUTOMATIC,
+    AUTOMATIC_LINGER_MS,
     FLAG,
     FLAG_OR_NONE,
     INT32,
@@ -33,12 +35,14 @@ from kiel_logging.config.table import (
     checked,
     milliseconds,
     one_of,
+    or_automatic,
     or_none,
     refuse_unknown,
     rows,
     seconds,
     whole,
 )
+from kiel_logging.delivery.pace import full_batch
 from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler.buffer import DROP_NEWEST, OVERFLOW
 from kiel_logging.handler.fallback import fallback_target
@@ -91,10 +95,12 @@ class HandlerKeywords(RecordKeywords, SharedKeywords, total=False):
     """Chooses the partition. With "murmur2" records of one key stay in order."""
     compression: Annotated[str | None, "snappy", CODEC]
     """The codec."""
-    batch_size: Annotated[int, 1_000, whole(1)]
-    """How many records are worth sending at once."""
-    linger_ms: Annotated[float, 50.0, milliseconds(0)]
-    """Milliseconds after which records are sent although the batch isn't full."""
+    batch_size: Annotated[int | Literal["automatic"], AUTOMATIC, or_automatic(whole(1))]
+    """How many records are worth sending at once: by default 4,000, or as many as
+    take an eighth of a small buffer."""
+    linger_ms: Annotated[float | Literal["automatic"], AUTOMATIC, or_automatic(milliseconds(0))]
+    """Milliseconds after which records are sent although the batch isn't full: by default at once
+    if none were sent in the last 50, or as soon as that is so."""
     required_acks: Annotated[int, -1, ACKS]
     """When a record counts as delivered."""
     ack_timeout: Annotated[int, 30_000, whole(1)]
@@ -212,11 +218,17 @@ def handler_options(**given: Any) -> HandlerOptions:
     values = checked(HANDLER, given)
     if values["partitioner"] is None:
         values["partitioner"] = HANDLER["partitioner"].default
+    automatic_linger = values["linger_ms"] == AUTOMATIC
+    if automatic_linger:
+        values["linger_ms"] = AUTOMATIC_LINGER_MS
+    if values["batch_size"] == AUTOMATIC:
+        values["batch_size"] = full_batch(values["buffer_records"], values["buffer_memory"])
     engine = {name: values[name] for name in _FOR_THE_ENGINE}
     producer = producer_options(**engine)
     found = {
         **values,
         **seconds(values),
+        "automatic_linger": automatic_linger,
         "level": level_choice(values["level"]),
         "fallback": fallback_target(values["fallback"]),
         "internal_logger": logger_choice(values["internal_logger"]),

@@ -229,6 +229,8 @@ class HandlerOptions:
 
     level: Any
     batch_size: int
+    linger: float
+    automatic_linger: bool
     required_acks: int
     buffer_records: int
     buffer_memory: int
@@ -268,6 +270,8 @@ def spool_handler_options(**given: Any) -> HandlerOptions:
     return HandlerOptions(
         level=level_choice(values["level"]),
         batch_size=1,
+        linger=0.0,
+        automatic_linger=False,
         required_acks=-1,
         buffer_records=1,
         buffer_memory=SMALLEST_MEMORY,

@@ -6,6 +6,7 @@ Everything here runs on that thread. It waits for no logging thread.
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kiel_logging.config.options import ProducerOptions
 from kiel_logging.delivery.batch import Batch
+from kiel_logging.delivery.pace import due_at
 from kiel_logging.delivery_stats import DeliveryStats
 from kiel_logging.errors import BufferFull, DeliveryError, ProducerClosed, SpoolDamaged
 from kiel_logging.handler import events
@@ -103,6 +105,7 @@ class Shipper:
         self._ended: dict[str, tuple[str, int]] = {}
         self._rotated: dict[str, str] = {}
         self._lingering: asyncio.TimerHandle | None = None
+        self._due_at = -math.inf
         self._reporting: asyncio.TimerHandle | None = None
         self._summarising: asyncio.TimerHandle | None = None
         self._checking: asyncio.TimerHandle | None = None
@@ -145,14 +148,17 @@ class Shipper:
     # Shipping.
 
     def look(self, full: bool) -> None:
-        """Look for items soon, or now when a batch is ``full``."""
+        """Look for items when it is time to send them, or now when a batch is ``full``."""
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
+        now, options = monotonic(), self._plan.options
         if full:
-            self.ship_soon()
+            self._due_at = now
         else:
-            self._lingering = self._later(self.outbox.linger, self.ship_soon)
+            automatic = options.automatic_linger
+            self._due_at = due_at(options.linger, now, self._due_at, automatic=automatic)
+        self._lingering = self._later(self._due_at - now, self.ship_soon)
 
     def _later(self, delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(delay, callback)

@@ -243,6 +243,20 @@ def test_a_full_batch_does_not_wait_for_the_linger(
     assert len(messages(cluster)) == 10
 
 
+def test_by_default_a_record_waits_only_behind_another(
+    cluster: FakeKafka, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a pause it is sent at once; the next one gathers others until the linger is over."""
+    monkeypatch.setattr("kiel_logging.handler.options.AUTOMATIC_LINGER_MS", 60_000)
+    handler = make_handler(linger_ms="automatic")
+    logger_to(handler).info("x")
+    cluster.stored("logs", 1)
+    logger_to(handler).info("y")
+    assert handler.stats().buffered == 1
+    assert handler.flush() == 0
+    assert messages(cluster) == ["x", "y"]
+
+
 def test_close_delivers_what_is_buffered(cluster: FakeKafka) -> None:
     """Nothing that was logged before is lost, and nothing is written to stderr."""
     handler = KafkaHandler(cluster.addresses, "logs", linger_ms=20_000)
