@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self
 
 from tornado.iostream import IOStream, StreamClosedError
@@ -36,22 +37,11 @@ from kiel_logging.testing.state import ClusterState, Node, ProduceFault
 _LARGEST_REQUEST = 100 * 1024 * 1024
 
 
-class DefaultReply:
-    """Calls the healthy broker's answer at most once, so that its effects happen once."""
-
-    def __init__(self, build: Callable[[], Any]) -> None:
-        self._build = build
-        self._built: list[Any] = []
-
-    def __call__(self) -> Any:
-        """The fields of the response; the records of a Produce request are stored now."""
-        if not self._built:
-            self._built.append(self._build())
-        return self._built[0]
-
-
 Reply = Any
-"""What `on` takes: an answer, or a callable (fields of the request, DefaultReply) -> answer.
+"""What `on` takes: an answer, or a callable (fields of the request, default) -> answer.
+
+``default()`` returns the answer of a healthy broker; the records of a Produce request are stored
+when it is called first.
 
 An answer is a dict of the response's fields, an `Answer`, bytes (written as they are), None (no
 response), HANG_UP, STALL, or an awaitable of one of these.
@@ -75,7 +65,7 @@ class Answer:
         return frame if self.cut_at is None else frame[: self.cut_at]
 
 
-def stall_after_effect(_request: Any, default: DefaultReply) -> Any:
+def stall_after_effect(_request: Any, default: Callable[[], Any]) -> Any:
     """The request takes effect, but its response is held back."""
     default()
     return STALL
@@ -324,7 +314,7 @@ class FakeBroker(Observed):
             self._complain(f"{request.trailing} bytes behind {request.api} v{request.version}")
         reply = self._take(request.api_key)
         self.happenings.happened()
-        default = DefaultReply(lambda: default_reply(self.state, self.node, request))
+        default = cache(lambda: default_reply(self.state, self.node, request))  # it stores once
         if reply is None:
             reply = default()
         elif callable(reply):
@@ -347,7 +337,7 @@ class FakeBroker(Observed):
         self.happenings.complaints.append(f"broker {self.node_id}: {what}")
 
     async def _settled(
-        self, stream: IOStream, reply: Any, default: DefaultReply, delay: float
+        self, stream: IOStream, reply: Any, default: Callable[[], Any], delay: float
     ) -> Any:
         """Waits for slow replies, but no longer than the client keeps the connection."""
         if reply is not STALL and not inspect.isawaitable(reply) and not delay:

@@ -185,11 +185,8 @@ def _check_proof(arguments: argparse.Namespace) -> int:
 
     from kiel_logging.verify.proofs import check
 
-    path = Path(arguments.proof)
     try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise CannotRun(f"--proof: {path} can't be read: {error.strerror}") from error
+        content = json.loads(_read("--proof", arguments.proof))
     except (ValueError, RecursionError):
         content = None
     try:
@@ -256,14 +253,20 @@ def _chain(option: str, source: dict[str, str]) -> Chain:
     )
 
 
+def _read(option: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise CannotRun(f"{option}: {path} can't be read: {error.strerror}") from error
+
+
 def _public_key(path: str) -> bytes:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+    pem = _read("--trust", path)
     try:
-        key = load_pem_public_key(Path(path).read_bytes())
-    except OSError as error:
-        raise CannotRun(f"--trust: {path} can't be read: {error.strerror}") from error
+        key = load_pem_public_key(pem)
     except Exception:  # what is no key makes it raise errors of many kinds
         key = None
     if not isinstance(key, Ed25519PublicKey):
@@ -279,12 +282,7 @@ def _authority(paths: list[str]) -> Authority:
         raise CannotRun(
             "--tsa needs the package rfc3161-client: pip install 'kiel_logging[verify]'"
         )
-    pems = []
-    for path in paths:
-        try:
-            pems.append(Path(path).read_bytes())
-        except OSError as error:
-            raise CannotRun(f"--tsa: {path} can't be read: {error.strerror}") from error
+    pems = [_read("--tsa", path) for path in paths]
     try:
         return Authority.of(pems)
     except ValueError as error:
