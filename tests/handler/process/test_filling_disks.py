@@ -60,9 +60,10 @@ for turn in range({turns}):
     until((signs / f"away-{{turn}}").exists, 300)
     while free() > 65536:
         write(1)
-    while free():  # the loop thread may have given a page back meanwhile
+    dropped = handler.stats().dropped_total
+    while handler.stats().dropped_total == dropped:  # the loop thread may give pages back meanwhile
         fill_up(spool)
-    write({more})
+        write({more})
     (signs / f"full-{{turn}}").touch()
     while handler.flush(60.0):
         pass
@@ -152,7 +153,7 @@ def test_a_disk_that_is_full_again_and_again(cluster: FakeKafka, tmp_path: Path,
     numbers, dropped = reader.numbers, told["dropped"]
     assert numbers == sorted(set(numbers))
     assert len(numbers) == told["count"] - dropped
-    assert dropped == told["refused"] >= _BUFFER * _TURNS
+    assert dropped == told["refused"] >= _TURNS
     assert told["emitted"] == told["delivered"] + dropped
     assert (told["failed"], told["spooled"], told["memory"], told["left"]) == (0, 0, 0, [])
     assert harm(judge(reader.audit, "logs")) == {"dropped": dropped}
