@@ -47,6 +47,7 @@ class Spill:
         stamper: has numbered those that are out to the brokers.
         stream: topic -> this process's stream of it.
         first_event: makes the record that starts a stream; None without a chain.
+        belongs_on_disk: whether records of a topic have to go there, as others of it did.
         appended: called when a stream has something new to read.
         failed: called when the disk takes nothing.
 
@@ -63,6 +64,7 @@ class Spill:
         *,
         stream: Callable[[str], ShippedStream],
         first_event: Callable[[str], EventItem | None],
+        belongs_on_disk: Callable[[str], bool],
         appended: Callable[[ShippedStream], None],
         failed: Callable[[SpoolError], None],
     ) -> None:
@@ -73,6 +75,7 @@ class Spill:
         self._stamper = stamper
         self._stream = stream
         self._first_event = first_event
+        self._belongs_on_disk = belongs_on_disk
         self._appended = appended
         self._failed = failed
         self.out: dict[str, dict[int, Item]] = {}
@@ -103,31 +106,29 @@ class Spill:
 
     # To the brokers.
 
-    def take(self, most: int, belongs_on_disk: Callable[[str], bool]) -> list[Item]:
+    def take(self, most: int) -> list[Item]:
         """Return up to ``most`` records that were never on disk; append those that have to go
-        there, as others of their topic are."""
+        there."""
         items: list[Item] = []
         for topic in list(self._backlog):
-            items += self._from_backlog(topic, most - len(items), belongs_on_disk)
+            waiting = self._backlog.pop(topic)
+            if self._belongs_on_disk(topic):
+                self.append(topic, waiting)
+                continue
+            items += [waiting.popleft() for _ in range(min(most - len(items), len(waiting)))]
+            if waiting:
+                self._backlog[topic] = waiting
         if most > len(items):
             for topic, alike in groupby(plain(self._buffer.take(most - len(items))), _topic_of):
-                if topic in self._backlog or belongs_on_disk(topic):
+                if self.must_wait(topic):
                     self.append(topic, list(alike))
                 else:
                     items += alike
         return items
 
-    def _from_backlog(
-        self, topic: str, most: int, belongs_on_disk: Callable[[str], bool]
-    ) -> list[Item]:
-        waiting = self._backlog.pop(topic)
-        if belongs_on_disk(topic):
-            self.append(topic, waiting)
-            return []
-        items = [waiting.popleft() for _ in range(min(most, len(waiting)))]
-        if waiting:
-            self._backlog[topic] = waiting
-        return items
+    def must_wait(self, topic: str) -> bool:
+        """Whether a record of ``topic`` has to stand behind others, on disk or waiting for it."""
+        return topic in self._backlog or self._belongs_on_disk(topic)
 
     def note_out(self, items: Iterable[Item]) -> None:
         """Note that these are out to the brokers."""

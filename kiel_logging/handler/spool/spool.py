@@ -165,6 +165,7 @@ class Spool:
             stamper,
             stream=self._stream,
             first_event=events.start,
+            belongs_on_disk=self._belongs_on_disk,
             appended=self._read_on,
             failed=self._note_failure,
         )
@@ -434,7 +435,7 @@ class Spool:
     # Memory.
 
     def _take_from_memory(self, most: int) -> list[Item]:
-        items = self._spill.take(most, self._belongs_on_disk)
+        items = self._spill.take(most)
         return self._number(items) if items else []
 
     def _number(self, items: list[Item]) -> list[Item]:
@@ -659,7 +660,7 @@ class Spool:
                 return False
         else:
             self._ledger.count_own(item.memory)
-            if not (self._spill.has_waiting(topic) or self._belongs_on_disk(topic)):
+            if not self._spill.must_wait(topic):
                 self._send_from_memory(item, then)
                 return True
             self._spill.append(topic, [item])

@@ -209,8 +209,9 @@ class ShippedStream:
 
     @property
     def is_done(self) -> bool:
-        """Whether the brokers have everything."""
-        return self.is_read and not self._runs
+        """Whether the brokers have everything that is in the files. An append that is under way
+        does not count: a signal handler may end the process on top of it."""
+        return self.exhausted and not self._runs
 
     @property
     def has_ended(self) -> bool:
