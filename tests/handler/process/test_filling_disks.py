@@ -88,8 +88,8 @@ class Reader:
         self.audit = Audit("logs")
         self.numbers: list[int] = []
 
-    def read(self) -> None:
-        """Read what is new."""
+    def read(self) -> int:
+        """Read what is new; return how many records of the program were read so far."""
         for one in self._cluster.call(self._take):
             self._next_offset = one.offset + 1
             self.audit.add(
@@ -98,6 +98,7 @@ class Reader:
             fields = json.loads(one.value or b"")
             if fields["logger"] != "kiel_logging":
                 self.numbers.append(int(fields["message"]))
+        return len(self.numbers)
 
     def _take(self, cluster: FakeCluster) -> list[StoredRecord]:
         batches = cluster.state.topics["logs"].partitions[0].batches
@@ -136,13 +137,14 @@ def test_a_disk_that_is_full_again_and_again(cluster: FakeKafka, tmp_path: Path,
             stop_broker(cluster)
             (signs / f"away-{turn}").touch()
             wait((signs / f"full-{turn}").exists)
+            is_empty = (signs / f"empty-{turn}").exists
             for _ in range(_OUTAGES):
-                before = len(reader.numbers)
+                before = reader.read()
                 start_broker(cluster)
-                wait(lambda before=before: reader.read() or len(reader.numbers) > before)  # type: ignore[misc]
+                wait(lambda before=before, done=is_empty: reader.read() > before or done())  # type: ignore[misc]
                 stop_broker(cluster)
             start_broker(cluster)
-            wait((signs / f"empty-{turn}").exists)
+            wait(is_empty)
             reader.read()
         done = running.result()
     assert done.returncode == 0, done.stderr
