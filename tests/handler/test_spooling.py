@@ -587,11 +587,11 @@ def _go_bad(spool: Path, mode: str, go_bad: Callable[[Path], None]) -> None:
         )
         with closing(handler):
             log(handler, 0)
-            assert handler.flush() == 0
+            assert handler.flush(20.0) == 0
             until(lambda: handler.stats().spooled == 0)
             go_bad(spool)
             log(handler, *range(1, 20))
-            assert handler.flush() == 0
+            assert handler.flush(20.0) == 0
         assert numbers(cluster) == list(range(20))
         assert is_complete(cluster)
         assert {type(error) for error in errors} <= {SpoolError}

@@ -688,7 +688,7 @@ class Spool:
     ) -> bool:
         """Append as a logging thread does; with ``as_last`` only if everything else was read."""
         files = self.journal.stream(stream.topic)
-        if as_last and files.size(stream.position):
+        if as_last and files.size(stream.position) and not stream.is_read:
             self._tidy(stream)
             return False
         frames = [*first_frame(files, self._events.start), encode(frame_of(item), files.seed)]

@@ -209,9 +209,10 @@ class ShippedStream:
 
     @property
     def is_done(self) -> bool:
-        """Whether the brokers have everything that is in the files. An append that is under way
-        does not count: a signal handler may end the process on top of it."""
-        return self.exhausted and not self._runs
+        """Whether the brokers have everything that is in the files. Neither the front of a frame
+        there counts, nor an append that is under way: a signal handler may end the process on top
+        of it."""
+        return (self.exhausted or self.is_read) and not self._runs
 
     @property
     def has_ended(self) -> bool:
