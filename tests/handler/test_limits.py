@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 from kiel_logging import AuditHandler, SpoolHandler
 from kiel_logging.configuration import from_environment
-from kiel_logging.errors import ConfigurationError, NotAcknowledged
+from kiel_logging.errors import ConfigurationError
 from kiel_logging.handler import record_handler
 from kiel_logging.handler.ledger import PERIOD
 from kiel_logging.handler.limits import (
@@ -232,19 +231,6 @@ def test_each_call_site_has_its_own_rate(
     assert len(messages(cluster)) == 6
 
 
-def test_records_of_one_key_stay_together(cluster: FakeKafka, make_handler: MakeHandler) -> None:
-    """They are all shipped, or none."""
-    handler = make_handler(sample={"INFO": 0.5}, key_field="user")
-    logger = logger_to(handler)
-    for _ in range(3):
-        for number in range(20):
-            logger.info("paid", extra={"user": f"user-{number}"})
-    handler.close()
-    users = [one["user"] for one in stored(cluster) if one["logger"] == "shop.cart"]
-    assert 0 < len(set(users)) < 20
-    assert {users.count(user) for user in users} == {3}
-
-
 def test_an_omission_is_no_loss(
     cluster: FakeKafka,
     make_handler: MakeHandler,
@@ -282,20 +268,6 @@ def test_the_stream_reports_omissions_while_it_runs(
             handler.flush()
     cluster.stored("logs", 2)
     assert summaries(cluster)[0]["left_out"] == {"rate_limit": {"INFO": 1}}
-
-
-def test_receipts_name_what_was_left_out(make_handler: MakeHandler) -> None:
-    """It is not acknowledged, and the reason is the option."""
-    handler = make_handler(rate_limit="1/h")
-    logger = logger_to(handler)
-    receipts = handler.receipts()
-    receipts.__enter__()
-    for _ in range(3):
-        logger.info("x")
-    with pytest.raises(NotAcknowledged):
-        receipts.__exit__(None, None, None)
-    assert len(receipts) == 1
-    assert [one.reason for one in receipts.undelivered] == ["rate_limit"] * 2
 
 
 def test_a_record_that_can_not_be_judged_is_shipped(
@@ -374,23 +346,3 @@ def test_before_send_changes_no_value_of_the_program(
     handler.close()
     assert cart == {"items": ["tea"]}
     assert stored(cluster)[0]["cart"] == {"items": []}
-
-
-@pytest.mark.parametrize("look", [fail, lambda _fields: ["no", "mapping"]], ids=["raises", "list"])
-def test_a_before_send_that_fails_loses_nothing_in_silence(
-    make_handler: MakeHandler, capfd: pytest.CaptureFixture[str], look: Callable[..., Any]
-) -> None:
-    """The record is dropped as one that can't be serialised is: counted, reported, given to the
-    fallback."""
-    fallback, errors = Collecting(), list[Exception]()
-    handler = make_handler(
-        before_send=look, fallback=fallback, on_error=lambda error, _: errors.append(error)
-    )
-    for _ in range(3):
-        logger_to(handler).info("x")
-    handler.close()
-    assert handler.stats().dropped == {"unserialisable": {"INFO": 3}}
-    assert not handler.stats().left_out
-    assert fallback.messages == ["x"] * 3
-    assert len(errors) == 3
-    assert capfd.readouterr().err.count("Traceback") == 1

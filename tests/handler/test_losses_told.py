@@ -307,6 +307,8 @@ NOT_CONVERTED: dict[str, tuple[dict[str, Any], str, type[Exception]]] = {
     "key": ({"key_maker": lambda _fields: [1]}, "invalid_key", TypeError),
     "format": ({"format": fail}, "unserialisable", RuntimeError),
     "text": ({"format": lambda _fields, _record: 7}, "unserialisable", TypeError),
+    "before_send": ({"before_send": fail}, "unserialisable", RuntimeError),
+    "no mapping": ({"before_send": lambda _fields: ["x"]}, "unserialisable", TypeError),
     "no field": ({"topic": "{nothing}"}, "invalid_topic", InvalidTopic),
     "no name": ({"topic": lambda _record: "a/b"}, "invalid_topic", InvalidTopic),
     "None": ({"topic": lambda _record: None}, "invalid_topic", InvalidTopic),
@@ -330,7 +332,8 @@ def test_a_record_that_can_not_be_converted(
     record = logging.makeLogRecord({"msg": "x", "levelno": logging.INFO})
     handler.handle(record)
     stats = handler.stats()
-    assert (stats.dropped, stats.fallback, total(stats)) == ({reason: {"INFO": 1}}, 1, 1)
+    assert (stats.dropped, stats.left_out) == ({reason: {"INFO": 1}}, {})
+    assert (stats.fallback, total(stats)) == (1, 1)
     assert "--- Logging error ---" in capsys.readouterr().err
     ((error, records),) = listener.calls
     assert isinstance(error, kind)

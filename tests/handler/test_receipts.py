@@ -444,6 +444,7 @@ LOSSES: Final = {
     "shed as the lowest": Loss(
         "buffer_full", None, _driven_out, {**ONE, "overflow": "drop_lowest"}
     ),
+    "left out": Loss("sample", None, _logged, {"sample": {"INFO": 0}}),
     "a serializer that raises": Loss("unserialisable", RuntimeError, _logged, {"serializer": fail}),
     "a topic that is none": Loss(
         "invalid_topic", InvalidTopic, _logged, {"topic": lambda _record: "not a name"}

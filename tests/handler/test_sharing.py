@@ -356,21 +356,3 @@ say(left=left, shared=len({{
     assert (done.returncode, said(done)) == (0, {"left": 0, "shared": 1}), done.stderr
     assert Counter(messages(cluster)) == Counter(["before", "0", "1"])
     assert sorted(messages(cluster, "orders")) == ["0", "before"]
-
-
-def test_greenlets(cluster: FakeKafka) -> None:
-    """Beside gevent there is one real thread too."""
-    pytest.importorskip("gevent")
-    before = "from gevent import monkey; monkey.patch_all()\n"
-    code = f"""{TWO}
-first, second = both()
-log.info("x")
-say(left=[first.flush(), second.flush()])
-first.close()
-log.removeHandler(first)
-log.info("y")
-say(then=second.flush())
-"""
-    done = run_by_hand(code, before=before, brokers=cluster.addresses, **QUICK)
-    assert (done.returncode, said(done)) == (0, {"left": [0, 0], "then": 0}), done.stderr
-    assert (messages(cluster), sorted(messages(cluster, "orders"))) == (["x"], ["x", "y"])
