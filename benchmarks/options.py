@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from statistics import median
 from typing import Any, Final
@@ -81,11 +82,19 @@ RECORDS: Final[Mapping[str, Log]] = {
 """Records that differ, of a handler with no option."""
 
 
-def measure(rounds: int) -> dict[str, list[float]]:
+IN_A_SPAN: Final[Mapping[str, Mapping[str, Any]]] = {
+    "in a span": {},
+    'in a span, format="ecs"': {"format": "ecs"},
+    'in a span, format="otel"': {"format": "otel"},
+}
+"""Measured last: once OpenTelemetry is imported, every record is asked for its span."""
+
+
+def measure(rounds: int, options_of: Mapping[str, Mapping[str, Any]]) -> dict[str, list[float]]:
     """Return microseconds of CPU of a call in each round, by its speciality."""
     cases: dict[str, tuple[logging.Logger, Log]] = {}
-    for name in (*OPTIONS, *RECORDS):
-        options = {"topic": "logs", "key_field": "user_id", **OPTIONS.get(name, {})}
+    for name, given in options_of.items():
+        options = {"topic": "logs", "key_field": "user_id", **given}
         if "key_maker" in options:
             del options["key_field"]
         handler = KafkaHandler("127.0.0.1:9", close_timeout_ms=1, **options)
@@ -106,6 +115,12 @@ def measure(rounds: int) -> dict[str, list[float]]:
     return found
 
 
+def _span() -> AbstractContextManager[Any]:
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
+
+    return use_span(NonRecordingSpan(SpanContext(0x4BF92F35, 0xF067AA0B, False, TraceFlags(1))))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print a table, return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.options", description=__doc__)
@@ -116,8 +131,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     logging.getLogger("kiel_logging").propagate = False
     logging.getLogger("kiel_logging").addHandler(logging.NullHandler())
-    found = measure(options.rounds)
+    found = measure(options.rounds, {**OPTIONS, **{name: {} for name in RECORDS}})
     plain = found[PLAIN]
+    with _span():
+        found |= measure(options.rounds, IN_A_SPAN)
     for name, calls in found.items():
         ratios = sorted(call / other for call, other in zip(calls, plain, strict=True))
         print(

@@ -16,7 +16,7 @@
 
 /* The objects that a FastWay has, in the order of its arguments; those behind F_GIVEN it finds. */
 enum {
-    F_KIND, F_NAMES, F_PLACES, F_SITES, F_SECOND, F_TASK_NAME, F_MORE, F_TAKEN, F_HIDDEN, F_MIDDLE, F_END, F_TOPIC, F_KEY,
+    F_KIND, F_NAMES, F_PLACES, F_SITES, F_SECOND, F_TASK_NAME, F_MORE, F_TAKEN, F_HIDDEN, F_MIDDLE, F_NONE, F_TOPIC, F_KEY,
     F_HEADERS, F_HERE, F_BLOCKS, F_COUNTS, F_QUEUE, F_WAKE, F_TAIL, F_GIVEN,
     F_APPEND = F_GIVEN, F_MESSAGE, F_TASK, F_SPANS, F_DEPTH, F_COUNT
 };
@@ -231,8 +231,8 @@ call_as_shipping(const FastWay *fast, PyObject *callable, PyObject *argument)
     return made;
 }
 
-/* Return a new reference to a dict of the fields from the surroundings; None where they are in the
- * way of each other, or of the record's. */
+/* Return a new reference to what the record has of its surroundings: a dict of the fields to be
+ * written, one of all fields, and the JSON behind them; None where that needs care. */
 static PyObject *
 more_of(const FastWay *fast, PyObject *own)
 {
@@ -241,13 +241,13 @@ more_of(const FastWay *fast, PyObject *own)
         return NULL;
     }
     return spans || fast->has_context ? call_as_shipping(fast, fast->its[F_MORE], own)
-                                      : PyDict_New();
+                                      : Py_NewRef(fast->its[F_NONE]);
 }
 
 /* -- what an item has --------------------------------------------------------------------------- */
 
-/* The parts of a value; new references but for `own`. `more` is found last: the program's code is
- * not run for a record whose own fields need care. */
+/* The parts of a value; new references but for `own`. `more` is found last, as a tuple of more_of():
+ * the program's code is not run for a record whose own fields need care. */
 typedef struct {
     double created;
     Py_ssize_t extras; /* where PyDict_Next() finds them in `own` */
@@ -284,13 +284,13 @@ write_value_of(Json *json, FastWay *fast, Parts *parts)
         return result;
     }
     parts->more = more_of(fast, parts->own);
-    if (parts->more == NULL || !PyDict_CheckExact(parts->more)) {
+    if (parts->more == NULL || parts->more == Py_None) {
         return parts->more == NULL ? FAILED : NEEDS_CARE;
     }
-    if ((result = write_fields(json, parts->more, 0, taken))) {
+    if ((result = write_fields(json, PyTuple_GET_ITEM(parts->more, 0), 0, taken))) {
         return result;
     }
-    return buffer_write_bytes(buffer, fast->its[F_END]);
+    return buffer_write_bytes(buffer, PyTuple_GET_ITEM(parts->more, 2));
 }
 
 /* Write the value; return whether that was possible. */
@@ -311,7 +311,7 @@ static PyObject *
 field_of(const Parts *parts, PyObject *name)
 {
     PyObject *found = PyDict_GetItemWithError(parts->own, name);
-    return found != NULL || PyErr_Occurred() ? found : PyDict_GetItemWithError(parts->more, name);
+    return found != NULL || PyErr_Occurred() ? found : PyDict_GetItemWithError(PyTuple_GET_ITEM(parts->more, 1), name);
 }
 
 /* Return a new reference to the value of a field, None where there is none. `look` is its name; or a
@@ -603,16 +603,16 @@ static PyObject *
 fast_new(PyTypeObject *type, PyObject *args, PyObject *named)
 {
     static char *names[] = {
-        "kind", "names", "places", "sites", "second", "task_name", "more", "taken", "hidden", "middle", "end", "topic", "key", "headers",
+        "kind", "names", "places", "sites", "second", "task_name", "more", "taken", "hidden", "middle", "none", "topic", "key", "headers",
         "here", "blocks", "counts", "queue", "wake", "tail", "style", "most", "has_context",
         "keeps_source", NULL};
     PyObject *its[F_COUNT] = {NULL};
     Py_ssize_t most;
     int style, has_context, keeps_source;
     if (!PyArg_ParseTupleAndKeywords(
-            args, named, "O!O!SOOOOO!OOSOOO!OO!O!OOOinpp", names, &PyType_Type, &its[F_KIND],
+            args, named, "O!O!SOOOOO!OOO!OOO!OO!O!OOOinpp", names, &PyType_Type, &its[F_KIND],
             &PyTuple_Type, &its[F_NAMES], &its[F_PLACES], &its[F_SITES], &its[F_SECOND],
-            &its[F_TASK_NAME], &its[F_MORE], &PyFrozenSet_Type, &its[F_TAKEN], &its[F_HIDDEN], &its[F_MIDDLE], &its[F_END], &its[F_TOPIC],
+            &its[F_TASK_NAME], &its[F_MORE], &PyFrozenSet_Type, &its[F_TAKEN], &its[F_HIDDEN], &its[F_MIDDLE], &PyTuple_Type, &its[F_NONE], &its[F_TOPIC],
             &its[F_KEY], &PyTuple_Type, &its[F_HEADERS], &its[F_HERE], &PyDict_Type, &its[F_BLOCKS], &COUNTS, &its[F_COUNTS],
             &its[F_QUEUE], &its[F_WAKE], &its[F_TAIL], &style, &most, &has_context, &keeps_source)) {
         return NULL;

@@ -98,8 +98,7 @@ class Conversion:
                 rename=given_mapping("rename", rename, "names"),
                 exclude=given_names("exclude", exclude, "names"),
                 redact=self._redact,
-                more=self._more,
-                has_context=self._context is not None,
+                context=self._context,
                 most=most,
                 keeps_source=keep_source,
             )
@@ -197,15 +196,6 @@ class Conversion:
             return self._redact.conceal(record).record
         except Exception as error:  # of a record of the program's own kind
             return logging.makeLogRecord({"msg": f"<a record that can't be shown: {show(error)}>"})
-
-    def _more(self, own: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the fields from the surroundings; None where a name of them is taken."""
-        fields: dict[str, Any] = {}
-        for more in ({} if self._context is None else self._context(), trace_ids()):
-            if not (more.keys().isdisjoint(fields) and more.keys().isdisjoint(own)):
-                return None
-            fields.update(more)
-        return fields
 
 
 def _are_listed(*options: Any) -> bool:

@@ -11,17 +11,21 @@ that are taken, hidden, renamed or left out, or is too large.
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from logging import LogRecord, makeLogRecord
 from typing import Any, Final, TypeAlias
 
 from kiel_logging.record.fields import (
     HOST,
+    NO_IDS,
     OUR_FIELDS,
     OWN_ATTRIBUTES,
     RESERVED,
+    TRACE_FIELDS,
     current_task_name,
     rfc3339,
     to_the_second,
+    trace_ids,
 )
 from kiel_logging.record.formats import PLAIN, Layout
 from kiel_logging.record.plain import make_plain
@@ -75,6 +79,7 @@ _LARGE_SITE: Final = 64 * 1024
 
 _CREATED: Final = 1_000_000_000.123456
 _MESSAGE, _EXTRA = "\0message", "\0extra"
+_SPAN: Final = {"trace_id": "7c0ffee7" * 4, "span_id": "7c0ffee8" * 2}
 _HOLES: Final = re.compile(
     rb'(?P<time>"(?:2001-09-09T01:46:40\.123456Z|1000000000123456000)(?="))'
     rb'|(?P<message>"\\u0000message")'
@@ -100,7 +105,7 @@ class CallSites(dict[tuple[Any, ...], Site]):
     Attributes:
         attributes: the names of these attributes.
         middle: the JSON between the time and another one; None where there is one only.
-        end: the JSON behind the extras.
+        end: the JSON behind the extras, outside of spans.
         taken: names that stand at the top of the JSON.
 
     Raises:
@@ -122,9 +127,11 @@ class CallSites(dict[tuple[Any, ...], Site]):
         self._hide = hide
         self._memory = 0
         anywhere = vars(LogRecord("", 0, "", 0, "", (), None))
-        made = self._made_at(tuple(anywhere[name] for name in self.attributes))
+        self._anywhere = tuple(anywhere[name] for name in self.attributes)
+        made = self._made_at(self._anywhere)
         self.taken: Final = made.keys()
-        _, self.middle, self.end = _cut(json_bytes(made))
+        self._first, self.middle, self.end = _cut(json_bytes(made))
+        self._end_with = lru_cache(self._make_end)
 
     def __missing__(self, place: tuple[Any, ...]) -> Site:
         memory = sum(map(sys.getsizeof, place))
@@ -140,8 +147,28 @@ class CallSites(dict[tuple[Any, ...], Site]):
         self[place] = site
         return site
 
-    def _made_at(self, place: tuple[Any, ...]) -> dict[str, Any]:
-        """Return what the layout makes of a record from there."""
+    def end_in(self, ids: Mapping[str, Any]) -> bytes:
+        """Return the JSON behind the extras in the span that has these ids.
+
+        Raises:
+            ValueError: such ids need care.
+        """
+        end = self._end_with(ids["trace_flags"])
+        for name, text in _SPAN.items():
+            end = end.replace(text.encode(), ids[name].encode())
+        return end
+
+    def _make_end(self, flags: int) -> bytes:
+        made = json_bytes(self._made_at(self._anywhere, {**_SPAN, "trace_flags": flags}))
+        first, middle, end = _cut(made)
+        if (first, middle) != (self._first, self.middle) or any(
+            made.count(text.encode()) != 1 for text in _SPAN.values()
+        ):
+            raise ValueError("such ids need care")
+        return end
+
+    def _made_at(self, place: tuple[Any, ...], ids: Mapping[str, Any] = NO_IDS) -> dict[str, Any]:
+        """Return what the layout makes of a record from there, in a span with these ids."""
         own = dict(zip(self.attributes, place, strict=True))
         values = {name: own[attribute] for name, attribute in _ATTRIBUTES.items()}
         values |= {"time": rfc3339(_CREATED), "message": _MESSAGE, "host": HOST}
@@ -149,7 +176,7 @@ class CallSites(dict[tuple[Any, ...], Site]):
         if self._hide is not None and self._hide(fields) is not fields:
             raise ValueError("a text that is JSON needs care")
         record = makeLogRecord({**own, "created": _CREATED})
-        return self._lay_out({**fields, _EXTRA: None, **self._static}, record)
+        return self._lay_out({**fields, _EXTRA: None, **ids, **self._static}, record)
 
 
 def _cut(data: bytes) -> tuple[Site, bytes | None, bytes]:
@@ -178,8 +205,7 @@ def fast_options(
     rename: Mapping[str, str],
     exclude: Sequence[str],
     redact: Redaction | None,
-    more: Callable[[dict[str, Any]], dict[str, Any] | None],
-    has_context: bool,
+    context: Callable[[], Mapping[str, Any]] | None,
     most: int,
     keeps_source: bool,
 ) -> dict[str, Any] | None:
@@ -189,9 +215,7 @@ def fast_options(
         layout: makes the JSON.
         topic: of all records, or of each; the options that are not named here are KafkaHandler's.
         redact: hides values by name.
-        more: returns the fields from the surroundings of a record with such attributes; None if
-            they need care.
-        has_context: whether ``more`` has any outside of a span.
+        context: returns the fields from the surroundings of a record, but for the ids of a span.
         most: bytes of a record in a batch.
         keeps_source: whether items keep their LogRecord.
     """
@@ -234,19 +258,41 @@ def fast_options(
         "sites": sites,
         "second": to_the_second,
         "task_name": current_task_name,
-        "more": more,
+        "more": _surroundings(sites, context, others, redact),
         "taken": frozenset((*OUR_FIELDS, *others, *RESERVED, *sites.taken, *layout.places)),
         "hidden": tuple(filter(str.isascii, redact.names)) if redact else None,
         "middle": sites.middle,
-        "end": sites.end,
+        "none": ({}, {}, sites.end),
         "style": layout.style,
         "topic": topic,
         "key": key,
         "headers": found,
         "most": most if layout.style == PLAIN else most - _SHORTER,
-        "has_context": has_context,
+        "has_context": context is not None,
         "keeps_source": keeps_source,
     }
+
+
+def _surroundings(
+    sites: CallSites,
+    context: Callable[[], Mapping[str, Any]] | None,
+    others: Collection[str],
+    redact: Redaction | None,
+) -> Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any], bytes] | None]:
+    """Return a function that returns what a record with such attributes has of its surroundings:
+    the fields to be written, all fields, and the JSON behind them; None where they need care."""
+    knows_ids = not any(name in others or (redact and redact.hides(name)) for name in TRACE_FIELDS)
+
+    def more(own: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], bytes] | None:
+        fields = {} if context is None else dict(context())
+        if not (ids := trace_ids()):
+            return (fields, fields, sites.end) if own.keys().isdisjoint(fields) else None
+        found = {**fields, **ids}
+        if not knows_ids or len(found) < len(fields) + len(ids) or not own.keys().isdisjoint(found):
+            return None
+        return fields, found, sites.end_in(ids)
+
+    return more
 
 
 def _text(value: Any) -> bytes | None:

@@ -49,7 +49,7 @@ OUR_FIELDS: Final = frozenset(
 
 TRACE_FIELDS: Final = ("trace_id", "span_id", "trace_flags")
 
-_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+NO_IDS: Final[Mapping[str, Any]] = MappingProxyType({})
 _CONTEXT: Final = (
     "names of fields to ContextVars, or a callable that returns a mapping; in a dictConfig "
     "either is written 'ext://module.name'"
@@ -241,18 +241,18 @@ def trace_ids() -> Mapping[str, Any]:
     """
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
-        return _NONE
+        return NO_IDS
     try:
         span = trace.get_current_span().get_span_context()
         if not span.is_valid:
-            return _NONE
+            return NO_IDS
         return {
             "trace_id": format(span.trace_id, "032x"),
             "span_id": format(span.span_id, "016x"),
             "trace_flags": int(span.trace_flags),
         }
     except Exception:  # half imported by another thread, or an odd span
-        return _NONE
+        return NO_IDS
 
 
 # -- what options make of them ---------------------------------------------------------------------

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from kiel_logging.record import fast_way as module
 from kiel_logging.record.item import Item
-from tests.record.fast import fast_way, is_fast, needs_c
+from tests.record.fast import fast_way, is_fast, needs_c, quick_item
 from tests.record.test_conversion import conversion, record
 
 WHO: ContextVar[Any] = ContextVar("who")
@@ -305,16 +305,32 @@ def test_context_that_is_in_the_way_of_an_extra_needs_care() -> None:
         WHO.reset(token)
 
 
-def test_the_ids_of_a_span_are_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("form", ["json", "ecs", "otel"])
+def test_the_ids_of_a_span_are_fields(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     """Where OpenTelemetry is imported, they are taken from its current span."""
     context = SimpleNamespace(is_valid=True, trace_id=7, span_id=8, trace_flags=1)
     span = SimpleNamespace(get_span_context=lambda: context)
     trace = SimpleNamespace(get_current_span=lambda: span)
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", trace)
-    assert is_fast(record(user="ada"))
-    assert not is_fast(record(user="ada", span_id=9))
-    assert not is_fast(record(), format="otel")
-    assert b'"span_id":"0000000000000008"' in fast_way(conversion()).convert(record()).record.value
+    for flags in (0, 1, 300):
+        context.trace_flags = flags
+        assert is_fast(record(customer="ada"), format=form)
+        assert is_fast(record(), format=form, fields={"env": "prod"}, context=lambda: {"in": 7})
+        assert is_fast(record(), format=form, key_field="trace_id", headers={"t": "trace_flags"})
+        value = quick_item(record(), format=form).record.value
+        assert b'"0000000000000008"' in value
+        assert b"00000000000000000000000000000007" in value
+    for of_its_own in (
+        {"context": lambda: {"trace_id": "mine"}},
+        {"exclude": ["span_id"]},
+        {"fields": {"trace_id": "mine"}},
+        {"rename": {"trace_flags": "flags"}},
+        {"redact": ["trace_id"]},
+    ):
+        assert not is_fast(record(customer="ada"), format=form, **of_its_own)
+    assert not is_fast(record(customer="ada", span_id=9), format=form)
+    context.is_valid = False
+    assert is_fast(record(customer="ada"), format=form)
 
 
 def test_code_of_the_program_counts_as_shipping() -> None:

@@ -178,7 +178,12 @@ def _in_order(document: dict[str, Any]) -> dict[str, Any]:
         first["message"] = document.pop("message")
     first["ecs.version"] = document["ecs"].pop("version")
     left = {name: document.pop(name) for name in ("log", "ecs", "labels")}
-    return {**first, **{name: value for name, value in entries(left) if value}, **document}
+    left = {name: value for name, value in entries(left) if value}
+    # Compiled code writes the ids of a span behind all else.
+    for name in ("trace", "span"):
+        if name in document:
+            document[name] = document.pop(name)
+    return {**first, **left, **document}
 
 
 LAYOUT: Final = Layout(

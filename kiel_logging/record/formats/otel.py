@@ -79,10 +79,11 @@ def lay_out(fields: dict[str, Any], record: logging.LogRecord) -> dict[str, Any]
     attributes as well: the Collector would refuse the record.
     """
     left = dict(fields)
-    log_record = _times(left, record) | _severity(left, record) | _body(left) | _span(left)
+    log_record = _times(left, record) | _severity(left, record) | _body(left)
+    span = _span(left)  # it stands behind the attributes, where compiled code writes it
     scope = {"name": left.pop("logger")} if type(left.get("logger")) is str else {}
     resource = _resource(left)
-    log_record["attributes"] = _key_values(_attributes(left), 0)
+    log_record |= {"attributes": _key_values(_attributes(left), 0), **span}
     scope_logs = {"scope": scope, "logRecords": [log_record]}
     logs = {"resource": {"attributes": _key_values(resource, 0)}, "scopeLogs": [scope_logs]}
     return {"resourceLogs": [logs]}
