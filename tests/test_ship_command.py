@@ -333,6 +333,7 @@ def test_a_killed_shipper_is_followed_by_another(
     assert firsts == [(str(number), b"%d" % (number + 1)) for number in range(1000 * lives)]
 
 
+@pytest.mark.slow
 def test_two_shippers_share_no_stream(
     cluster: FakeKafka, tmp_path: Path, writers: Callable[..., Writer]
 ) -> None:

@@ -102,6 +102,7 @@ def test_receipts(cluster: FakeKafka) -> None:
     assert by_order == [[f"charging 1{n}", f"charged 1{n}"] for n in "78"]
 
 
+@pytest.mark.slow
 def test_audit_examples_do_not_disturb_each_other(tmp_path: Path) -> None:
     """Run one after another, and again: verify finds each stream complete, as it has its topic."""
     with mock_cluster() as mock:

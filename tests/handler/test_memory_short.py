@@ -49,13 +49,8 @@ def test_any_allocation_of_a_call_may_fail(name: str) -> None:
 
 
 @can_fail
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(one, marks=[] if one == "one topic" else pytest.mark.slow, id=one)
-        for one in SLICES
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLICES)
 def test_any_allocation_of_a_slice_may_fail(name: str) -> None:
     """The loop thread sends each record once, or gives it up: it is counted, and the fallback has
     it. None stays in between."""
@@ -64,6 +59,7 @@ def test_any_allocation_of_a_slice_may_fail(name: str) -> None:
 
 
 @can_fail
+@pytest.mark.slow
 def test_any_allocation_of_a_full_buffer_may_fail() -> None:
     """A record that makes room is counted as it leaves the queue, or stays there: each flush would
     wait for one that is in between. The fallback gets it, even if there is no memory for the
@@ -73,6 +69,7 @@ def test_any_allocation_of_a_full_buffer_may_fail() -> None:
 
 
 @can_be_limited
+@pytest.mark.slow
 def test_a_process_at_its_limit_goes_on() -> None:
     """Each record of 4,000 is buffered, or counted as dropped for want of memory."""
     (last,) = printed("limit")

@@ -203,6 +203,7 @@ say(parent=len(receipts))
     assert program.stderr == ""
 
 
+@pytest.mark.slow
 def test_threads_in_blocks_while_others_fork(cluster: FakeKafka) -> None:
     """A block whose thread is not in the child hinders no thread there."""
     code = """

@@ -207,6 +207,7 @@ def test_threads_lose_nothing_as_segments_follow_each_other(tmp_path: Path) -> N
     assert len(list(tmp_path.glob("*/logs/*.log"))) > 10
 
 
+@pytest.mark.slow
 def test_a_full_disk_drops_by_the_policy_and_counts(tmp_path: Path) -> None:
     """The program continues; each record is on disk or in the counts, and drops are reported."""
     done = run(

@@ -558,7 +558,10 @@ def _close_to_everybody(spool: Path) -> None:
     spool.chmod(0)
 
 
-BAD_ENDS = (_replace_by_a_file, _close_to_everybody)
+BAD_ENDS = (
+    _replace_by_a_file,
+    pytest.param(_close_to_everybody, marks=pytest.mark.slow),
+)
 
 
 @pytest.mark.parametrize("go_bad", BAD_ENDS)

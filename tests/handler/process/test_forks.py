@@ -387,7 +387,7 @@ wait(child)
     ("package", "method"),
     [
         ("multiprocessing", "fork"),
-        ("multiprocessing", "spawn"),
+        pytest.param("multiprocessing", "spawn", marks=pytest.mark.slow),
         pytest.param("multiprocessing", "forkserver", marks=pytest.mark.slow),
         pytest.param("billiard", "spawn", marks=pytest.mark.slow),
     ],

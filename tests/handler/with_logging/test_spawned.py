@@ -39,6 +39,7 @@ def test_a_pool(cluster: FakeKafka, config: dict[str, Any]) -> None:
     assert all(fields["process_name"].startswith("SpawnPoolWorker-") for fields in found)
 
 
+@pytest.mark.slow
 def test_an_executor(cluster: FakeKafka, config: dict[str, Any]) -> None:
     """The same by concurrent.futures."""
     spawn = multiprocessing.get_context("spawn")
