@@ -225,7 +225,7 @@ class Cluster:
         """Start a refresh when one is wanted, or the metadata is old. Call it every turn."""
         if not self._refresh_wanted and not self._refreshing:
             self._fruitless = 0  # nothing is missing: the next trouble starts afresh
-        if self._refreshing or now < self._refresh_at:
+        if self._closed or self._refreshing or now < self._refresh_at:
             return
         if self._refresh_wanted or now >= self._expires_at:
             self._refreshing = True
@@ -269,6 +269,9 @@ class Cluster:
             self.trouble = self.outage = error
             self._refresh_wanted = True
             self._space_refreshes(error)
+        except asyncio.CancelledError:  # the loop ends, and would leave what begins now
+            self._closed = True
+            raise
         finally:
             self._refreshing = False
             self._on_change()

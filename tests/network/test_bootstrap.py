@@ -14,6 +14,7 @@ from kiel_logging.network import cluster as cluster_module
 from kiel_logging.testing.broker import FakeBroker
 from kiel_logging.testing.cluster import FakeCluster
 from kiel_logging.testing.replies import HANG_UP
+from tests.network.owner import engine_for
 from tests.network.quick import QUICK, let_time_pass, quick_producer, to_partition, values
 
 
@@ -152,3 +153,22 @@ async def test_a_stalled_broker_does_not_keep_others_from_being_asked(
             metadata = await producer.produce("third", 1)
             assert metadata.result().partition == 0
             cluster.brokers[0].resume()
+
+
+async def test_a_refresh_that_is_cancelled_begins_no_other() -> None:
+    """A loop that ends cancels all tasks that it has; a task that came later would be left."""
+
+    def refreshes() -> set[asyncio.Task[object]]:
+        return {task for task in asyncio.all_tasks() if "Cluster._refresh" in repr(task)}
+
+    async with FakeCluster() as cluster:
+        cluster.brokers[0].stall("ApiVersions")
+        async with engine_for(cluster) as (engine, owner):
+            await cluster.received("ApiVersions")
+            (refreshing,) = refreshes()
+            refreshing.cancel()
+            await asyncio.wait([refreshing])
+            turns = owner.turns
+            engine.poke()
+            await owner.until_looked(lambda: owner.turns > turns)
+            assert refreshes() == set()
