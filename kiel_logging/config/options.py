@@ -285,6 +285,8 @@ def _split_port(text: str, broker: str) -> tuple[str, int]:
         if not bracket or (rest and not rest.startswith(":")):
             raise ConfigurationError(f"brokers has {broker!r}: write IPv6 as '[::1]:9092'")
         return host, _parse_port(rest[1:], broker) if rest else DEFAULT_PORT
+    if "," in text:
+        raise ConfigurationError(f"brokers has {broker!r}: give each address as an item of its own")
     if text.count(":") > 1:
         raise ConfigurationError(f"brokers has {broker!r}: write IPv6 in brackets, '[::1]:9092'")
     host, colon, port = text.partition(":")

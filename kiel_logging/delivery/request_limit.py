@@ -7,7 +7,7 @@ shows what the reason is.
 The law:
 
 - Only requests that are larger than any that was answered count, and not the small ones.
-- After two hang-ups requests are limited to half of the smallest that met one, then to half of
+- After four hang-ups requests are limited to half of the smallest that met one, then to half of
   that, and so on. The first answer shows that the limit is right. If even small requests meet
   hang-ups, size is not the reason, and there is no limit.
 - A limit is tried out from time to time: the broker may take more by now.
@@ -20,12 +20,18 @@ from typing import Final
 SMALL: Final = 16 * 1024
 """Bytes that any broker takes."""
 
-_TWICE: Final = 2
-_IN_A_ROW: Final = 4
+_OFTEN: Final = 4
+"""Hang-ups until size is taken for the reason. A batch that is halved may be stored twice, if one
+of them only lost the answer."""
+
+_IN_A_ROW: Final = 2 * _OFTEN
 """Hang-ups without any answer after which a size that was answered before proves nothing."""
 
 MANY: Final = 10
 """Hang-ups upon a single record, which can't be halved, until it is taken for too large."""
+
+_FEW: Final = 3
+"""The same, of a broker whose limit is known."""
 
 _TRY_AFTER: Final = 600.0
 """Seconds that a limit holds."""
@@ -70,7 +76,7 @@ class RequestLimit:
             return
         self._hang_ups += 1
         self.refused = min(self.refused or size, size)
-        if self._hang_ups >= _TWICE:
+        if self._hang_ups >= _OFTEN:
             limit = max(self.refused // 2, self._answered)
             self._limit = limit if limit >= SMALL else 0
             self._until = now + _TRY_AFTER
@@ -95,4 +101,4 @@ class RequestLimit:
         """Whether the single record of the last hang-up, of ``size`` bytes, must be the reason."""
         if self._single is None or size < max(SMALL, self.refused):
             return False
-        return self._times >= (_TWICE + 1 if self._confirmed else MANY)
+        return self._times >= (_FEW if self._confirmed else MANY)

@@ -140,9 +140,10 @@ _end: _End | None = None
 
 @atexit.register  # and so before logging's own, which was registered earlier
 def _start_shutdown() -> None:
-    global _end
-    for lifecycle in lifecycles():
-        lifecycle.start_shutdown()
+    global _deadline, _end
+    # A thread that logs on opens handlers again: they get no time of their own for that.
+    deadlines = [lifecycle.start_shutdown() for lifecycle in lifecycles()]
+    _deadline = min(_deadline, max(deadlines, default=math.inf))
     references: list[Any] = logging._handlerList  # type: ignore[attr-defined]
     listed = [reference() for reference in references]
     for handler in live_handlers():

@@ -169,8 +169,9 @@ class Lifecycle:
             deadline = min(self._patience.deadline, deadline)
         return max(0.0, deadline - now)
 
-    def start_shutdown(self) -> None:
-        """Begin to deliver what is buffered, as the process is about to end.
+    def start_shutdown(self) -> float:
+        """Begin to deliver what is buffered, as the process is about to end; return until when, in
+        monotonic seconds.
 
         All handlers do so at the same time, so that together they take no longer than one.
         """
@@ -179,6 +180,7 @@ class Lifecycle:
         self._patience = _Patience(pipeline, pipeline.ledger.emitted, deadline)
         self._waiting_for = pipeline.ledger.undelivered
         pipeline.start_shutdown(self._close_timeout, self._report_wait)
+        return deadline
 
     def _report_wait(self, left: float) -> None:
         """Report, once, that the program waits, if the brokers took nothing in the last second."""

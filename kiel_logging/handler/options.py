@@ -114,7 +114,8 @@ class HandlerKeywords(RecordKeywords, SharedKeywords, total=False):
     """Most bytes of memory for records that wait to be delivered."""
     overflow: Annotated[str, DROP_NEWEST, one_of(*OVERFLOW)]
     """Which records give way when there are more; "drop_lowest" drops DEBUG before INFO before
-    WARNING, "block" lets the caller wait."""
+    WARNING, "block" lets the caller wait. A quarter of the buffer is on its way to the brokers, and
+    none of that is dropped for others."""
     block_timeout_ms: Annotated[float, 5_000.0, POSITIVE_MILLISECONDS]
     """Milliseconds that the caller waits with "block", before its record is dropped."""
     spool_dir: Annotated[str | os.PathLike[str] | None, None, _DIRECTORY]

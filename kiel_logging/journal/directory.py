@@ -365,12 +365,15 @@ def _judge_owner(root: Path, *, shared: bool) -> list[str]:
     if status.st_mode & others and not (shared and status.st_mode & stat.S_ISVTX):
         raise SpoolError(
             f"other users may write to {root}, and so remove records or forge them: "
-            f"chmod 700 {root}, or choose another spool_dir"
+            f"choose a directory of its own as spool_dir, or chmod 700 {root}"
         )
     if shared:
         return warnings
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        warnings.append(f"other users may look into {root}: chmod 700 {root}")
+        warnings.append(
+            f"other users may look into {root}: choose a directory of its own as spool_dir, or "
+            f"chmod 700 {root}"
+        )
     if status.st_uid != os.geteuid():  # root may write there all the same
         warnings.append(
             f"{root} belongs to another user, who may remove records or forge them: "

@@ -152,7 +152,8 @@ def _because(verdict: TopicVerdict, state: State, strict: bool) -> str:
             for name, count in counts.items()
             if names.FINDINGS[name].weight is names.Weight.UNCHECKED
         )
-    records, instances = verdict.records, len(verdict.streams)
+    records = verdict.records - counts.get(names.REPEATED, 0)
+    instances = len(verdict.streams)
     return (
         f"{counted(records, 'records')} of {counted(instances, 'instances')}, "
         f"{_PROOFS[verdict.proof]}"

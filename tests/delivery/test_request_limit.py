@@ -10,6 +10,7 @@ from kiel_logging.delivery.request_limit import MANY, SMALL, RequestLimit
 
 NOW: Final = 100.0
 MIB: Final = 1024 * 1024
+FOUR: Final = (MIB, MIB, MIB, MIB)
 
 
 def refused(*sizes: int) -> RequestLimit:
@@ -20,14 +21,14 @@ def refused(*sizes: int) -> RequestLimit:
     return limit
 
 
-def test_one_hang_up_is_no_reason() -> None:
-    """Connections end for many reasons."""
-    assert refused(MIB).most(NOW) is None
+def test_three_hang_ups_are_no_reason() -> None:
+    """Connections end for many reasons, and a batch that is halved may be stored already."""
+    assert refused(MIB, MIB, MIB).most(NOW) is None
 
 
-def test_the_second_halves_and_so_does_each_that_follows() -> None:
+def test_the_fourth_halves_and_so_does_each_that_follows() -> None:
     """Until something is answered."""
-    limit = refused(MIB, MIB)
+    limit = refused(*FOUR)
     assert limit.most(NOW) == MIB // 2
     limit.hung_up(MIB // 2, NOW)
     assert limit.most(NOW) == MIB // 4
@@ -38,7 +39,7 @@ def test_the_second_halves_and_so_does_each_that_follows() -> None:
 def test_an_answer_shows_once_that_the_limit_is_right() -> None:
     """Without a limit it shows nothing."""
     assert not RequestLimit().answered(MIB)
-    limit = refused(MIB, MIB)
+    limit = refused(*FOUR)
     assert [limit.answered(MIB // 2) for _ in range(3)] == [True, False, False]
 
 
@@ -55,7 +56,7 @@ def test_what_was_answered_long_ago_proves_nothing() -> None:
     """The broker may have another configuration by now: it hangs up, again and again."""
     limit = RequestLimit()
     limit.answered(MIB)
-    for _ in range(5):
+    for _ in range(11):
         limit.hung_up(MIB, NOW)
     assert limit.most(NOW) == MIB // 2
 
@@ -64,8 +65,8 @@ def test_a_limit_is_not_below_what_was_answered() -> None:
     """Half of what was refused would be needlessly little."""
     limit = RequestLimit()
     limit.answered(MIB - 1)
-    limit.hung_up(MIB, NOW)
-    limit.hung_up(MIB, NOW)
+    for size in FOUR:
+        limit.hung_up(size, NOW)
     assert limit.most(NOW) == MIB - 1
 
 
@@ -87,7 +88,7 @@ def test_small_requests_are_no_reason() -> None:
 
 def test_a_limit_is_tried_out_from_time_to_time() -> None:
     """The broker may take more by now; an answer ends it, a hang-up brings it back."""
-    limit = refused(MIB, MIB)
+    limit = refused(*FOUR)
     limit.answered(MIB // 2)
     assert limit.most(NOW + 3600) is None
     limit.hung_up(MIB, NOW + 3600)
@@ -99,7 +100,7 @@ def test_a_limit_is_tried_out_from_time_to_time() -> None:
 @pytest.mark.parametrize(("confirmed", "times"), [(True, 3), (False, MANY)])
 def test_a_single_record_may_be_too_large(confirmed: bool, times: int) -> None:
     """After few hang-ups if the broker takes smaller requests, after many if nothing is known."""
-    limit, record = refused(MIB, MIB), object()
+    limit, record = refused(*FOUR), object()
     if confirmed:
         limit.answered(MIB // 2)
     for _ in range(times):

@@ -593,7 +593,10 @@ def test_a_directory_that_others_may_read_is_warned_of(tmp_path: Path) -> None:
     """And can be used."""
     tmp_path.chmod(0o755)
     (warning,) = Directory(tmp_path).check()
-    assert warning == f"other users may look into {tmp_path}: chmod 700 {tmp_path}"
+    assert warning == (
+        f"other users may look into {tmp_path}: choose a directory of its own as spool_dir, or "
+        f"chmod 700 {tmp_path}"
+    )
 
 
 @AS_ROOT
