@@ -1,4 +1,4 @@
-"""How many log records are sent at once, and how long they wait, where no option says it.
+"""When a handler sends: how many log records are worth it, and how long they wait.
 
 The law of an automatic linger:
 

@@ -9,7 +9,6 @@ from PyInstaller.utils.hooks import collect_submodules
 
 COMMANDS = (
     "__main__",
-    "about",
     "arguments",
     "check",
     "cli",
